@@ -1,0 +1,184 @@
+//! Names of things: orders, users and sessions, each its own type, checked once where it enters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The longest id, in bytes.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// Why a text is no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 128 of the characters A-Z a-z 0-9 . _ : ~ -")]
+pub struct InvalidId;
+
+fn check(text: &str) -> Result<(), InvalidId> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:~-".contains(&byte);
+    if (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(InvalidId)
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes a text as an id.
+            ///
+            /// # Errors
+            /// [`InvalidId`] where it is empty, too long or has a character that ids do not have.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::new(text)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(IdVisitor).and_then(|text| match text {
+                    Text::Borrowed(text) => Self::new(text).map_err(de::Error::custom),
+                    Text::Owned(text) => Self::new(&text).map_err(de::Error::custom),
+                })
+            }
+        }
+    };
+}
+
+id! {
+    /// The id of an order, and so of its room.
+    OrderId
+}
+id! {
+    /// The id of a user: a driver, a customer, a member of staff or a service.
+    UserId
+}
+
+/// One connection of one user. Unique in the process; the text form is what clients see.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(uuid::Uuid);
+
+impl SessionId {
+    /// A new id. Ids that were made later sort later.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.simple(), f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+enum Text<'de> {
+    Borrowed(&'de str),
+    Owned(String),
+}
+
+/// Accepts a string, or a whole number, which becomes its text: tokens and databases of
+/// existing back ends have numeric ids.
+struct IdVisitor;
+
+impl<'de> Visitor<'de> for IdVisitor {
+    type Value = Text<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id (a string or a whole number)")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+        Ok(Text::Borrowed(text))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'de>, E> {
+        Ok(Text::Owned(text.to_owned()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<'de>, E> {
+        Ok(Text::Owned(number.to_string()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'de>, E> {
+        Ok(Text::Owned(number.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_take_the_documented_characters_and_nothing_else() {
+        for good in ["1", "o-1", "A.b_c:d~e", &"x".repeat(128)] {
+            assert_eq!(OrderId::new(good).map(|id| id.to_string()), Ok(good.to_owned()));
+        }
+        for bad in ["", " ", "a b", "a/b", "ä", "a\0", "a\n", &"x".repeat(129)] {
+            assert_eq!(OrderId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_becomes_its_text() {
+        assert_eq!(serde_json::from_str::<UserId>("42").ok(), UserId::new("42").ok());
+        assert_eq!(serde_json::from_str::<UserId>("-7").ok(), UserId::new("-7").ok());
+        assert!(serde_json::from_str::<UserId>("4.2").is_err());
+        assert!(serde_json::from_str::<UserId>("null").is_err());
+        assert!(serde_json::from_str::<UserId>("[1]").is_err());
+    }
+
+    #[test]
+    fn session_ids_differ() {
+        assert_ne!(SessionId::random(), SessionId::random());
+    }
+}

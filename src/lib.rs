@@ -1,0 +1,6 @@
+//! orderhub: a realtime hub for delivery apps.
+
+pub mod ids;
+pub mod metrics;
+pub mod protocol;
+pub mod time;

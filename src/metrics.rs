@@ -1,0 +1,264 @@
+//! What the hub counts, in the names that Prometheus sees.
+//!
+//! Label values are fixed lists, given once by the layers that own the words ([`Vocabulary`]), so
+//! counting on the hot path is one array index and one relaxed atomic addition.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The label values of the metrics that are counted by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Vocabulary {
+    /// Events that clients send.
+    pub events_in: &'static [&'static str],
+    /// Events that the hub sends.
+    pub events_out: &'static [&'static str],
+    /// Error codes of refused events.
+    pub errors: &'static [&'static str],
+    /// Reasons of closes that the hub decides, and how others ended.
+    pub closes: &'static [&'static str],
+    /// Framings.
+    pub framings: &'static [&'static str],
+    /// Roles of users.
+    pub roles: &'static [&'static str],
+}
+
+/// Every counter of one hub.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Open sessions, by framing and role.
+    pub connections: Grid,
+    /// Occupied rooms.
+    pub rooms: Gauge,
+    /// Events that clients sent, by name.
+    pub events_in: Counters,
+    /// Events that the hub sent, by name; a broadcast counts once.
+    pub events_out: Counters,
+    /// Frames handed to outboxes: a broadcast to twenty members counts twenty.
+    pub deliveries: Counter,
+    /// Waiting frames that a newer one of the same key replaced or the byte limit dropped.
+    pub conflated: Counter,
+    /// Bytes that wait in outboxes whose sockets take no more.
+    pub outbox_bytes: Gauge,
+    /// Ended sessions, by reason.
+    pub closes: Counters,
+    /// Refused events, by error code.
+    pub rejected: Counters,
+    /// Locations dropped because they were older than the room's, or because the room was busy.
+    pub locations_dropped: Counter,
+    /// Upgrades refused because the node was full or draining.
+    pub upgrades_refused: Counter,
+    /// From a chat message's admission to its commit.
+    pub chat_commit: Histogram,
+    /// Messages per committed batch.
+    pub chat_batch: Histogram,
+    /// Chat messages that wait for a commit.
+    pub store_queue: Gauge,
+    /// Failed database operations.
+    pub store_errors: Counter,
+    /// Rooms that panicked.
+    pub room_panics: Counter,
+}
+
+impl Metrics {
+    /// A set of counters at zero.
+    pub fn new(words: &Vocabulary) -> Self {
+        let mut registry = Registry::with_prefix("orderhub");
+        let r = &mut registry;
+        Self {
+            connections: Grid::register(r, words),
+            rooms: gauge(r, "rooms", "Occupied rooms"),
+            events_in: Counters::register(
+                r,
+                "events_in",
+                "Client events",
+                "event",
+                words.events_in,
+            ),
+            events_out: Counters::register(
+                r,
+                "events_out",
+                "Hub events",
+                "event",
+                words.events_out,
+            ),
+            deliveries: counter(r, "deliveries", "Frames handed to outboxes"),
+            conflated: counter(
+                r,
+                "conflated_locations",
+                "Waiting frames that a newer one replaced",
+            ),
+            outbox_bytes: bytes(r, "outbox", "Bytes that wait for slow sockets"),
+            closes: Counters::register(r, "closes", "Ended sessions", "reason", words.closes),
+            rejected: Counters::register(r, "rejected", "Refused events", "code", words.errors),
+            locations_dropped: counter(r, "locations_dropped", "Stale or surplus locations"),
+            upgrades_refused: counter(r, "upgrades_refused", "Upgrades refused: full or draining"),
+            chat_commit: latency(r, "chat_commit", "From admission to commit of a chat message"),
+            chat_batch: sizes(r, "chat_batch_messages", "Chat messages per commit"),
+            store_queue: gauge(r, "store_queue_messages", "Chat messages that wait for a commit"),
+            store_errors: counter(r, "store_errors", "Failed database operations"),
+            room_panics: counter(r, "room_panics", "Rooms that panicked"),
+            registry,
+        }
+    }
+
+    /// The text that `GET /metrics` answers (`OpenMetrics` 1.0).
+    ///
+    /// # Errors
+    /// Where a metric cannot be written as text, which would be a bug.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::with_capacity(16 * 1024);
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+type Label = [(&'static str, &'static str); 1];
+
+/// One counter per word of a fixed list.
+#[derive(Debug)]
+pub struct Counters {
+    words: &'static [&'static str],
+    cells: Vec<Counter<u64, AtomicU64>>,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    fn register(
+        registry: &mut Registry,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        words: &'static [&'static str],
+    ) -> Self {
+        let family = Family::<Label, Counter>::default();
+        let cells =
+            words.iter().map(|word| family.get_or_create(&[(label, *word)]).clone()).collect();
+        registry.register(name, help, family);
+        Self { words, cells }
+    }
+
+    /// Counts one of the word at `index` of the list; an index beyond it counts nothing.
+    pub fn inc(&self, index: usize) {
+        if let Some(cell) = self.cells.get(index) {
+            cell.inc();
+        }
+    }
+
+    /// Each word with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.words.iter().zip(&self.cells).map(|(word, cell)| (*word, cell.get()))
+    }
+}
+
+/// A gauge per framing and role.
+#[derive(Debug)]
+pub struct Grid {
+    roles: &'static [&'static str],
+    framings: &'static [&'static str],
+    cells: Vec<Gauge>,
+}
+
+// === impl Grid ===
+
+impl Grid {
+    fn register(registry: &mut Registry, words: &Vocabulary) -> Self {
+        let family = Family::<[(&'static str, &'static str); 2], Gauge>::default();
+        let mut cells = Vec::with_capacity(words.framings.len() * words.roles.len());
+        for framing in words.framings {
+            for role in words.roles {
+                let labels = [("framing", *framing), ("role", *role)];
+                cells.push(family.get_or_create(&labels).clone());
+            }
+        }
+        registry.register("connections", "Open sessions", family);
+        Self { roles: words.roles, framings: words.framings, cells }
+    }
+
+    /// The gauge of one framing and role, by their indexes in the vocabulary.
+    pub fn at(&self, framing: usize, role: usize) -> Option<&Gauge> {
+        self.cells.get(framing * self.roles.len() + role)
+    }
+
+    /// Each framing and role with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str, i64)> + '_ {
+        let pairs = self.framings.iter().flat_map(|f| self.roles.iter().map(move |r| (*f, *r)));
+        pairs.zip(&self.cells).map(|((framing, role), cell)| (framing, role, cell.get()))
+    }
+
+    /// Open sessions in all.
+    pub fn total(&self) -> i64 {
+        self.cells.iter().map(Gauge::get).sum()
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn bytes(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+    gauge
+}
+
+fn latency(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(0.000_5, 2.0, 14));
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
+}
+
+fn sizes(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+    registry.register(name, help, histogram.clone());
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: Vocabulary = Vocabulary {
+        events_in: &["ping"],
+        events_out: &["pong"],
+        errors: &["forbidden"],
+        closes: &["normal"],
+        framings: &["plain"],
+        roles: &["driver", "customer"],
+    };
+
+    #[test]
+    fn names_end_in_their_unit_and_labels_are_there_before_the_first_count() {
+        let metrics = Metrics::new(&WORDS);
+        metrics.events_in.inc(0);
+        metrics.events_in.inc(99);
+        metrics.connections.at(0, 1).expect("in the grid").inc();
+        metrics.chat_commit.observe(0.002);
+        let text = metrics.encode().expect("text");
+        for line in [
+            "orderhub_events_in_total{event=\"ping\"} 1",
+            "orderhub_rejected_total{code=\"forbidden\"} 0",
+            "orderhub_connections{framing=\"plain\",role=\"customer\"} 1",
+            "orderhub_outbox_bytes 0",
+            "orderhub_chat_commit_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(metrics.connections.total(), 1);
+    }
+}

@@ -1,0 +1,3 @@
+//! What clients and the hub say to each other: events, codes and how they are written.
+
+pub mod close;

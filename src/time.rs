@@ -1,0 +1,153 @@
+//! Wall-clock time as the protocol writes it: RFC 3339 in UTC with milliseconds.
+//!
+//! Deadlines and rates use [`std::time::Instant`]; this type is for what people and databases see.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Milliseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The first instant of the year 0000, the earliest that RFC 3339 can write.
+    const MIN_MS: i64 = -62_167_219_200_000;
+    /// The last millisecond of the year 9999, the latest that RFC 3339 can write.
+    const MAX_MS: i64 = 253_402_300_799_999;
+
+    /// What the clock of this machine says.
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// So many milliseconds after the epoch, held between the years 0000 and 9999.
+    pub fn from_millis(ms: i64) -> Self {
+        Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
+    }
+
+    /// So many seconds after the epoch, held between the years 0000 and 9999.
+    pub fn from_secs(secs: i64) -> Self {
+        Self::from_millis(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Later by `duration`.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this, 0 where that lies behind.
+    pub fn millis_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
+    }
+
+    /// The time from now until this, zero where it has passed.
+    pub fn until_from(self, now: Self) -> Duration {
+        Duration::from_millis(self.millis_since(now))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        let (year, month, day) = civil_from_days(days);
+        let (hours, minutes) = (ms / 3_600_000, ms / 60_000 % 60);
+        let (seconds, millis) = (ms / 1000 % 60, ms % 1000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+    }
+}
+
+/// The Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's `civil_from_days`
+/// (<https://howardhinnant.github.io/date_algorithms.html>). A location is stamped for every
+/// broadcast, so this stays free of allocation and time-zone lookups.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rfc3339;
+        impl de::Visitor<'_> for Rfc3339 {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time as in RFC 3339, like 2026-05-04T12:30:00.000Z")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                let parsed: jiff::Timestamp =
+                    text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))?;
+                Ok(Timestamp::from_millis(parsed.as_millisecond()))
+            }
+        }
+        deserializer.deserialize_str(Rfc3339)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_rfc_3339_with_milliseconds() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_735_689_599_999, "2024-12-31T23:59:59.999Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999Z"),
+            (i64::MIN, "0000-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(ms).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn agrees_with_jiff_on_every_day_of_four_centuries() {
+        for day in (0..146_097).map(|day| day - 36_524) {
+            let ms = day * 86_400_000 + 1;
+            let expected = jiff::Timestamp::from_millisecond(ms).expect("in range").to_string();
+            assert_eq!(Timestamp::from_millis(ms).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn reads_offsets_and_refuses_what_is_no_time() {
+        let read = |text| serde_json::from_str::<Timestamp>(text).map(Timestamp::as_millis).ok();
+        assert_eq!(read("\"1970-01-01T01:00:00.5+01:00\""), Some(500));
+        assert_eq!(read("\"yesterday\""), None);
+        assert_eq!(read("12"), None);
+    }
+
+    #[test]
+    fn differences_do_not_go_below_zero() {
+        let (early, late) = (Timestamp::from_secs(1), Timestamp::from_secs(3));
+        assert_eq!(late.millis_since(early), 2000);
+        assert_eq!(early.millis_since(late), 0);
+        assert_eq!(late.until_from(early), Duration::from_secs(2));
+    }
+}
