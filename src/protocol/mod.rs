@@ -1,3 +1,5 @@
 //! What clients and the hub say to each other: events, codes and how they are written.
 
 pub mod close;
+pub mod error;
+pub mod role;
