@@ -1,0 +1,67 @@
+//! Chat messages as members see them and as the database keeps them.
+
+use serde::{Deserialize, Serialize};
+
+use super::role::Role;
+use crate::ids::{OrderId, UserId};
+use crate::time::Timestamp;
+
+/// The most characters (Unicode scalar values) of a message.
+pub const MAX_CONTENT_CHARS: usize = 4000;
+/// The most bytes of a message.
+pub const MAX_CONTENT_BYTES: usize = 16 * 1024;
+/// The most characters of an image's address or key.
+pub const MAX_IMAGE_CHARS: usize = 2048;
+/// The most characters of a `clientMsgId`.
+pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
+
+/// What a message's content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChatKind {
+    /// Words.
+    #[default]
+    Text,
+    /// An https address or an opaque key of a picture.
+    Image,
+    /// Words of a back end, from nobody in the room.
+    System,
+}
+
+impl ChatKind {
+    /// The name on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "TEXT",
+            Self::Image => "IMAGE",
+            Self::System => "SYSTEM",
+        }
+    }
+}
+
+/// A stored message: the data of the event `chat:message`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatMessage {
+    /// `UUIDv7`, unique over all orders.
+    pub id: String,
+    /// The room it belongs to.
+    pub order_id: OrderId,
+    /// Its place in the room: 1, 2, 3 … without gaps.
+    pub seq: i64,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// The sender's name when it was written.
+    pub sender_name: String,
+    /// The sender's role when it was written.
+    pub sender_role: Role,
+    /// 1 to 4,000 characters.
+    pub content: String,
+    /// What the content is.
+    #[serde(rename = "type")]
+    pub kind: ChatKind,
+    /// When the hub admitted it.
+    pub created_at: Timestamp,
+    /// The sender's own key, by which a retry is recognised.
+    pub client_msg_id: Option<String>,
+}

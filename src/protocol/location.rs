@@ -1,0 +1,35 @@
+//! Positions of drivers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::UserId;
+use crate::time::Timestamp;
+
+/// Where a driver was: what a room remembers and the database keeps of a fix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Position {
+    /// Latitude in degrees, -90 to 90.
+    pub lat: f64,
+    /// Longitude in degrees, -180 to 180.
+    pub lng: f64,
+    /// When the hub took it.
+    pub timestamp: Timestamp,
+    /// Who was there.
+    pub driver_id: UserId,
+    /// Radius in metres within which the position is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Direction of travel in degrees from north, clockwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heading: Option<f64>,
+    /// Metres per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<f64>,
+    /// Metres above the ellipsoid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altitude: Option<f64>,
+    /// When the phone took it, by the phone's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
+}
