@@ -1,7 +1,14 @@
 //! What clients and the hub say to each other: events, codes and how they are written.
+//!
+//! Raw text becomes a [`client::ClientEvent`] here, once; nothing below sees JSON again. What the
+//! hub says is a [`server::ServerEvent`], written by the [`codec::Codec`] of each session.
 
 pub mod chat;
+pub mod client;
 pub mod close;
+pub mod codec;
+pub mod envelope;
 pub mod error;
 pub mod location;
 pub mod role;
+pub mod server;

@@ -1,0 +1,428 @@
+//! What clients say: each event with its data, read and checked once, where it enters.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+use super::chat::{self, ChatKind};
+use super::error::{ErrorCode, Failure};
+use crate::ids::OrderId;
+use crate::time::Timestamp;
+
+/// The largest integer that every JSON implementation keeps exact.
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+/// The most messages of a snapshot or page.
+pub const MAX_PAGE: i64 = 200;
+/// The messages of a snapshot or page that names no limit.
+pub const DEFAULT_PAGE: i64 = 50;
+/// The most orders of one `driver:location`.
+pub const MAX_TARGETS: usize = 20;
+
+/// An event of a client.
+#[derive(Debug, Clone)]
+pub enum ClientEvent {
+    /// `order:join`: enter a room.
+    Join(Join),
+    /// `order:leave`: undo one join, or all.
+    Leave(Leave),
+    /// `driver:location`: where the driver is.
+    Location(Location),
+    /// `chat:message`: say something.
+    Chat(Chat),
+    /// `chat:history`: read what was said.
+    History(History),
+    /// `auth:refresh`: go on with a new token.
+    Refresh(Refresh),
+    /// `ping`: anything, which comes back as `pong`.
+    Ping(Box<RawValue>),
+}
+
+/// The name of an event of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientEventName {
+    /// `order:join`
+    Join,
+    /// `order:leave`
+    Leave,
+    /// `driver:location`
+    Location,
+    /// `chat:message`
+    Chat,
+    /// `chat:history`
+    History,
+    /// `auth:refresh`
+    Refresh,
+    /// `ping`
+    Ping,
+}
+
+/// The data of `order:join`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Join {
+    /// Which room.
+    pub order_id: OrderId,
+    /// The last message that the client has.
+    #[serde(default, deserialize_with = "seq")]
+    pub since_seq: Option<i64>,
+    /// How many messages at most, 0 to 200.
+    #[serde(default = "default_page", deserialize_with = "limit")]
+    pub limit: i64,
+}
+
+/// The data of `order:leave`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leave {
+    /// Which room.
+    pub order_id: OrderId,
+    /// Undo every join of this session, not one.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub all: bool,
+}
+
+/// The data of `driver:location`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Location {
+    /// Which rooms.
+    pub target: Target,
+    /// Where the driver is.
+    pub fix: Fix,
+}
+
+/// The rooms that a location is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One order.
+    One(OrderId),
+    /// Several orders, without repetition.
+    Many(Vec<OrderId>),
+    /// Every open order of the driver.
+    All,
+}
+
+/// What a phone knows about its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Fix {
+    /// Latitude in degrees, -90 to 90.
+    pub lat: f64,
+    /// Longitude in degrees, -180 to 180.
+    pub lng: f64,
+    /// Radius in metres.
+    pub accuracy: Option<f64>,
+    /// Degrees from north, clockwise, 0 to 360.
+    pub heading: Option<f64>,
+    /// Metres per second.
+    pub speed: Option<f64>,
+    /// Metres.
+    pub altitude: Option<f64>,
+    /// Charge of the phone, 0 to 1.
+    pub battery: Option<f64>,
+    /// When the phone took it.
+    pub recorded_at: Option<Timestamp>,
+}
+
+/// The data of `chat:message`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chat {
+    /// Which room.
+    pub order_id: OrderId,
+    /// 1 to 4,000 characters, or where an image is.
+    pub content: String,
+    /// What the content is; `SYSTEM` is for back ends.
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
+    pub kind: ChatKind,
+    /// The client's own key, 1 to 64 characters, by which a retry is recognised.
+    #[serde(default)]
+    pub client_msg_id: Option<String>,
+}
+
+/// The data of `chat:history`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Which room.
+    pub order_id: OrderId,
+    /// The page that ends before this message.
+    #[serde(default, deserialize_with = "seq")]
+    pub before_seq: Option<i64>,
+    /// The page that begins after this message; 0 is the beginning.
+    #[serde(default, deserialize_with = "seq")]
+    pub after_seq: Option<i64>,
+    /// How many messages at most, 1 to 200.
+    #[serde(default = "default_page", deserialize_with = "limit")]
+    pub limit: i64,
+}
+
+/// The data of `auth:refresh`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Refresh {
+    /// A token of the same user.
+    pub token: String,
+}
+
+// === impl ClientEventName ===
+
+impl ClientEventName {
+    /// The names of all events, in the order of their discriminants.
+    pub const NAMES: &[&str] = &[
+        "order:join",
+        "order:leave",
+        "driver:location",
+        "chat:message",
+        "chat:history",
+        "auth:refresh",
+        "ping",
+    ];
+
+    /// The event of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "driver:location" => Self::Location,
+            "chat:message" => Self::Chat,
+            "order:join" => Self::Join,
+            "order:leave" => Self::Leave,
+            "chat:history" => Self::History,
+            "auth:refresh" => Self::Refresh,
+            "ping" => Self::Ping,
+            _ => return None,
+        })
+    }
+
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+// === impl ClientEvent ===
+
+impl ClientEvent {
+    /// Reads the data of an event. Unknown fields are ignored: apps may be newer than the hub.
+    ///
+    /// # Errors
+    /// `invalid_payload` with the field that is missing, mistyped, doubled or out of range.
+    pub fn read(name: ClientEventName, data: Option<&RawValue>) -> Result<Self, Failure> {
+        Ok(match name {
+            ClientEventName::Location => Self::Location(location(object(data)?)?),
+            ClientEventName::Join => Self::Join(object(data)?),
+            ClientEventName::Leave => Self::Leave(object(data)?),
+            ClientEventName::Chat => Self::Chat(checked_chat(object(data)?)?),
+            ClientEventName::History => Self::History(checked_history(object(data)?)?),
+            ClientEventName::Refresh => Self::Refresh(object(data)?),
+            ClientEventName::Ping => Self::Ping(data.map_or_else(null, ToOwned::to_owned)),
+        })
+    }
+
+    /// The event's name.
+    pub fn name(&self) -> ClientEventName {
+        match self {
+            Self::Join(_) => ClientEventName::Join,
+            Self::Leave(_) => ClientEventName::Leave,
+            Self::Location(_) => ClientEventName::Location,
+            Self::Chat(_) => ClientEventName::Chat,
+            Self::History(_) => ClientEventName::History,
+            Self::Refresh(_) => ClientEventName::Refresh,
+            Self::Ping(_) => ClientEventName::Ping,
+        }
+    }
+}
+
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Refresh { token: \"…\" }")
+    }
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawLocation {
+    #[serde(default)]
+    order_id: Option<OrderId>,
+    #[serde(default)]
+    order_ids: Option<Vec<OrderId>>,
+    lat: f64,
+    lng: f64,
+    #[serde(default)]
+    accuracy: Option<f64>,
+    #[serde(default)]
+    heading: Option<f64>,
+    #[serde(default)]
+    speed: Option<f64>,
+    #[serde(default)]
+    altitude: Option<f64>,
+    #[serde(default)]
+    battery: Option<f64>,
+    #[serde(default)]
+    recorded_at: Option<Timestamp>,
+}
+
+fn location(raw: RawLocation) -> Result<Location, Failure> {
+    if !(-90.0..=90.0).contains(&raw.lat) {
+        return Err(Failure::invalid("lat", "must be -90 to 90 degrees"));
+    }
+    if !(-180.0..=180.0).contains(&raw.lng) {
+        return Err(Failure::invalid("lng", "must be -180 to 180 degrees"));
+    }
+    if raw.heading.is_some_and(|heading| heading > 360.0) {
+        return Err(Failure::invalid("heading", "must be 0 to 360 degrees"));
+    }
+    if raw.battery.is_some_and(|battery| battery > 1.0) {
+        return Err(Failure::invalid("battery", "must be 0 to 1"));
+    }
+    // A phone says "unknown" with a negative number.
+    let known = |value: Option<f64>| value.filter(|value| *value >= 0.0);
+    let fix = Fix {
+        lat: raw.lat,
+        lng: raw.lng,
+        accuracy: known(raw.accuracy),
+        heading: known(raw.heading),
+        speed: known(raw.speed),
+        altitude: raw.altitude,
+        battery: known(raw.battery),
+        recorded_at: raw.recorded_at,
+    };
+    Ok(Location { target: target(raw.order_id, raw.order_ids)?, fix })
+}
+
+fn target(one: Option<OrderId>, many: Option<Vec<OrderId>>) -> Result<Target, Failure> {
+    match (one, many) {
+        (None, None) => Ok(Target::All),
+        (Some(order), None) => Ok(Target::One(order)),
+        (Some(_), Some(_)) => {
+            Err(Failure::invalid("orderIds", "either orderId or orderIds, not both"))
+        }
+        (None, Some(orders)) if orders.is_empty() || orders.len() > MAX_TARGETS => {
+            Err(Failure::invalid("orderIds", "must be 1 to 20 orders"))
+        }
+        (None, Some(mut orders)) => {
+            orders.sort_unstable();
+            orders.dedup();
+            Ok(Target::Many(orders))
+        }
+    }
+}
+
+fn checked_chat(chat: Chat) -> Result<Chat, Failure> {
+    let invalid = |message| Err(Failure::invalid("content", message));
+    match chat.kind {
+        ChatKind::System => return Err(Failure::invalid("type", "must be TEXT or IMAGE")),
+        ChatKind::Image if !is_image(&chat.content) => {
+            return invalid("must be an https address or an opaque key of 1 to 2048 characters");
+        }
+        _ if chat.content.trim().is_empty() => return invalid("must not be empty"),
+        _ if chat.content.contains('\0') => return invalid("must not hold U+0000"),
+        _ if chat.content.len() > chat::MAX_CONTENT_BYTES => return invalid("is over 16 KiB"),
+        _ if chat.content.chars().count() > chat::MAX_CONTENT_CHARS => {
+            return invalid("is over 4000 characters");
+        }
+        _ => {}
+    }
+    let fits = |key: &String| {
+        (1..=chat::MAX_CLIENT_MSG_ID_CHARS).contains(&key.chars().count()) && !key.contains('\0')
+    };
+    if chat.client_msg_id.as_ref().is_some_and(|key| !fits(key)) {
+        return Err(Failure::invalid("clientMsgId", "must be 1 to 64 characters"));
+    }
+    Ok(chat)
+}
+
+/// An https address, or a key without a scheme: other clients may put it into an `<img>`, so
+/// nothing that a browser would run or fetch in the clear may pass.
+fn is_image(content: &str) -> bool {
+    let fits = (1..=chat::MAX_IMAGE_CHARS).contains(&content.chars().count());
+    let clean = !content.chars().any(|c| c.is_whitespace() || c.is_control());
+    let prefix = content.get(..8).unwrap_or_default();
+    let https = prefix.eq_ignore_ascii_case("https://") && content.len() > prefix.len();
+    let key = !content.contains(':') && !content.starts_with("//") && !content.starts_with('\\');
+    fits && clean && (https || key)
+}
+
+fn checked_history(history: History) -> Result<History, Failure> {
+    if history.before_seq.is_some() && history.after_seq.is_some() {
+        return Err(Failure::invalid("afterSeq", "either beforeSeq or afterSeq, not both"));
+    }
+    if history.limit == 0 {
+        return Err(Failure::invalid("limit", "must be 1 to 200"));
+    }
+    Ok(history)
+}
+
+/// Reads an object. The quick reader does not know where it failed, so a failure is read again by
+/// one that does.
+fn object<'de, T: Deserialize<'de>>(data: Option<&'de RawValue>) -> Result<T, Failure> {
+    let text = data.map_or("", RawValue::get);
+    // Serde would take an array for a struct, field by field.
+    if !text.starts_with('{') {
+        return Err(Failure::invalid("data", "must be an object"));
+    }
+    serde_json::from_str(text).or_else(|_| {
+        let reader = &mut serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(reader).map_err(|error| {
+            let path = error.path().to_string();
+            let message = error.into_inner().to_string();
+            invalid_field(path, &message)
+        })
+    })
+}
+
+fn invalid_field(path: String, message: &str) -> Failure {
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let named = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix)?.strip_suffix('`'));
+    let field = match named {
+        Some(name) if path == "." => name.to_owned(),
+        _ if path == "." => "data".to_owned(),
+        _ => path,
+    };
+    Failure { field: Some(field.into()), ..Failure::new(ErrorCode::InvalidPayload, message) }
+}
+
+fn default_page() -> i64 {
+    DEFAULT_PAGE
+}
+
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn seq<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    bounded(deserializer, MAX_SAFE_INTEGER, "a seq, 0 to 2^53 - 1")
+}
+
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    bounded(deserializer, MAX_PAGE.unsigned_abs(), "a limit, 0 to 200")
+        .map(|limit| limit.unwrap_or(DEFAULT_PAGE))
+}
+
+fn bounded<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    most: u64,
+    expected: &'static str,
+) -> Result<Option<i64>, D::Error> {
+    match Option::<u64>::deserialize(deserializer)? {
+        Some(number) if number > most => {
+            Err(de::Error::invalid_value(de::Unexpected::Unsigned(number), &expected))
+        }
+        number => Ok(number.and_then(|number| i64::try_from(number).ok())),
+    }
+}
+
+/// A name for the `event` field of a refusal: what the client called it, cut to a sane length.
+pub fn echoed_name(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(64) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
+    }
+}

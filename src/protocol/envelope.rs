@@ -1,0 +1,341 @@
+//! The plain framing: one JSON text message per event, `{event, data, id?}`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::client::{ClientEvent, ClientEventName, MAX_SAFE_INTEGER, echoed_name};
+use super::error::{ErrorCode, Failure};
+use super::server::{Reply, ServerEvent};
+
+/// The deepest nesting of a message.
+const MAX_DEPTH: usize = 64;
+
+/// An event of a client with the number by which it wants its reply.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What the client said.
+    pub event: ClientEvent,
+    /// Where the reply goes: to this `id`, or nowhere.
+    pub ack: Option<u64>,
+}
+
+/// A message that holds no event that the hub can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub failure: Failure,
+    /// The event's name, where it could be read.
+    pub event: Option<String>,
+    /// Where the reply goes.
+    pub ack: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "ack_id")]
+    id: Option<u64>,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// [`Rejected`] with `bad_envelope`, `unknown_event` or `invalid_payload`.
+pub fn decode(text: &str) -> Result<Request, Rejected> {
+    if nests_deeper_than(text, MAX_DEPTH) {
+        return Err(bad_envelope("nested over 64 levels deep".into()));
+    }
+    // Serde would take an array for a struct, field by field.
+    if !text.trim_start_matches([' ', '\n', '\r', '\t']).starts_with('{') {
+        return Err(bad_envelope("must be a JSON object {event, data, id?}".into()));
+    }
+    let envelope: Envelope = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
+    let rejected = |failure| Rejected {
+        failure,
+        event: Some(echoed_name(&envelope.event).into_owned()),
+        ack: envelope.id,
+    };
+    let name = ClientEventName::from_name(&envelope.event)
+        .ok_or_else(|| Failure::new(ErrorCode::UnknownEvent, "no such event"))
+        .map_err(rejected)?;
+    let event = ClientEvent::read(name, envelope.data).map_err(rejected)?;
+    Ok(Request { event, ack: envelope.id })
+}
+
+/// Writes an event of the hub.
+pub fn encode_event(event: &ServerEvent<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"event\":\"");
+    out.extend_from_slice(event.name().as_bytes());
+    out.extend_from_slice(b"\",\"data\":");
+    json(event, out);
+    out.push(b'}');
+}
+
+/// Writes the reply to an event that carried `id`.
+pub fn encode_ack(id: u64, result: &Result<Reply<'_>, Failure>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"event\":\"ack\",\"id\":");
+    json(&id, out);
+    out.extend_from_slice(b",\"data\":");
+    encode_result(result, out);
+    out.push(b'}');
+}
+
+/// Writes `{"ok": true, …}` or `{"ok": false, "error": {…}}`.
+fn encode_result(result: &Result<Reply<'_>, Failure>, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Done<'a> {
+        ok: bool,
+        #[serde(flatten)]
+        reply: &'a Reply<'a>,
+    }
+    #[derive(Serialize)]
+    struct Failed<'a> {
+        ok: bool,
+        error: &'a Failure,
+    }
+    match result {
+        Ok(reply) => json(&Done { ok: true, reply }, out),
+        Err(error) => json(&Failed { ok: false, error }, out),
+    }
+}
+
+fn json(value: &impl Serialize, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, value) {
+        // Only a bug in a `Serialize` of ours can lead here; the client still gets valid JSON.
+        log::error!("cannot write an event: {error}");
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn bad_envelope(message: Cow<'static, str>) -> Rejected {
+    Rejected { failure: Failure::new(ErrorCode::BadEnvelope, message), event: None, ack: None }
+}
+
+fn unreadable(error: &serde_json::Error) -> Rejected {
+    let message = error.to_string();
+    let doubled = message
+        .strip_prefix("duplicate field `")
+        .and_then(|rest| rest.split('`').next())
+        .map(ToOwned::to_owned);
+    match doubled {
+        Some(field) => {
+            Rejected { failure: Failure::invalid(field, "duplicate field"), event: None, ack: None }
+        }
+        None => bad_envelope(message.into()),
+    }
+}
+
+fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let id = u64::deserialize(deserializer)?;
+    if id > MAX_SAFE_INTEGER {
+        return Err(serde::de::Error::custom("id must be an integer, 0 to 2^53 - 1"));
+    }
+    Ok(Some(id))
+}
+
+/// Whether brackets nest deeper than `most`. `RawValue` skips what it does not read without
+/// counting, so this does. A message that is too short for it is not looked at.
+fn nests_deeper_than(text: &str, most: usize) -> bool {
+    if text.len() <= 2 * most {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::client::Target;
+
+    fn rejected(text: &str) -> (ErrorCode, Option<String>) {
+        let rejected = decode(text).expect_err(text);
+        (rejected.failure.code, rejected.failure.field.map(Cow::into_owned))
+    }
+
+    fn refused(event: &str, data: &str) -> (ErrorCode, Option<String>) {
+        rejected(&format!("{{\"event\":\"{event}\",\"data\":{data}}}"))
+    }
+
+    #[test]
+    fn a_location_is_read_with_its_ack_id() {
+        let text = r#"{"event":"driver:location","id":7,"data":
+            {"orderId":12,"lat":48.2,"lng":16.37,"heading":-1,"new":{"a":[]}}}"#;
+        let request = decode(text).expect("a location");
+        assert_eq!(request.ack, Some(7));
+        let ClientEvent::Location(location) = request.event else { panic!("{request:?}") };
+        assert_eq!(location.target, Target::One("12".parse().expect("id")));
+        assert_eq!((location.fix.lat, location.fix.heading), (48.2, None));
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_told_so() {
+        let deep = format!("{{\"event\":\"ping\",\"data\":{}1{}}}", "[".repeat(64), "]".repeat(64));
+        let deeper = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
+        for text in [
+            "",
+            "hello",
+            "[]",
+            "[\"ping\",1,2]",
+            "{\"data\":{}}",
+            "{\"event\":7}",
+            "{\"event\":\"ping\",\"data\":NaN}",
+            "{\"event\":\"ping\",\"id\":-1}",
+            "{\"event\":\"ping\",\"id\":1.5}",
+            "{\"event\":\"ping\",\"id\":null}",
+            "{\"event\":\"ping\",\"id\":\"1\"}",
+            "{\"event\":\"ping\",\"id\":9007199254740992}",
+            "{\"event\":\"ping\"} x",
+            &deep,
+            &deeper,
+        ] {
+            assert_eq!(rejected(text).0, ErrorCode::BadEnvelope, "{text}");
+        }
+        assert!(decode("{\"event\":\"ping\",\"id\":9007199254740991}").is_ok());
+        let allowed =
+            format!("{{\"event\":\"ping\",\"data\":{}{}}}", "[".repeat(63), "]".repeat(63));
+        assert!(decode(&allowed).is_ok());
+        let quoted = format!("{{\"event\":\"ping\",\"data\":\"{}\\\"{{\"}}", "[".repeat(100));
+        assert!(decode(&quoted).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_event_is_named_and_cut() {
+        let rejected = decode("{\"event\":\"order:eat\",\"id\":3}").expect_err("unknown");
+        assert_eq!(rejected.failure.code, ErrorCode::UnknownEvent);
+        assert_eq!((rejected.event.as_deref(), rejected.ack), (Some("order:eat"), Some(3)));
+        let long = format!("{{\"event\":\"{}\"}}", "é".repeat(100));
+        let name = decode(&long).expect_err("unknown").event.expect("named");
+        assert_eq!(name.chars().count(), 65);
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        let long_id = format!("{{\"orderId\":\"{}\"}}", "x".repeat(129));
+        for (event, data, field) in [
+            ("order:join", "[\"o1\"]", "data"),
+            ("order:join", "\"o1\"", "data"),
+            ("order:join", "{}", "orderId"),
+            ("order:join", "{\"orderId\":\"\"}", "orderId"),
+            ("order:join", "{\"orderId\":\"a\\u0000\"}", "orderId"),
+            ("order:join", &long_id, "orderId"),
+            ("order:join", "{\"orderId\":\"a\",\"limit\":201}", "limit"),
+            ("order:join", "{\"orderId\":\"a\",\"sinceSeq\":-1}", "sinceSeq"),
+            ("order:join", "{\"orderId\":\"a\",\"orderId\":\"b\"}", "orderId"),
+            ("driver:location", "{\"orderId\":\"a\",\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":\"1\",\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":1e999,\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":90.1,\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":1,\"lng\":-181}", "lng"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":1,\"lat\":2,\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderIds\":[],\"lat\":1,\"lng\":1}", "orderIds"),
+            ("driver:location", "{\"orderIds\":[\"a\",\" \"],\"lat\":1,\"lng\":1}", "orderIds[1]"),
+            ("driver:location", "{\"lat\":1,\"lng\":1,\"recordedAt\":\"noon\"}", "recordedAt"),
+            ("driver:location", "{\"lat\":1,\"lng\":1,\"heading\":361}", "heading"),
+            ("chat:message", "{\"orderId\":\"a\"}", "content"),
+            ("chat:message", "{\"orderId\":\"a\",\"content\":\" \\n\"}", "content"),
+            ("chat:message", "{\"orderId\":\"a\",\"content\":\"x\\u0000\"}", "content"),
+            ("chat:message", "{\"orderId\":\"a\",\"content\":\"x\",\"type\":\"SYSTEM\"}", "type"),
+            ("chat:message", "{\"orderId\":\"a\",\"content\":\"x\",\"type\":\"AUDIO\"}", "type"),
+            (
+                "chat:message",
+                "{\"orderId\":\"a\",\"content\":\"x\",\"clientMsgId\":\"\"}",
+                "clientMsgId",
+            ),
+            ("chat:history", "{\"orderId\":\"a\",\"beforeSeq\":1,\"afterSeq\":1}", "afterSeq"),
+            ("chat:history", "{\"orderId\":\"a\",\"limit\":0}", "limit"),
+            ("auth:refresh", "{}", "token"),
+        ] {
+            let expected = (ErrorCode::InvalidPayload, Some(field.to_owned()));
+            assert_eq!(refused(event, data), expected, "{event} {data}");
+        }
+        assert_eq!(
+            rejected("{\"event\":\"ping\",\"event\":\"ping\"}"),
+            (ErrorCode::InvalidPayload, Some("event".to_owned()))
+        );
+    }
+
+    #[test]
+    fn content_is_counted_in_characters() {
+        let chat = |content: String, kind: &str| {
+            let data = serde_json::json!({"orderId": "a", "content": content, "type": kind});
+            decode(&serde_json::json!({"event": "chat:message", "data": data}).to_string()).is_ok()
+        };
+        assert!(chat("ä".repeat(4000), "TEXT"));
+        assert!(!chat("ä".repeat(4001), "TEXT"));
+        assert!(!chat("\u{1F69A}".repeat(4000) + "ä", "TEXT"));
+        for good in ["https://cdn.example/x.png", "HTTPS://a/b", "uploads/42.jpg", "42"] {
+            assert!(chat(good.to_owned(), "IMAGE"), "{good}");
+        }
+        for bad in
+            ["", "http://a/b", "javascript:alert(1)", "data:x", "https://", "a b", "//evil/x"]
+        {
+            assert!(!chat(bad.to_owned(), "IMAGE"), "{bad}");
+        }
+        assert!(!chat("k".repeat(2049), "IMAGE"));
+    }
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn replies_stand_beside_ok() {
+        let stored = Ok(Reply::Stored {
+            id: "m1",
+            seq: 4,
+            created_at: crate::time::Timestamp::from_millis(0),
+            duplicate: false,
+        });
+        assert_eq!(
+            text(|out| encode_ack(9, &stored, out)),
+            "{\"event\":\"ack\",\"id\":9,\"data\":{\"ok\":true,\"id\":\"m1\",\"seq\":4,\
+             \"createdAt\":\"1970-01-01T00:00:00.000Z\"}}"
+        );
+        let pong = text(|out| encode_ack(0, &Ok(Reply::Pong {}), out));
+        assert_eq!(pong, "{\"event\":\"ack\",\"id\":0,\"data\":{\"ok\":true}}");
+        let failed = Err(Failure::invalid("lat", "must be a number"));
+        assert_eq!(
+            text(|out| encode_ack(1, &failed, out)),
+            "{\"event\":\"ack\",\"id\":1,\"data\":{\"ok\":false,\"error\":{\"code\":\
+             \"invalid_payload\",\"message\":\"must be a number\",\"field\":\"lat\"}}}"
+        );
+    }
+
+    #[test]
+    fn an_exception_has_the_form_of_a_nestjs_gateway() {
+        use crate::protocol::server::Exception;
+        let failure = Failure::forbidden();
+        let event = ServerEvent::Exception(Exception::new(&failure, Some("order:join")));
+        assert_eq!(
+            text(|out| encode_event(&event, out)),
+            "{\"event\":\"exception\",\"data\":{\"status\":\"error\",\"code\":\"forbidden\",\
+             \"message\":\"no right to this order\",\"event\":\"order:join\",\
+             \"cause\":{\"pattern\":\"order:join\"}}}"
+        );
+    }
+}

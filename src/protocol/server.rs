@@ -1,0 +1,343 @@
+//! What the hub says: events and the replies to events of clients.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::close::CloseCode;
+use super::error::{ErrorCode, Failure};
+use super::location::Position;
+use super::role::Role;
+use crate::ids::{OrderId, SessionId, UserId};
+use crate::time::Timestamp;
+
+/// The version of the protocol, as `connected` tells it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// An event of the hub, borrowed from where it is known: it is encoded at once.
+#[derive(Debug, Clone)]
+pub enum ServerEvent<'a> {
+    /// The first event of a plain connection.
+    Connected(Connected<'a>),
+    /// The snapshot, where the join asked for no reply.
+    Joined(&'a Snapshot<'a>),
+    /// The session is no longer in the room.
+    Left(Left<'a>),
+    /// A position of the driver.
+    Location(LocationUpdate<'a>),
+    /// A stored message, as JSON.
+    Chat(&'a RawValue),
+    /// A user came in, with the first connection.
+    PresenceJoined(Presence<'a>),
+    /// A user went away, with the last connection.
+    PresenceLeft(Presence<'a>),
+    /// The token ends soon.
+    Expiring(Expiring),
+    /// The connection ends now.
+    SessionEnd(SessionEnd<'a>),
+    /// An event was refused that asked for no reply.
+    Exception(Exception<'a>),
+    /// The reply to `ping`: its data.
+    Pong(&'a RawValue),
+}
+
+/// The data of `connected`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected<'a> {
+    /// This connection.
+    pub session_id: SessionId,
+    /// Who the token says it is.
+    pub user_id: &'a UserId,
+    /// In which role.
+    pub role: Role,
+    /// When the token ends.
+    pub expires_at: Timestamp,
+    /// How often the hub pings.
+    pub ping_interval_ms: u64,
+    /// The largest message it takes.
+    pub max_message_bytes: usize,
+    /// [`PROTOCOL_VERSION`].
+    pub protocol: u32,
+}
+
+/// What a room is when somebody joins it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// The order's state, null where no back end has set one.
+    pub status: Option<&'a str>,
+    /// The assigned driver.
+    pub driver_id: Option<&'a UserId>,
+    /// The newest message; live ones follow with the next number.
+    pub last_seq: i64,
+    /// Whether `messages` is everything since `sinceSeq`.
+    pub recovered: bool,
+    /// Messages in order of `seq`.
+    pub messages: Vec<&'a RawValue>,
+    /// Where the driver was last seen.
+    pub last_location: Option<LastLocation<'a>>,
+    /// Who is here, a line per user.
+    pub members: Vec<MemberInfo<'a>>,
+}
+
+/// The last position of a room, with its age.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastLocation<'a> {
+    /// The position.
+    #[serde(flatten)]
+    pub position: &'a Position,
+    /// How long ago the hub took it.
+    pub age_ms: u64,
+    /// Whether it is too old to be shown as live.
+    pub stale: bool,
+}
+
+/// One user in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberInfo<'a> {
+    /// Who.
+    pub user_id: &'a UserId,
+    /// The name in the token.
+    pub name: &'a str,
+    /// The role in the token.
+    pub role: Role,
+}
+
+/// The data of `order:left`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Left<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// Why.
+    pub reason: LeftReason,
+}
+
+/// Why a session is no longer in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeftReason {
+    /// The client asked for it.
+    Requested,
+    /// The right to be there has ended.
+    Removed,
+    /// The order is gone.
+    Closed,
+}
+
+/// The data of `location:updated`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocationUpdate<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// Where the driver is.
+    #[serde(flatten)]
+    pub position: &'a Position,
+    /// Charge of the phone; staff only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery: Option<f64>,
+}
+
+/// The data of `presence:joined` and `presence:left`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Presence<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// Who.
+    #[serde(flatten)]
+    pub member: MemberInfo<'a>,
+}
+
+/// The data of `auth:expiring`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expiring {
+    /// When the token ends.
+    pub expires_at: Timestamp,
+    /// How long that is.
+    pub in_ms: u64,
+}
+
+/// The data of `session:end`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEnd<'a> {
+    /// The close code that follows.
+    pub code: u16,
+    /// Its reason.
+    pub reason: &'a str,
+    /// Whether to come back.
+    pub retry: bool,
+    /// When to come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconnect_after_ms: Option<u64>,
+}
+
+/// The data of `exception`, in the form that clients of `NestJS` gateways listen for.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exception<'a> {
+    status: &'static str,
+    code: ErrorCode,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Cause<'a>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Cause<'a> {
+    pattern: &'a str,
+}
+
+/// What an event that succeeded is answered with, beside `ok`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Reply<'a> {
+    /// `order:join`.
+    Joined(&'a Snapshot<'a>),
+    /// `order:leave`: how many joins remain.
+    Left {
+        /// Joins of this session that remain.
+        remaining: u32,
+    },
+    /// `driver:location`.
+    Accepted {
+        /// How many orders took it.
+        accepted: usize,
+        /// Those that did not.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        rejected: &'a [RejectedOrder],
+    },
+    /// `chat:message`.
+    Stored {
+        /// The message's id.
+        id: &'a str,
+        /// Its place in the room.
+        seq: i64,
+        /// When it was admitted.
+        created_at: Timestamp,
+        /// Whether it was stored before.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        duplicate: bool,
+    },
+    /// `chat:history`.
+    Page {
+        /// Messages in order of `seq`.
+        messages: Vec<&'a RawValue>,
+        /// Whether there are more in that direction.
+        has_more: bool,
+    },
+    /// `auth:refresh`.
+    Refreshed {
+        /// When the new token ends.
+        expires_at: Timestamp,
+    },
+    /// `ping`: nothing beside `ok`.
+    Pong {},
+}
+
+/// An order that refused a location.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedOrder {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Why.
+    pub code: ErrorCode,
+}
+
+// === impl ServerEvent ===
+
+impl ServerEvent<'_> {
+    /// The names of all events, in the order of [`Self::index`].
+    pub const NAMES: &'static [&'static str] = &[
+        "connected",
+        "order:joined",
+        "order:left",
+        "location:updated",
+        "chat:message",
+        "presence:joined",
+        "presence:left",
+        "auth:expiring",
+        "session:end",
+        "exception",
+        "pong",
+    ];
+
+    /// The event's place in [`Self::NAMES`].
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Connected(_) => 0,
+            Self::Joined(_) => 1,
+            Self::Left(_) => 2,
+            Self::Location(_) => 3,
+            Self::Chat(_) => 4,
+            Self::PresenceJoined(_) => 5,
+            Self::PresenceLeft(_) => 6,
+            Self::Expiring(_) => 7,
+            Self::SessionEnd(_) => 8,
+            Self::Exception(_) => 9,
+            Self::Pong(_) => 10,
+        }
+    }
+
+    /// The name on the wire.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+/// Writes the event's data, without its name.
+impl Serialize for ServerEvent<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Connected(data) => data.serialize(serializer),
+            Self::Joined(data) => data.serialize(serializer),
+            Self::Left(data) => data.serialize(serializer),
+            Self::Location(data) => data.serialize(serializer),
+            Self::Chat(data) | Self::Pong(data) => data.serialize(serializer),
+            Self::PresenceJoined(data) | Self::PresenceLeft(data) => data.serialize(serializer),
+            Self::Expiring(data) => data.serialize(serializer),
+            Self::SessionEnd(data) => data.serialize(serializer),
+            Self::Exception(data) => data.serialize(serializer),
+        }
+    }
+}
+
+// === impl Exception ===
+
+impl<'a> Exception<'a> {
+    /// The refusal of an event as an event of its own.
+    pub fn new(failure: &'a Failure, event: Option<&'a str>) -> Self {
+        Self {
+            status: "error",
+            code: failure.code,
+            message: &failure.message,
+            event,
+            field: failure.field.as_deref(),
+            retry_after_ms: failure.retry_after_ms,
+            cause: event.map(|pattern| Cause { pattern }),
+        }
+    }
+}
+
+// === impl SessionEnd ===
+
+impl SessionEnd<'_> {
+    /// What a client hears before it is closed with `close`.
+    pub fn new(close: CloseCode, reconnect_after_ms: Option<u64>) -> Self {
+        Self { code: close.code, reason: close.reason, retry: close.retry, reconnect_after_ms }
+    }
+}
