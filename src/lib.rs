@@ -2,5 +2,8 @@
 
 pub mod ids;
 pub mod metrics;
+pub mod permits;
 pub mod protocol;
+pub mod room;
+pub mod session;
 pub mod time;

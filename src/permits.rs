@@ -1,0 +1,72 @@
+//! Permits: the bound of a queue that has none of its own.
+//!
+//! No actix mailbox is a bound (every way of sending admits everything), so whatever a client can
+//! cause takes a permit of its receiver first and carries it until it is handled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How much may wait for one receiver.
+#[derive(Debug, Clone)]
+pub struct Permits {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// A place in a receiver's queue; given back when dropped.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once bounds nothing"]
+pub struct Permit {
+    taken: Arc<AtomicUsize>,
+    size: usize,
+}
+
+impl Permits {
+    /// `most` places.
+    pub fn new(most: usize) -> Self {
+        Self { taken: Arc::default(), most }
+    }
+
+    /// One place, if there is one.
+    pub fn take(&self) -> Option<Permit> {
+        self.take_many(1)
+    }
+
+    /// `size` places at once, if there are so many.
+    pub fn take_many(&self, size: usize) -> Option<Permit> {
+        let before = self.taken.fetch_add(size, Ordering::Relaxed);
+        // Built first: where there is no room its drop gives the places back.
+        let permit = Permit { taken: Arc::clone(&self.taken), size };
+        (before + size <= self.most).then_some(permit)
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_full_refuses_until_something_is_given_back() {
+        let permits = Permits::new(3);
+        let two = permits.take_many(2).expect("room for two");
+        let one = permits.take().expect("room for one");
+        assert!(permits.take().is_none());
+        assert_eq!(permits.taken(), 3);
+        drop(one);
+        assert!(permits.take_many(2).is_none());
+        assert!(permits.take().is_some());
+        drop(two);
+        assert_eq!(permits.taken(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! The order in which chat messages go out: strictly one after the other, whatever order they
+//! come in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How many messages beyond a hole may wait for it.
+const MOST_WAITING: usize = 64;
+/// How old a hole must be before it costs a read.
+pub const HOLE_AGE: Duration = Duration::from_millis(100);
+
+/// What was fanned out last, and what waits for a hole to be filled.
+#[derive(Debug)]
+pub struct Delivery<T> {
+    /// The highest seq that went out.
+    delivered: i64,
+    /// Messages beyond `delivered + 1`, by seq.
+    waiting: BTreeMap<i64, T>,
+    /// Since when something waits.
+    hole_since: Option<Instant>,
+}
+
+impl<T> Delivery<T> {
+    /// Goes on after `delivered`.
+    pub fn new(delivered: i64) -> Self {
+        Self { delivered, waiting: BTreeMap::new(), hole_since: None }
+    }
+
+    /// The highest seq that went out.
+    pub fn delivered(&self) -> i64 {
+        self.delivered
+    }
+
+    /// Takes a message and gives those that go out now, in order. One that went out before is
+    /// dropped; so is the highest of too many that wait, which the read of the hole brings back.
+    pub fn accept(&mut self, seq: i64, message: T, now: Instant) -> Vec<(i64, T)> {
+        if seq <= self.delivered {
+            return Vec::new();
+        }
+        self.waiting.insert(seq, message);
+        let mut ready = Vec::new();
+        while let Some(message) = self.waiting.remove(&(self.delivered + 1)) {
+            self.delivered += 1;
+            ready.push((self.delivered, message));
+        }
+        if self.waiting.len() > MOST_WAITING {
+            self.waiting.pop_last();
+        }
+        self.hole_since = match (self.waiting.is_empty(), ready.is_empty()) {
+            (true, _) => None,
+            (false, true) => self.hole_since.or(Some(now)),
+            (false, false) => Some(now),
+        };
+        ready
+    }
+
+    /// When a hole will be worth a read.
+    pub fn hole_due(&self) -> Option<Instant> {
+        self.hole_since.map(|since| since + HOLE_AGE)
+    }
+
+    /// The hole that is worth a read now: the last seq before it and the last in it. Asking again
+    /// before it has aged anew gives nothing.
+    pub fn hole(&mut self, now: Instant) -> Option<(i64, i64)> {
+        if self.hole_due()? > now {
+            return None;
+        }
+        self.hole_since = Some(now);
+        let (first_waiting, _) = self.waiting.first_key_value()?;
+        Some((self.delivered, first_waiting - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seqs(ready: &[(i64, ())]) -> Vec<i64> {
+        ready.iter().map(|(seq, ())| *seq).collect()
+    }
+
+    #[test]
+    fn messages_go_out_one_after_the_other_and_once() {
+        let (mut delivery, now) = (Delivery::new(4), Instant::now());
+        assert!(delivery.accept(6, (), now).is_empty());
+        assert!(delivery.accept(7, (), now).is_empty());
+        assert_eq!(seqs(&delivery.accept(5, (), now)), [5, 6, 7]);
+        assert!(delivery.accept(6, (), now).is_empty());
+        assert_eq!(seqs(&delivery.accept(8, (), now)), [8]);
+        assert_eq!(delivery.delivered(), 8);
+    }
+
+    #[test]
+    fn a_hole_is_named_once_it_has_aged() {
+        let (mut delivery, now) = (Delivery::new(0), Instant::now());
+        delivery.accept(3, (), now);
+        assert_eq!(delivery.hole(now), None);
+        let later = now + HOLE_AGE;
+        assert_eq!(delivery.hole(later), Some((0, 2)));
+        assert_eq!(delivery.hole(later), None, "one read at a time");
+        delivery.accept(1, (), later);
+        assert_eq!(delivery.hole(later + HOLE_AGE), Some((1, 2)));
+        delivery.accept(2, (), later);
+        assert_eq!((delivery.delivered(), delivery.hole_due()), (3, None));
+    }
+
+    #[test]
+    fn few_wait_for_a_hole() {
+        let (mut delivery, now) = (Delivery::new(0), Instant::now());
+        for seq in 2..200 {
+            delivery.accept(seq, (), now);
+        }
+        assert_eq!(delivery.waiting.len(), MOST_WAITING);
+        assert_eq!(seqs(&delivery.accept(1, (), now)), (1..=65).collect::<Vec<_>>());
+    }
+}

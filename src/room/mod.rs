@@ -1,0 +1,11 @@
+//! What a room is, without sockets, actors or a database: who is here, what was said and in which
+//! order it goes out, where the driver is, and who may do what.
+//!
+//! Everything here is plain data; time is an argument.
+
+pub mod bans;
+pub mod delivery;
+pub mod policy;
+pub mod ring;
+pub mod roster;
+pub mod track;

@@ -1,0 +1,157 @@
+//! Who is in a room: users, whatever number of connections each of them has.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::ids::UserId;
+use crate::protocol::role::Role;
+use crate::protocol::server::MemberInfo;
+
+/// The users of a room.
+#[derive(Debug, Default)]
+pub struct Roster {
+    users: BTreeMap<UserId, Present>,
+}
+
+#[derive(Debug)]
+struct Present {
+    name: String,
+    role: Role,
+    connections: usize,
+    /// When a user whose last connection broke counts as gone.
+    gone_at: Option<Instant>,
+}
+
+/// A user who is no longer here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departed {
+    /// Who.
+    pub user: UserId,
+    /// The name that was shown.
+    pub name: String,
+    /// The role that was shown.
+    pub role: Role,
+}
+
+impl Roster {
+    /// A connection of a user comes in. True where others should hear of it: it is the first, and
+    /// the user was not just away for a moment.
+    pub fn enter(&mut self, user: &UserId, name: &str, role: Role) -> bool {
+        if let Some(present) = self.users.get_mut(user) {
+            present.connections += 1;
+            present.gone_at = None;
+            name.clone_into(&mut present.name);
+            present.role = role;
+            return false;
+        }
+        let present = Present { name: name.to_owned(), role, connections: 1, gone_at: None };
+        self.users.insert(user.clone(), present);
+        true
+    }
+
+    /// A connection of a user goes. With `grace`, which an unclean end has, the user stays for so
+    /// long; without, the last connection's user is given back to be told to others.
+    pub fn leave(
+        &mut self,
+        user: &UserId,
+        grace: Option<Duration>,
+        now: Instant,
+    ) -> Option<Departed> {
+        let present = self.users.get_mut(user)?;
+        present.connections = present.connections.saturating_sub(1);
+        if present.connections > 0 {
+            return None;
+        }
+        if let Some(grace) = grace.filter(|grace| !grace.is_zero()) {
+            present.gone_at = Some(now + grace);
+            return None;
+        }
+        self.remove(user)
+    }
+
+    /// The users whose grace has ended.
+    pub fn expired(&mut self, now: Instant) -> Vec<Departed> {
+        let is_due = |present: &Present| present.gone_at.is_some_and(|gone_at| gone_at <= now);
+        let due: Vec<UserId> =
+            self.users.iter().filter(|(_, p)| is_due(p)).map(|(user, _)| user.clone()).collect();
+        due.iter().filter_map(|user| self.remove(user)).collect()
+    }
+
+    /// When the next grace ends.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.users.values().filter_map(|present| present.gone_at).min()
+    }
+
+    /// Everybody, in order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = MemberInfo<'_>> {
+        self.users.iter().map(|(user_id, present)| MemberInfo {
+            user_id,
+            name: &present.name,
+            role: present.role,
+        })
+    }
+
+    /// How many users there are.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    fn remove(&mut self, user: &UserId) -> Option<Departed> {
+        let (user, present) = self.users.remove_entry(user)?;
+        Some(Departed { user, name: present.name, role: present.role })
+    }
+}
+
+impl Departed {
+    /// The user as members hear of it.
+    pub fn info(&self) -> MemberInfo<'_> {
+        MemberInfo { user_id: &self.user, name: &self.name, role: self.role }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Option<Duration> = Some(Duration::from_secs(15));
+
+    fn user(id: &str) -> UserId {
+        id.parse().expect("id")
+    }
+
+    #[test]
+    fn a_user_comes_and_goes_once_whatever_the_connections() {
+        let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
+        assert!(roster.enter(&ann, "Ann", Role::Customer));
+        assert!(!roster.enter(&ann, "Ann", Role::Customer));
+        assert_eq!(roster.len(), 1);
+        assert_eq!(roster.leave(&ann, None, now), None);
+        let departed = roster.leave(&ann, None, now).expect("the last one");
+        assert_eq!((departed.user, departed.name.as_str()), (ann, "Ann"));
+        assert!(roster.is_empty());
+    }
+
+    #[test]
+    fn a_broken_connection_is_forgiven_for_a_while() {
+        let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
+        roster.enter(&ann, "Ann", Role::Customer);
+        assert_eq!(roster.leave(&ann, GRACE, now), None);
+        assert_eq!(roster.next_expiry(), Some(now + Duration::from_secs(15)));
+        assert!(roster.expired(now + Duration::from_secs(14)).is_empty());
+        assert!(!roster.enter(&ann, "Ann", Role::Customer), "back in time: nobody hears of it");
+        assert!(roster.expired(now + Duration::from_secs(99)).is_empty());
+        roster.leave(&ann, GRACE, now);
+        assert_eq!(roster.expired(now + Duration::from_secs(15)).len(), 1);
+        assert!(roster.is_empty());
+    }
+
+    #[test]
+    fn somebody_who_was_never_here_does_not_leave() {
+        assert_eq!(Roster::default().leave(&user("ann"), None, Instant::now()), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Where the driver is: which fixes count, and how old the last one is.
+
+use std::time::{Duration, Instant};
+
+use crate::ids::UserId;
+use crate::protocol::client::Fix;
+use crate::protocol::location::Position;
+use crate::protocol::server::LastLocation;
+use crate::time::Timestamp;
+
+/// How far a phone's clock may be ahead before it is not believed.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+/// After so long without an accepted fix the order of `recordedAt` is forgotten: a phone whose
+/// clock was set back must not be silenced.
+const FORGET_ORDER: Duration = Duration::from_secs(30);
+/// From this age a position is not shown as live.
+const STALE_AFTER_MS: u64 = 60_000;
+
+/// The last position of a room.
+#[derive(Debug, Default)]
+pub struct Track {
+    last: Option<Position>,
+    /// When it was accepted; none for one that the database remembered.
+    accepted: Option<Instant>,
+}
+
+impl Track {
+    /// Goes on after what the database remembers.
+    pub fn new(last: Option<Position>) -> Self {
+        Self { last, accepted: None }
+    }
+
+    /// The last position.
+    pub fn last(&self) -> Option<&Position> {
+        self.last.as_ref()
+    }
+
+    /// The last position as a joiner sees it.
+    pub fn shown(&self, now: Timestamp) -> Option<LastLocation<'_>> {
+        let position = self.last.as_ref()?;
+        let age_ms = now.millis_since(position.timestamp);
+        Some(LastLocation { position, age_ms, stale: age_ms > STALE_AFTER_MS })
+    }
+
+    /// Takes a fix, if it is not older than the last one of the same driver.
+    pub fn accept(
+        &mut self,
+        driver: &UserId,
+        fix: &Fix,
+        at: Timestamp,
+        now: Instant,
+    ) -> Option<&Position> {
+        let recorded_at = fix.recorded_at.map(|recorded| believed(recorded, at));
+        if self.is_older(driver, recorded_at, now) {
+            return None;
+        }
+        self.accepted = Some(now);
+        Some(self.last.insert(Position {
+            lat: fix.lat,
+            lng: fix.lng,
+            timestamp: at,
+            driver_id: driver.clone(),
+            accuracy: fix.accuracy,
+            heading: fix.heading,
+            speed: fix.speed,
+            altitude: fix.altitude,
+            recorded_at,
+        }))
+    }
+
+    fn is_older(&self, driver: &UserId, recorded_at: Option<Timestamp>, now: Instant) -> bool {
+        let Some(last) = self.last.as_ref().filter(|last| last.driver_id == *driver) else {
+            return false;
+        };
+        let recent = self.accepted.is_some_and(|accepted| now < accepted + FORGET_ORDER);
+        match (recorded_at, last.recorded_at) {
+            (Some(new), Some(known)) => recent && new < known,
+            _ => false,
+        }
+    }
+}
+
+/// A time more than a minute ahead becomes now.
+fn believed(recorded: Timestamp, now: Timestamp) -> Timestamp {
+    if recorded > now.plus(MOST_AHEAD) { now } else { recorded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIX: Fix = Fix {
+        lat: 45.27,
+        lng: 13.71,
+        accuracy: None,
+        heading: None,
+        speed: None,
+        altitude: None,
+        battery: None,
+        recorded_at: None,
+    };
+
+    fn recorded(secs: i64) -> Fix {
+        Fix { recorded_at: Some(Timestamp::from_secs(secs)), ..FIX }
+    }
+
+    #[test]
+    fn an_older_fix_is_dropped_and_a_new_driver_starts_afresh() {
+        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let (ann, bob): (UserId, UserId) = ("ann".parse().expect("id"), "bob".parse().expect("id"));
+        assert!(track.accept(&ann, &recorded(500), at, now).is_some());
+        assert!(track.accept(&ann, &recorded(499), at, now).is_none());
+        assert!(track.accept(&ann, &recorded(500), at, now).is_some());
+        assert!(track.accept(&ann, &FIX, at, now).is_some(), "without a time it is new");
+        assert!(track.accept(&bob, &recorded(10), at, now).is_some());
+        assert_eq!(track.last().map(|last| last.driver_id.clone()), Some(bob));
+    }
+
+    #[test]
+    fn the_order_is_forgotten_after_half_a_minute() {
+        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let ann: UserId = "ann".parse().expect("id");
+        track.accept(&ann, &recorded(500), at, now);
+        let late = now + FORGET_ORDER;
+        assert!(track.accept(&ann, &recorded(400), at, late - Duration::from_millis(1)).is_none());
+        assert!(track.accept(&ann, &recorded(400), at, late).is_some());
+    }
+
+    #[test]
+    fn a_clock_far_ahead_is_not_believed() {
+        let (mut track, at) = (Track::default(), Timestamp::from_secs(1000));
+        let ann: UserId = "ann".parse().expect("id");
+        let mut said = |secs| {
+            let mut fresh = std::mem::take(&mut track);
+            let position = fresh.accept(&ann, &recorded(secs), at, Instant::now());
+            position.and_then(|position| position.recorded_at)
+        };
+        assert_eq!(said(1060), Some(Timestamp::from_secs(1060)));
+        assert_eq!(said(1061), Some(at));
+    }
+
+    #[test]
+    fn a_joiner_sees_how_old_it_is() {
+        let mut track = Track::default();
+        assert!(track.shown(Timestamp::from_secs(0)).is_none());
+        let ann: UserId = "ann".parse().expect("id");
+        track.accept(&ann, &FIX, Timestamp::from_secs(100), Instant::now());
+        let shown = |track: &Track, secs| {
+            track.shown(Timestamp::from_secs(secs)).map(|last| (last.age_ms, last.stale))
+        };
+        assert_eq!(shown(&track, 160), Some((60_000, false)));
+        assert_eq!(shown(&track, 161), Some((61_000, true)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Deadlines of a session: when to ping, when a pong is overdue, when the token ends.
+//!
+//! One timer serves them all: it is armed for [`Deadlines::next`] and asks [`Deadlines::due`].
+
+use std::time::{Duration, Instant};
+
+/// How long before the token's end the client is told.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(60);
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Send a ping.
+    Ping,
+    /// Nothing was heard since the ping: the peer is gone.
+    NoPong,
+    /// Tell the client that its token ends soon.
+    Expiring,
+    /// The token has ended.
+    Expired,
+}
+
+/// The deadlines of one session.
+#[derive(Debug, Clone)]
+pub struct Deadlines {
+    ping_every: Duration,
+    pong_within: Duration,
+    /// When anything was heard last.
+    heard: Instant,
+    /// When the ping that waits for its pong was sent.
+    pinged: Option<Instant>,
+    /// When the token ends.
+    expires: Instant,
+    /// Whether the client was told of it.
+    told: bool,
+}
+
+impl Deadlines {
+    /// Of a session that starts now and whose token ends at `expires`.
+    pub fn new(
+        now: Instant,
+        ping_every: Duration,
+        pong_within: Duration,
+        expires: Instant,
+    ) -> Self {
+        Self { ping_every, pong_within, heard: now, pinged: None, expires, told: false }
+    }
+
+    /// Something came from the client: it is alive.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.pinged = None;
+    }
+
+    /// The token was replaced by one that ends at `expires`.
+    pub fn renewed(&mut self, expires: Instant) {
+        self.expires = expires;
+        self.told = false;
+    }
+
+    /// The next moment at which something may be due.
+    pub fn next(&self) -> Instant {
+        let beat = match self.pinged {
+            Some(pinged) => pinged + self.pong_within,
+            None => self.heard + self.ping_every,
+        };
+        beat.min(if self.told { self.expires } else { self.notice_at() })
+    }
+
+    /// What is due, the most important first. Each is named once: asking again goes on with the
+    /// next.
+    pub fn due(&mut self, now: Instant) -> Option<Due> {
+        if now >= self.expires {
+            return Some(Due::Expired);
+        }
+        if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within) {
+            return Some(Due::NoPong);
+        }
+        if !self.told && now >= self.notice_at() {
+            self.told = true;
+            return Some(Due::Expiring);
+        }
+        if self.pinged.is_none() && now >= self.heard + self.ping_every {
+            self.pinged = Some(now);
+            return Some(Due::Ping);
+        }
+        None
+    }
+
+    fn notice_at(&self) -> Instant {
+        self.expires.checked_sub(EXPIRY_NOTICE).unwrap_or(self.expires)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn deadlines(start: Instant, expires_in: Duration) -> Deadlines {
+        Deadlines::new(start, S * 25, S * 20, start + expires_in)
+    }
+
+    #[test]
+    fn a_silent_peer_is_pinged_and_then_given_up() {
+        let start = Instant::now();
+        let mut deadlines = deadlines(start, S * 3600);
+        assert_eq!(deadlines.next(), start + S * 25);
+        assert_eq!(deadlines.due(start + S * 24), None);
+        assert_eq!(deadlines.due(start + S * 25), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 25), None);
+        assert_eq!(deadlines.next(), start + S * 45);
+        assert_eq!(deadlines.due(start + S * 45), Some(Due::NoPong));
+    }
+
+    #[test]
+    fn whatever_is_heard_counts_as_a_pong() {
+        let start = Instant::now();
+        let mut deadlines = deadlines(start, S * 3600);
+        deadlines.due(start + S * 25);
+        deadlines.heard(start + S * 40);
+        assert_eq!(deadlines.due(start + S * 45), None);
+        assert_eq!(deadlines.next(), start + S * 65);
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_told_once_and_then_comes() {
+        let start = Instant::now();
+        let mut deadlines = deadlines(start, S * 70);
+        deadlines.heard(start + S * 10);
+        assert_eq!(deadlines.next(), start + S * 10);
+        assert_eq!(deadlines.due(start + S * 10), Some(Due::Expiring));
+        assert_eq!(deadlines.due(start + S * 10), None);
+        assert_eq!(deadlines.due(start + S * 70), Some(Due::Expired));
+        deadlines.renewed(start + S * 200);
+        assert_eq!(deadlines.due(start + S * 71), Some(Due::Ping));
+    }
+}
