@@ -1,0 +1,406 @@
+//! The room of one order: relays its driver's locations, has its chat stored and then sends it
+//! out, and knows who is here.
+//!
+//! What a room decides is in [`crate::room`]; this actor unpacks, asks and sends. Only the room
+//! writes room events into its members' outboxes, so they keep one order.
+
+mod broadcast;
+mod chat;
+mod entry;
+mod lifecycle;
+mod location;
+mod stats;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+
+use self::entry::{Member, Sender};
+pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
+use super::peer::{Answer, Peer, Place};
+use super::shared::Shared;
+use super::store::ChatWritten;
+use super::tally::Verdict;
+use crate::auth::Identity;
+use crate::ids::{OrderId, SessionId, UserId};
+use crate::permits::{Permit, Permits};
+use crate::protocol::client::{Chat, Fix, History, Join};
+use crate::room::delivery::Delivery;
+use crate::room::policy::OrderFacts;
+use crate::room::ring::{MessageJson, Ring};
+use crate::room::roster::Roster;
+use crate::room::track::Track;
+use crate::transport::LatestKey;
+
+/// How many messages may wait for a room.
+const MAILBOX: usize = 1024;
+
+/// A session wants to be in the room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Enter {
+    /// The place it will have.
+    pub place: Place,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// As what.
+    pub purpose: Purpose,
+    /// Whether the supervisor forwarded and counted it.
+    pub counted: bool,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// As what a session comes into a room.
+pub enum Purpose {
+    /// A member, who is shown the room.
+    Join(Join, Answer),
+    /// A member of a room that panicked, who is shown only what was missed.
+    Rejoin,
+    /// Somebody who sends without being a member.
+    Send,
+}
+
+/// A session leaves: one that asked for it is told.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Leave {
+    /// Which session.
+    pub session: SessionId,
+    /// The event that asked for it; none where the session has ended.
+    pub answer: Option<Answer>,
+    /// Whether the client took its leave, or was just lost.
+    pub clean: bool,
+}
+
+/// Where the driver is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Locate {
+    /// Who sent it.
+    pub session: SessionId,
+    /// The fix.
+    pub fix: Fix,
+    /// Where the verdict goes.
+    pub verdict: Verdict,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// A session says something.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Say {
+    /// Who sent it.
+    pub session: SessionId,
+    /// What.
+    pub chat: Chat,
+    /// Where the ack goes.
+    pub answer: Answer,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// A session wants to read what was said.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Read {
+    /// Who asks.
+    pub session: SessionId,
+    /// Which page.
+    pub history: History,
+    /// Where it goes.
+    pub answer: Answer,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// A session has a new token, or a ban has come: its rights are judged again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Rejudge {
+    /// Who, by what token; none: everybody by the one they have.
+    pub who: Option<(SessionId, Arc<Identity>)>,
+}
+
+/// An admin wants to see the room.
+#[derive(Message)]
+#[rtype(result = "RoomDetail")]
+pub struct Inspect;
+
+/// The room's last position is to be in the database when this is answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Persist;
+
+/// The supervisor has forgotten the room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
+
+/// What the supervisor hears of a room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum RoomReport {
+    /// Nobody is here, and nobody was for a while.
+    Idle {
+        /// Which room.
+        order: OrderId,
+        /// Which of the rooms that this order has had.
+        epoch: u64,
+        /// How many of the supervisor's joins it has seen.
+        seen: u64,
+    },
+    /// It ended without being told to.
+    Crashed {
+        /// Which room.
+        order: OrderId,
+        /// Which of the rooms that this order has had.
+        epoch: u64,
+    },
+}
+
+/// A way to a room, with the bound of its queue.
+#[derive(Clone)]
+pub struct RoomHandle {
+    /// The room.
+    pub addr: Addr<OrderRoom>,
+    /// The places in its queue.
+    pub permits: Permits,
+    /// What it counts.
+    pub stats: Arc<RoomStats>,
+}
+
+/// What the supervisor gives a room to begin with.
+pub struct Founding {
+    /// Which order.
+    pub order: OrderId,
+    /// Which of the rooms that this order has had, over the whole process.
+    pub epoch: u64,
+    /// Whether the one before panicked: then writes of its may still be under way.
+    pub after_crash: bool,
+    /// Who hears of its end.
+    pub reports: Recipient<RoomReport>,
+    /// What all actors share.
+    pub shared: Arc<Shared>,
+}
+
+/// The actor.
+pub struct OrderRoom {
+    order: OrderId,
+    shared: Arc<Shared>,
+    reports: Recipient<RoomReport>,
+    epoch: u64,
+    after_crash: bool,
+    /// Joins that the supervisor forwarded and that have arrived.
+    seen: u64,
+    handle: RoomHandle,
+    /// Where the store's answers go.
+    writes_reply: Recipient<ChatWritten>,
+    /// Sessions that wait until the order is read from the database; none once it was.
+    loading: Option<Vec<Enter>>,
+    /// What the database says of the order.
+    facts: OrderFacts,
+    /// Whether the database knows the order.
+    exists: bool,
+    /// Sessions that are shown the room.
+    members: IndexMap<SessionId, Member, RandomState>,
+    /// Sessions that only send.
+    senders: HashMap<SessionId, Sender, RandomState>,
+    roster: Roster,
+    ring: Ring,
+    delivery: Delivery<MessageJson>,
+    track: Track,
+    /// Whether the last position is newer than the database's.
+    track_dirty: bool,
+    /// Each driver's key in the latest-wins lane.
+    lanes: HashMap<UserId, LatestKey>,
+    /// Messages that the store has not answered for, by their tokens.
+    writes: HashMap<u64, Answer>,
+    next_token: u64,
+    /// Since when nobody is here.
+    idle_since: Option<Instant>,
+    /// Whether anybody was ever let in.
+    used: bool,
+    /// The armed timer and when it fires.
+    timer: Option<(SpawnHandle, Instant)>,
+    /// Whether the supervisor told it to stop.
+    stopped: bool,
+}
+
+// === impl RoomHandle ===
+
+impl RoomHandle {
+    /// A place in the room's queue.
+    pub fn permit(&self) -> Option<Permit> {
+        self.permits.take()
+    }
+}
+
+// === impl OrderRoom ===
+
+impl OrderRoom {
+    /// A room of this order, in this actor's context.
+    pub fn found(founding: Founding, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
+        // Everything that a client can cause holds a permit; the rest must always get in.
+        ctx.set_mailbox_capacity(MAILBOX);
+        let handle = RoomHandle { addr: ctx.address(), permits: Permits::new(MAILBOX), stats };
+        Self {
+            order: founding.order,
+            shared: founding.shared,
+            reports: founding.reports,
+            epoch: founding.epoch,
+            after_crash: founding.after_crash,
+            seen: 0,
+            writes_reply: ctx.address().recipient(),
+            handle,
+            loading: Some(Vec::new()),
+            facts: OrderFacts::default(),
+            exists: false,
+            members: IndexMap::default(),
+            senders: HashMap::default(),
+            roster: Roster::default(),
+            ring: Ring::default(),
+            delivery: Delivery::new(0),
+            track: Track::default(),
+            track_dirty: false,
+            lanes: HashMap::new(),
+            writes: HashMap::new(),
+            next_token: 0,
+            idle_since: None,
+            used: false,
+            timer: None,
+            stopped: false,
+        }
+    }
+
+    /// The peer and the identity of a session that may send here.
+    fn attached(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
+        let member = self.members.get(&session).map(|member| (&member.place.peer, &member.identity));
+        member.or_else(|| {
+            self.senders.get(&session).map(|sender| (&sender.place.peer, &sender.identity))
+        })
+    }
+
+    /// Arms the one timer for `at`, unless it fires sooner.
+    fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        if self.timer.as_ref().is_some_and(|(_, armed)| *armed <= at) {
+            return;
+        }
+        if let Some((timer, _)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let wait = at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let timer = ctx.run_later(wait, |room, ctx| {
+            room.timer = None;
+            room.tick(Instant::now(), ctx);
+        });
+        self.timer = Some((timer, at));
+    }
+
+    /// Does what is due and arms the timer for what comes next.
+    fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.say_goodbyes(now);
+        self.fill_hole(now, ctx);
+        self.watch_idleness(now, ctx);
+        let due = [self.roster.next_expiry(), self.delivery.hole_due(), self.idle_due()];
+        if let Some(next) = due.into_iter().flatten().min() {
+            self.wake_at(next, ctx);
+        }
+    }
+}
+
+impl Actor for OrderRoom {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.shared.metrics.rooms.inc();
+        self.load(ctx);
+    }
+}
+
+impl Drop for OrderRoom {
+    /// Runs on every end, a panic included: the supervisor must not send joins into the void.
+    fn drop(&mut self) {
+        self.shared.metrics.rooms.dec();
+        if !self.stopped {
+            let (order, epoch) = (self.order.clone(), self.epoch);
+            self.reports.do_send(RoomReport::Crashed { order, epoch });
+        }
+    }
+}
+
+impl Handler<Enter> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
+        self.seen += u64::from(enter.counted);
+        match &mut self.loading {
+            Some(waiting) => {
+                waiting.push(enter);
+                if waiting.len() == 1 {
+                    self.load(ctx);
+                }
+            }
+            None => self.admit(enter, ctx),
+        }
+        self.tick(Instant::now(), ctx);
+    }
+}
+
+impl Handler<Leave> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, leave: Leave, ctx: &mut Self::Context) {
+        self.leave(leave);
+        self.tick(Instant::now(), ctx);
+    }
+}
+
+impl Handler<Locate> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, locate: Locate, ctx: &mut Self::Context) {
+        if self.locate(locate, Instant::now()) {
+            self.tick(Instant::now(), ctx);
+        }
+    }
+}
+
+impl Handler<Say> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, say: Say, _: &mut Self::Context) {
+        self.say(say);
+    }
+}
+
+impl Handler<ChatWritten> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, written: ChatWritten, ctx: &mut Self::Context) {
+        self.written(written, Instant::now());
+        self.tick(Instant::now(), ctx);
+    }
+}
+
+impl Handler<Read> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, read: Read, ctx: &mut Self::Context) {
+        self.read(read, ctx);
+    }
+}
+
+impl Handler<Rejudge> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, rejudge: Rejudge, ctx: &mut Self::Context) {
+        self.rejudge(rejudge);
+        self.tick(Instant::now(), ctx);
+    }
+}

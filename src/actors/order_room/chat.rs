@@ -1,0 +1,192 @@
+//! Chat: stored first, then acknowledged and sent out, one message after the other.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use serde_json::value::RawValue;
+
+use super::{OrderRoom, Read, Say};
+use crate::actors::peer::Answer;
+use crate::actors::shared::unavailable;
+use crate::actors::store::{ChatWrite, ChatWriteError, ChatWritten, NewMessage, PageRange};
+use crate::auth::Identity;
+use crate::protocol::chat::ChatMessage;
+use crate::protocol::client::{Chat, History};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{Reply, ServerEvent};
+use crate::room::policy::{Action, judge};
+use crate::room::ring::MessageJson;
+use crate::time::Timestamp;
+
+impl OrderRoom {
+    /// Hands a message to the store.
+    pub(super) fn say(&mut self, say: Say) {
+        #[cfg(debug_assertions)]
+        if self.shared.panic_on.as_ref() == Some(&say.chat.content) {
+            panic!("asked to by a test");
+        }
+        let Some((_, identity)) = self.attached(say.session) else {
+            return say.answer.refuse(unavailable("the session is not in the room any more"));
+        };
+        let identity = Arc::clone(identity);
+        let now = Timestamp::now();
+        match self.may_say(&identity, now) {
+            Ok(()) => self.write(say.chat, &identity, say.answer, now),
+            Err(failure) => say.answer.refuse(failure),
+        }
+    }
+
+    fn may_say(&self, identity: &Identity, now: Timestamp) -> Result<(), Failure> {
+        if self.shared.is_draining() {
+            return Err(unavailable("the hub restarts"));
+        }
+        let asker = self.shared.asker(identity, &self.order);
+        judge(&self.shared.rules, &self.facts, asker, Action::Chat, now)
+    }
+
+    fn write(&mut self, chat: Chat, identity: &Identity, answer: Answer, now: Timestamp) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let message = NewMessage {
+            id: uuid::Uuid::now_v7().to_string(),
+            order_id: self.order.clone(),
+            sender_id: identity.user.clone(),
+            sender_name: identity.name.clone(),
+            sender_role: identity.role,
+            kind: chat.kind,
+            content: chat.content,
+            client_msg_id: chat.client_msg_id,
+            created_at: now,
+        };
+        let write = ChatWrite { message, token, reply: self.writes_reply.clone() };
+        match self.shared.store.write_chat(write) {
+            Ok(()) => {
+                self.writes.insert(token, answer);
+            }
+            Err(_) => answer.refuse(unavailable("too many messages wait to be stored")),
+        }
+    }
+
+    /// The store has answered: acknowledges, and sends out what is next.
+    pub(super) fn written(&mut self, written: ChatWritten, now: Instant) {
+        let answer = self.writes.remove(&written.token);
+        match written.outcome {
+            Ok(stored) => {
+                self.exists = true;
+                let message = &stored.message;
+                if let Some(answer) = answer {
+                    answer.ok(Reply::Stored {
+                        id: &message.id,
+                        seq: message.seq,
+                        created_at: message.created_at,
+                        duplicate: stored.duplicate,
+                    });
+                }
+                self.deliver(&stored.message, now);
+            }
+            Err(error) => {
+                if let Some(answer) = answer {
+                    answer.refuse(refusal(&error));
+                }
+            }
+        }
+    }
+
+    /// Sends a stored message out as soon as all before it are.
+    pub(super) fn deliver(&mut self, message: &ChatMessage, now: Instant) {
+        for (seq, json) in self.delivery.accept(message.seq, json(message), now) {
+            self.fan_out(seq, json);
+        }
+    }
+
+    fn fan_out(&mut self, seq: i64, json: MessageJson) {
+        let gone = self.send_to_all(ServerEvent::Chat(&json), Some(seq));
+        self.handle.stats.chat(Timestamp::now());
+        self.ring.push(seq, json);
+        if gone {
+            self.drop_the_gone();
+        }
+    }
+
+    /// Reads what is missing between what went out and what waits.
+    pub(super) fn fill_hole(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if let Some((after, upto)) = self.delivery.hole(now) {
+            self.catch_up(PageRange::Between { after, upto }, ctx);
+        }
+    }
+
+    /// Reads messages from the database and delivers them.
+    pub(super) fn catch_up(&mut self, range: PageRange, ctx: &mut Context<Self>) {
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let read = async move { store.page(order, range, crate::protocol::client::MAX_PAGE).await };
+        ctx.spawn(read.into_actor(self).map(|page, room, ctx| {
+            match page {
+                Ok(page) => {
+                    page.messages.iter().for_each(|message| room.deliver(message, Instant::now()));
+                }
+                // The hole stays, so the next tick tries again.
+                Err(error) => log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}"),
+            }
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    /// Answers with a page of what was said.
+    pub(super) fn read(&mut self, read: Read, ctx: &mut Context<Self>) {
+        let Some((_, identity)) = self.attached(read.session) else {
+            return read.answer.refuse(unavailable("the session is not in the room any more"));
+        };
+        let asker = self.shared.asker(identity, &self.order);
+        let now = Timestamp::now();
+        if let Err(failure) = judge(&self.shared.rules, &self.facts, asker, Action::Join, now) {
+            return read.answer.refuse(failure);
+        }
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let (range, limit) = page_range(&read.history, self.delivery.delivered());
+        let page = async move { store.page(order, range, limit).await };
+        let Read { answer, permit, .. } = read;
+        ctx.spawn(page.into_actor(self).map(move |page, _, _| {
+            drop(permit);
+            match page {
+                Ok(page) => {
+                    let messages: Vec<_> = page.messages.iter().map(json).collect();
+                    let messages = messages.iter().map(AsRef::as_ref).collect();
+                    answer.ok(Reply::Page { messages, has_more: page.has_more });
+                }
+                Err(_) => answer.refuse(unavailable("the database does not answer")),
+            }
+        }));
+    }
+}
+
+/// The range of a page. It ends at what went out: what the database has beyond is still to come
+/// as a live event.
+fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
+    match (history.before_seq, history.after_seq) {
+        (_, Some(after)) => {
+            (PageRange::Between { after: after.min(delivered), upto: delivered }, history.limit)
+        }
+        (Some(before), None) => (PageRange::Before(before.min(delivered + 1)), history.limit),
+        (None, None) => (PageRange::Before(delivered + 1), history.limit),
+    }
+}
+
+fn refusal(error: &ChatWriteError) -> Failure {
+    match error {
+        ChatWriteError::Conflict => {
+            Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
+        }
+        _ => unavailable("the message could not be stored"),
+    }
+}
+
+/// A message as JSON, written once for all that will see it.
+pub(super) fn json(message: &ChatMessage) -> MessageJson {
+    let raw = serde_json::value::to_raw_value(message).unwrap_or_else(|error| {
+        // Only a bug in a `Serialize` of ours can lead here.
+        log::error!("cannot write a message: {error}");
+        RawValue::NULL.to_owned()
+    });
+    MessageJson::from(raw)
+}

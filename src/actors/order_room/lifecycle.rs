@@ -1,0 +1,156 @@
+//! How a room begins and ends: what the database remembers of it, and when nobody needs it.
+
+use std::time::{Duration, Instant};
+
+use actix::{
+    ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
+};
+
+use super::{OrderRoom, Persist, Purpose, RoomReport, Stop, chat};
+use crate::actors::peer::RoomNotice;
+use crate::actors::shared::unavailable;
+use crate::actors::store::{LoadedOrder, PageRange, StoreError};
+use crate::protocol::client::DEFAULT_PAGE;
+use crate::room::delivery::Delivery;
+use crate::room::policy::OrderFacts;
+use crate::room::ring::Ring;
+use crate::room::track::Track;
+
+/// When a room that follows one that panicked looks for messages whose writes were under way.
+const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+
+impl OrderRoom {
+    /// Reads the order; sessions wait for it.
+    pub(super) fn load(&mut self, ctx: &mut Context<Self>) {
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let read = async move { store.load_order(order, DEFAULT_PAGE).await };
+        ctx.spawn(read.into_actor(self).map(|loaded, room, ctx| {
+            room.loaded(loaded, ctx);
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    fn loaded(&mut self, loaded: Result<LoadedOrder, StoreError>, ctx: &mut Context<Self>) {
+        let Some(waiting) = self.loading.take() else { return };
+        match loaded {
+            Ok(order) => {
+                self.remember(order);
+                waiting.into_iter().for_each(|enter| self.admit(enter, ctx));
+                self.look_for_late_writes(ctx);
+            }
+            Err(error) => {
+                log::warn!(order = self.order.as_str(); "cannot read an order: {error}");
+                // The next one who wants in makes the room try again.
+                self.loading = Some(Vec::new());
+                let failure = unavailable("the database does not answer");
+                for mut enter in waiting {
+                    let order = self.order.clone();
+                    enter.place.tell(RoomNotice::Refused { order, failure: failure.clone() });
+                    if let Purpose::Join(_, answer) = enter.purpose {
+                        answer.refuse(failure.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn remember(&mut self, order: LoadedOrder) {
+        self.exists = order.exists;
+        self.facts = OrderFacts {
+            status: order.status,
+            driver_id: order.driver_id,
+            ended_at: order.ended_at,
+        };
+        self.delivery = Delivery::new(order.last_seq);
+        let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
+        self.ring = Ring::new(before);
+        for message in &order.recent {
+            self.ring.push(message.seq, chat::json(message));
+        }
+        self.track = Track::new(order.last_position);
+    }
+
+    fn look_for_late_writes(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::take(&mut self.after_crash) {
+            return;
+        }
+        for wait in LATE_WRITES {
+            ctx.run_later(wait, |room, ctx| {
+                room.catch_up(PageRange::After(room.delivery.delivered()), ctx);
+            });
+        }
+    }
+
+    /// Whether nobody needs the room.
+    fn is_idle(&self) -> bool {
+        self.members.is_empty()
+            && self.senders.is_empty()
+            && self.roster.is_empty()
+            && self.writes.is_empty()
+            && self.loading.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// When an idle room is to be forgotten.
+    pub(super) fn idle_due(&self) -> Option<Instant> {
+        // A room that let nobody in holds nothing worth keeping.
+        let wait = if self.used { self.shared.config.rooms.room_idle } else { Duration::ZERO };
+        self.idle_since.map(|since| since + wait)
+    }
+
+    /// Notes since when nobody is here; after a while the position is saved and the supervisor
+    /// asked to forget the room.
+    pub(super) fn watch_idleness(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if !self.is_idle() {
+            self.idle_since = None;
+            return;
+        }
+        self.idle_since.get_or_insert(now);
+        if self.idle_due().is_none_or(|due| due > now) {
+            return;
+        }
+        // Where the supervisor knows of somebody on the way it does not answer: then the wait
+        // starts anew, and not at once.
+        self.idle_since = Some(now + Duration::from_secs(1));
+        let save = self.save_position();
+        ctx.spawn(save.into_actor(self).map(|saved, room, _| {
+            room.track_dirty |= !saved;
+            if saved {
+                let (order, epoch, seen) = (room.order.clone(), room.epoch, room.seen);
+                room.reports.do_send(RoomReport::Idle { order, epoch, seen });
+            }
+        }));
+    }
+
+    /// Writes the last position, if the database does not have it. False where that failed.
+    fn save_position(&mut self) -> impl Future<Output = bool> + 'static {
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let dirty = std::mem::take(&mut self.track_dirty);
+        let position = self.track.last().filter(|_| dirty).cloned();
+        async move {
+            let Some(position) = position else { return true };
+            let saved = store.save_position(order.clone(), position).await;
+            if let Err(error) = &saved {
+                log::warn!(order = order.as_str(); "cannot save a position: {error}");
+            }
+            saved.is_ok()
+        }
+    }
+}
+
+impl Handler<Persist> for OrderRoom {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Persist, _: &mut Context<Self>) -> Self::Result {
+        let save = self.save_position();
+        Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
+    }
+}
+
+impl Handler<Stop> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        self.stopped = true;
+        ctx.stop();
+    }
+}

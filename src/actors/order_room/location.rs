@@ -1,0 +1,91 @@
+//! Locations: judged, put in order, and relayed in the lane where the newest wins.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::broadcast::Broadcast;
+use super::{Locate, OrderRoom};
+use crate::ids::UserId;
+use crate::protocol::client::Fix;
+use crate::protocol::error::Failure;
+use crate::protocol::server::{LocationUpdate, ServerEvent};
+use crate::time::Timestamp;
+use crate::transport::LatestKey;
+
+use crate::actors::shared::unavailable;
+
+/// The next key of a latest-wins lane, over all rooms: a session is in several.
+static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
+
+impl OrderRoom {
+    /// Takes a fix. True where a member turned out to be gone.
+    pub(super) fn locate(&mut self, locate: Locate, now: Instant) -> bool {
+        let (driver, verdict) = match self.may_locate(&locate) {
+            Ok(driver) => (driver, locate.verdict),
+            Err(failure) => {
+                locate.verdict.refuse(failure);
+                return false;
+            }
+        };
+        let at = Timestamp::now();
+        let accepted = self.track.accept(&driver, &locate.fix, at, now).is_some();
+        verdict.taken(accepted);
+        if !accepted {
+            self.shared.metrics.locations_dropped.inc();
+            return false;
+        }
+        self.track_dirty = true;
+        self.handle.stats.location(at);
+        self.relay(&driver, &locate.fix)
+    }
+
+    /// The driver, by whom the fix counts.
+    fn may_locate(&self, locate: &Locate) -> Result<UserId, Failure> {
+        if let Some(member) = self.members.get(&locate.session) {
+            member.may_locate.clone().map(|()| member.identity.user.clone())
+        } else if let Some(sender) = self.senders.get(&locate.session) {
+            sender.may_locate.clone().map(|()| sender.identity.user.clone())
+        } else {
+            Err(unavailable("the session is not in the room any more"))
+        }
+    }
+
+    /// Sends the last position to every member. True where one turned out to be gone.
+    fn relay(&mut self, driver: &UserId, fix: &Fix) -> bool {
+        let lane = self.lane(driver);
+        let Some(position) = self.track.last() else { return false };
+        let update = |battery| {
+            ServerEvent::Location(LocationUpdate { order_id: &self.order, position, battery })
+        };
+        let mut public = Broadcast::new(update(None));
+        let mut staff = fix.battery.map(|_| Broadcast::new(update(fix.battery)));
+        let (mut delivered, mut gone) = (0, false);
+        for member in self.members.values_mut().filter(|member| !member.is_held()) {
+            let peer = &member.place.peer;
+            let frame = match &mut staff {
+                Some(staff) if member.identity.role.is_staff() => staff.frame(peer.codec),
+                _ => public.frame(peer.codec),
+            };
+            match peer.outbox.push_latest(lane, frame) {
+                Ok(()) => delivered += 1,
+                Err(_) => gone = true,
+            }
+        }
+        let metrics = &self.shared.metrics;
+        metrics.events_out.inc(update(None).index());
+        metrics.deliveries.inc_by(delivered);
+        if gone {
+            self.drop_the_gone();
+        }
+        gone
+    }
+
+    fn lane(&mut self, driver: &UserId) -> LatestKey {
+        if let Some(lane) = self.lanes.get(driver) {
+            return *lane;
+        }
+        let lane = LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed));
+        self.lanes.insert(driver.clone(), lane);
+        lane
+    }
+}

@@ -1,0 +1,200 @@
+//! What a room counts about itself, readable from any thread, and what an admin sees of it.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use actix::{Context, Handler, MessageResult};
+use serde::Serialize;
+
+use super::{Inspect, OrderRoom};
+use crate::ids::{OrderId, SessionId, UserId};
+use crate::protocol::location::Position;
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// The length of the window that rates are counted over.
+const WINDOW_MS: i64 = 10_000;
+
+/// A room's counters. Only the room writes them, so plain loads and stores are enough.
+#[derive(Debug, Default)]
+pub struct RoomStats {
+    users: AtomicUsize,
+    sessions: AtomicUsize,
+    last_activity_ms: AtomicI64,
+    locations: Rate,
+    chats: Rate,
+}
+
+/// Counts events in windows of ten seconds.
+#[derive(Debug, Default)]
+struct Rate {
+    window: AtomicI64,
+    current: AtomicU64,
+    previous: AtomicU64,
+}
+
+/// A room in a list.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomActivity {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Users that are here.
+    pub users: usize,
+    /// Connections of theirs.
+    pub sessions: usize,
+    /// Locations a second, over the last full window of ten seconds.
+    pub locations_per_second: f64,
+    /// Chat messages a second, over the same.
+    pub chats_per_second: f64,
+    /// When somebody last came, went or sent something.
+    pub last_activity: Timestamp,
+}
+
+/// One room as an admin sees it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomDetail {
+    /// What it counts.
+    #[serde(flatten)]
+    pub activity: RoomActivity,
+    /// The order's state.
+    pub status: Option<String>,
+    /// The assigned driver.
+    pub driver_id: Option<UserId>,
+    /// The newest message.
+    pub last_seq: i64,
+    /// Where the driver was last seen.
+    pub last_location: Option<Position>,
+    /// Every connection.
+    pub sessions_detail: Vec<SessionDetail>,
+}
+
+/// One connection in a room.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionDetail {
+    /// Which connection.
+    pub session_id: SessionId,
+    /// Whose.
+    pub user_id: UserId,
+    /// The name in the token.
+    pub name: String,
+    /// The role in the token.
+    pub role: Role,
+    /// Whether it is shown the room, or only sends.
+    pub member: bool,
+    /// Frames that wait for it.
+    pub backlog_frames: usize,
+    /// Bytes of them.
+    pub backlog_bytes: usize,
+}
+
+// === impl RoomStats ===
+
+impl RoomStats {
+    /// A location went out.
+    pub fn location(&self, now: Timestamp) {
+        self.touch(now);
+        self.locations.count(now);
+    }
+
+    /// A chat message went out.
+    pub fn chat(&self, now: Timestamp) {
+        self.touch(now);
+        self.chats.count(now);
+    }
+
+    /// Somebody came or went.
+    pub fn occupancy(&self, users: usize, sessions: usize, now: Timestamp) {
+        self.touch(now);
+        self.users.store(users, Ordering::Relaxed);
+        self.sessions.store(sessions, Ordering::Relaxed);
+    }
+
+    /// What a list shows.
+    pub fn activity(&self, order: &OrderId, now: Timestamp) -> RoomActivity {
+        RoomActivity {
+            order_id: order.clone(),
+            users: self.users.load(Ordering::Relaxed),
+            sessions: self.sessions.load(Ordering::Relaxed),
+            locations_per_second: self.locations.per_second(now),
+            chats_per_second: self.chats.per_second(now),
+            last_activity: Timestamp::from_millis(self.last_activity_ms.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn touch(&self, now: Timestamp) {
+        self.last_activity_ms.store(now.as_millis(), Ordering::Relaxed);
+    }
+}
+
+// === impl Rate ===
+
+impl Rate {
+    fn count(&self, now: Timestamp) {
+        let (window, known) = (now.as_millis() / WINDOW_MS, self.window.load(Ordering::Relaxed));
+        let current = self.current.load(Ordering::Relaxed);
+        if window == known {
+            self.current.store(current + 1, Ordering::Relaxed);
+            return;
+        }
+        let previous = if window == known + 1 { current } else { 0 };
+        self.previous.store(previous, Ordering::Relaxed);
+        self.current.store(1, Ordering::Relaxed);
+        self.window.store(window, Ordering::Relaxed);
+    }
+
+    /// Of the last full window.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn per_second(&self, now: Timestamp) -> f64 {
+        let age = now.as_millis() / WINDOW_MS - self.window.load(Ordering::Relaxed);
+        let count = match age {
+            0 => self.previous.load(Ordering::Relaxed),
+            1 => self.current.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        count as f64 * 1000.0 / WINDOW_MS as f64
+    }
+}
+
+// === impl OrderRoom ===
+
+impl OrderRoom {
+    fn detail(&self, now: Timestamp) -> RoomDetail {
+        let members = self.members.values().map(|member| member.detail());
+        let senders = self.senders.values().map(|sender| sender.detail());
+        RoomDetail {
+            activity: self.handle.stats.activity(&self.order, now),
+            status: self.facts.status.clone(),
+            driver_id: self.facts.driver_id.clone(),
+            last_seq: self.delivery.delivered(),
+            last_location: self.track.last().cloned(),
+            sessions_detail: members.chain(senders).collect(),
+        }
+    }
+}
+
+impl Handler<Inspect> for OrderRoom {
+    type Result = MessageResult<Inspect>;
+
+    fn handle(&mut self, _: Inspect, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.detail(Timestamp::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_those_of_the_last_full_window() {
+        let (rate, at) = (Rate::default(), |secs| Timestamp::from_secs(secs));
+        (0..50).for_each(|_| rate.count(at(100)));
+        assert_eq!(rate.per_second(at(105)), 0.0);
+        assert_eq!(rate.per_second(at(110)), 5.0);
+        rate.count(at(112));
+        assert_eq!(rate.per_second(at(113)), 5.0);
+        assert_eq!(rate.per_second(at(125)), 0.1);
+        assert_eq!(rate.per_second(at(140)), 0.0);
+    }
+}

@@ -1,0 +1,123 @@
+//! What every actor of one hub shares: settings, rights, counters, the store and the bans.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::actors::store::Store;
+use crate::auth::{Identity, Verifier};
+use crate::config::{Config, JoinPolicy};
+use crate::ids::OrderId;
+use crate::metrics::{Metrics, Vocabulary};
+use crate::permits::Permits;
+use crate::protocol::client::ClientEventName;
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::role::Role;
+use crate::protocol::server::ServerEvent;
+use crate::room::bans::Bans;
+use crate::room::policy::{Asker, Rules};
+
+/// What a client is told to wait where the hub has no better guess.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The parts of one hub that all threads use.
+pub struct Shared {
+    /// The settings.
+    pub config: Config,
+    /// The rules of rights, from the settings.
+    pub rules: Rules,
+    /// Who checks tokens.
+    pub verifier: Verifier,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The database.
+    pub store: Store,
+    /// Who is kept out.
+    pub bans: Bans,
+    /// Open connections, of which there is a limit.
+    pub connections: Permits,
+    /// Set once, when the hub goes down.
+    draining: AtomicBool,
+    /// A chat message with this content makes its room panic. For tests, in debug builds only.
+    pub panic_on: Option<String>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Of a hub with these settings.
+    pub fn new(config: Config, verifier: Verifier, metrics: Arc<Metrics>, store: Store) -> Self {
+        let rules = Rules {
+            open: config.rooms.join_policy == JoinPolicy::Open,
+            terminal: config.rooms.terminal_statuses.clone(),
+            chat_open: config.rooms.chat_open,
+        };
+        let connections = Permits::new(config.server.max_connections);
+        let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
+        Self {
+            config,
+            rules,
+            verifier,
+            metrics,
+            store,
+            bans: Bans::default(),
+            connections,
+            draining: AtomicBool::new(false),
+            panic_on: hook.flatten(),
+        }
+    }
+
+    /// Whether the hub is going down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing new begins.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// A user as policy sees it.
+    pub fn asker<'a>(&self, identity: &'a Identity, order: &OrderId) -> Asker<'a> {
+        Asker {
+            user: &identity.user,
+            role: identity.role,
+            named: identity.names(order),
+            banned: self.bans.from_order(&identity.user, order, crate::time::Timestamp::now()),
+        }
+    }
+}
+
+/// The words of this hub's metrics.
+pub const VOCABULARY: Vocabulary = Vocabulary {
+    events_in: ClientEventName::NAMES,
+    events_out: ServerEvent::NAMES,
+    errors: ErrorCode::NAMES,
+    closes: CLOSES,
+    framings: Codec::NAMES,
+    roles: Role::NAMES,
+};
+
+/// How sessions end: the hub's own reasons, and the peer's.
+const CLOSES: &[&str] = &{
+    let mut reasons = ["peer_closed"; CloseCode::ALL.len() + 2];
+    let mut index = 0;
+    while index < CloseCode::ALL.len() {
+        reasons[index] = CloseCode::ALL[index].reason;
+        index += 1;
+    }
+    reasons[CloseCode::ALL.len() + 1] = "connection_lost";
+    reasons
+};
+
+/// The place of a reason in the metrics.
+pub fn close_index(reason: &str) -> usize {
+    CLOSES.iter().position(|known| *known == reason).unwrap_or(usize::MAX)
+}
+
+/// Something is down or full for a moment.
+pub fn unavailable(message: &'static str) -> Failure {
+    Failure::unavailable(message, RETRY_AFTER)
+}

@@ -1,0 +1,269 @@
+//! The registry: which room serves an order, which sessions a user has. It spawns a room when its
+//! order is first joined, on the thread that asks, and is asked once per join, never per message.
+
+mod rooms;
+mod users;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
+
+use self::rooms::{Crash, RoomEntry};
+use self::users::SessionEntry;
+use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
+use super::peer::Place;
+use super::shared::Shared;
+use crate::auth::Identity;
+use crate::ids::{OrderId, SessionId, UserId};
+use crate::permits::{Permit, Permits};
+use crate::protocol::close::CloseCode;
+
+/// How many joins may wait for the supervisor.
+const MAILBOX: usize = 1024;
+
+/// A session wants to be in a room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FindRoom {
+    /// The place it will have.
+    pub place: Place,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// As what.
+    pub purpose: Purpose,
+    /// The thread on which a new room is to run.
+    pub arbiter: ArbiterHandle,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// A session that has not heard from a room yet leaves it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeaveRoom {
+    /// Which order.
+    pub order: OrderId,
+    /// What the room is to hear.
+    pub leave: Leave,
+}
+
+/// A session begins.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Register {
+    /// Which session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// Who ends it.
+    pub control: Recipient<EndSession>,
+}
+
+/// A session has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Unregister {
+    /// Which session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: UserId,
+}
+
+/// What the supervisor tells a session: the hub ends it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct EndSession {
+    /// Why.
+    pub close: CloseCode,
+    /// A reason in an admin's words, instead of the code's own.
+    pub reason: Option<String>,
+    /// When the client should come back.
+    pub reconnect_after_ms: Option<u64>,
+    /// How long to wait before.
+    pub delay: std::time::Duration,
+}
+
+/// End every session of a user; says how many there are.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct EndUser {
+    /// Whose.
+    pub user: UserId,
+    /// How.
+    pub end: EndSession,
+}
+
+/// End every session of the node, spread over a while; says how many there are.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct EndAll {
+    /// How.
+    pub close: CloseCode,
+    /// The time over which they are spread.
+    pub spread: std::time::Duration,
+}
+
+/// The rooms of this node, in order of their ids.
+#[derive(Message)]
+#[rtype(result = "Vec<RoomActivity>")]
+pub struct ListRooms {
+    /// Only rooms behind this one.
+    pub after: Option<OrderId>,
+    /// How many at most; none: all.
+    pub limit: Option<usize>,
+}
+
+/// The way to one room.
+#[derive(Message)]
+#[rtype(result = "Option<RoomHandle>")]
+pub struct LookUp(pub OrderId);
+
+/// The ways to every room.
+#[derive(Message)]
+#[rtype(result = "Vec<RoomHandle>")]
+pub struct EveryRoom;
+
+/// A way to the supervisor, with the bound of its queue.
+#[derive(Clone)]
+pub struct SupervisorHandle {
+    /// The supervisor.
+    pub addr: Addr<Supervisor>,
+    /// The places in its queue.
+    pub permits: Permits,
+}
+
+/// The actor.
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    /// Who hears of the end of rooms: this actor.
+    reports: Recipient<RoomReport>,
+    /// The room of each order that has one, in order for paging.
+    rooms: BTreeMap<OrderId, RoomEntry>,
+    /// Rooms that have panicked of late.
+    crashes: HashMap<OrderId, Crash>,
+    /// The sessions of each user, oldest first.
+    users: HashMap<UserId, Vec<SessionEntry>>,
+    /// Over all rooms that ever were, so that a late report of an old one is known as such.
+    next_epoch: u64,
+}
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    /// Starts the supervisor of a node on this thread's arbiter.
+    pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> SupervisorHandle {
+        let addr = Self::start_in_arbiter(arbiter, move |ctx: &mut Context<Self>| Self {
+            shared,
+            reports: ctx.address().recipient(),
+            rooms: BTreeMap::new(),
+            crashes: HashMap::new(),
+            users: HashMap::new(),
+            next_epoch: 0,
+        });
+        SupervisorHandle { addr, permits: Permits::new(MAILBOX) }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+}
+
+impl Handler<FindRoom> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, find: FindRoom, ctx: &mut Self::Context) {
+        match self.crash_wait(&find.place.order, Instant::now()) {
+            // The permit is kept meanwhile, so those who wait are bounded too.
+            Some(wait) => {
+                ctx.notify_later(find, wait);
+            }
+            None => self.forward(find),
+        }
+    }
+}
+
+impl Handler<LeaveRoom> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: LeaveRoom, _: &mut Self::Context) {
+        if let Some(entry) = self.rooms.get(&message.order) {
+            entry.handle.addr.do_send(message.leave);
+        }
+    }
+}
+
+impl Handler<RoomReport> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, report: RoomReport, _: &mut Self::Context) {
+        match report {
+            RoomReport::Idle { order, epoch, seen } => self.forget_idle(&order, epoch, seen),
+            RoomReport::Crashed { order, epoch } => self.crashed(&order, epoch, Instant::now()),
+        }
+    }
+}
+
+impl Handler<Register> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, register: Register, _: &mut Self::Context) {
+        self.register(register);
+    }
+}
+
+impl Handler<Unregister> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: Unregister, _: &mut Self::Context) {
+        self.unregister(&message.user, message.session);
+    }
+}
+
+impl Handler<EndUser> for Supervisor {
+    type Result = usize;
+
+    fn handle(&mut self, message: EndUser, _: &mut Self::Context) -> usize {
+        self.end_user(&message.user, &message.end)
+    }
+}
+
+impl Handler<EndAll> for Supervisor {
+    type Result = usize;
+
+    fn handle(&mut self, message: EndAll, _: &mut Self::Context) -> usize {
+        self.end_all(message.close, message.spread)
+    }
+}
+
+impl Handler<ListRooms> for Supervisor {
+    type Result = actix::MessageResult<ListRooms>;
+
+    fn handle(&mut self, list: ListRooms, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.list_rooms(list.after.as_ref(), list.limit))
+    }
+}
+
+impl Handler<LookUp> for Supervisor {
+    type Result = Option<RoomHandle>;
+
+    fn handle(&mut self, message: LookUp, _: &mut Self::Context) -> Self::Result {
+        self.rooms.get(&message.0).map(|entry| entry.handle.clone())
+    }
+}
+
+impl Handler<EveryRoom> for Supervisor {
+    type Result = Vec<RoomHandle>;
+
+    fn handle(&mut self, _: EveryRoom, _: &mut Self::Context) -> Self::Result {
+        self.rooms.values().map(|entry| entry.handle.clone()).collect()
+    }
+}
+
+/// Passes a join on to its room.
+fn enter(find: FindRoom, room_permit: Permit) -> Enter {
+    let FindRoom { place, identity, purpose, permit, .. } = find;
+    drop(permit);
+    Enter { place, identity, purpose, counted: true, permit: room_permit }
+}

@@ -1,0 +1,132 @@
+//! Rooms of this node: found or founded, forgotten when idle, held back after a panic.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Actor;
+
+use super::{FindRoom, Supervisor, enter};
+use crate::actors::order_room::{
+    Founding, OrderRoom, Purpose, RoomActivity, RoomHandle, RoomStats, Stop,
+};
+use crate::actors::peer::RoomNotice;
+use crate::actors::shared::unavailable;
+use crate::ids::OrderId;
+use crate::permits::Permits;
+use crate::time::Timestamp;
+
+/// Within this time after a panic the next one makes the room wait.
+const CRASH_MEMORY: Duration = Duration::from_secs(60);
+/// How long an order waits for its next room after its second, third and later panic.
+const CRASH_WAITS: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
+
+/// A room that runs.
+pub(super) struct RoomEntry {
+    pub(super) handle: RoomHandle,
+    epoch: u64,
+    /// Joins that were forwarded to it. Only a room that has seen them all may be forgotten.
+    forwarded: u64,
+}
+
+/// A room that panicked.
+pub(super) struct Crash {
+    at: Instant,
+    /// How many times in a row, each within a minute of the one before.
+    times: usize,
+    /// From when on there may be a room again.
+    open_at: Instant,
+}
+
+impl Supervisor {
+    /// Sends a join to its room, which is founded where there is none.
+    pub(super) fn forward(&mut self, find: FindRoom) {
+        let order = find.place.order.clone();
+        if !self.rooms.contains_key(&order) {
+            let entry = self.found(&order, &find);
+            self.rooms.insert(order.clone(), entry);
+        }
+        let Some(entry) = self.rooms.get_mut(&order) else { return };
+        match entry.handle.permit() {
+            Some(permit) => {
+                entry.forwarded += 1;
+                entry.handle.addr.do_send(enter(find, permit));
+            }
+            None => refuse(find),
+        }
+    }
+
+    fn found(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
+        let epoch = self.next_epoch;
+        self.next_epoch += 1;
+        let stats = Arc::new(RoomStats::default());
+        let founding = Founding {
+            order: order.clone(),
+            epoch,
+            after_crash: self.crashes.contains_key(order),
+            reports: self.reports.clone(),
+            shared: Arc::clone(&self.shared),
+        };
+        let (permits, counted) = (Permits::new(OrderRoom::MAILBOX), Arc::clone(&stats));
+        let bound = permits.clone();
+        let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
+            OrderRoom::found(founding, bound, counted, ctx)
+        });
+        RoomEntry { handle: RoomHandle { addr, permits, stats }, epoch, forwarded: 0 }
+    }
+
+    /// Forgets an idle room, unless somebody is on the way to it.
+    pub(super) fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
+        let is_known = |entry: &&RoomEntry| entry.epoch == epoch && entry.forwarded == seen;
+        if let Some(entry) = self.rooms.get(order).filter(is_known) {
+            entry.handle.addr.do_send(Stop);
+            self.rooms.remove(order);
+        }
+    }
+
+    /// A room ended without being told to.
+    pub(super) fn crashed(&mut self, order: &OrderId, epoch: u64, now: Instant) {
+        if self.rooms.get(order).is_none_or(|entry| entry.epoch != epoch) {
+            return;
+        }
+        log::error!(order = order.as_str(); "the room of an order panicked");
+        self.shared.metrics.room_panics.inc();
+        self.rooms.remove(order);
+        self.crashes.retain(|_, crash| now < crash.at + CRASH_MEMORY);
+        let times = self.crashes.get(order).map_or(1, |crash| crash.times + 1);
+        let wait = times.checked_sub(2).map_or(Duration::ZERO, |again| {
+            CRASH_WAITS[again.min(CRASH_WAITS.len() - 1)]
+        });
+        self.crashes.insert(order.clone(), Crash { at: now, times, open_at: now + wait });
+    }
+
+    /// How long an order has to wait for its next room.
+    pub(super) fn crash_wait(&self, order: &OrderId, now: Instant) -> Option<Duration> {
+        let open_at = self.crashes.get(order)?.open_at;
+        (open_at > now).then(|| open_at - now)
+    }
+
+    pub(super) fn list_rooms(
+        &self,
+        after: Option<&OrderId>,
+        limit: Option<usize>,
+    ) -> Vec<RoomActivity> {
+        let now = Timestamp::now();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.rooms
+            .range::<OrderId, _>((start, Bound::Unbounded))
+            .take(limit.unwrap_or(usize::MAX))
+            .map(|(order, entry)| entry.handle.stats.activity(order, now))
+            .collect()
+    }
+}
+
+fn refuse(mut find: FindRoom) {
+    let failure = unavailable("the room is too busy");
+    let order = find.place.order.clone();
+    find.place.tell(RoomNotice::Refused { order, failure: failure.clone() });
+    if let Purpose::Join(_, answer) = find.purpose {
+        answer.refuse(failure);
+    }
+}

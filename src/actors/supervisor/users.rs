@@ -1,0 +1,99 @@
+//! Sessions of this node by their users: a user has many, up to a limit.
+
+use std::time::Duration;
+
+use actix::Recipient;
+
+use super::{EndSession, Register, Supervisor};
+use crate::ids::{SessionId, UserId};
+use crate::protocol::close::CloseCode;
+
+/// How many sessions a second a drain closes when there are few of them.
+const CLOSES_PER_SECOND: usize = 1000;
+/// The earliest that a client comes back after a drain.
+const FIRST_RETURN_MS: u64 = 1000;
+/// The least time over which returning clients are spread.
+const LEAST_SPREAD_MS: u64 = 5000;
+
+/// An open session.
+pub(super) struct SessionEntry {
+    session: SessionId,
+    control: Recipient<EndSession>,
+}
+
+impl Supervisor {
+    /// Notes a session. One too many of a user ends the oldest.
+    pub(super) fn register(&mut self, register: Register) {
+        let Register { session, user, control } = register;
+        let most = self.shared.config.limits.max_connections_per_user;
+        let sessions = self.users.entry(user).or_default();
+        sessions.push(SessionEntry { session, control });
+        if sessions.len() > most {
+            sessions.remove(0).control.do_send(EndSession::now(CloseCode::REPLACED));
+        }
+    }
+
+    pub(super) fn unregister(&mut self, user: &UserId, session: SessionId) {
+        let Some(sessions) = self.users.get_mut(user) else { return };
+        sessions.retain(|entry| entry.session != session);
+        if sessions.is_empty() {
+            self.users.remove(user);
+        }
+    }
+
+    pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
+        let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
+        sessions.iter().for_each(|entry| entry.control.do_send(end.clone()));
+        sessions.len()
+    }
+
+    /// Ends every session, one after the other, and spreads their return too.
+    pub(super) fn end_all(&self, close: CloseCode, spread: Duration) -> usize {
+        let sessions: Vec<_> = self.users.values().flatten().collect();
+        for (place, entry) in sessions.iter().enumerate() {
+            let (delay, reconnect_after_ms) = farewell(place, sessions.len(), spread);
+            entry.control.do_send(EndSession {
+                delay,
+                reconnect_after_ms: Some(reconnect_after_ms),
+                ..EndSession::now(close)
+            });
+        }
+        sessions.len()
+    }
+}
+
+impl EndSession {
+    /// At once.
+    pub fn now(close: CloseCode) -> Self {
+        Self { close, reason: None, reconnect_after_ms: None, delay: Duration::ZERO }
+    }
+}
+
+/// When one of `count` sessions is closed, and how long after that its client comes back: spread
+/// evenly from 1 s to 5 s, or as long as 1,000 a second take, and different for every client.
+fn farewell(place: usize, count: usize, spread: Duration) -> (Duration, u64) {
+    let share = |whole: u64| whole * place as u64 / count.max(1) as u64;
+    let window = spread.min(Duration::from_secs(1) * count.div_ceil(CLOSES_PER_SECOND) as u32);
+    let delay = Duration::from_millis(share(window.as_millis() as u64));
+    let latest = LEAST_SPREAD_MS.max(count as u64 * 1000 / CLOSES_PER_SECOND as u64);
+    (delay, FIRST_RETURN_MS + share(latest - FIRST_RETURN_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn clients_come_back_at_different_times() {
+        for count in [1, 3, 4000, 20_000] {
+            let spread = Duration::from_secs(4);
+            let all: Vec<_> = (0..count).map(|place| farewell(place, count, spread)).collect();
+            let returns: BTreeSet<u64> = all.iter().map(|(_, after)| *after).collect();
+            assert_eq!(returns.len(), count, "different for each of {count}");
+            assert!(returns.first() == Some(&1000) && all.iter().all(|(delay, _)| *delay <= spread));
+            assert!(returns.last() <= Some(&(count as u64).max(5000)));
+        }
+        assert_eq!(farewell(1, 2, Duration::from_secs(4)).0, Duration::from_millis(500));
+    }
+}
