@@ -14,9 +14,10 @@ pub(super) struct Key {
 
 /// The keys of these settings.
 pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<Key>, ConfigError> {
-    let secret = auth.secret.as_ref().map(|secret| {
-        key(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes()))
-    });
+    let secret = auth
+        .secret
+        .as_ref()
+        .map(|secret| key(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes())));
     let public = auth.public_key.as_ref().map(public_key).transpose()?;
     let keys: Vec<Key> = secret.into_iter().chain(public).collect();
     if keys.is_empty() {

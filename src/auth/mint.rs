@@ -32,8 +32,7 @@ pub struct Grant {
 /// `JWT_ROLE_MAP` where it leaves no word for the role.
 pub fn mint(auth: &AuthConfig, grant: &Grant, now: Timestamp) -> Result<String, ConfigError> {
     let no_secret = "it must be set to make tokens; a public key only checks them";
-    let secret =
-        auth.secret.as_ref().ok_or_else(|| ConfigError::new("JWT_SECRET", no_secret))?;
+    let secret = auth.secret.as_ref().ok_or_else(|| ConfigError::new("JWT_SECRET", no_secret))?;
     let seconds = |time: Timestamp| json!(time.as_millis().div_euclid(1000));
     let mut claims = Map::new();
     let mut say = |claim: &str, value: Value| claims.insert(claim.to_owned(), value);

@@ -72,7 +72,7 @@ pub(super) struct AuthArgs {
     #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE", value_parser = parse::path)]
     jwt_secret_file: Option<PathBuf>,
 
-    /// Public key, a PEM file: RS256, ES256 or `EdDSA` by the kind of key
+    /// Public key, a PEM file: RSA, EC on P-256 or Ed25519
     #[arg(long, env = "JWT_PUBLIC_KEY", value_name = "FILE", value_parser = parse::path)]
     jwt_public_key: Option<PathBuf>,
 

@@ -124,9 +124,8 @@ impl DatabaseArgs {
             _ => ("DATABASE_URL", None),
         };
         let in_data_dir = url.is_none();
-        let url = url.unwrap_or_else(|| {
-            format!("sqlite:{}", data_dir.join("orderhub.sqlite3").display())
-        });
+        let url = url
+            .unwrap_or_else(|| format!("sqlite:{}", data_dir.join("orderhub.sqlite3").display()));
         let url = DatabaseUrl::new(&url)
             .map_err(|allowed| ConfigError::new(variable, format!("it must be {allowed}")))?;
         let least = if url.sqlite_path().is_some() { 2 } else { 3 };

@@ -53,9 +53,8 @@ fn filter(text: &str) -> Result<String, String> {
         Some((target, level)) => is_target(target) && is_level(level),
         None => is_target(directive),
     });
-    good.then(|| text.to_owned()).ok_or_else(|| {
-        format!("a level ({}) or target=level pairs with commas", levels.join(", "))
-    })
+    good.then(|| text.to_owned())
+        .ok_or_else(|| format!("a level ({}) or target=level pairs with commas", levels.join(", ")))
 }
 
 #[cfg(test)]

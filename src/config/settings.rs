@@ -119,11 +119,12 @@ pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    let named = shown(ContextKind::InvalidArg)?;
-    let arg = command.get_arguments().find(|arg| arg.to_string() == named)?;
+    // It is named as in the help: `--workers <N>`.
+    let flag = shown(ContextKind::InvalidArg)?.split_whitespace().next()?.strip_prefix("--")?;
+    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(flag))?;
     let variable = arg.get_env()?.to_str()?;
-    let allowed = std::error::Error::source(error)
-        .map_or_else(|| "a value".to_owned(), ToString::to_string);
+    let allowed =
+        std::error::Error::source(error).map_or_else(|| "a value".to_owned(), ToString::to_string);
     let problem = match shown(ContextKind::InvalidValue) {
         Some(value) if !SECRETS.contains(&variable) => {
             format!("{value:?} is refused, it must be {allowed}")
