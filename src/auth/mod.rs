@@ -76,3 +76,8 @@ impl From<&AuthError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
+mod tests;
