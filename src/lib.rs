@@ -1,5 +1,8 @@
 //! orderhub: a realtime hub for delivery apps.
 
+pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod ids;
 pub mod metrics;
 pub mod permits;

@@ -1,0 +1,213 @@
+//! The claims of a token: found by their configured names in one pass, then each read by its own
+//! rule.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::AuthError;
+use crate::config::AuthConfig;
+use crate::ids::{OrderId, UserId};
+use crate::time::Timestamp;
+
+/// The longest name that is shown, in characters.
+const MAX_NAME_CHARS: usize = 128;
+
+/// The last second of the year 9999. A later `exp` is a time in milliseconds: a token that would
+/// live for 50,000 years by mistake.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// The claims that the hub reads. One claim of a token may fill several of them: `JWT_NAME_CLAIM`
+/// may be `sub`.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Exp,
+    Nbf,
+    Iat,
+    Iss,
+    Aud,
+    Orders,
+    User,
+    UserElse,
+    Name,
+    Role,
+}
+
+const SLOTS: usize = 10;
+
+/// What the claims are called in the tokens of this back end, by [`Slot`].
+pub(super) struct ClaimNames([Box<str>; SLOTS]);
+
+impl ClaimNames {
+    pub(super) fn new(auth: &AuthConfig) -> Self {
+        let (user, user_else) = match auth.user_claim.as_deref() {
+            Some(claim) => (claim, claim),
+            // The gateway that this hub replaces put the user into `id`.
+            None => ("id", "sub"),
+        };
+        let (name, role) = (auth.name_claim.as_str(), auth.role_claim.as_str());
+        let names = ["exp", "nbf", "iat", "iss", "aud", "orders", user, user_else, name, role];
+        Self(names.map(Box::from))
+    }
+
+    /// Finds the claims in the payload of a token.
+    pub(super) fn find<'a>(&self, payload: &'a str) -> Result<Claims<'a>, AuthError> {
+        let mut json = serde_json::Deserializer::from_str(payload);
+        self.deserialize(&mut json)
+            .map_err(|_| invalid("the payload is no object with each claim once"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &ClaimNames {
+    type Value = Claims<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Claims<'de>, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &ClaimNames {
+    type Value = Claims<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the claims of a token")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
+        let mut found = [None; SLOTS];
+        while let Some(wanted) = map.next_key_seed(Wanted(self))? {
+            if !wanted.contains(&true) {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value: &'de RawValue = map.next_value()?;
+            for (slot, _) in found.iter_mut().zip(wanted).filter(|(_, wanted)| *wanted) {
+                // Of two, one reader would take the first and another the last.
+                if slot.replace(value).is_some() {
+                    return Err(de::Error::custom("a claim comes twice"));
+                }
+            }
+        }
+        Ok(Claims(found))
+    }
+}
+
+/// Reads the name of a claim without keeping it: all that matters is which slots it fills.
+struct Wanted<'n>(&'n ClaimNames);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = [bool; SLOTS];
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Wanted<'_> {
+    type Value = [bool; SLOTS];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a claim")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.0.each_ref().map(|name| **name == *key))
+    }
+}
+
+/// The claims of one token, as they stand in it.
+pub(super) struct Claims<'a>([Option<&'a RawValue>; SLOTS]);
+
+impl<'a> Claims<'a> {
+    fn get(&self, slot: Slot) -> Option<&'a str> {
+        self.0[slot as usize].map(RawValue::get)
+    }
+
+    pub(super) fn expires_at(&self) -> Result<Timestamp, AuthError> {
+        seconds(self.get(Slot::Exp), "exp")?.ok_or_else(|| invalid("it has no exp"))
+    }
+
+    pub(super) fn not_before(&self) -> Result<Option<Timestamp>, AuthError> {
+        seconds(self.get(Slot::Nbf), "nbf")
+    }
+
+    pub(super) fn issued_at(&self) -> Result<Option<Timestamp>, AuthError> {
+        seconds(self.get(Slot::Iat), "iat")
+    }
+
+    pub(super) fn issuer_is(&self, issuer: &str) -> bool {
+        self.get(Slot::Iss).and_then(string).is_some_and(|said| said == issuer)
+    }
+
+    /// Whether `aud`, a text or a list of texts, names the audience.
+    pub(super) fn is_for(&self, audience: &str) -> bool {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Audience {
+            One(String),
+            Many(Vec<String>),
+        }
+        match self.get(Slot::Aud).and_then(|raw| serde_json::from_str(raw).ok()) {
+            Some(Audience::One(one)) => one == audience,
+            Some(Audience::Many(many)) => many.iter().any(|one| one == audience),
+            None => false,
+        }
+    }
+
+    pub(super) fn user(&self) -> Result<UserId, AuthError> {
+        let said = |slot| self.get(slot).filter(|raw| *raw != "null");
+        let raw = said(Slot::User).or_else(|| said(Slot::UserElse));
+        let raw = raw.ok_or_else(|| invalid("it names no user"))?;
+        serde_json::from_str(raw).map_err(|_| invalid("its user is no id"))
+    }
+
+    /// The name to show. A name is decoration: one that cannot be shown is left out, and the
+    /// login goes on.
+    pub(super) fn name(&self) -> Option<String> {
+        let said = self.get(Slot::Name).and_then(text)?;
+        let shown: String =
+            said.trim().chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
+        (!shown.is_empty()).then_some(shown)
+    }
+
+    /// What the token calls the role.
+    pub(super) fn role(&self) -> Option<String> {
+        self.get(Slot::Role).and_then(text)
+    }
+
+    /// The orders, sorted, each once.
+    pub(super) fn orders(&self) -> Result<Arc<[OrderId]>, AuthError> {
+        let Some(raw) = self.get(Slot::Orders) else { return Ok(Arc::from([])) };
+        let mut orders: Vec<OrderId> =
+            serde_json::from_str(raw).map_err(|_| invalid("its orders are no list of ids"))?;
+        orders.sort_unstable();
+        orders.dedup();
+        Ok(orders.into())
+    }
+}
+
+pub(super) fn invalid(reason: &'static str) -> AuthError {
+    AuthError::Invalid(reason.into())
+}
+
+/// Reads a time of RFC 7519, section 2, of which the hub takes only whole seconds.
+fn seconds(raw: Option<&str>, claim: &str) -> Result<Option<Timestamp>, AuthError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let read = raw.parse::<i64>().ok().filter(|seconds| *seconds <= LAST_SECOND);
+    let problem = || format!("its {claim} is not in whole seconds before the year 10000");
+    read.map(|seconds| Some(Timestamp::from_secs(seconds)))
+        .ok_or_else(|| AuthError::Invalid(problem().into()))
+}
+
+fn string(raw: &str) -> Option<String> {
+    serde_json::from_str(raw).ok()
+}
+
+/// A text, or a number as its text.
+fn text(raw: &str) -> Option<String> {
+    let is_number = raw.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if is_number { Some(raw.to_owned()) } else { string(raw) }
+}

@@ -1,0 +1,87 @@
+//! The keys that tokens are signed with, each for one algorithm.
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
+use crate::config::{AuthConfig, ConfigError, PublicKeyPem};
+
+/// A key and the one algorithm it is for. A public key cannot be passed off as an HS256 secret,
+/// because a token's own `alg` only chooses among the keys and never how a key is used.
+pub(super) struct Key {
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+    pub(super) validation: Validation,
+}
+
+/// The keys of these settings.
+pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<Key>, ConfigError> {
+    let secret = auth
+        .secret
+        .as_ref()
+        .map(|secret| key(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes())));
+    let public = auth.public_key.as_ref().map(public_key).transpose()?;
+    let keys: Vec<Key> = secret.into_iter().chain(public).collect();
+    if keys.is_empty() {
+        let problem = "it must be set, at least 32 bytes (or JWT_SECRET_FILE, or JWT_PUBLIC_KEY)";
+        return Err(ConfigError::new("JWT_SECRET", problem));
+    }
+    Ok(keys)
+}
+
+fn key(algorithm: Algorithm, decoding: DecodingKey) -> Key {
+    let mut validation = Validation::new(algorithm);
+    // Only the signature is checked there. The claims are checked here, against a clock that is
+    // an argument, and without the library's own ideas (60 s of leeway, `aud` refused where none
+    // is configured).
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    Key { algorithm, decoding, validation }
+}
+
+/// Tells the algorithm by the kind of key.
+fn public_key(public: &PublicKeyPem) -> Result<Key, ConfigError> {
+    let refused = |what: &str| {
+        let problem = format!(
+            "{} {what}; it must be a public key in PEM: RSA of at least 2048 bits, EC on P-256, \
+             or Ed25519",
+            public.path.display()
+        );
+        ConfigError::new("JWT_PUBLIC_KEY", problem)
+    };
+    if public.pem.contains("PRIVATE KEY") {
+        return Err(refused("holds a private key, which the hub must not have"));
+    }
+    if !public.pem.contains("PUBLIC KEY-----") {
+        return Err(refused("holds no public key"));
+    }
+    let pem = public.pem.as_bytes();
+    let bytes = |key: &DecodingKey| key.try_get_as_bytes().map_or(0, <[u8]>::len);
+    // Ed25519 and EC first: the reader of RSA keys looks less closely.
+    if let Ok(key_found) = DecodingKey::from_ed_pem(pem) {
+        return Ok(key(Algorithm::EdDSA, key_found));
+    }
+    if let Ok(key_found) = DecodingKey::from_ec_pem(pem) {
+        return if is_p256(&public.pem) {
+            Ok(key(Algorithm::ES256, key_found))
+        } else {
+            Err(refused("holds an EC key on another curve"))
+        };
+    }
+    match DecodingKey::from_rsa_pem(pem) {
+        // A modulus of 2048 bits has 256 bytes, and the exponent comes on top.
+        Ok(key_found) if bytes(&key_found) > 256 => Ok(key(Algorithm::RS256, key_found)),
+        Ok(_) => Err(refused("holds an RSA key that is too short")),
+        Err(_) => Err(refused("cannot be read")),
+    }
+}
+
+/// Whether a PEM holds a key on P-256, the curve of ES256. The reader of PEM files does not look at
+/// the curve, and every token would fail later. All such keys begin with the same 27 bytes (RFC
+/// 5480, section 2: the two object identifiers, then the mark of an uncompressed point), which
+/// come to whole characters of Base64.
+fn is_p256(pem: &str) -> bool {
+    let body = pem.split("-----").nth(2).unwrap_or_default();
+    let body: String = body.split_whitespace().collect();
+    body.starts_with("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE")
+}

@@ -1,0 +1,78 @@
+//! Makes tokens that this hub accepts: for development, for scripts and for tests.
+
+use std::time::Duration;
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Map, Value, json};
+
+use crate::config::{AuthConfig, ConfigError};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// What a new token is to say.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Whose it is.
+    pub user: UserId,
+    /// The name to show.
+    pub name: Option<String>,
+    /// The role.
+    pub role: Role,
+    /// The orders that the user may join.
+    pub orders: Vec<OrderId>,
+    /// How long it counts, from now.
+    pub ttl: Duration,
+}
+
+/// Makes a token with the secret, claim names, issuer and audiences of these settings.
+///
+/// # Errors
+/// `JWT_SECRET` where there is none: with a public key alone only its owner makes tokens.
+/// `JWT_ROLE_MAP` where it leaves no word for the role.
+pub fn mint(auth: &AuthConfig, grant: &Grant, now: Timestamp) -> Result<String, ConfigError> {
+    let no_secret = "it must be set to make tokens; a public key only checks them";
+    let secret = auth.secret.as_ref().ok_or_else(|| ConfigError::new("JWT_SECRET", no_secret))?;
+    let seconds = |time: Timestamp| json!(time.as_millis().div_euclid(1000));
+    let mut claims = Map::new();
+    let mut say = |claim: &str, value: Value| claims.insert(claim.to_owned(), value);
+    say(&auth.role_claim, role_word(auth, grant.role)?.into());
+    if let Some(name) = &grant.name {
+        say(&auth.name_claim, name.as_str().into());
+    }
+    say(auth.user_claim.as_deref().unwrap_or("sub"), grant.user.as_str().into());
+    if !grant.orders.is_empty() {
+        say("orders", json!(grant.orders));
+    }
+    if let Some(issuer) = &auth.issuer {
+        say("iss", issuer.as_str().into());
+    }
+    let audiences = audiences(auth, grant.role);
+    if !audiences.is_empty() {
+        say("aud", json!(audiences));
+    }
+    say("iat", seconds(now));
+    say("exp", seconds(now.plus(grant.ttl)));
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.expose().as_bytes()))
+        .map_err(|error| ConfigError::new("JWT_SECRET", format!("cannot sign: {error}")))
+}
+
+/// The word that the verifier of the same settings will read as this role.
+fn role_word(auth: &AuthConfig, role: Role) -> Result<String, ConfigError> {
+    if auth.role_map.get(role.as_str()).is_none_or(|mapped| *mapped == role) {
+        return Ok(role.as_str().to_owned());
+    }
+    let word = auth.role_map.iter().find(|(_, mapped)| **mapped == role);
+    word.map(|(word, _)| word.clone()).ok_or_else(|| {
+        let problem = format!("it leaves no word for the role {}", role.as_str());
+        ConfigError::new("JWT_ROLE_MAP", problem)
+    })
+}
+
+fn audiences(auth: &AuthConfig, role: Role) -> Vec<&str> {
+    let staff = auth.staff_audience.as_deref();
+    let staff = staff.filter(|_| matches!(role, Role::Admin | Role::Service));
+    let mut audiences: Vec<&str> = auth.audience.as_deref().into_iter().chain(staff).collect();
+    audiences.dedup();
+    audiences
+}

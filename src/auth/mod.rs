@@ -1,0 +1,83 @@
+//! Who connects: where a request carries its token, what a good token is, and what it says.
+
+mod claims;
+mod credentials;
+mod keys;
+mod mint;
+mod verifier;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, find_token};
+pub use mint::{Grant, mint};
+pub use verifier::{MAX_TOKEN_BYTES, Verifier};
+
+/// What a good token says about its user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is.
+    pub user: UserId,
+    /// The name to show: at most 128 characters, none of them a control character; the user's id
+    /// where the token has no name.
+    pub name: String,
+    /// The role that counts here, after the role map and the staff audience.
+    pub role: Role,
+    /// The orders that the token lets its user join, sorted, each once.
+    pub orders: Arc<[OrderId]>,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// `exp` plus leeway: from this instant on the token does not count, nor does a session that
+    /// was opened with it.
+    pub deadline: Timestamp,
+    /// `iat`, which revocations compare with.
+    pub issued_at: Option<Timestamp>,
+}
+
+impl Identity {
+    /// Whether the token names this order.
+    pub fn names(&self, order: &OrderId) -> bool {
+        self.orders.binary_search(order).is_ok()
+    }
+}
+
+/// Why a token does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// It is no token of ours. The reason is for the log; it holds nothing of the token.
+    #[error("invalid token: {0}")]
+    Invalid(Cow<'static, str>),
+    /// It was one, and its time is over.
+    #[error("the token has expired")]
+    Expired,
+}
+
+impl AuthError {
+    /// The code that the client hears.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Invalid(_) => ErrorCode::Unauthenticated,
+            Self::Expired => ErrorCode::TokenExpired,
+        }
+    }
+}
+
+impl From<&AuthError> for Failure {
+    fn from(error: &AuthError) -> Self {
+        match error {
+            // The reason stays in the log: it would tell a forger what to mend.
+            AuthError::Invalid(_) => Self::new(error.code(), "the token is not valid"),
+            AuthError::Expired => Self::new(error.code(), "the token has expired"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What `serve` says on stdout once it listens: where, and how to get in.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::healthcheck::reachable;
+use crate::config::Config;
+
+/// The text for a hub that listens on this address, with lines that work when they are pasted.
+pub fn banner(address: SocketAddr, config: &Config) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| "orderhub".into());
+    banner_of(&program, address, config)
+}
+
+fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
+    let mut text = format!("orderhub listens on http://{address}\n");
+    if let Some(admin) = config.server.admin_bind {
+        let _ = writeln!(text, "admin on http://{admin}");
+    }
+    if config.auth.secret.is_none() {
+        // Only the owner of the private key can make tokens.
+        return text;
+    }
+    let token = token_command(program, config);
+    let same = match config.auth.development_secret {
+        Some(_) => "",
+        None => " (in a shell with the hub's JWT_* settings)",
+    };
+    let _ = write!(
+        text,
+        "\nTokens for a driver and a customer of order-1{same}:\n  \
+         DRIVER=$({token} --user driver-1 --role driver --order order-1)\n  \
+         CUSTOMER=$({token} --user customer-1 --role customer --order order-1)\n\
+         \nConnect:\n"
+    );
+    let to = reachable(address);
+    let _ = writeln!(text, "  websocat -H \"Authorization: Bearer $CUSTOMER\" ws://{to}/ws");
+    if config.server.allow_query_token {
+        let _ = writeln!(text, "  websocat \"ws://{to}/ws?token=$DRIVER\"");
+    }
+    text +=
+        "\nand say:\n  {\"event\":\"order:join\",\"data\":{\"orderId\":\"order-1\"},\"id\":1}\n";
+    text
+}
+
+/// `orderhub token`, for a shell in any directory.
+fn token_command(program: &Path, config: &Config) -> String {
+    let program = quoted(program);
+    if config.auth.development_secret.is_none() {
+        return format!("{program} token");
+    }
+    // Spelled out even where it is the default: that is relative, and a second terminal mostly
+    // stands somewhere else, where `token` would make another secret.
+    let dir = &config.server.data_dir;
+    let dir = dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.clone());
+    format!("{program} token --data-dir {}", quoted(&dir))
+}
+
+/// A path as a POSIX shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn config(flags: &[&str]) -> Config {
+        let mut config = Config::from_flags(flags).expect("good settings");
+        if config.auth.development_secret.is_some() {
+            config.auth.secret = Some(Secret::new("x".repeat(64)));
+        }
+        config
+    }
+
+    fn text(address: &str, flags: &[&str]) -> String {
+        let address = address.parse().expect("an address");
+        banner_of(Path::new("/opt/my hub/orderhub"), address, &config(flags))
+    }
+
+    #[test]
+    fn a_development_hub_says_where_it_is_and_how_to_get_in() {
+        let text = text("127.0.0.1:4711", &["--data-dir", "/srv/it's here"]);
+        for part in [
+            "orderhub listens on http://127.0.0.1:4711\n",
+            "DRIVER=$('/opt/my hub/orderhub' token --data-dir '/srv/it'\\''s here' --user driver-1 \
+             --role driver --order order-1)\n",
+            "CUSTOMER=$('/opt/my hub/orderhub' token --data-dir",
+            "websocat -H \"Authorization: Bearer $CUSTOMER\" ws://127.0.0.1:4711/ws\n",
+            "websocat \"ws://127.0.0.1:4711/ws?token=$DRIVER\"\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_hub_with_a_secret_of_its_own_does_not_show_it_and_points_to_the_settings() {
+        let secret = "s".repeat(32);
+        let text = text("0.0.0.0:80", &["--bind", "0.0.0.0:80", "--jwt-secret", &secret]);
+        assert!(text.contains("listens on http://0.0.0.0:80\n"));
+        assert!(text.contains("ws://127.0.0.1:80/ws\n"));
+        assert!(text.contains("JWT_* settings"));
+        assert!(!text.contains("?token="));
+        assert!(!text.contains("--data-dir"));
+        assert!(!text.contains(&secret));
+    }
+}

@@ -1,0 +1,37 @@
+//! `orderhub check-config`: all settings, or the first that cannot work. Connects to nothing and
+//! creates nothing.
+#![expect(clippy::print_stderr, reason = "warnings are no part of the table")]
+
+use clap::ArgMatches;
+
+use super::{CliError, output};
+use crate::auth::Verifier;
+use crate::config::{Config, Setting};
+
+pub(super) fn run(mut config: Config, matches: &ArgMatches) -> Result<(), CliError> {
+    config.read_secret()?;
+    // A secret that is still to be made cannot be bad.
+    if config.auth.secret.is_some() || config.auth.public_key.is_some() {
+        Verifier::new(&config.auth)?;
+    }
+    output(&table(&config.describe(matches)))?;
+    for warning in config.warnings() {
+        eprintln!("orderhub: warning: {warning}");
+    }
+    Ok(())
+}
+
+fn table(settings: &[Setting]) -> String {
+    let width = |column: fn(&Setting) -> &str, title: &str| {
+        let widths = settings.iter().map(|setting| column(setting).chars().count());
+        widths.chain([title.len()]).max().unwrap_or_default()
+    };
+    let name = width(|setting| &setting.variable, "SETTING");
+    let value = width(|setting| &setting.value, "VALUE");
+    let mut lines = format!("{:name$}  {:value$}  SOURCE\n", "SETTING", "VALUE");
+    for setting in settings {
+        lines +=
+            &format!("{:name$}  {:value$}  {}\n", setting.variable, setting.value, setting.source);
+    }
+    lines
+}

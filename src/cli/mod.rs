@@ -1,0 +1,130 @@
+//! The command line: what each command of `orderhub` does, and how it says that it could not.
+//!
+//! Every setting is an argument of every command, so that `serve`, `token` and `check-config` see
+//! the same hub. Results go to stdout; everything else goes to stderr.
+#![expect(clippy::print_stderr, reason = "errors are said to the shell")]
+
+mod banner;
+mod check_config;
+mod healthcheck;
+mod logging;
+mod migrate;
+mod serve;
+mod token;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError, Settings};
+
+pub use banner::banner;
+
+/// A realtime hub for delivery apps: one room per order, live driver locations, stored chat.
+#[derive(Parser)]
+#[command(name = "orderhub", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub (what happens without a command)
+    Serve,
+    /// Make a token that the hub accepts, and print it
+    Token(token::TokenArgs),
+    /// Bring the database to this version
+    Migrate(migrate::MigrateArgs),
+    /// Print all settings and where they came from, or the first that cannot work
+    CheckConfig,
+    /// Ask the hub on this machine whether it is ready
+    Healthcheck,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Anything else, in a sentence.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Runs the program with these arguments, its own name first.
+///
+/// The exit status is 0, 1 where the command failed, or 2 where there is no such command.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command = command();
+    let matches = match command.clone().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error, &command),
+    };
+    let result = unreadable(&command).map_or_else(|| dispatch(&matches), |error| Err(error.into()));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orderhub: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line, with every setting allowed before and after the command.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| if arg.get_env().is_some() { arg.global(true) } else { arg })
+}
+
+/// Writes the result of a command. A reader that has gone away is no reason to panic, as `print!`
+/// would.
+fn output(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| CliError::Failed(format!("cannot write the result: {error}")))
+}
+
+fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
+    let cli =
+        Cli::from_arg_matches(matches).map_err(|error| CliError::Failed(error.to_string()))?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(Config::from_matches(matches)?),
+        Command::Token(args) => token::run(Config::from_matches(matches)?, args),
+        Command::Migrate(args) => migrate::run(Config::from_matches(matches)?, &args),
+        Command::CheckConfig => check_config::run(Config::from_matches(matches)?, matches),
+        Command::Healthcheck => healthcheck::run(matches),
+    }
+}
+
+/// A variable that is set to something that is no text. The parser would not say which.
+fn unreadable(command: &clap::Command) -> Option<ConfigError> {
+    let variables = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    let set = variables.filter_map(|variable| Some((variable, std::env::var_os(variable)?)));
+    set.filter(|(_, value)| value.to_str().is_none())
+        .map(|(variable, _)| ConfigError::new(variable, "it must be text in UTF-8"))
+        .next()
+}
+
+/// Answers a command line that could not be parsed, or that asked for help.
+fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let Some(problem) = unreadable(command).or_else(|| config::explain(error, command)) {
+        eprintln!("orderhub: {problem}");
+        return ExitCode::FAILURE;
+    }
+    let text = error.to_string();
+    let first: Vec<&str> =
+        text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let first = first.join(" ");
+    let problem = first.strip_prefix("error: ").unwrap_or(&first);
+    eprintln!("orderhub: {problem} (see orderhub --help)");
+    ExitCode::from(2)
+}

@@ -1,0 +1,77 @@
+//! All settings with their values and where these came from, for `check-config`.
+
+use std::fmt;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command};
+
+use super::{Config, Settings};
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// An environment variable.
+    Environment,
+    /// The command line.
+    Flag,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Default => "default",
+            Self::Environment => "environment",
+            Self::Flag => "flag",
+        })
+    }
+}
+
+/// One setting, as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The environment variable.
+    pub variable: String,
+    /// The value, without secrets; `-` where there is none.
+    pub value: String,
+    /// Where the value came from.
+    pub source: Source,
+}
+
+impl Config {
+    /// All settings in the order of their documentation. `matches` is what this was read from.
+    pub fn describe(&self, matches: &ArgMatches) -> Vec<Setting> {
+        let command = Settings::augment_args(Command::new("settings"));
+        command.get_arguments().filter_map(|arg| self.setting(arg, matches)).collect()
+    }
+
+    fn setting(&self, arg: &Arg, matches: &ArgMatches) -> Option<Setting> {
+        let variable = arg.get_env()?.to_str()?.to_owned();
+        let id = arg.get_id().as_str();
+        let raw = matches.get_raw(id).and_then(|mut values| values.next());
+        let value = self.computed(id).or_else(|| Some(raw?.to_string_lossy().into_owned()));
+        let source = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Source::Flag,
+            Some(ValueSource::EnvVariable) => Source::Environment,
+            _ => Source::Default,
+        };
+        Some(Setting { variable, value: value.unwrap_or_else(|| "-".to_owned()), source })
+    }
+
+    /// The values that are not shown as they were given: secrets, and what a default comes to.
+    fn computed(&self, id: &str) -> Option<String> {
+        match id {
+            "workers" => Some(self.server.workers.to_string()),
+            "max_connections" => Some(self.server.max_connections.to_string()),
+            "allow_query_token" => Some(self.server.allow_query_token.to_string()),
+            "database_url" => Some(self.database.url.to_string()),
+            "jwt_secret" => Some(match (&self.auth.development_secret, &self.auth.secret) {
+                (Some(path), _) => format!("generated, in {}", path.display()),
+                (None, Some(_)) => "***".to_owned(),
+                (None, None) => "-".to_owned(),
+            }),
+            _ => None,
+        }
+    }
+}

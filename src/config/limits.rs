@@ -1,0 +1,101 @@
+//! What one user and one connection may cost.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse::{millis, whole};
+
+/// What one user and one connection may cost.
+#[derive(Debug, Clone, Args)]
+pub struct LimitsConfig {
+    /// Open connections of one user
+    ///
+    /// `MAX_CONNECTIONS_PER_USER`, default 100. One more closes the user's oldest (4409); at 1 a
+    /// second device throws out the first.
+    #[arg(long, env = "MAX_CONNECTIONS_PER_USER", value_name = "N")]
+    #[arg(default_value = "100", value_parser = whole(1_usize, 1_000_000))]
+    pub max_connections_per_user: usize,
+
+    /// Orders that one connection may have joined
+    ///
+    /// `MAX_ROOMS_PER_CONNECTION`, default 50. Support and admins are not held to it.
+    #[arg(long, env = "MAX_ROOMS_PER_CONNECTION", value_name = "N")]
+    #[arg(default_value = "50", value_parser = whole(1_usize, 1_000_000))]
+    pub max_rooms_per_connection: usize,
+
+    /// The longest message from a client (bytes)
+    ///
+    /// `MAX_MESSAGE_BYTES`, bytes, default 65536; a longer one closes with 1009. What a large
+    /// value allows, every connection may make the hub hold.
+    #[arg(long, env = "MAX_MESSAGE_BYTES", value_name = "BYTES")]
+    #[arg(default_value = "65536", value_parser = whole(1024_usize, 16 << 20))]
+    pub max_message_bytes: usize,
+
+    /// Events that a connection may send, in the long run; 0 switches it off
+    ///
+    /// `EVENTS_PER_SECOND`, per connection, default 20. 0: no limit.
+    #[arg(long, env = "EVENTS_PER_SECOND", value_name = "N")]
+    #[arg(default_value = "20", value_parser = whole(0_u32, 1_000_000))]
+    pub events_per_second: u32,
+
+    /// Events that a connection may send at once
+    ///
+    /// `EVENTS_BURST`, default 40. At 1 no two may come together.
+    #[arg(long, env = "EVENTS_BURST", value_name = "N")]
+    #[arg(default_value = "40", value_parser = whole(0_u32, 1_000_000))]
+    pub events_burst: u32,
+
+    /// Chat messages that a connection may send, in the long run; 0 switches it off
+    ///
+    /// `CHAT_PER_SECOND`, per connection, default 5. 0: no limit but the one for all events.
+    #[arg(long, env = "CHAT_PER_SECOND", value_name = "N")]
+    #[arg(default_value = "5", value_parser = whole(0_u32, 1_000_000))]
+    pub chat_per_second: u32,
+
+    /// Chat messages that a connection may send at once
+    ///
+    /// `CHAT_BURST`, default 10.
+    #[arg(long, env = "CHAT_BURST", value_name = "N")]
+    #[arg(default_value = "10", value_parser = whole(0_u32, 1_000_000))]
+    pub chat_burst: u32,
+
+    /// What may wait for a slow reader (bytes)
+    ///
+    /// `OUTBOX_BYTES`, bytes, default 262144. Beyond it old positions are dropped and a reader
+    /// that owes more is closed (4008). Times the number of connections it is the hub's worst
+    /// case of memory.
+    #[arg(long, env = "OUTBOX_BYTES", value_name = "BYTES")]
+    #[arg(default_value = "262144", value_parser = whole(4096_usize, 1 << 30))]
+    pub outbox_bytes: usize,
+
+    /// What may wait for a slow reader (messages)
+    ///
+    /// `OUTBOX_MESSAGES`, default 512; as `OUTBOX_BYTES`.
+    #[arg(long, env = "OUTBOX_MESSAGES", value_name = "N")]
+    #[arg(default_value = "512", value_parser = whole(8_usize, 1_000_000))]
+    pub outbox_messages: usize,
+
+    /// From ping to ping (milliseconds)
+    ///
+    /// `PING_INTERVAL_MS`, milliseconds, default 25000. Longer than the idle timeout of a proxy
+    /// in between, and the proxy cuts quiet connections; short ones drain phones.
+    #[arg(long = "ping-interval-ms", env = "PING_INTERVAL_MS", value_name = "MS")]
+    #[arg(default_value = "25000", value_parser = millis(10, 3_600_000))]
+    pub ping_interval: Duration,
+
+    /// A peer that has not answered a ping for so long is gone (milliseconds)
+    ///
+    /// `PONG_TIMEOUT_MS`, milliseconds, default 20000, at most `PING_INTERVAL_MS`. Short ones
+    /// close phones that are in a tunnel.
+    #[arg(long = "pong-timeout-ms", env = "PONG_TIMEOUT_MS", value_name = "MS")]
+    #[arg(default_value = "20000", value_parser = millis(10, 3_600_000))]
+    pub pong_timeout: Duration,
+
+    /// A peer that takes nothing for so long is gone (milliseconds)
+    ///
+    /// `SEND_TIMEOUT_MS`, milliseconds, default 20000 (4008, and `TCP_USER_TIMEOUT`).
+    #[arg(long = "send-timeout-ms", env = "SEND_TIMEOUT_MS", value_name = "MS")]
+    #[arg(default_value = "20000", value_parser = millis(100, 3_600_000))]
+    pub send_timeout: Duration,
+}

@@ -1,0 +1,91 @@
+//! Readers of single values. Each error completes the sentence "it must be …".
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::protocol::role::Role;
+
+/// A whole number between two bounds, both included.
+pub(super) fn whole<T>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Copy,
+{
+    move |text| {
+        let read = text.parse().ok().filter(|number| (min..=max).contains(number));
+        read.ok_or_else(|| format!("a whole number from {min} to {max}"))
+    }
+}
+
+/// Whole milliseconds between two bounds, both included.
+pub(super) fn millis(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let number = whole(min, max);
+    move |text| number(text).map(Duration::from_millis).map_err(|range| range + " (milliseconds)")
+}
+
+/// Whole seconds between two bounds, both included.
+pub(super) fn secs(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let number = whole(min, max);
+    move |text| number(text).map(Duration::from_secs).map_err(|range| range + " (seconds)")
+}
+
+/// Whole hours between two bounds, both included.
+pub(super) fn hours(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let number = whole(min, max);
+    move |text| {
+        let seconds = number(text).map(|hours| hours * 3600);
+        seconds.map(Duration::from_secs).map_err(|range| range + " (hours)")
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "true or false".to_owned())
+}
+
+/// An address to listen on. Names are not looked up: which address a name stands for decides
+/// whether the hub is reachable from outside, so it has to be said.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "an IP address and a port, like 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".to_owned()
+    })
+}
+
+/// Any text but the empty one.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    let said = !text.trim().is_empty();
+    said.then(|| text.to_owned()).ok_or_else(|| "a text that is not empty (or unset)".to_owned())
+}
+
+/// A path, not empty.
+pub(super) fn path(text: &str) -> Result<std::path::PathBuf, String> {
+    let said = !text.is_empty();
+    said.then(|| text.into()).ok_or_else(|| "a path that is not empty (or unset)".to_owned())
+}
+
+/// Words with commas between them.
+pub(super) fn words(text: &str) -> Result<BTreeSet<String>, String> {
+    let words: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
+    let good = !words.contains("");
+    good.then_some(words).ok_or_else(|| "words with commas between them".to_owned())
+}
+
+/// `THEIRS=ours,…`: what a back end calls a role, and which of the hub's it is.
+pub(super) fn role_map(text: &str) -> Result<HashMap<String, Role>, String> {
+    let allowed = || {
+        let names = Role::NAMES.join(", ");
+        format!("pairs like COURIER=driver,AGENT=support; the roles are {names}")
+    };
+    let mut map = HashMap::new();
+    for pair in text.split(',') {
+        let (theirs, ours) = pair.split_once('=').ok_or_else(allowed)?;
+        let role = Role::from_name(ours.trim()).ok_or_else(allowed)?;
+        let theirs = theirs.trim();
+        if theirs.is_empty() || map.insert(theirs.to_owned(), role).is_some() {
+            return Err(allowed() + ", each name once");
+        }
+    }
+    Ok(map)
+}

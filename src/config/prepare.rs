@@ -1,0 +1,88 @@
+//! What the hub makes for itself: the data directory and, on loopback, a secret.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use super::auth::long_enough;
+use super::{Config, ConfigError, secret};
+
+impl Config {
+    /// Makes what is missing: the data directory where something lives in it, and the development
+    /// secret where no key was given. Safe to call from several processes at once.
+    ///
+    /// # Errors
+    /// `DATA_DIR` where it cannot be written, or where the secret in it is too short.
+    pub fn prepare(&mut self) -> Result<(), ConfigError> {
+        self.prepare_data_dir()?;
+        self.prepare_secret()
+    }
+
+    /// Makes the data directory (mode 0700) where the database or the secret lives in it.
+    ///
+    /// # Errors
+    /// `DATA_DIR` where it cannot be made.
+    pub fn prepare_data_dir(&self) -> Result<(), ConfigError> {
+        if !self.database.in_data_dir && self.auth.development_secret.is_none() {
+            return Ok(());
+        }
+        let dir = &self.server.data_dir;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+            ConfigError::new("DATA_DIR", format!("cannot make {}: {error}", dir.display()))
+        })
+    }
+
+    /// Reads the development secret where no key was given, and makes it (mode 0600) before that
+    /// where there is none yet.
+    ///
+    /// # Errors
+    /// `DATA_DIR` where it cannot be written, or where the secret in it is too short.
+    pub fn prepare_secret(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = self.auth.development_secret.as_deref() else { return Ok(()) };
+        if !path.exists() {
+            self.prepare_data_dir()?;
+            write_new(path, &random_hex()?).map_err(|error| {
+                ConfigError::new("DATA_DIR", format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        self.read_secret()
+    }
+
+    /// Reads the development secret if it has been made already; makes nothing.
+    ///
+    /// # Errors
+    /// `DATA_DIR` where the secret in it cannot be read or is too short.
+    pub fn read_secret(&mut self) -> Result<(), ConfigError> {
+        let Some(path) = self.auth.development_secret.as_deref() else { return Ok(()) };
+        if path.exists() {
+            let named = format!("DATA_DIR ({})", path.display());
+            let text = secret::read(&named, path)?;
+            self.auth.secret = Some(long_enough(&named, text)?);
+        }
+        Ok(())
+    }
+}
+
+/// 32 random bytes as hexadecimal digits.
+fn random_hex() -> Result<String, ConfigError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        ConfigError::new("JWT_SECRET", format!("the system gives no random bytes: {error}"))
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Writes a secret that another process may write at the same moment: it appears whole, and the
+/// first one stays.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,66 @@
+//! Rules of the rooms.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse::{hours, secs, words};
+
+/// Who may join an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinPolicy {
+    /// Those whom the token or the back end names, and staff.
+    Members,
+    /// Everyone who is logged in.
+    Open,
+}
+
+/// Rules of the rooms.
+#[derive(Debug, Clone, Args)]
+pub struct RoomConfig {
+    /// Who may join an order: members, or open for everyone who is logged in
+    ///
+    /// `JOIN_POLICY`, `members` or `open`, default `members`. `open` is for moving over from a
+    /// gateway whose tokens name no orders; the hub warns of it at start.
+    #[arg(long, env = "JOIN_POLICY", value_name = "POLICY")]
+    #[arg(default_value = "members", value_parser = join_policy)]
+    pub join_policy: JoinPolicy,
+
+    /// From an unclean end to presence:left (seconds)
+    ///
+    /// `PRESENCE_GRACE_SECS`, seconds, default 15. 0 tells of every lost signal at once.
+    #[arg(long = "presence-grace-secs", env = "PRESENCE_GRACE_SECS", value_name = "SECS")]
+    #[arg(default_value = "15", value_parser = secs(0, 3600))]
+    pub presence_grace: Duration,
+
+    /// An empty room is forgotten after this time (seconds)
+    ///
+    /// `ROOM_IDLE_SECS`, seconds, default 60. 0 forgets it at once: the next join reads the
+    /// database again. Long times cost memory.
+    #[arg(long = "room-idle-secs", env = "ROOM_IDLE_SECS", value_name = "SECS")]
+    #[arg(default_value = "60", value_parser = secs(0, 86_400))]
+    pub room_idle: Duration,
+
+    /// Statuses that end an order, with commas
+    ///
+    /// `TERMINAL_STATUSES`, default `DELIVERED,CANCELLED`. Compared as they are written.
+    #[arg(long, env = "TERMINAL_STATUSES", value_name = "STATUSES")]
+    #[arg(default_value = "DELIVERED,CANCELLED", value_parser = words)]
+    pub terminal_statuses: BTreeSet<String>,
+
+    /// Chat stays open so long after an order has ended (hours)
+    ///
+    /// `CHAT_OPEN_HOURS`, hours, default 24. 0 closes it with the order.
+    #[arg(long = "chat-open-hours", env = "CHAT_OPEN_HOURS", value_name = "HOURS")]
+    #[arg(default_value = "24", value_parser = hours(0, 87_600))]
+    pub chat_open: Duration,
+}
+
+fn join_policy(text: &str) -> Result<JoinPolicy, String> {
+    match text {
+        "members" => Ok(JoinPolicy::Members),
+        "open" => Ok(JoinPolicy::Open),
+        _ => Err("members or open".to_owned()),
+    }
+}

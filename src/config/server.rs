@@ -1,0 +1,126 @@
+//! Addresses, threads and who may connect from where.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::network::{Networks, networks};
+use super::origins::{Origins, origins};
+use super::parse;
+
+/// File descriptors that are kept for everything but clients: the database, the listener, logs,
+/// and those that are being answered with 503.
+const RESERVED_FILES: u64 = 256;
+
+/// The default of `MAX_CONNECTIONS` where the system sets no useful limit.
+const MOST_CONNECTIONS: u64 = 1_000_000;
+
+/// Addresses, threads and who may connect from where.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// `BIND_ADDR`: address to listen on, default `127.0.0.1:8080`; port 0 picks one.
+    pub bind: SocketAddr,
+    /// `ADMIN_BIND`: a second address for `/admin`, `/metrics` and `/docs`, default none; where
+    /// it is set they are not on the first.
+    pub admin_bind: Option<SocketAddr>,
+    /// `WORKERS`: worker threads, default as many as cores. More only take turns.
+    pub workers: usize,
+    /// `ALLOWED_ORIGINS`: pages that browsers may connect from, default all.
+    pub allowed_origins: Origins,
+    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` counts, default nobody's. Whoever is in it can
+    /// claim any address.
+    pub trusted_proxies: Networks,
+    /// `MAX_CONNECTIONS`: default the file limit less 256. Beyond it an upgrade is answered with
+    /// 503.
+    pub max_connections: usize,
+    /// `CONNECT_TIMEOUT_MS`: for the head of a request, and for the CONNECT packet on Socket.IO,
+    /// milliseconds, default 10000. Short ones refuse phones on slow networks.
+    pub connect_timeout: Duration,
+    /// `ALLOW_QUERY_TOKEN`: whether `?token=` counts, default only on loopback, because proxies
+    /// write addresses into their logs.
+    pub allow_query_token: bool,
+    /// `DATA_DIR`: where the embedded database and the development secret live, default `./data`.
+    pub data_dir: PathBuf,
+}
+
+impl ServerConfig {
+    /// Whether nobody but this machine can reach the hub.
+    pub fn is_local(&self) -> bool {
+        let admin_is_local = self.admin_bind.is_none_or(|address| address.ip().is_loopback());
+        self.bind.ip().is_loopback() && admin_is_local
+    }
+
+    /// The most connections for which this process may open files.
+    pub fn connections_by_file_limit() -> usize {
+        // The hard limit, because `serve` raises the soft one to it.
+        let limit = rlimit::Resource::NOFILE.get_hard().unwrap_or(RESERVED_FILES + 768);
+        let connections = limit.saturating_sub(RESERVED_FILES).clamp(1, MOST_CONNECTIONS);
+        usize::try_from(connections).unwrap_or(usize::MAX)
+    }
+}
+
+/// The settings as they are given.
+#[derive(Args)]
+pub(super) struct ServerArgs {
+    /// Address to listen on; port 0 picks one
+    #[arg(long, env = "BIND_ADDR", value_name = "ADDR")]
+    #[arg(default_value = "127.0.0.1:8080", value_parser = parse::address)]
+    bind: SocketAddr,
+
+    /// Where the embedded database and the development secret live
+    #[arg(long, env = "DATA_DIR", value_name = "DIR")]
+    #[arg(default_value = "./data", value_parser = parse::path)]
+    data_dir: PathBuf,
+
+    /// Worker threads [default: as many as cores]
+    #[arg(long, env = "WORKERS", value_name = "N", value_parser = parse::whole(1_usize, 1024))]
+    workers: Option<usize>,
+
+    /// A second address for /admin, /metrics and /docs; then they are not on the first
+    #[arg(long, env = "ADMIN_BIND", value_name = "ADDR", value_parser = parse::address)]
+    admin_bind: Option<SocketAddr>,
+
+    /// Accept ?token= in the address [default: on loopback only]
+    #[arg(long, env = "ALLOW_QUERY_TOKEN", value_name = "BOOL", value_parser = parse::boolean)]
+    allow_query_token: Option<bool>,
+
+    /// Origins of web pages that may connect, with commas, or * for all
+    #[arg(long, env = "ALLOWED_ORIGINS", value_name = "ORIGINS")]
+    #[arg(default_value = "*", value_parser = origins)]
+    allowed_origins: Origins,
+
+    /// Addresses and networks whose X-Forwarded-For counts, with commas
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = networks)]
+    trusted_proxies: Option<Networks>,
+
+    /// Open connections; beyond: 503 [default: file limit less 256]
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N")]
+    #[arg(value_parser = parse::whole(1_usize, 10_000_000))]
+    max_connections: Option<usize>,
+
+    /// For the head of a request, and for CONNECT on Socket.IO (milliseconds)
+    #[arg(long = "connect-timeout-ms", env = "CONNECT_TIMEOUT_MS", value_name = "MS")]
+    #[arg(default_value = "10000", value_parser = parse::millis(100, 600_000))]
+    connect_timeout: Duration,
+}
+
+impl ServerArgs {
+    pub(super) fn resolve(self) -> ServerConfig {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        ServerConfig {
+            bind: self.bind,
+            admin_bind: self.admin_bind,
+            workers: self.workers.unwrap_or_else(cores),
+            allowed_origins: self.allowed_origins,
+            trusted_proxies: self.trusted_proxies.unwrap_or_default(),
+            max_connections: self
+                .max_connections
+                .unwrap_or_else(ServerConfig::connections_by_file_limit),
+            connect_timeout: self.connect_timeout,
+            allow_query_token: self.allow_query_token.unwrap_or(self.bind.ip().is_loopback()),
+            data_dir: self.data_dir,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! From the command line and the environment to a [`Config`].
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::auth::AuthArgs;
+use super::database::DatabaseArgs;
+use super::server::ServerArgs;
+use super::{Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, check};
+
+/// Settings whose values must not be repeated in an error.
+const SECRETS: &[&str] = &["JWT_SECRET", "DATABASE_URL"];
+
+/// All settings, as arguments of a command line.
+#[derive(Args)]
+pub struct Settings {
+    #[command(flatten, next_help_heading = "Server")]
+    server: ServerArgs,
+    #[command(flatten, next_help_heading = "Database")]
+    database: DatabaseArgs,
+    #[command(flatten, next_help_heading = "Tokens")]
+    auth: AuthArgs,
+    #[command(flatten, next_help_heading = "Limits")]
+    limits: LimitsConfig,
+    #[command(flatten, next_help_heading = "Rooms")]
+    rooms: RoomConfig,
+    #[command(flatten, next_help_heading = "Going down")]
+    drain: DrainConfig,
+    #[command(flatten, next_help_heading = "Logs")]
+    log: LogConfig,
+}
+
+/// Which of two ways to give a secret counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chosen {
+    Neither,
+    Value,
+    File,
+}
+
+impl Chosen {
+    /// The command line wins over the environment here too; two of the same rank are a mistake.
+    fn between(matches: &ArgMatches, value: &str, file: &str) -> Result<Self, ConfigError> {
+        let rank = |id| match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => 2,
+            Some(ValueSource::EnvVariable) => 1,
+            _ => 0,
+        };
+        match (rank(value), rank(file)) {
+            (0, 0) => Ok(Self::Neither),
+            (value, file) if value > file => Ok(Self::Value),
+            (value, file) if value < file => Ok(Self::File),
+            _ => {
+                let file = file.to_ascii_uppercase();
+                let problem = format!("{file} is set as well; only one of them is allowed");
+                Err(ConfigError::new(&value.to_ascii_uppercase(), problem))
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings from a command line that was parsed with [`Settings`] in it. Reads the
+    /// files they name and creates nothing.
+    ///
+    /// # Errors
+    /// The first setting that cannot work.
+    pub fn from_matches(matches: &ArgMatches) -> Result<Self, ConfigError> {
+        let settings = Settings::from_arg_matches(matches)
+            .map_err(|error| ConfigError::new("settings", error.kind().to_string()))?;
+        let server = settings.server.resolve();
+        let url = Chosen::between(matches, "database_url", "database_url_file")?;
+        let database = settings.database.resolve(&server.data_dir, url)?;
+        let secret = Chosen::between(matches, "jwt_secret", "jwt_secret_file")?;
+        let auth = settings.auth.resolve(&server, secret)?;
+        let (limits, rooms) = (settings.limits, settings.rooms);
+        let (drain, log) = (settings.drain, settings.log);
+        let config = Self { server, database, auth, limits, rooms, drain, log };
+        check::consistent(&config)?;
+        Ok(config)
+    }
+
+    /// Reads the settings from flags alone, without the environment: for tests and for programs
+    /// that run a hub inside themselves.
+    ///
+    /// # Errors
+    /// The first setting that cannot work, or a flag that does not exist.
+    pub fn from_flags<I>(flags: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        let command = Settings::augment_args(Command::new("settings").no_binary_name(true));
+        let described = command.clone();
+        let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        let matches =
+            command.try_get_matches_from(flags.into_iter().map(Into::into)).map_err(|error| {
+                explain(&error, &described).unwrap_or_else(|| {
+                    let text = error.to_string();
+                    ConfigError::new("flags", text.lines().next().unwrap_or_default())
+                })
+            })?;
+        Self::from_matches(&matches)
+    }
+}
+
+/// What an error of the parser says about a setting; none where it is about something else.
+///
+/// The parser itself would name only the flag, which is not what was set in most deployments, and
+/// would repeat secrets.
+pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
+    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
+        return None;
+    }
+    let shown = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // It is named as in the help: `--workers <N>`.
+    let flag = shown(ContextKind::InvalidArg)?.split_whitespace().next()?.strip_prefix("--")?;
+    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(flag))?;
+    let variable = arg.get_env()?.to_str()?;
+    let allowed =
+        std::error::Error::source(error).map_or_else(|| "a value".to_owned(), ToString::to_string);
+    let problem = match shown(ContextKind::InvalidValue) {
+        Some(value) if !SECRETS.contains(&variable) => {
+            format!("{value:?} is refused, it must be {allowed}")
+        }
+        _ => format!("it must be {allowed}"),
+    };
+    Some(ConfigError::new(variable, problem))
+}

@@ -1,0 +1,222 @@
+//! Rules of the settings, read from flags.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::protocol::role::Role;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn read(flags: &[&str]) -> Config {
+    Config::from_flags(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
+}
+
+/// The variable that is blamed.
+fn blamed(flags: &[&str]) -> String {
+    let error = Config::from_flags(flags).expect_err("is refused");
+    assert!(!error.to_string().contains('\n'), "{error}");
+    error.variable
+}
+
+#[test]
+fn nothing_set_is_the_documented_default() {
+    let config = read(&[]);
+    assert_eq!(config.server.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.server.admin_bind, None);
+    assert!(config.server.workers >= 1);
+    assert_eq!(config.server.allowed_origins, Origins::Any);
+    assert_eq!(config.server.trusted_proxies, Networks::default());
+    assert_eq!(config.server.connect_timeout, Duration::from_secs(10));
+    assert!(config.server.allow_query_token && config.server.max_connections >= 1);
+    assert_eq!(config.database.url.expose(), "sqlite:./data/orderhub.sqlite3");
+    assert_eq!((config.database.pool_size, config.database.auto_migrate), (4, true));
+    assert_eq!(config.auth.leeway, Duration::from_secs(5));
+    assert_eq!(config.auth.development_secret.as_deref(), Some(Path::new("./data/jwt-secret")));
+    assert_eq!(config.auth.secret, None);
+    let limits = &config.limits;
+    assert_eq!((limits.max_connections_per_user, limits.max_rooms_per_connection), (100, 50));
+    assert_eq!(limits.max_message_bytes, 65_536);
+    assert_eq!((limits.events_per_second, limits.events_burst), (20, 40));
+    assert_eq!((limits.chat_per_second, limits.chat_burst), (5, 10));
+    assert_eq!((limits.outbox_bytes, limits.outbox_messages), (262_144, 512));
+    assert_eq!(limits.ping_interval, Duration::from_secs(25));
+    assert_eq!(limits.pong_timeout, Duration::from_secs(20));
+    assert_eq!(limits.send_timeout, Duration::from_secs(20));
+    assert_eq!(config.rooms.join_policy, JoinPolicy::Members);
+    assert_eq!(config.rooms.presence_grace, Duration::from_secs(15));
+    assert_eq!(config.rooms.room_idle, Duration::from_secs(60));
+    assert_eq!(Vec::from_iter(&config.rooms.terminal_statuses), ["CANCELLED", "DELIVERED"]);
+    assert_eq!(config.rooms.chat_open, Duration::from_secs(86_400));
+    assert_eq!((config.drain.delay, config.drain.drain), (Duration::ZERO, Duration::from_secs(5)));
+    assert_eq!((config.log.filter.as_str(), config.log.format), ("info", LogFormat::Text));
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
+    for (flag, value, variable) in [
+        ("bind", "localhost:8080", "BIND_ADDR"),
+        ("bind", "127.0.0.1", "BIND_ADDR"),
+        ("bind", "", "BIND_ADDR"),
+        ("data-dir", "", "DATA_DIR"),
+        ("workers", "0", "WORKERS"),
+        ("workers", "two", "WORKERS"),
+        ("database-url", "mysql://x/y", "DATABASE_URL"),
+        ("database-pool", "1", "DATABASE_POOL"),
+        ("auto-migrate", "maybe", "AUTO_MIGRATE"),
+        ("jwt-secret", "short", "JWT_SECRET"),
+        ("jwt-secret", "", "JWT_SECRET"),
+        ("jwt-secret-file", "/no/such/file", "JWT_SECRET_FILE"),
+        ("jwt-public-key", "/no/such/file", "JWT_PUBLIC_KEY"),
+        ("jwt-issuer", "", "JWT_ISSUER"),
+        ("jwt-leeway-secs", "301", "JWT_LEEWAY_SECS"),
+        ("jwt-leeway-secs", "-1", "JWT_LEEWAY_SECS"),
+        ("jwt-user-claim", "exp", "JWT_USER_CLAIM"),
+        ("jwt-role-map", "COURIER", "JWT_ROLE_MAP"),
+        ("jwt-role-map", "COURIER=boss", "JWT_ROLE_MAP"),
+        ("jwt-role-map", "A=driver,A=support", "JWT_ROLE_MAP"),
+        ("jwt-role-map", "=driver", "JWT_ROLE_MAP"),
+        ("join-policy", "closed", "JOIN_POLICY"),
+        ("allow-query-token", "1", "ALLOW_QUERY_TOKEN"),
+        ("allowed-origins", "app.example.com", "ALLOWED_ORIGINS"),
+        ("trusted-proxies", "10.0.0.0/33", "TRUSTED_PROXIES"),
+        ("max-connections", "0", "MAX_CONNECTIONS"),
+        ("max-connections-per-user", "0", "MAX_CONNECTIONS_PER_USER"),
+        ("max-message-bytes", "64K", "MAX_MESSAGE_BYTES"),
+        ("events-burst", "0", "EVENTS_BURST"),
+        ("chat-burst", "0", "CHAT_BURST"),
+        ("outbox-bytes", "8192", "OUTBOX_BYTES"),
+        ("pong-timeout-ms", "25001", "PONG_TIMEOUT_MS"),
+        ("ping-interval-ms", "0", "PING_INTERVAL_MS"),
+        ("send-timeout-ms", "1e3", "SEND_TIMEOUT_MS"),
+        ("drain-secs", "5s", "DRAIN_SECS"),
+        ("terminal-statuses", "DONE,", "TERMINAL_STATUSES"),
+        ("admin-bind", "127.0.0.1:8080", "ADMIN_BIND"),
+        ("log-filter", "orderhub=loud", "RUST_LOG"),
+        ("log-format", "xml", "LOG_FORMAT"),
+    ] {
+        assert_eq!(blamed(&[&format!("--{flag}={value}")]), variable, "{value:?}");
+    }
+}
+
+#[test]
+fn an_error_says_what_is_allowed_and_repeats_no_secret() {
+    let error = Config::from_flags(["--workers", "many"]).expect_err("is refused");
+    let said = "WORKERS: \"many\" is refused, it must be a whole number from 1 to 1024";
+    assert_eq!(error.to_string(), said);
+    for flags in [["--jwt-secret", "hunter2"], ["--database-url", "pg://me:hunter2@db/x"]] {
+        let error = Config::from_flags(flags).expect_err("is refused").to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    assert!(!format!("{:?}", read(&["--jwt-secret", SECRET])).contains(SECRET));
+}
+
+#[test]
+fn what_is_not_built_yet_is_unknown() {
+    for flag in ["--redis-url=redis://x", "--jwt-jwks=x", "--resume-secs=1", "--nonsense"] {
+        assert_eq!(blamed(&[flag]), "flags");
+    }
+}
+
+#[test]
+fn zero_switches_off_only_what_says_so() {
+    let config = read(&["--events-per-second=0", "--events-burst=0", "--chat-per-second=0"]);
+    assert_eq!((config.limits.events_per_second, config.limits.chat_per_second), (0, 0));
+    for flag in ["max-rooms-per-connection", "outbox-messages", "connect-timeout-ms"] {
+        assert!(Config::from_flags([format!("--{flag}=0")]).is_err(), "{flag}");
+    }
+}
+
+#[test]
+fn a_hub_that_others_can_reach_needs_a_key_of_its_own() {
+    assert_eq!(blamed(&["--bind=0.0.0.0:80"]), "JWT_SECRET");
+    assert_eq!(blamed(&["--bind=[::]:80"]), "JWT_SECRET");
+    assert_eq!(blamed(&["--admin-bind=10.0.0.1:81"]), "JWT_SECRET");
+    for bind in ["127.0.0.1:0", "127.9.9.9:80", "[::1]:80"] {
+        assert!(read(&["--bind", bind]).auth.development_secret.is_some());
+    }
+    let config = read(&["--bind=0.0.0.0:80", "--jwt-secret", SECRET]);
+    assert_eq!(config.auth.development_secret, None);
+    assert!(!config.server.allow_query_token);
+    let config =
+        read(&["--bind=0.0.0.0:80", "--jwt-secret", SECRET, "--allow-query-token", "true"]);
+    assert!(config.server.allow_query_token && config.warnings().len() == 1);
+}
+
+#[test]
+fn open_rooms_are_warned_of() {
+    let warnings = read(&["--join-policy=open"]).warnings();
+    assert!(warnings.iter().any(|text| text.starts_with("JOIN_POLICY")), "{warnings:?}");
+}
+
+#[test]
+fn role_maps_and_statuses_may_have_spaces() {
+    let config = read(&["--jwt-role-map", "COURIER=driver, AGENT = support"]);
+    let expected = [("COURIER", Role::Driver), ("AGENT", Role::Support)];
+    let expected: HashMap<_, _> = expected.map(|(name, role)| (name.to_owned(), role)).into();
+    assert_eq!(config.auth.role_map, expected);
+    assert!(read(&["--terminal-statuses", "A, B"]).rooms.terminal_statuses.contains("B"));
+}
+
+#[test]
+fn secrets_may_come_from_files_without_the_line_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("secret");
+    let path = file.to_str().expect("UTF-8");
+    fs::write(&file, format!("{SECRET}\r\n")).expect("writes");
+    let config = read(&["--jwt-secret-file", path]);
+    assert_eq!(config.auth.secret, Some(Secret::new(SECRET)));
+    assert_eq!(blamed(&["--jwt-secret-file", path, "--jwt-secret", SECRET]), "JWT_SECRET");
+    fs::write(&file, "postgres://hub:pw@db/orders\n").expect("writes");
+    let config = read(&["--database-url-file", path]);
+    assert_eq!(config.database.url.expose(), "postgres://hub:pw@db/orders");
+    fs::write(&file, "\n").expect("writes");
+    assert_eq!(blamed(&["--jwt-secret-file", path]), "JWT_SECRET_FILE");
+}
+
+#[test]
+fn postgres_needs_a_connection_more() {
+    let url = "--database-url=postgres://db/orders";
+    assert_eq!(blamed(&[url, "--database-pool=2"]), "DATABASE_POOL");
+    assert_eq!(read(&["--database-pool=2"]).database.pool_size, 2);
+    assert_eq!(read(&[url]).database.url.sqlite_path(), None);
+}
+
+#[test]
+fn the_development_secret_is_made_once_and_read_afterwards() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("a/data");
+    let flags = ["--data-dir", data.to_str().expect("UTF-8")];
+    let mut config = read(&flags);
+    assert!(!data.exists(), "reading the settings made something");
+    config.read_secret().expect("nothing there yet is no error");
+    assert_eq!(config.auth.secret, None);
+    config.prepare().expect("makes it");
+    let secret = config.auth.secret.clone().expect("a secret");
+    assert_eq!(secret.expose().len(), 64);
+    let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&data), mode(&data.join("jwt-secret"))), (0o700, 0o600));
+    assert_eq!(fs::read_dir(&data).expect("a directory").count(), 1, "a draft was left behind");
+    let mut again = read(&flags);
+    again.prepare().expect("reads it");
+    assert_eq!(again.auth.secret, Some(secret));
+    fs::write(data.join("jwt-secret"), "short").expect("writes");
+    let error = read(&flags).prepare().expect_err("is refused");
+    assert!(error.variable.starts_with("DATA_DIR"), "{error}");
+}
+
+#[test]
+fn nothing_is_made_where_nothing_would_live() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let flags = ["--data-dir", data.to_str().expect("UTF-8"), "--jwt-secret", SECRET];
+    let database = ["--database-url", "postgres://db/orders"];
+    read(&[flags.as_slice(), &database].concat()).prepare().expect("good");
+    assert!(!data.exists());
+    read(&flags).prepare().expect("good");
+    assert_eq!(fs::read_dir(&data).expect("made for the database").count(), 0);
+}

@@ -1,0 +1,270 @@
+//! The `orderhub` program as a shell sees it: what it prints, where, and how it ends.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use orderhub::auth::{Identity, Verifier};
+use orderhub::config::Config;
+use orderhub::protocol::role::Role;
+use orderhub::time::Timestamp;
+use tempfile::TempDir;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// A shell in an empty directory with nothing in its environment.
+struct Shell {
+    dir: TempDir,
+}
+
+struct Ended {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory") }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, args: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orderhub"));
+        command.args(args).env_clear().envs(variables.iter().copied()).current_dir(self.path());
+        command
+    }
+
+    fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> Ended {
+        ended(self.command(args, variables).output().expect("runs"))
+    }
+
+    fn is_untouched(&self) -> bool {
+        fs::read_dir(self.path()).expect("a directory").next().is_none()
+    }
+}
+
+fn ended(output: Output) -> Ended {
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let status = output.status.code().expect("not killed");
+    Ended { status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+impl Ended {
+    /// The value and the source of a setting in the table.
+    fn row(&self, variable: &str) -> (&str, &str) {
+        let row = self.stdout.lines().find(|line| line.split(' ').next() == Some(variable));
+        let row = row.unwrap_or_else(|| panic!("no {variable} in {}{}", self.stdout, self.stderr));
+        let (value, source) = row[variable.len()..].trim().rsplit_once(' ').expect("two columns");
+        (value.trim(), source)
+    }
+
+    #[track_caller]
+    fn failed(&self, status: i32, named: &str) {
+        assert_eq!(self.status, status, "{}", self.stderr);
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        assert!(self.stderr.starts_with(&format!("orderhub: {named}")), "{}", self.stderr);
+        assert_eq!(self.stdout, "");
+    }
+}
+
+fn judge(flags: &[&str], printed: &str) -> Identity {
+    let mut config = Config::from_flags(flags).expect("good settings");
+    config.read_secret().expect("a secret");
+    let token = printed.strip_suffix('\n').expect("a line");
+    let verifier = Verifier::new(&config.auth).expect("a key");
+    verifier.verify(token, Timestamp::now()).expect("a good token")
+}
+
+#[test]
+fn check_config_shows_every_setting_and_where_it_came_from() {
+    let shell = Shell::new();
+    let ended = shell.run(
+        &["--workers", "3", "check-config", "--drain-secs=9"],
+        &[("WORKERS", "7"), ("PING_INTERVAL_MS", "30000"), ("DRAIN_SECS", "1")],
+    );
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    assert_eq!(ended.row("WORKERS"), ("3", "flag"));
+    assert_eq!(ended.row("DRAIN_SECS"), ("9", "flag"));
+    assert_eq!(ended.row("PING_INTERVAL_MS"), ("30000", "environment"));
+    assert_eq!(ended.row("PONG_TIMEOUT_MS"), ("20000", "default"));
+    assert_eq!(ended.row("BIND_ADDR"), ("127.0.0.1:8080", "default"));
+    assert_eq!(ended.row("ALLOW_QUERY_TOKEN"), ("true", "default"));
+    assert_eq!(ended.row("DATABASE_URL"), ("sqlite:./data/orderhub.sqlite3", "default"));
+    assert_eq!(ended.row("JWT_SECRET"), ("generated, in ./data/jwt-secret", "default"));
+    assert_eq!(ended.row("JWT_ISSUER"), ("-", "default"));
+    assert!(shell.is_untouched(), "check-config made something");
+}
+
+#[test]
+fn check_config_masks_secrets() {
+    let shell = Shell::new();
+    let url = "postgres://hub:hunter2hunter2@db.example/orders";
+    let ended = shell.run(&["check-config"], &[("JWT_SECRET", SECRET), ("DATABASE_URL", url)]);
+    assert_eq!(ended.row("JWT_SECRET"), ("***", "environment"));
+    assert_eq!(ended.row("DATABASE_URL"), ("postgres://hub:***@db.example/orders", "environment"));
+    assert!(!ended.stdout.contains(SECRET) && !ended.stdout.contains("hunter2"));
+    let help = shell.run(&["--help"], &[("JWT_SECRET", SECRET), ("DATABASE_URL", url)]);
+    assert_eq!(help.status, 0);
+    assert!(!help.stdout.contains(SECRET) && !help.stdout.contains("hunter2"));
+}
+
+#[test]
+fn the_first_value_that_cannot_work_is_named_in_one_line() {
+    let shell = Shell::new();
+    for (variable, value) in [
+        ("WORKERS", "many"),
+        ("BIND_ADDR", "localhost"),
+        ("JWT_SECRET", "too short"),
+        ("JWT_SECRET", ""),
+        ("JWT_ISSUER", ""),
+        ("JWT_SECRET_FILE", "no-such-file"),
+        ("JWT_PUBLIC_KEY", "no-such-file"),
+        ("DATABASE_URL", "mysql://me:too short@db/x"),
+        ("JOIN_POLICY", "all"),
+        ("AUTO_MIGRATE", "yes"),
+        ("PONG_TIMEOUT_MS", "30000"),
+        ("OUTBOX_BYTES", "4096"),
+        ("LOG_FORMAT", "xml"),
+    ] {
+        let ended = shell.run(&["check-config"], &[(variable, value)]);
+        ended.failed(1, &format!("{variable}: "));
+        assert!(!ended.stderr.contains("too short"), "{}", ended.stderr);
+    }
+    assert!(shell.is_untouched());
+}
+
+#[test]
+fn a_public_key_file_is_read_by_check_config() {
+    let shell = Shell::new();
+    fs::write(shell.path().join("key.pem"), "not a key").expect("writes");
+    let ended = shell.run(&["check-config"], &[("JWT_PUBLIC_KEY", "key.pem")]);
+    ended.failed(1, "JWT_PUBLIC_KEY: key.pem holds no public key");
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_named() {
+    let shell = Shell::new();
+    let mut command = shell.command(&["check-config"], &[]);
+    command.env("JWT_ISSUER", std::ffi::OsStr::from_bytes(b"\xff\xfe"));
+    ended(command.output().expect("runs")).failed(1, "JWT_ISSUER: ");
+}
+
+#[test]
+fn bad_usage_ends_with_2() {
+    let shell = Shell::new();
+    for (args, named) in [
+        (&["--nonsense"][..], "unexpected argument '--nonsense'"),
+        (&["--redis-url", "redis://x"], "unexpected argument '--redis-url'"),
+        (&["run"], "unrecognized subcommand 'run'"),
+        (&["token"], "the following required arguments"),
+        (&["token", "--user", "a b"], "invalid value 'a b'"),
+        (&["token", "--user", "u", "--role", "boss"], "invalid value 'boss'"),
+        (&["token", "--user", "u", "--ttl", "0s"], "invalid value '0s'"),
+    ] {
+        shell.run(args, &[]).failed(2, named);
+    }
+}
+
+#[test]
+fn a_hub_that_others_can_reach_refuses_to_start_without_a_key() {
+    let shell = Shell::new();
+    for command in ["serve", "check-config", "migrate"] {
+        let ended = shell.run(&[command], &[("BIND_ADDR", "0.0.0.0:0")]);
+        ended.failed(1, "JWT_SECRET: ");
+    }
+    shell.run(&["token", "--user", "u"], &[("BIND_ADDR", "[::]:0")]).failed(1, "JWT_SECRET: ");
+    shell.run(&["--bind", "0.0.0.0:0"], &[]).failed(1, "JWT_SECRET: ");
+    assert!(shell.is_untouched());
+}
+
+#[test]
+fn a_token_on_loopback_is_made_with_the_development_secret() {
+    let shell = Shell::new();
+    let args = ["token", "--user", "7", "--name", "Ana", "--role", "driver"];
+    let orders = ["--order", "o-2", "--order", "o-1", "--ttl", "90s"];
+    let ended = shell.run(&[&args[..], &orders].concat(), &[]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let data = shell.path().join("data");
+    let identity = judge(&["--data-dir", data.to_str().expect("UTF-8")], &ended.stdout);
+    assert_eq!((identity.user.as_str(), identity.name.as_str()), ("7", "Ana"));
+    assert_eq!((identity.role, identity.orders.len()), (Role::Driver, 2));
+    let issued = identity.issued_at.expect("iat");
+    assert_eq!(identity.expires_at.millis_since(issued), 90_000);
+
+    let mode = |path: &Path| fs::metadata(path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&data), mode(&data.join("jwt-secret"))), (0o700, 0o600));
+    let secret = fs::read(data.join("jwt-secret")).expect("reads");
+    shell.run(&["token", "--user", "8"], &[]);
+    assert_eq!(fs::read(data.join("jwt-secret")).expect("reads"), secret, "made anew");
+}
+
+#[test]
+fn a_token_with_a_secret_of_ones_own_makes_no_files() {
+    let shell = Shell::new();
+    let ended = shell.run(&["token", "--user", "u"], &[("JWT_SECRET", SECRET)]);
+    let identity = judge(&["--jwt-secret", SECRET], &ended.stdout);
+    assert_eq!((identity.role, identity.orders.len()), (Role::Customer, 0));
+    assert!(shell.is_untouched());
+}
+
+/// A server that answers one request with this status.
+fn answer_once(status: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    let address = listener.local_addr().expect("an address").to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("reads") == 1 {
+            head.push(byte[0]);
+        }
+        write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .expect("writes");
+        String::from_utf8(head).expect("UTF-8")
+    });
+    (address, answering)
+}
+
+#[test]
+fn healthcheck_ends_with_what_readyz_says() {
+    let shell = Shell::new();
+    for (status, expected) in [("200 OK", 0), ("503 Service Unavailable", 1), ("302 Found", 1)] {
+        let (address, answering) = answer_once(status);
+        // A proxy for the outside must not be asked about the hub inside.
+        let variables = [("BIND_ADDR", address.as_str()), ("http_proxy", "http://192.0.2.1:9")];
+        assert_eq!(shell.run(&["healthcheck"], &variables).status, expected, "{status}");
+        assert!(answering.join().expect("no panic").starts_with("GET /readyz HTTP/1.1\r\n"));
+    }
+    shell.run(&["healthcheck", "--bind", "127.0.0.1:0"], &[]).failed(1, "BIND_ADDR: ");
+}
+
+#[test]
+fn healthcheck_of_a_hub_that_is_not_there_fails() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("listens").local_addr().expect("bound");
+    let ended = Shell::new().run(&["healthcheck", "--bind", &free.to_string()], &[]);
+    ended.failed(1, &format!("http://{free}/readyz does not answer"));
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let shell = Shell::new();
+    for (args, part) in [
+        (&["--help"][..], "check-config"),
+        (&["token", "--help"], "--ttl"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let ended = shell.run(args, &[]);
+        assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+        assert!(ended.stdout.contains(part), "{}", ended.stdout);
+    }
+}
