@@ -1,5 +1,7 @@
 //! orderhub: a realtime hub for delivery apps.
 
+pub mod actors;
+pub mod db;
 pub mod ids;
 pub mod metrics;
 pub mod protocol;
