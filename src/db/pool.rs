@@ -162,14 +162,14 @@ mod tests {
     fn a_closed_connection_is_thrown_away_and_another_one_opened() {
         let folder = tempfile::tempdir().expect("a folder");
         let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);
-        let mut mark = |sql: &str| {
+        let mark = |sql: &str| {
             pool.run(|conn| diesel::sql_query(sql).execute(conn)).map_err(|error| error.to_string())
         };
         mark("CREATE TEMP TABLE mine (a)").expect("made");
         mark("INSERT INTO mine VALUES (1)").expect("the same connection");
         let lost = pool.run(|_| Err::<(), _>(closed())).expect_err("a failure");
         assert!(lost.is_unavailable(), "{lost}");
-        let mut mark = |sql: &str| pool.run(|conn| diesel::sql_query(sql).execute(conn));
+        let mark = |sql: &str| pool.run(|conn| diesel::sql_query(sql).execute(conn));
         assert!(mark("INSERT INTO mine VALUES (1)").is_err(), "still the old connection");
     }
 
