@@ -1,0 +1,3 @@
+DROP TABLE bans;
+DROP TABLE messages;
+DROP TABLE orders;

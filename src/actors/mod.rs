@@ -1,0 +1,3 @@
+//! Actors: what runs beside each other and is told, never called.
+
+pub mod store;

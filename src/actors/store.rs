@@ -1,0 +1,304 @@
+//! The store: every read and write of the database, behind one handle.
+//!
+//! Chat is committed in groups: what arrives while the last batch commits forms the next
+//! ([`batcher`]). Writes and reads have threads and connections of their own, so a cold read never
+//! holds up chat. Everything waits under a permit, because no actor queue is a bound.
+
+mod admission;
+mod batcher;
+mod health;
+mod positions;
+mod reader;
+mod writer;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System};
+use diesel::QueryResult;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use crate::db::bans::Ban;
+use crate::db::connection::DbConnection;
+pub use crate::db::messages::{NewMessage, Page, PageRange};
+pub use crate::db::orders::LoadedOrder;
+use crate::db::pool::{DbError, DbPool};
+use crate::db::url::DatabaseUrl;
+use crate::db::{bans, messages, orders};
+use crate::ids::OrderId;
+use crate::metrics::Metrics;
+use crate::protocol::chat::ChatMessage;
+use crate::protocol::location::Position;
+use crate::time::Timestamp;
+use admission::Gate;
+use batcher::{Admit, Asker, Batcher, Pending, Save};
+use health::Health;
+use reader::{Ask, Reader};
+use writer::{PutBan, Writer};
+
+/// The most chat messages that wait for a commit.
+pub const MAX_WAITING_MESSAGES: usize = 4096;
+/// The most bytes of chat that wait for a commit.
+pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
+/// The most orders whose last position waits to be written.
+pub const MAX_WAITING_POSITIONS: usize = 4096;
+/// The most reads that wait for a connection.
+pub const MAX_WAITING_READS: usize = 1024;
+
+/// Which database, and how many connections.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The database. Its tables must be up to date ([`crate::db::migrate`]).
+    pub url: DatabaseUrl,
+    /// Connections in all; at least one more than there are writers is used.
+    pub pool_size: u32,
+}
+
+/// Why the store did not do what it was asked. Chat has its own, [`ChatWriteError`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Too much waits already, or this has waited too long.
+    #[error("the store is busy")]
+    Busy,
+    /// The database cannot serve now.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// The database refused this, and would again.
+    #[error("the database refused: {0}")]
+    Refused(String),
+    /// The store has stopped, or there is no actor system to start it in.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        if error.is_unavailable() {
+            Self::Unavailable(error.to_string())
+        } else {
+            Self::Refused(error.to_string())
+        }
+    }
+}
+
+/// A chat message to store, and who is told.
+#[derive(Debug, Clone)]
+pub struct ChatWrite {
+    /// The message.
+    pub message: NewMessage,
+    /// Comes back with the answer.
+    pub token: u64,
+    /// Who is told. If it has gone by then, the message is stored all the same.
+    pub reply: Recipient<ChatWritten>,
+}
+
+/// What became of a [`ChatWrite`]. Sent exactly once for each that was admitted, and for the
+/// messages of one order in the order of their numbers.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ChatWritten {
+    /// The token of the write.
+    pub token: u64,
+    /// Committed, or not.
+    pub outcome: Result<StoredChat, ChatWriteError>,
+}
+
+/// A committed message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChat {
+    /// As it is stored; for a retry the first one's.
+    pub message: ChatMessage,
+    /// A retry: members have been told already, or are being told.
+    pub duplicate: bool,
+}
+
+/// Why a message was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChatWriteError {
+    /// Its sender has used the key for other content.
+    #[error("the key belongs to another message")]
+    Conflict,
+    /// The database did not take it. Whether it did after all is unknown only if the connection
+    /// was lost during the commit; a retry with the same key finds out.
+    #[error("the store is unavailable")]
+    Unavailable,
+}
+
+/// A handle to the store. Clones are the same store.
+#[derive(Clone)]
+pub struct Store {
+    batchers: Arc<[Addr<Batcher>]>,
+    writers: Addr<Writer>,
+    readers: Addr<Reader>,
+    /// Chat that waits or is being committed.
+    chat: Arc<Gate>,
+    /// Positions that wait or are being written.
+    positions: Arc<Gate>,
+    /// Permits of reads and of writes of bans.
+    asking: Arc<Semaphore>,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Starts the writers (SQLite 1, PostgreSQL 2), the readers (the rest of the pool, at least 1)
+    /// and, on `arbiter`, a batcher per writer. Connections open in the background.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] outside of an actor system.
+    pub fn start(
+        options: &StoreOptions,
+        metrics: Arc<Metrics>,
+        arbiter: &ArbiterHandle,
+    ) -> Result<Self, StoreError> {
+        if !System::is_registered() {
+            return Err(StoreError::Closed);
+        }
+        let writers: u32 = match options.url {
+            DatabaseUrl::Sqlite(_) => 1,
+            DatabaseUrl::Postgres(_) => 2,
+        };
+        let size = options.pool_size.max(writers + 1);
+        let pool = DbPool::new(&options.url, size);
+        let health = Arc::new(Health::new(Arc::clone(&metrics)));
+        let writer = Writer::new(pool.clone(), Arc::clone(&health), Arc::clone(&metrics));
+        let reader = Reader::new(pool, health);
+        let writer = SyncArbiter::start(writers as usize, move || writer.clone());
+        let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
+        let batcher = |_| {
+            let writer = writer.clone();
+            Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer))
+        };
+        Ok(Self {
+            batchers: (0..writers).map(batcher).collect(),
+            writers: writer,
+            readers,
+            chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
+            positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
+            asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+        })
+    }
+
+    /// Admits a message for the next batch of its order's writer.
+    ///
+    /// # Errors
+    /// Gives it back when [`MAX_WAITING_MESSAGES`] or [`MAX_WAITING_BYTES`] already wait, or the
+    /// store has stopped.
+    #[expect(clippy::result_large_err, reason = "a refused message goes back to its owner whole")]
+    pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
+        let batcher = self.batcher_of(&write.message.order_id);
+        if !batcher.connected() {
+            return Err(write);
+        }
+        let Some(permit) = self.chat.enter(write.message.size()) else { return Err(write) };
+        let asker = Asker::new(write.token, write.reply, permit, Instant::now());
+        batcher.do_send(Admit(Pending { message: write.message, asker }));
+        Ok(())
+    }
+
+    /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 64 KiB.
+    /// An unknown order has the defaults and `exists: false`.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
+        self.ask(move |connection| orders::load(connection, &order, recent)).await
+    }
+
+    /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn page(
+        &self,
+        order: OrderId,
+        range: PageRange,
+        limit: i64,
+    ) -> Result<Page, StoreError> {
+        self.ask(move |connection| messages::page(connection, &order, range, limit)).await
+    }
+
+    /// Has the last position of an order written, after the chat that waits. It is admitted at
+    /// once, awaited or not; the future ends when it, or a newer one in its place, is committed.
+    ///
+    /// # Errors
+    /// Where too many wait or the database is unavailable; it is not tried again.
+    pub fn save_position(
+        &self,
+        order: OrderId,
+        position: Position,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        let (done, written) = oneshot::channel();
+        let admitted = self.positions.enter(0).map(|permit| {
+            self.batcher_of(&order).do_send(Save { order, position, done, permit });
+        });
+        async move {
+            admitted.ok_or(StoreError::Busy)?;
+            let given_up = |_| Err(StoreError::Unavailable("given up with a failed batch".into()));
+            written.await.unwrap_or_else(given_up)
+        }
+    }
+
+    /// Reads the bans that hold now.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn bans(&self) -> Result<Vec<Ban>, StoreError> {
+        self.ask(|connection| bans::list(connection, Timestamp::now())).await
+    }
+
+    /// Writes a ban in place of an earlier one of the same user and order. A ban that ends in the
+    /// past lifts one; expired ones are deleted on the way.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
+        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let put = PutBan { ban, permit };
+        self.writers.send(put).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Whether the database answers and has its tables.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.ask(orders::probe).await
+    }
+
+    /// Ends when no chat and no position waits or is being written.
+    pub async fn drained(&self) {
+        loop {
+            self.chat.idle().await;
+            self.positions.idle().await;
+            if self.chat.is_idle() {
+                return;
+            }
+        }
+    }
+
+    /// Chat messages that wait or are being committed.
+    pub fn queued(&self) -> usize {
+        self.chat.inside()
+    }
+
+    /// An order always has the same writer, so its messages are numbered as they were admitted.
+    fn batcher_of(&self, order: &OrderId) -> &Addr<Batcher> {
+        let mut hasher = DefaultHasher::new();
+        order.hash(&mut hasher);
+        let writers = self.batchers.len() as u64;
+        // The remainder is below the number of writers.
+        &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let ask = Ask::new(work, permit);
+        self.readers.send(ask).await.map_err(|_| StoreError::Closed)?
+    }
+}

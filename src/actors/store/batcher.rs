@@ -1,0 +1,175 @@
+//! Group commit: collects what arrives while the last batch commits, and makes it the next.
+//!
+//! There is one batcher per writer and one batch of each in flight. The batcher owns the batch, not
+//! those who asked: one that goes away cancels nothing.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{MailboxError, Recipient};
+
+use super::admission::Permit;
+use super::positions::{Done, Positions};
+use super::writer::{BatchEnd, WriteBatch, WritePositions, Writer};
+use super::{ChatWriteError, ChatWritten, NewMessage, StoredChat};
+use crate::ids::OrderId;
+use crate::protocol::location::Position;
+
+/// The most messages, or positions, of one transaction.
+pub(super) const MAX_BATCH: usize = 256;
+/// Positions go after chat, but under steady chat they go at last.
+const POSITIONS_WAIT: Duration = Duration::from_secs(1);
+
+/// Queue a chat message for the next batch.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Admit(pub(super) Pending);
+
+/// Queue a last position.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Save {
+    pub(super) order: OrderId,
+    pub(super) position: Position,
+    pub(super) done: Done,
+    pub(super) permit: Permit,
+}
+
+/// A message that waits, with the one who hears of it.
+pub(super) struct Pending {
+    pub(super) message: NewMessage,
+    pub(super) asker: Asker,
+}
+
+/// Who hears what became of a message. Dropped unanswered, for whatever reason, it hears
+/// `Unavailable`: nobody is left without an answer by a panic or a closed queue.
+pub(super) struct Asker {
+    token: u64,
+    /// Taken by the answer.
+    reply: Option<Recipient<ChatWritten>>,
+    admitted: Instant,
+    /// Given back after the answer, so a drained store has answered everybody.
+    _permit: Permit,
+}
+
+/// Collects messages and positions for one writer.
+pub(super) struct Batcher {
+    writer: Addr<Writer>,
+    /// Chat in the order of its admission.
+    waiting: VecDeque<Pending>,
+    positions: Positions,
+    /// A batch is with the writer.
+    in_flight: bool,
+}
+
+// === impl Batcher ===
+
+impl Batcher {
+    pub(super) fn new(writer: Addr<Writer>) -> Self {
+        let positions = Positions::default();
+        Self { writer, waiting: VecDeque::new(), positions, in_flight: false }
+    }
+
+    /// Hands the next batch to the writer, unless one is with it.
+    fn next(&mut self, ctx: &mut Context<Self>) {
+        if self.in_flight {
+            return;
+        }
+        let now = Instant::now();
+        if self.positions_are_due(now) {
+            let positions = self.positions.take(MAX_BATCH, now);
+            self.hand_over(self.writer.send(WritePositions(positions)), ctx);
+        } else if !self.waiting.is_empty() {
+            let most = self.waiting.len().min(MAX_BATCH);
+            let batch = self.waiting.drain(..most).collect();
+            self.hand_over(self.writer.send(WriteBatch(batch)), ctx);
+        }
+    }
+
+    fn positions_are_due(&self, now: Instant) -> bool {
+        let late = |since| self.waiting.is_empty() || now.duration_since(since) >= POSITIONS_WAIT;
+        self.positions.since().is_some_and(late)
+    }
+
+    fn hand_over(
+        &mut self,
+        batch: impl Future<Output = Result<BatchEnd, MailboxError>> + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        self.in_flight = true;
+        let written = batch.into_actor(self).map(|end, batcher, ctx| {
+            batcher.in_flight = false;
+            if !matches!(end, Ok(BatchEnd::Served)) {
+                batcher.give_up_waiting();
+            }
+            batcher.next(ctx);
+        });
+        ctx.spawn(written);
+    }
+
+    /// The database is down: what has waited through one failed batch is answered now, instead of
+    /// waiting for a timeout per batch. What comes later tries it again.
+    fn give_up_waiting(&mut self) {
+        self.waiting.clear();
+        while !self.positions.is_empty() {
+            self.positions.take(MAX_BATCH, Instant::now());
+        }
+    }
+}
+
+impl Actor for Batcher {
+    type Context = Context<Self>;
+}
+
+impl Handler<Admit> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, Admit(pending): Admit, ctx: &mut Self::Context) {
+        self.waiting.push_back(pending);
+        self.next(ctx);
+    }
+}
+
+impl Handler<Save> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, save: Save, ctx: &mut Self::Context) {
+        self.positions.put(save.order, save.position, save.done, save.permit, Instant::now());
+        self.next(ctx);
+    }
+}
+
+// === impl Asker ===
+
+impl Asker {
+    pub(super) fn new(
+        token: u64,
+        reply: Recipient<ChatWritten>,
+        permit: Permit,
+        admitted: Instant,
+    ) -> Self {
+        Self { token, reply: Some(reply), admitted, _permit: permit }
+    }
+
+    /// How long ago the message was admitted.
+    pub(super) fn waited(&self) -> Duration {
+        self.admitted.elapsed()
+    }
+
+    /// Tells what became of it.
+    pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
+        if let Some(reply) = self.reply.take() {
+            reply.do_send(ChatWritten { token: self.token, outcome });
+        }
+    }
+}
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            let outcome = Err(ChatWriteError::Unavailable);
+            reply.do_send(ChatWritten { token: self.token, outcome });
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Last positions that wait to be written: one per order, the newest.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::admission::Permit;
+use crate::ids::OrderId;
+use crate::protocol::location::Position;
+
+/// Who is told when a position is written.
+pub(super) type Done = oneshot::Sender<Result<(), StoreError>>;
+
+/// A position with all who asked for it, or for an older one in its place.
+pub(super) struct WaitingPosition {
+    pub(super) position: Position,
+    pub(super) done: Vec<Done>,
+    _permit: Permit,
+}
+
+/// The positions that wait.
+#[derive(Default)]
+pub(super) struct Positions {
+    by_order: HashMap<OrderId, WaitingPosition>,
+    /// When the first of them began to wait.
+    since: Option<Instant>,
+}
+
+// === impl Positions ===
+
+impl Positions {
+    pub(super) fn put(
+        &mut self,
+        order: OrderId,
+        position: Position,
+        done: Done,
+        permit: Permit,
+        now: Instant,
+    ) {
+        self.since.get_or_insert(now);
+        match self.by_order.get_mut(&order) {
+            Some(waiting) => {
+                if waiting.position.timestamp <= position.timestamp {
+                    waiting.position = position;
+                }
+                waiting.done.push(done);
+            }
+            None => {
+                let waiting = WaitingPosition { position, done: vec![done], _permit: permit };
+                self.by_order.insert(order, waiting);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_order.is_empty()
+    }
+
+    /// When the oldest began to wait.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Takes up to `most`; the others begin to wait anew.
+    pub(super) fn take(&mut self, most: usize, now: Instant) -> Vec<(OrderId, WaitingPosition)> {
+        let taken = if self.by_order.len() <= most {
+            std::mem::take(&mut self.by_order).into_iter().collect()
+        } else {
+            let orders: Vec<_> = self.by_order.keys().take(most).cloned().collect();
+            orders.into_iter().filter_map(|order| self.by_order.remove_entry(&order)).collect()
+        };
+        self.since = (!self.by_order.is_empty()).then_some(now);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::admission::Gate;
+    use super::*;
+    use crate::ids::UserId;
+    use crate::time::Timestamp;
+
+    fn at(ms: i64) -> Position {
+        Position {
+            lat: 1.0,
+            lng: 2.0,
+            timestamp: Timestamp::from_millis(ms),
+            driver_id: UserId::new("d").expect("an id"),
+            accuracy: None,
+            heading: None,
+            speed: None,
+            altitude: None,
+            recorded_at: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_of_an_order_waits_and_takes_one_place() {
+        let gate = Gate::new(10, usize::MAX, Default::default());
+        let (mut positions, now) = (Positions::default(), Instant::now());
+        for (order, ms) in [("a", 2), ("a", 3), ("a", 1), ("b", 1)] {
+            let order = OrderId::new(order).expect("an id");
+            let permit = gate.enter(0).expect("room");
+            positions.put(order, at(ms), oneshot::channel().0, permit, now);
+        }
+        assert_eq!(gate.inside(), 2);
+        assert_eq!(positions.since(), Some(now));
+        assert_eq!(positions.take(1, now).len(), 1);
+        let (rest, since) = (positions.take(9, now), positions.since());
+        assert_eq!((rest.len(), since, gate.inside()), (1, None, 1));
+        let (order, waiting) = &rest[0];
+        assert_eq!(waiting.position, at(if order.as_str() == "a" { 3 } else { 1 }));
+    }
+}

@@ -1,0 +1,216 @@
+//! A thread that writes: one batch at a time, in one transaction each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Handler, Message, MessageResult, SyncContext};
+use diesel::QueryResult;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::batcher::{Asker, Pending};
+use super::health::Health;
+use super::positions::WaitingPosition;
+use super::{Ban, ChatWriteError, NewMessage, StoreError, StoredChat};
+use crate::db::chat_batch::{self, Written};
+use crate::db::connection::DbConnection;
+use crate::db::pool::{DbError, DbPool};
+use crate::db::{bans, orders};
+use crate::ids::OrderId;
+use crate::metrics::Metrics;
+use crate::time::Timestamp;
+
+/// How long a refused batch may be tried again message by message; the rest is then given up, so
+/// that the queue behind it goes on.
+const ONE_BY_ONE: Duration = Duration::from_secs(2);
+
+/// Commit these messages and tell who asked.
+#[derive(Message)]
+#[rtype(result = "BatchEnd")]
+pub(super) struct WriteBatch(pub(super) Vec<Pending>);
+
+/// Write these positions and tell who asked.
+#[derive(Message)]
+#[rtype(result = "BatchEnd")]
+pub(super) struct WritePositions(pub(super) Vec<(OrderId, WaitingPosition)>);
+
+/// Write a ban.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct PutBan {
+    pub(super) ban: Ban,
+    /// Given back when it is written.
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Whether the database served a batch, even if it refused some of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BatchEnd {
+    Served,
+    Down,
+}
+
+/// Writes with connections of the pool.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pool: DbPool,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] DbError),
+    #[error("a panic while writing")]
+    Panic,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(super) fn new(pool: DbPool, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        Self { pool, health, metrics }
+    }
+
+    /// Runs `work`; a panic in it becomes a failure, or it would end this thread for good.
+    fn run<T>(&self, work: impl FnOnce(&mut DbConnection) -> QueryResult<T>) -> Result<T, Failure> {
+        // The panic leaves nothing half-changed behind: the pool throws the connection away.
+        match catch_unwind(AssertUnwindSafe(|| self.pool.run(work))) {
+            Ok(result) => {
+                let result = result.map_err(Failure::from);
+                if result.is_ok() {
+                    self.health.worked();
+                }
+                result
+            }
+            Err(_) => Err(Failure::Panic),
+        }
+    }
+
+    /// Stores messages in one transaction and answers; gives all of them back where it fails.
+    fn commit(
+        &self,
+        messages: &[NewMessage],
+        askers: Vec<Asker>,
+    ) -> Result<(), (Failure, Vec<Asker>)> {
+        let now = Timestamp::now();
+        match self.run(|connection| chat_batch::write(connection, messages, now)) {
+            Ok(written) => {
+                #[expect(clippy::cast_precision_loss, reason = "at most 256")]
+                self.metrics.chat_batch.observe(messages.len() as f64);
+                for (asker, written) in askers.into_iter().zip(written) {
+                    self.metrics.chat_commit.observe(asker.waited().as_secs_f64());
+                    asker.answer(outcome_of(written));
+                }
+                Ok(())
+            }
+            Err(failure) => Err((failure, askers)),
+        }
+    }
+
+    /// Stores each message in a transaction of its own, so that a bad one fails alone.
+    fn commit_one_by_one(&self, messages: &[NewMessage], askers: Vec<Asker>) -> BatchEnd {
+        let deadline = Instant::now() + ONE_BY_ONE;
+        for (message, asker) in messages.iter().zip(askers) {
+            if Instant::now() >= deadline {
+                // Those left are answered `Unavailable` as they are dropped.
+                return BatchEnd::Down;
+            }
+            if let Err((failure, _unanswered)) =
+                self.commit(std::slice::from_ref(message), vec![asker])
+            {
+                self.health.failed("a chat message was not stored", &failure);
+                if failure.is_down() {
+                    return BatchEnd::Down;
+                }
+            }
+        }
+        BatchEnd::Served
+    }
+}
+
+fn outcome_of(written: Written) -> Result<StoredChat, ChatWriteError> {
+    match written {
+        Written::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
+        Written::Conflict => Err(ChatWriteError::Conflict),
+    }
+}
+
+impl Failure {
+    fn is_down(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_unavailable())
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => error.into(),
+            Failure::Panic => Self::Refused(failure.to_string()),
+        }
+    }
+}
+
+impl Actor for Writer {
+    type Context = SyncContext<Self>;
+}
+
+impl Handler<WriteBatch> for Writer {
+    type Result = MessageResult<WriteBatch>;
+
+    fn handle(&mut self, WriteBatch(batch): WriteBatch, _: &mut Self::Context) -> Self::Result {
+        let (messages, askers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|pending| (pending.message, pending.asker)).unzip();
+        let Err((failure, askers)) = self.commit(&messages, askers) else {
+            return MessageResult(BatchEnd::Served);
+        };
+        self.health.failed("a batch of chat was not stored", &failure);
+        MessageResult(match failure {
+            failure if failure.is_down() => BatchEnd::Down,
+            _ if messages.len() > 1 => self.commit_one_by_one(&messages, askers),
+            _ => BatchEnd::Served,
+        })
+    }
+}
+
+impl Handler<WritePositions> for Writer {
+    type Result = MessageResult<WritePositions>;
+
+    fn handle(&mut self, message: WritePositions, _: &mut Self::Context) -> Self::Result {
+        let (rows, askers): (Vec<_>, Vec<_>) = message
+            .0
+            .into_iter()
+            .map(|(order, waiting)| ((order, waiting.position.clone()), waiting))
+            .unzip();
+        let now = Timestamp::now();
+        let written = self.run(|connection| orders::save_positions(connection, &rows, now));
+        let mut end = BatchEnd::Served;
+        let result = written.map_err(|failure| {
+            self.health.failed("positions were not written", &failure);
+            if failure.is_down() {
+                end = BatchEnd::Down;
+            }
+            StoreError::from(failure)
+        });
+        for done in askers.into_iter().flat_map(|waiting| waiting.done) {
+            // Whoever no longer wants to know has dropped the other half.
+            drop(done.send(result.clone()));
+        }
+        MessageResult(end)
+    }
+}
+
+impl Handler<PutBan> for Writer {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, PutBan { ban, permit }: PutBan, _: &mut Self::Context) -> Self::Result {
+        let written = self.run(|connection| bans::put(connection, &ban, Timestamp::now()));
+        drop(permit);
+        written.map_err(|failure| {
+            self.health.failed("a ban was not written", &failure);
+            failure.into()
+        })
+    }
+}

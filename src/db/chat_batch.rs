@@ -1,0 +1,93 @@
+//! The transaction that stores chat: locks the orders of a batch, recognises retries, and numbers
+//! the rest without gaps. What is rolled back gives its numbers back.
+
+mod plan;
+mod postgres;
+mod sqlite;
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::connection::DbConnection;
+use super::messages::{MessageRow, NewMessage};
+use crate::protocol::chat::ChatMessage;
+use crate::time::Timestamp;
+use plan::Plan;
+
+/// What became of one message of a committed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// It is in the database.
+    Stored {
+        /// As it is stored: for a retry the first one's row.
+        message: ChatMessage,
+        /// It was there before, or earlier in this batch.
+        duplicate: bool,
+    },
+    /// Its sender has used the key for other content.
+    Conflict,
+}
+
+/// Stores a batch in one transaction; one outcome per message, in their order.
+pub fn write(
+    connection: &mut DbConnection,
+    batch: &[NewMessage],
+    now: Timestamp,
+) -> QueryResult<Vec<Written>> {
+    match connection {
+        // At once a writer: a reader that becomes one in mid-transaction can be refused.
+        DbConnection::Sqlite(sqlite) => {
+            sqlite.immediate_transaction(|sqlite| store(sqlite, batch, now))
+        }
+        DbConnection::Postgres(postgres) => {
+            postgres.transaction(|postgres| store(postgres, batch, now))
+        }
+    }
+}
+
+/// What the transaction asks of a database.
+trait ChatTables {
+    /// Locks the rows of these orders (sorted, without doubles) in this order, makes those that
+    /// are missing, and returns their `last_seq`.
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>>;
+    /// The stored messages with these keys.
+    fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>>;
+    /// Inserts numbered messages.
+    fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
+    /// Sets `last_seq` of the orders, given in the order in which they were locked.
+    fn advance(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
+}
+
+/// A sender's own key of a message: order, sender, `client_msg_id`.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+fn key_of(message: &NewMessage) -> Option<Key<'_>> {
+    let key = message.client_msg_id.as_deref()?;
+    Some((message.order_id.as_str(), message.sender_id.as_str(), key))
+}
+
+fn store(
+    tables: &mut impl ChatTables,
+    batch: &[NewMessage],
+    now: Timestamp,
+) -> QueryResult<Vec<Written>> {
+    let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let last_seqs = tables.lock_orders(&ids, now)?;
+
+    let mut keys: Vec<Key<'_>> = batch.iter().filter_map(key_of).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let known = if keys.is_empty() { Vec::new() } else { tables.find_keys(&keys)? };
+    let known = known.into_iter().map(ChatMessage::try_from).collect::<QueryResult<Vec<_>>>()?;
+
+    let plan = Plan::new(batch, &last_seqs, known);
+    let fresh = plan.fresh(batch);
+    if !fresh.is_empty() {
+        tables.insert(&fresh)?;
+        tables.advance(&plan.advanced(&ids), now)?;
+    }
+    Ok(plan.into_outcomes(batch))
+}

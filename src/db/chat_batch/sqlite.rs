@@ -1,0 +1,81 @@
+//! A batch on SQLite: a statement is a function call there, so each row has its own, prepared once.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+use diesel::sqlite::SqliteConnection;
+
+use super::{ChatTables, Key};
+use crate::db::messages::{MessageRow, NewMessage};
+use crate::db::schema::{messages, orders};
+use crate::time::Timestamp;
+
+impl ChatTables for SqliteConnection {
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>> {
+        // BEGIN IMMEDIATE has locked the whole database already.
+        let mut last_seqs = HashMap::with_capacity(ids.len());
+        for id in ids {
+            let found = orders::table.find(*id).select(orders::last_seq).first(self).optional()?;
+            let last_seq = match found {
+                Some(last_seq) => last_seq,
+                None => make_order(self, id, now)?,
+            };
+            last_seqs.insert((*id).to_owned(), last_seq);
+        }
+        Ok(last_seqs)
+    }
+
+    fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>> {
+        let mut found = Vec::new();
+        for (order, sender, key) in keys {
+            let row = messages::table
+                .filter(messages::order_id.eq(*order))
+                .filter(messages::sender_id.eq(*sender))
+                .filter(messages::client_msg_id.eq(*key))
+                .first(self)
+                .optional()?;
+            found.extend(row);
+        }
+        Ok(found)
+    }
+
+    fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
+        for (seq, message) in rows {
+            diesel::insert_into(messages::table)
+                .values((
+                    messages::order_id.eq(message.order_id.as_str()),
+                    messages::seq.eq(*seq),
+                    messages::id.eq(message.id.as_str()),
+                    messages::sender_id.eq(message.sender_id.as_str()),
+                    messages::sender_name.eq(message.sender_name.as_str()),
+                    messages::sender_role.eq(message.sender_role.as_str()),
+                    messages::kind.eq(message.kind.as_str()),
+                    messages::content.eq(message.content.as_str()),
+                    messages::client_msg_id.eq(message.client_msg_id.as_deref()),
+                    messages::created_at_ms.eq(message.created_at.as_millis()),
+                ))
+                .execute(self)?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()> {
+        for (id, last_seq) in orders {
+            diesel::update(orders::table.find(*id))
+                .set((orders::last_seq.eq(*last_seq), orders::updated_at_ms.eq(now.as_millis())))
+                .execute(self)?;
+        }
+        Ok(())
+    }
+}
+
+fn make_order(sqlite: &mut SqliteConnection, id: &str, now: Timestamp) -> QueryResult<i64> {
+    diesel::insert_into(orders::table)
+        .values((
+            orders::id.eq(id),
+            orders::created_at_ms.eq(now.as_millis()),
+            orders::updated_at_ms.eq(now.as_millis()),
+        ))
+        .execute(sqlite)?;
+    Ok(0)
+}

@@ -1,0 +1,119 @@
+//! One connection to either database, set up so that it neither loses a commit nor waits for ever.
+
+#![expect(missing_docs, reason = "Diesel's derive makes public items without documentation")]
+
+use std::path::Path;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use super::url::DatabaseUrl;
+
+/// WAL lets readers go on while chat commits; `synchronous=FULL` makes every commit reach the disk,
+/// because acknowledged means committed. `busy_timeout` comes first: the others may meet a lock.
+const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; \
+     PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;";
+
+/// A statement that waits longer than a client would is given up; the client hears `unavailable`.
+const POSTGRES_SETTINGS: &str =
+    "SET statement_timeout = '2s'; SET lock_timeout = '2s'; SET synchronous_commit = on;";
+
+/// What libpq gets where the address does not say otherwise: a server that has vanished without a
+/// word must not hold a connection for the minutes that TCP would wait.
+const LIBPQ_DEFAULTS: &[(&str, &str)] = &[
+    ("connect_timeout", "2"),
+    ("tcp_user_timeout", "5000"),
+    ("keepalives_idle", "10"),
+    ("application_name", "orderhub"),
+];
+
+/// A connection to SQLite or PostgreSQL, with one set of queries for both.
+#[derive(diesel::MultiConnection)]
+pub enum DbConnection {
+    /// To a file.
+    Sqlite(SqliteConnection),
+    /// To a server.
+    Postgres(PgConnection),
+}
+
+impl DbConnection {
+    /// Opens and sets up a connection. A missing SQLite file is made, and its folder.
+    ///
+    /// # Errors
+    /// Where the database cannot be reached or refuses the login or a setting.
+    pub fn open(url: &DatabaseUrl) -> ConnectionResult<Self> {
+        match url {
+            DatabaseUrl::Sqlite(path) => open_sqlite(path).map(Self::Sqlite),
+            DatabaseUrl::Postgres(url) => open_postgres(url).map(Self::Postgres),
+        }
+    }
+}
+
+fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
+    let bad = |reason: String| ConnectionError::BadConnection(reason);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| bad(format!("{}: {error}", folder.display())))?;
+    }
+    let name = path.to_str().ok_or_else(|| bad("the path is not UTF-8".to_owned()))?;
+    let mut connection = SqliteConnection::establish(name)?;
+    connection
+        .batch_execute(SQLITE_SETTINGS)
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
+    let mut connection = PgConnection::establish(&with_defaults(url))?;
+    connection
+        .batch_execute(POSTGRES_SETTINGS)
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+fn with_defaults(url: &str) -> String {
+    let mut full = url.to_owned();
+    let given = url.split_once('?').map_or("", |(_, parameters)| parameters).to_owned();
+    for (name, value) in LIBPQ_DEFAULTS {
+        if given.split('&').any(|parameter| parameter.split('=').next() == Some(name)) {
+            continue;
+        }
+        full.push(if full.contains('?') { '&' } else { '?' });
+        full.push_str(name);
+        full.push('=');
+        full.push_str(value);
+    }
+    full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_may_override_the_defaults_for_libpq() {
+        assert_eq!(
+            with_defaults("postgres://h/db?connect_timeout=9"),
+            "postgres://h/db?connect_timeout=9&tcp_user_timeout=5000&keepalives_idle=10\
+             &application_name=orderhub"
+        );
+        assert!(with_defaults("postgres://h/db").starts_with("postgres://h/db?connect_timeout=2&"));
+    }
+
+    #[test]
+    fn a_sqlite_file_is_made_with_its_folder_and_commits_reach_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = DatabaseUrl::Sqlite(folder.path().join("new/hub.sqlite3"));
+        let mut connection = DbConnection::open(&url).expect("a connection");
+        let DbConnection::Sqlite(sqlite) = &mut connection else { panic!("not SQLite") };
+        let setting = |sqlite: &mut SqliteConnection, name: &str| {
+            diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(&format!(
+                "(SELECT CAST({name} AS TEXT) FROM pragma_{name})"
+            )))
+            .get_result::<String>(sqlite)
+            .expect("a setting")
+        };
+        assert_eq!(setting(sqlite, "journal_mode"), "wal");
+        assert_eq!(setting(sqlite, "synchronous"), "2");
+    }
+}

@@ -1,0 +1,281 @@
+//! Stored chat: what a message is before it has a number, and pages of those that have one.
+
+use std::io;
+
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::connection::DbConnection;
+use super::schema::messages;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::chat::{ChatKind, ChatMessage};
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// A page ends where its encoded messages reach this many bytes.
+pub const MAX_PAGE_BYTES: usize = 64 * 1024;
+
+/// A message that has no number yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// `UUIDv7`, unique over all orders.
+    pub id: String,
+    /// The order it is for.
+    pub order_id: OrderId,
+    /// Who wrote it.
+    pub sender_id: UserId,
+    /// The sender's name now.
+    pub sender_name: String,
+    /// The sender's role now.
+    pub sender_role: Role,
+    /// What the content is.
+    pub kind: ChatKind,
+    /// What was written.
+    pub content: String,
+    /// The sender's own key: a second message with the same is a retry of the first.
+    pub client_msg_id: Option<String>,
+    /// When the hub admitted it.
+    pub created_at: Timestamp,
+}
+
+// === impl NewMessage ===
+
+impl NewMessage {
+    /// The stored message, once `seq` is given.
+    pub fn numbered(&self, seq: i64) -> ChatMessage {
+        ChatMessage {
+            id: self.id.clone(),
+            order_id: self.order_id.clone(),
+            seq,
+            sender_id: self.sender_id.clone(),
+            sender_name: self.sender_name.clone(),
+            sender_role: self.sender_role,
+            content: self.content.clone(),
+            kind: self.kind,
+            created_at: self.created_at,
+            client_msg_id: self.client_msg_id.clone(),
+        }
+    }
+
+    /// Bytes of text in it.
+    pub fn size(&self) -> usize {
+        let key = self.client_msg_id.as_ref().map_or(0, String::len);
+        self.id.len()
+            + self.order_id.as_str().len()
+            + self.sender_id.as_str().len()
+            + self.sender_name.len()
+            + self.content.len()
+            + key
+    }
+}
+
+/// Which messages of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageRange {
+    /// The newest of all.
+    Newest,
+    /// The newest with a lower number.
+    Before(i64),
+    /// The oldest with a higher number.
+    After(i64),
+    /// The oldest of a stretch.
+    Between {
+        /// Only higher numbers than this.
+        after: i64,
+        /// This number and lower ones.
+        upto: i64,
+    },
+}
+
+/// Messages of one order, ascending by their number.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The messages.
+    pub messages: Vec<ChatMessage>,
+    /// Whether the range holds more: older ones after [`PageRange::Newest`] and
+    /// [`PageRange::Before`], newer ones after the others.
+    pub has_more: bool,
+}
+
+/// A row of the table.
+#[derive(Debug, Queryable)]
+pub(super) struct MessageRow {
+    order_id: String,
+    seq: i64,
+    id: String,
+    sender_id: String,
+    sender_name: String,
+    sender_role: String,
+    kind: String,
+    content: String,
+    client_msg_id: Option<String>,
+    created_at_ms: i64,
+}
+
+/// Reads a page of at most `limit` messages; it ends earlier at [`MAX_PAGE_BYTES`], but has at
+/// least one message where there is one.
+pub fn page(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    range: PageRange,
+    limit: i64,
+) -> QueryResult<Page> {
+    let limit = limit.max(0);
+    let (descending, rows) = match range {
+        PageRange::Newest => (true, before(connection, order, i64::MAX, limit)?),
+        PageRange::Before(seq) => (true, before(connection, order, seq, limit)?),
+        PageRange::After(seq) => (false, between(connection, order, seq, i64::MAX, limit)?),
+        PageRange::Between { after, upto } => {
+            (false, between(connection, order, after, upto, limit)?)
+        }
+    };
+    let mut page = cut(rows, usize::try_from(limit).unwrap_or(usize::MAX))?;
+    if descending {
+        page.messages.reverse();
+    }
+    Ok(page)
+}
+
+/// The newest below `seq`, descending; one more than `limit`, to know whether there is more.
+fn before(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    seq: i64,
+    limit: i64,
+) -> QueryResult<Vec<MessageRow>> {
+    messages::table
+        .filter(messages::order_id.eq(order.as_str()))
+        .filter(messages::seq.lt(seq))
+        .order(messages::seq.desc())
+        .limit(limit.saturating_add(1))
+        .load(connection)
+}
+
+/// The oldest above `after` up to `upto`, ascending; one more than `limit`.
+fn between(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    after: i64,
+    upto: i64,
+    limit: i64,
+) -> QueryResult<Vec<MessageRow>> {
+    messages::table
+        .filter(messages::order_id.eq(order.as_str()))
+        .filter(messages::seq.gt(after))
+        .filter(messages::seq.le(upto))
+        .order(messages::seq.asc())
+        .limit(limit.saturating_add(1))
+        .load(connection)
+}
+
+fn cut(rows: Vec<MessageRow>, limit: usize) -> QueryResult<Page> {
+    let mut page = Page::default();
+    let mut bytes = 0;
+    for row in rows {
+        let message = ChatMessage::try_from(row)?;
+        bytes += encoded_size(&message);
+        let full = bytes > MAX_PAGE_BYTES && !page.messages.is_empty();
+        if full || page.messages.len() >= limit {
+            page.has_more = true;
+            break;
+        }
+        page.messages.push(message);
+    }
+    Ok(page)
+}
+
+fn encoded_size(message: &ChatMessage) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    match serde_json::to_writer(&mut counter, message) {
+        Ok(()) => counter.0,
+        // Strings and numbers always encode; a page of one message is the safe answer otherwise.
+        Err(_) => MAX_PAGE_BYTES,
+    }
+}
+
+// === impl MessageRow ===
+
+impl TryFrom<MessageRow> for ChatMessage {
+    type Error = Error;
+
+    fn try_from(row: MessageRow) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.id,
+            order_id: OrderId::new(&row.order_id).map_err(unreadable)?,
+            seq: row.seq,
+            sender_id: UserId::new(&row.sender_id).map_err(unreadable)?,
+            sender_name: row.sender_name,
+            sender_role: Role::from_name(&row.sender_role).unwrap_or_default(),
+            content: row.content,
+            kind: kind_from_name(&row.kind),
+            created_at: Timestamp::from_millis(row.created_at_ms),
+            client_msg_id: row.client_msg_id,
+        })
+    }
+}
+
+/// A word that a newer hub may have written reads as the plainest kind.
+fn kind_from_name(name: &str) -> ChatKind {
+    [ChatKind::Image, ChatKind::System]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .unwrap_or_default()
+}
+
+/// What a row holds that no version of the hub writes.
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::DeserializationError(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(seq: i64, content: usize) -> MessageRow {
+        MessageRow {
+            order_id: "o".into(),
+            seq,
+            id: format!("m{seq}"),
+            sender_id: "u".into(),
+            sender_name: "U".into(),
+            sender_role: "driver".into(),
+            kind: "IMAGE".into(),
+            content: "x".repeat(content),
+            client_msg_id: None,
+            created_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_page_ends_at_its_limit() {
+        let page = cut((1..=3).map(|seq| row(seq, 1)).collect(), 2).expect("a page");
+        assert_eq!((page.messages.len(), page.has_more), (2, true));
+        let page = cut((1..=2).map(|seq| row(seq, 1)).collect(), 2).expect("a page");
+        assert_eq!((page.messages.len(), page.has_more), (2, false));
+        assert_eq!(page.messages[0].kind, ChatKind::Image);
+    }
+
+    #[test]
+    fn a_page_ends_at_64_kib_but_has_a_message() {
+        let page = cut((1..=9).map(|seq| row(seq, 16_000)).collect(), 50).expect("a page");
+        assert_eq!((page.messages.len(), page.has_more), (4, true));
+        let page = cut(vec![row(1, 100_000), row(2, 1)], 50).expect("a page");
+        assert_eq!((page.messages.len(), page.has_more), (1, true));
+    }
+
+    #[test]
+    fn a_row_with_an_impossible_id_is_an_error_not_a_panic() {
+        let broken = MessageRow { order_id: "a b".into(), ..row(1, 1) };
+        assert!(cut(vec![broken], 1).is_err());
+    }
+}

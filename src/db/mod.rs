@@ -1,0 +1,12 @@
+//! The database: connections, migrations and queries, one file per table. Queries know no rules.
+
+pub mod bans;
+pub mod chat_batch;
+pub mod connection;
+pub mod failure;
+pub mod messages;
+pub mod migrate;
+pub mod orders;
+pub mod pool;
+pub mod schema;
+pub mod url;

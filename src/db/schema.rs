@@ -1,0 +1,71 @@
+//! The tables, as `migrations/` makes them on both databases.
+
+diesel::table! {
+    /// One row per order; a deleted one stays as a tombstone with `last_seq` and `rev`.
+    orders (id) {
+        /// The order's id.
+        id -> Text,
+        /// What the back end calls its state; null until one has set it.
+        status -> Nullable<Text>,
+        /// The assigned driver.
+        driver_id -> Nullable<Text>,
+        /// The assigned driver's name.
+        driver_name -> Nullable<Text>,
+        /// When it reached a terminal status.
+        ended_at_ms -> Nullable<BigInt>,
+        /// The highest number given to a message.
+        last_seq -> BigInt,
+        /// Raised by every change of status, driver or participants.
+        rev -> BigInt,
+        /// The back end's own version of the order.
+        version -> Nullable<BigInt>,
+        /// JSON of the last position.
+        last_location -> Nullable<Text>,
+        /// When the hub first wrote it.
+        created_at_ms -> BigInt,
+        /// When the hub last wrote it.
+        updated_at_ms -> BigInt,
+        /// When it became a tombstone.
+        deleted_at_ms -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    /// Stored chat, numbered 1, 2, 3 … per order.
+    messages (order_id, seq) {
+        /// The order it belongs to.
+        order_id -> Text,
+        /// Its place in the order.
+        seq -> BigInt,
+        /// `UUIDv7`, unique over all orders.
+        id -> Text,
+        /// Who wrote it.
+        sender_id -> Text,
+        /// The sender's name at that time.
+        sender_name -> Text,
+        /// The sender's role at that time.
+        sender_role -> Text,
+        /// `TEXT`, `IMAGE` or `SYSTEM`.
+        kind -> Text,
+        /// What was written.
+        content -> Text,
+        /// The sender's own key, by which a retry is recognised.
+        client_msg_id -> Nullable<Text>,
+        /// When the hub admitted it.
+        created_at_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Who may not come in.
+    bans (order_id, user_id) {
+        /// The order, or an empty text for the whole hub.
+        order_id -> Text,
+        /// The banned user.
+        user_id -> Text,
+        /// When the ban ends.
+        until_ms -> BigInt,
+        /// What the user is told.
+        reason -> Text,
+    }
+}

@@ -1,0 +1,8 @@
+//! The store, with the same tests on SQLite and, where `TEST_DATABASE_URL` names a PostgreSQL server
+//! on which databases may be made, on PostgreSQL.
+
+mod chat;
+mod fixture;
+mod migrations;
+mod outage;
+mod reads;
