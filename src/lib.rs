@@ -6,3 +6,4 @@ pub mod ids;
 pub mod metrics;
 pub mod protocol;
 pub mod time;
+pub mod transport;

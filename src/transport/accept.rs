@@ -1,0 +1,90 @@
+//! Takes over the raw socket of a granted upgrade.
+
+use std::io;
+use std::sync::Arc;
+
+use actix_codec::Framed;
+use actix_http::h1;
+use bytes::{BufMut, Bytes, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::TransportOptions;
+use super::flusher::schedule;
+use super::frame::Frame;
+use super::inbound::Inbound;
+use super::line::Line;
+use super::outbox::Outbox;
+use super::queue::Queue;
+
+/// What the kernel may hold of unsent data, in bytes (it doubles this for its own bookkeeping).
+///
+/// Left to itself it takes megabytes for one stalled phone before it says stop, which no limit of
+/// ours would see. 128 KiB still carry 5 Mbit/s over a round trip of 200 ms.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// Makes a connection of a socket whose upgrade was granted.
+///
+/// `response_head` is the whole 101 response ([`switching_protocols`]). It is the first thing in
+/// the outbox, so it leaves together with what is pushed in the same turn. What the client sent
+/// behind its request is the first thing that [`Inbound`] reads.
+///
+/// # Errors
+/// What the system says when an option cannot be set, which is that the peer is gone already.
+pub fn accept(
+    framed: Framed<TcpStream, h1::Codec>,
+    response_head: Bytes,
+    options: &Arc<TransportOptions>,
+) -> io::Result<(Inbound, Outbox)> {
+    let parts = framed.into_parts();
+    let socket = SockRef::from(&parts.io);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(options.send_timeout))?;
+
+    let mut queue = Queue::default();
+    // Answers to requests that the client sent ahead of the upgrade, where they have not left yet.
+    if !parts.write_buf.is_empty() {
+        queue.push(Frame::raw(parts.write_buf.freeze()), None);
+    }
+    queue.push(Frame::raw(response_head), None);
+
+    let (reader, writer) = parts.io.into_split();
+    let line = Arc::new(Line::new(writer, queue, Arc::clone(options)));
+    schedule(&line);
+    Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&line)), Outbox::new(line)))
+}
+
+/// The 101 response to a client's `Sec-WebSocket-Key`, with the subprotocol that was chosen
+/// (RFC 6455, section 4.2.2).
+pub fn switching_protocols(key: &[u8], subprotocol: Option<&str>) -> Bytes {
+    let mut head = BytesMut::with_capacity(192);
+    head.put_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\n\
+          Upgrade: websocket\r\n\
+          Connection: Upgrade\r\n\
+          Sec-WebSocket-Accept: ",
+    );
+    head.put_slice(&actix_http::ws::hash_key(key));
+    if let Some(subprotocol) = subprotocol {
+        head.put_slice(b"\r\nSec-WebSocket-Protocol: ");
+        head.put_slice(subprotocol.as_bytes());
+    }
+    head.put_slice(b"\r\n\r\n");
+    head.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_response_accepts_the_key_of_the_specification() {
+        let key = b"dGhlIHNhbXBsZSBub25jZQ==";
+        let head = switching_protocols(key, None);
+        assert!(head.ends_with(b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
+        let head = switching_protocols(key, Some("orderhub.v1"));
+        assert!(head.ends_with(b"=\r\nSec-WebSocket-Protocol: orderhub.v1\r\n\r\n"));
+    }
+}

@@ -1,0 +1,141 @@
+//! The node-wide limit on bytes that wait for sockets which take no more: when all outboxes
+//! together exceed it, the largest are cut first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// What waits on blocked outboxes of one node, and how much of it there may be.
+pub struct Budget {
+    /// Bytes that may wait in all.
+    limit: usize,
+    /// Bytes that wait now.
+    total: AtomicUsize,
+    /// The outboxes that have charged something, by their address.
+    blocked: Mutex<HashMap<usize, Weak<dyn Tenant>>>,
+}
+
+/// An outbox, as the budget sees it.
+pub(super) trait Tenant: Send + Sync {
+    /// What it has charged.
+    fn charged(&self) -> usize;
+    /// Gives up what waits, and ends its connection.
+    fn evict(self: Arc<Self>);
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// The limit of a node where nothing else was decided.
+    pub const DEFAULT_BYTES: usize = 256 * 1024 * 1024;
+
+    /// A budget of so many bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, total: AtomicUsize::new(0), blocked: Mutex::default() }
+    }
+
+    /// Bytes that wait now.
+    pub fn waiting(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// An outbox begins to wait.
+    pub(super) fn enter(&self, address: usize, tenant: Weak<dyn Tenant>) {
+        self.lock().insert(address, tenant);
+    }
+
+    /// An outbox has nothing left that waits.
+    pub(super) fn leave(&self, address: usize) {
+        self.lock().remove(&address);
+    }
+
+    /// What an outbox has charged changes from `before` to `now`.
+    pub(super) fn charge(&self, before: usize, now: usize) {
+        if now >= before {
+            self.total.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.total.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Cuts the largest outboxes while the limit is exceeded.
+    ///
+    /// Never called with an outbox locked: the victims lock themselves.
+    pub(super) fn enforce(&self) {
+        if self.waiting() <= self.limit {
+            return;
+        }
+        let mut tenants: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        tenants.sort_by_cached_key(|tenant| std::cmp::Reverse(tenant.charged()));
+        // A little below the limit, so that the next push does not have to sort again.
+        let enough = self.limit - self.limit / 16;
+        for tenant in tenants {
+            if self.waiting() <= enough {
+                return;
+            }
+            tenant.evict();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Weak<dyn Tenant>>> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_BYTES)
+    }
+}
+
+impl std::fmt::Debug for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Budget")
+            .field("limit", &self.limit)
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Outbox {
+        charged: AtomicUsize,
+        budget: Arc<Budget>,
+    }
+
+    impl Tenant for Outbox {
+        fn charged(&self) -> usize {
+            self.charged.load(Ordering::Relaxed)
+        }
+
+        fn evict(self: Arc<Self>) {
+            self.budget.charge(self.charged.swap(0, Ordering::Relaxed), 0);
+            self.budget.leave(Arc::as_ptr(&self).addr());
+        }
+    }
+
+    fn outbox(budget: &Arc<Budget>, bytes: usize) -> Arc<Outbox> {
+        let outbox = Arc::new(Outbox { charged: bytes.into(), budget: Arc::clone(budget) });
+        let weak: Weak<Outbox> = Arc::downgrade(&outbox);
+        budget.enter(Arc::as_ptr(&outbox).addr(), weak);
+        budget.charge(0, bytes);
+        outbox
+    }
+
+    #[test]
+    fn the_largest_outboxes_are_cut_until_the_rest_fits() {
+        let budget = Arc::new(Budget::new(100));
+        let boxes: Vec<_> = [10, 50, 20, 20].map(|bytes| outbox(&budget, bytes)).into();
+        budget.enforce();
+        assert_eq!(budget.waiting(), 100, "the limit is inclusive");
+        let more = outbox(&budget, 30);
+        budget.enforce();
+        let left: Vec<_> = boxes.iter().chain([&more]).map(|outbox| outbox.charged()).collect();
+        assert_eq!(left, [10, 0, 20, 20, 30]);
+        assert_eq!(budget.waiting(), 80);
+        assert_eq!(budget.lock().len(), 4);
+    }
+}

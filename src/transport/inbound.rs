@@ -1,0 +1,378 @@
+//! The receiving end of a connection: a stream of whole messages. Its poll also keeps the sending
+//! side up where only a task can: a blocked socket, deadlines, the linger of a close.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use futures_core::Stream;
+use futures_util::StreamExt;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::{Sleep, sleep_until};
+
+use super::Incoming;
+use super::flusher::has_arbiter;
+use super::line::{Duty, Line};
+use super::message::{Assembler, Item, Limits};
+
+/// What one read takes at most.
+const SCRATCH: usize = 64 * 1024;
+/// Messages and reads of one poll, so that a connection that always has data starves no other.
+const TURN: u8 = 32;
+/// An unfinished tail larger than this is copied out of the buffer that it came in.
+const TAIL: usize = 256;
+
+thread_local! {
+    /// Every connection of a thread reads into this one; only tails are kept by connections.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The receiving end of a connection, polled by the task of its session.
+///
+/// Ends when the peer has ended, the connection is broken, or a close has lingered long enough.
+/// Dropped before that it cuts the connection, unless [`super::Outbox::finish`] was called: then
+/// the close goes on without it.
+#[derive(Debug)]
+pub struct Inbound {
+    /// None once the connection has ended.
+    reader: Option<OwnedReadHalf>,
+    line: Arc<Line>,
+    assembler: Assembler,
+    /// What was read and not yet taken: whole frames behind the last message, or an unfinished
+    /// one. Without capacity while the connection is idle.
+    pending: BytesMut,
+    /// Armed while the socket is blocked or closing.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Messages and reads since the last time that others could run.
+    spent: u8,
+    stage: Stage,
+    /// Whether this is the rest of a dropped one, which only waits for the end of a close.
+    detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// A close frame or a failure was told; the session's answer is awaited.
+    Deaf,
+    /// The peer has ended its side.
+    Ended,
+}
+
+/// Holds a connection's messages back, and lets them go on: back-pressure by the session.
+///
+/// While it is paused the peer's pongs are not seen either.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Line>);
+
+/// What a look at the sending side leaves to do.
+enum Upkeep {
+    Read,
+    Yield(Incoming),
+    Linger { sent: bool },
+    End,
+}
+
+/// What one read brought.
+enum Read {
+    Data,
+    Item(Incoming),
+    End,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Stops reading the socket; no message comes until [`Self::resume`].
+    pub fn pause(&self) {
+        self.0.paused.store(true, Ordering::Release);
+    }
+
+    /// Goes on reading.
+    pub fn resume(&self) {
+        if self.0.paused.swap(false, Ordering::AcqRel) {
+            self.0.task.wake();
+        }
+    }
+}
+
+// === impl Inbound ===
+
+impl Inbound {
+    /// `first` is what was read behind the request.
+    pub(super) fn new(reader: OwnedReadHalf, first: BytesMut, line: Arc<Line>) -> Self {
+        Self {
+            reader: Some(reader),
+            line,
+            assembler: Assembler::default(),
+            // An empty one of the HTTP codec still has kilobytes of capacity.
+            pending: if first.is_empty() { BytesMut::new() } else { first },
+            timer: None,
+            spent: 0,
+            stage: Stage::Reading,
+            detached: false,
+        }
+    }
+
+    /// The session's hand on the flow of messages.
+    pub fn gate(&self) -> Gate {
+        Gate(Arc::clone(&self.line))
+    }
+
+    /// Bytes of memory that this connection holds for what it reads.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.pending.capacity() + self.assembler.held()
+    }
+
+    /// Looks after the sending side, where it asks for that.
+    fn upkeep(&mut self, cx: &mut Context<'_>) -> Upkeep {
+        loop {
+            let deadline = match self.line.attend(cx) {
+                Duty::None | Duty::Watch(None) => {
+                    self.timer = None;
+                    return Upkeep::Read;
+                }
+                Duty::Tell(why) => return Upkeep::Yield(Incoming::Overrun(why)),
+                Duty::End => return Upkeep::End,
+                Duty::Watch(Some(deadline)) => (deadline, Upkeep::Read),
+                Duty::Linger { by, sent } => (by, Upkeep::Linger { sent }),
+            };
+            let (at, then) = deadline;
+            if self.poll_timer(at, cx).is_pending() {
+                return then;
+            }
+            self.timer = None;
+            self.line.expire(Instant::now().max(at));
+        }
+    }
+
+    fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let at = at.into();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx)
+    }
+
+    /// The next message, none at the end of the stream.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        loop {
+            if let Some(item) = self.take_pending() {
+                return Poll::Ready(Some(item));
+            }
+            if self.is_spent(cx) {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_read(cx)) {
+                Read::Data => {}
+                Read::Item(item) => return Poll::Ready(Some(item)),
+                Read::End => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Whether it is the others' turn; this task then runs again behind them.
+    fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
+        let spent = self.spent >= TURN;
+        if spent {
+            self.spent = 0;
+            cx.waker().wake_by_ref();
+        }
+        spent
+    }
+
+    /// The next message out of what was read before.
+    fn take_pending(&mut self) -> Option<Incoming> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let mut input = &self.pending[..];
+        let item = self.assembler.next(&mut input, limits(&self.line));
+        let taken = self.pending.len() - input.len();
+        self.pending.advance(taken);
+        let unfinished = matches!(item, Ok(None));
+        if self.pending.is_empty() {
+            self.pending = BytesMut::new();
+        } else if unfinished && self.pending.capacity() > TAIL {
+            self.pending = BytesMut::from(&self.pending[..]);
+        }
+        self.tell(item)
+    }
+
+    /// Reads once. In the usual case a message is taken right out of the scratch buffer.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
+        BUFFER.with_borrow_mut(|scratch| {
+            let data = ready!(read(self.reader.as_mut(), scratch, cx));
+            self.spent += 1;
+            let Some(mut input) = data.filter(|data| !data.is_empty()) else {
+                return Poll::Ready(Read::End);
+            };
+            if !self.pending.is_empty() {
+                self.pending.extend_from_slice(input);
+                return Poll::Ready(Read::Data);
+            }
+            let item = self.assembler.next(&mut input, limits(&self.line));
+            self.pending.extend_from_slice(input);
+            Poll::Ready(self.tell(item).map_or(Read::Data, Read::Item))
+        })
+    }
+
+    fn tell(
+        &mut self,
+        item: Result<Option<Item>, crate::protocol::close::CloseCode>,
+    ) -> Option<Incoming> {
+        Some(match item {
+            Ok(None) => return None,
+            Ok(Some(Item::Text(text))) => Incoming::Text(text),
+            Ok(Some(Item::Binary(data))) => Incoming::Binary(data),
+            Ok(Some(Item::Ping(payload))) => Incoming::Ping(payload),
+            Ok(Some(Item::Pong)) => Incoming::Pong,
+            Ok(Some(Item::Close(code))) => {
+                self.deafen();
+                Incoming::Close(code)
+            }
+            Err(code) => {
+                self.deafen();
+                Incoming::Failed(code)
+            }
+        })
+    }
+
+    /// Nothing that follows in the stream counts any more.
+    fn deafen(&mut self) {
+        self.stage = Stage::Deaf;
+        self.pending = BytesMut::new();
+        self.assembler.clear();
+    }
+
+    /// Swallows what still comes, so that the system does not answer it with a reset, which could
+    /// destroy the close frame on its way. Ends when the peer has ended and all is sent.
+    fn poll_linger(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stage != Stage::Ended {
+            self.deafen();
+        }
+        while self.stage != Stage::Ended {
+            if self.is_spent(cx) {
+                return Poll::Pending;
+            }
+            let reader = self.reader.as_mut();
+            let more = BUFFER.with_borrow_mut(|scratch| {
+                read(reader, scratch, cx).map(|data| data.is_some_and(|data| !data.is_empty()))
+            });
+            match more {
+                Poll::Ready(true) => self.spent += 1,
+                Poll::Ready(false) => self.stage = Stage::Ended,
+                Poll::Pending => {
+                    self.spent = 0;
+                    return Poll::Pending;
+                }
+            }
+        }
+        if sent { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn end(&mut self) -> Poll<Option<Incoming>> {
+        self.line.abort();
+        self.stage = Stage::Ended;
+        self.reader = None;
+        self.timer = None;
+        Poll::Ready(None)
+    }
+}
+
+impl Stream for Inbound {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        let this = self.get_mut();
+        if this.reader.is_none() {
+            return Poll::Ready(None);
+        }
+        // Before anything is looked at, so that whatever changes from here on wakes the task.
+        this.line.task.register(cx.waker());
+        if this.line.wants_attention() {
+            match this.upkeep(cx) {
+                Upkeep::Read => {}
+                Upkeep::Yield(incoming) => return Poll::Ready(Some(incoming)),
+                Upkeep::End => return this.end(),
+                Upkeep::Linger { sent } => {
+                    ready!(this.poll_linger(sent, cx));
+                    return this.end();
+                }
+            }
+        }
+        match this.stage {
+            Stage::Ended => return Poll::Ready(None),
+            Stage::Deaf => return Poll::Pending,
+            Stage::Reading if this.line.paused.load(Ordering::Acquire) => return Poll::Pending,
+            Stage::Reading => {}
+        }
+        if this.is_spent(cx) {
+            return Poll::Pending;
+        }
+        match this.poll_message(cx) {
+            Poll::Ready(Some(item)) => {
+                this.spent += 1;
+                Poll::Ready(Some(item))
+            }
+            Poll::Ready(None) => {
+                this.deafen();
+                this.stage = Stage::Ended;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                this.spent = 0;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if self.reader.is_none() {
+            return;
+        }
+        // A session that stopped right after it called `finish` has still sent its close frame.
+        if self.detached || !self.line.is_closing() || !has_arbiter() {
+            self.line.abort();
+            return;
+        }
+        let mut rest = Self {
+            reader: self.reader.take(),
+            line: Arc::clone(&self.line),
+            assembler: Assembler::default(),
+            pending: BytesMut::new(),
+            timer: None,
+            spent: 0,
+            stage: self.stage,
+            detached: true,
+        };
+        actix_rt::spawn(async move { while rest.next().await.is_some() {} });
+    }
+}
+
+fn limits(line: &Line) -> Limits {
+    Limits { bytes: line.options.max_message_bytes, fragments: line.options.max_fragments }
+}
+
+/// Reads into the thread's buffer; none where the connection is broken, empty at its end.
+fn read<'a>(
+    reader: Option<&mut OwnedReadHalf>,
+    scratch: &'a mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<&'a [u8]>> {
+    let Some(reader) = reader else { return Poll::Ready(None) };
+    scratch.resize(SCRATCH, 0);
+    let mut buffer = ReadBuf::new(scratch);
+    let result = ready!(Pin::new(reader).poll_read(cx, &mut buffer));
+    let count = buffer.filled().len();
+    Poll::Ready(result.is_ok().then_some(&scratch[..count]))
+}

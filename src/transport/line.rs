@@ -1,0 +1,415 @@
+//! The sending side of one socket: its queue under a lock, how far its connection has come, and
+//! the writing itself. Rooms reach it through [`super::Outbox`], the connection's own task through
+//! [`super::Inbound`], which keeps it up while the socket is blocked or closing.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::budget::Tenant;
+use super::queue::Queue;
+use super::{Closed, Overrun, TransportOptions};
+
+/// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
+const SLICES: usize = 64;
+
+/// The sending side of one socket.
+#[derive(Debug)]
+pub(super) struct Line {
+    state: Mutex<State>,
+    /// Whether a thread has this line on its list of those to flush. Set behind a push, cleared
+    /// before the flush: a push in between is seen by it or lists the line again.
+    pub(super) dirty: AtomicBool,
+    /// Whether the connection's task has to look in: the socket is blocked, or the end began.
+    /// Written under the lock.
+    attention: AtomicBool,
+    /// Whether pushes are refused. Written under the lock.
+    closed: AtomicBool,
+    /// Whether the session wants no more messages for now.
+    pub(super) paused: AtomicBool,
+    /// What the node's budget counts of this line. Written under the lock.
+    charged: AtomicUsize,
+    /// The connection's task.
+    pub(super) task: AtomicWaker,
+    pub(super) options: Arc<TransportOptions>,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) queue: Queue,
+    /// Taken when the connection ends, so that a room's handle does not keep the socket.
+    socket: Option<OwnedWriteHalf>,
+    phase: Phase,
+    /// The socket took no more; the connection's task goes on when it does, pushes only queue.
+    pub(super) blocked: bool,
+    #[cfg(test)]
+    pub(super) writes: usize,
+}
+
+/// How far a connection has come. It only ever goes downwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Pushes are taken.
+    Open,
+    /// The outbox gave up; the session has to finish.
+    Overrun { why: Overrun, told: bool },
+    /// What waits, the close frame last, must have left by then.
+    Closing { by: Instant },
+    /// A write failed. What the peer said before may still be read.
+    Broken,
+    /// Over.
+    Gone,
+}
+
+/// What a line asks of the connection's task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Nothing.
+    None,
+    /// To come back when the socket takes more, which is arranged, or at the time given.
+    Watch(Option<Instant>),
+    /// To tell the session.
+    Tell(Overrun),
+    /// To swallow what still comes until the peer ends or the time is over; whether all is sent.
+    Linger { by: Instant, sent: bool },
+    /// To end.
+    End,
+}
+
+// === impl Line ===
+
+impl Line {
+    pub(super) fn new(
+        socket: OwnedWriteHalf,
+        queue: Queue,
+        options: Arc<TransportOptions>,
+    ) -> Self {
+        Self {
+            state: Mutex::new(State {
+                queue,
+                socket: Some(socket),
+                phase: Phase::Open,
+                blocked: false,
+                #[cfg(test)]
+                writes: 0,
+            }),
+            dirty: AtomicBool::new(false),
+            attention: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            charged: AtomicUsize::new(0),
+            task: AtomicWaker::new(),
+            options,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the end has begun in order and goes on by itself.
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.lock().phase, Phase::Closing { .. })
+    }
+
+    pub(super) fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Acquire)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock ends this connection (the flusher aborts it), and an abort
+        // replaces whatever was left half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues by `add`, within the limits. Says whether the line must be flushed.
+    pub(super) fn push(
+        self: &Arc<Self>,
+        reliable: bool,
+        add: impl FnOnce(&mut State),
+    ) -> Result<bool, Closed> {
+        if self.is_closed() {
+            return Err(Closed);
+        }
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            return Err(Closed);
+        }
+        let timed = state.blocked && state.queue.waiting_since().is_some();
+        add(&mut state);
+        let mut within = self.fit(&mut state);
+        if !within && !state.blocked {
+            // Nobody is slow yet: it is only that the turn has not ended.
+            self.write(&mut state);
+            within = self.fit(&mut state);
+        }
+        if !within && reliable {
+            let too_many = state.queue.len() > self.options.outbox_messages;
+            self.give_up(&mut state, if too_many { Overrun::Messages } else { Overrun::Bytes });
+        } else if reliable && state.blocked && !timed {
+            // The first frame that has a deadline: the connection's task must hear of it.
+            self.call();
+        }
+        self.settle_and_enforce(state)
+    }
+
+    /// Ends a change under the lock, and has the budget look where something waits.
+    fn settle_and_enforce(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+    ) -> Result<bool, Closed> {
+        self.charge(&mut state);
+        let (blocked, open) = (state.blocked, state.phase == Phase::Open);
+        let flush = !blocked && !state.queue.is_empty();
+        drop(state);
+        if blocked {
+            self.options.budget.enforce();
+        }
+        if open { Ok(flush) } else { Err(Closed) }
+    }
+
+    /// Drops latest-wins frames, the oldest first, until the limits are kept; says whether they
+    /// are.
+    fn fit(&self, state: &mut State) -> bool {
+        loop {
+            let within = state.queue.bytes() <= self.options.outbox_bytes
+                && state.queue.len() <= self.options.outbox_messages;
+            // Before the socket was tried nothing has to go.
+            if within || !state.blocked {
+                return within;
+            }
+            if !state.queue.drop_oldest_latest() {
+                return false;
+            }
+            self.options.metrics.conflated.inc();
+        }
+    }
+
+    /// Writes what waits, unless the socket is known to take no more.
+    pub(super) fn flush(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.blocked {
+            return;
+        }
+        self.write(&mut state);
+        let _ = self.settle_and_enforce(state);
+    }
+
+    /// Writes until nothing waits or the socket takes no more.
+    fn write(&self, state: &mut State) {
+        while !state.queue.is_empty() {
+            let Some(socket) = &state.socket else { return };
+            #[cfg(test)]
+            {
+                state.writes += 1;
+            }
+            match write_once(socket, &state.queue) {
+                Ok(count) if count > 0 => state.queue.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !state.blocked {
+                        state.blocked = true;
+                        self.call();
+                    }
+                    state.queue.stamp(Instant::now());
+                    return;
+                }
+                _ => return self.break_off(state),
+            }
+        }
+        state.blocked = false;
+        if matches!(state.phase, Phase::Closing { .. })
+            && let Some(socket) = &state.socket
+        {
+            // The close frame was the last of it: the peer reads it, then the end.
+            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Write);
+            // Where the peer has ended already, this was what the task waited for.
+            self.call();
+        }
+    }
+
+    /// Begins the end: `last` adds what is still to be said. Only the first one counts.
+    pub(super) fn close(self: &Arc<Self>, last: impl FnOnce(&mut Queue)) -> bool {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Open | Phase::Overrun { .. } => {}
+            Phase::Broken => {
+                // Nobody is left to hear it, and after this the session waits only for the end.
+                self.end(&mut state, Phase::Gone);
+                return false;
+            }
+            Phase::Closing { .. } | Phase::Gone => return false,
+        }
+        let now = Instant::now();
+        last(&mut state.queue);
+        state.phase = Phase::Closing { by: now + self.options.linger };
+        self.closed.store(true, Ordering::Release);
+        self.call();
+        let _ = self.settle_and_enforce(state);
+        true
+    }
+
+    /// Ends at once: nothing more is sent.
+    pub(super) fn abort(self: &Arc<Self>) {
+        let mut state = self.lock();
+        self.end(&mut state, Phase::Gone);
+        self.charge(&mut state);
+    }
+
+    /// What the connection's task has to do now. Goes on writing if the socket takes more, and
+    /// has the task woken when it does.
+    pub(super) fn attend(self: &Arc<Self>, cx: &mut Context<'_>) -> Duty {
+        let mut state = self.lock();
+        while state.blocked {
+            match state.poll_ready(cx) {
+                Poll::Ready(Ok(())) => self.write(&mut state),
+                Poll::Ready(Err(_)) => self.break_off(&mut state),
+                Poll::Pending => break,
+            }
+        }
+        self.charge(&mut state);
+        match state.phase {
+            Phase::Open | Phase::Overrun { told: true, .. } if state.blocked => {
+                let open = state.phase == Phase::Open;
+                let since = state.queue.waiting_since().filter(|_| open);
+                Duty::Watch(since.map(|since| since + self.options.send_timeout))
+            }
+            Phase::Open | Phase::Broken | Phase::Overrun { told: true, .. } => {
+                self.attention.store(false, Ordering::Release);
+                Duty::None
+            }
+            Phase::Overrun { why, told: false } => {
+                state.phase = Phase::Overrun { why, told: true };
+                Duty::Tell(why)
+            }
+            Phase::Closing { by } => Duty::Linger { by, sent: state.queue.is_empty() },
+            Phase::Gone => Duty::End,
+        }
+    }
+
+    /// Acts on a deadline that has come.
+    pub(super) fn expire(self: &Arc<Self>, now: Instant) {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Open => {
+                let since = state.queue.waiting_since().filter(|_| state.blocked);
+                if since.is_some_and(|since| since + self.options.send_timeout <= now) {
+                    self.give_up(&mut state, Overrun::Stalled);
+                }
+            }
+            Phase::Closing { by } if by <= now => self.end(&mut state, Phase::Gone),
+            _ => {}
+        }
+        self.charge(&mut state);
+    }
+
+    /// Has the connection's task look in.
+    fn call(&self) {
+        self.attention.store(true, Ordering::Release);
+        self.task.wake();
+    }
+
+    fn give_up(&self, state: &mut State, why: Overrun) {
+        state.queue.keep_started();
+        state.phase = Phase::Overrun { why, told: false };
+        self.closed.store(true, Ordering::Release);
+        self.call();
+    }
+
+    fn break_off(&self, state: &mut State) {
+        // A session that had begun to close has nothing more to hear from this peer.
+        let closing = matches!(state.phase, Phase::Closing { .. });
+        self.end(state, if closing { Phase::Gone } else { Phase::Broken });
+    }
+
+    fn end(&self, state: &mut State, phase: Phase) {
+        state.queue = Queue::default();
+        state.blocked = false;
+        if state.phase != Phase::Gone {
+            state.phase = phase;
+        }
+        if let Some(socket) = state.socket.take() {
+            // Both ways, so that the reading side sees its end as well.
+            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
+        }
+        self.closed.store(true, Ordering::Release);
+        self.call();
+    }
+
+    /// Brings the node's budget and the gauge up to what waits now.
+    fn charge(self: &Arc<Self>, state: &mut State) {
+        let now = if state.blocked { state.queue.bytes() } else { 0 };
+        let before = self.charged.swap(now, Ordering::Relaxed);
+        if before == now {
+            return;
+        }
+        let budget = &self.options.budget;
+        if before == 0 {
+            let weak: Weak<Self> = Arc::downgrade(self);
+            budget.enter(Arc::as_ptr(self).addr(), weak);
+        } else if now == 0 {
+            budget.leave(Arc::as_ptr(self).addr());
+        }
+        budget.charge(before, now);
+        self.options.metrics.outbox_bytes.inc_by(signed(now) - signed(before));
+    }
+}
+
+impl Tenant for Line {
+    fn charged(&self) -> usize {
+        self.charged.load(Ordering::Relaxed)
+    }
+
+    fn evict(self: Arc<Self>) {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Open => self.give_up(&mut state, Overrun::Node),
+            Phase::Closing { .. } => self.end(&mut state, Phase::Gone),
+            _ => {}
+        }
+        self.charge(&mut state);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let charged = *self.charged.get_mut();
+        if charged > 0 {
+            self.options.budget.leave(std::ptr::from_ref(self).addr());
+            self.options.budget.charge(charged, 0);
+            self.options.metrics.outbox_bytes.inc_by(-signed(charged));
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.socket {
+            Some(socket) => AsRef::<TcpStream>::as_ref(socket).poll_write_ready(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+fn write_once(socket: &OwnedWriteHalf, queue: &Queue) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    match queue.fill(&mut slices) {
+        1 => socket.try_write(&slices[0]),
+        count => socket.try_write_vectored(&slices[..count]),
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

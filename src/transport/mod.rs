@@ -1,0 +1,131 @@
+//! The transport: bounded frames in and out of a WebSocket's raw socket.
+//!
+//! [`accept`] takes over a socket whose upgrade was granted and gives its two ends. [`Inbound`] is
+//! a stream of whole messages, polled by the task of the session that it belongs to. [`Outbox`] is
+//! the handle that rooms on any thread hold: what they push is queued, and written by the pushing
+//! thread itself at the end of its turn.
+//!
+//! ```text
+//!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
+//! socket ────┤     │ keeps up: a blocked socket, deadlines, the linger of a close
+//!            └─ Line ◀── queue ◀── Outbox ◀── push              (any thread)
+//!                 ▲ flusher: one write per socket and turn
+//! ```
+//!
+//! Invariants: what waits in an outbox is bounded in bytes, in frames and in time, and over all
+//! outboxes by a [`Budget`]; a connection that says nothing and hears nothing owns no buffer; an
+//! outbox outlives its connection only as a handle that refuses, never with the socket.
+
+mod accept;
+mod budget;
+mod flusher;
+mod frame;
+mod inbound;
+mod line;
+mod message;
+mod outbox;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+pub use self::accept::{accept, switching_protocols};
+pub use self::budget::Budget;
+pub use self::frame::Frame;
+pub use self::inbound::{Gate, Inbound};
+pub use self::outbox::{Outbox, WeakOutbox};
+pub use self::queue::LatestKey;
+use crate::metrics::Metrics;
+use crate::protocol::close::CloseCode;
+
+/// What connections may do and how long they may take, shared by all of a hub.
+#[derive(Debug, Clone)]
+pub struct TransportOptions {
+    /// The largest message from a client, in bytes of payload, inclusive: 1009 beyond.
+    pub max_message_bytes: usize,
+    /// The most fragments of one message from a client, inclusive: 1008 beyond.
+    pub max_fragments: usize,
+    /// Bytes that may wait for one socket, headers included; beyond, latest-wins frames are
+    /// dropped, then the outbox gives up.
+    pub outbox_bytes: usize,
+    /// Frames that may wait for one socket, with the same consequence.
+    pub outbox_messages: usize,
+    /// How long a reliable frame may wait for a socket that takes no more, and how long the
+    /// kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
+    pub send_timeout: Duration,
+    /// How long a closing socket may take to send what waits, and its peer to answer.
+    pub linger: Duration,
+    /// The limit of all outboxes together.
+    pub budget: Arc<Budget>,
+    /// Where replaced frames and waiting bytes are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl TransportOptions {
+    /// The protocol's own limits (`docs/protocol.md`), with a budget of its own.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            max_message_bytes: 64 * 1024,
+            max_fragments: 1024,
+            outbox_bytes: 256 * 1024,
+            outbox_messages: 512,
+            send_timeout: Duration::from_secs(20),
+            linger: Duration::from_secs(5),
+            budget: Arc::new(Budget::default()),
+            metrics,
+        }
+    }
+}
+
+/// What comes out of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A text message, joined and valid.
+    Text(ByteString),
+    /// A binary message, joined.
+    Binary(Bytes),
+    /// A ping, to be answered with [`Outbox::pong`] and the same payload.
+    Ping(Bytes),
+    /// A pong; whatever it carries, the peer is alive.
+    Pong,
+    /// The peer's close frame, valid; to be answered with [`Outbox::answer_close`]. Nothing
+    /// follows.
+    Close(Option<u16>),
+    /// The peer broke the protocol or a limit; to be answered with [`Outbox::finish`] and this
+    /// code. Nothing follows.
+    Failed(CloseCode),
+    /// The outbox gave up; to be answered with [`Outbox::finish`] and 4008.
+    Overrun(Overrun),
+}
+
+/// Why an outbox gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overrun {
+    /// More bytes waited than one outbox may hold.
+    Bytes,
+    /// More frames waited than one outbox may hold.
+    Messages,
+    /// A reliable frame waited longer than the send timeout.
+    Stalled,
+    /// All outboxes together held too much, and this was among the largest.
+    Node,
+}
+
+/// The outbox takes no more: the connection has ended, or is about to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// What waits in an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Frames, one of which may have left in part.
+    pub frames: usize,
+    /// Bytes, headers included.
+    pub bytes: usize,
+}

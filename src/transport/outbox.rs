@@ -1,0 +1,148 @@
+//! The handle by which a session and its rooms send to one connection, from any thread.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::flusher::schedule;
+use super::frame::Frame;
+use super::line::{Line, State};
+use super::queue::{LatestKey, Manner};
+use super::{Backlog, Closed};
+use crate::protocol::close::CloseCode;
+
+/// The sending end of a connection; clones are handles of the same one.
+///
+/// A push queues and returns. What a thread has pushed in one turn is written at the end of that
+/// turn, in one system call per connection. Where the socket takes no more, frames wait, bounded
+/// as [`super::TransportOptions`] says; then the outbox gives up, refuses, and its session hears
+/// [`super::Incoming::Overrun`].
+///
+/// Arbiter threads push best. A push on any other thread is written at once.
+#[derive(Debug, Clone)]
+pub struct Outbox(Arc<Line>);
+
+/// A handle that does not keep the outbox.
+#[derive(Debug, Clone)]
+pub struct WeakOutbox(Weak<Line>);
+
+// === impl Outbox ===
+
+impl Outbox {
+    pub(super) fn new(line: Arc<Line>) -> Self {
+        Self(line)
+    }
+
+    /// Sends a frame, behind all that was pushed before.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection has ended, is about to, or gave up on this very frame.
+    pub fn push(&self, frame: Frame) -> Result<(), Closed> {
+        self.add(true, |state| {
+            let since = state.blocked.then(Instant::now);
+            state.queue.push(frame, since);
+        })
+    }
+
+    /// Sends a frame that only the newest of its key matters of: a waiting one is replaced where
+    /// it stands, and may be dropped where room is short.
+    ///
+    /// # Errors
+    /// [`Closed`] when the connection has ended or is about to.
+    pub fn push_latest(&self, key: LatestKey, frame: Frame) -> Result<(), Closed> {
+        self.add(false, |state| {
+            if state.queue.push_latest(key, frame) {
+                self.0.options.metrics.conflated.inc();
+            }
+        })
+    }
+
+    /// Drops the waiting frame of a key.
+    pub fn forget(&self, key: LatestKey) {
+        self.0.lock().queue.forget(key);
+    }
+
+    /// Sends a ping, unless one waits already.
+    pub fn ping(&self) {
+        let _ = self.add(false, |state| state.queue.push_control(Manner::Ping, Frame::ping()));
+    }
+
+    /// Answers a ping; of several answers that wait only the newest is sent.
+    pub fn pong(&self, payload: Bytes) {
+        let frame = Frame::pong(&payload);
+        let _ = self.add(false, |state| state.queue.push_control(Manner::Pong, frame));
+    }
+
+    /// Ends the connection: sends what waits (after an overrun nothing does), then `last`, then
+    /// the close frame, then ends the writing side. Refuses pushes from now on.
+    ///
+    /// The socket is gone when the peer has ended its side too, at the latest after the linger
+    /// time. Only the first call counts.
+    pub fn finish(&self, last: Option<Frame>, close: CloseCode) {
+        self.close(last, Frame::close(Some(close.code), close.reason));
+    }
+
+    /// Ends the connection in answer to the peer's close frame, with the code that it had.
+    pub fn answer_close(&self, code: Option<u16>) {
+        self.close(None, Frame::close(code, ""));
+    }
+
+    /// Ends the connection at once, without a close frame.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
+    /// Whether pushes are refused.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// What waits.
+    pub fn backlog(&self) -> Backlog {
+        let state = self.0.lock();
+        Backlog { frames: state.queue.len(), bytes: state.queue.bytes() }
+    }
+
+    /// Whether both are handles of the same connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A handle that does not keep the outbox.
+    pub fn downgrade(&self) -> WeakOutbox {
+        WeakOutbox(Arc::downgrade(&self.0))
+    }
+
+    fn add(&self, reliable: bool, add: impl FnOnce(&mut State)) -> Result<(), Closed> {
+        if self.0.push(reliable, add)? {
+            schedule(&self.0);
+        }
+        Ok(())
+    }
+
+    fn close(&self, last: Option<Frame>, close: Frame) {
+        let began = self.0.close(|queue| {
+            for frame in last.into_iter().chain([close]) {
+                queue.push(frame, None);
+            }
+        });
+        if began {
+            schedule(&self.0);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn writes(&self) -> usize {
+        self.0.lock().writes
+    }
+}
+
+// === impl WeakOutbox ===
+
+impl WeakOutbox {
+    /// The outbox, where a handle of it is left.
+    pub fn upgrade(&self) -> Option<Outbox> {
+        self.0.upgrade().map(Outbox)
+    }
+}

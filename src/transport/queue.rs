@@ -1,0 +1,320 @@
+//! What waits for one socket: a queue with two manners. Reliable frames keep their order and are
+//! never dropped; latest-wins frames are replaced in place by newer ones of the same key. Pure:
+//! time comes as an argument, bytes leave through slices.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Instant;
+
+use super::frame::Frame;
+
+/// What a latest-wins frame is about; the transport compares it and knows no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LatestKey(pub u64);
+
+/// How a waiting frame is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Kept, in order. The time is when it was first seen to wait for a socket that takes no more.
+    Reliable(Option<Instant>),
+    /// Replaced by a newer one of its key, dropped when room is short.
+    Latest(LatestKey),
+    /// At most one waits.
+    Ping,
+    /// At most one waits, the newest: section 5.5.3 of RFC 6455 asks for no more.
+    Pong,
+}
+
+#[derive(Debug)]
+struct Entry {
+    frame: Frame,
+    manner: Manner,
+}
+
+/// The waiting frames of one socket. Empty it owns no memory.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    entries: VecDeque<Entry>,
+    /// Bytes that wait, without those of the first frame that have left.
+    bytes: usize,
+    /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped.
+    written: usize,
+    /// Latest-wins frames among the entries, so that the queue is not searched where it has none.
+    latest: usize,
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Adds a frame that must arrive; `since` where it is known to wait already.
+    pub(super) fn push(&mut self, frame: Frame, since: Option<Instant>) {
+        self.append(frame, Manner::Reliable(since));
+    }
+
+    /// Adds a latest-wins frame, in the place of a waiting one of its key; says whether it
+    /// replaced one.
+    pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame) -> bool {
+        if self.latest > 0 && self.replace(Manner::Latest(key), &frame) {
+            return true;
+        }
+        self.latest += 1;
+        self.append(frame, Manner::Latest(key));
+        false
+    }
+
+    /// Adds a ping or a pong, in the place of a waiting one.
+    pub(super) fn push_control(&mut self, manner: Manner, frame: Frame) {
+        if !self.replace(manner, &frame) {
+            self.append(frame, manner);
+        }
+    }
+
+    /// Drops the waiting frame of a key.
+    pub(super) fn forget(&mut self, key: LatestKey) {
+        if self.latest > 0
+            && let Some(index) = self.find(|manner| manner == Manner::Latest(key))
+        {
+            self.remove(index);
+        }
+    }
+
+    /// Drops the latest-wins frame that waits longest; says whether there was one.
+    pub(super) fn drop_oldest_latest(&mut self) -> bool {
+        let oldest = if self.latest == 0 {
+            None
+        } else {
+            self.find(|manner| matches!(manner, Manner::Latest(_)))
+        };
+        oldest.map(|index| self.remove(index)).is_some()
+    }
+
+    /// Drops everything but a frame of which a part has left: what follows it must not be torn.
+    pub(super) fn keep_started(&mut self) {
+        let started = if self.written > 0 { self.entries.pop_front() } else { None };
+        let written = self.written;
+        *self = Self::default();
+        if let Some(entry) = started {
+            self.bytes = entry.frame.len() - written;
+            self.written = written;
+            self.latest = usize::from(matches!(entry.manner, Manner::Latest(_)));
+            self.entries.push_back(entry);
+        }
+    }
+
+    /// Notes that what is here waits since `now`, unless it was noted before.
+    pub(super) fn stamp(&mut self, now: Instant) {
+        for entry in &mut self.entries {
+            if let Manner::Reliable(since @ None) = &mut entry.manner {
+                *since = Some(now);
+            }
+        }
+    }
+
+    /// Since when the first reliable frame waits, where that was noted.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.entries.iter().find_map(|entry| match entry.manner {
+            Manner::Reliable(since) => since,
+            _ => None,
+        })
+    }
+
+    /// The next bytes to write, in order: how many of `slices` were set.
+    pub(super) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = self.written;
+        let mut filled = 0;
+        for (slice, entry) in slices.iter_mut().zip(&self.entries) {
+            *slice = IoSlice::new(&entry.frame.bytes()[skip..]);
+            skip = 0;
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes out what was written.
+    pub(super) fn advance(&mut self, mut count: usize) {
+        self.bytes = self.bytes.saturating_sub(count);
+        while let Some(first) = self.entries.front() {
+            let left = first.frame.len() - self.written;
+            if count < left {
+                self.written += count;
+                return;
+            }
+            count -= left;
+            self.written = 0;
+            self.latest -= usize::from(matches!(first.manner, Manner::Latest(_)));
+            self.entries.pop_front();
+        }
+        // Most sockets are idle most of the time: none keeps room for a burst of the past.
+        *self = Self::default();
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Frames that wait.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn append(&mut self, frame: Frame, manner: Manner) {
+        self.bytes += frame.len();
+        self.entries.push_back(Entry { frame, manner });
+    }
+
+    /// The first frame of a manner that has not begun to leave.
+    fn find(&self, is: impl Fn(Manner) -> bool) -> Option<usize> {
+        let started = usize::from(self.written > 0);
+        self.entries.iter().skip(started).position(|entry| is(entry.manner)).map(|at| at + started)
+    }
+
+    fn replace(&mut self, manner: Manner, frame: &Frame) -> bool {
+        let Some(index) = self.find(|other| other == manner) else { return false };
+        let Some(entry) = self.entries.get_mut(index) else { return false };
+        self.bytes = self.bytes - entry.frame.len() + frame.len();
+        entry.frame = frame.clone();
+        true
+    }
+
+    fn remove(&mut self, index: usize) {
+        if let Some(entry) = self.entries.remove(index) {
+            self.bytes -= entry.frame.len();
+            self.latest -= usize::from(matches!(entry.manner, Manner::Latest(_)));
+        }
+        if self.entries.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const A: LatestKey = LatestKey(1);
+    const B: LatestKey = LatestKey(2);
+
+    fn frame(text: &str) -> Frame {
+        Frame::raw(bytes::Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn content(queue: &Queue) -> String {
+        let mut slices = [IoSlice::new(&[]); 16];
+        let filled = queue.fill(&mut slices);
+        let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(all.len(), queue.bytes());
+        String::from_utf8(all).expect("text")
+    }
+
+    fn queue() -> Queue {
+        let mut queue = Queue::default();
+        queue.push(frame("one "), None);
+        assert!(!queue.push_latest(A, frame("a1 ")));
+        queue.push(frame("two "), None);
+        assert!(!queue.push_latest(B, frame("b1 ")));
+        queue
+    }
+
+    #[test]
+    fn a_latest_frame_is_replaced_where_it_stands() {
+        let mut queue = queue();
+        assert!(queue.push_latest(A, frame("a22 ")));
+        assert_eq!(content(&queue), "one a22 two b1 ");
+        assert_eq!(queue.len(), 4);
+    }
+
+    #[test]
+    fn a_latest_frame_that_has_begun_to_leave_is_finished_and_not_replaced() {
+        let mut queue = queue();
+        queue.advance(5);
+        assert!(!queue.push_latest(A, frame("a2 ")));
+        queue.forget(B);
+        assert_eq!(content(&queue), "1 two a2 ");
+        assert!(queue.drop_oldest_latest());
+        assert!(!queue.drop_oldest_latest());
+        assert_eq!(content(&queue), "1 two ");
+        queue.advance(6);
+        assert!(queue.is_empty() && queue.latest == 0 && queue.entries.capacity() == 0);
+    }
+
+    #[test]
+    fn the_oldest_latest_frame_goes_first() {
+        let mut queue = queue();
+        assert!(queue.drop_oldest_latest());
+        assert_eq!(content(&queue), "one two b1 ");
+    }
+
+    #[test]
+    fn leaving_a_room_removes_its_latest_frame() {
+        let mut queue = queue();
+        queue.forget(A);
+        queue.forget(A);
+        assert_eq!(content(&queue), "one two b1 ");
+    }
+
+    #[test]
+    fn at_most_one_pong_waits_and_it_is_the_newest() {
+        let mut queue = queue();
+        queue.push_control(Manner::Pong, frame("p1 "));
+        queue.push_control(Manner::Ping, frame("ping "));
+        queue.push_control(Manner::Pong, frame("p2 "));
+        assert_eq!(content(&queue), "one a1 two b1 p2 ping ");
+    }
+
+    #[test]
+    fn an_overrun_keeps_only_the_frame_that_is_half_written() {
+        let mut untouched = queue();
+        untouched.keep_started();
+        assert!(untouched.is_empty() && untouched.bytes() == 0);
+
+        let mut torn = queue();
+        torn.advance(2);
+        torn.keep_started();
+        assert_eq!(content(&torn), "e ");
+        torn.push(frame("close"), None);
+        assert_eq!(content(&torn), "e close");
+
+        let mut torn_latest = queue();
+        torn_latest.advance(6);
+        torn_latest.keep_started();
+        assert_eq!(content(&torn_latest), " ");
+        torn_latest.advance(1);
+        assert!(torn_latest.is_empty() && torn_latest.latest == 0);
+    }
+
+    #[test]
+    fn only_reliable_frames_wait_and_each_since_its_own_time() {
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        let mut queue = queue();
+        assert_eq!(queue.waiting_since(), None);
+        queue.stamp(start);
+        queue.push(frame("three"), Some(later));
+        queue.stamp(later);
+        assert_eq!(queue.waiting_since(), Some(start));
+        queue.advance(4 + 3 + 3);
+        assert_eq!(queue.waiting_since(), Some(start), "a part that leaves resets nothing");
+        queue.advance(1);
+        assert_eq!(queue.waiting_since(), Some(later));
+        queue.advance(3 + 5);
+        assert_eq!(queue.waiting_since(), None);
+    }
+
+    #[test]
+    fn more_frames_than_slices_are_written_in_turns() {
+        let mut queue = Queue::default();
+        (0..100).for_each(|_| queue.push(frame("x"), None));
+        let mut slices = [IoSlice::new(&[]); 64];
+        assert_eq!(queue.fill(&mut slices), 64);
+        queue.advance(64);
+        assert_eq!((queue.len(), queue.bytes()), (36, 36));
+    }
+}
