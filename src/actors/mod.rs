@@ -1,3 +1,13 @@
 //! Actors: what runs beside each other and is told, never called.
+//!
+//! A [`session`] talks to rooms; the [`supervisor`] knows which room serves an order; an
+//! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
+//! of an upper one: it holds a `Recipient` of what it has to say.
 
+pub mod order_room;
+pub mod peer;
+pub mod session;
+pub mod shared;
 pub mod store;
+pub mod supervisor;
+pub mod tally;

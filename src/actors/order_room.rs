@@ -36,9 +36,6 @@ use crate::room::roster::Roster;
 use crate::room::track::Track;
 use crate::transport::LatestKey;
 
-/// How many messages may wait for a room.
-const MAILBOX: usize = 1024;
-
 /// A session wants to be in the room.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -244,11 +241,17 @@ impl RoomHandle {
 // === impl OrderRoom ===
 
 impl OrderRoom {
+    /// How many messages may wait for a room.
+    pub const MAILBOX: usize = 1024;
+
     /// A room of this order, in this actor's context.
-    pub fn found(founding: Founding, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
-        // Everything that a client can cause holds a permit; the rest must always get in.
-        ctx.set_mailbox_capacity(MAILBOX);
-        let handle = RoomHandle { addr: ctx.address(), permits: Permits::new(MAILBOX), stats };
+    pub fn found(
+        founding: Founding,
+        permits: Permits,
+        stats: Arc<RoomStats>,
+        ctx: &mut Context<Self>,
+    ) -> Self {
+        let handle = RoomHandle { addr: ctx.address(), permits, stats };
         Self {
             order: founding.order,
             shared: founding.shared,

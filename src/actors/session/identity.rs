@@ -1,0 +1,53 @@
+//! Who the client is, while the connection lasts: the token's end, and the next token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::Context;
+
+use super::Session;
+use crate::actors::order_room::Rejudge;
+use crate::actors::peer::Answer;
+use crate::auth::Identity;
+use crate::protocol::client::Refresh;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{Expiring, Reply, ServerEvent};
+use crate::time::Timestamp;
+
+impl Session {
+    pub(super) fn warn_of_expiry(&self) {
+        let expires_at = self.identity.expires_at;
+        let in_ms = expires_at.millis_since(Timestamp::now());
+        self.peer.tell(&ServerEvent::Expiring(Expiring { expires_at, in_ms })).ok();
+    }
+
+    /// Goes on with a new token of the same user: its role and orders count from now on, in every
+    /// room.
+    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, ctx: &mut Context<Self>) {
+        let now = Timestamp::now();
+        let identity = match self.shared.verifier.verify(&refresh.token, now) {
+            Ok(identity) if identity.user == self.identity.user => identity,
+            Ok(_) => {
+                return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
+            }
+            Err(error) => return answer.refuse(Failure::from(&error)),
+        };
+        let expires_at = identity.expires_at;
+        let ends = Instant::now() + identity.deadline.until_from(now);
+        self.adopt(identity);
+        self.deadlines.renewed(ends);
+        self.arm(Instant::now(), ctx);
+        answer.ok(Reply::Refreshed { expires_at });
+    }
+
+    fn adopt(&mut self, identity: Identity) {
+        self.count(-1);
+        self.identity = Arc::new(identity);
+        self.count(1);
+        self.refusals.clear();
+        for room in self.links.values().filter_map(|link| link.room()) {
+            let who = Some((self.peer.id, Arc::clone(&self.identity)));
+            room.addr.do_send(Rejudge { who });
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The rooms of a session: on the way in, or in; and the orders that refused it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::{Duration, Instant};
+
+use super::routing::RoomEvent;
+use crate::actors::order_room::RoomHandle;
+use crate::ids::OrderId;
+use crate::protocol::error::{ErrorCode, Failure};
+
+/// How long a refusal is remembered, so that asking again costs nothing.
+const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
+/// How many refusals are remembered.
+const MOST_REFUSALS: usize = 256;
+
+/// A session's tie to one room.
+pub(super) struct Link {
+    /// Joins that were not undone. None: it only sends.
+    pub(super) joins: u32,
+    /// The last chat message that went into the outbox; a new room goes on there.
+    pub(super) progress: Arc<AtomicI64>,
+    pub(super) state: LinkState,
+}
+
+/// How far a session has come with a room.
+pub(super) enum LinkState {
+    /// On the way in; what comes meanwhile waits.
+    Entering(VecDeque<RoomEvent>),
+    /// In.
+    Open(RoomHandle),
+}
+
+/// Orders that refused a session a moment ago.
+#[derive(Default)]
+pub(super) struct Refusals {
+    orders: HashMap<OrderId, (Instant, Failure)>,
+}
+
+// === impl Link ===
+
+impl Link {
+    /// On the way in.
+    pub(super) fn entering() -> Self {
+        let state = LinkState::Entering(VecDeque::new());
+        Self { joins: 0, progress: Arc::default(), state }
+    }
+
+    /// The room, once the session is in.
+    pub(super) fn room(&self) -> Option<&RoomHandle> {
+        match &self.state {
+            LinkState::Open(room) => Some(room),
+            LinkState::Entering(_) => None,
+        }
+    }
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// Remembers a refusal, where it is one that will not be another in a moment.
+    pub(super) fn remember(&mut self, order: OrderId, failure: &Failure, now: Instant) {
+        if !matches!(failure.code, ErrorCode::Forbidden | ErrorCode::NotFound) {
+            return;
+        }
+        if self.orders.len() >= MOST_REFUSALS {
+            self.orders.retain(|_, (at, _)| now < *at + REFUSAL_MEMORY);
+        }
+        if self.orders.len() >= MOST_REFUSALS {
+            self.orders.clear();
+        }
+        self.orders.insert(order, (now, failure.clone()));
+    }
+
+    /// Why an order refused, a moment ago.
+    pub(super) fn find(&self, order: &OrderId, now: Instant) -> Option<&Failure> {
+        let (at, failure) = self.orders.get(order)?;
+        (now < *at + REFUSAL_MEMORY).then_some(failure)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.orders.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_remembered_for_a_minute_and_an_outage_is_not() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        let order: OrderId = "o1".parse().expect("id");
+        refusals.remember(order.clone(), &Failure::unavailable("down", REFUSAL_MEMORY), now);
+        assert!(refusals.find(&order, now).is_none());
+        refusals.remember(order.clone(), &Failure::forbidden(), now);
+        assert!(refusals.find(&order, now + Duration::from_secs(59)).is_some());
+        assert!(refusals.find(&order, now + REFUSAL_MEMORY).is_none());
+    }
+
+    #[test]
+    fn asking_for_ever_new_orders_costs_no_memory() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        for number in 0..10_000 {
+            let order: OrderId = format!("o{number}").parse().expect("id");
+            refusals.remember(order, &Failure::forbidden(), now);
+        }
+        assert!(refusals.orders.len() <= MOST_REFUSALS);
+    }
+}
