@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::{CliError, logging};
+use super::{CliError, logging, output};
 use crate::config::Config;
+use crate::db;
 
 #[derive(Args)]
 pub(super) struct MigrateArgs {
@@ -19,6 +20,16 @@ pub(super) fn run(config: Config, args: &MigrateArgs) -> Result<(), CliError> {
 }
 
 /// Hands over to the database.
-fn run_migrations(_config: &Config, _status_only: bool) -> Result<(), CliError> {
-    Err(CliError::Failed("migrate is not wired yet".to_owned()))
+fn run_migrations(config: &Config, status_only: bool) -> Result<(), CliError> {
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("DATABASE_URL: {error}"));
+    let url = config.database.url.expose().parse().map_err(|error| failed(&error))?;
+    if !status_only {
+        for name in db::bring_up_to_date(&url).map_err(|error| failed(&error))? {
+            output(&format!("applied {name}\n"))?;
+        }
+    }
+    for (name, applied) in db::migration_status(&url).map_err(|error| failed(&error))? {
+        output(&format!("{name}  {}\n", if applied { "applied" } else { "pending" }))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,9 @@
 //! `orderhub serve`: runs the hub.
 
-use super::{CliError, logging};
+use super::{CliError, banner, logging, output};
+use crate::auth::Verifier;
 use crate::config::Config;
+use crate::server;
 
 pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     logging::start(&config.log);
@@ -16,10 +18,15 @@ pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     run_server(config)
 }
 
-/// Hands over to the server, which returns when it has drained. It prints
-/// [`super::banner`] once it listens and the port is known.
+/// Hands over to the server, which returns when it has drained.
 fn run_server(config: Config) -> Result<(), CliError> {
-    // The keys are read here already, so that a bad one is told like any other bad setting.
-    let _verifier = crate::auth::Verifier::new(&config.auth)?;
-    Err(CliError::Failed("serve is not wired yet".to_owned()))
+    // A bad key is told like any other bad setting.
+    let verifier = Verifier::new(&config.auth)?;
+    let listening = |address, config: &Config| {
+        // Nobody reads stdout of a service; the hub runs all the same.
+        if let Err(error) = output(&banner(address, config)) {
+            log::warn!("{error}");
+        }
+    };
+    server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
 }

@@ -1,0 +1,87 @@
+//! Who asks over HTTP: the token in the `Authorization` header, and what its role allows.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, web};
+
+use super::problem::Problem;
+use super::{Hub, Listener};
+use crate::auth::{Identity, find_token};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// Somebody who may look: support or admin.
+pub(super) struct Viewer;
+
+/// Somebody who may change things: admin.
+pub(super) struct Admin(pub(super) Identity);
+
+/// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin.
+pub(super) struct Operator;
+
+/// The identity in a request's `Authorization` header.
+fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
+    let hub = hub(request)?;
+    let authorization =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = find_token(authorization, None, None, false).token.map_err(|problem| {
+        Problem::unauthenticated(Failure::new(ErrorCode::Unauthenticated, problem.to_string()))
+    })?;
+    let now = Timestamp::now();
+    let identity = hub.shared.verifier.verify(&token, now);
+    let identity = identity.map_err(|error| Problem::unauthenticated(Failure::from(&error)))?;
+    match hub.shared.bans.from_hub(&identity.user, now) {
+        Some(_) => Err(forbidden("removed by an admin")),
+        None => Ok(identity),
+    }
+}
+
+fn hub(request: &HttpRequest) -> Result<&web::Data<Hub>, Problem> {
+    request.app_data().ok_or_else(|| {
+        Failure::new(ErrorCode::Internal, "the routes were set up without a hub").into()
+    })
+}
+
+fn forbidden(detail: &'static str) -> Problem {
+    Failure::new(ErrorCode::Forbidden, detail).into()
+}
+
+impl FromRequest for Viewer {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|identity| match identity.role {
+            Role::Support | Role::Admin => Ok(Self),
+            _ => Err(forbidden("for support and admins")),
+        }))
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(identity(request).and_then(|identity| match identity.role {
+            Role::Admin => Ok(Self(identity)),
+            _ => Err(forbidden("for admins")),
+        }))
+    }
+}
+
+impl FromRequest for Operator {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let listener = request.app_data::<web::Data<Listener>>();
+        if listener.is_some_and(|listener| listener.trusts_everybody()) {
+            return ready(Ok(Self));
+        }
+        ready(Admin::from_request(request, payload).into_inner().map(|_| Self))
+    }
+}

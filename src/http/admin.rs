@@ -1,0 +1,219 @@
+//! `/admin/v1`: what the node does, and ending a user's sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use actix_web::web::{self, ServiceConfig};
+use serde::{Deserialize, Serialize};
+
+use super::access::{Admin, Viewer};
+use super::problem::{Problem, only};
+use super::{Hub, rooms};
+use crate::actors::shared::Shared;
+use crate::actors::store::Ban;
+use crate::actors::supervisor::{EndSession, EndUser};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::close::CloseCode;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::room::bans::Scope;
+use crate::time::Timestamp;
+
+/// How long a removal lasts where nothing else is said.
+const DEFAULT_BAN_SECS: u32 = 900;
+/// The longest removal: a year.
+const MAX_BAN_SECS: u32 = 366 * 24 * 3600;
+/// The longest reason, in bytes: it has to fit beside the code into a close frame.
+const MAX_REASON: usize = 120;
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/admin/v1/stats").get(stats).default_service(only("GET")))
+        .service(web::resource("/admin/v1/rooms").get(rooms::list).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/rooms/{order}").get(rooms::show).default_service(only("GET")),
+        )
+        .service(
+            web::resource("/admin/v1/rooms/{order}/members/{user}")
+                .delete(rooms::remove)
+                .default_service(only("DELETE")),
+        )
+        .service(
+            web::resource("/admin/v1/users/{user}/sessions")
+                .delete(end_sessions)
+                .default_service(only("DELETE")),
+        );
+}
+
+/// What the node does in a second, measured over the last few.
+#[derive(Debug, Default)]
+pub struct Rates {
+    last: Mutex<Sample>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Sample {
+    at: Option<Instant>,
+    events_in: u64,
+    deliveries: u64,
+    per_second: PerSecond,
+}
+
+/// Rates of the node.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PerSecond {
+    events_in: f64,
+    deliveries: f64,
+}
+
+/// How a user is removed; in the query, or as a JSON body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Removal {
+    reason: Option<String>,
+    ban_secs: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    uptime_secs: u64,
+    draining: bool,
+    connections: Connections,
+    rooms: i64,
+    per_second: PerSecond,
+    store_queue: usize,
+    outbox_bytes: i64,
+    closes: BTreeMap<&'static str, u64>,
+    rejected: BTreeMap<&'static str, u64>,
+    memory_bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    open: i64,
+    most: usize,
+    by: BTreeMap<&'static str, BTreeMap<&'static str, i64>>,
+}
+
+// === impl Rates ===
+
+impl Rates {
+    /// Takes a sample; called every few seconds.
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn sample(&self, shared: &Shared, now: Instant) {
+        let events_in = shared.metrics.events_in.iter().map(|(_, count)| count).sum();
+        let deliveries = shared.metrics.deliveries.get();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = last.at.map(|at| (now - at).as_secs_f64()).filter(|seconds| *seconds > 0.0);
+        if let Some(seconds) = seconds {
+            last.per_second = PerSecond {
+                events_in: (events_in - last.events_in) as f64 / seconds,
+                deliveries: (deliveries - last.deliveries) as f64 / seconds,
+            };
+        }
+        *last = Sample { at: Some(now), events_in, deliveries, ..*last };
+    }
+
+    fn per_second(&self) -> PerSecond {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).per_second
+    }
+}
+
+async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
+    let (shared, metrics) = (&hub.shared, &hub.shared.metrics);
+    let mut by = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for (framing, role, count) in metrics.connections.iter() {
+        by.entry(framing).or_default().insert(role, count);
+    }
+    web::Json(Stats {
+        uptime_secs: hub.started.elapsed().as_secs(),
+        draining: shared.is_draining(),
+        connections: Connections {
+            open: metrics.connections.total(),
+            most: shared.config.server.max_connections,
+            by,
+        },
+        rooms: metrics.rooms.get(),
+        per_second: hub.rates.per_second(),
+        store_queue: shared.store.queued(),
+        outbox_bytes: metrics.outbox_bytes.get(),
+        closes: metrics.closes.iter().collect(),
+        rejected: metrics.rejected.iter().collect(),
+        memory_bytes: resident_bytes(),
+    })
+}
+
+/// What the process holds in memory, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}
+
+async fn end_sessions(
+    hub: web::Data<Hub>,
+    admin: Admin,
+    user: web::Path<UserId>,
+    query: web::Query<Removal>,
+    body: web::Bytes,
+) -> Result<web::Json<serde_json::Value>, Problem> {
+    let removal = query.into_inner().or_body(&body)?;
+    let user = user.into_inner();
+    removal.ban(&hub.shared, None, &user).await?;
+    let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
+    let closed = hub.supervisor.addr.send(EndUser { user: user.clone(), end }).await;
+    let closed = closed.map_err(|_| stopped())?;
+    log::info!(admin = admin.0.user.as_str(), user = user.as_str(); "ended {closed} sessions");
+    Ok(web::Json(serde_json::json!({ "closed": closed })))
+}
+
+// === impl Removal ===
+
+impl Removal {
+    /// The body, where there is one, wins over the query.
+    pub(super) fn or_body(self, body: &[u8]) -> Result<Self, Problem> {
+        let removal = if body.is_empty() {
+            self
+        } else {
+            serde_json::from_slice(body).map_err(|error| {
+                Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string()))
+            })?
+        };
+        if removal.ban_secs.is_some_and(|secs| secs > MAX_BAN_SECS) {
+            return Err(Failure::invalid("banSecs", "must be 0 to 31622400 (a year)").into());
+        }
+        if removal.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+            return Err(Failure::invalid("reason", "is over 120 bytes").into());
+        }
+        Ok(removal)
+    }
+
+    /// Keeps the user out for as long as was said, also over a restart.
+    pub(super) async fn ban(
+        &self,
+        shared: &Shared,
+        order: Option<&OrderId>,
+        user: &UserId,
+    ) -> Result<(), Problem> {
+        let secs = self.ban_secs.unwrap_or(DEFAULT_BAN_SECS);
+        let now = Timestamp::now();
+        let until = now.plus(Duration::from_secs(secs.into()));
+        let reason = self.reason.clone().unwrap_or_default();
+        let ban = Ban { order_id: order.cloned(), user_id: user.clone(), until, reason };
+        shared.store.put_ban(ban).await.map_err(|error| {
+            log::warn!("cannot store a ban: {error}");
+            Problem::unavailable("the database does not answer", 1)
+        })?;
+        let scope = order.map_or(Scope::Hub, |order| Scope::Order(order.clone()));
+        shared.bans.insert(scope, user.clone(), until, now);
+        Ok(())
+    }
+}
+
+/// An actor is gone: the hub is about to stop.
+pub(super) fn stopped() -> Problem {
+    Problem::unavailable("the hub stops", 1)
+}

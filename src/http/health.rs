@@ -1,0 +1,56 @@
+//! `/healthz`, `/readyz` and `/metrics`: what operation asks.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use super::Hub;
+use super::access::Operator;
+use super::problem::{Problem, only};
+use crate::protocol::error::{ErrorCode, Failure};
+
+/// How long `/readyz` waits for the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/healthz").get(healthz).default_service(only("GET")))
+        .service(web::resource("/readyz").get(readyz).default_service(only("GET")));
+}
+
+pub(super) fn metrics_route(config: &mut ServiceConfig) {
+    config.service(web::resource("/metrics").get(metrics).default_service(only("GET")));
+}
+
+/// The process is alive.
+async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "ok" }))
+}
+
+/// The hub takes clients: it is not going down, and the database answers.
+async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
+    if hub.shared.is_draining() {
+        return not_ready("draining");
+    }
+    match tokio::time::timeout(DATABASE_PATIENCE, hub.shared.store.ping()).await {
+        Ok(Ok(())) => HttpResponse::Ok().json(json!({ "status": "ready" })),
+        Ok(Err(_)) | Err(_) => not_ready("the database does not answer"),
+    }
+}
+
+fn not_ready(reason: &'static str) -> HttpResponse {
+    Problem::unavailable(reason, 1).error_response()
+}
+
+async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Problem> {
+    hub.shared.metrics.store_queue.set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
+    let text = hub.shared.metrics.encode().map_err(|_| {
+        Problem::from(Failure::new(ErrorCode::Internal, "the metrics cannot be written"))
+    })?;
+    Ok(HttpResponse::build(StatusCode::OK)
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(text))
+}

@@ -1,0 +1,77 @@
+//! HTTP: the upgrade to WebSocket, the admin API, health and metrics; and one form for errors.
+
+mod access;
+mod admin;
+mod cors;
+mod health;
+pub mod problem;
+mod rooms;
+pub mod upgrade;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+
+use self::problem::Problem;
+use crate::actors::shared::Shared;
+use crate::actors::supervisor::SupervisorHandle;
+use crate::transport::TransportOptions;
+
+pub use cors::cors;
+
+/// The largest body of a request, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// What the routes of one hub work with.
+#[derive(Clone)]
+pub struct Hub {
+    /// What all actors share.
+    pub shared: Arc<Shared>,
+    /// Who knows the rooms.
+    pub supervisor: SupervisorHandle,
+    /// How sockets are taken over.
+    pub transport: Arc<TransportOptions>,
+    /// What the node does in a second.
+    pub rates: Arc<crate::http::admin::Rates>,
+    /// When the hub started.
+    pub started: std::time::Instant,
+}
+
+/// Which routes an address serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Everything; operation (`/metrics`) without a token on loopback only.
+    Everything {
+        /// Whether only this machine can reach it.
+        local: bool,
+    },
+    /// Clients and back ends, where operation has an address of its own.
+    Public,
+    /// Operation: `/admin` and `/metrics`.
+    Admin,
+}
+
+impl Listener {
+    /// Whether whoever reaches this address may see `/metrics`.
+    fn trusts_everybody(self) -> bool {
+        matches!(self, Self::Everything { local: true } | Self::Admin)
+    }
+}
+
+/// The routes of an address.
+pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let hub = hub.clone();
+    move |config| {
+        config
+            .app_data(web::Data::new(hub))
+            .app_data(web::Data::new(listener))
+            .app_data(web::PayloadConfig::new(MAX_BODY))
+            .app_data(problem::query_config())
+            .app_data(problem::path_config())
+            .configure(health::routes)
+            .default_service(web::to(|| async { Problem::not_found() }));
+        if listener != Listener::Public {
+            config.configure(health::metrics_route).configure(admin::routes);
+        }
+    }
+}

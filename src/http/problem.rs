@@ -1,0 +1,186 @@
+//! Errors over HTTP: `application/problem+json` (RFC 9457) with the protocol's error code.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_http::Response;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use serde::Serialize;
+
+use crate::protocol::error::{ErrorCode, Failure};
+
+/// An error as a client of the HTTP API sees it.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    /// One header that belongs to the error (`Retry-After`, `Allow`, …).
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// An error with a status, the protocol's code and a sentence.
+    pub fn new(
+        status: StatusCode,
+        code: ErrorCode,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, code: code.as_str(), detail: detail.into(), field: None, header: None }
+    }
+
+    /// No such thing.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "nothing is here")
+    }
+
+    /// The resource exists, the method does not.
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        let detail = format!("allowed: {allowed}");
+        let problem = Self {
+            code: "method_not_allowed",
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::NotFound, detail)
+        };
+        problem.with_header(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// Cannot be done now.
+    pub fn unavailable(detail: &'static str, retry_after_secs: u16) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_secs))
+    }
+
+    /// No token, or one that does not count.
+    pub fn unauthenticated(failure: Failure) -> Self {
+        Self::from(failure)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// The same error with another header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    fn body(&self) -> Vec<u8> {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The error as the answer to an upgrade, which closes the connection.
+    pub fn into_upgrade_response(self) -> Response<BoxBody> {
+        let mut builder = Response::build(self.status);
+        builder.insert_header((header::CONTENT_TYPE, "application/problem+json")).force_close();
+        if let Some((name, value)) = self.header.clone() {
+            builder.insert_header((name, value));
+        }
+        builder.body(self.body()).map_into_boxed_body()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut builder = HttpResponse::build(self.status);
+        builder.insert_header((header::CONTENT_TYPE, "application/problem+json"));
+        if let Some((name, value)) = self.header.clone() {
+            builder.insert_header((name, value));
+        }
+        builder.body(self.body())
+    }
+}
+
+impl actix_web::Responder for Problem {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse<BoxBody> {
+        self.error_response()
+    }
+}
+
+/// The one place that gives an error code its status.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let status = match failure.code {
+            ErrorCode::BadEnvelope | ErrorCode::UnknownEvent | ErrorCode::InvalidPayload => {
+                StatusCode::BAD_REQUEST
+            }
+            ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
+            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            ErrorCode::NotJoined
+            | ErrorCode::OrderClosed
+            | ErrorCode::Conflict
+            | ErrorCode::Stale => StatusCode::CONFLICT,
+            ErrorCode::RateLimited | ErrorCode::TooManyRooms => StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let retry_after = failure.retry_after_ms.map(|ms| HeaderValue::from(ms.div_ceil(1000)));
+        Self {
+            field: failure.field,
+            header: retry_after.map(|seconds| (header::RETRY_AFTER, seconds)),
+            ..Self::new(status, failure.code, failure.message)
+        }
+    }
+}
+
+/// Queries that cannot be read are problems too.
+pub(super) fn query_config() -> web::QueryConfig {
+    web::QueryConfig::default().error_handler(|error, _| {
+        Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string())).into()
+    })
+}
+
+/// Ids in the path that are no ids name nothing.
+pub(super) fn path_config() -> web::PathConfig {
+    web::PathConfig::default().error_handler(|error, _| {
+        Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string())).into()
+    })
+}
+
+/// Answers the other methods of a resource.
+pub(super) fn only(allowed: &'static str) -> actix_web::Route {
+    web::route().to(move |request: HttpRequest| async move {
+        // actix answers neither of these by itself where a route is missing.
+        if request.method() == Method::OPTIONS {
+            let allow = (header::ALLOW, HeaderValue::from_static(allowed));
+            return HttpResponse::NoContent().insert_header(allow).finish();
+        }
+        Problem::method_not_allowed(allowed).error_response()
+    })
+}

@@ -1,0 +1,137 @@
+//! `/admin/v1/rooms`: the rooms of the node, one room, and removing somebody from it.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use actix_web::web;
+use serde::{Deserialize, Serialize};
+
+use super::Hub;
+use super::access::{Admin, Viewer};
+use super::admin::{Removal, stopped};
+use super::problem::Problem;
+use crate::actors::order_room::{Inspect, Rejudge, RoomActivity, RoomDetail};
+use crate::actors::supervisor::{ListRooms, LookUp};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::{ErrorCode, Failure};
+
+/// Rooms on a page, where nothing else is said.
+const DEFAULT_LIMIT: usize = 50;
+/// The most rooms on a page.
+const MAX_LIMIT: usize = 500;
+/// How long a busy room may take to describe itself.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Rooms on a page.
+    limit: Option<usize>,
+    /// The last order of the page before.
+    cursor: Option<OrderId>,
+    /// The top rooms by this, instead of pages in order of ids.
+    sort: Option<Sort>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Sort {
+    Users,
+    Sessions,
+    Locations,
+    Chats,
+    Activity,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoomList {
+    rooms: Vec<RoomActivity>,
+    /// Where the next page begins; null on the last.
+    next_cursor: Option<OrderId>,
+}
+
+pub(super) async fn list(
+    hub: web::Data<Hub>,
+    _: Viewer,
+    query: web::Query<ListQuery>,
+) -> Result<web::Json<RoomList>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Failure::invalid("limit", "must be 1 to 500").into());
+    }
+    let wanted = match query.sort {
+        Some(_) if query.cursor.is_some() => {
+            return Err(Failure::invalid("cursor", "either sort or cursor, not both").into());
+        }
+        Some(_) => ListRooms { after: None, limit: None },
+        // One more than asked for tells whether there is a next page.
+        None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
+    };
+    let mut rooms = hub.supervisor.addr.send(wanted).await.map_err(|_| stopped())?;
+    if let Some(sort) = query.sort {
+        sort.order(&mut rooms);
+        rooms.truncate(limit);
+        return Ok(web::Json(RoomList { rooms, next_cursor: None }));
+    }
+    let more = rooms.len() > limit;
+    rooms.truncate(limit);
+    let next_cursor = rooms.last().filter(|_| more).map(|room| room.order_id.clone());
+    Ok(web::Json(RoomList { rooms, next_cursor }))
+}
+
+// === impl Sort ===
+
+impl Sort {
+    /// The most of it first.
+    fn order(self, rooms: &mut [RoomActivity]) {
+        match self {
+            Self::Users => rooms.sort_by_key(|room| Reverse(room.users)),
+            Self::Sessions => rooms.sort_by_key(|room| Reverse(room.sessions)),
+            Self::Activity => rooms.sort_by_key(|room| Reverse(room.last_activity)),
+            Self::Locations => rooms
+                .sort_by(|one, two| two.locations_per_second.total_cmp(&one.locations_per_second)),
+            Self::Chats => {
+                rooms.sort_by(|one, two| two.chats_per_second.total_cmp(&one.chats_per_second));
+            }
+        }
+    }
+}
+
+pub(super) async fn show(
+    hub: web::Data<Hub>,
+    _: Viewer,
+    order: web::Path<OrderId>,
+) -> Result<web::Json<RoomDetail>, Problem> {
+    let room = hub.supervisor.addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
+    let room = room.ok_or_else(nobody_there)?;
+    match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
+        Ok(Ok(detail)) => Ok(web::Json(detail)),
+        // It was forgotten between the two questions.
+        Ok(Err(_)) => Err(nobody_there()),
+        Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
+    }
+}
+
+fn nobody_there() -> Problem {
+    Failure::new(ErrorCode::NotFound, "nobody is in this room").into()
+}
+
+pub(super) async fn remove(
+    hub: web::Data<Hub>,
+    admin: Admin,
+    path: web::Path<(OrderId, UserId)>,
+    query: web::Query<Removal>,
+    body: web::Bytes,
+) -> Result<web::Json<serde_json::Value>, Problem> {
+    let removal = query.into_inner().or_body(&body)?;
+    let (order, user) = path.into_inner();
+    removal.ban(&hub.shared, Some(&order), &user).await?;
+    let room = hub.supervisor.addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
+    if let Some(room) = room {
+        room.addr.do_send(Rejudge { who: None });
+    }
+    let (admin, user) = (admin.0.user.as_str(), user.as_str());
+    log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
+    Ok(web::Json(serde_json::json!({ "removed": true })))
+}

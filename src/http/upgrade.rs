@@ -1,0 +1,249 @@
+//! The upgrade to WebSocket: judged here, then the raw socket goes to the transport.
+//!
+//! actix hands over every request that wants a WebSocket, whatever its path or method, so all of
+//! it is checked here, and refusals are written as ordinary HTTP answers.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::{Request, h1};
+use actix_service::{ServiceFactory, fn_service};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::StatusCode;
+use actix_web_actors::ws::HandshakeError;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::Hub;
+use super::problem::Problem;
+use crate::actors::session::{Opening, Session};
+use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
+use crate::config::{Networks, Origins};
+use crate::permits::Permit;
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{ServerEvent, SessionEnd};
+use crate::time::Timestamp;
+use crate::transport::{self, Frame};
+
+/// How long a client may take to read a refusal.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// When a client that found no place should come back.
+const FULL_RETRY_SECS: u16 = 5;
+
+type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+
+/// Why an upgrade did not become a session.
+enum Refusal {
+    /// Told over HTTP.
+    Http(Problem),
+    /// Told by a close code: the client is a browser, which cannot see an HTTP status.
+    Close(CloseCode),
+}
+
+/// The service that takes over upgrades.
+pub fn service(
+    hub: Hub,
+) -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
+    let hub = Rc::new(hub);
+    fn_service(move |(request, framed): Upgraded| {
+        let hub = Rc::clone(&hub);
+        async move {
+            match judge(&hub, &request) {
+                Ok((identity, permit)) => open(&hub, &request, framed, identity, permit),
+                Err(Refusal::Http(problem)) => refuse(framed, problem).await,
+                Err(Refusal::Close(close)) => close_at_once(&hub, &request, framed, close),
+            }
+            Ok(())
+        }
+    })
+}
+
+/// The service of an address that has nothing to upgrade to.
+pub fn nothing()
+-> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
+    fn_service(|(_, framed): Upgraded| async move {
+        refuse(framed, Problem::not_found()).await;
+        Ok(())
+    })
+}
+
+/// Decides who comes in, cheapest question first.
+fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
+    if request.path() != "/ws" {
+        return Err(Refusal::Http(Problem::not_found()));
+    }
+    handshake(request).map_err(Refusal::Http)?;
+    let headers = request.headers();
+    check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
+    let credentials = credentials(hub, request);
+    let refuse = |problem: Problem, close| match credentials.offers_subprotocol {
+        true => Refusal::Close(close),
+        false => Refusal::Http(problem),
+    };
+    if hub.shared.is_draining() {
+        hub.shared.metrics.upgrades_refused.inc();
+        return Err(refuse(Problem::unavailable("the hub restarts", 1), CloseCode::TRY_LATER));
+    }
+    let identity = identify(hub, &credentials).map_err(|failure| {
+        let close = match failure.code {
+            ErrorCode::TokenExpired => CloseCode::TOKEN_EXPIRED,
+            _ => CloseCode::UNAUTHENTICATED,
+        };
+        refuse(Problem::unauthenticated(failure), close)
+    })?;
+    if hub.shared.bans.from_hub(&identity.user, Timestamp::now()).is_some() {
+        let failure = Failure::new(ErrorCode::Forbidden, "removed by an admin");
+        return Err(refuse(failure.into(), CloseCode::REMOVED));
+    }
+    let permit = hub.shared.connections.take().ok_or_else(|| {
+        hub.shared.metrics.upgrades_refused.inc();
+        let problem = Problem::unavailable("too many connections", FULL_RETRY_SECS);
+        refuse(problem, CloseCode::TRY_LATER)
+    })?;
+    Ok((identity, permit))
+}
+
+fn handshake(request: &Request) -> Result<(), Problem> {
+    actix_http::ws::verify_handshake(request.head()).map_err(|error| {
+        let bad = |status| Problem::new(status, ErrorCode::BadEnvelope, error.to_string());
+        match error {
+            HandshakeError::GetMethodRequired => Problem::method_not_allowed("GET"),
+            HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
+                bad(StatusCode::UPGRADE_REQUIRED)
+                    .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+            }
+            _ => bad(StatusCode::BAD_REQUEST),
+        }
+    })
+}
+
+/// A browser says which page connects; others say nothing. The hub's own origin always passes:
+/// React Native makes one up from the address that it connects to.
+fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let own = |origin: &str| {
+        let host = text(headers, &header::HOST);
+        let page = origin.split_once("://").map(|(_, host)| host);
+        host.is_some() && page.is_some() && host.map(str::to_lowercase) == page.map(str::to_lowercase)
+    };
+    match origin.to_str() {
+        Ok(origin) if allowed.allows(origin) || own(origin) => Ok(()),
+        _ => Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into()),
+    }
+}
+
+fn credentials<'a>(hub: &Hub, request: &'a Request) -> Credentials<'a> {
+    let headers = request.headers();
+    find_token(
+        text(headers, &header::AUTHORIZATION),
+        text(headers, &header::SEC_WEBSOCKET_PROTOCOL),
+        request.uri().query(),
+        hub.shared.config.server.allow_query_token,
+    )
+}
+
+fn identify(hub: &Hub, credentials: &Credentials<'_>) -> Result<Identity, Failure> {
+    let token = credentials.token.as_ref().map_err(|problem| {
+        Failure::new(ErrorCode::Unauthenticated, problem.to_string())
+    })?;
+    hub.shared.verifier.verify(token, Timestamp::now()).map_err(|error| {
+        if let AuthError::Invalid(reason) = &error {
+            log::debug!("a token was refused: {reason}");
+        }
+        Failure::from(&error)
+    })
+}
+
+fn open(
+    hub: &Hub,
+    request: &Request,
+    framed: Framed<TcpStream, h1::Codec>,
+    identity: Identity,
+    permit: Permit,
+) {
+    let remote = remote(request, &hub.shared.config.server.trusted_proxies);
+    let head = switching(request);
+    match transport::accept(framed, head, &hub.transport) {
+        Ok((inbound, outbox)) => Session::open(Opening {
+            identity,
+            inbound,
+            outbox,
+            codec: Codec::Plain,
+            remote,
+            permit,
+            shared: hub.shared.clone(),
+            supervisor: hub.supervisor.clone(),
+        }),
+        Err(error) => log::debug!("a client was gone before its session began: {error}"),
+    }
+}
+
+/// The 101, with the subprotocol where one was offered.
+fn switching(request: &Request) -> bytes::Bytes {
+    let headers = request.headers();
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let offered = text(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
+    let chosen = offered.split(',').any(|offer| offer.trim() == SUBPROTOCOL).then_some(SUBPROTOCOL);
+    transport::switching_protocols(key, chosen)
+}
+
+/// Upgrades only to say why not.
+fn close_at_once(
+    hub: &Hub,
+    request: &Request,
+    framed: Framed<TcpStream, h1::Codec>,
+    close: CloseCode,
+) {
+    match transport::accept(framed, switching(request), &hub.transport) {
+        Ok((inbound, outbox)) => {
+            let event = ServerEvent::SessionEnd(SessionEnd::new(close, None));
+            let last = Frame::text(|buffer| Codec::Plain.event(&event, buffer));
+            outbox.finish(Some(last), close);
+            // The stream ends when the peer has answered, or after the linger time.
+            actix_rt::spawn(async move {
+                let mut inbound = inbound;
+                while futures_util::StreamExt::next(&mut inbound).await.is_some() {}
+            });
+        }
+        Err(error) => log::debug!("a client was gone before it was refused: {error}"),
+    }
+}
+
+/// Writes an HTTP answer and ends the connection.
+async fn refuse(framed: Framed<TcpStream, h1::Codec>, problem: Problem) {
+    let response = problem.into_upgrade_response();
+    let send = async {
+        if let Ok(framed) = h1::SendResponse::new(framed, response).await {
+            // A client that is gone does not need the end either.
+            framed.into_parts().io.shutdown().await.ok();
+        }
+    };
+    if tokio::time::timeout(REFUSAL_PATIENCE, send).await.is_err() {
+        log::debug!("a client did not read its refusal");
+    }
+}
+
+/// The client's address: the last of `X-Forwarded-For` that is not one of our proxies, where the
+/// peer is one.
+fn remote(request: &Request, proxies: &Networks) -> String {
+    let Some(peer) = request.peer_addr() else { return "unknown".to_owned() };
+    let forwarded = HeaderName::from_static("x-forwarded-for");
+    if !proxies.contains(peer.ip()) {
+        return peer.ip().to_string();
+    }
+    let hops = text(request.headers(), &forwarded).unwrap_or_default();
+    let client = hops
+        .rsplit(',')
+        .filter_map(|hop| hop.trim().parse::<std::net::IpAddr>().ok())
+        .find(|hop| !proxies.contains(*hop));
+    client.unwrap_or(peer.ip()).to_string()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+

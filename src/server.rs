@@ -1,0 +1,275 @@
+//! The hub put together: store, supervisor, addresses; and how it goes down.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Arbiter;
+use actix_http::HttpService;
+use actix_server::{Server, ServerHandle};
+use actix_service::map_config;
+use actix_web::App;
+use actix_web::dev::AppConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::actors::order_room::Persist;
+use crate::actors::shared::{Shared, VOCABULARY};
+use crate::actors::store::{Store, StoreError, StoreOptions};
+use crate::actors::supervisor::{EndAll, EveryRoom, Supervisor, SupervisorHandle};
+use crate::auth::Verifier;
+use crate::config::Config;
+use crate::db::migrate::MigrateError;
+use crate::db::pool::DbError;
+use crate::db::url::InvalidDatabaseUrl;
+use crate::http::{self, Hub, Listener};
+use crate::metrics::Metrics;
+use crate::protocol::close::CloseCode;
+use crate::room::bans::Scope;
+use crate::time::Timestamp;
+use crate::transport::{Budget, TransportOptions};
+
+/// Connections that the kernel keeps for the hub while it is busy accepting others.
+const BACKLOG: i32 = 4096;
+/// How often the node's rates are sampled.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// The share of `DRAIN_SECS` over which sessions are closed; the rest is for them to go.
+const CLOSING_SHARE: f64 = 0.7;
+
+/// Why the hub could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or is not this machine's.
+    #[error("BIND_ADDR: cannot listen on {0}: {1}")]
+    Bind(SocketAddr, #[source] io::Error),
+    /// The database's address cannot be read.
+    #[error("DATABASE_URL: {0}")]
+    Url(#[from] InvalidDatabaseUrl),
+    /// The database cannot be reached or brought up to date.
+    #[error("DATABASE_URL: {0}")]
+    Database(#[from] DbError),
+    /// The database cannot be brought up to date.
+    #[error("DATABASE_URL: {0}")]
+    Migrate(#[from] MigrateError),
+    /// The store cannot start or be read.
+    #[error("DATABASE_URL: {0}")]
+    Store(#[from] StoreError),
+    /// The system refused something.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Runs the hub until it is told to stop and has drained. `listening` is called once with the
+/// address, when clients can connect.
+///
+/// # Errors
+/// Where it cannot start.
+pub fn run(
+    config: Config,
+    verifier: Verifier,
+    listening: impl FnOnce(SocketAddr, &Config),
+) -> Result<(), ServeError> {
+    actix_rt::System::new().block_on(async move {
+        let hub = start_hub(config, verifier).await?;
+        let config = &hub.shared.config;
+        let (listener, address) = bind(config.server.bind)?;
+        let admin = config.server.admin_bind.map(bind).transpose()?;
+        let server = serve(&hub, listener, address, admin.map(|(listener, _)| listener))?;
+        let handle = server.handle();
+        let running = actix_rt::spawn(server);
+        actix_rt::spawn(sample_rates(hub.clone()));
+        listening(address, config);
+        stop_signal().await?;
+        drain(&hub, handle).await;
+        running.await.map_err(io::Error::other)??;
+        Ok(())
+    })
+}
+
+/// Starts what every address shares.
+async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
+    let metrics = Arc::new(Metrics::new(&VOCABULARY));
+    let options = StoreOptions {
+        url: config.database.url.expose().parse()?,
+        pool_size: config.database.pool_size,
+    };
+    if config.database.auto_migrate {
+        crate::db::bring_up_to_date(&options.url)?;
+    }
+    let arbiter = Arbiter::new().handle();
+    let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
+    let transport = Arc::new(transport_options(&config, &metrics));
+    let shared = Arc::new(Shared::new(config, verifier, metrics, store));
+    restore_bans(&shared).await?;
+    let supervisor = Supervisor::launch(Arc::clone(&shared), &arbiter);
+    let (rates, started) = (Arc::default(), Instant::now());
+    Ok(Hub { shared, supervisor, transport, rates, started })
+}
+
+fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
+    let limits = &config.limits;
+    TransportOptions {
+        max_message_bytes: limits.max_message_bytes,
+        outbox_bytes: limits.outbox_bytes,
+        outbox_messages: limits.outbox_messages,
+        send_timeout: limits.send_timeout,
+        budget: Arc::new(Budget::default()),
+        ..TransportOptions::new(Arc::clone(metrics))
+    }
+}
+
+async fn restore_bans(shared: &Shared) -> Result<(), ServeError> {
+    let now = Timestamp::now();
+    for ban in shared.store.bans().await? {
+        let scope = ban.order_id.map_or(Scope::Hub, Scope::Order);
+        shared.bans.insert(scope, ban.user_id, ban.until, now);
+    }
+    Ok(())
+}
+
+/// Listens; with port 0 the system picks one.
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen().map_err(|error| ServeError::Bind(address, error))
+}
+
+fn serve(
+    hub: &Hub,
+    listener: TcpListener,
+    address: SocketAddr,
+    admin: Option<TcpListener>,
+) -> Result<Server, ServeError> {
+    let kind = match admin {
+        Some(_) => Listener::Public,
+        None => Listener::Everything { local: address.ip().is_loopback() },
+    };
+    let server = &hub.shared.config.server;
+    let timeout = server.connect_timeout;
+    let for_clients = hub.clone();
+    let mut builder = Server::build()
+        .workers(server.workers)
+        // Upgraded sockets do not count there; the hub counts all of them itself.
+        .max_concurrent_connections(usize::MAX >> 8)
+        // actix would cut every upgraded socket at once.
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen("hub", listener, move || {
+            HttpService::build()
+                .client_request_timeout(timeout)
+                .upgrade(http::upgrade::service(for_clients.clone()))
+                .h1(app(&for_clients, kind))
+                .tcp()
+        })?;
+    if let Some(listener) = admin {
+        let for_admins = hub.clone();
+        builder = builder.listen("admin", listener, move || {
+            HttpService::build()
+                .client_request_timeout(timeout)
+                .upgrade(http::upgrade::nothing())
+                .h1(app(&for_admins, Listener::Admin))
+                .tcp()
+        })?;
+    }
+    Ok(builder.run())
+}
+
+/// The ordinary HTTP side of an address.
+fn app(
+    hub: &Hub,
+    listener: Listener,
+) -> impl actix_service::IntoServiceFactory<
+    impl actix_service::ServiceFactory<
+        actix_http::Request,
+        Config = (),
+        Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+    actix_http::Request,
+> {
+    let app = App::new()
+        .wrap(http::cors(&hub.shared.config.server.allowed_origins))
+        .configure(http::routes(hub, listener));
+    map_config(app, |()| AppConfig::default())
+}
+
+async fn sample_rates(hub: Hub) {
+    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    loop {
+        ticks.tick().await;
+        hub.rates.sample(&hub.shared, Instant::now());
+    }
+}
+
+/// Resolves when the process is told to stop.
+async fn stop_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Goes down in an order in which nothing that was acknowledged is lost and every client knows
+/// when to come back.
+async fn drain(hub: &Hub, server: ServerHandle) {
+    let drain = &hub.shared.config.drain;
+    log::info!("draining");
+    // From here on: not ready, no new upgrades, no new chat.
+    hub.shared.start_draining();
+    tokio::time::sleep(drain.delay).await;
+    let deadline = Instant::now() + drain.drain;
+    within(deadline, "chat", hub.shared.store.drained()).await;
+    let spread = drain.drain.mul_f64(CLOSING_SHARE);
+    let end_all = EndAll { close: CloseCode::RESTART, spread };
+    match hub.supervisor.addr.send(end_all).await {
+        Ok(count) => log::info!("closing {count} sessions"),
+        Err(error) => log::error!("the supervisor is gone: {error}"),
+    }
+    within(deadline, "sessions", sessions_gone(hub)).await;
+    within(deadline, "positions", persist_rooms(&hub.supervisor)).await;
+    within(deadline, "the store", hub.shared.store.drained()).await;
+    server.stop(false).await;
+    log::info!("stopped");
+}
+
+/// Waits for a step of the drain, as long as there is time.
+async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
+    if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
+        log::warn!("DRAIN_SECS have passed before {what} were done");
+    }
+}
+
+/// Resolves when the last session has ended and its outbox is flushed.
+async fn sessions_gone(hub: &Hub) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    while hub.shared.connections.taken() > 0 {
+        ticks.tick().await;
+    }
+}
+
+async fn persist_rooms(supervisor: &SupervisorHandle) {
+    let rooms = supervisor.addr.send(EveryRoom).await.unwrap_or_default();
+    let saves = rooms.iter().map(|room| room.addr.send(Persist));
+    for saved in futures_util::future::join_all(saves).await {
+        if let Err(error) = saved {
+            log::debug!("a room was gone before its position was saved: {error}");
+        }
+    }
+}
