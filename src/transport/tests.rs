@@ -375,7 +375,7 @@ fn a_close_frame_survives_what_the_peer_had_sent_unread() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;
-        let chatter = client(0x81, &[b'c'; 50_000]).repeat(20);
+        let chatter = client(0x81, &vec![b'c'; 50_000]).repeat(20);
         let (mut reading, mut writing) = peer.split();
         let write = async {
             writing.write_all(&chatter).await.expect("swallowed");
@@ -542,6 +542,6 @@ fn frames_of_several_threads_all_arrive_in_their_order() {
             () = read => {}
             incoming = inbound.next() => panic!("{incoming:?}"),
         }
-        arbiters.iter().for_each(|arbiter| assert!(arbiter.stop()));
+        assert!(arbiters.iter().all(actix_rt::Arbiter::stop));
     });
 }
