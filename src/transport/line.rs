@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::budget::Tenant;
-use super::queue::Queue;
+use super::queue::{LatestKey, Queue};
 use super::{Closed, Overrun, TransportOptions};
 
 /// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) blocked: bool,
     #[cfg(test)]
     pub(super) writes: usize,
+    #[cfg(test)]
+    pub(super) sabotaged: bool,
 }
 
 /// How far a connection has come. It only ever goes downwards.
@@ -101,6 +103,8 @@ impl Line {
                 blocked: false,
                 #[cfg(test)]
                 writes: 0,
+                #[cfg(test)]
+                sabotaged: false,
             }),
             dirty: AtomicBool::new(false),
             attention: AtomicBool::new(false),
@@ -177,6 +181,13 @@ impl Line {
         if open { Ok(flush) } else { Err(Closed) }
     }
 
+    /// Drops the waiting latest-wins frame of a key.
+    pub(super) fn forget(self: &Arc<Self>, key: LatestKey) {
+        let mut state = self.lock();
+        state.queue.forget(key);
+        self.charge(&mut state);
+    }
+
     /// Drops latest-wins frames, the oldest first, until the limits are kept; says whether they
     /// are.
     fn fit(&self, state: &mut State) -> bool {
@@ -211,6 +222,7 @@ impl Line {
             #[cfg(test)]
             {
                 state.writes += 1;
+                assert!(!state.sabotaged, "a write that a test made panic");
             }
             match write_once(socket, &state.queue) {
                 Ok(count) if count > 0 => state.queue.advance(count),

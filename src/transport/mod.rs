@@ -20,6 +20,7 @@ mod accept;
 mod budget;
 mod flusher;
 mod frame;
+mod header;
 mod inbound;
 mod line;
 mod message;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::flusher::schedule;
 use super::frame::Frame;
 use super::line::{Line, State};
-use super::queue::{LatestKey, Manner};
+use super::queue::LatestKey;
 use super::{Backlog, Closed};
 use crate::protocol::close::CloseCode;
 
@@ -60,18 +60,18 @@ impl Outbox {
 
     /// Drops the waiting frame of a key.
     pub fn forget(&self, key: LatestKey) {
-        self.0.lock().queue.forget(key);
+        self.0.forget(key);
     }
 
     /// Sends a ping, unless one waits already.
     pub fn ping(&self) {
-        let _ = self.add(false, |state| state.queue.push_control(Manner::Ping, Frame::ping()));
+        let _ = self.add(false, |state| state.queue.push_ping(Frame::ping()));
     }
 
-    /// Answers a ping; of several answers that wait only the newest is sent.
+    /// Answers a ping; where the socket takes no more, only the newest answer waits.
     pub fn pong(&self, payload: Bytes) {
         let frame = Frame::pong(&payload);
-        let _ = self.add(false, |state| state.queue.push_control(Manner::Pong, frame));
+        let _ = self.add(false, |state| state.queue.push_pong(frame, state.blocked));
     }
 
     /// Ends the connection: sends what waits (after an overrun nothing does), then `last`, then
@@ -130,6 +130,12 @@ impl Outbox {
         if began {
             schedule(&self.0);
         }
+    }
+
+    /// Makes the next write panic.
+    #[cfg(test)]
+    pub(super) fn sabotage(&self) {
+        self.0.lock().sabotaged = true;
     }
 
     #[cfg(test)]
