@@ -26,8 +26,10 @@ mod line;
 mod message;
 mod outbox;
 mod queue;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
