@@ -193,3 +193,21 @@ fn frames_of_several_threads_all_arrive_in_their_order() {
         assert!(arbiters.iter().all(actix_rt::Arbiter::stop));
     });
 }
+
+#[test]
+fn what_a_thread_pushed_before_it_ended_is_sent() {
+    run(async {
+        let (mut peer, _inbound, outbox) = pair(options()).await;
+        read_head(&mut peer).await;
+        let last = outbox.clone();
+        let arbiter = actix_rt::Arbiter::new();
+        arbiter.spawn_fn(move || {
+            assert!(actix_rt::Arbiter::current().stop());
+            last.push(message("last")).expect("open");
+        });
+        assert_eq!(read_text(&mut peer).await, "last");
+        arbiter.join().expect("the thread ended");
+        outbox.push(message("others go on")).expect("open");
+        assert_eq!(read_text(&mut peer).await, "others go on");
+    });
+}
