@@ -112,6 +112,8 @@ impl Wire {
         if let Some(socket) = self.socket.take() {
             // Both ways, so that the reading half sees its end as well.
             let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
+            // Its drop would say the same a second time.
+            socket.forget();
         }
     }
 }
