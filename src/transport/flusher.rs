@@ -39,24 +39,27 @@ pub(super) fn schedule(line: &Arc<Line>) {
     if line.dirty.swap(true, Ordering::AcqRel) {
         return;
     }
-    // Beside the end of a thread, when its locals are gone, the list is always there.
+    // Only while a thread ends, when its locals are gone, there is no list.
     let listed = DIRTY.try_with(|dirty| {
         let mut dirty = dirty.borrow_mut();
-        if !dirty.running {
-            if !has_arbiter() {
-                return false;
-            }
-            dirty.running = true;
-            actix_rt::spawn(Flusher);
+        if !dirty.running && !has_arbiter() {
+            return None;
         }
         dirty.lines.push(Arc::clone(line));
-        if let Some(flusher) = dirty.flusher.take() {
-            flusher.wake();
-        }
-        true
+        let spawn = !std::mem::replace(&mut dirty.running, true);
+        Some((spawn, dirty.flusher.take()))
     });
-    if !listed.unwrap_or(false) {
-        flush(line);
+    match listed.ok().flatten() {
+        None => flush(line),
+        Some((spawn, flusher)) => {
+            // Outside the borrow: a runtime that is ending drops a new task at once.
+            if spawn {
+                actix_rt::spawn(Flusher);
+            }
+            if let Some(flusher) = flusher {
+                flusher.wake();
+            }
+        }
     }
 }
 
@@ -105,12 +108,9 @@ impl Future for Flusher {
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        // The runtime ends; another may begin on this thread (tests do that).
-        let _ = DIRTY.try_with(|dirty| {
-            if let Ok(mut dirty) = dirty.try_borrow_mut() {
-                dirty.running = false;
-                dirty.flusher = None;
-            }
-        });
+        // The runtime ends; another may begin on this thread (tests do that). What is listed must
+        // not stay so: nobody else would write it.
+        let lines = DIRTY.try_with(|dirty| dirty.replace(Dirty::new()).lines);
+        lines.unwrap_or_default().iter().for_each(flush);
     }
 }

@@ -1,7 +1,7 @@
 //! The receiving end of a connection: a stream of whole messages. Its poll also keeps the sending
 //! side up where only a task can: a blocked socket, deadlines, the linger of a close.
 
-use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,6 @@ use std::time::Instant;
 use bytes::{Buf, BytesMut};
 use futures_core::Stream;
 use futures_util::StreamExt;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Sleep, sleep_until};
 
@@ -19,18 +18,13 @@ use super::Incoming;
 use super::flusher::has_arbiter;
 use super::line::{Duty, Line};
 use super::message::{Assembler, Item, Limits};
+use super::reader::poll_read;
+use crate::protocol::close::CloseCode;
 
-/// What one read takes at most.
-const SCRATCH: usize = 64 * 1024;
 /// Messages and reads of one poll, so that a connection that always has data starves no other.
 const TURN: u8 = 32;
 /// An unfinished tail larger than this is copied out of the buffer that it came in.
 const TAIL: usize = 256;
-
-thread_local! {
-    /// Every connection of a thread reads into this one; only tails are kept by connections.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The receiving end of a connection, polled by the task of its session.
 ///
@@ -75,13 +69,6 @@ enum Upkeep {
     Read,
     Yield(Incoming),
     Linger { sent: bool },
-    End,
-}
-
-/// What one read brought.
-enum Read {
-    Data,
-    Item(Incoming),
     End,
 }
 
@@ -133,7 +120,7 @@ impl Inbound {
     /// Looks after the sending side, where it asks for that.
     fn upkeep(&mut self, cx: &mut Context<'_>) -> Upkeep {
         loop {
-            let deadline = match self.line.attend(cx) {
+            let (at, then) = match self.line.attend(cx) {
                 Duty::None | Duty::Watch(None) => {
                     self.timer = None;
                     return Upkeep::Read;
@@ -143,7 +130,6 @@ impl Inbound {
                 Duty::Watch(Some(deadline)) => (deadline, Upkeep::Read),
                 Duty::Linger { by, sent } => (by, Upkeep::Linger { sent }),
             };
-            let (at, then) = deadline;
             if self.poll_timer(at, cx).is_pending() {
                 return then;
             }
@@ -170,10 +156,8 @@ impl Inbound {
             if self.is_spent(cx) {
                 return Poll::Pending;
             }
-            match ready!(self.poll_read(cx)) {
-                Read::Data => {}
-                Read::Item(item) => return Poll::Ready(Some(item)),
-                Read::End => return Poll::Ready(None),
+            if let ControlFlow::Break(item) = ready!(self.poll_read(cx)) {
+                return Poll::Ready(item);
             }
         }
     }
@@ -206,28 +190,28 @@ impl Inbound {
         self.tell(item)
     }
 
-    /// Reads once. In the usual case a message is taken right out of the scratch buffer.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Read> {
-        BUFFER.with_borrow_mut(|scratch| {
-            let data = ready!(read(self.reader.as_mut(), scratch, cx));
-            self.spent += 1;
-            let Some(mut input) = data.filter(|data| !data.is_empty()) else {
-                return Poll::Ready(Read::End);
-            };
-            if !self.pending.is_empty() {
-                self.pending.extend_from_slice(input);
-                return Poll::Ready(Read::Data);
-            }
-            let item = self.assembler.next(&mut input, limits(&self.line));
-            self.pending.extend_from_slice(input);
-            Poll::Ready(self.tell(item).map_or(Read::Data, Read::Item))
+    /// Reads once; breaks with a message, or with none at the end. In the usual case the message is
+    /// taken right out of the shared buffer.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<Option<Incoming>>> {
+        let Some(reader) = &mut self.reader else { return Poll::Ready(ControlFlow::Break(None)) };
+        let (pending, assembler) = (&mut self.pending, &mut self.assembler);
+        let limits = limits(&self.line);
+        let item = ready!(poll_read(reader, cx, |mut input| {
+            // What is unfinished comes first.
+            let item =
+                if pending.is_empty() { assembler.next(&mut input, limits) } else { Ok(None) };
+            pending.extend_from_slice(input);
+            item
+        }));
+        self.spent += 1;
+        Poll::Ready(match item.map(|item| self.tell(item)) {
+            Some(None) => ControlFlow::Continue(()),
+            Some(item) => ControlFlow::Break(item),
+            None => ControlFlow::Break(None),
         })
     }
 
-    fn tell(
-        &mut self,
-        item: Result<Option<Item>, crate::protocol::close::CloseCode>,
-    ) -> Option<Incoming> {
+    fn tell(&mut self, item: Result<Option<Item>, CloseCode>) -> Option<Incoming> {
         Some(match item {
             Ok(None) => return None,
             Ok(Some(Item::Text(text))) => Incoming::Text(text),
@@ -262,13 +246,10 @@ impl Inbound {
             if self.is_spent(cx) {
                 return Poll::Pending;
             }
-            let reader = self.reader.as_mut();
-            let more = BUFFER.with_borrow_mut(|scratch| {
-                read(reader, scratch, cx).map(|data| data.is_some_and(|data| !data.is_empty()))
-            });
-            match more {
-                Poll::Ready(true) => self.spent += 1,
-                Poll::Ready(false) => self.stage = Stage::Ended,
+            let Some(reader) = &mut self.reader else { break };
+            match poll_read(reader, cx, |_| ()) {
+                Poll::Ready(Some(())) => self.spent += 1,
+                Poll::Ready(None) => self.stage = Stage::Ended,
                 Poll::Pending => {
                     self.spent = 0;
                     return Poll::Pending;
@@ -361,18 +342,4 @@ impl Drop for Inbound {
 
 fn limits(line: &Line) -> Limits {
     Limits { bytes: line.options.max_message_bytes, fragments: line.options.max_fragments }
-}
-
-/// Reads into the thread's buffer; none where the connection is broken, empty at its end.
-fn read<'a>(
-    reader: Option<&mut OwnedReadHalf>,
-    scratch: &'a mut Vec<u8>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<&'a [u8]>> {
-    let Some(reader) = reader else { return Poll::Ready(None) };
-    scratch.resize(SCRATCH, 0);
-    let mut buffer = ReadBuf::new(scratch);
-    let result = ready!(Pin::new(reader).poll_read(cx, &mut buffer));
-    let count = buffer.filled().len();
-    Poll::Ready(result.is_ok().then_some(&scratch[..count]))
 }

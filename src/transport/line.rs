@@ -2,24 +2,18 @@
 //! the writing itself. Rooms reach it through [`super::Outbox`], the connection's own task through
 //! [`super::Inbound`], which keeps it up while the socket is blocked or closing.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::budget::Tenant;
-use super::queue::Queue;
+use super::queue::{LatestKey, Queue};
+use super::wire::{Wire, Written};
 use super::{Closed, Overrun, TransportOptions};
-
-/// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
-const SLICES: usize = 64;
 
 /// The sending side of one socket.
 #[derive(Debug)]
@@ -45,14 +39,8 @@ pub(super) struct Line {
 /// What the lock guards.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) queue: Queue,
-    /// Taken when the connection ends, so that a room's handle does not keep the socket.
-    socket: Option<OwnedWriteHalf>,
+    pub(super) wire: Wire,
     phase: Phase,
-    /// The socket took no more; the connection's task goes on when it does, pushes only queue.
-    pub(super) blocked: bool,
-    #[cfg(test)]
-    pub(super) writes: usize,
 }
 
 /// How far a connection has come. It only ever goes downwards.
@@ -94,14 +82,7 @@ impl Line {
         options: Arc<TransportOptions>,
     ) -> Self {
         Self {
-            state: Mutex::new(State {
-                queue,
-                socket: Some(socket),
-                phase: Phase::Open,
-                blocked: false,
-                #[cfg(test)]
-                writes: 0,
-            }),
+            state: Mutex::new(State { wire: Wire::new(socket, queue), phase: Phase::Open }),
             dirty: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -144,18 +125,18 @@ impl Line {
         if state.phase != Phase::Open {
             return Err(Closed);
         }
-        let timed = state.blocked && state.queue.waiting_since().is_some();
+        let timed = state.wire.blocked && state.wire.queue.waiting_since().is_some();
         add(&mut state);
         let mut within = self.fit(&mut state);
-        if !within && !state.blocked {
+        if !within && !state.wire.blocked {
             // Nobody is slow yet: it is only that the turn has not ended.
             self.write(&mut state);
             within = self.fit(&mut state);
         }
         if !within && reliable {
-            let too_many = state.queue.len() > self.options.outbox_messages;
+            let too_many = state.wire.queue.len() > self.options.outbox_messages;
             self.give_up(&mut state, if too_many { Overrun::Messages } else { Overrun::Bytes });
-        } else if reliable && state.blocked && !timed {
+        } else if reliable && state.wire.blocked && !timed {
             // The first frame that has a deadline: the connection's task must hear of it.
             self.call();
         }
@@ -168,8 +149,8 @@ impl Line {
         mut state: MutexGuard<'_, State>,
     ) -> Result<bool, Closed> {
         self.charge(&mut state);
-        let (blocked, open) = (state.blocked, state.phase == Phase::Open);
-        let flush = !blocked && !state.queue.is_empty();
+        let (blocked, open) = (state.wire.blocked, state.phase == Phase::Open);
+        let flush = !blocked && !state.wire.queue.is_empty();
         drop(state);
         if blocked {
             self.options.budget.enforce();
@@ -177,17 +158,24 @@ impl Line {
         if open { Ok(flush) } else { Err(Closed) }
     }
 
+    /// Drops the waiting latest-wins frame of a key.
+    pub(super) fn forget(self: &Arc<Self>, key: LatestKey) {
+        let mut state = self.lock();
+        state.wire.queue.forget(key);
+        self.charge(&mut state);
+    }
+
     /// Drops latest-wins frames, the oldest first, until the limits are kept; says whether they
     /// are.
     fn fit(&self, state: &mut State) -> bool {
         loop {
-            let within = state.queue.bytes() <= self.options.outbox_bytes
-                && state.queue.len() <= self.options.outbox_messages;
+            let within = state.wire.queue.bytes() <= self.options.outbox_bytes
+                && state.wire.queue.len() <= self.options.outbox_messages;
             // Before the socket was tried nothing has to go.
-            if within || !state.blocked {
+            if within || !state.wire.blocked {
                 return within;
             }
-            if !state.queue.drop_oldest_latest() {
+            if !state.wire.queue.drop_oldest_latest() {
                 return false;
             }
             self.options.metrics.conflated.inc();
@@ -197,7 +185,7 @@ impl Line {
     /// Writes what waits, unless the socket is known to take no more.
     pub(super) fn flush(self: &Arc<Self>) {
         let mut state = self.lock();
-        if state.blocked {
+        if state.wire.blocked {
             return;
         }
         self.write(&mut state);
@@ -206,34 +194,18 @@ impl Line {
 
     /// Writes until nothing waits or the socket takes no more.
     fn write(&self, state: &mut State) {
-        while !state.queue.is_empty() {
-            let Some(socket) = &state.socket else { return };
-            #[cfg(test)]
-            {
-                state.writes += 1;
+        let was_blocked = state.wire.blocked;
+        match state.wire.write() {
+            // The close frame was the last of it: the peer reads it, then the end. Where the peer
+            // has ended already, this was what the task waited for.
+            Written::All if matches!(state.phase, Phase::Closing { .. }) => {
+                state.wire.shut();
+                self.call();
             }
-            match write_once(socket, &state.queue) {
-                Ok(count) if count > 0 => state.queue.advance(count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !state.blocked {
-                        state.blocked = true;
-                        self.call();
-                    }
-                    state.queue.stamp(Instant::now());
-                    return;
-                }
-                _ => return self.break_off(state),
-            }
-        }
-        state.blocked = false;
-        if matches!(state.phase, Phase::Closing { .. })
-            && let Some(socket) = &state.socket
-        {
-            // The close frame was the last of it: the peer reads it, then the end.
-            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Write);
-            // Where the peer has ended already, this was what the task waited for.
-            self.call();
+            Written::All => {}
+            Written::Blocked if was_blocked => {}
+            Written::Blocked => self.call(),
+            Written::Broken => self.break_off(state),
         }
     }
 
@@ -250,7 +222,7 @@ impl Line {
             Phase::Closing { .. } | Phase::Gone => return false,
         }
         let now = Instant::now();
-        last(&mut state.queue);
+        last(&mut state.wire.queue);
         state.phase = Phase::Closing { by: now + self.options.linger };
         self.closed.store(true, Ordering::Release);
         self.call();
@@ -269,8 +241,8 @@ impl Line {
     /// has the task woken when it does.
     pub(super) fn attend(self: &Arc<Self>, cx: &mut Context<'_>) -> Duty {
         let mut state = self.lock();
-        while state.blocked {
-            match state.poll_ready(cx) {
+        while state.wire.blocked {
+            match state.wire.poll_ready(cx) {
                 Poll::Ready(Ok(())) => self.write(&mut state),
                 Poll::Ready(Err(_)) => self.break_off(&mut state),
                 Poll::Pending => break,
@@ -278,9 +250,9 @@ impl Line {
         }
         self.charge(&mut state);
         match state.phase {
-            Phase::Open | Phase::Overrun { told: true, .. } if state.blocked => {
+            Phase::Open | Phase::Overrun { told: true, .. } if state.wire.blocked => {
                 let open = state.phase == Phase::Open;
-                let since = state.queue.waiting_since().filter(|_| open);
+                let since = state.wire.queue.waiting_since().filter(|_| open);
                 Duty::Watch(since.map(|since| since + self.options.send_timeout))
             }
             Phase::Open | Phase::Broken | Phase::Overrun { told: true, .. } => {
@@ -291,7 +263,7 @@ impl Line {
                 state.phase = Phase::Overrun { why, told: true };
                 Duty::Tell(why)
             }
-            Phase::Closing { by } => Duty::Linger { by, sent: state.queue.is_empty() },
+            Phase::Closing { by } => Duty::Linger { by, sent: state.wire.queue.is_empty() },
             Phase::Gone => Duty::End,
         }
     }
@@ -301,7 +273,7 @@ impl Line {
         let mut state = self.lock();
         match state.phase {
             Phase::Open => {
-                let since = state.queue.waiting_since().filter(|_| state.blocked);
+                let since = state.wire.queue.waiting_since().filter(|_| state.wire.blocked);
                 if since.is_some_and(|since| since + self.options.send_timeout <= now) {
                     self.give_up(&mut state, Overrun::Stalled);
                 }
@@ -319,7 +291,7 @@ impl Line {
     }
 
     fn give_up(&self, state: &mut State, why: Overrun) {
-        state.queue.keep_started();
+        state.wire.queue.keep_started();
         state.phase = Phase::Overrun { why, told: false };
         self.closed.store(true, Ordering::Release);
         self.call();
@@ -332,14 +304,9 @@ impl Line {
     }
 
     fn end(&self, state: &mut State, phase: Phase) {
-        state.queue = Queue::default();
-        state.blocked = false;
+        state.wire.cut();
         if state.phase != Phase::Gone {
             state.phase = phase;
-        }
-        if let Some(socket) = state.socket.take() {
-            // Both ways, so that the reading side sees its end as well.
-            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
         }
         self.closed.store(true, Ordering::Release);
         self.call();
@@ -347,11 +314,12 @@ impl Line {
 
     /// Brings the node's budget and the gauge up to what waits now.
     fn charge(self: &Arc<Self>, state: &mut State) {
-        let now = if state.blocked { state.queue.bytes() } else { 0 };
-        let before = self.charged.swap(now, Ordering::Relaxed);
+        let now = if state.wire.blocked { state.wire.queue.bytes() } else { 0 };
+        let before = self.charged.load(Ordering::Relaxed);
         if before == now {
             return;
         }
+        self.charged.store(now, Ordering::Relaxed);
         let budget = &self.options.budget;
         if before == 0 {
             let weak: Weak<Self> = Arc::downgrade(self);
@@ -388,25 +356,6 @@ impl Drop for Line {
             self.options.budget.charge(charged, 0);
             self.options.metrics.outbox_bytes.inc_by(-signed(charged));
         }
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.socket {
-            Some(socket) => AsRef::<TcpStream>::as_ref(socket).poll_write_ready(cx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-}
-
-fn write_once(socket: &OwnedWriteHalf, queue: &Queue) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    match queue.fill(&mut slices) {
-        1 => socket.try_write(&slices[0]),
-        count => socket.try_write_vectored(&slices[..count]),
     }
 }
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::frame::{Header, OpCode, Parsed, parse_close, parse_header, unmask};
+use super::header::{Header, OpCode, Parsed, parse_close, parse_header, unmask};
 use crate::protocol::close::CloseCode;
 
 /// What a client may send in one message.

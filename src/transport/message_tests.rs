@@ -11,7 +11,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match u16::try_from(payload.len()).expect("a small payload") {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("short")),
         long => {
-            frame.push(0x80 | 126);
+            frame.push(0x80 + 126);
             frame.extend_from_slice(&long.to_be_bytes());
         }
     }

@@ -20,13 +20,16 @@ mod accept;
 mod budget;
 mod flusher;
 mod frame;
+mod header;
 mod inbound;
 mod line;
 mod message;
 mod outbox;
 mod queue;
+mod reader;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::flusher::schedule;
 use super::frame::Frame;
 use super::line::{Line, State};
-use super::queue::{LatestKey, Manner};
+use super::queue::LatestKey;
 use super::{Backlog, Closed};
 use crate::protocol::close::CloseCode;
 
@@ -40,8 +40,8 @@ impl Outbox {
     /// [`Closed`] when the connection has ended, is about to, or gave up on this very frame.
     pub fn push(&self, frame: Frame) -> Result<(), Closed> {
         self.add(true, |state| {
-            let since = state.blocked.then(Instant::now);
-            state.queue.push(frame, since);
+            let since = state.wire.blocked.then(Instant::now);
+            state.wire.queue.push(frame, since);
         })
     }
 
@@ -52,7 +52,7 @@ impl Outbox {
     /// [`Closed`] when the connection has ended or is about to.
     pub fn push_latest(&self, key: LatestKey, frame: Frame) -> Result<(), Closed> {
         self.add(false, |state| {
-            if state.queue.push_latest(key, frame) {
+            if state.wire.queue.push_latest(key, frame) {
                 self.0.options.metrics.conflated.inc();
             }
         })
@@ -60,18 +60,18 @@ impl Outbox {
 
     /// Drops the waiting frame of a key.
     pub fn forget(&self, key: LatestKey) {
-        self.0.lock().queue.forget(key);
+        self.0.forget(key);
     }
 
     /// Sends a ping, unless one waits already.
     pub fn ping(&self) {
-        let _ = self.add(false, |state| state.queue.push_control(Manner::Ping, Frame::ping()));
+        let _ = self.add(false, |state| state.wire.queue.push_ping(Frame::ping()));
     }
 
-    /// Answers a ping; of several answers that wait only the newest is sent.
+    /// Answers a ping; where the socket takes no more, only the newest answer waits.
     pub fn pong(&self, payload: Bytes) {
         let frame = Frame::pong(&payload);
-        let _ = self.add(false, |state| state.queue.push_control(Manner::Pong, frame));
+        let _ = self.add(false, |state| state.wire.queue.push_pong(frame, state.wire.blocked));
     }
 
     /// Ends the connection: sends what waits (after an overrun nothing does), then `last`, then
@@ -101,7 +101,7 @@ impl Outbox {
     /// What waits.
     pub fn backlog(&self) -> Backlog {
         let state = self.0.lock();
-        Backlog { frames: state.queue.len(), bytes: state.queue.bytes() }
+        Backlog { frames: state.wire.queue.len(), bytes: state.wire.queue.bytes() }
     }
 
     /// Whether both are handles of the same connection.
@@ -132,9 +132,15 @@ impl Outbox {
         }
     }
 
+    /// Makes the next write panic.
+    #[cfg(test)]
+    pub(super) fn sabotage(&self) {
+        self.0.lock().wire.sabotaged = true;
+    }
+
     #[cfg(test)]
     pub(super) fn writes(&self) -> usize {
-        self.0.lock().writes
+        self.0.lock().wire.writes
     }
 }
 

@@ -21,7 +21,8 @@ pub(super) enum Manner {
     Latest(LatestKey),
     /// At most one waits.
     Ping,
-    /// At most one waits, the newest: section 5.5.3 of RFC 6455 asks for no more.
+    /// Once the socket takes no more at most one waits, the newest: section 5.5.3 of RFC 6455 asks
+    /// for no more.
     Pong,
 }
 
@@ -54,7 +55,12 @@ impl Queue {
     /// Adds a latest-wins frame, in the place of a waiting one of its key; says whether it
     /// replaced one.
     pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame) -> bool {
-        if self.latest > 0 && self.replace(Manner::Latest(key), &frame) {
+        if self.latest > 0
+            && let Some(index) = self.find(|manner| manner == Manner::Latest(key))
+            && let Some(entry) = self.entries.get_mut(index)
+        {
+            self.bytes = self.bytes - entry.frame.len() + frame.len();
+            entry.frame = frame;
             return true;
         }
         self.latest += 1;
@@ -62,11 +68,19 @@ impl Queue {
         false
     }
 
-    /// Adds a ping or a pong, in the place of a waiting one.
-    pub(super) fn push_control(&mut self, manner: Manner, frame: Frame) {
-        if !self.replace(manner, &frame) {
-            self.append(frame, manner);
+    /// Adds a ping, unless one waits.
+    pub(super) fn push_ping(&mut self, frame: Frame) {
+        if self.find(|manner| manner == Manner::Ping).is_none() {
+            self.append(frame, Manner::Ping);
         }
+    }
+
+    /// Adds a pong; where the socket takes no more, in the place of all that wait.
+    pub(super) fn push_pong(&mut self, frame: Frame, blocked: bool) {
+        while blocked && let Some(index) = self.find(|manner| manner == Manner::Pong) {
+            self.remove(index);
+        }
+        self.append(frame, Manner::Pong);
     }
 
     /// Drops the waiting frame of a key.
@@ -174,14 +188,6 @@ impl Queue {
         self.entries.iter().skip(started).position(|entry| is(entry.manner)).map(|at| at + started)
     }
 
-    fn replace(&mut self, manner: Manner, frame: &Frame) -> bool {
-        let Some(index) = self.find(|other| other == manner) else { return false };
-        let Some(entry) = self.entries.get_mut(index) else { return false };
-        self.bytes = self.bytes - entry.frame.len() + frame.len();
-        entry.frame = frame.clone();
-        true
-    }
-
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes -= entry.frame.len();
@@ -261,12 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn at_most_one_pong_waits_and_it_is_the_newest() {
-        let mut queue = queue();
-        queue.push_control(Manner::Pong, frame("p1 "));
-        queue.push_control(Manner::Ping, frame("ping "));
-        queue.push_control(Manner::Pong, frame("p2 "));
-        assert_eq!(content(&queue), "one a1 two b1 p2 ping ");
+    fn at_most_one_ping_waits_and_of_pongs_the_newest_once_the_socket_is_blocked() {
+        let mut queue = Queue::default();
+        queue.push_ping(frame("ping "));
+        queue.push_ping(frame("again "));
+        queue.push_pong(frame("p1 "), false);
+        queue.push_pong(frame("p2 "), false);
+        assert_eq!(content(&queue), "ping p1 p2 ");
+        queue.push(frame("chat "), None);
+        queue.push_pong(frame("p3 "), true);
+        queue.push_pong(frame("p4 "), true);
+        assert_eq!(content(&queue), "ping chat p4 ");
     }
 
     #[test]
