@@ -2,6 +2,8 @@
 //! creates nothing.
 #![expect(clippy::print_stderr, reason = "warnings are no part of the table")]
 
+use std::fmt::Write as _;
+
 use clap::ArgMatches;
 
 use super::{CliError, output};
@@ -30,8 +32,8 @@ fn table(settings: &[Setting]) -> String {
     let value = width(|setting| &setting.value, "VALUE");
     let mut lines = format!("{:name$}  {:value$}  SOURCE\n", "SETTING", "VALUE");
     for setting in settings {
-        lines +=
-            &format!("{:name$}  {:value$}  {}\n", setting.variable, setting.value, setting.source);
+        let Setting { variable, value: shown, source } = setting;
+        let _ = writeln!(lines, "{variable:name$}  {shown:value$}  {source}");
     }
     lines
 }

@@ -62,6 +62,7 @@ pub struct PublicKeyPem {
 
 /// The settings as they are given.
 #[derive(Args)]
+#[expect(clippy::struct_field_names, reason = "a field's name is its flag")]
 pub(super) struct AuthArgs {
     /// HS256 secret, at least 32 bytes [default: generated, on loopback only]
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]

@@ -5,48 +5,34 @@ use super::{Config, ConfigError, JoinPolicy, ServerConfig};
 /// Finds the first setting that contradicts another.
 pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
     let (server, limits) = (&config.server, &config.limits);
-    let checks = [
-        (
-            server.admin_bind != Some(server.bind) || server.bind.port() == 0,
-            "ADMIN_BIND",
-            "it must be another address than BIND_ADDR".to_owned(),
-        ),
-        (
-            limits.events_burst > 0 || limits.events_per_second == 0,
-            "EVENTS_BURST",
-            "0 lets nothing through; it must be at least 1 (EVENTS_PER_SECOND=0 switches the \
-             limit off)"
-                .to_owned(),
-        ),
-        (
-            limits.chat_burst > 0 || limits.chat_per_second == 0,
-            "CHAT_BURST",
-            "0 lets nothing through; it must be at least 1 (CHAT_PER_SECOND=0 switches the limit \
-             off)"
-                .to_owned(),
-        ),
-        (
-            limits.outbox_bytes >= limits.max_message_bytes,
-            "OUTBOX_BYTES",
-            format!(
-                "{} is less than one message may have; it must be at least MAX_MESSAGE_BYTES ({})",
-                limits.outbox_bytes, limits.max_message_bytes
-            ),
-        ),
-        (
-            limits.pong_timeout <= limits.ping_interval,
-            "PONG_TIMEOUT_MS",
-            format!(
-                "{} outlasts the next ping; it must be at most PING_INTERVAL_MS ({})",
-                limits.pong_timeout.as_millis(),
-                limits.ping_interval.as_millis()
-            ),
-        ),
-    ];
-    match checks.into_iter().find(|(good, ..)| !good) {
-        Some((_, variable, problem)) => Err(ConfigError::new(variable, problem)),
-        None => Ok(()),
+    if server.admin_bind == Some(server.bind) && server.bind.port() != 0 {
+        let problem = "it must be another address than BIND_ADDR";
+        return Err(ConfigError::new("ADMIN_BIND", problem));
     }
+    burst("EVENTS", limits.events_per_second, limits.events_burst)?;
+    burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
+    let (outbox, message) = (limits.outbox_bytes, limits.max_message_bytes);
+    if outbox < message {
+        let problem = format!("{outbox} must be at least MAX_MESSAGE_BYTES ({message})");
+        return Err(ConfigError::new("OUTBOX_BYTES", problem));
+    }
+    let (timeout, interval) = (limits.pong_timeout.as_millis(), limits.ping_interval.as_millis());
+    if timeout > interval {
+        // One pong is waited for at a time.
+        let problem = format!("{timeout} must be at most PING_INTERVAL_MS ({interval})");
+        return Err(ConfigError::new("PONG_TIMEOUT_MS", problem));
+    }
+    Ok(())
+}
+
+/// A rate with a burst of 0 would let nothing through at all.
+fn burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
+    if burst > 0 || per_second == 0 {
+        return Ok(());
+    }
+    let problem =
+        format!("0 lets nothing through, it must be at least 1 ({what}_PER_SECOND=0: no limit)");
+    Err(ConfigError::new(&format!("{what}_BURST"), problem))
 }
 
 impl Config {

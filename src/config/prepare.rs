@@ -64,25 +64,27 @@ impl Config {
     }
 }
 
-/// 32 random bytes as hexadecimal digits.
+/// 32 random bytes as 64 hexadecimal digits.
 fn random_hex() -> Result<String, ConfigError> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| {
+    let digits = (0..4).map(|_| getrandom::u64().map(|bits| format!("{bits:016x}")));
+    digits.collect::<Result<String, _>>().map_err(|error| {
         ConfigError::new("JWT_SECRET", format!("the system gives no random bytes: {error}"))
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    })
 }
 
 /// Writes a secret that another process may write at the same moment: it appears whole, and the
 /// first one stays.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
+    // Named at random: process ids repeat from container to container.
+    let draft = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
-    let linked = written.and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
+    let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // Some mounts know no hard links. There the last one stays.
+        Err(_) => fs::copy(&draft, path).map(drop),
+    });
+    let removed = fs::remove_file(&draft);
+    placed.and(removed)
 }

@@ -220,3 +220,20 @@ fn nothing_is_made_where_nothing_would_live() {
     read(&flags).prepare().expect("good");
     assert_eq!(fs::read_dir(&data).expect("made for the database").count(), 0);
 }
+
+#[test]
+fn hubs_that_start_together_agree_on_one_secret() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let flags = ["--data-dir", data.to_str().expect("UTF-8")];
+    let prepare = || {
+        let mut config = read(&flags);
+        config.prepare().expect("makes or reads it");
+        config.auth.secret.expect("a secret").expose().to_owned()
+    };
+    let secrets: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+        let hubs: Vec<_> = (0..8).map(|_| scope.spawn(prepare)).collect();
+        hubs.into_iter().map(|hub| hub.join().expect("no panic")).collect()
+    });
+    assert_eq!(secrets.len(), 1);
+}
