@@ -19,7 +19,7 @@ use crate::actors::store::{Store, StoreError, StoreOptions};
 use crate::actors::supervisor::{EndAll, EveryRoom, Supervisor, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
-use crate::db::migrate::MigrateError;
+use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
 use crate::db::url::InvalidDatabaseUrl;
 use crate::http::{self, Hub, Listener};
@@ -94,7 +94,7 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
         pool_size: config.database.pool_size,
     };
     if config.database.auto_migrate {
-        crate::db::bring_up_to_date(&options.url)?;
+        migrate::bring_up_to_date(&options.url)?;
     }
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
@@ -141,6 +141,17 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     listen().map_err(|error| ServeError::Bind(address, error))
 }
 
+/// The ordinary HTTP side of an address. A macro, because the type of an actix application with
+/// its middleware has no name that a function could return.
+macro_rules! app {
+    ($hub:expr, $listener:expr) => {{
+        let app = App::new()
+            .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
+            .configure(http::routes(&$hub, $listener));
+        map_config(app, |()| AppConfig::default())
+    }};
+}
+
 fn serve(
     hub: &Hub,
     listener: TcpListener,
@@ -165,7 +176,7 @@ fn serve(
             HttpService::build()
                 .client_request_timeout(timeout)
                 .upgrade(http::upgrade::service(for_clients.clone()))
-                .h1(app(&for_clients, kind))
+                .h1(app!(for_clients, kind))
                 .tcp()
         })?;
     if let Some(listener) = admin {
@@ -174,31 +185,11 @@ fn serve(
             HttpService::build()
                 .client_request_timeout(timeout)
                 .upgrade(http::upgrade::nothing())
-                .h1(app(&for_admins, Listener::Admin))
+                .h1(app!(for_admins, Listener::Admin))
                 .tcp()
         })?;
     }
     Ok(builder.run())
-}
-
-/// The ordinary HTTP side of an address.
-fn app(
-    hub: &Hub,
-    listener: Listener,
-) -> impl actix_service::IntoServiceFactory<
-    impl actix_service::ServiceFactory<
-        actix_http::Request,
-        Config = (),
-        Response = actix_web::dev::ServiceResponse<impl actix_web::body::MessageBody>,
-        Error = actix_web::Error,
-        InitError = (),
-    >,
-    actix_http::Request,
-> {
-    let app = App::new()
-        .wrap(http::cors(&hub.shared.config.server.allowed_origins))
-        .configure(http::routes(hub, listener));
-    map_config(app, |()| AppConfig::default())
 }
 
 async fn sample_rates(hub: Hub) {

@@ -283,7 +283,8 @@ impl OrderRoom {
 
     /// The peer and the identity of a session that may send here.
     fn attached(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
-        let member = self.members.get(&session).map(|member| (&member.place.peer, &member.identity));
+        let member =
+            self.members.get(&session).map(|member| (&member.place.peer, &member.identity));
         member.or_else(|| {
             self.senders.get(&session).map(|sender| (&sender.place.peer, &sender.identity))
         })

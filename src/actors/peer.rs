@@ -97,7 +97,12 @@ impl Peer {
 
     /// Sends the outcome of an event, where the client is to hear of it. A session that has ended
     /// needs no answer.
-    pub fn outcome(&self, event: Option<&str>, ack: Option<u64>, result: &Result<Reply<'_>, Failure>) {
+    pub fn outcome(
+        &self,
+        event: Option<&str>,
+        ack: Option<u64>,
+        result: &Result<Reply<'_>, Failure>,
+    ) {
         if let Err(failure) = result {
             self.metrics.rejected.inc(failure.code as usize);
         } else if ack.is_none() {

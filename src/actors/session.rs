@@ -9,9 +9,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler,
-};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
 
 use self::links::{Link, Refusals};
 use super::order_room::Leave;
@@ -113,7 +111,8 @@ impl Session {
                 metrics: Arc::clone(&shared.metrics),
             });
             let limits = &shared.config.limits;
-            let (now, expires_in) = (Instant::now(), identity.deadline.until_from(Timestamp::now()));
+            let (now, expires_in) =
+                (Instant::now(), identity.deadline.until_from(Timestamp::now()));
             Self {
                 peer,
                 links: HashMap::new(),
@@ -256,10 +255,9 @@ impl Session {
                 None => self.supervisor.addr.do_send(LeaveRoom { order, leave }),
             }
         }
-        self.supervisor.addr.do_send(Unregister {
-            session: self.peer.id,
-            user: self.identity.user.clone(),
-        });
+        self.supervisor
+            .addr
+            .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
         self.shared.metrics.closes.inc(close_index(end.reason));
         self.log("closed", end.reason);
         self.end = Some(end);

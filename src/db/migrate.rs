@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::connection::DbConnection;
+use super::url::DatabaseUrl;
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -21,9 +22,28 @@ pub enum MigrateError {
     /// The database refused or vanished.
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
+    /// There is no connection.
+    #[error("{0}")]
+    Connection(#[from] diesel::ConnectionError),
     /// A migration failed; none of this run has happened.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Opens the database and runs what is pending.
+///
+/// # Errors
+/// Where it cannot be reached, or a migration fails.
+pub fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
+    run(&mut DbConnection::open(url)?)
+}
+
+/// Opens the database and says how far it is.
+///
+/// # Errors
+/// Where it cannot be reached or read.
+pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, bool)>, MigrateError> {
+    status(&mut DbConnection::open(url)?)
 }
 
 /// Runs what is pending, all or nothing, and returns the versions that it ran.

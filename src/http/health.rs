@@ -46,7 +46,10 @@ fn not_ready(reason: &'static str) -> HttpResponse {
 }
 
 async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Problem> {
-    hub.shared.metrics.store_queue.set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
+    hub.shared
+        .metrics
+        .store_queue
+        .set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
     let text = hub.shared.metrics.encode().map_err(|_| {
         Problem::from(Failure::new(ErrorCode::Internal, "the metrics cannot be written"))
     })?;

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use actix_http::Response;
+use actix_http::{ConnectionType, Response};
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::protocol::error::{ErrorCode, Failure};
@@ -38,11 +39,7 @@ struct Body<'a> {
 
 impl Problem {
     /// An error with a status, the protocol's code and a sentence.
-    pub fn new(
-        status: StatusCode,
-        code: ErrorCode,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code: code.as_str(), detail: detail.into(), field: None, header: None }
     }
 
@@ -93,13 +90,15 @@ impl Problem {
     }
 
     /// The error as the answer to an upgrade, which closes the connection.
-    pub fn into_upgrade_response(self) -> Response<BoxBody> {
-        let mut builder = Response::build(self.status);
-        builder.insert_header((header::CONTENT_TYPE, "application/problem+json")).force_close();
-        if let Some((name, value)) = self.header.clone() {
-            builder.insert_header((name, value));
+    pub fn into_upgrade_response(self) -> Response<Bytes> {
+        let mut response = Response::new(self.status).set_body(Bytes::from(self.body()));
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
         }
-        builder.body(self.body()).map_into_boxed_body()
+        response
     }
 }
 

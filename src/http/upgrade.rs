@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{Request, h1};
+use actix_http::{HttpMessage, Request, h1};
 use actix_service::{ServiceFactory, fn_service};
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web_actors::ws::HandshakeError;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -128,11 +128,15 @@ fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
     let own = |origin: &str| {
         let host = text(headers, &header::HOST);
         let page = origin.split_once("://").map(|(_, host)| host);
-        host.is_some() && page.is_some() && host.map(str::to_lowercase) == page.map(str::to_lowercase)
+        host.is_some()
+            && page.is_some()
+            && host.map(str::to_lowercase) == page.map(str::to_lowercase)
     };
     match origin.to_str() {
         Ok(origin) if allowed.allows(origin) || own(origin) => Ok(()),
-        _ => Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into()),
+        _ => {
+            Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
+        }
     }
 }
 
@@ -147,9 +151,10 @@ fn credentials<'a>(hub: &Hub, request: &'a Request) -> Credentials<'a> {
 }
 
 fn identify(hub: &Hub, credentials: &Credentials<'_>) -> Result<Identity, Failure> {
-    let token = credentials.token.as_ref().map_err(|problem| {
-        Failure::new(ErrorCode::Unauthenticated, problem.to_string())
-    })?;
+    let token = credentials
+        .token
+        .as_ref()
+        .map_err(|problem| Failure::new(ErrorCode::Unauthenticated, problem.to_string()))?;
     hub.shared.verifier.verify(token, Timestamp::now()).map_err(|error| {
         if let AuthError::Invalid(reason) = &error {
             log::debug!("a token was refused: {reason}");
@@ -246,4 +251,3 @@ fn remote(request: &Request, proxies: &Networks) -> String {
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
-

@@ -126,7 +126,9 @@ impl OrderRoom {
                     page.messages.iter().for_each(|message| room.deliver(message, Instant::now()));
                 }
                 // The hole stays, so the next tick tries again.
-                Err(error) => log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}"),
+                Err(error) => {
+                    log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}")
+                }
             }
             room.tick(Instant::now(), ctx);
         }));

@@ -199,9 +199,13 @@ impl OrderRoom {
         if self.roster.enter(user, name, *role) && announce {
             let member = MemberInfo { user_id: user, name, role: *role };
             let order = self.order.clone();
-            self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }), None);
+            self.send_to_all(
+                ServerEvent::PresenceJoined(Presence { order_id: &order, member }),
+                None,
+            );
         }
-        self.members.insert(session, Member { place, identity, may_locate, held: None, shown: false });
+        self.members
+            .insert(session, Member { place, identity, may_locate, held: None, shown: false });
     }
 
     /// Shows a member the room as it is now: from memory, or, where that does not reach back far
@@ -246,7 +250,8 @@ impl OrderRoom {
         showing: Showing,
         ctx: &mut Context<Self>,
     ) {
-        let Some(held) = self.members.get_mut(&session).and_then(|member| member.held.take()) else {
+        let Some(held) = self.members.get_mut(&session).and_then(|member| member.held.take())
+        else {
             return;
         };
         self.send_page_until(session, page, cut, showing);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Arbiter, AsyncContext, ActorFutureExt, Context, WrapFuture};
+use actix::{ActorFutureExt, Arbiter, AsyncContext, Context, WrapFuture};
 
 use super::Session;
 use super::links::{Link, LinkState};
@@ -120,7 +120,13 @@ impl Session {
         }
     }
 
-    fn route_one(&mut self, order: OrderId, event: RoomEvent, now: Instant, ctx: &mut Context<Self>) {
+    fn route_one(
+        &mut self,
+        order: OrderId,
+        event: RoomEvent,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
         match self.links.get_mut(&order).map(|link| &mut link.state) {
             Some(LinkState::Open(room)) => {
                 let room = room.clone();
@@ -252,7 +258,9 @@ impl Session {
             RoomEvent::Locate(fix, verdict) => {
                 room.addr.do_send(Locate { session, fix, verdict, permit });
             }
-            RoomEvent::Say(chat, answer) => room.addr.do_send(Say { session, chat, answer, permit }),
+            RoomEvent::Say(chat, answer) => {
+                room.addr.do_send(Say { session, chat, answer, permit })
+            }
             RoomEvent::Read(history, answer) => {
                 room.addr.do_send(Read { session, history, answer, permit });
             }
@@ -260,8 +268,7 @@ impl Session {
                 let Some(link) = self.links.get(order) else { return };
                 let place =
                     Place::new(Arc::clone(&self.peer), order.clone(), Arc::clone(&link.progress));
-                let (identity, purpose) =
-                    (Arc::clone(&self.identity), Purpose::Join(join, answer));
+                let (identity, purpose) = (Arc::clone(&self.identity), Purpose::Join(join, answer));
                 room.addr.do_send(Enter { place, identity, purpose, counted: false, permit });
             }
             RoomEvent::Leave { .. } => {}

@@ -95,9 +95,9 @@ impl Supervisor {
         self.rooms.remove(order);
         self.crashes.retain(|_, crash| now < crash.at + CRASH_MEMORY);
         let times = self.crashes.get(order).map_or(1, |crash| crash.times + 1);
-        let wait = times.checked_sub(2).map_or(Duration::ZERO, |again| {
-            CRASH_WAITS[again.min(CRASH_WAITS.len() - 1)]
-        });
+        let wait = times
+            .checked_sub(2)
+            .map_or(Duration::ZERO, |again| CRASH_WAITS[again.min(CRASH_WAITS.len() - 1)]);
         self.crashes.insert(order.clone(), Crash { at: now, times, open_at: now + wait });
     }
 

@@ -91,7 +91,9 @@ mod tests {
             let all: Vec<_> = (0..count).map(|place| farewell(place, count, spread)).collect();
             let returns: BTreeSet<u64> = all.iter().map(|(_, after)| *after).collect();
             assert_eq!(returns.len(), count, "different for each of {count}");
-            assert!(returns.first() == Some(&1000) && all.iter().all(|(delay, _)| *delay <= spread));
+            assert!(
+                returns.first() == Some(&1000) && all.iter().all(|(delay, _)| *delay <= spread)
+            );
             assert!(returns.last() <= Some(&(count as u64).max(5000)));
         }
         assert_eq!(farewell(1, 2, Duration::from_secs(4)).0, Duration::from_millis(500));
