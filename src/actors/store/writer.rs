@@ -194,9 +194,10 @@ impl Handler<WritePositions> for Writer {
             }
             StoreError::from(failure)
         });
-        for done in askers.into_iter().flat_map(|waiting| waiting.done) {
+        for (done, permit) in askers.into_iter().flat_map(|waiting| waiting.askers) {
             // Whoever no longer wants to know has dropped the other half.
             drop(done.send(result.clone()));
+            drop(permit);
         }
         MessageResult(end)
     }
