@@ -1,7 +1,7 @@
 //! The store: every read and write of the database, behind one handle.
 //!
 //! Chat is committed in groups: what arrives while the last batch commits forms the next
-//! ([`batcher`]). Writes and reads have threads and connections of their own, so a cold read never
+//! (`batcher`). Writes and reads have threads and connections of their own, so a cold read never
 //! holds up chat. Everything waits under a permit, because no actor queue is a bound.
 
 mod admission;
@@ -42,7 +42,7 @@ use writer::{PutBan, Writer};
 pub const MAX_WAITING_MESSAGES: usize = 4096;
 /// The most bytes of chat that wait for a commit.
 pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
-/// The most orders whose last position waits to be written.
+/// The most last positions that wait to be written, also those that a newer one has replaced.
 pub const MAX_WAITING_POSITIONS: usize = 4096;
 /// The most reads that wait for a connection.
 pub const MAX_WAITING_READS: usize = 1024;

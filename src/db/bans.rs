@@ -22,6 +22,9 @@ pub struct Ban {
 }
 
 /// The bans that hold at `now`, in no particular order.
+///
+/// # Errors
+/// Where the query fails.
 pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ban>> {
     let rows: Vec<(String, String, i64, String)> =
         bans::table.filter(bans::until_ms.gt(now.as_millis())).load(connection)?;
@@ -40,6 +43,9 @@ pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ba
 
 /// Writes a ban in place of an earlier one of the same user and order, and deletes those that have
 /// expired at `now`: a ban that ends in the past lifts one.
+///
+/// # Errors
+/// Where the query fails.
 pub fn put(connection: &mut DbConnection, ban: &Ban, now: Timestamp) -> QueryResult<()> {
     // Diesel knows upserts per database only, so the statement is spelled once and run on either.
     macro_rules! put_on {

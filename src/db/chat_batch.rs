@@ -30,6 +30,9 @@ pub enum Written {
 }
 
 /// Stores a batch in one transaction; one outcome per message, in their order.
+///
+/// # Errors
+/// Where a query fails; nothing of the batch is stored then.
 pub fn write(
     connection: &mut DbConnection,
     batch: &[NewMessage],

@@ -55,11 +55,11 @@ pub fn is_closed(error: &Error) -> bool {
 /// failed work ran.
 pub fn is_unavailable(error: &Error, took: Duration) -> bool {
     match error {
-        Error::DatabaseError(Kind::ReadOnlyTransaction, _) => true,
+        Error::DatabaseError(Kind::ReadOnlyTransaction, _)
+        | Error::RollbackErrorOnCommit { .. } => true,
         Error::DatabaseError(Kind::Unknown, info) => {
             took >= TIMED_OUT_AFTER || TROUBLE.iter().any(|words| info.message().contains(words))
         }
-        Error::RollbackErrorOnCommit { .. } => true,
         error => is_closed(error),
     }
 }

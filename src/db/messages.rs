@@ -114,6 +114,9 @@ pub(super) struct MessageRow {
 
 /// Reads a page of at most `limit` messages; it ends earlier at [`MAX_PAGE_BYTES`], but has at
 /// least one message where there is one.
+///
+/// # Errors
+/// Where the query fails.
 pub fn page(
     connection: &mut DbConnection,
     order: &OrderId,

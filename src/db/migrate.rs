@@ -89,10 +89,10 @@ pub fn status(connection: &mut DbConnection) -> Result<Vec<(String, bool)>, Migr
     ) -> diesel::migration::Result<Vec<(String, bool)>> {
         let applied = harness.applied_migrations()?;
         let all: Vec<Box<dyn Migration<DB>>> = source.migrations()?;
-        let named = |one: &Box<dyn Migration<DB>>| {
+        let named = |one: &dyn Migration<DB>| {
             (one.name().to_string(), applied.contains(&one.name().version()))
         };
-        let mut status: Vec<_> = all.iter().map(named).collect();
+        let mut status: Vec<_> = all.iter().map(|one| named(&**one)).collect();
         status.sort();
         Ok(status)
     }

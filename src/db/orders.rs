@@ -51,6 +51,9 @@ struct OrderRow {
 }
 
 /// Reads an order with its newest `recent` messages. An unknown order has the defaults.
+///
+/// # Errors
+/// Where the query fails.
 pub fn load(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -73,12 +76,18 @@ pub fn load(
 }
 
 /// Whether the database answers and has its tables.
+///
+/// # Errors
+/// Where the query fails.
 pub fn probe(connection: &mut DbConnection) -> QueryResult<()> {
     orders::table.select(orders::rev).first::<i64>(connection).optional().map(drop)
 }
 
 /// Writes last positions, each a JSON text, in one transaction. An order that is not known yet
 /// begins to exist; a deleted one stays as it is.
+///
+/// # Errors
+/// Where the query fails.
 pub fn save_positions(
     connection: &mut DbConnection,
     positions: &[(OrderId, Position)],

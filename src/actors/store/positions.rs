@@ -16,8 +16,8 @@ pub(super) type Done = oneshot::Sender<Result<(), StoreError>>;
 /// A position with all who asked for it, or for an older one in its place.
 pub(super) struct WaitingPosition {
     pub(super) position: Position,
-    pub(super) done: Vec<Done>,
-    _permit: Permit,
+    /// Each keeps its permit until it is told, so that these are bounded too.
+    pub(super) askers: Vec<(Done, Permit)>,
 }
 
 /// The positions that wait.
@@ -40,17 +40,14 @@ impl Positions {
         now: Instant,
     ) {
         self.since.get_or_insert(now);
-        match self.by_order.get_mut(&order) {
-            Some(waiting) => {
-                if waiting.position.timestamp <= position.timestamp {
-                    waiting.position = position;
-                }
-                waiting.done.push(done);
+        let asker = (done, permit);
+        if let Some(waiting) = self.by_order.get_mut(&order) {
+            if waiting.position.timestamp <= position.timestamp {
+                waiting.position = position;
             }
-            None => {
-                let waiting = WaitingPosition { position, done: vec![done], _permit: permit };
-                self.by_order.insert(order, waiting);
-            }
+            waiting.askers.push(asker);
+        } else {
+            self.by_order.insert(order, WaitingPosition { position, askers: vec![asker] });
         }
     }
 
@@ -78,6 +75,8 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::super::admission::Gate;
     use super::*;
     use crate::ids::UserId;
@@ -98,20 +97,24 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_an_order_waits_and_takes_one_place() {
-        let gate = Gate::new(10, usize::MAX, Default::default());
+    fn the_newest_of_an_order_waits_and_all_askers_with_it() {
+        let gate = Gate::new(10, usize::MAX, Gauge::default());
         let (mut positions, now) = (Positions::default(), Instant::now());
         for (order, ms) in [("a", 2), ("a", 3), ("a", 1), ("b", 1)] {
             let order = OrderId::new(order).expect("an id");
             let permit = gate.enter(0).expect("room");
             positions.put(order, at(ms), oneshot::channel().0, permit, now);
         }
-        assert_eq!(gate.inside(), 2);
-        assert_eq!(positions.since(), Some(now));
-        assert_eq!(positions.take(1, now).len(), 1);
-        let (rest, since) = (positions.take(9, now), positions.since());
-        assert_eq!((rest.len(), since, gate.inside()), (1, None, 1));
-        let (order, waiting) = &rest[0];
-        assert_eq!(waiting.position, at(if order.as_str() == "a" { 3 } else { 1 }));
+        assert_eq!((gate.inside(), positions.since()), (4, Some(now)));
+        let later = now + std::time::Duration::from_secs(1);
+        let mut taken = positions.take(1, later);
+        assert_eq!((taken.len(), positions.since()), (1, Some(later)));
+        taken.extend(positions.take(9, later));
+        assert_eq!((positions.is_empty(), positions.since()), (true, None));
+        taken.sort_by(|one, other| one.0.cmp(&other.0));
+        let newest: Vec<_> = taken.iter().map(|(_, waiting)| waiting.position.clone()).collect();
+        assert_eq!(newest, [at(3), at(1)]);
+        drop(taken);
+        assert!(gate.is_idle());
     }
 }

@@ -194,9 +194,10 @@ impl Handler<WritePositions> for Writer {
             }
             StoreError::from(failure)
         });
-        for done in askers.into_iter().flat_map(|waiting| waiting.done) {
+        for (done, permit) in askers.into_iter().flat_map(|waiting| waiting.askers) {
             // Whoever no longer wants to know has dropped the other half.
             drop(done.send(result.clone()));
+            drop(permit);
         }
         MessageResult(end)
     }
@@ -212,5 +213,32 @@ impl Handler<PutBan> for Writer {
             self.health.failed("a ban was not written", &failure);
             failure.into()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::url::DatabaseUrl;
+    use crate::metrics::Vocabulary;
+
+    #[test]
+    fn a_panic_is_a_failure_and_the_writer_goes_on() {
+        let words = Vocabulary {
+            events_in: &[],
+            events_out: &[],
+            errors: &[],
+            closes: &[],
+            framings: &[],
+            roles: &[],
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let metrics = Arc::new(Metrics::new(&words));
+        let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);
+        let health = Arc::new(Health::new(Arc::clone(&metrics)));
+        let writer = Writer::new(pool, health, metrics);
+        let failed = writer.run::<()>(|_| panic!("a test of panics")).expect_err("a failure");
+        assert!(matches!(failed, Failure::Panic) && !failed.is_down());
+        writer.run(|_| Ok(())).expect("another connection");
     }
 }

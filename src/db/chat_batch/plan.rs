@@ -58,15 +58,14 @@ impl<'a> Plan<'a> {
                     firsts.insert(key, First::Stored(found));
                 }
             }
-            let fate = match key.and_then(|key| firsts.get(&key)) {
-                Some(first) => first.judge(message, batch),
-                None => {
-                    let seq = plan.next_seq(message.order_id.as_str(), stored_seqs);
-                    if let Some(key) = key {
-                        firsts.insert(key, First::InBatch(place, seq));
-                    }
-                    Fate::Fresh(seq)
+            let fate = if let Some(first) = key.and_then(|key| firsts.get(&key)) {
+                first.judge(message, batch)
+            } else {
+                let seq = plan.next_seq(message.order_id.as_str(), stored_seqs);
+                if let Some(key) = key {
+                    firsts.insert(key, First::InBatch(place, seq));
                 }
+                Fate::Fresh(seq)
             };
             plan.fates.push(fate);
         }

@@ -192,7 +192,8 @@ impl QueryFragment<Pg> for InsertMessages<'_> {
     }
 }
 
-/// The rows are locked already, so the order of this update does not matter.
+/// The rows are locked already, so the order of this update does not matter. The ids come twice: as
+/// a list they lead into the index, even by a plan that was made when the table was empty.
 struct Advance<'a> {
     ids: Vec<&'a str>,
     seqs: Vec<i64>,
@@ -208,7 +209,9 @@ impl QueryFragment<Pg> for Advance<'_> {
         out.push_bind_param::<Array<Text>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<BigInt>, _>(&self.seqs)?;
-        out.push_sql(") AS new (id, last_seq) WHERE orders.id = new.id");
+        out.push_sql(") AS new (id, last_seq) WHERE orders.id = new.id AND orders.id = ANY(");
+        out.push_bind_param::<Array<Text>, _>(&self.ids)?;
+        out.push_sql(")");
         Ok(())
     }
 }
