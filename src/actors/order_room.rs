@@ -187,6 +187,7 @@ pub struct Founding {
 }
 
 /// The actor.
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
 pub struct OrderRoom {
     order: OrderId,
     shared: Arc<Shared>,

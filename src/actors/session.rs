@@ -5,7 +5,6 @@ mod links;
 mod routing;
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -259,21 +258,29 @@ impl Session {
             .addr
             .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
         self.shared.metrics.closes.inc(close_index(end.reason));
-        self.log("closed", end.reason);
+        self.log_end(end.reason);
         self.end = Some(end);
     }
 
-    /// One line at the beginning and one at the end. Never the token.
-    fn log(&self, what: &str, reason: impl Display) {
-        let reason = reason.to_string();
+    /// One line at the beginning of a session, one at its end. Never the token.
+    fn log_start(&self) {
         log::info!(
-            session = self.peer.id.to_string().as_str(),
-            user = self.identity.user.as_str(),
+            session:% = self.peer.id,
+            user:% = self.identity.user,
             role = self.identity.role.as_str(),
-            remote = self.remote.as_str(),
-            reason = reason.as_str(),
+            framing = Codec::NAMES[self.peer.codec as usize],
+            remote = self.remote.as_str();
+            "connected"
+        );
+    }
+
+    fn log_end(&self, reason: &str) {
+        log::info!(
+            session:% = self.peer.id,
+            user:% = self.identity.user,
+            reason = reason,
             duration_ms = millis(self.opened.elapsed());
-            "{what}"
+            "closed"
         );
     }
 
@@ -323,7 +330,7 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.count(1);
-        self.log("connected", "accepted");
+        self.log_start();
         self.greet();
         self.arm(Instant::now(), ctx);
         // Registered first and checked after, so a ban that comes in between is not missed.

@@ -21,7 +21,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
     /// One header that belongs to the error (`Retry-After`, `Allow`, …).
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 #[derive(Serialize)]
@@ -73,7 +73,7 @@ impl Problem {
     /// The same error with another header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -95,7 +95,7 @@ impl Problem {
         response.head_mut().set_connection_type(ConnectionType::Close);
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response
@@ -116,8 +116,8 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let mut builder = HttpResponse::build(self.status);
         builder.insert_header((header::CONTENT_TYPE, "application/problem+json"));
-        if let Some((name, value)) = self.header.clone() {
-            builder.insert_header((name, value));
+        if let Some(header) = &self.header {
+            builder.insert_header((**header).clone());
         }
         builder.body(self.body())
     }
@@ -152,7 +152,7 @@ impl From<Failure> for Problem {
         let retry_after = failure.retry_after_ms.map(|ms| HeaderValue::from(ms.div_ceil(1000)));
         Self {
             field: failure.field,
-            header: retry_after.map(|seconds| (header::RETRY_AFTER, seconds)),
+            header: retry_after.map(|seconds| Box::new((header::RETRY_AFTER, seconds))),
             ..Self::new(status, failure.code, failure.message)
         }
     }

@@ -80,9 +80,8 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
     let headers = request.headers();
     check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
     let credentials = credentials(hub, request);
-    let refuse = |problem: Problem, close| match credentials.offers_subprotocol {
-        true => Refusal::Close(close),
-        false => Refusal::Http(problem),
+    let refuse = |problem: Problem, close| {
+        if credentials.offers_subprotocol { Refusal::Close(close) } else { Refusal::Http(problem) }
     };
     if hub.shared.is_draining() {
         hub.shared.metrics.upgrades_refused.inc();

@@ -36,7 +36,7 @@ impl Bucket {
         let Some(cost) = self.cost else { return Ok(()) };
         let owed = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         if owed + cost > self.depth {
-            return Err(owed + cost - self.depth);
+            return Err((owed + cost).saturating_sub(self.depth));
         }
         self.full_at = Some(now + owed + cost);
         Ok(())

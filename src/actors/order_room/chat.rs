@@ -23,9 +23,7 @@ impl OrderRoom {
     /// Hands a message to the store.
     pub(super) fn say(&mut self, say: Say) {
         #[cfg(debug_assertions)]
-        if self.shared.panic_on.as_ref() == Some(&say.chat.content) {
-            panic!("asked to by a test");
-        }
+        assert!(self.shared.panic_on.as_ref() != Some(&say.chat.content), "asked to by a test");
         let Some((_, identity)) = self.attached(say.session) else {
             return say.answer.refuse(unavailable("the session is not in the room any more"));
         };
@@ -87,7 +85,7 @@ impl OrderRoom {
             }
             Err(error) => {
                 if let Some(answer) = answer {
-                    answer.refuse(refusal(&error));
+                    answer.refuse(refusal(error));
                 }
             }
         }
@@ -127,7 +125,7 @@ impl OrderRoom {
                 }
                 // The hole stays, so the next tick tries again.
                 Err(error) => {
-                    log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}")
+                    log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}");
                 }
             }
             room.tick(Instant::now(), ctx);
@@ -174,12 +172,12 @@ fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
     }
 }
 
-fn refusal(error: &ChatWriteError) -> Failure {
+fn refusal(error: ChatWriteError) -> Failure {
     match error {
         ChatWriteError::Conflict => {
             Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
         }
-        _ => unavailable("the message could not be stored"),
+        ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }
 

@@ -148,7 +148,9 @@ impl OrderRoom {
         match purpose {
             Purpose::Send => {
                 let replaced = self.senders.insert(session, Sender { place, identity, may_locate });
-                replaced.into_iter().for_each(|sender| sender.place.give_up());
+                if let Some(sender) = replaced {
+                    sender.place.give_up();
+                }
             }
             Purpose::Join(join, answer) => {
                 self.seat(place, identity, may_locate, true);
@@ -308,7 +310,9 @@ impl OrderRoom {
             Some(answer) if answer.is_wanted() => answer.ok(Reply::Joined(&snapshot)),
             answer => {
                 peer.tell(&ServerEvent::Joined(&snapshot)).ok();
-                answer.into_iter().for_each(|answer| answer.ok(Reply::Joined(&snapshot)));
+                if let Some(answer) = answer {
+                    answer.ok(Reply::Joined(&snapshot));
+                }
             }
         }
     }
@@ -362,7 +366,9 @@ impl OrderRoom {
         }
         let grace = (!clean).then_some(self.shared.config.rooms.presence_grace);
         let departed = self.roster.leave(&member.identity.user, grace, Instant::now());
-        departed.into_iter().for_each(|departed| self.announce_departure(&departed));
+        if let Some(departed) = departed {
+            self.announce_departure(&departed);
+        }
         Some(member)
     }
 
@@ -406,7 +412,9 @@ impl OrderRoom {
             .filter(|(_, identity)| self.may_enter(identity).is_err())
             .map(|(session, _)| session)
             .collect();
-        banished.into_iter().for_each(|session| self.expel(session));
+        for session in banished {
+            self.expel(session);
+        }
         self.count_occupants();
     }
 
@@ -429,7 +437,9 @@ impl OrderRoom {
             member.place.peer.tell(&ServerEvent::Left(left)).ok();
             self.dismiss(member.place);
         }
-        sender.into_iter().for_each(|place| self.dismiss(place));
+        if let Some(place) = sender {
+            self.dismiss(place);
+        }
     }
 
     fn dismiss(&self, mut place: Place) {

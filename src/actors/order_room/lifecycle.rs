@@ -35,7 +35,9 @@ impl OrderRoom {
         match loaded {
             Ok(order) => {
                 self.remember(order);
-                waiting.into_iter().for_each(|enter| self.admit(enter, ctx));
+                for enter in waiting {
+                    self.admit(enter, ctx);
+                }
                 self.look_for_late_writes(ctx);
             }
             Err(error) => {

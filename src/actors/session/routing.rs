@@ -259,7 +259,7 @@ impl Session {
                 room.addr.do_send(Locate { session, fix, verdict, permit });
             }
             RoomEvent::Say(chat, answer) => {
-                room.addr.do_send(Say { session, chat, answer, permit })
+                room.addr.do_send(Say { session, chat, answer, permit });
             }
             RoomEvent::Read(history, answer) => {
                 room.addr.do_send(Read { session, history, answer, permit });
@@ -328,7 +328,9 @@ impl Session {
         self.refusals.remember(order, failure, Instant::now());
         if let LinkState::Entering(queue) = link.state {
             self.served(queue.len());
-            queue.into_iter().for_each(|event| event.refuse(failure.clone()));
+            for event in queue {
+                event.refuse(failure.clone());
+            }
         }
     }
 

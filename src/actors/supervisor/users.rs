@@ -9,7 +9,7 @@ use crate::ids::{SessionId, UserId};
 use crate::protocol::close::CloseCode;
 
 /// How many sessions a second a drain closes when there are few of them.
-const CLOSES_PER_SECOND: usize = 1000;
+const CLOSES_PER_SECOND: u64 = 1000;
 /// The earliest that a client comes back after a drain.
 const FIRST_RETURN_MS: u64 = 1000;
 /// The least time over which returning clients are spread.
@@ -43,7 +43,9 @@ impl Supervisor {
 
     pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
-        sessions.iter().for_each(|entry| entry.control.do_send(end.clone()));
+        for entry in sessions {
+            entry.control.do_send(end.clone());
+        }
         sessions.len()
     }
 
@@ -51,7 +53,7 @@ impl Supervisor {
     pub(super) fn end_all(&self, close: CloseCode, spread: Duration) -> usize {
         let sessions: Vec<_> = self.users.values().flatten().collect();
         for (place, entry) in sessions.iter().enumerate() {
-            let (delay, reconnect_after_ms) = farewell(place, sessions.len(), spread);
+            let (delay, reconnect_after_ms) = farewell(place as u64, sessions.len() as u64, spread);
             entry.control.do_send(EndSession {
                 delay,
                 reconnect_after_ms: Some(reconnect_after_ms),
@@ -71,12 +73,17 @@ impl EndSession {
 
 /// When one of `count` sessions is closed, and how long after that its client comes back: spread
 /// evenly from 1 s to 5 s, or as long as 1,000 a second take, and different for every client.
-fn farewell(place: usize, count: usize, spread: Duration) -> (Duration, u64) {
-    let share = |whole: u64| whole * place as u64 / count.max(1) as u64;
-    let window = spread.min(Duration::from_secs(1) * count.div_ceil(CLOSES_PER_SECOND) as u32);
-    let delay = Duration::from_millis(share(window.as_millis() as u64));
-    let latest = LEAST_SPREAD_MS.max(count as u64 * 1000 / CLOSES_PER_SECOND as u64);
+fn farewell(place: u64, count: u64, spread: Duration) -> (Duration, u64) {
+    let share = |whole: u64| whole * place / count.max(1);
+    let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+    let delay = Duration::from_millis(share(spread_ms.min(closing_ms(count))));
+    let latest = LEAST_SPREAD_MS.max(FIRST_RETURN_MS + closing_ms(count));
     (delay, FIRST_RETURN_MS + share(latest - FIRST_RETURN_MS))
+}
+
+/// How long it takes to close, or to take back, so many at a sane rate.
+fn closing_ms(count: u64) -> u64 {
+    count * 1000 / CLOSES_PER_SECOND
 }
 
 #[cfg(test)]
@@ -90,12 +97,12 @@ mod tests {
             let spread = Duration::from_secs(4);
             let all: Vec<_> = (0..count).map(|place| farewell(place, count, spread)).collect();
             let returns: BTreeSet<u64> = all.iter().map(|(_, after)| *after).collect();
-            assert_eq!(returns.len(), count, "different for each of {count}");
+            assert_eq!(returns.len() as u64, count, "different for each of {count}");
             assert!(
                 returns.first() == Some(&1000) && all.iter().all(|(delay, _)| *delay <= spread)
             );
-            assert!(returns.last() <= Some(&(count as u64).max(5000)));
+            assert!(returns.last() <= Some(&(count + 1000).max(5000)));
         }
-        assert_eq!(farewell(1, 2, Duration::from_secs(4)).0, Duration::from_millis(500));
+        assert_eq!(farewell(1, 2, Duration::from_secs(4)).0, Duration::from_millis(1));
     }
 }

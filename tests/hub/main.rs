@@ -1,0 +1,4 @@
+//! The hub from outside: the built program in a process of its own, with real clients.
+
+mod relay;
+mod support;

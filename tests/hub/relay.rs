@@ -1,0 +1,39 @@
+//! The first thing that the hub is for: a driver's positions and chat reach the others.
+
+use serde_json::json;
+
+use super::support::Hub;
+
+#[tokio::test]
+async fn a_position_reaches_the_customer_and_its_sender_hears_it_as_a_member() {
+    let hub = Hub::start();
+    let mut driver = hub.connect("driver", "driver", &["o1"]).await;
+    let mut customer = hub.connect("customer", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    driver.join("o1").await;
+    let fix = json!({ "orderId": "o1", "lat": 45.273_518, "lng": 13.714_209, "speed": 3.5 });
+    let taken = driver.request("driver:location", fix).await;
+    assert_eq!(taken, json!({ "ok": true, "accepted": 1 }));
+    for client in [&mut driver, &mut customer] {
+        let update = client.expect("location:updated").await;
+        assert_eq!(update["lat"], 45.273_518);
+        assert_eq!(update["driverId"], "driver");
+        assert_eq!(update["speed"], 3.5);
+    }
+}
+
+#[tokio::test]
+async fn chat_is_acknowledged_with_its_seq_and_reaches_everybody_once() {
+    let hub = Hub::start();
+    let mut driver = hub.connect("driver", "driver", &["o1"]).await;
+    let mut customer = hub.connect("customer", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    driver.join("o1").await;
+    let said = json!({ "orderId": "o1", "content": "at the door", "clientMsgId": "m1" });
+    let ack = driver.request("chat:message", said).await;
+    assert_eq!(ack["seq"], 1);
+    let heard = customer.expect("chat:message").await;
+    assert_eq!((&heard["id"], &heard["senderName"]), (&ack["id"], &json!("Name of driver")));
+    assert_eq!(driver.drain("chat:message").await.len(), 1);
+    assert_eq!(customer.drain("chat:message").await.len(), 0, "heard once");
+}

@@ -1,0 +1,189 @@
+//! The program in a process of its own: its settings, its address, its end.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use orderhub::auth::{Grant, mint};
+use orderhub::config::Config;
+use orderhub::protocol::role::Role;
+use orderhub::time::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Client;
+
+/// The secret of every hub under test.
+pub const SECRET: &str = "secret-for-tests-only-0123456789abcdef";
+
+/// How long a hub may take to listen or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Settings of a hub that is to be started.
+pub struct HubBuilder {
+    env: BTreeMap<String, String>,
+}
+
+/// A hub that runs. Killed when dropped.
+pub struct Hub {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    child: Child,
+    /// Its settings, for a second life.
+    env: BTreeMap<String, String>,
+    /// Its data directory; lives on over a restart.
+    dir: TempDir,
+}
+
+impl HubBuilder {
+    /// A variable of the hub's environment.
+    pub fn env(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(self) -> Hub {
+        let dir = tempfile::tempdir().expect("a folder");
+        launch(self.env, dir)
+    }
+}
+
+fn launch(env: BTreeMap<String, String>, dir: TempDir) -> Hub {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.path().join("log"))
+        .expect("a log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_orderhub"))
+        .env_clear()
+        .env("DATA_DIR", dir.path().join("data"))
+        .env("BIND_ADDR", "127.0.0.1:0")
+        .env("JWT_SECRET", SECRET)
+        .envs(&env)
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .expect("the program");
+    let stdout = child.stdout.take().expect("piped");
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let addr = line.trim().strip_prefix("orderhub listens on http://").and_then(|a| a.parse().ok());
+    let addr = addr.unwrap_or_else(|| {
+        let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        panic!("the hub did not start: {line}{log}")
+    });
+    Hub { addr, child, env, dir }
+}
+
+impl Hub {
+    /// A hub with the settings of a test: nothing is limited that the test does not limit.
+    pub fn builder() -> HubBuilder {
+        HubBuilder { env: BTreeMap::new() }
+    }
+
+    /// A hub on a new SQLite file, with default settings.
+    pub fn start() -> Hub {
+        Self::builder().start()
+    }
+
+    /// Connects a user with this role to these orders, and takes the `connected` event.
+    pub async fn connect(&self, user: &str, role: &str, orders: &[&str]) -> Client {
+        let mut client = self.connect_with(&token(user, role, orders)).await;
+        client.expect("connected").await;
+        client
+    }
+
+    /// Connects with a token, and takes nothing.
+    pub async fn connect_with(&self, token: &str) -> Client {
+        Client::connect(self.addr, token).await
+    }
+
+    /// An address on this hub.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    /// Asks over HTTP as an admin: the status and the JSON body.
+    pub async fn admin(&self, method: reqwest::Method, path: &str) -> (u16, Value) {
+        let request = reqwest::Client::new().request(method, self.url(path));
+        let response = request.bearer_auth(token("admin-1", "admin", &[])).send().await;
+        let response = response.expect("an answer");
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Sends a signal by its name (`TERM`, `KILL`, `STOP`, `CONT`).
+    pub fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the hub does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `kill -9`, then a new process on the same data with the same settings, at another address.
+    pub fn kill_and_restart(mut self) -> Hub {
+        self.signal("KILL");
+        self.wait();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a folder"));
+        launch(self.env.clone(), dir)
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!(
+                "the hub's last words:\n{}",
+                lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
+        }
+    }
+}
+
+/// A token of a user with this role for these orders, for an hour.
+pub fn token(user: &str, role: &str, orders: &[&str]) -> String {
+    let config = Config::from_flags(["--jwt-secret", SECRET]).expect("settings");
+    let grant = Grant {
+        user: user.parse().expect("an id"),
+        name: Some(format!("Name of {user}")),
+        role: Role::from_name(role).expect("a role"),
+        orders: orders.iter().map(|order| order.parse().expect("an id")).collect(),
+        ttl: Duration::from_secs(3600),
+    };
+    mint(&config.auth, &grant, Timestamp::now()).expect("a token")
+}
+
+/// A token with exactly these claims.
+pub fn claims(claims: Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token")
+}
