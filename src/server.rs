@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::actors::order_room::Persist;
 use crate::actors::shared::{Shared, VOCABULARY};
 use crate::actors::store::{Store, StoreError, StoreOptions};
-use crate::actors::supervisor::{EndAll, EveryRoom, Supervisor, SupervisorHandle};
+use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
@@ -101,9 +101,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let transport = Arc::new(transport_options(&config, &metrics));
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
-    let supervisor = Supervisor::launch(Arc::clone(&shared), &arbiter);
-    let (rates, started) = (Arc::default(), Instant::now());
-    Ok(Hub { shared, supervisor, transport, rates, started })
+    let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
+    Ok(Hub { shared, registry, transport, rates, started })
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -173,6 +172,8 @@ fn serve(
         .disable_signals()
         .shutdown_timeout(1)
         .listen("hub", listener, move || {
+            // Called on each worker's thread, before it serves: the first one gets it.
+            for_clients.supervisor();
             HttpService::build()
                 .client_request_timeout(timeout)
                 .upgrade(http::upgrade::service(for_clients.clone()))
@@ -229,12 +230,12 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     within(deadline, "chat", hub.shared.store.drained()).await;
     let spread = drain.drain.mul_f64(CLOSING_SHARE);
     let end_all = EndAll { close: CloseCode::RESTART, spread };
-    match hub.supervisor.addr.send(end_all).await {
+    match hub.supervisor().addr.send(end_all).await {
         Ok(count) => log::info!("closing {count} sessions"),
         Err(error) => log::error!("the supervisor is gone: {error}"),
     }
     within(deadline, "sessions", sessions_gone(hub)).await;
-    within(deadline, "positions", persist_rooms(&hub.supervisor)).await;
+    within(deadline, "positions", persist_rooms(hub.supervisor())).await;
     within(deadline, "the store", hub.shared.store.drained()).await;
     server.stop(false).await;
     log::info!("stopped");

@@ -68,7 +68,7 @@ pub(super) async fn list(
         // One more than asked for tells whether there is a next page.
         None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
     };
-    let mut rooms = hub.supervisor.addr.send(wanted).await.map_err(|_| stopped())?;
+    let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| stopped())?;
     if let Some(sort) = query.sort {
         sort.order(&mut rooms);
         rooms.truncate(limit);
@@ -103,7 +103,8 @@ pub(super) async fn show(
     _: Viewer,
     order: web::Path<OrderId>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
-    let room = hub.supervisor.addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
+    let room =
+        hub.supervisor().addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
     let room = room.ok_or_else(nobody_there)?;
     match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
         Ok(Ok(detail)) => Ok(web::Json(detail)),
@@ -127,7 +128,7 @@ pub(super) async fn remove(
     let removal = query.into_inner().or_body(&body)?;
     let (order, user) = path.into_inner();
     removal.ban(&hub.shared, Some(&order), &user).await?;
-    let room = hub.supervisor.addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
+    let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
     if let Some(room) = room {
         room.addr.do_send(Rejudge { who: None });
     }
