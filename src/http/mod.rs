@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod body;
 mod cors;
 mod health;
 pub mod problem;
@@ -19,9 +20,6 @@ use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::transport::TransportOptions;
 
 pub use cors::cors;
-
-/// The largest body of a request, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
 
 /// What the routes of one hub work with.
 #[derive(Clone)]
@@ -76,7 +74,7 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
         config
             .app_data(web::Data::new(hub))
             .app_data(web::Data::new(listener))
-            .app_data(web::PayloadConfig::new(MAX_BODY))
+            .app_data(web::PayloadConfig::new(body::MAX_BODY))
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Hub;
 use super::access::{Admin, Viewer};
 use super::admin::{Removal, stopped};
+use super::body::Body;
 use super::problem::Problem;
 use crate::actors::order_room::{Inspect, Rejudge, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{ListRooms, LookUp};
@@ -123,9 +124,9 @@ pub(super) async fn remove(
     admin: Admin,
     path: web::Path<(OrderId, UserId)>,
     query: web::Query<Removal>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<web::Json<serde_json::Value>, Problem> {
-    let removal = query.into_inner().or_body(&body)?;
+    let removal = query.into_inner().or_body(&body.0)?;
     let (order, user) = path.into_inner();
     removal.ban(&hub.shared, Some(&order), &user).await?;
     let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
