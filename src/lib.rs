@@ -1,4 +1,43 @@
 //! orderhub: a realtime hub for delivery apps.
+//!
+//! A driver, a customer and support staff share one room per order. Positions are relayed, chat is
+//! stored and then relayed, admins look on. `docs/protocol.md` is the wire, `docs/operations.md`
+//! the settings, `docs/architecture.md` the long form of this page.
+//!
+//! # Layout
+//!
+//! A module uses those below it and never one above.
+//!
+//! | layer | modules |
+//! |---|---|
+//! | the program | [`cli`] |
+//! | wiring, drain, routes | [`server`], [`http`] |
+//! | one client | [`actors::session`] |
+//! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
+//! | the database's threads | [`actors::store`] |
+//! | frames in and out of a socket | [`transport`] |
+//! | decisions without I/O, tokens, queries | [`room`], [`session`], [`auth`], [`db`] |
+//! | words of the wire, settings | [`protocol`], [`config`] |
+//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`] |
+//!
+//! # The way of a message
+//!
+//! [`transport::Inbound`] gives whole messages to the session's actor, [`protocol::envelope`] makes
+//! each a typed event, the session takes it off its rates and sends it to the room, whose address it
+//! has kept since the join. The room asks [`room::policy`], encodes once per codec and pushes one
+//! shared frame into every member's [`transport::Outbox`]. The thread that pushed writes it, at the
+//! end of its turn. Chat makes a detour: it is committed by the store before anybody hears of it.
+//!
+//! # Invariants
+//!
+//! - Acknowledged means committed. Numbers of messages (`seq`) are dense per order.
+//! - Only the room writes room events into an outbox, and chat leaves it strictly in order of `seq`.
+//! - A snapshot ends at the number that the next live message follows: no gap, nothing twice.
+//! - There is one room per order: only a room that has seen every join forwarded to it is forgotten.
+//! - A panic costs one room a moment; its members go back in where their outboxes stand.
+//! - Every queue has a bound, and its bound is a permit: no actix mailbox is one.
+//! - A slow reader gets fewer positions, then is closed; it never costs the others anything.
+//! - Every event that asked for a reply gets one, also where a room or the database fails.
 
 pub mod actors;
 pub mod auth;
