@@ -189,6 +189,11 @@ impl Raw {
         self.stream.write_all(bytes).await.expect("an open socket");
     }
 
+    /// Sends bytes, or as many of them as the hub takes before it ends the connection.
+    pub async fn send_until_refused(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.ok();
+    }
+
     /// Sends an event with an id to answer to.
     pub async fn say(&mut self, event: &str, data: Value, id: u64) {
         let text = json!({ "event": event, "data": data, "id": id }).to_string();
@@ -285,6 +290,26 @@ impl Raw {
             self.received.clear();
         }
         true
+    }
+
+    /// The status of an answer, where one came whole before the end.
+    pub async fn status(&mut self) -> Option<u16> {
+        while self.read().await {}
+        let head = String::from_utf8_lossy(&self.received);
+        head.split(' ').nth(1).map(|status| status.parse().expect("a status"))
+    }
+
+    /// Whether the hub has ended the connection by now; what came is kept.
+    pub fn has_ended(&mut self) -> bool {
+        let mut bytes = [0; 1024];
+        match self.stream.try_read(&mut bytes) {
+            Ok(0) => true,
+            Ok(count) => {
+                self.received.extend_from_slice(&bytes[..count]);
+                false
+            }
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Waits for bytes; false at the end, however it came.
