@@ -352,8 +352,9 @@ impl Session {
     /// So many events no longer wait.
     fn served(&mut self, events: usize) {
         self.waiting -= events;
-        if self.waiting < MOST_WAITING {
-            self.gate.resume();
+        if self.waiting < MOST_WAITING && self.gate.resume() {
+            // What it said meanwhile is only read now, its pongs too.
+            self.deadlines.heard(Instant::now());
         }
     }
 }
