@@ -19,6 +19,8 @@ const MOST_REFUSALS: usize = 256;
 pub(super) struct Link {
     /// Joins that were not undone. None: it only sends.
     pub(super) joins: u32,
+    /// Whether a join is on its way to a room that the session is in.
+    pub(super) joining: bool,
     /// The last chat message that went into the outbox; a new room goes on there.
     pub(super) progress: Arc<AtomicI64>,
     pub(super) state: LinkState,
@@ -44,7 +46,12 @@ impl Link {
     /// On the way in.
     pub(super) fn entering() -> Self {
         let state = LinkState::Entering(VecDeque::new());
-        Self { joins: 0, progress: Arc::default(), state }
+        Self { joins: 0, joining: false, progress: Arc::default(), state }
+    }
+
+    /// Whether it counts among the joined rooms, or will in a moment.
+    pub(super) fn is_joined_or_may_be(&self) -> bool {
+        self.joins > 0 || self.joining
     }
 
     /// The room, once the session is in.
