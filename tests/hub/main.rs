@@ -2,6 +2,7 @@
 
 mod envelopes;
 mod frames;
+mod limits;
 mod login;
 mod relay;
 mod support;
