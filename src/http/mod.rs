@@ -17,6 +17,7 @@ use crate::actors::shared::Shared;
 use crate::actors::supervisor::SupervisorHandle;
 use crate::transport::TransportOptions;
 
+pub use access::one_request_for_strangers;
 pub use cors::cors;
 
 /// The largest body of a request, in bytes.
