@@ -4,7 +4,7 @@
 use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::support::{Client, Hub};
+use super::support::{Client, Closed, Hub};
 
 /// A hub whose rates do not stand in the way.
 fn patient() -> Hub {
@@ -104,8 +104,8 @@ async fn the_tenth_bad_envelope_closes() {
     for _ in 0..9 {
         client.send_text("hello").await;
     }
-    let closed = client.closed().await;
-    assert_eq!((closed.code, closed.reason.as_str()), (4000, "bad_envelopes"));
+    let reason = "bad_envelopes".to_owned();
+    assert_eq!(client.closed().await, Closed { code: 4000, reason });
     let end = client.expect("session:end").await;
     assert_eq!(end, json!({ "code": 4000, "reason": "bad_envelopes", "retry": false }));
     witness.join("o1").await;
@@ -340,8 +340,8 @@ async fn an_older_fix_is_dropped_and_an_offset_is_no_difference() {
         assert_eq!(result, json!({ "ok": true, "accepted": accepted }), "{fix}");
     }
     let heard = client.drain("location:updated").await;
-    let lats: Vec<_> = heard.iter().map(|update| update["lat"].as_f64()).collect();
-    assert_eq!(lats, [Some(2.0), Some(4.0), Some(5.0)]);
+    let heard: Vec<_> = heard.iter().map(|update| update["lat"].as_f64()).collect();
+    assert_eq!(heard, [Some(2.0), Some(4.0), Some(5.0)]);
     let mut late = hub.connect("ann", "customer", &["o1"]).await;
     assert_eq!(late.join("o1").await["lastLocation"]["lat"].as_f64(), Some(5.0));
 }

@@ -202,7 +202,7 @@ async fn a_message_has_at_most_1024_fragments() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_on_its_header() {
-    let begun = [frame(TEXT_BEGINS, &[b' '; 65_000]), header(ENDS, 537)].concat();
+    let begun = [frame(TEXT_BEGINS, &vec![b' '; 65_000]), header(ENDS, 537)].concat();
     let cases = [
         ("one byte more", header(TEXT, 65_537)),
         ("2^62 bytes", header(TEXT, 1 << 62)),

@@ -114,7 +114,7 @@ impl Upgrade {
     pub fn head(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.path);
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name.as_str(), ": ", value, "\r\n"]);
         }
         (head + "\r\n").into_bytes()
     }
@@ -372,10 +372,10 @@ pub fn header(first: u8, length: u64) -> Vec<u8> {
     if let Ok(short @ 0..=125) = u8::try_from(length) {
         header.push(0x80 | short);
     } else if let Ok(medium) = u16::try_from(length) {
-        header.push(0x80 | 126);
+        header.push(0x80 + 126);
         header.extend(medium.to_be_bytes());
     } else {
-        header.push(0x80 | 127);
+        header.push(0x80 + 127);
         header.extend(length.to_be_bytes());
     }
     header.extend(MASK);
