@@ -149,6 +149,8 @@ async fn the_field_that_is_wrong_is_named() {
     let hub = patient();
     let mut client = driver(&hub).await;
     let long = format!("{{\"orderId\":\"{}\"}}", "x".repeat(129));
+    let long_key = json!({ "orderId": "o1", "content": "x", "clientMsgId": "ä".repeat(65) });
+    let long_key = long_key.to_string();
     let many: Vec<_> = (0..21).map(|n| format!("o{n}")).collect();
     let many = json!({ "orderIds": many, "lat": 1, "lng": 1 }).to_string();
     for (event, data, field) in [
@@ -201,6 +203,8 @@ async fn the_field_that_is_wrong_is_named() {
             "{\"orderId\":\"o1\",\"content\":\"x\",\"clientMsgId\":\"\"}",
             "clientMsgId",
         ),
+        ("chat:message", "{\"orderId\":\"o1\",\"content\":\"\\ud800\"}", "content"),
+        ("chat:message", &long_key, "clientMsgId"),
         ("chat:history", "{\"orderId\":\"o1\",\"limit\":0}", "limit"),
         ("chat:history", "{\"orderId\":\"o1\",\"beforeSeq\":1,\"afterSeq\":1}", "afterSeq"),
         ("auth:refresh", "{}", "token"),

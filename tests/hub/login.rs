@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::support::raw::{Answer, Raw, Upgrade};
+use super::support::raw::{Answer, Raw, TEXT, Upgrade, frame};
 use super::support::{Hub, HubBuilder, SECRET, claims, token};
 
 /// Seconds since 1970.
@@ -207,6 +207,41 @@ async fn a_request_that_is_no_upgrade_to_this_protocol_is_refused() {
         let answer = upgrade.ask(&hub).await;
         assert_eq!(answer.problem().0, status, "{case}");
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_may_be_written_in_any_way_that_http_allows() {
+    let hub = Hub::start();
+    let good = || Upgrade::bearer(&ann());
+    let lines = good().without("Connection").header("Connection", "keep-alive");
+    for (case, upgrade) in [
+        ("as Internet Explorer wrote it", good().instead("Upgrade", "WebSocket")),
+        ("as Firefox writes it", good().instead("Connection", "keep-alive, Upgrade")),
+        ("in small letters", good().instead("Connection", "upgrade")),
+        ("in two lines", lines.header("Connection", "Upgrade")),
+        ("with an extension", good().header("Sec-WebSocket-Extensions", "permessage-deflate")),
+        ("with a query", good().path("/ws?v=1")),
+        (
+            "with an escaped token",
+            Upgrade::anonymous().path(format!("/ws?token={}", ann().replace('.', "%2E"))),
+        ),
+    ] {
+        let (mut raw, answer) = upgrade.open(&hub).await;
+        assert_eq!(answer.status, 101, "{case}: {answer:?}");
+        assert_eq!(answer.header("sec-websocket-extensions"), None, "{case}");
+        assert_eq!(raw.event().await["event"], "connected", "{case}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_the_request_is_not_lost() {
+    let hub = Hub::start();
+    let mut raw = Raw::connect(hub.addr).await;
+    let early = frame(TEXT, br#"{"event":"ping","data":"early"}"#);
+    raw.send(&[Upgrade::bearer(&ann()).head(), early].concat()).await;
+    assert_eq!(raw.answer().await.status, 101);
+    assert_eq!(raw.event().await["event"], "connected");
+    assert_eq!(raw.event().await, json!({ "event": "pong", "data": "early" }));
 }
 
 #[tokio::test]
