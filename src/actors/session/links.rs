@@ -17,10 +17,11 @@ const MOST_REFUSALS: usize = 256;
 
 /// A session's tie to one room.
 pub(super) struct Link {
-    /// Joins that were not undone. None: it only sends.
+    /// Joins that were not undone, counted in the order in which the client sent them. None: it
+    /// only sends.
     pub(super) joins: u32,
-    /// Whether a join is on its way to a room that the session is in.
-    pub(super) joining: bool,
+    /// Those of them that the room has not confirmed: if it is gone, they never were.
+    pub(super) unconfirmed: u32,
     /// The last chat message that went into the outbox; a new room goes on there.
     pub(super) progress: Arc<AtomicI64>,
     pub(super) state: LinkState,
@@ -46,12 +47,7 @@ impl Link {
     /// On the way in.
     pub(super) fn entering() -> Self {
         let state = LinkState::Entering(VecDeque::new());
-        Self { joins: 0, joining: false, progress: Arc::default(), state }
-    }
-
-    /// Whether it counts among the joined rooms, or will in a moment.
-    pub(super) fn is_joined_or_may_be(&self) -> bool {
-        self.joins > 0 || self.joining
+        Self { joins: 0, unconfirmed: 0, progress: Arc::default(), state }
     }
 
     /// The room, once the session is in.
