@@ -2,6 +2,7 @@
 
 mod envelopes;
 mod frames;
+mod joins;
 mod limits;
 mod login;
 mod relay;
