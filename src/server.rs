@@ -11,6 +11,7 @@ use actix_server::{Server, ServerHandle};
 use actix_service::map_config;
 use actix_web::App;
 use actix_web::dev::AppConfig;
+use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::actors::order_room::Persist;
@@ -146,6 +147,7 @@ macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
             .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
+            .wrap(from_fn(http::one_request_for_strangers))
             .configure(http::routes(&$hub, $listener));
         map_config(app, |()| AppConfig::default())
     }};

@@ -28,6 +28,8 @@ pub enum RoomNotice {
         room: RoomHandle,
         /// Whether this counts as a join.
         joined: bool,
+        /// That of the place: by it the session knows which of its wishes came true.
+        progress: Arc<AtomicI64>,
     },
     /// The session was not let in.
     Refused {

@@ -305,7 +305,7 @@ impl Session {
     }
 
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        while let Some(due) = self.deadlines.due(now) {
+        while let Some(due) = self.deadlines.due(now, !self.gate.is_paused()) {
             match due {
                 Due::Ping => self.peer.outbox.ping(),
                 Due::Expiring => self.warn_of_expiry(),

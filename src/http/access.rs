@@ -2,8 +2,11 @@
 
 use std::future::{Ready, ready};
 
-use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_http::ConnectionType;
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{StatusCode, header};
+use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpRequest, web};
 
 use super::problem::Problem;
@@ -21,6 +24,23 @@ pub(super) struct Admin(pub(super) Identity);
 
 /// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin.
 pub(super) struct Operator;
+
+/// Ends the connection behind the answer to somebody unknown. The first head of a connection has to
+/// come in time, but actix waits for the next ones as long as it takes.
+///
+/// # Errors
+/// Those of the route.
+pub async fn one_request_for_strangers<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
+    let mut answer = next.call(request).await?;
+    if anonymous || answer.status() == StatusCode::UNAUTHORIZED {
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}
 
 /// The identity in a request's `Authorization` header.
 fn identity(request: &HttpRequest) -> Result<Identity, Problem> {

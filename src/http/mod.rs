@@ -19,6 +19,7 @@ use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::transport::TransportOptions;
 
+pub use access::one_request_for_strangers;
 pub use cors::cors;
 
 /// What the routes of one hub work with.

@@ -3,6 +3,7 @@
 //! actix hands over every request that wants a WebSocket, whatever its path or method, so all of
 //! it is checked here, and refusals are written as ordinary HTTP answers.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -79,7 +80,8 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
     handshake(request).map_err(Refusal::Http)?;
     let headers = request.headers();
     check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
-    let credentials = credentials(hub, request);
+    let protocols = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    let credentials = credentials(hub, request, protocols.as_deref());
     let refuse = |problem: Problem, close| {
         if credentials.offers_subprotocol { Refusal::Close(close) } else { Refusal::Http(problem) }
     };
@@ -139,11 +141,10 @@ fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-fn credentials<'a>(hub: &Hub, request: &'a Request) -> Credentials<'a> {
-    let headers = request.headers();
+fn credentials<'a>(hub: &Hub, request: &'a Request, protocols: Option<&'a str>) -> Credentials<'a> {
     find_token(
-        text(headers, &header::AUTHORIZATION),
-        text(headers, &header::SEC_WEBSOCKET_PROTOCOL),
+        text(request.headers(), &header::AUTHORIZATION),
+        protocols,
         request.uri().query(),
         hub.shared.config.server.allow_query_token,
     )
@@ -190,7 +191,7 @@ fn open(
 fn switching(request: &Request) -> bytes::Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
-    let offered = text(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
+    let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
     let chosen = offered.split(',').any(|offer| offer.trim() == SUBPROTOCOL).then_some(SUBPROTOCOL);
     transport::switching_protocols(key, chosen)
 }
@@ -232,19 +233,26 @@ async fn refuse(framed: Framed<TcpStream, h1::Codec>, problem: Problem) {
 }
 
 /// The client's address: the last of `X-Forwarded-For` that is not one of our proxies, where the
-/// peer is one.
+/// peer is one. Anybody may have written what stands before that, or before what is no address.
 fn remote(request: &Request, proxies: &Networks) -> String {
     let Some(peer) = request.peer_addr() else { return "unknown".to_owned() };
     let forwarded = HeaderName::from_static("x-forwarded-for");
     if !proxies.contains(peer.ip()) {
         return peer.ip().to_string();
     }
-    let hops = text(request.headers(), &forwarded).unwrap_or_default();
+    let hops = joined(request.headers(), &forwarded).unwrap_or_default();
     let client = hops
         .rsplit(',')
-        .filter_map(|hop| hop.trim().parse::<std::net::IpAddr>().ok())
+        .map_while(|hop| hop.trim().parse::<std::net::IpAddr>().ok())
         .find(|hop| !proxies.contains(*hop));
     client.unwrap_or(peer.ip()).to_string()
+}
+
+/// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).
+fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+    let mut lines = headers.get_all(name).filter_map(|value| value.to_str().ok());
+    let first = Cow::Borrowed(lines.next()?);
+    Some(lines.fold(first, |list, line| format!("{list},{line}").into()))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

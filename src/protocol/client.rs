@@ -340,7 +340,8 @@ fn is_image(content: &str) -> bool {
     let clean = !content.chars().any(|c| c.is_whitespace() || c.is_control());
     let prefix = content.get(..8).unwrap_or_default();
     let https = prefix.eq_ignore_ascii_case("https://") && content.len() > prefix.len();
-    let key = !content.contains(':') && !content.starts_with("//") && !content.starts_with('\\');
+    // Browsers read a backslash as a slash.
+    let key = !content.contains([':', '\\']) && !content.starts_with("//");
     fits && clean && (https || key)
 }
 

@@ -69,9 +69,15 @@ impl Deadlines {
 
     /// What is due, the most important first. Each is named once: asking again goes on with the
     /// next.
-    pub fn due(&mut self, now: Instant) -> Option<Due> {
+    ///
+    /// While the hub is not `listening` to the client its pongs are not seen either, so its
+    /// silence is not held against it.
+    pub fn due(&mut self, now: Instant, listening: bool) -> Option<Due> {
         if now >= self.expires {
             return Some(Due::Expired);
+        }
+        if !listening {
+            self.heard(now);
         }
         if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within) {
             return Some(Due::NoPong);
@@ -107,20 +113,20 @@ mod tests {
         let start = Instant::now();
         let mut deadlines = deadlines(start, S * 3600);
         assert_eq!(deadlines.next(), start + S * 25);
-        assert_eq!(deadlines.due(start + S * 24), None);
-        assert_eq!(deadlines.due(start + S * 25), Some(Due::Ping));
-        assert_eq!(deadlines.due(start + S * 25), None);
+        assert_eq!(deadlines.due(start + S * 24, true), None);
+        assert_eq!(deadlines.due(start + S * 25, true), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 25, true), None);
         assert_eq!(deadlines.next(), start + S * 45);
-        assert_eq!(deadlines.due(start + S * 45), Some(Due::NoPong));
+        assert_eq!(deadlines.due(start + S * 45, true), Some(Due::NoPong));
     }
 
     #[test]
     fn whatever_is_heard_counts_as_a_pong() {
         let start = Instant::now();
         let mut deadlines = deadlines(start, S * 3600);
-        deadlines.due(start + S * 25);
+        deadlines.due(start + S * 25, true);
         deadlines.heard(start + S * 40);
-        assert_eq!(deadlines.due(start + S * 45), None);
+        assert_eq!(deadlines.due(start + S * 45, true), None);
         assert_eq!(deadlines.next(), start + S * 65);
     }
 
@@ -130,10 +136,22 @@ mod tests {
         let mut deadlines = deadlines(start, S * 70);
         deadlines.heard(start + S * 10);
         assert_eq!(deadlines.next(), start + S * 10);
-        assert_eq!(deadlines.due(start + S * 10), Some(Due::Expiring));
-        assert_eq!(deadlines.due(start + S * 10), None);
-        assert_eq!(deadlines.due(start + S * 70), Some(Due::Expired));
+        assert_eq!(deadlines.due(start + S * 10, true), Some(Due::Expiring));
+        assert_eq!(deadlines.due(start + S * 10, true), None);
+        assert_eq!(deadlines.due(start + S * 70, true), Some(Due::Expired));
         deadlines.renewed(start + S * 200);
-        assert_eq!(deadlines.due(start + S * 71), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 71, true), Some(Due::Ping));
+    }
+
+    #[test]
+    fn who_is_not_listened_to_is_not_given_up_but_its_token_ends() {
+        let start = Instant::now();
+        let mut deadlines = deadlines(start, S * 100);
+        assert_eq!(deadlines.due(start + S * 25, true), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 45, false), Some(Due::Expiring));
+        assert_eq!(deadlines.due(start + S * 45, false), None);
+        assert_eq!(deadlines.due(start + S * 69, true), None, "the time begins anew");
+        assert_eq!(deadlines.due(start + S * 70, true), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 100, false), Some(Due::Expired));
     }
 }

@@ -80,11 +80,18 @@ impl Gate {
         self.0.paused.store(true, Ordering::Release);
     }
 
-    /// Goes on reading.
-    pub fn resume(&self) {
-        if self.0.paused.swap(false, Ordering::AcqRel) {
+    /// Goes on reading. Says whether it was paused.
+    pub fn resume(&self) -> bool {
+        let paused = self.0.paused.swap(false, Ordering::AcqRel);
+        if paused {
             self.0.task.wake();
         }
+        paused
+    }
+
+    /// Whether the socket is not read.
+    pub fn is_paused(&self) -> bool {
+        self.0.paused.load(Ordering::Acquire)
     }
 }
 

@@ -142,7 +142,8 @@ impl OrderRoom {
         self.used = true;
         let joined = matches!(purpose, Purpose::Join(..));
         let (order, room) = (self.order.clone(), self.handle.clone());
-        place.tell(RoomNotice::Entered { order, room, joined });
+        let progress = Arc::clone(&place.progress);
+        place.tell(RoomNotice::Entered { order, room, joined, progress });
         let may_locate = self.may_send_positions(&identity);
         let session = place.peer.id;
         match purpose {

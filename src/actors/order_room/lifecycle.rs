@@ -113,11 +113,13 @@ impl OrderRoom {
         // Where the supervisor knows of somebody on the way it does not answer: then the wait
         // starts anew, and not at once.
         self.idle_since = Some(now + Duration::from_secs(1));
+        // Counted now: whoever comes in while the position is saved has the room kept.
+        let seen = self.seen;
         let save = self.save_position();
-        ctx.spawn(save.into_actor(self).map(|saved, room, _| {
+        ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
             if saved {
-                let (order, epoch, seen) = (room.order.clone(), room.epoch, room.seen);
+                let (order, epoch) = (room.order.clone(), room.epoch);
                 room.reports.do_send(RoomReport::Idle { order, epoch, seen });
             }
         }));

@@ -17,8 +17,11 @@ const MOST_REFUSALS: usize = 256;
 
 /// A session's tie to one room.
 pub(super) struct Link {
-    /// Joins that were not undone. None: it only sends.
+    /// Joins that were not undone, counted in the order in which the client sent them. None: it
+    /// only sends.
     pub(super) joins: u32,
+    /// Those of them that the room has not confirmed: if it is gone, they never were.
+    pub(super) unconfirmed: u32,
     /// The last chat message that went into the outbox; a new room goes on there.
     pub(super) progress: Arc<AtomicI64>,
     pub(super) state: LinkState,
@@ -44,7 +47,7 @@ impl Link {
     /// On the way in.
     pub(super) fn entering() -> Self {
         let state = LinkState::Entering(VecDeque::new());
-        Self { joins: 0, progress: Arc::default(), state }
+        Self { joins: 0, unconfirmed: 0, progress: Arc::default(), state }
     }
 
     /// The room, once the session is in.

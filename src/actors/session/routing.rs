@@ -168,15 +168,15 @@ impl Session {
     }
 
     fn has_room_for(&self, event: &RoomEvent) -> Result<(), Failure> {
-        let joined = self.links.values().filter(|link| link.joins > 0).count();
         let (used, most) = match event {
             RoomEvent::Join(..) if self.identity.role.is_staff() => return Ok(()),
-            // Those on the way in may be joins too.
             RoomEvent::Join(..) => {
-                let entering = self.links.values().filter(|link| link.room().is_none()).count();
-                (joined + entering, self.shared.config.limits.max_rooms_per_connection)
+                // Those on the way in may be joins too.
+                let taken = |link: &&Link| link.joins > 0 || link.room().is_none();
+                let used = self.links.values().filter(taken).count();
+                (used, self.shared.config.limits.max_rooms_per_connection)
             }
-            _ => (self.links.len() - joined, MOST_SENDING),
+            _ => (self.links.values().filter(|link| link.joins == 0).count(), MOST_SENDING),
         };
         if used < most {
             return Ok(());
@@ -248,6 +248,12 @@ impl Session {
         if let RoomEvent::Leave { all, answer } = event {
             return self.leave(order, room, all, answer);
         }
+        // One that only sent so far takes a place among the joined rooms, as any other does.
+        let may_be_new = matches!(event, RoomEvent::Join(..))
+            && self.links.get(order).is_some_and(|link| link.joins == 0);
+        if may_be_new && let Err(failure) = self.has_room_for(&event) {
+            return event.refuse(failure);
+        }
         let Some(permit) = room.permit() else {
             if matches!(event, RoomEvent::Locate(..)) {
                 self.shared.metrics.locations_dropped.inc();
@@ -265,7 +271,10 @@ impl Session {
                 room.addr.do_send(Read { session, history, answer, permit });
             }
             RoomEvent::Join(join, answer) => {
-                let Some(link) = self.links.get(order) else { return };
+                let Some(link) = self.links.get_mut(order) else { return };
+                // Now and not when the room has answered: a leave may follow at once.
+                link.joins += 1;
+                link.unconfirmed += 1;
                 let place =
                     Place::new(Arc::clone(&self.peer), order.clone(), Arc::clone(&link.progress));
                 let (identity, purpose) = (Arc::clone(&self.identity), Purpose::Join(join, answer));
@@ -292,7 +301,13 @@ impl Session {
     /// A room has something to say about the session's place there.
     pub(super) fn notice(&mut self, notice: RoomNotice, ctx: &mut Context<Self>) {
         match notice {
-            RoomNotice::Entered { order, room, joined } => self.entered(&order, room, joined),
+            RoomNotice::Entered { order, room, joined, progress } => {
+                // Not the answer to a wish that was given up, where the client asked again.
+                if self.links.get(&order).is_some_and(|link| Arc::ptr_eq(&link.progress, &progress))
+                {
+                    self.entered(&order, room, joined);
+                }
+            }
             RoomNotice::Refused { order, failure } => self.close_link(order, &failure),
             RoomNotice::Removed { order } => self.close_link(order, &Failure::forbidden()),
             RoomNotice::Lost { order } => self.lost(order, ctx),
@@ -304,12 +319,16 @@ impl Session {
             // The session has ended, or left, before it was in; `depart` has told the room.
             return;
         };
-        link.joins += u32::from(joined);
-        let before = std::mem::replace(&mut link.state, LinkState::Open(room.clone()));
-        if let LinkState::Entering(queue) = before {
-            self.served(queue.len());
-            for event in queue {
-                self.deliver_or_refuse(order, &room, event);
+        match std::mem::replace(&mut link.state, LinkState::Open(room.clone())) {
+            LinkState::Open(_) => {
+                link.unconfirmed = link.unconfirmed.saturating_sub(u32::from(joined));
+            }
+            LinkState::Entering(queue) => {
+                link.joins += u32::from(joined);
+                self.served(queue.len());
+                for event in queue {
+                    self.deliver_or_refuse(order, &room, event);
+                }
             }
         }
     }
@@ -338,6 +357,7 @@ impl Session {
     /// sees nothing of it.
     fn lost(&mut self, order: OrderId, ctx: &mut Context<Self>) {
         let Some(link) = self.links.get_mut(&order) else { return };
+        link.joins = link.joins.saturating_sub(std::mem::take(&mut link.unconfirmed));
         let was_in = matches!(link.state, LinkState::Open(_));
         if !was_in && link.joins == 0 {
             return self.close_link(order, &unavailable("the room was interrupted"));
@@ -352,8 +372,9 @@ impl Session {
     /// So many events no longer wait.
     fn served(&mut self, events: usize) {
         self.waiting -= events;
-        if self.waiting < MOST_WAITING {
-            self.gate.resume();
+        if self.waiting < MOST_WAITING && self.gate.resume() {
+            // What it said meanwhile is only read now, its pongs too.
+            self.deadlines.heard(Instant::now());
         }
     }
 }

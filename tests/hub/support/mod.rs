@@ -2,6 +2,7 @@
 
 mod client;
 mod process;
+pub mod raw;
 
 pub use client::{Client, Closed};
 pub use process::{Hub, HubBuilder, SECRET, claims, token};

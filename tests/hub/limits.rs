@@ -1,0 +1,368 @@
+//! What one client may cost: rates, rooms, silence, and reading slowly. Others never notice.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::support::raw::{PING, PONG, Raw, TEXT, frame};
+use super::support::{Client, Hub, HubBuilder, token};
+
+/// A hub whose rates do not stand in the way.
+fn unlimited() -> HubBuilder {
+    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0)
+}
+
+fn say(content: &str) -> Value {
+    json!({ "orderId": "o1", "content": content })
+}
+
+/// So many pings of the protocol, with the ids 1, 2, 3 …
+fn pings(count: usize) -> Vec<u8> {
+    let ping = |id| frame(TEXT, format!("{{\"event\":\"ping\",\"id\":{id}}}").as_bytes());
+    (1..=count).flat_map(ping).collect()
+}
+
+/// Reads acks up to the one with this id.
+async fn acks(raw: &mut Raw, last: usize) -> Vec<Value> {
+    let mut acks = Vec::new();
+    while acks.len() < last {
+        let event = raw.event().await;
+        if event["event"] == "ack" {
+            acks.push(event["data"].clone());
+        }
+    }
+    acks
+}
+
+#[tokio::test]
+async fn beyond_the_burst_an_event_is_refused_until_its_time() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 3).start();
+    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    raw.send(&pings(20)).await;
+    let acks = acks(&mut raw, 20).await;
+    assert!(acks[..3].iter().all(|ack| ack["ok"] == true), "{acks:?}");
+    let refused: Vec<_> = acks.iter().filter(|ack| ack["ok"] == false).collect();
+    assert!(refused.len() > 10, "{acks:?}");
+    for ack in &refused {
+        assert_eq!(ack["error"]["code"], "rate_limited");
+        let wait = ack["error"]["retryAfterMs"].as_u64().expect("a time");
+        assert!((1..=1000).contains(&wait), "{ack}");
+    }
+    let wait = refused.last().expect("one")["error"]["retryAfterMs"].as_u64().expect("a time");
+    tokio::time::sleep(Duration::from_millis(wait + 1)).await;
+    raw.say("ping", json!(null), 99).await;
+    assert_eq!(raw.event().await["event"], "pong", "it is taken when its time has come");
+}
+
+#[tokio::test]
+async fn a_refusal_without_an_id_is_an_exception() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    for _ in 0..5 {
+        client.send("order:join", json!({ "orderId": "o1" })).await;
+    }
+    let exception = client.expect("exception").await;
+    assert_eq!(exception["code"], "rate_limited");
+    assert_eq!(exception["event"], "order:join");
+    assert!(exception["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 1000), "{exception}");
+}
+
+#[tokio::test]
+async fn chat_has_a_rate_of_its_own_and_each_connection_too() {
+    let hub = Hub::builder().env("CHAT_PER_SECOND", 1).env("CHAT_BURST", 2).start();
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    let mut other = hub.connect("ann", "customer", &["o1"]).await;
+    let mut ids = Vec::new();
+    for _ in 0..10 {
+        ids.push(client.ask("chat:message", say("hello")).await);
+    }
+    let pinged = client.ask("ping", json!(null)).await;
+    let mut refused = 0;
+    for (place, id) in ids.into_iter().enumerate() {
+        let ack = client.reply(id).await;
+        assert!(place >= 2 || ack["ok"] == true, "{ack}");
+        refused += usize::from(ack["error"]["code"] == "rate_limited");
+    }
+    assert!(refused >= 5, "{refused}");
+    assert_eq!(client.reply(pinged).await["ok"], true, "other events are not held up");
+    assert_eq!(other.request("chat:message", say("me too")).await["ok"], true);
+}
+
+#[tokio::test]
+async fn who_does_not_stop_is_closed_and_told_when_to_come_back() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
+    let mut witness = hub.connect("ann", "customer", &["o1"]).await;
+    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    raw.send(&pings(90)).await;
+    acks(&mut raw, 90).await;
+    // Some of the refused are forgiven meanwhile, five a second.
+    raw.send_until_refused(&pings(500)).await;
+    let ending = raw.ending().await;
+    assert_eq!((ending.announced(), ending.reason.as_str()), (4029, "rate_limited"));
+    let end = ending.session_end();
+    assert_eq!((&end["retry"], &end["reconnectAfterMs"]), (&json!(true), &json!(10_000)));
+    witness.join("o1").await;
+}
+
+#[tokio::test]
+async fn whatever_a_client_sends_counts() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
+    let unknown = frame(TEXT, br#"{"event":"order:eat"}"#);
+    for flood in [frame(PING, b"x"), unknown, frame(TEXT, b"hello")] {
+        let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+        raw.send_until_refused(&flood.repeat(1000)).await;
+        assert_eq!(raw.ending().await.announced(), 4029);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_of_0_is_no_limit() {
+    let hub = unlimited().start();
+    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    raw.send(&pings(1000)).await;
+    assert!(acks(&mut raw, 1000).await.iter().all(|ack| ack["ok"] == true));
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    let mut ids = Vec::new();
+    for _ in 0..100 {
+        ids.push(client.ask("chat:message", say("x")).await);
+    }
+    for id in ids {
+        assert_eq!(client.reply(id).await["ok"], true);
+    }
+}
+
+/// A hub on which a connection may join two rooms, and a client that may join five.
+async fn two_rooms() -> (Hub, Client) {
+    let hub = unlimited().env("MAX_ROOMS_PER_CONNECTION", 2).start();
+    let client = hub.connect("ann", "customer", &["o1", "o2", "o3", "o4", "o5"]).await;
+    (hub, client)
+}
+
+async fn join_code(client: &mut Client, order: &str) -> Value {
+    client.request("order:join", json!({ "orderId": order })).await["error"]["code"].take()
+}
+
+#[tokio::test]
+async fn one_room_too_many_is_refused_until_another_is_left() {
+    let (_hub, mut client) = two_rooms().await;
+    client.join("o1").await;
+    client.join("o2").await;
+    client.join("o2").await;
+    assert_eq!(join_code(&mut client, "o3").await, "too_many_rooms");
+    let left = client.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(left, json!({ "ok": true, "remaining": 0 }));
+    client.join("o3").await;
+    assert_eq!(join_code(&mut client, "o1").await, "too_many_rooms");
+}
+
+#[tokio::test]
+async fn joins_that_come_together_are_counted_together() {
+    let (_hub, mut client) = two_rooms().await;
+    let mut ids = Vec::new();
+    for order in ["o1", "o2", "o3", "o4", "o5"] {
+        ids.push(client.ask("order:join", json!({ "orderId": order })).await);
+    }
+    let mut joined = 0;
+    for id in ids {
+        joined += usize::from(client.reply(id).await["ok"] == true);
+    }
+    assert_eq!(joined, 2);
+}
+
+#[tokio::test]
+async fn having_sent_to_a_room_opens_no_back_door() {
+    let (_hub, mut client) = two_rooms().await;
+    let orders = ["o1", "o2", "o3", "o4", "o5"];
+    for order in orders {
+        let said = json!({ "orderId": order, "content": "x" });
+        assert_eq!(client.request("chat:message", said).await["ok"], true);
+    }
+    let mut ids = Vec::new();
+    for order in orders {
+        ids.push(client.ask("order:join", json!({ "orderId": order })).await);
+    }
+    let mut joined = 0;
+    for id in ids {
+        let reply = client.reply(id).await;
+        joined += usize::from(reply["ok"] == true);
+        assert!(reply["ok"] == true || reply["error"]["code"] == "too_many_rooms", "{reply}");
+    }
+    assert_eq!(joined, 2);
+    // A place that was refused is not lost for sending, and one that is left is free again.
+    let said = json!({ "orderId": "o5", "content": "x" });
+    assert_eq!(client.request("chat:message", said).await["ok"], true);
+    client.request("order:leave", json!({ "orderId": "o1" })).await;
+    client.join("o5").await;
+}
+
+#[tokio::test]
+async fn staff_may_be_in_as_many_rooms_as_they_like() {
+    let (hub, mut client) = two_rooms().await;
+    let orders = ["o1", "o2", "o3", "o4", "o5"];
+    for order in orders {
+        let said = json!({ "orderId": order, "content": "x" });
+        assert_eq!(client.request("chat:message", said).await["ok"], true);
+    }
+    let mut support = hub.connect("sue", "support", &[]).await;
+    for order in orders {
+        support.join(order).await;
+    }
+}
+
+#[tokio::test]
+async fn who_answers_no_ping_is_closed_and_who_does_stays() {
+    let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    let mut silent = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut alive = Raw::login(&hub, "bob", &["o1"]).await;
+    let mut pinged = 0;
+    let answering = async {
+        // The third ping comes after the end of the silent one.
+        while pinged < 3 {
+            let (first, payload) = alive.frame().await.expect("an open connection");
+            assert_eq!(first, PING);
+            alive.send(&frame(PONG, &payload)).await;
+            pinged += 1;
+        }
+    };
+    let (ending, ()) = tokio::join!(silent.ending(), answering);
+    assert_eq!((ending.announced(), ending.reason.as_str()), (4009, "no_pong"));
+    assert_eq!(ending.session_end()["retry"], true);
+    alive.join("o1").await;
+}
+
+#[tokio::test]
+async fn a_pong_of_any_content_or_any_event_is_a_sign_of_life() {
+    let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    let signs = [frame(PONG, b"unasked"), pings(1), frame(PING, b"")].map(async |sign| {
+        let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+        for _ in 0..3 {
+            while raw.frame().await.expect("an open connection").0 != PING {}
+            raw.send(&sign).await;
+        }
+        raw.join("o1").await;
+    });
+    futures_util::future::join_all(signs).await;
+}
+
+/// What waits for a user in the room o1, in frames.
+async fn backlog(hub: &Hub, user: &str) -> u64 {
+    let (status, room) = hub.admin(Method::GET, "/admin/v1/rooms/o1").await;
+    assert_eq!(status, 200);
+    let sessions = room["sessionsDetail"].as_array().expect("sessions");
+    let session = sessions.iter().find(|session| session["userId"] == user);
+    session.expect("a session")["backlogFrames"].as_u64().expect("a number")
+}
+
+/// A driver, a customer, and somebody who does not read, all in the room o1.
+async fn with_a_slow_reader(hub: &Hub) -> (Client, Client, Raw) {
+    let slow = Raw::connect_narrow(hub.addr).await;
+    let mut slow = slow.logged_in(&token("slow", "customer", &["o1"])).await;
+    slow.join("o1").await;
+    let mut driver = hub.connect("dan", "driver", &["o1"]).await;
+    driver.join("o1").await;
+    let mut witness = hub.connect("ann", "customer", &["o1"]).await;
+    witness.join("o1").await;
+    (driver, witness, slow)
+}
+
+/// The longest message.
+fn long() -> Value {
+    say(&"🚚".repeat(4000))
+}
+
+/// The rest of the room's messages behind `since`, by a snapshot and then by pages.
+async fn caught_up(client: &mut Client, since: i64) -> Vec<i64> {
+    let join = json!({ "orderId": "o1", "sinceSeq": since });
+    let snapshot = client.request("order:join", join).await;
+    let last = snapshot["lastSeq"].as_i64().expect("a seq");
+    let mut seqs: Vec<i64> = vec![];
+    let add = |seqs: &mut Vec<i64>, messages: &Value| {
+        let messages = messages.as_array().expect("messages");
+        seqs.extend(messages.iter().map(|message| message["seq"].as_i64().expect("a seq")));
+    };
+    if snapshot["recovered"] == true {
+        add(&mut seqs, &snapshot["messages"]);
+    }
+    while seqs.last().copied().unwrap_or(since) < last {
+        let after = seqs.last().copied().unwrap_or(since);
+        let ask = json!({ "orderId": "o1", "afterSeq": after });
+        let page = client.request("chat:history", ask).await;
+        add(&mut seqs, &page["messages"]);
+        assert!(seqs.last().copied().unwrap_or(since) > after, "{page}");
+    }
+    seqs
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_closed_and_loses_no_chat() {
+    let hub = unlimited().env("OUTBOX_MESSAGES", 16).env("PRESENCE_GRACE_SECS", 0).start();
+    let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
+    let mut said = 0;
+    // Whoever is cut for being slow is gone from the room.
+    while !witness.seen.iter().any(|event| event["event"] == "presence:left") {
+        assert!(said < 1000, "the hub keeps everything for somebody who does not read");
+        assert_eq!(driver.request("chat:message", long()).await["ok"], true);
+        said += 1;
+        assert_eq!(witness.expect("chat:message").await["seq"], said);
+    }
+    let ending = slow.ending().await;
+    assert_eq!((ending.announced(), ending.reason.as_str()), (4008, "slow_reader"));
+    assert_eq!(ending.session_end()["retry"], true);
+    let chats = ending.said.iter().filter(|event| event["event"] == "chat:message");
+    let mut seqs: Vec<_> = chats.filter_map(|event| event["data"]["seq"].as_i64()).collect();
+
+    assert_eq!(driver.request("chat:message", say("meanwhile")).await["ok"], true);
+    let mut back = hub.connect("slow", "customer", &["o1"]).await;
+    let rest = caught_up(&mut back, seqs.last().copied().unwrap_or(0)).await;
+    seqs.extend(rest);
+    assert_eq!(seqs, (1..=said + 1).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(driver.request("chat:message", say("welcome back")).await["ok"], true);
+    assert_eq!(back.expect("chat:message").await["seq"], said + 2);
+}
+
+#[tokio::test]
+async fn positions_never_cut_a_slow_reader_and_the_newest_arrives() {
+    let hub = unlimited().env("OUTBOX_MESSAGES", 64).start();
+    let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
+    let mut said = 0;
+    while backlog(&hub, "slow").await == 0 {
+        assert!(said < 1000, "the kernel keeps everything for somebody who does not read");
+        assert_eq!(driver.request("chat:message", long()).await["ok"], true);
+        said += 1;
+        witness.expect("chat:message").await;
+    }
+    let waiting = backlog(&hub, "slow").await;
+    for lng in 1..=150 {
+        let fix = json!({ "orderId": "o1", "lat": 1, "lng": lng });
+        assert_eq!(driver.request("driver:location", fix).await["accepted"], 1);
+        assert_eq!(witness.expect("location:updated").await["lng"].as_f64(), Some(f64::from(lng)));
+    }
+    // One of them waits; another where a part of it had left already.
+    let now_waiting = backlog(&hub, "slow").await;
+    assert!(now_waiting <= waiting + 2, "{now_waiting} frames wait, {waiting} before");
+    let (mut heard, mut positions) = (0, vec![]);
+    while positions.last() != Some(&150.0) {
+        let event = slow.event().await;
+        heard += i32::from(event["event"] == "chat:message");
+        if event["event"] == "location:updated" {
+            positions.push(event["data"]["lng"].as_f64().expect("a number"));
+        }
+    }
+    assert_eq!(heard, said, "no chat is dropped for a position");
+    assert!(positions.len() < 10, "{positions:?}");
+    slow.say("ping", json!(null), 5).await;
+    while slow.event().await["event"] != "pong" {}
+}
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_for_the_send_timeout_is_cut() {
+    let hub = unlimited().env("SEND_TIMEOUT_MS", 500).env("PRESENCE_GRACE_SECS", 0).start();
+    let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
+    while backlog(&hub, "slow").await == 0 {
+        assert_eq!(driver.request("chat:message", long()).await["ok"], true);
+        witness.expect("chat:message").await;
+    }
+    assert_eq!(witness.expect("presence:left").await["userId"], "slow");
+    assert!(slow.ends().await);
+}

@@ -1,0 +1,535 @@
+//! Who comes in: where the token may stand, what it must say, and how a refusal looks to a client
+//! that sees HTTP and to one that sees only close codes.
+
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use orderhub::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::support::raw::{Answer, Raw, TEXT, Upgrade, frame};
+use super::support::{Hub, HubBuilder, SECRET, claims, token};
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    Timestamp::now().as_millis() / 1000
+}
+
+/// A token of Ann's, for an hour and the order o1.
+fn ann() -> String {
+    token("ann", "customer", &["o1"])
+}
+
+/// A token of Ann's that ends in so many seconds.
+fn ending_in(secs: i64) -> String {
+    claims(json!({ "sub": "ann", "orders": ["o1"], "exp": now() + secs }))
+}
+
+/// Asks as a client that sees HTTP, and expects a refusal.
+async fn refused(hub: &Hub, upgrade: &Upgrade) -> (u16, String) {
+    let answer = upgrade.ask(hub).await;
+    let (status, code) = answer.problem();
+    (status, code.to_owned())
+}
+
+/// Asks as a browser, and gives the code and the reason of the close that must follow at once.
+async fn closed(hub: &Hub, upgrade: &Upgrade) -> (u16, String) {
+    let (mut raw, answer) = upgrade.open(hub).await;
+    assert_eq!(answer.status, 101, "{answer:?}");
+    assert_eq!(answer.header("sec-websocket-protocol"), Some("orderhub.v1"));
+    let ending = raw.ending().await;
+    assert_eq!(ending.said.len(), 1, "no session starts: {ending:?}");
+    (ending.announced(), ending.reason)
+}
+
+fn pair(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn a_token_may_come_in_the_header_the_subprotocol_or_the_address() {
+    let hub = Hub::start();
+    let token = ann();
+    let query = format!("/ws?x=1&token={token}");
+    let lines = Upgrade::anonymous()
+        .header("Sec-WebSocket-Protocol", "orderhub.v1")
+        .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{token}"));
+    for (case, upgrade, subprotocol) in [
+        ("header", Upgrade::bearer(&token), None),
+        ("any case", Upgrade::anonymous().header("authorization", format!("bEARER {token}")), None),
+        ("subprotocol", Upgrade::browser(&token), Some("orderhub.v1")),
+        ("subprotocol in two lines", lines, Some("orderhub.v1")),
+        ("address", Upgrade::anonymous().path(&query), None),
+        ("everywhere the same", Upgrade::bearer(&token).path(&query), None),
+    ] {
+        let (mut raw, answer) = upgrade.open(&hub).await;
+        assert_eq!(answer.status, 101, "{case}: {answer:?}");
+        assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(answer.header("sec-websocket-protocol"), subprotocol, "{case}");
+        let connected = raw.event().await;
+        assert_eq!(connected["event"], "connected", "{case}");
+        assert_eq!(connected["data"]["userId"], "ann", "{case}");
+        assert_eq!(connected["data"]["protocol"], 1, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_carries_no_token_where_that_is_switched_off() {
+    let hub = Hub::builder().env("ALLOW_QUERY_TOKEN", false).start();
+    let upgrade = Upgrade::anonymous().path(format!("/ws?token={}", ann()));
+    assert_eq!(refused(&hub, &upgrade).await, pair(401, "unauthenticated"));
+    let offered = upgrade.header("Sec-WebSocket-Protocol", "orderhub.v1");
+    assert_eq!(closed(&hub, &offered).await, pair(4401, "unauthenticated"));
+}
+
+#[tokio::test]
+async fn no_token_a_bad_one_and_two_different_ones_are_401() {
+    let hub = Hub::start();
+    let (one, other) = (ann(), token("bob", "customer", &["o1"]));
+    let mut torn = ann();
+    torn.truncate(torn.len() - 2);
+    let lonely = Upgrade::anonymous()
+        .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{one}, something"));
+    for (case, upgrade) in [
+        ("none", Upgrade::anonymous()),
+        ("another scheme", Upgrade::anonymous().header("Authorization", format!("Basic {one}"))),
+        ("empty", Upgrade::bearer("")),
+        ("no JWT", Upgrade::bearer("hello")),
+        ("a torn signature", Upgrade::bearer(&torn)),
+        ("larger than any", Upgrade::bearer(&"x".repeat(9000))),
+        ("another in the address", Upgrade::bearer(&one).path(format!("/ws?token={other}"))),
+        ("a subprotocol without orderhub.v1", lonely),
+    ] {
+        let answer = upgrade.ask(&hub).await;
+        assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{case}");
+    }
+    let two = Upgrade::browser(&one).header("Authorization", format!("Bearer {other}"));
+    assert_eq!(closed(&hub, &two).await, pair(4401, "unauthenticated"));
+}
+
+/// Tokens with a good signature or none, and the code that each is refused with.
+fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
+    let good = json!({ "sub": "ann", "orders": ["o1"], "exp": now() + 3600 });
+    let with = |claim: &str, value: Value| {
+        let mut changed = good.clone();
+        changed[claim] = value;
+        claims(changed)
+    };
+    let signed = |algorithm, secret: &str| {
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&Header::new(algorithm), &good, &key).expect("a token")
+    };
+    let payload = claims(good.clone()).split('.').nth(1).expect("three parts").to_owned();
+    vec![
+        ("expired", with("exp", json!(now() - 3600)), "token_expired"),
+        ("no exp", claims(json!({ "sub": "ann" })), "unauthenticated"),
+        ("exp in ms", with("exp", json!((now() + 3600) * 1000)), "unauthenticated"),
+        ("exp as text", with("exp", json!((now() + 3600).to_string())), "unauthenticated"),
+        ("exp with a fraction", with("exp", json!(1e9 + 0.5)), "unauthenticated"),
+        ("orders are no list", with("orders", json!("o1")), "unauthenticated"),
+        ("an order is no id", with("orders", json!(["a b"])), "unauthenticated"),
+        ("an empty user", with("sub", json!("")), "unauthenticated"),
+        ("no user", with("sub", json!(null)), "unauthenticated"),
+        ("a user of control characters", with("sub", json!("a\n")), "unauthenticated"),
+        ("not yet", with("nbf", json!(now() + 3600)), "unauthenticated"),
+        ("another secret", signed(Algorithm::HS256, &"x".repeat(32)), "unauthenticated"),
+        ("another algorithm", signed(Algorithm::HS384, SECRET), "unauthenticated"),
+        ("alg none", format!("eyJhbGciOiJub25lIn0.{payload}."), "unauthenticated"),
+    ]
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_count_is_401_with_the_code() {
+    let hub = Hub::start();
+    for (case, token, code) in bad_tokens() {
+        let answer = Upgrade::bearer(&token).ask(&hub).await;
+        assert_eq!(answer.problem(), (401, code), "{case}");
+        let body = answer.body.to_string();
+        assert!(!body.contains("nbf") && !body.contains("signature"), "{case}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_told_by_a_close_code() {
+    let hub = Hub::start();
+    for (case, token, code) in bad_tokens() {
+        assert_eq!(closed(&hub, &Upgrade::browser(&token)).await, pair(4401, code), "{case}");
+    }
+    let none = Upgrade::anonymous().header("Sec-WebSocket-Protocol", "orderhub.v1");
+    assert_eq!(closed(&hub, &none).await, pair(4401, "unauthenticated"));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_403_and_the_hubs_own_passes() {
+    let hub = Hub::builder().env("ALLOWED_ORIGINS", "https://app.example.com").start();
+    let token = ann();
+    for (origin, status) in [
+        ("https://app.example.com", 101),
+        ("http://hub.test", 101),
+        ("https://hub.test", 101),
+        ("https://evil.example", 403),
+        ("https://app.example.com.evil.example", 403),
+        ("http://hub.test.evil.example", 403),
+        ("null", 403),
+    ] {
+        for upgrade in [Upgrade::bearer(&token), Upgrade::browser(&token)] {
+            let answer = upgrade.header("Origin", origin).ask(&hub).await;
+            assert_eq!(answer.status, status, "{origin}");
+            if status == 403 {
+                assert_eq!(answer.problem(), (403, "forbidden"), "{origin}");
+            }
+        }
+    }
+    assert_eq!(Upgrade::bearer(&token).ask(&hub).await.status, 101, "phones send none");
+}
+
+#[tokio::test]
+async fn a_request_that_is_no_upgrade_to_this_protocol_is_refused() {
+    let hub = Hub::start();
+    let good = || Upgrade::bearer(&ann());
+    let answer = good().method("POST").ask(&hub).await;
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")));
+    for upgrade in
+        [good().instead("Sec-WebSocket-Version", "8"), good().without("Sec-WebSocket-Version")]
+    {
+        let answer = upgrade.ask(&hub).await;
+        assert_eq!((answer.status, answer.header("sec-websocket-version")), (426, Some("13")));
+    }
+    for (case, upgrade, status) in [
+        ("no key", good().without("Sec-WebSocket-Key"), 400),
+        ("no Connection", good().without("Connection"), 400),
+        ("another path", good().path("/"), 404),
+        ("below the path", good().path("/ws/x"), 404),
+        ("a path of the API", good().path("/healthz"), 404),
+        ("a path that is not there", good().path("/nothing"), 404),
+    ] {
+        let answer = upgrade.ask(&hub).await;
+        assert_eq!(answer.problem().0, status, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_may_be_written_in_any_way_that_http_allows() {
+    let hub = Hub::start();
+    let good = || Upgrade::bearer(&ann());
+    let lines = good().without("Connection").header("Connection", "keep-alive");
+    for (case, upgrade) in [
+        ("as Internet Explorer wrote it", good().instead("Upgrade", "WebSocket")),
+        ("as Firefox writes it", good().instead("Connection", "keep-alive, Upgrade")),
+        ("in small letters", good().instead("Connection", "upgrade")),
+        ("in two lines", lines.header("Connection", "Upgrade")),
+        ("with an extension", good().header("Sec-WebSocket-Extensions", "permessage-deflate")),
+        ("with a query", good().path("/ws?v=1")),
+        (
+            "with an escaped token",
+            Upgrade::anonymous().path(format!("/ws?token={}", ann().replace('.', "%2E"))),
+        ),
+    ] {
+        let (mut raw, answer) = upgrade.open(&hub).await;
+        assert_eq!(answer.status, 101, "{case}: {answer:?}");
+        assert_eq!(answer.header("sec-websocket-extensions"), None, "{case}");
+        assert_eq!(raw.event().await["event"], "connected", "{case}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_the_request_is_not_lost() {
+    let hub = Hub::start();
+    let mut raw = Raw::connect(hub.addr).await;
+    let early = frame(TEXT, br#"{"event":"ping","data":"early"}"#);
+    raw.send(&[Upgrade::bearer(&ann()).head(), early].concat()).await;
+    assert_eq!(raw.answer().await.status, 101);
+    assert_eq!(raw.event().await["event"], "connected");
+    assert_eq!(raw.event().await, json!({ "event": "pong", "data": "early" }));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_503_until_another_goes() {
+    let hub = Hub::builder().env("MAX_CONNECTIONS", 2).start();
+    let first = hub.connect("ann", "customer", &[]).await;
+    let mut second = hub.connect("bob", "customer", &[]).await;
+    let answer = Upgrade::bearer(&ann()).ask(&hub).await;
+    assert_eq!(answer.problem(), (503, "unavailable"));
+    let seconds = answer.header("retry-after").and_then(|after| after.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
+    let refused = closed(&hub, &Upgrade::browser(&ann())).await;
+    assert_eq!(refused, pair(1013, "try_again_later"));
+    second.drain("").await;
+    first.close().await;
+    // Its place is free a moment after its end.
+    let free = async {
+        while Upgrade::bearer(&ann()).ask(&hub).await.status != 101 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), free).await.expect("a free place");
+}
+
+#[tokio::test]
+async fn the_oldest_connection_of_a_user_makes_room() {
+    let hub = Hub::builder().env("MAX_CONNECTIONS_PER_USER", 2).start();
+    let mut oldest = Raw::login(&hub, "ann", &[]).await;
+    let mut middle = hub.connect("ann", "customer", &[]).await;
+    let mut other = hub.connect("bob", "customer", &[]).await;
+    let mut newest = hub.connect("ann", "customer", &[]).await;
+    let ending = oldest.ending().await;
+    assert_eq!((ending.announced(), ending.reason.as_str()), (4409, "replaced"));
+    assert_eq!(ending.session_end()["retry"], false);
+    for client in [&mut middle, &mut other, &mut newest] {
+        assert_eq!(client.request("ping", json!(1)).await["ok"], true);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_in_no_log() {
+    let hub = Hub::builder().env("RUST_LOG", "trace").start();
+    let (good, expired) = (ann(), ending_in(-3600));
+    for token in [&good, &expired] {
+        Upgrade::bearer(token).ask(&hub).await;
+        Upgrade::browser(token).ask(&hub).await;
+        Upgrade::anonymous().path(format!("/ws?token={token}")).ask(&hub).await;
+        Upgrade::bearer(token).path(format!("/elsewhere?token={token}")).ask(&hub).await;
+    }
+    let mut client = hub.connect_with(&good).await;
+    for token in [&good, &expired] {
+        client.request("auth:refresh", json!({ "token": token })).await;
+    }
+    client.send("auth:refresh", json!({ "token": [good] })).await;
+    client.send_text(format!("{{\"event\":\"auth:refresh\",\"data\":\"{good}\"")).await;
+    client.drain("exception").await;
+    let (status, _) =
+        hub.admin(reqwest::Method::GET, &format!("/admin/v1/rooms?token={good}")).await;
+    assert_eq!(status, 400, "there is no such parameter");
+    let log = hub.log();
+    assert!(log.contains("connected"), "something is logged");
+    for token in [&good, &expired] {
+        let signature = token.rsplit('.').next().expect("a signature");
+        let line = log.lines().find(|line| line.contains(signature));
+        assert_eq!(line, None);
+        for file in std::fs::read_dir(hub.data_dir()).expect("a folder") {
+            let path = file.expect("a file").path();
+            let content = std::fs::read(&path).expect("a file");
+            let found = content.windows(signature.len()).any(|part| part == signature.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_of_200_kb_is_refused_and_costs_nobody_else() {
+    let hub = Hub::start();
+    let mut witness = hub.connect("ann", "customer", &[]).await;
+    for upgrade in [
+        Upgrade::bearer(&ann()).header("X-Long", "x".repeat(200_000)),
+        Upgrade::bearer(&ann()).path(format!("/ws?{}", "x".repeat(200_000))),
+    ] {
+        let mut raw = Raw::connect(hub.addr).await;
+        raw.send_until_refused(&upgrade.head()).await;
+        if let Some(status) = raw.status().await {
+            assert!((400..500).contains(&status), "{status}");
+        }
+        assert!(raw.ends().await);
+    }
+    assert_eq!(witness.request("ping", json!(1)).await["ok"], true);
+}
+
+/// A client that sends one byte after the other and never ends its head.
+async fn trickle(raw: &mut Raw, head: &[u8]) {
+    let drip = async {
+        for byte in head.iter().chain(std::iter::repeat(&b'x')) {
+            raw.send_until_refused(&[*byte]).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if raw.has_ended() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), drip).await.expect("the hub cuts it");
+}
+
+#[tokio::test]
+async fn a_head_that_takes_too_long_is_cut() {
+    let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 500).start();
+    let mut raw = Raw::connect(hub.addr).await;
+    trickle(&mut raw, b"GET /ws HTTP/1.1\r\nX-Slow: ").await;
+    let mut silent = Raw::connect(hub.addr).await;
+    assert!(silent.ends().await, "one that says nothing is cut too");
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_hold_a_connection_with_a_second_head() {
+    let hub = Hub::start();
+    let head = |path: &str, token: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer {token}\r\n\r\n")
+    };
+    let anonymous = "GET /healthz HTTP/1.1\r\nHost: hub.test\r\n\r\n".to_owned();
+    for (head, status) in [(anonymous, 200), (head("/admin/v1/stats", "forged"), 401)] {
+        let mut raw = Raw::connect(hub.addr).await;
+        raw.send(head.as_bytes()).await;
+        let answer = raw.answer().await;
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
+        assert!(raw.ends().await);
+    }
+    let mut known = Raw::connect(hub.addr).await;
+    for _ in 0..3 {
+        let admin = token("root", "admin", &[]);
+        known.send(head("/admin/v1/stats", &admin).as_bytes()).await;
+        assert_eq!(known.answer().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn while_the_hub_goes_down_nobody_comes_in() {
+    let mut hub = Hub::builder().env("DRAIN_DELAY_SECS", 3).env("DRAIN_SECS", 1).start();
+    let mut inside = hub.connect("ann", "customer", &["o1"]).await;
+    hub.signal("TERM");
+    // The signal is on its way: until it is there the hub is ready.
+    while hub.admin(reqwest::Method::GET, "/readyz").await.0 == 200 {}
+    let answer = Upgrade::bearer(&ann()).ask(&hub).await;
+    assert_eq!(answer.problem(), (503, "unavailable"));
+    assert!(answer.header("retry-after").is_some());
+    let refused = closed(&hub, &Upgrade::browser(&ann())).await;
+    assert_eq!(refused, pair(1013, "try_again_later"));
+    assert_eq!(inside.closed().await.code, 1012);
+    let end = inside.expect("session:end").await;
+    assert_eq!((&end["code"], &end["retry"]), (&json!(1012), &json!(true)));
+    assert!(end["reconnectAfterMs"].as_u64().is_some_and(|ms| ms >= 1000), "{end}");
+    assert!(hub.wait().success());
+}
+
+#[tokio::test]
+async fn a_token_outlives_a_crash_of_the_hub() {
+    let hub = Hub::start();
+    let token = ann();
+    let mut client = hub.connect_with(&token).await;
+    let said = json!({ "orderId": "o1", "content": "before" });
+    assert_eq!(client.request("chat:message", said).await["seq"], 1);
+    let hub = hub.kill_and_restart();
+    let mut client = hub.connect_with(&token).await;
+    assert_eq!(client.join("o1").await["messages"][0]["content"], "before");
+}
+
+/// A hub that counts tokens by the second.
+fn exact() -> HubBuilder {
+    Hub::builder().env("JWT_LEEWAY_SECS", 0)
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_and_says_so_before() {
+    let hub = exact().start();
+    let expires = (now() + 3) * 1000;
+    let mut raw = Raw::connect(hub.addr).await;
+    raw.send(&Upgrade::bearer(&ending_in_at(expires / 1000)).head()).await;
+    assert_eq!(raw.answer().await.status, 101);
+    let ending = raw.ending().await;
+    assert!(Timestamp::now().as_millis() >= expires, "not before its time");
+    assert_eq!((ending.announced(), ending.reason.as_str()), (4401, "token_expired"));
+    assert_eq!(ending.session_end()["retry"], true);
+    let names: Vec<_> = ending.said.iter().map(|event| event["event"].clone()).collect();
+    assert_eq!(names, ["connected", "auth:expiring", "session:end"]);
+    let expiring = &ending.said[1]["data"];
+    assert_eq!(expiring["expiresAt"], ending.said[0]["data"]["expiresAt"]);
+    assert!(expiring["inMs"].as_i64().is_some_and(|ms| (0..=3000).contains(&ms)), "{expiring}");
+}
+
+fn ending_in_at(exp: i64) -> String {
+    claims(json!({ "sub": "ann", "orders": ["o1"], "exp": exp }))
+}
+
+#[tokio::test]
+async fn leeway_is_added_to_the_life_of_a_session() {
+    let hub = Hub::builder().env("JWT_LEEWAY_SECS", 4).start();
+    let expired = now() - 1;
+    let mut raw = Raw::connect(hub.addr).await.logged_in(&ending_in_at(expired)).await;
+    let ending = raw.ending().await;
+    assert!(Timestamp::now().as_millis() >= (expired + 4) * 1000);
+    assert_eq!(ending.announced(), 4401);
+}
+
+#[tokio::test]
+async fn a_refresh_lets_a_session_outlive_its_first_token() {
+    let hub = exact().start();
+    let short = ending_in(3);
+    let mut renewed = hub.connect_with(&short).await;
+    let mut left_alone = hub.connect_with(&short).await;
+    let long = claims(
+        json!({ "sub": "ann", "role": "driver", "orders": ["o1", "o2"], "exp": now() + 3600 }),
+    );
+    let reply = renewed.request("auth:refresh", json!({ "token": long })).await;
+    assert_eq!(reply["ok"], true, "{reply}");
+    assert_eq!(left_alone.closed().await.code, 4401);
+    renewed.join("o2").await;
+    let fix = json!({ "orderId": "o2", "lat": 1, "lng": 1 });
+    let taken = renewed.request("driver:location", fix).await;
+    assert_eq!(taken["accepted"], 1, "the new token's role counts: {taken}");
+    let expires_at = reply["expiresAt"].as_str().expect("a time");
+    assert!(expires_at > renewed.expect("connected").await["expiresAt"].as_str().expect("a time"));
+}
+
+#[tokio::test]
+async fn a_refresh_with_a_token_that_does_not_count_changes_nothing() {
+    let hub = exact().start();
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    let others = token("bob", "admin", &["o1", "o2"]);
+    let expired = ending_in(-10);
+    for (token, code) in [
+        (others.as_str(), "forbidden"),
+        (expired.as_str(), "token_expired"),
+        ("hello", "unauthenticated"),
+    ] {
+        let reply = client.request("auth:refresh", json!({ "token": token })).await;
+        assert_eq!((&reply["ok"], &reply["error"]["code"]), (&json!(false), &json!(code)));
+    }
+    client.join("o1").await;
+    let refused = client.request("order:join", json!({ "orderId": "o2" })).await;
+    assert_eq!(refused["error"]["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn a_refresh_without_an_order_takes_its_room_away() {
+    let hub = Hub::start();
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    client.join("o1").await;
+    let elsewhere = token("ann", "customer", &["o2"]);
+    assert_eq!(client.request("auth:refresh", json!({ "token": elsewhere })).await["ok"], true);
+    assert_eq!(client.expect("order:left").await, json!({ "orderId": "o1", "reason": "removed" }));
+    client.join("o2").await;
+}
+
+/// The address in the log of a session that says it was forwarded.
+async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
+    let mut upgrade = Upgrade::bearer(&token(user, "customer", &[]));
+    for line in forwarded {
+        upgrade = upgrade.header("X-Forwarded-For", *line);
+    }
+    let (mut raw, answer): (Raw, Answer) = upgrade.open(hub).await;
+    assert_eq!(answer.status, 101);
+    // It is logged before it is greeted.
+    assert_eq!(raw.event().await["event"], "connected");
+    let log = hub.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut lines = lines.filter(|line| line["msg"] == "connected" && line["user"] == user);
+    lines.next().expect("a line")["remote"].as_str().expect("an address").to_owned()
+}
+
+#[tokio::test]
+async fn the_address_is_what_trusted_proxies_say() {
+    let trusting = Hub::builder().env("LOG_FORMAT", "json");
+    let hub = trusting.env("TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8").start();
+    for (user, forwarded, remote) in [
+        ("u1", &["203.0.113.7"][..], "203.0.113.7"),
+        ("u2", &["198.51.100.1, 203.0.113.7, 10.1.2.3"], "203.0.113.7"),
+        ("u3", &["10.1.2.3"], "127.0.0.1"),
+        ("u4", &[], "127.0.0.1"),
+        ("u5", &["2001:db8::7"], "2001:db8::7"),
+        // What a client made up stands in the first line, what the proxy saw in the last.
+        ("u6", &["198.51.100.1", "203.0.113.7"], "203.0.113.7"),
+        // Behind something that is no address anybody may have written the rest.
+        ("u7", &["198.51.100.1, unknown"], "127.0.0.1"),
+    ] {
+        assert_eq!(logged(&hub, user, forwarded).await, remote, "{user}");
+    }
+    let wary = Hub::builder().env("LOG_FORMAT", "json").start();
+    assert_eq!(logged(&wary, "u1", &["203.0.113.7"]).await, "127.0.0.1");
+}
