@@ -22,7 +22,7 @@ use indexmap::IndexMap;
 
 use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
-use super::peer::{Answer, News, Peer, Place};
+use super::peer::{Answer, Farewell, News, Peer, Place};
 use super::shared::Shared;
 use super::store::ChatWritten;
 use super::tally::Verdict;
@@ -83,8 +83,8 @@ pub enum Purpose {
 pub struct Leave {
     /// Which session.
     pub session: SessionId,
-    /// The event that asked for it; none where the session has ended.
-    pub answer: Option<Answer>,
+    /// What its client hears; none where the session has ended.
+    pub farewell: Option<Farewell>,
     /// Whether the client took its leave, or was just lost.
     pub clean: bool,
 }

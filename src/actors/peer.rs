@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::Failure;
-use crate::protocol::server::{Reply, ServerEvent};
+use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
 use crate::transport::{Closed, Frame, Outbox};
 
 use super::shared::unavailable;
@@ -84,6 +84,14 @@ pub struct Answer {
     /// The tie for which it is a join that the session has counted.
     join: Option<(OrderId, LinkId)>,
     given: bool,
+}
+
+/// What a client hears when it has left, by the room or, where that panics first, when this is
+/// dropped: one who wants to leave is out in any case.
+pub struct Farewell {
+    order: OrderId,
+    /// Taken when it is said.
+    answer: Option<Answer>,
 }
 
 // === impl Peer ===
@@ -199,5 +207,26 @@ impl Drop for Answer {
         if !self.given {
             self.tell(&Err(unavailable("the room was interrupted")));
         }
+    }
+}
+
+// === impl Farewell ===
+
+impl Farewell {
+    /// For a leave that ends the last join.
+    pub fn new(order: OrderId, answer: Answer) -> Self {
+        Self { order, answer: Some(answer) }
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let Some(answer) = self.answer.take() else { return };
+        if !answer.is_wanted() {
+            let left = Left { order_id: &self.order, reason: LeftReason::Requested };
+            // A session that has ended needs no farewell.
+            answer.peer.tell(&ServerEvent::Left(left)).ok();
+        }
+        answer.ok(Reply::Left { remaining: 0 });
     }
 }

@@ -251,7 +251,7 @@ impl Session {
         }
         let clean = end.clean;
         for (order, link) in self.links.drain() {
-            let leave = Leave { session: self.peer.id, answer: None, clean };
+            let leave = Leave { session: self.peer.id, farewell: None, clean };
             match link.room() {
                 Some(room) => room.addr.do_send(leave),
                 // The room has not answered yet: the word must not overtake the wish.

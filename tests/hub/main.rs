@@ -1,6 +1,10 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
+mod admin;
 mod history;
+mod ordering;
+mod panics;
+mod presence;
 mod relay;
 mod rights;
 mod rooms;

@@ -4,7 +4,7 @@ use diesel::{Connection, RunQueryDsl, SqliteConnection};
 use serde_json::{Value, json};
 
 use super::rooms::{code, fix, say};
-use super::support::Hub;
+use super::support::{Hub, claims, token};
 
 /// Changes the hub's database behind its back, as a back end will do through it.
 pub fn sql(hub: &Hub, statement: &str) {
@@ -50,6 +50,17 @@ async fn to_a_stranger_a_forbidden_order_and_an_unknown_one_look_the_same() {
         assert_eq!(code(&answers[0]), "forbidden", "{event:?}");
         assert_eq!(answers[0], answers[1], "{event:?}");
     }
+}
+
+#[tokio::test]
+async fn numbers_in_a_token_are_ids_and_an_unknown_role_is_a_customer() {
+    let hub = Hub::start();
+    let exp = now_ms() / 1000 + 60;
+    let pass = claims(json!({ "id": 7, "role": "WIZARD", "orders": [12], "exp": exp }));
+    let mut client = hub.connect_with(&pass).await;
+    let connected = client.expect("connected").await;
+    assert_eq!((&connected["userId"], &connected["role"]), (&json!("7"), &json!("customer")));
+    client.join("12").await;
 }
 
 #[tokio::test]
@@ -133,7 +144,8 @@ async fn an_assigned_driver_comes_in_by_the_assignment_and_is_the_only_one_to_se
 async fn an_ended_order_takes_no_positions_and_shows_none() {
     let hub = Hub::start();
     order(&hub, "o1", "DELIVERED", "ann", now_ms());
-    let last = json!({ "lat": 1, "lng": 2, "timestamp": "2026-01-01T00:00:00.000Z", "driverId": "ann" });
+    let last =
+        json!({ "lat": 1, "lng": 2, "timestamp": "2026-01-01T00:00:00.000Z", "driverId": "ann" });
     sql(&hub, &format!("UPDATE orders SET last_location = '{last}' WHERE id = 'o1'"));
     order(&hub, "o2", "PICKED_UP", "ann", 0);
     sql(&hub, &format!("UPDATE orders SET last_location = '{last}' WHERE id = 'o2'"));
@@ -236,7 +248,7 @@ async fn a_refusal_is_remembered_and_founds_no_room() {
     let (_, rooms) = hub.admin(reqwest::Method::GET, "/admin/v1/rooms").await;
     assert_eq!(rooms["rooms"], json!([]));
     // A new token is a reason to look again.
-    let token = super::support::token("ann", "driver", &[]);
+    let token = token("ann", "driver", &[]);
     assert_eq!(driver.request("auth:refresh", json!({ "token": token })).await["ok"], true);
     driver.join("o1").await;
 }
@@ -248,7 +260,7 @@ async fn a_token_that_names_an_order_no_more_ends_the_membership() {
     let mut other = hub.connect("ann", "driver", &["o1"]).await;
     other.join("o1").await;
     customer.join("o1").await;
-    let token = super::support::token("bob", "customer", &["o2"]);
+    let token = token("bob", "customer", &["o2"]);
     assert_eq!(customer.request("auth:refresh", json!({ "token": token })).await["ok"], true);
     let left = customer.expect("order:left").await;
     assert_eq!(left, json!({ "orderId": "o1", "reason": "removed" }));

@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::{Client, Hub};
+use super::support::{Client, Hub, HubBuilder};
 
 /// A hub that does not limit how fast a test may talk.
 pub fn unlimited() -> Hub {
-    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
+    talkative().start()
+}
+
+/// The same before its start.
+pub fn talkative() -> HubBuilder {
+    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0)
 }
 
 /// Says something and gives its ack.
@@ -191,11 +196,7 @@ async fn an_empty_room_is_forgotten_and_found_again_as_it_was() {
 
 #[tokio::test]
 async fn a_room_that_is_left_and_joined_at_once_is_never_forgotten_with_somebody_in_it() {
-    let hub = Hub::builder()
-        .env("ROOM_IDLE_SECS", 0)
-        .env("EVENTS_PER_SECOND", 0)
-        .env("CHAT_PER_SECOND", 0)
-        .start();
+    let hub = talkative().env("ROOM_IDLE_SECS", 0).start();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     let order = json!({ "orderId": "o1" });

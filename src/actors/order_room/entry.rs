@@ -15,7 +15,7 @@ use crate::auth::Identity;
 use crate::ids::{SessionId, UserId};
 use crate::protocol::client::{Join, MAX_PAGE};
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, Reply, ServerEvent};
+use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
 use crate::transport::Frame;
@@ -207,13 +207,7 @@ impl OrderRoom {
             sender.place.give_up();
         }
         let member = self.remove_member(leave.session, leave.clean);
-        if let Some(answer) = leave.answer {
-            if let (Some(member), false) = (&member, answer.is_wanted()) {
-                let left = Left { order_id: &self.order, reason: LeftReason::Requested };
-                member.place.peer.tell(&ServerEvent::Left(left)).ok();
-            }
-            answer.ok(Reply::Left { remaining: 0 });
-        }
+        drop(leave.farewell);
         if let Some(member) = member {
             member.place.give_up();
         }

@@ -11,7 +11,7 @@ use super::Session;
 use super::links::{Link, LinkState};
 use super::routing::RoomEvent;
 use crate::actors::order_room::{Leave, Purpose, Rejudge, RoomHandle};
-use crate::actors::peer::{News, Place, RoomNotice};
+use crate::actors::peer::{Farewell, News, Place, RoomNotice};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
@@ -172,7 +172,7 @@ impl Session {
         let unwanted = link.was_shown() && link.joins == 0;
         let before = std::mem::replace(&mut link.state, LinkState::Open(room));
         if unwanted {
-            self.walk_out(&order);
+            self.walk_out(&order, None);
         }
         if let LinkState::Entering(queue) = before {
             self.go_on(&order, queue, ctx);
@@ -213,15 +213,15 @@ impl Session {
         link.joins = link.joins.saturating_sub(1);
         // One on the way in hears the rest in a moment.
         if link.joins == 0 && !matches!(link.state, LinkState::Entering(_)) {
-            self.walk_out(order);
+            self.walk_out(order, None);
         }
     }
 
-    /// Leaves a room that no join holds any more, as far as the client knows.
-    fn walk_out(&mut self, order: &OrderId) {
+    /// Leaves a room that no join holds any more. Without a farewell the client knows.
+    pub(super) fn walk_out(&mut self, order: &OrderId, farewell: Option<Farewell>) {
         let room = self.links.remove(order).and_then(|link| link.room().cloned());
         if let Some(room) = room {
-            room.addr.do_send(Leave { session: self.peer.id, answer: None, clean: true });
+            room.addr.do_send(Leave { session: self.peer.id, farewell, clean: true });
         }
     }
 

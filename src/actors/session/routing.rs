@@ -8,14 +8,14 @@ use actix::Context;
 use super::Session;
 use super::entering::{MOST_SENDING, MOST_WAITING};
 use super::links::LinkState;
-use crate::actors::order_room::{JoinAgain, Leave, Locate, Read, RoomHandle, Say};
-use crate::actors::peer::Answer;
+use crate::actors::order_room::{JoinAgain, Locate, Read, RoomHandle, Say};
+use crate::actors::peer::{Answer, Farewell};
 use crate::actors::shared::unavailable;
 use crate::actors::tally::{Tally, Verdict};
 use crate::ids::OrderId;
 use crate::protocol::client::{Chat, ClientEvent, Fix, History, Join, Target};
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
+use crate::protocol::server::Reply;
 
 /// An event for one room.
 pub(super) enum RoomEvent {
@@ -183,15 +183,6 @@ impl Session {
         if link.joins > 0 {
             return answer.ok(Reply::Left { remaining: link.joins });
         }
-        let room = self.links.remove(order).and_then(|link| link.room().cloned());
-        if let Some(room) = room {
-            let session = self.peer.id;
-            return room.addr.do_send(Leave { session, answer: Some(answer), clean: true });
-        }
-        if !answer.is_wanted() {
-            let left = Left { order_id: order, reason: LeftReason::Requested };
-            self.peer.tell(&ServerEvent::Left(left)).ok();
-        }
-        answer.ok(Reply::Left { remaining: 0 });
+        self.walk_out(order, Some(Farewell::new(order.clone(), answer)));
     }
 }
