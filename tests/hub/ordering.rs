@@ -211,6 +211,27 @@ async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
 }
 
 #[tokio::test]
+async fn a_join_that_cannot_be_shown_is_not_counted_and_ends_no_other() {
+    let hub = unlimited();
+    history(&hub, "o1", 300, 10);
+    let mut client = hub.connect("bob", "customer", &["o1"]).await;
+    let mut fresh = hub.connect("carl", "customer", &["o1"]).await;
+    let join = |limit: u32| json!({ "orderId": "o1", "limit": limit });
+    client.request("order:join", join(1)).await;
+    sql(&hub, "ALTER TABLE messages RENAME TO away");
+    assert_eq!(code(&client.request("order:join", join(200)).await), "unavailable");
+    assert_eq!(code(&fresh.request("order:join", join(200)).await), "unavailable");
+    client.request("driver:location", fix("o1", 1.0)).await;
+    sql(&hub, "ALTER TABLE away RENAME TO messages");
+    say(&mut fresh, "o1", "let me in").await;
+    assert_eq!(client.expect("chat:message").await["seq"], 301, "still a member");
+    assert_eq!(fresh.drain("chat:message").await.len(), 0, "never was one");
+    let leave = json!({ "orderId": "o1" });
+    assert_eq!(client.request("order:leave", leave.clone()).await["remaining"], 0);
+    assert_eq!(code(&fresh.request("order:leave", leave).await), "not_joined");
+}
+
+#[tokio::test]
 async fn acks_come_in_the_order_of_their_events() {
     let hub = unlimited();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;

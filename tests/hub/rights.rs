@@ -64,6 +64,24 @@ async fn numbers_in_a_token_are_ids_and_an_unknown_role_is_a_customer() {
 }
 
 #[tokio::test]
+async fn a_new_token_counts_for_a_room_that_is_being_entered() {
+    let hub = Hub::start();
+    let without = token("bob", "customer", &[]);
+    for number in 0..10 {
+        let id = format!("o{number}");
+        let mut client = hub.connect("bob", "customer", &[&id]).await;
+        let joined = client.ask("order:join", json!({ "orderId": id })).await;
+        let refreshed = client.ask("auth:refresh", json!({ "token": without })).await;
+        assert_eq!(client.reply(refreshed).await["ok"], true);
+        if client.reply(joined).await["ok"] == true {
+            assert_eq!(client.expect("order:left").await["reason"], "removed");
+        }
+        let refused = client.request("order:join", json!({ "orderId": id })).await;
+        assert_eq!(code(&refused), "forbidden");
+    }
+}
+
+#[tokio::test]
 async fn support_hears_that_nobody_knows_an_order() {
     let hub = Hub::start();
     order(&hub, "known", "ASSIGNED", "ann", 0);
