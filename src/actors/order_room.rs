@@ -9,6 +9,7 @@ mod chat;
 mod entry;
 mod lifecycle;
 mod location;
+mod snapshot;
 mod stats;
 
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use indexmap::IndexMap;
 
 use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
-use super::peer::{Answer, Peer, Place};
+use super::peer::{Answer, Farewell, News, Peer, Place};
 use super::shared::Shared;
 use super::store::ChatWritten;
 use super::tally::Verdict;
@@ -29,6 +30,8 @@ use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::client::{Chat, Fix, History, Join};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
 use crate::room::policy::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
@@ -46,8 +49,20 @@ pub struct Enter {
     pub identity: Arc<Identity>,
     /// As what.
     pub purpose: Purpose,
-    /// Whether the supervisor forwarded and counted it.
-    pub counted: bool,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+/// A session that is in joins: once more, or for the first time after it only sent.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct JoinAgain {
+    /// Which session.
+    pub session: SessionId,
+    /// What it wants to be shown.
+    pub join: Join,
+    /// Where the snapshot goes.
+    pub answer: Answer,
     /// Its place in the queue.
     pub permit: Permit,
 }
@@ -68,8 +83,8 @@ pub enum Purpose {
 pub struct Leave {
     /// Which session.
     pub session: SessionId,
-    /// The event that asked for it; none where the session has ended.
-    pub answer: Option<Answer>,
+    /// What its client hears; none where the session has ended.
+    pub farewell: Option<Farewell>,
     /// Whether the client took its leave, or was just lost.
     pub clean: bool,
 }
@@ -116,13 +131,20 @@ pub struct Read {
     pub permit: Permit,
 }
 
-/// A session has a new token, or a ban has come: its rights are judged again.
+/// A session has a new token: its rights are judged again.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Rejudge {
-    /// Who, by what token; none: everybody by the one they have.
-    pub who: Option<(SessionId, Arc<Identity>)>,
+    /// Which session.
+    pub session: SessionId,
+    /// Who the new token says it is.
+    pub identity: Arc<Identity>,
 }
+
+/// An admin removes a user, whatever their rights.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Expel(pub UserId);
 
 /// An admin wants to see the room.
 #[derive(Message)]
@@ -178,7 +200,8 @@ pub struct Founding {
     pub order: OrderId,
     /// Which of the rooms that this order has had, over the whole process.
     pub epoch: u64,
-    /// Whether the one before panicked: then writes of its may still be under way.
+    /// Whether one before panicked: then writes of its may still be under way, and those who come
+    /// back to it were never away.
     pub after_crash: bool,
     /// Who hears of its end.
     pub reports: Recipient<RoomReport>,
@@ -219,6 +242,7 @@ pub struct OrderRoom {
     lanes: HashMap<UserId, LatestKey>,
     /// Messages that the store has not answered for, by their tokens.
     writes: HashMap<u64, Answer>,
+    /// The next number of a write or of a read for a snapshot.
     next_token: u64,
     /// Since when nobody is here.
     idle_since: Option<Instant>,
@@ -228,6 +252,30 @@ pub struct OrderRoom {
     timer: Option<(SpawnHandle, Instant)>,
     /// Whether the supervisor told it to stop.
     stopped: bool,
+}
+
+// === impl Purpose ===
+
+impl Purpose {
+    /// Tells a session that it is not let in.
+    pub fn turn_away(self, mut place: Place, failure: Failure) {
+        let answer = match self {
+            // The client believes to be in, so this must not be the end: dropped without a word the
+            // place tells the session that the room is lost, and it tries again.
+            Self::Rejoin if failure.code == ErrorCode::Unavailable => return,
+            Self::Rejoin => {
+                let left = Left { order_id: &place.order, reason: LeftReason::Removed };
+                place.peer.tell(&ServerEvent::Left(left)).ok();
+                None
+            }
+            Self::Join(_, answer) => Some(answer),
+            Self::Send => None,
+        };
+        place.tell(News::Refused(failure.clone()));
+        if let Some(answer) = answer {
+            answer.refuse(failure);
+        }
+    }
 }
 
 // === impl RoomHandle ===
@@ -282,6 +330,12 @@ impl OrderRoom {
         }
     }
 
+    /// A number that was not used before.
+    fn number(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
     /// The peer and the identity of a session that may send here.
     fn attached(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
         let member =
@@ -322,9 +376,9 @@ impl OrderRoom {
 impl Actor for OrderRoom {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
+    /// The order is read when the first session arrives, which is at once.
+    fn started(&mut self, _: &mut Self::Context) {
         self.shared.metrics.rooms.inc();
-        self.load(ctx);
     }
 }
 
@@ -343,7 +397,7 @@ impl Handler<Enter> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
-        self.seen += u64::from(enter.counted);
+        self.seen += 1;
         match &mut self.loading {
             Some(waiting) => {
                 waiting.push(enter);
@@ -353,6 +407,15 @@ impl Handler<Enter> for OrderRoom {
             }
             None => self.admit(enter, ctx),
         }
+        self.tick(Instant::now(), ctx);
+    }
+}
+
+impl Handler<JoinAgain> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, again: JoinAgain, ctx: &mut Self::Context) {
+        self.join_again(again, ctx);
         self.tick(Instant::now(), ctx);
     }
 }
@@ -406,6 +469,15 @@ impl Handler<Rejudge> for OrderRoom {
 
     fn handle(&mut self, rejudge: Rejudge, ctx: &mut Self::Context) {
         self.rejudge(rejudge);
+        self.tick(Instant::now(), ctx);
+    }
+}
+
+impl Handler<Expel> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, Expel(user): Expel, ctx: &mut Self::Context) {
+        self.expel_user(&user);
         self.tick(Instant::now(), ctx);
     }
 }

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::Failure;
-use crate::protocol::server::{Reply, ServerEvent};
+use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
 use crate::transport::{Closed, Frame, Outbox};
 
 use super::shared::unavailable;
@@ -19,36 +19,33 @@ use super::shared::unavailable;
 /// What a room tells a session about its place there.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub enum RoomNotice {
-    /// The session is in: from now on it talks to the room directly.
-    Entered {
-        /// Which order.
-        order: OrderId,
-        /// Its room.
-        room: RoomHandle,
-        /// Whether this counts as a join.
-        joined: bool,
-        /// That of the place: by it the session knows which of its wishes came true.
-        progress: Arc<AtomicI64>,
-    },
-    /// The session was not let in.
-    Refused {
-        /// Which order.
-        order: OrderId,
-        /// Why.
-        failure: Failure,
-    },
-    /// The session was in, and is no longer.
-    Removed {
-        /// Which order.
-        order: OrderId,
-    },
-    /// The room is gone without a word: it panicked.
-    Lost {
-        /// Which order.
-        order: OrderId,
-    },
+pub struct RoomNotice {
+    /// Which order.
+    pub order: OrderId,
+    /// Which of the ties that the session has had to it; news of an old one are no news.
+    pub link: LinkId,
+    /// What there is to say.
+    pub news: News,
 }
+
+/// What became of a session's tie to a room.
+pub enum News {
+    /// The session is in: from now on it talks to the room directly.
+    Entered(RoomHandle),
+    /// The session was not let in.
+    Refused(Failure),
+    /// The session was in, and is no longer; its client was told.
+    Removed,
+    /// A join was answered with a refusal, so it does not count.
+    NotJoined,
+    /// The room is gone without a word: it panicked, or could not keep the session.
+    Lost,
+}
+
+/// A tie of a session to a room; never used twice in a session, so that what is said of one that
+/// is over cannot be taken for the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkId(pub u64);
 
 /// The part of a session that rooms hold.
 pub struct Peer {
@@ -71,6 +68,8 @@ pub struct Place {
     pub peer: Arc<Peer>,
     /// In which room.
     pub order: OrderId,
+    /// By which tie.
+    pub link: LinkId,
     /// The last chat message that went into the session's outbox; the next room goes on there.
     pub progress: Arc<AtomicI64>,
     settled: bool,
@@ -82,7 +81,17 @@ pub struct Answer {
     peer: Arc<Peer>,
     event: ClientEventName,
     ack: Option<u64>,
+    /// The tie for which it is a join that the session has counted.
+    join: Option<(OrderId, LinkId)>,
     given: bool,
+}
+
+/// What a client hears when it has left, by the room or, where that panics first, when this is
+/// dropped: one who wants to leave is out in any case.
+pub struct Farewell {
+    order: OrderId,
+    /// Taken when it is said.
+    answer: Option<Answer>,
 }
 
 // === impl Peer ===
@@ -121,8 +130,8 @@ impl Peer {
 
 impl Place {
     /// A wish for a place.
-    pub fn new(peer: Arc<Peer>, order: OrderId, progress: Arc<AtomicI64>) -> Self {
-        Self { peer, order, progress, settled: false }
+    pub fn new(peer: Arc<Peer>, order: OrderId, link: LinkId, progress: Arc<AtomicI64>) -> Self {
+        Self { peer, order, link, progress, settled: false }
     }
 
     /// The last chat message that went into the outbox.
@@ -131,9 +140,9 @@ impl Place {
     }
 
     /// Tells the session how it went; where that is an end, the place is given up.
-    pub fn tell(&mut self, notice: RoomNotice) {
-        self.settled |= !matches!(notice, RoomNotice::Entered { .. });
-        self.peer.notices.do_send(notice);
+    pub fn tell(&mut self, news: News) {
+        self.settled |= !matches!(news, News::Entered(_));
+        self.peer.notices.do_send(RoomNotice { order: self.order.clone(), link: self.link, news });
     }
 
     /// Gives the place up without a word: the session knows.
@@ -145,7 +154,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.settled {
-            self.peer.notices.do_send(RoomNotice::Lost { order: self.order.clone() });
+            self.tell(News::Lost);
         }
     }
 }
@@ -155,7 +164,14 @@ impl Drop for Place {
 impl Answer {
     /// For an event of this session.
     pub fn new(peer: Arc<Peer>, event: ClientEventName, ack: Option<u64>) -> Self {
-        Self { peer, event, ack, given: false }
+        Self { peer, event, ack, join: None, given: false }
+    }
+
+    /// The same for a join that its session has counted: a refusal takes it back.
+    #[must_use]
+    pub fn counted(mut self, order: OrderId, link: LinkId) -> Self {
+        self.join = Some((order, link));
+        self
     }
 
     /// Whether the client asked for a reply.
@@ -175,15 +191,42 @@ impl Answer {
 
     fn give(mut self, result: &Result<Reply<'_>, Failure>) {
         self.given = true;
+        self.tell(result);
+    }
+
+    fn tell(&mut self, result: &Result<Reply<'_>, Failure>) {
         self.peer.outcome(Some(self.event.as_str()), self.ack, result);
+        if let (Some((order, link)), Err(_)) = (self.join.take(), result) {
+            self.peer.notices.do_send(RoomNotice { order, link, news: News::NotJoined });
+        }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.given {
-            let result = Err(unavailable("the room was interrupted"));
-            self.peer.outcome(Some(self.event.as_str()), self.ack, &result);
+            self.tell(&Err(unavailable("the room was interrupted")));
         }
+    }
+}
+
+// === impl Farewell ===
+
+impl Farewell {
+    /// For a leave that ends the last join.
+    pub fn new(order: OrderId, answer: Answer) -> Self {
+        Self { order, answer: Some(answer) }
+    }
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let Some(answer) = self.answer.take() else { return };
+        if !answer.is_wanted() {
+            let left = Left { order_id: &self.order, reason: LeftReason::Requested };
+            // A session that has ended needs no farewell.
+            answer.peer.tell(&ServerEvent::Left(left)).ok();
+        }
+        answer.ok(Reply::Left { remaining: 0 });
     }
 }

@@ -1,5 +1,6 @@
 //! One client: takes its events, checks rate and form, and talks to rooms for it.
 
+mod entering;
 mod identity;
 mod links;
 mod routing;
@@ -12,7 +13,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, St
 
 use self::links::{Link, Refusals};
 use super::order_room::Leave;
-use super::peer::{Answer, Peer, RoomNotice};
+use super::peer::{Answer, LinkId, Peer, RoomNotice};
 use super::shared::{Shared, close_index};
 use super::supervisor::{EndSession, LeaveRoom, Register, SupervisorHandle, Unregister};
 use crate::auth::Identity;
@@ -67,6 +68,8 @@ pub struct Session {
     remote: String,
     /// The rooms that it is in, or on the way to.
     links: HashMap<OrderId, Link>,
+    /// The newest of them.
+    last_link: LinkId,
     /// Orders that refused it a moment ago.
     refusals: Refusals,
     /// Events that wait until their room has let the session in.
@@ -115,6 +118,7 @@ impl Session {
             Self {
                 peer,
                 links: HashMap::new(),
+                last_link: LinkId::default(),
                 refusals: Refusals::default(),
                 waiting: 0,
                 gate,
@@ -247,7 +251,7 @@ impl Session {
         }
         let clean = end.clean;
         for (order, link) in self.links.drain() {
-            let leave = Leave { session: self.peer.id, answer: None, clean };
+            let leave = Leave { session: self.peer.id, farewell: None, clean };
             match link.room() {
                 Some(room) => room.addr.do_send(leave),
                 // The room has not answered yet: the word must not overtake the wish.

@@ -265,5 +265,5 @@ impl Handler<EveryRoom> for Supervisor {
 fn enter(find: FindRoom, room_permit: Permit) -> Enter {
     let FindRoom { place, identity, purpose, permit, .. } = find;
     drop(permit);
-    Enter { place, identity, purpose, counted: true, permit: room_permit }
+    Enter { place, identity, purpose, permit: room_permit }
 }

@@ -11,7 +11,7 @@ use super::access::{Admin, Viewer};
 use super::admin::{Removal, stopped};
 use super::body::Body;
 use super::problem::Problem;
-use crate::actors::order_room::{Inspect, Rejudge, RoomActivity, RoomDetail};
+use crate::actors::order_room::{Expel, Inspect, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{ListRooms, LookUp};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -131,7 +131,7 @@ pub(super) async fn remove(
     removal.ban(&hub.shared, Some(&order), &user).await?;
     let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
     if let Some(room) = room {
-        room.addr.do_send(Rejudge { who: None });
+        room.addr.do_send(Expel(user.clone()));
     }
     let (admin, user) = (admin.0.user.as_str(), user.as_str());
     log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");

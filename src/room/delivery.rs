@@ -14,16 +14,18 @@ pub const HOLE_AGE: Duration = Duration::from_millis(100);
 pub struct Delivery<T> {
     /// The highest seq that went out.
     delivered: i64,
+    /// The highest seq that was ever offered: up to there messages exist.
+    known: i64,
     /// Messages beyond `delivered + 1`, by seq.
     waiting: BTreeMap<i64, T>,
-    /// Since when something waits.
+    /// Since when something is missing.
     hole_since: Option<Instant>,
 }
 
 impl<T> Delivery<T> {
     /// Goes on after `delivered`.
     pub fn new(delivered: i64) -> Self {
-        Self { delivered, waiting: BTreeMap::new(), hole_since: None }
+        Self { delivered, known: delivered, waiting: BTreeMap::new(), hole_since: None }
     }
 
     /// The highest seq that went out.
@@ -37,6 +39,7 @@ impl<T> Delivery<T> {
         if seq <= self.delivered {
             return Vec::new();
         }
+        self.known = self.known.max(seq);
         self.waiting.insert(seq, message);
         let mut ready = Vec::new();
         while let Some(message) = self.waiting.remove(&(self.delivered + 1)) {
@@ -46,7 +49,8 @@ impl<T> Delivery<T> {
         if self.waiting.len() > MOST_WAITING {
             self.waiting.pop_last();
         }
-        self.hole_since = match (self.waiting.is_empty(), ready.is_empty()) {
+        let complete = self.delivered == self.known;
+        self.hole_since = match (complete, ready.is_empty()) {
             (true, _) => None,
             (false, true) => self.hole_since.or(Some(now)),
             (false, false) => Some(now),
@@ -66,8 +70,9 @@ impl<T> Delivery<T> {
             return None;
         }
         self.hole_since = Some(now);
-        let (first_waiting, _) = self.waiting.first_key_value()?;
-        Some((self.delivered, first_waiting - 1))
+        // Where nothing waits, what came was too much to wait.
+        let upto = self.waiting.first_key_value().map_or(self.known, |(first, _)| first - 1);
+        Some((self.delivered, upto))
     }
 }
 
@@ -112,5 +117,7 @@ mod tests {
         }
         assert_eq!(delivery.waiting.len(), MOST_WAITING);
         assert_eq!(seqs(&delivery.accept(1, (), now)), (1..=65).collect::<Vec<_>>());
+        let later = now + HOLE_AGE;
+        assert_eq!(delivery.hole(later), Some((65, 199)), "those that had no room are read");
     }
 }

@@ -1,9 +1,11 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
-mod envelopes;
-mod frames;
-mod joins;
-mod limits;
-mod login;
+mod admin;
+mod history;
+mod ordering;
+mod panics;
+mod presence;
 mod relay;
+mod rights;
+mod rooms;
 mod support;

@@ -44,8 +44,7 @@ impl OrderRoom {
     }
 
     fn write(&mut self, chat: Chat, identity: &Identity, answer: Answer, now: Timestamp) {
-        let token = self.next_token;
-        self.next_token += 1;
+        let token = self.number();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
             order_id: self.order.clone(),

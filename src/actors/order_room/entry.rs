@@ -1,31 +1,24 @@
-//! Who comes in and who goes: rights, snapshots without a gap, presence.
+//! Who comes in and who goes: rights and presence.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 
+use super::snapshot::{Held, Showing};
 use super::stats::SessionDetail;
-use super::{Enter, Leave, OrderRoom, Purpose, Rejudge, chat};
-use crate::actors::peer::{Answer, Place, RoomNotice};
+use super::{Enter, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
+use crate::actors::peer::{News, Place};
 use crate::actors::shared::unavailable;
-use crate::actors::store::PageRange;
 use crate::auth::Identity;
-use crate::ids::SessionId;
+use crate::ids::{SessionId, UserId};
 use crate::protocol::client::{Join, MAX_PAGE};
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{
-    Left, LeftReason, MemberInfo, Presence, Reply, ServerEvent, Snapshot,
-};
+use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
-use crate::room::ring::{MessageJson, Page};
 use crate::time::Timestamp;
 use crate::transport::Frame;
-
-/// How many frames may wait for a member whose snapshot is being read.
-const MOST_HELD: usize = 256;
 
 /// A session that is shown the room.
 pub(super) struct Member {
@@ -34,9 +27,9 @@ pub(super) struct Member {
     /// Whether positions from here count, judged once and again when rights change.
     pub(super) may_locate: Result<(), Failure>,
     /// What was sent while the snapshot is read; it follows the snapshot.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     /// Whether it has been shown the room.
-    shown: bool,
+    pub(super) shown: bool,
 }
 
 /// What became of a frame for a member.
@@ -57,22 +50,6 @@ pub(super) struct Sender {
     pub(super) may_locate: Result<(), Failure>,
 }
 
-#[derive(Default)]
-struct Held {
-    /// Frames, with the seq of those that are chat.
-    frames: VecDeque<(Frame, Option<i64>)>,
-    /// Joins of the same session that wait for the one before.
-    joins: VecDeque<(Join, Answer)>,
-}
-
-/// How a snapshot is sent.
-enum Showing {
-    /// To a join.
-    Joined(Answer),
-    /// To nobody: only the messages that were missed, as live ones.
-    Missed,
-}
-
 // === impl Member ===
 
 impl Member {
@@ -80,7 +57,7 @@ impl Member {
     pub(super) fn push(&mut self, frame: Frame, seq: Option<i64>) -> Pushed {
         if let Some(held) = &mut self.held {
             held.frames.push_back((frame, seq));
-            return if held.frames.len() > MOST_HELD { Pushed::Gone } else { Pushed::Held };
+            return if held.is_too_full() { Pushed::Gone } else { Pushed::Held };
         }
         if let Some(seq) = seq {
             self.place.progress.store(seq, Ordering::Relaxed);
@@ -94,8 +71,7 @@ impl Member {
     }
 
     fn is_gone(&self) -> bool {
-        let overheld = self.held.as_ref().is_some_and(|held| held.frames.len() > MOST_HELD);
-        overheld || self.place.peer.outbox.is_closed()
+        self.held.as_ref().is_some_and(Held::is_too_full) || self.place.peer.outbox.is_closed()
     }
 
     pub(super) fn detail(&self) -> SessionDetail {
@@ -131,19 +107,11 @@ impl OrderRoom {
         if place.peer.outbox.is_closed() {
             return place.give_up();
         }
-        if let Err(failure) = self.may_enter(&identity) {
-            let order = self.order.clone();
-            place.tell(RoomNotice::Refused { order, failure: failure.clone() });
-            if let Purpose::Join(_, answer) = purpose {
-                answer.refuse(failure);
-            }
-            return;
+        if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin)) {
+            return purpose.turn_away(place, failure);
         }
         self.used = true;
-        let joined = matches!(purpose, Purpose::Join(..));
-        let (order, room) = (self.order.clone(), self.handle.clone());
-        let progress = Arc::clone(&place.progress);
-        place.tell(RoomNotice::Entered { order, room, joined, progress });
+        place.tell(News::Entered(self.handle.clone()));
         let may_locate = self.may_send_positions(&identity);
         let session = place.peer.id;
         match purpose {
@@ -159,7 +127,8 @@ impl OrderRoom {
             }
             Purpose::Rejoin => {
                 let since_seq = Some(place.progress());
-                self.seat(place, identity, may_locate, false);
+                // After a panic the others believe that this user was here all the time.
+                self.seat(place, identity, may_locate, !self.after_crash);
                 let join = Join { order_id: self.order.clone(), since_seq, limit: MAX_PAGE };
                 self.show(session, join, Showing::Missed, ctx);
             }
@@ -167,12 +136,32 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    fn may_enter(&self, identity: &Identity) -> Result<(), Failure> {
+    /// A session that is in joins once more; one that only sent becomes a member.
+    pub(super) fn join_again(&mut self, again: JoinAgain, ctx: &mut Context<Self>) {
+        let JoinAgain { session, join, answer, .. } = again;
+        let Some((_, identity)) = self.attached(session) else {
+            return answer.refuse(unavailable("the session is not in the room any more"));
+        };
+        if let Err(failure) = self.may_enter(identity, true) {
+            answer.refuse(failure);
+            self.expel(session);
+        } else {
+            if let Some(Sender { place, identity, may_locate }) = self.senders.remove(&session) {
+                self.seat(place, identity, may_locate, true);
+            }
+            self.show(session, join, Showing::Joined(answer), ctx);
+        }
+        self.count_occupants();
+    }
+
+    /// Whether somebody has the right to be here; `known` are those who were in before.
+    fn may_enter(&self, identity: &Identity, known: bool) -> Result<(), Failure> {
         let asker = self.shared.asker(identity, &self.order);
         judge(&self.shared.rules, &self.facts, asker, Action::Join, Timestamp::now())?;
         // Staff may see every order, so they may hear that there is none; others come by a right
         // that names it, and an order that only a token names exists from its first write.
-        if asker.named || self.exists || !self.roster.is_empty() || self.shared.rules.open {
+        let exists = self.exists || !self.roster.is_empty();
+        if known || asker.named || exists || self.shared.rules.open {
             return Ok(());
         }
         Err(Failure::new(ErrorCode::NotFound, "no such order"))
@@ -183,7 +172,7 @@ impl OrderRoom {
         judge(&self.shared.rules, &self.facts, asker, Action::Locate, Timestamp::now())
     }
 
-    /// Gives a session its seat. One that has a seat keeps it; one that only sent becomes a member.
+    /// Gives a session its seat.
     fn seat(
         &mut self,
         place: Place,
@@ -192,12 +181,6 @@ impl OrderRoom {
         announce: bool,
     ) {
         let session = place.peer.id;
-        if self.members.contains_key(&session) {
-            return place.give_up();
-        }
-        if let Some(sender) = self.senders.remove(&session) {
-            sender.place.give_up();
-        }
         let Identity { user, name, role, .. } = &*identity;
         if self.roster.enter(user, name, *role) && announce {
             let member = MemberInfo { user_id: user, name, role: *role };
@@ -209,127 +192,6 @@ impl OrderRoom {
         }
         self.members
             .insert(session, Member { place, identity, may_locate, held: None, shown: false });
-    }
-
-    /// Shows a member the room as it is now: from memory, or, where that does not reach back far
-    /// enough, from the database, while what is sent meanwhile waits.
-    fn show(&mut self, session: SessionId, join: Join, showing: Showing, ctx: &mut Context<Self>) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        if let (Some(held), Showing::Joined(_)) = (&mut member.held, &showing) {
-            if let Showing::Joined(answer) = showing {
-                held.joins.push_back((join, answer));
-            }
-            return;
-        }
-        if let Some(page) = self.ring.page(join.since_seq, join.limit) {
-            return self.send_page(session, &page, showing);
-        }
-        member.held = Some(Held::default());
-        let cut = self.delivery.delivered();
-        let since = join.since_seq.map(|since| since.min(cut));
-        let limit = since.map_or(join.limit, |since| join.limit.min(cut - since));
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.page(order, PageRange::Before(cut + 1), limit).await };
-        ctx.spawn(read.into_actor(self).map(move |page, room, ctx| {
-            match page {
-                Ok(page) => {
-                    let found = i64::try_from(page.messages.len()).unwrap_or(0);
-                    let recovered = since.is_some_and(|since| since + found == cut);
-                    let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
-                    room.release(session, &Page { messages, recovered }, cut, showing, ctx);
-                }
-                Err(_) => room.give_up_showing(session, showing),
-            }
-            room.tick(Instant::now(), ctx);
-        }));
-    }
-
-    /// The page was read: sends it, then what was held back, then serves the next join.
-    fn release(
-        &mut self,
-        session: SessionId,
-        page: &Page,
-        cut: i64,
-        showing: Showing,
-        ctx: &mut Context<Self>,
-    ) {
-        let Some(held) = self.members.get_mut(&session).and_then(|member| member.held.take())
-        else {
-            return;
-        };
-        self.send_page_until(session, page, cut, showing);
-        let Some(member) = self.members.get_mut(&session) else { return };
-        for (frame, seq) in held.frames {
-            member.push(frame, seq);
-        }
-        for (join, answer) in held.joins {
-            self.show(session, join, Showing::Joined(answer), ctx);
-        }
-    }
-
-    /// The page could not be read. A member who was in before stays; a new one is out again.
-    fn give_up_showing(&mut self, session: SessionId, showing: Showing) {
-        let failure = unavailable("the database does not answer");
-        if let Showing::Joined(answer) = showing {
-            answer.refuse(failure.clone());
-        }
-        let Some(member) = self.members.get_mut(&session) else { return };
-        let held = member.held.take().unwrap_or_default();
-        held.joins.into_iter().for_each(|(_, answer)| answer.refuse(failure.clone()));
-        if member.shown {
-            for (frame, seq) in held.frames {
-                member.push(frame, seq);
-            }
-        } else if let Some(mut member) = self.remove_member(session, true) {
-            member.place.tell(RoomNotice::Refused { order: self.order.clone(), failure });
-        }
-    }
-
-    fn send_page(&mut self, session: SessionId, page: &Page, showing: Showing) {
-        self.send_page_until(session, page, self.delivery.delivered(), showing);
-    }
-
-    fn send_page_until(&mut self, session: SessionId, page: &Page, cut: i64, showing: Showing) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        member.shown = true;
-        member.place.progress.store(cut, Ordering::Relaxed);
-        let peer = Arc::clone(&member.place.peer);
-        let answer = match showing {
-            Showing::Missed if page.recovered => {
-                for json in &page.messages {
-                    // A session that ends meanwhile is noticed at the next fan-out.
-                    peer.tell(&ServerEvent::Chat(json)).ok();
-                }
-                return;
-            }
-            // More was missed than fits into a page: the client must page, so it is told.
-            Showing::Missed => None,
-            Showing::Joined(answer) => Some(answer),
-        };
-        let snapshot = self.snapshot(page, cut);
-        match answer {
-            Some(answer) if answer.is_wanted() => answer.ok(Reply::Joined(&snapshot)),
-            answer => {
-                peer.tell(&ServerEvent::Joined(&snapshot)).ok();
-                if let Some(answer) = answer {
-                    answer.ok(Reply::Joined(&snapshot));
-                }
-            }
-        }
-    }
-
-    fn snapshot<'a>(&'a self, page: &'a Page, cut: i64) -> Snapshot<'a> {
-        let ended = crate::room::policy::has_ended(&self.shared.rules, &self.facts);
-        Snapshot {
-            order_id: &self.order,
-            status: self.facts.status.as_deref(),
-            driver_id: self.facts.driver_id.as_ref(),
-            last_seq: cut,
-            recovered: page.recovered,
-            messages: page.messages.iter().map(AsRef::as_ref).collect(),
-            last_location: self.track.shown(Timestamp::now()).filter(|_| !ended),
-            members: self.roster.members().collect(),
-        }
     }
 
     /// Lets a session go.
@@ -345,13 +207,7 @@ impl OrderRoom {
             sender.place.give_up();
         }
         let member = self.remove_member(leave.session, leave.clean);
-        if let Some(answer) = leave.answer {
-            if let (Some(member), false) = (&member, answer.is_wanted()) {
-                let left = Left { order_id: &self.order, reason: LeftReason::Requested };
-                member.place.peer.tell(&ServerEvent::Left(left)).ok();
-            }
-            answer.ok(Reply::Left { remaining: 0 });
-        }
+        drop(leave.farewell);
         if let Some(member) = member {
             member.place.give_up();
         }
@@ -360,7 +216,7 @@ impl OrderRoom {
 
     /// Takes a member out and tells the others, at once or, after an unclean end, once the grace
     /// has passed.
-    fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
+    pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
         for lane in self.lanes.values() {
             member.place.peer.outbox.forget(*lane);
@@ -392,28 +248,40 @@ impl OrderRoom {
         let gone: Vec<SessionId> =
             self.members.iter().filter(|(_, m)| m.is_gone()).map(|(id, _)| *id).collect();
         for session in gone {
-            if let Some(mut member) = self.remove_member(session, false) {
-                let failure = unavailable("the room was too busy to show");
-                let order = self.order.clone();
-                member.place.tell(RoomNotice::Refused { order, failure });
+            let member = self.remove_member(session, false);
+            // One that is still there is dropped without a word: the session hears that it lost
+            // the room, and comes back for what it has missed.
+            if let Some(ended) = member.filter(|member| member.place.peer.outbox.is_closed()) {
+                ended.place.give_up();
             }
             self.count_occupants();
         }
     }
 
-    /// Judges again: those without a right any more are told and taken out.
+    /// A session has a new token. Those without a right any more are told and taken out.
     pub(super) fn rejudge(&mut self, rejudge: Rejudge) {
-        if let Some((session, identity)) = rejudge.who {
-            self.adopt(session, &identity);
-        }
+        self.adopt(rejudge.session, &rejudge.identity);
         let members = self.members.values().map(|member| (member.place.peer.id, &member.identity));
         let senders = self.senders.values().map(|sender| (sender.place.peer.id, &sender.identity));
         let banished: Vec<SessionId> = members
             .chain(senders)
-            .filter(|(_, identity)| self.may_enter(identity).is_err())
+            .filter(|(_, identity)| self.may_enter(identity, true).is_err())
             .map(|(session, _)| session)
             .collect();
         for session in banished {
+            self.expel(session);
+        }
+        self.count_occupants();
+    }
+
+    /// Takes a user out.
+    pub(super) fn expel_user(&mut self, user: &UserId) {
+        let of_user = |identity: &Identity| identity.user == *user;
+        let members = self.members.iter().filter(|(_, member)| of_user(&member.identity));
+        let senders = self.senders.iter().filter(|(_, sender)| of_user(&sender.identity));
+        let sessions: Vec<SessionId> =
+            members.map(|(id, _)| *id).chain(senders.map(|(id, _)| *id)).collect();
+        for session in sessions {
             self.expel(session);
         }
         self.count_occupants();
@@ -433,18 +301,14 @@ impl OrderRoom {
     fn expel(&mut self, session: SessionId) {
         let order = self.order.clone();
         let sender = self.senders.remove(&session).map(|sender| sender.place);
-        if let Some(member) = self.remove_member(session, true) {
+        if let Some(mut member) = self.remove_member(session, true) {
             let left = Left { order_id: &order, reason: LeftReason::Removed };
             member.place.peer.tell(&ServerEvent::Left(left)).ok();
-            self.dismiss(member.place);
+            member.place.tell(News::Removed);
         }
-        if let Some(place) = sender {
-            self.dismiss(place);
+        if let Some(mut place) = sender {
+            place.tell(News::Removed);
         }
-    }
-
-    fn dismiss(&self, mut place: Place) {
-        place.tell(RoomNotice::Removed { order: self.order.clone() });
     }
 
     pub(super) fn count_occupants(&self) {

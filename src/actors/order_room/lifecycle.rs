@@ -6,8 +6,7 @@ use actix::{
     ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
 };
 
-use super::{OrderRoom, Persist, Purpose, RoomReport, Stop, chat};
-use crate::actors::peer::RoomNotice;
+use super::{Enter, OrderRoom, Persist, RoomReport, Stop, chat};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::client::DEFAULT_PAGE;
@@ -45,12 +44,8 @@ impl OrderRoom {
                 // The next one who wants in makes the room try again.
                 self.loading = Some(Vec::new());
                 let failure = unavailable("the database does not answer");
-                for mut enter in waiting {
-                    let order = self.order.clone();
-                    enter.place.tell(RoomNotice::Refused { order, failure: failure.clone() });
-                    if let Purpose::Join(_, answer) = enter.purpose {
-                        answer.refuse(failure.clone());
-                    }
+                for Enter { place, purpose, .. } in waiting {
+                    purpose.turn_away(place, failure.clone());
                 }
             }
         }
@@ -73,7 +68,7 @@ impl OrderRoom {
     }
 
     fn look_for_late_writes(&mut self, ctx: &mut Context<Self>) {
-        if !std::mem::take(&mut self.after_crash) {
+        if !self.after_crash {
             return;
         }
         for wait in LATE_WRITES {
@@ -118,8 +113,9 @@ impl OrderRoom {
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
-            if saved {
-                let (order, epoch) = (room.order.clone(), room.epoch);
+            // Somebody may have come while the position was saved, and was counted.
+            if saved && room.is_idle() {
+                let (order, epoch, seen) = (room.order.clone(), room.epoch, room.seen);
                 room.reports.do_send(RoomReport::Idle { order, epoch, seen });
             }
         }));

@@ -46,8 +46,8 @@ impl Session {
         self.count(1);
         self.refusals.clear();
         for room in self.links.values().filter_map(|link| link.room()) {
-            let who = Some((self.peer.id, Arc::clone(&self.identity)));
-            room.addr.do_send(Rejudge { who });
+            let (session, identity) = (self.peer.id, Arc::clone(&self.identity));
+            room.addr.do_send(Rejudge { session, identity });
         }
     }
 }

@@ -2,28 +2,35 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::routing::RoomEvent;
 use crate::actors::order_room::RoomHandle;
+use crate::actors::peer::LinkId;
+use crate::auth::Identity;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 
 /// How long a refusal is remembered, so that asking again costs nothing.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
+/// The progress of one who was never shown the room.
+const NOT_SHOWN: i64 = -1;
 /// How many refusals are remembered.
 const MOST_REFUSALS: usize = 256;
 
 /// A session's tie to one room.
 pub(super) struct Link {
-    /// Joins that were not undone, counted in the order in which the client sent them. None: it
-    /// only sends.
+    /// Tells it from others to the same room, before and after.
+    pub(super) id: LinkId,
+    /// Joins that were neither undone nor refused. None: it only sends.
     pub(super) joins: u32,
-    /// Those of them that the room has not confirmed: if it is gone, they never were.
-    pub(super) unconfirmed: u32,
-    /// The last chat message that went into the outbox; a new room goes on there.
+    /// The last chat message that went into the outbox, or [`NOT_SHOWN`]; a new room goes on there.
     pub(super) progress: Arc<AtomicI64>,
+    /// As whom the session asked to be let in.
+    pub(super) identity: Arc<Identity>,
+    /// When it last came back into a room that was lost.
+    pub(super) came_back: Option<Instant>,
     pub(super) state: LinkState,
 }
 
@@ -33,6 +40,8 @@ pub(super) enum LinkState {
     Entering(VecDeque<RoomEvent>),
     /// In.
     Open(RoomHandle),
+    /// It was in, the room is lost, and there cannot be another yet: it tries again in a moment.
+    Away,
 }
 
 /// Orders that refused a session a moment ago.
@@ -45,17 +54,28 @@ pub(super) struct Refusals {
 
 impl Link {
     /// On the way in.
-    pub(super) fn entering() -> Self {
-        let state = LinkState::Entering(VecDeque::new());
-        Self { joins: 0, unconfirmed: 0, progress: Arc::default(), state }
+    pub(super) fn entering(id: LinkId, identity: Arc<Identity>) -> Self {
+        let (state, progress) =
+            (LinkState::Entering(VecDeque::new()), Arc::new(AtomicI64::new(NOT_SHOWN)));
+        Self { id, joins: 0, progress, identity, came_back: None, state }
     }
 
     /// The room, once the session is in.
     pub(super) fn room(&self) -> Option<&RoomHandle> {
         match &self.state {
             LinkState::Open(room) => Some(room),
-            LinkState::Entering(_) => None,
+            LinkState::Entering(_) | LinkState::Away => None,
         }
+    }
+
+    /// Whether it waits for the next try to come back.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self.state, LinkState::Away)
+    }
+
+    /// Whether the client was shown the room: then it believes to be in.
+    pub(super) fn was_shown(&self) -> bool {
+        self.progress.load(Ordering::Relaxed) != NOT_SHOWN
     }
 }
 

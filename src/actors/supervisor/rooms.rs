@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 use actix::Actor;
 
 use super::{FindRoom, Supervisor, enter};
-use crate::actors::order_room::{
-    Founding, OrderRoom, Purpose, RoomActivity, RoomHandle, RoomStats, Stop,
-};
-use crate::actors::peer::RoomNotice;
+use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop};
 use crate::actors::shared::unavailable;
 use crate::ids::OrderId;
 use crate::permits::Permits;
@@ -122,11 +119,7 @@ impl Supervisor {
     }
 }
 
-fn refuse(mut find: FindRoom) {
-    let failure = unavailable("the room is too busy");
-    let order = find.place.order.clone();
-    find.place.tell(RoomNotice::Refused { order, failure: failure.clone() });
-    if let Purpose::Join(_, answer) = find.purpose {
-        answer.refuse(failure);
-    }
+fn refuse(find: FindRoom) {
+    let FindRoom { place, purpose, .. } = find;
+    purpose.turn_away(place, unavailable("the room is too busy"));
 }

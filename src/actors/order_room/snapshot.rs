@@ -1,0 +1,213 @@
+//! Showing the room to somebody who comes in: a snapshot, then what is live, without a gap.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::{OrderRoom, chat};
+use crate::actors::peer::{Answer, News};
+use crate::actors::shared::unavailable;
+use crate::actors::store::{self, PageRange, StoreError};
+use crate::ids::SessionId;
+use crate::protocol::client::Join;
+use crate::protocol::server::{Reply, ServerEvent, Snapshot};
+use crate::room::policy::has_ended;
+use crate::room::ring::{MessageJson, Page};
+use crate::time::Timestamp;
+use crate::transport::Frame;
+
+/// How many frames may wait for a member whose snapshot is being read.
+const MOST_HELD: usize = 256;
+/// How many more joins of the same session may wait for that.
+const MOST_JOINS: usize = 16;
+
+/// What waits for a snapshot that is being read.
+pub(super) struct Held {
+    /// Which read: the session may have left and joined again before an older one has ended.
+    read: u64,
+    /// Frames, with the seq of those that are chat.
+    pub(super) frames: VecDeque<(Frame, Option<i64>)>,
+    /// Joins of the same session that wait for the one before.
+    joins: VecDeque<(Join, Answer)>,
+}
+
+/// How a snapshot is sent.
+pub(super) enum Showing {
+    /// To a join.
+    Joined(Answer),
+    /// To nobody: only the messages that were missed, as live ones.
+    Missed,
+}
+
+/// A snapshot that is being read.
+struct Reading {
+    session: SessionId,
+    read: u64,
+    /// The newest message that it will show.
+    cut: i64,
+    /// The last that its client has.
+    since: Option<i64>,
+    showing: Showing,
+}
+
+// === impl Held ===
+
+impl Held {
+    fn new(read: u64) -> Self {
+        Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
+    }
+
+    /// Whether more waits than may.
+    pub(super) fn is_too_full(&self) -> bool {
+        self.frames.len() > MOST_HELD
+    }
+}
+
+// === impl OrderRoom ===
+
+impl OrderRoom {
+    /// Shows a member the room as it is now: from memory, or, where that does not reach back far
+    /// enough, from the database, while what is sent meanwhile waits.
+    pub(super) fn show(
+        &mut self,
+        session: SessionId,
+        join: Join,
+        showing: Showing,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        if let Some(held) = &mut member.held {
+            return held.queue(join, showing);
+        }
+        if let Some(page) = self.ring.page(join.since_seq, join.limit) {
+            return self.send_page(session, &page, self.delivery.delivered(), showing);
+        }
+        let read = self.number();
+        if let Some(member) = self.members.get_mut(&session) {
+            member.held = Some(Held::new(read));
+        }
+        let cut = self.delivery.delivered();
+        let since = join.since_seq.map(|since| since.min(cut));
+        let limit = since.map_or(join.limit, |since| join.limit.min(cut - since));
+        let reading = Reading { session, read, cut, since, showing };
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let page = async move { store.page(order, PageRange::Before(cut + 1), limit).await };
+        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
+            room.read_through(reading, page, ctx);
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    /// The page was read, or not: sends it, then what was held back, then serves the next join.
+    fn read_through(
+        &mut self,
+        reading: Reading,
+        page: Result<store::Page, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Reading { session, read, cut, since, showing } = reading;
+        let member = self.members.get_mut(&session);
+        let Some(held) = member.and_then(|member| member.held.take_if(|held| held.read == read))
+        else {
+            // The session has left meanwhile. The answer says so when it is dropped.
+            return;
+        };
+        let Ok(page) = page else { return self.give_up_showing(session, held, showing) };
+        let found = i64::try_from(page.messages.len()).unwrap_or(0);
+        let recovered = since.is_some_and(|since| since + found == cut);
+        let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
+        self.send_page(session, &Page { messages, recovered }, cut, showing);
+        self.release(session, held.frames);
+        for (join, answer) in held.joins {
+            self.show(session, join, Showing::Joined(answer), ctx);
+        }
+    }
+
+    /// Sends what was held back.
+    fn release(&mut self, session: SessionId, frames: VecDeque<(Frame, Option<i64>)>) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        for (frame, seq) in frames {
+            // One that is gone is noticed at the next fan-out.
+            member.push(frame, seq);
+        }
+    }
+
+    /// The page could not be read. A member who was in before stays; a new one is out again.
+    fn give_up_showing(&mut self, session: SessionId, held: Held, showing: Showing) {
+        let failure = unavailable("the database does not answer");
+        let joining = matches!(showing, Showing::Joined(_));
+        if let Showing::Joined(answer) = showing {
+            answer.refuse(failure.clone());
+        }
+        held.joins.into_iter().for_each(|(_, answer)| answer.refuse(failure.clone()));
+        if self.members.get(&session).is_some_and(|member| member.shown) {
+            return self.release(session, held.frames);
+        }
+        // One who comes back after a panic believes to be in: the place is dropped without a word,
+        // so the session hears that it lost the room, and tries again.
+        if let Some(mut member) = self.remove_member(session, joining).filter(|_| joining) {
+            member.place.tell(News::Refused(failure));
+        }
+        self.count_occupants();
+    }
+
+    fn send_page(&mut self, session: SessionId, page: &Page, cut: i64, showing: Showing) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        member.shown = true;
+        member.place.progress.store(cut, Ordering::Relaxed);
+        let peer = Arc::clone(&member.place.peer);
+        let answer = match showing {
+            Showing::Missed if page.recovered => {
+                for json in &page.messages {
+                    // A session that ends meanwhile is noticed at the next fan-out.
+                    peer.tell(&ServerEvent::Chat(json)).ok();
+                }
+                return;
+            }
+            // More was missed than fits into a page: the client must page, so it is told.
+            Showing::Missed => None,
+            Showing::Joined(answer) => Some(answer),
+        };
+        let snapshot = self.snapshot(page, cut);
+        match answer {
+            Some(answer) if answer.is_wanted() => answer.ok(Reply::Joined(&snapshot)),
+            answer => {
+                peer.tell(&ServerEvent::Joined(&snapshot)).ok();
+                if let Some(answer) = answer {
+                    answer.ok(Reply::Joined(&snapshot));
+                }
+            }
+        }
+    }
+
+    fn snapshot<'a>(&'a self, page: &'a Page, cut: i64) -> Snapshot<'a> {
+        let ended = has_ended(&self.shared.rules, &self.facts);
+        Snapshot {
+            order_id: &self.order,
+            status: self.facts.status.as_deref(),
+            driver_id: self.facts.driver_id.as_ref(),
+            last_seq: cut,
+            recovered: page.recovered,
+            messages: page.messages.iter().map(AsRef::as_ref).collect(),
+            last_location: self.track.shown(Timestamp::now()).filter(|_| !ended),
+            members: self.roster.members().collect(),
+        }
+    }
+}
+
+impl Held {
+    /// One more join waits for the read.
+    fn queue(&mut self, join: Join, showing: Showing) {
+        match showing {
+            Showing::Joined(answer) if self.joins.len() < MOST_JOINS => {
+                self.joins.push_back((join, answer));
+            }
+            Showing::Joined(answer) => answer.refuse(unavailable("too many joins at once")),
+            // The read that is under way shows what was missed too.
+            Showing::Missed => {}
+        }
+    }
+}

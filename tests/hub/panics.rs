@@ -1,0 +1,231 @@
+//! A room that panics costs its members a moment and nobody else anything.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::rights::{order, sql};
+use super::rooms::{code, fix, say, talkative};
+use super::support::{Client, Hub};
+
+/// What makes a room panic, in a debug build.
+const BOMB: &str = "explode";
+
+fn fragile() -> Hub {
+    talkative().env("ORDERHUB_TEST_PANIC_ON", BOMB).start()
+}
+
+async fn explode(client: &mut Client, order: &str) -> Value {
+    client.request("chat:message", json!({ "orderId": order, "content": BOMB })).await
+}
+
+/// The seqs of the next `count` chat messages, as they come.
+async fn hear(client: &mut Client, count: usize) -> Vec<i64> {
+    let mut seqs = Vec::new();
+    for _ in 0..count {
+        seqs.push(client.expect("chat:message").await["seq"].as_i64().expect("a seq"));
+    }
+    seqs
+}
+
+/// Says something until it is taken: what meets the room in its last moment is refused.
+async fn insist(client: &mut Client, order: &str, content: &str) -> i64 {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let chat = json!({ "orderId": order, "content": content, "clientMsgId": content });
+        let ack = client.request("chat:message", chat).await;
+        if let Some(seq) = ack["seq"].as_i64() {
+            return seq;
+        }
+        assert!(code(&ack) == "unavailable" && Instant::now() < deadline, "{ack}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn members_notice_nothing_and_the_sender_is_refused() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    customer.join("o1").await;
+    say(&mut driver, "o1", "before").await;
+    let refused = explode(&mut driver, "o1").await;
+    assert_eq!(code(&refused), "unavailable");
+    assert_eq!(refused["error"]["retryAfterMs"], 1000);
+    assert_eq!(insist(&mut driver, "o1", "after").await, 2);
+    assert_eq!(say(&mut driver, "o1", "after").await["seq"], 3);
+    assert_eq!(say(&mut driver, "o1", "after").await["seq"], 4);
+    let taken = driver.request("driver:location", fix("o1", 13.9)).await;
+    assert_eq!(taken, json!({ "ok": true, "accepted": 1 }));
+    for client in [&mut driver, &mut customer] {
+        assert_eq!(hear(client, 4).await, [1, 2, 3, 4]);
+        assert_eq!(client.expect("location:updated").await["lng"], 13.9);
+        for event in ["chat:message", "order:joined", "order:left"] {
+            assert_eq!(client.drain(event).await.len(), 0, "{event}");
+        }
+    }
+    assert_eq!(customer.drain("presence:joined").await.len(), 0, "nobody was away");
+    assert_eq!(customer.drain("presence:left").await.len(), 0);
+    let shown = customer.join("o1").await;
+    assert_eq!(shown["members"].as_array().map(Vec::len), Some(2));
+    // The joins are counted as before: three by now.
+    let left = customer.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(left["remaining"], 2);
+}
+
+#[tokio::test]
+async fn what_is_sent_while_the_room_is_lost_arrives_in_order() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    let chat = |content: &str| json!({ "orderId": "o1", "content": content });
+    let mut stored = Vec::new();
+    for _ in 0..10 {
+        driver.ask("chat:message", chat("before")).await;
+    }
+    driver.ask("chat:message", chat(BOMB)).await;
+    let mut last = 0;
+    for _ in 0..10 {
+        last = driver.ask("chat:message", chat("after")).await;
+    }
+    for id in last - 20..=last {
+        // What was with the panicking room is refused; some of it may be stored all the same.
+        let ack = driver.reply(id).await;
+        match ack["seq"].as_i64() {
+            Some(seq) => stored.push(seq),
+            None => assert_eq!(code(&ack), "unavailable"),
+        }
+    }
+    assert!(stored.is_sorted(), "{stored:?}");
+    let end = insist(&mut driver, "o1", "the end").await;
+    for client in [&mut customer, &mut driver] {
+        let heard = hear(client, usize::try_from(end).expect("small")).await;
+        assert_eq!(heard, (1..=end).collect::<Vec<_>>());
+        assert_eq!(client.drain("chat:message").await.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn another_room_notices_nothing() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1", "o2"]).await;
+    let mut other = hub.connect("bob", "customer", &["o2"]).await;
+    driver.join("o1").await;
+    driver.join("o2").await;
+    other.join("o2").await;
+    explode(&mut driver, "o1").await;
+    insist(&mut driver, "o1", "back").await;
+    explode(&mut driver, "o1").await;
+    let since = Instant::now();
+    say(&mut driver, "o2", "all well here").await;
+    assert_eq!(hear(&mut other, 1).await, [1]);
+    assert!(since.elapsed() < Duration::from_millis(900), "o1 waits, o2 does not");
+}
+
+#[tokio::test]
+async fn a_second_panic_makes_the_order_wait_a_second() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    explode(&mut driver, "o1").await;
+    let since = Instant::now();
+    insist(&mut driver, "o1", "one").await;
+    assert!(since.elapsed() < Duration::from_millis(900), "the first costs no wait");
+    explode(&mut driver, "o1").await;
+    let since = Instant::now();
+    insist(&mut driver, "o1", "two").await;
+    assert!(since.elapsed() >= Duration::from_millis(900), "it was back too soon");
+    assert_eq!(hear(&mut customer, 2).await, [1, 2]);
+    let metrics = reqwest::get(hub.url("/metrics")).await.expect("metrics").text().await;
+    assert!(metrics.expect("text").contains("\norderhub_room_panics_total 2\n"));
+}
+
+#[tokio::test]
+async fn an_outage_while_coming_back_is_waited_out() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1", "o2"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    customer.join("o1").await;
+    say(&mut driver, "o1", "before").await;
+    sql(&hub, "ALTER TABLE orders RENAME TO away");
+    explode(&mut driver, "o1").await;
+    let chat = json!({ "orderId": "o1", "content": "anybody?" });
+    for client in [&mut driver, &mut customer] {
+        let refused = client.request("chat:message", chat.clone()).await;
+        assert_eq!(code(&refused), "unavailable");
+    }
+    // Somebody new is refused, and so learns of it; members stay.
+    let mut late = hub.connect("carl", "customer", &["o1"]).await;
+    let refused = late.request("order:join", json!({ "orderId": "o1" })).await;
+    assert_eq!(code(&refused), "unavailable");
+    // A leave counts meanwhile.
+    let left = customer.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(left, json!({ "ok": true, "remaining": 1 }));
+    sql(&hub, "ALTER TABLE away RENAME TO orders");
+    assert_eq!(insist(&mut driver, "o1", "after").await, 2);
+    for client in [&mut driver, &mut customer] {
+        assert_eq!(hear(client, 2).await, [1, 2]);
+        assert_eq!(client.drain("order:left").await.len(), 0);
+    }
+    let left = customer.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(left["remaining"], 0);
+}
+
+#[tokio::test]
+async fn one_who_left_while_the_room_was_lost_stays_out() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    sql(&hub, "ALTER TABLE orders RENAME TO away");
+    explode(&mut driver, "o1").await;
+    customer.send("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(customer.expect("order:left").await["reason"], "requested");
+    sql(&hub, "ALTER TABLE away RENAME TO orders");
+    insist(&mut driver, "o1", "after").await;
+    assert_eq!(hear(&mut driver, 1).await, [1]);
+    assert_eq!(customer.drain("chat:message").await.len(), 0);
+    let again = customer.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(code(&again), "not_joined");
+}
+
+#[tokio::test]
+async fn one_whose_right_is_gone_by_then_is_told_to_be_out() {
+    let hub = fragile();
+    order(&hub, "o1", "ASSIGNED", "ann", 0);
+    let mut driver = hub.connect("ann", "driver", &[]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    sql(&hub, "UPDATE orders SET driver_id = NULL");
+    explode(&mut customer, "o1").await;
+    let left = driver.expect("order:left").await;
+    assert_eq!(left, json!({ "orderId": "o1", "reason": "removed" }));
+    assert_eq!(driver.drain("order:left").await.len(), 0, "once");
+    let refused = driver.request("order:join", json!({ "orderId": "o1" })).await;
+    assert_eq!(code(&refused), "forbidden");
+    insist(&mut customer, "o1", "still here").await;
+}
+
+#[tokio::test]
+async fn support_comes_back_into_a_room_that_only_tokens_know() {
+    let hub = fragile();
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    let mut support = hub.connect("sue", "support", &[]).await;
+    support.join("o1").await;
+    customer.request("order:leave", json!({ "orderId": "o1" })).await;
+    explode(&mut support, "o1").await;
+    insist(&mut support, "o1", "hello?").await;
+    assert_eq!(hear(&mut support, 1).await, [1]);
+    assert_eq!(support.drain("order:left").await.len(), 0);
+}

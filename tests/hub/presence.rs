@@ -1,0 +1,93 @@
+//! Who is here: told once per user, and a lost signal is forgiven for a while.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::support::{Client, Hub};
+
+/// A hub with this grace and a client in the room who hears of the others.
+async fn watched(grace_secs: u32) -> (Hub, Client) {
+    let hub = Hub::builder().env("PRESENCE_GRACE_SECS", grace_secs).start();
+    let mut watcher = hub.connect("watcher", "customer", &["o1"]).await;
+    watcher.join("o1").await;
+    watcher.drain("presence:joined").await;
+    (hub, watcher)
+}
+
+async fn member(hub: &Hub, user: &str) -> Client {
+    let mut client = hub.connect(user, "driver", &["o1"]).await;
+    client.join("o1").await;
+    client
+}
+
+fn user(presence: &Value) -> &str {
+    presence["userId"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_user_with_several_connections_comes_and_goes_once() {
+    let (hub, mut watcher) = watched(15).await;
+    let mut first = member(&hub, "ann").await;
+    let second = member(&hub, "ann").await;
+    first.join("o1").await;
+    let joined = watcher.drain("presence:joined").await;
+    let ann = json!({ "orderId": "o1", "userId": "ann", "name": "Name of ann", "role": "driver" });
+    assert_eq!(joined, std::slice::from_ref(&ann));
+    second.close().await;
+    let gone = first.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(gone["remaining"], 1);
+    assert_eq!(watcher.drain("presence:left").await.len(), 0, "one of them is still here");
+    first.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(watcher.drain("presence:left").await, [ann]);
+}
+
+#[tokio::test]
+async fn one_who_takes_leave_is_gone_at_once() {
+    let (hub, mut watcher) = watched(3600).await;
+    member(&hub, "ann").await.close().await;
+    assert_eq!(user(&watcher.expect("presence:left").await), "ann");
+    let mut dan = member(&hub, "dan").await;
+    dan.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(user(&watcher.expect("presence:left").await), "dan");
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_only_after_the_grace() {
+    let (hub, mut watcher) = watched(1).await;
+    let lost = member(&hub, "ann").await;
+    let since = Instant::now();
+    drop(lost);
+    assert_eq!(user(&watcher.expect("presence:left").await), "ann");
+    let waited = since.elapsed();
+    assert!(waited >= Duration::from_millis(990), "told after {waited:?}");
+}
+
+#[tokio::test]
+async fn nobody_hears_of_one_who_is_back_within_the_grace() {
+    let (hub, mut watcher) = watched(2).await;
+    let ann = member(&hub, "ann").await;
+    let dan = member(&hub, "dan").await;
+    watcher.drain("presence:joined").await;
+    drop(ann);
+    // Only the server's word for it that the first connection has ended makes this a return.
+    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
+    let mut back = member(&hub, "ann").await;
+    drop(dan);
+    // Whoever was lost before is told of before.
+    assert_eq!(user(&watcher.expect("presence:left").await), "dan");
+    assert_eq!(watcher.drain("presence:left").await.len(), 0);
+    assert_eq!(watcher.drain("presence:joined").await.len(), 0);
+    let members = back.join("o1").await["members"].as_array().map(Vec::len);
+    assert_eq!(members, Some(2));
+}
+
+#[tokio::test]
+async fn while_the_grace_lasts_the_user_is_shown() {
+    let (hub, mut watcher) = watched(3600).await;
+    drop(member(&hub, "ann").await);
+    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
+    let shown = watcher.join("o1").await;
+    let members = shown["members"].as_array().expect("members");
+    assert_eq!(members.iter().map(user).collect::<Vec<_>>(), ["ann", "watcher"]);
+}
