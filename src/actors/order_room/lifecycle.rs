@@ -113,9 +113,8 @@ impl OrderRoom {
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
-            // Somebody may have come while the position was saved, and was counted.
             if saved && room.is_idle() {
-                let (order, epoch, seen) = (room.order.clone(), room.epoch, room.seen);
+                let (order, epoch) = (room.order.clone(), room.epoch);
                 room.reports.do_send(RoomReport::Idle { order, epoch, seen });
             }
         }));

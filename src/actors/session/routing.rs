@@ -143,15 +143,10 @@ impl Session {
         if let RoomEvent::Leave { all, answer } = event {
             return self.leave(order, all, answer);
         }
+        // One that only sent so far takes a place among the joined rooms, as any other does.
         if matches!(event, RoomEvent::Join(..))
             && let Err(failure) = self.has_room_for(order, &event)
         {
-            return event.refuse(failure);
-        }
-        // One that only sent so far takes a place among the joined rooms, as any other does.
-        let may_be_new = matches!(event, RoomEvent::Join(..))
-            && self.links.get(order).is_some_and(|link| link.joins == 0);
-        if may_be_new && let Err(failure) = self.has_room_for(&event) {
             return event.refuse(failure);
         }
         let Some(permit) = room.permit() else {
