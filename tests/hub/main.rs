@@ -1,6 +1,7 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod envelopes;
+mod expiry;
 mod frames;
 mod joins;
 mod limits;
