@@ -7,7 +7,7 @@ use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
 
 use super::rights::sql;
-use super::rooms::{code, fix, say, seqs, unlimited};
+use super::rooms::{code, fix, say, seqs, talkative, unlimited};
 use super::support::{Client, Hub};
 
 /// How many messages each of the senders says.
@@ -192,7 +192,7 @@ async fn what_is_said_while_a_snapshot_is_read_follows_it() {
 
 #[tokio::test]
 async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
-    let hub = unlimited();
+    let hub = talkative().env("OUTBOX_BYTES", 64 << 20).start();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     let mut reader = hub.connect("ann", "driver", &["o1"]).await;
@@ -204,6 +204,7 @@ async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
             let page = json!({ "orderId": "o1", "limit": 200 });
             reads.push(reader.ask("chat:history", page).await);
         }
+        // Answered by the session itself: then all of them are on their way.
         reader.drain("pong").await;
         let order = json!({ "orderId": "o1" });
         let first = client.ask("order:join", json!({ "orderId": "o1", "limit": 120 })).await;
