@@ -7,7 +7,7 @@ use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
 
 use super::rights::sql;
-use super::rooms::{code, fix, say, seqs, unlimited};
+use super::rooms::{code, fix, say, seqs, talkative, unlimited};
 use super::support::{Client, Hub};
 
 /// How many messages each of the senders says.
@@ -192,10 +192,20 @@ async fn what_is_said_while_a_snapshot_is_read_follows_it() {
 
 #[tokio::test]
 async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
-    let hub = unlimited();
+    let hub = talkative().env("OUTBOX_BYTES", 64 << 20).start();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
-    for _ in 0..30 {
+    let mut reader = hub.connect("ann", "driver", &["o1"]).await;
+    reader.join("o1").await;
+    for _ in 0..5 {
+        // What others read comes first, so the first snapshot is not there before the second join.
+        let mut reads = Vec::new();
+        for _ in 0..40 {
+            let page = json!({ "orderId": "o1", "limit": 200 });
+            reads.push(reader.ask("chat:history", page).await);
+        }
+        // Answered by the session itself: then all of them are on their way.
+        reader.drain("pong").await;
         let order = json!({ "orderId": "o1" });
         let first = client.ask("order:join", json!({ "orderId": "o1", "limit": 120 })).await;
         let left = client.ask("order:leave", order.clone()).await;
@@ -205,8 +215,11 @@ async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
         assert!(shown == Some(120) || code(&first) == "unavailable", "{first}");
         assert_eq!(client.reply(left).await["remaining"], 0);
         let second = client.reply(second).await;
-        assert_eq!(second["messages"].as_array().map(Vec::len), Some(121));
-        client.request("order:leave", order).await;
+        assert_eq!(second["messages"].as_array().map(Vec::len), Some(121), "{second}");
+        assert_eq!(client.request("order:leave", order).await["remaining"], 0);
+        for read in reads {
+            assert_eq!(reader.reply(read).await["ok"], true);
+        }
     }
 }
 

@@ -139,8 +139,16 @@ async fn a_second_panic_makes_the_order_wait_a_second() {
     assert!(since.elapsed() < Duration::from_millis(900), "the first costs no wait");
     explode(&mut driver, "o1").await;
     let since = Instant::now();
-    insist(&mut driver, "o1", "two").await;
+    // One who gives up while the order waits does not appear in it later.
+    let mut gone = hub.connect("gone", "customer", &["o1"]).await;
+    gone.send("order:join", json!({ "orderId": "o1" })).await;
+    gone.close().await;
+    let mut late = hub.connect("late", "customer", &["o1"]).await;
+    let shown = late.join("o1").await;
     assert!(since.elapsed() >= Duration::from_millis(900), "it was back too soon");
+    let members = shown["members"].as_array().expect("members");
+    assert!(members.iter().all(|member| member["userId"] != "gone"), "{shown}");
+    insist(&mut driver, "o1", "two").await;
     assert_eq!(hear(&mut customer, 2).await, [1, 2]);
     let metrics = reqwest::get(hub.url("/metrics")).await.expect("metrics").text().await;
     assert!(metrics.expect("text").contains("\norderhub_room_panics_total 2\n"));
