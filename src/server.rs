@@ -21,7 +21,6 @@ use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
-use crate::db::url::InvalidDatabaseUrl;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
@@ -42,9 +41,6 @@ pub enum ServeError {
     /// The address is taken, or is not this machine's.
     #[error("BIND_ADDR: cannot listen on {0}: {1}")]
     Bind(SocketAddr, #[source] io::Error),
-    /// The database's address cannot be read.
-    #[error("DATABASE_URL: {0}")]
-    Url(#[from] InvalidDatabaseUrl),
     /// The database cannot be reached or brought up to date.
     #[error("DATABASE_URL: {0}")]
     Database(#[from] DbError),
@@ -89,10 +85,8 @@ pub fn run(
 /// Starts what every address shares.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
     let metrics = Arc::new(Metrics::new(&VOCABULARY));
-    let options = StoreOptions {
-        url: config.database.url.expose().parse()?,
-        pool_size: config.database.pool_size,
-    };
+    let options =
+        StoreOptions { url: config.database.url.clone(), pool_size: config.database.pool_size };
     if config.database.auto_migrate {
         migrate::bring_up_to_date(&options.url)?;
     }

@@ -20,12 +20,12 @@ use diesel::QueryResult;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::orders::LoadedOrder;
 use crate::db::pool::{DbError, DbPool};
-use crate::db::url::DatabaseUrl;
 use crate::db::{bans, messages, orders};
 use crate::ids::OrderId;
 use crate::metrics::Metrics;

@@ -9,9 +9,9 @@ use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{
     ChatWrite, ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat,
 };
+use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
-use orderhub::db::url::DatabaseUrl;
 use orderhub::ids::{OrderId, UserId};
 use orderhub::metrics::{Metrics, Vocabulary};
 use orderhub::protocol::chat::ChatKind;

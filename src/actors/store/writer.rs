@@ -219,7 +219,7 @@ impl Handler<PutBan> for Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::url::DatabaseUrl;
+    use crate::config::DatabaseUrl;
     use crate::metrics::Vocabulary;
 
     #[test]
