@@ -1,4 +1,5 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
+mod durability;
 mod relay;
 mod support;
