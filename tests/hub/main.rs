@@ -1,5 +1,6 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod durability;
+mod outages;
 mod relay;
 mod support;

@@ -16,12 +16,17 @@ pub struct Database {
 /// Runs `test` on SQLite, and on PostgreSQL where there is one.
 pub async fn each_database(test: impl AsyncFn(Database)) {
     test(Database { postgres: None }).await;
-    if let Some(database) = TestDatabase::create() {
-        test(Database { postgres: Some(database) }).await;
+    if let Some(database) = Database::postgres() {
+        test(database).await;
     }
 }
 
 impl Database {
+    /// A PostgreSQL database, where there is a server for it.
+    pub fn postgres() -> Option<Self> {
+        TestDatabase::create().map(|database| Self { postgres: Some(database) })
+    }
+
     /// A hub on this database.
     pub fn hub(&self) -> HubBuilder {
         match &self.postgres {
