@@ -6,7 +6,7 @@ use actix::{
     ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
 };
 
-use super::{OrderRoom, Persist, Purpose, RoomReport, Stop, chat};
+use super::{OrderRoom, Persist, Purpose, RoomReport, Settle, Stop, chat};
 use crate::actors::peer::RoomNotice;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
@@ -146,6 +146,12 @@ impl Handler<Persist> for OrderRoom {
         let save = self.save_position();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
+}
+
+impl Handler<Settle> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, _: Settle, _: &mut Context<Self>) {}
 }
 
 impl Handler<Stop> for OrderRoom {
