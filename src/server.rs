@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::actors::order_room::{Persist, Settle};
 use crate::actors::shared::{Shared, VOCABULARY};
 use crate::actors::store::{Store, StoreError, StoreOptions};
-use crate::actors::supervisor::{EndAll, EveryRoom, Supervisor, SupervisorHandle};
+use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
@@ -80,8 +80,10 @@ pub fn run(
         let handle = server.handle();
         let running = actix_rt::spawn(server);
         actix_rt::spawn(sample_rates(hub.clone()));
+        // Before anybody knows the address: a stop that comes at once drains as well.
+        let stop = stop_signal()?;
         listening(address, config);
-        stop_signal().await?;
+        stop.await;
         drain(&hub, handle).await;
         running.await.map_err(io::Error::other)??;
         Ok(())
@@ -101,9 +103,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let transport = Arc::new(transport_options(&config, &metrics));
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
-    let supervisor = Supervisor::launch(Arc::clone(&shared), &arbiter);
-    let (rates, started) = (Arc::default(), Instant::now());
-    Ok(Hub { shared, supervisor, transport, rates, started })
+    let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
+    Ok(Hub { shared, registry, transport, rates, started })
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -173,6 +174,8 @@ fn serve(
         .disable_signals()
         .shutdown_timeout(1)
         .listen("hub", listener, move || {
+            // Called on each worker's thread, before it serves: the first one gets it.
+            for_clients.supervisor();
             HttpService::build()
                 .client_request_timeout(timeout)
                 .upgrade(http::upgrade::service(for_clients.clone()))
@@ -200,21 +203,22 @@ async fn sample_rates(hub: Hub) {
     }
 }
 
-/// Resolves when the process is told to stop.
-async fn stop_signal() -> io::Result<()> {
+/// Takes the signals that stop the process from now on; resolves at the first.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 /// Goes down in an order in which nothing that was acknowledged is lost and every client knows
@@ -232,13 +236,13 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     let closed = by(began, drain.drain.mul_f64(CLOSED_SHARE));
     let spread = (closed - Instant::now()).mul_f64(CLOSING_SHARE);
     let end_all = EndAll { close: CloseCode::RESTART, spread };
-    match hub.supervisor.addr.send(end_all).await {
+    match hub.supervisor().addr.send(end_all).await {
         Ok(count) => log::info!("closing {count} sessions"),
         Err(error) => log::error!("the supervisor is gone: {error}"),
     }
     within(closed, "sessions", sessions_gone(hub)).await;
     let written = by(began, drain.drain);
-    within(written, "positions", persist_rooms(&hub.supervisor)).await;
+    within(written, "positions", persist_rooms(hub.supervisor())).await;
     within(written, "the store", hub.shared.store.drained()).await;
     server.stop(false).await;
     log::info!("stopped");
@@ -260,7 +264,7 @@ async fn answer_chat(hub: &Hub) {
 
 /// Resolves when every room has handled what it was told so far.
 async fn settle(hub: &Hub) {
-    let rooms = hub.supervisor.addr.send(EveryRoom).await.unwrap_or_default();
+    let rooms = hub.supervisor().addr.send(EveryRoom).await.unwrap_or_default();
     // A room that is gone meanwhile has nothing left to handle.
     futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(Settle))).await;
 }

@@ -9,6 +9,7 @@ use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
 use super::access::{Admin, Viewer};
+use super::body::Body;
 use super::problem::{Problem, only};
 use super::{Hub, rooms};
 use crate::actors::shared::Shared;
@@ -158,13 +159,13 @@ async fn end_sessions(
     admin: Admin,
     user: web::Path<UserId>,
     query: web::Query<Removal>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<web::Json<serde_json::Value>, Problem> {
-    let removal = query.into_inner().or_body(&body)?;
+    let removal = query.into_inner().or_body(&body.0)?;
     let user = user.into_inner();
     removal.ban(&hub.shared, None, &user).await?;
     let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
-    let closed = hub.supervisor.addr.send(EndUser { user: user.clone(), end }).await;
+    let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
     let closed = closed.map_err(|_| stopped())?;
     log::info!(admin = admin.0.user.as_str(), user = user.as_str(); "ended {closed} sessions");
     Ok(web::Json(serde_json::json!({ "closed": closed })))

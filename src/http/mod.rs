@@ -2,39 +2,48 @@
 
 mod access;
 mod admin;
+mod body;
 mod cors;
 mod health;
 pub mod problem;
 mod rooms;
 pub mod upgrade;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use actix::Arbiter;
 use actix_web::web::{self, ServiceConfig};
 
 use self::problem::Problem;
 use crate::actors::shared::Shared;
-use crate::actors::supervisor::SupervisorHandle;
+use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::transport::TransportOptions;
 
 pub use cors::cors;
-
-/// The largest body of a request, in bytes.
-const MAX_BODY: usize = 1024 * 1024;
 
 /// What the routes of one hub work with.
 #[derive(Clone)]
 pub struct Hub {
     /// What all actors share.
     pub shared: Arc<Shared>,
-    /// Who knows the rooms.
-    pub supervisor: SupervisorHandle,
+    /// Who knows the rooms; see [`Hub::supervisor`].
+    pub registry: Arc<OnceLock<SupervisorHandle>>,
     /// How sockets are taken over.
     pub transport: Arc<TransportOptions>,
     /// What the node does in a second.
     pub rates: Arc<crate::http::admin::Rates>,
     /// When the hub started.
     pub started: std::time::Instant,
+}
+
+impl Hub {
+    /// Who knows the rooms. It runs on the thread that asks first, which is a worker's: a join
+    /// then mostly finds supervisor, session and room on one thread, and a hub with one worker
+    /// never wakes another for it.
+    pub fn supervisor(&self) -> &SupervisorHandle {
+        self.registry
+            .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
+    }
 }
 
 /// Which routes an address serves.
@@ -65,7 +74,7 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
         config
             .app_data(web::Data::new(hub))
             .app_data(web::Data::new(listener))
-            .app_data(web::PayloadConfig::new(MAX_BODY))
+            .app_data(web::PayloadConfig::new(body::MAX_BODY))
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)

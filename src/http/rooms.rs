@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Hub;
 use super::access::{Admin, Viewer};
 use super::admin::{Removal, stopped};
+use super::body::Body;
 use super::problem::Problem;
 use crate::actors::order_room::{Inspect, Rejudge, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{ListRooms, LookUp};
@@ -68,7 +69,7 @@ pub(super) async fn list(
         // One more than asked for tells whether there is a next page.
         None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
     };
-    let mut rooms = hub.supervisor.addr.send(wanted).await.map_err(|_| stopped())?;
+    let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| stopped())?;
     if let Some(sort) = query.sort {
         sort.order(&mut rooms);
         rooms.truncate(limit);
@@ -103,7 +104,8 @@ pub(super) async fn show(
     _: Viewer,
     order: web::Path<OrderId>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
-    let room = hub.supervisor.addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
+    let room =
+        hub.supervisor().addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
     let room = room.ok_or_else(nobody_there)?;
     match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
         Ok(Ok(detail)) => Ok(web::Json(detail)),
@@ -122,12 +124,12 @@ pub(super) async fn remove(
     admin: Admin,
     path: web::Path<(OrderId, UserId)>,
     query: web::Query<Removal>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<web::Json<serde_json::Value>, Problem> {
-    let removal = query.into_inner().or_body(&body)?;
+    let removal = query.into_inner().or_body(&body.0)?;
     let (order, user) = path.into_inner();
     removal.ban(&hub.shared, Some(&order), &user).await?;
-    let room = hub.supervisor.addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
+    let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
     if let Some(room) = room {
         room.addr.do_send(Rejudge { who: None });
     }

@@ -180,7 +180,7 @@ fn open(
             remote,
             permit,
             shared: hub.shared.clone(),
-            supervisor: hub.supervisor.clone(),
+            supervisor: hub.supervisor().clone(),
         }),
         Err(error) => log::debug!("a client was gone before its session began: {error}"),
     }

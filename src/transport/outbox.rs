@@ -52,8 +52,10 @@ impl Outbox {
     /// [`Closed`] when the connection has ended or is about to.
     pub fn push_latest(&self, key: LatestKey, frame: Frame) -> Result<(), Closed> {
         self.add(false, |state| {
-            if state.wire.queue.push_latest(key, frame) {
-                self.0.options.metrics.conflated.inc();
+            let blocked = state.wire.blocked;
+            let replaced = state.wire.queue.push_latest(key, frame, blocked);
+            if replaced > 0 {
+                self.0.options.metrics.conflated.inc_by(replaced);
             }
         })
     }

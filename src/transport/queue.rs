@@ -52,20 +52,27 @@ impl Queue {
         self.append(frame, Manner::Reliable(since));
     }
 
-    /// Adds a latest-wins frame, in the place of a waiting one of its key; says whether it
-    /// replaced one.
-    pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame) -> bool {
-        if self.latest > 0
-            && let Some(index) = self.find(|manner| manner == Manner::Latest(key))
-            && let Some(entry) = self.entries.get_mut(index)
-        {
+    /// Adds a latest-wins frame. Where the socket takes no more it takes the place of the first
+    /// of its key that waits, and the others go; says how many that were. A socket that keeps up
+    /// gets them all: what is queued there leaves at the end of the turn.
+    pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame, blocked: bool) -> u64 {
+        let is_older = |manner| manner == Manner::Latest(key);
+        let first = if blocked && self.latest > 0 { self.find(is_older) } else { None };
+        let Some(first) = first else {
+            self.latest += 1;
+            self.append(frame, Manner::Latest(key));
+            return 0;
+        };
+        let mut replaced = 1;
+        while let Some(later) = self.find_behind(first, is_older) {
+            self.remove(later);
+            replaced += 1;
+        }
+        if let Some(entry) = self.entries.get_mut(first) {
             self.bytes = self.bytes - entry.frame.len() + frame.len();
             entry.frame = frame;
-            return true;
         }
-        self.latest += 1;
-        self.append(frame, Manner::Latest(key));
-        false
+        replaced
     }
 
     /// Adds a ping, unless one waits.
@@ -83,9 +90,9 @@ impl Queue {
         self.append(frame, Manner::Pong);
     }
 
-    /// Drops the waiting frame of a key.
+    /// Drops the waiting frames of a key.
     pub(super) fn forget(&mut self, key: LatestKey) {
-        if self.latest > 0
+        while self.latest > 0
             && let Some(index) = self.find(|manner| manner == Manner::Latest(key))
         {
             self.remove(index);
@@ -188,6 +195,11 @@ impl Queue {
         self.entries.iter().skip(started).position(|entry| is(entry.manner)).map(|at| at + started)
     }
 
+    fn find_behind(&self, index: usize, is: impl Fn(Manner) -> bool) -> Option<usize> {
+        let from = index + 1;
+        self.entries.iter().skip(from).position(|entry| is(entry.manner)).map(|at| at + from)
+    }
+
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes -= entry.frame.len();
@@ -223,25 +235,41 @@ mod tests {
     fn queue() -> Queue {
         let mut queue = Queue::default();
         queue.push(frame("one "), None);
-        assert!(!queue.push_latest(A, frame("a1 ")));
+        assert_eq!(queue.push_latest(A, frame("a1 "), true), 0);
         queue.push(frame("two "), None);
-        assert!(!queue.push_latest(B, frame("b1 ")));
+        assert_eq!(queue.push_latest(B, frame("b1 "), true), 0);
         queue
     }
 
     #[test]
     fn a_latest_frame_is_replaced_where_it_stands() {
         let mut queue = queue();
-        assert!(queue.push_latest(A, frame("a22 ")));
+        assert_eq!(queue.push_latest(A, frame("a22 "), true), 1);
         assert_eq!(content(&queue), "one a22 two b1 ");
         assert_eq!(queue.len(), 4);
+    }
+
+    #[test]
+    fn a_socket_that_keeps_up_gets_every_frame_and_one_that_stops_only_the_newest() {
+        let mut queue = Queue::default();
+        for text in ["a1 ", "a2 ", "a3 "] {
+            assert_eq!(queue.push_latest(A, frame(text), false), 0);
+        }
+        queue.push(frame("one "), None);
+        assert_eq!(content(&queue), "a1 a2 a3 one ");
+        queue.advance(3);
+        assert_eq!(queue.push_latest(A, frame("a4 "), true), 2);
+        assert_eq!(content(&queue), "a4 one ");
+        queue.push_latest(A, frame("a5 "), false);
+        queue.forget(A);
+        assert_eq!((content(&queue).as_str(), queue.latest), ("one ", 0));
     }
 
     #[test]
     fn a_latest_frame_that_has_begun_to_leave_is_finished_and_not_replaced() {
         let mut queue = queue();
         queue.advance(5);
-        assert!(!queue.push_latest(A, frame("a2 ")));
+        assert_eq!(queue.push_latest(A, frame("a2 "), true), 0);
         queue.forget(B);
         assert_eq!(content(&queue), "1 two a2 ");
         assert!(queue.drop_oldest_latest());
