@@ -156,6 +156,40 @@ async fn chat_that_was_admitted_is_stored_and_acknowledged_before_the_end() {
     .await;
 }
 
+#[tokio::test]
+async fn a_database_that_hangs_holds_no_farewell_up() {
+    each_database(async |database: Database| {
+        let mut hub = database.hub().env("DRAIN_SECS", DRAIN.as_secs()).start();
+        let mut clients = customers(&hub, 3).await;
+        let locked = database.lock(&hub);
+        let said = json!({ "orderId": "o1", "content": "during" });
+        let asked = clients[0].ask("chat:message", said).await;
+        until("it to wait for the database", async || {
+            hub.admin(Method::GET, "/admin/v1/stats").await.1["storeQueue"] == 1
+        })
+        .await;
+        let told = Instant::now();
+        hub.signal("TERM");
+        for client in &mut clients {
+            farewell(client).await;
+        }
+        let promised = |event: &&Value| event["id"] == asked && event["data"]["ok"] == true;
+        assert!(clients[0].seen.iter().find(promised).is_none(), "an ack of what was not stored");
+        assert_eq!(hub.ended().await.code(), Some(0));
+        assert!(told.elapsed() < DRAIN + SLACK, "{:?}", told.elapsed());
+        drop(locked);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stop_right_after_the_start_drains_too() {
+    let mut hub = Hub::start();
+    hub.signal("TERM");
+    assert_eq!(hub.ended().await.code(), Some(0));
+    assert!(hub.log().contains("draining"), "{}", hub.log());
+}
+
 /// A client by hand, whose socket nobody reads once it has joined.
 async fn deaf(hub: &Hub) -> TcpStream {
     let mut socket = TcpStream::connect(hub.addr).await.expect("a connection");
