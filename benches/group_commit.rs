@@ -9,9 +9,9 @@ use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, Syste
 use criterion::{Criterion, Throughput};
 use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{ChatWrite, ChatWritten, NewMessage, Store, StoreOptions};
+use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
-use orderhub::db::url::DatabaseUrl;
 use orderhub::ids::{OrderId, UserId};
 use orderhub::metrics::{Metrics, Vocabulary};
 use orderhub::protocol::chat::ChatKind;

@@ -14,7 +14,7 @@ use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::actors::order_room::Persist;
+use crate::actors::order_room::{Persist, Settle};
 use crate::actors::shared::{Shared, VOCABULARY};
 use crate::actors::store::{Store, StoreError, StoreOptions};
 use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
@@ -22,7 +22,6 @@ use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
-use crate::db::url::InvalidDatabaseUrl;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
@@ -34,8 +33,14 @@ use crate::transport::{Budget, TransportOptions};
 const BACKLOG: i32 = 4096;
 /// How often the node's rates are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// The share of `DRAIN_SECS` over which sessions are closed; the rest is for them to go.
-const CLOSING_SHARE: f64 = 0.7;
+/// The share of `DRAIN_SECS` that chat may take where the database is slow.
+const CHAT_SHARE: f64 = 0.5;
+/// The share of `DRAIN_SECS` after which sessions are gone; the rest is for the last positions.
+const CLOSED_SHARE: f64 = 0.85;
+/// The share of their time over which sessions are closed; the rest is for them to go.
+const CLOSING_SHARE: f64 = 0.8;
+/// What every step of the drain may take at least; it ends as soon as it is done.
+const LEAST_STEP: Duration = Duration::from_secs(1);
 
 /// Why the hub could not run.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +48,6 @@ pub enum ServeError {
     /// The address is taken, or is not this machine's.
     #[error("BIND_ADDR: cannot listen on {0}: {1}")]
     Bind(SocketAddr, #[source] io::Error),
-    /// The database's address cannot be read.
-    #[error("DATABASE_URL: {0}")]
-    Url(#[from] InvalidDatabaseUrl),
     /// The database cannot be reached or brought up to date.
     #[error("DATABASE_URL: {0}")]
     Database(#[from] DbError),
@@ -79,8 +81,10 @@ pub fn run(
         let handle = server.handle();
         let running = actix_rt::spawn(server);
         actix_rt::spawn(sample_rates(hub.clone()));
+        // Before anybody knows the address: a stop that comes at once drains as well.
+        let stop = stop_signal()?;
         listening(address, config);
-        stop_signal().await?;
+        stop.await;
         drain(&hub, handle).await;
         running.await.map_err(io::Error::other)??;
         Ok(())
@@ -90,10 +94,8 @@ pub fn run(
 /// Starts what every address shares.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
     let metrics = Arc::new(Metrics::new(&VOCABULARY));
-    let options = StoreOptions {
-        url: config.database.url.expose().parse()?,
-        pool_size: config.database.pool_size,
-    };
+    let options =
+        StoreOptions { url: config.database.url.clone(), pool_size: config.database.pool_size };
     if config.database.auto_migrate {
         migrate::bring_up_to_date(&options.url)?;
     }
@@ -203,21 +205,22 @@ async fn sample_rates(hub: Hub) {
     }
 }
 
-/// Resolves when the process is told to stop.
-async fn stop_signal() -> io::Result<()> {
+/// Takes the signals that stop the process from now on; resolves at the first.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 /// Goes down in an order in which nothing that was acknowledged is lost and every client knows
@@ -228,25 +231,50 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     // From here on: not ready, no new upgrades, no new chat.
     hub.shared.start_draining();
     tokio::time::sleep(drain.delay).await;
-    let deadline = Instant::now() + drain.drain;
-    within(deadline, "chat", hub.shared.store.drained()).await;
-    let spread = drain.drain.mul_f64(CLOSING_SHARE);
+    let began = Instant::now();
+    within(by(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", answer_chat(hub)).await;
+    // Whatever chat took is taken from the time over which sessions are closed, so that time is
+    // left to write the last positions, even where a client does not read its farewell.
+    let closed = by(began, drain.drain.mul_f64(CLOSED_SHARE));
+    let spread = (closed - Instant::now()).mul_f64(CLOSING_SHARE);
     let end_all = EndAll { close: CloseCode::RESTART, spread };
     match hub.supervisor().addr.send(end_all).await {
         Ok(count) => log::info!("closing {count} sessions"),
         Err(error) => log::error!("the supervisor is gone: {error}"),
     }
-    within(deadline, "sessions", sessions_gone(hub)).await;
-    within(deadline, "positions", persist_rooms(hub.supervisor())).await;
-    within(deadline, "the store", hub.shared.store.drained()).await;
+    within(closed, "sessions", sessions_gone(hub)).await;
+    let written = by(began, drain.drain);
+    within(written, "positions", persist_rooms(hub.supervisor())).await;
+    within(written, "the store", hub.shared.store.drained()).await;
     server.stop(false).await;
     log::info!("stopped");
+}
+
+/// The end of a step: a share of the whole, but never so soon that the step had no chance.
+fn by(began: Instant, share: Duration) -> Instant {
+    (began + share).max(Instant::now() + LEAST_STEP)
+}
+
+/// Resolves when every message that a room has admitted is stored, acknowledged and sent out.
+async fn answer_chat(hub: &Hub) {
+    // What rooms took before they saw that the hub goes down is with the store after this,
+    settle(hub).await;
+    hub.shared.store.drained().await;
+    // and what the store said has come through the rooms after this.
+    settle(hub).await;
+}
+
+/// Resolves when every room has handled what it was told so far.
+async fn settle(hub: &Hub) {
+    let rooms = hub.supervisor().addr.send(EveryRoom).await.unwrap_or_default();
+    // A room that is gone meanwhile has nothing left to handle.
+    futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(Settle))).await;
 }
 
 /// Waits for a step of the drain, as long as there is time.
 async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
     if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
-        log::warn!("DRAIN_SECS have passed before {what} were done");
+        log::warn!("the time of the drain had passed before {what} were done");
     }
 }
 

@@ -156,6 +156,11 @@ pub struct Inspect;
 #[rtype(result = "()")]
 pub struct Persist;
 
+/// What the room was told before is handled when this is answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settle;
+
 /// The supervisor has forgotten the room.
 #[derive(Message)]
 #[rtype(result = "()")]

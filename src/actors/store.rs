@@ -20,12 +20,12 @@ use diesel::QueryResult;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::orders::LoadedOrder;
 use crate::db::pool::{DbError, DbPool};
-use crate::db::url::DatabaseUrl;
 use crate::db::{bans, messages, orders};
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
@@ -36,7 +36,7 @@ use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
 use reader::{Ask, Reader};
-use writer::{PutBan, Writer};
+use writer::{ProbeWrites, PutBan, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
@@ -138,6 +138,8 @@ pub struct Store {
     positions: Arc<Gate>,
     /// Permits of reads and of writes of bans.
     asking: Arc<Semaphore>,
+    /// The turn of the one who asks whether writes are taken.
+    probing: Arc<Semaphore>,
 }
 
 // === impl Store ===
@@ -178,6 +180,7 @@ impl Store {
             chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
             positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
             asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+            probing: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -260,12 +263,16 @@ impl Store {
         self.writers.send(put).await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Whether the database answers and has its tables.
+    /// Whether the database answers, has its tables and takes writes.
     ///
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(orders::probe).await
+        self.ask(orders::probe).await?;
+        // One at a time: while the database is locked, each is in the way of chat for a timeout.
+        let turn = Arc::clone(&self.probing).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Closed)?;
+        self.writers.send(ProbeWrites { turn }).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Ends when no chat and no position waits or is being written.

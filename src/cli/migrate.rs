@@ -5,7 +5,6 @@ use clap::Args;
 use super::{CliError, logging, output};
 use crate::config::Config;
 use crate::db::migrate;
-use crate::db::url::DatabaseUrl;
 
 #[derive(Args)]
 pub(super) struct MigrateArgs {
@@ -23,13 +22,13 @@ pub(super) fn run(config: Config, args: &MigrateArgs) -> Result<(), CliError> {
 /// Hands over to the database.
 fn run_migrations(config: &Config, status_only: bool) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("DATABASE_URL: {error}"));
-    let url: DatabaseUrl = config.database.url.expose().parse().map_err(|error| failed(&error))?;
+    let url = &config.database.url;
     if !status_only {
-        for name in migrate::bring_up_to_date(&url).map_err(|error| failed(&error))? {
+        for name in migrate::bring_up_to_date(url).map_err(|error| failed(&error))? {
             output(&format!("applied {name}\n"))?;
         }
     }
-    for (name, applied) in migrate::status_of(&url).map_err(|error| failed(&error))? {
+    for (name, applied) in migrate::status_of(url).map_err(|error| failed(&error))? {
         output(&format!("{name}  {}\n", if applied { "applied" } else { "pending" }))?;
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! Where orders and chat are stored.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::database_url::InvalidDatabaseUrl;
 use super::parse;
 use super::secret;
 use super::settings::Chosen;
-use super::{ConfigError, Secret};
+use super::{ConfigError, DatabaseUrl};
 
 /// Where orders and chat are stored.
 #[derive(Debug, Clone)]
@@ -23,68 +23,6 @@ pub struct DatabaseConfig {
     pub auto_migrate: bool,
     /// Whether nothing else was said, so that the file lives in the data directory.
     pub in_data_dir: bool,
-}
-
-/// The address of a database. Shown without its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Secret);
-
-impl DatabaseUrl {
-    /// Takes the address of a database.
-    ///
-    /// # Errors
-    /// What is allowed, where it is neither of the two kinds.
-    pub fn new(url: &str) -> Result<Self, String> {
-        let allowed = "sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME";
-        if url.contains(":memory:") {
-            return Err(format!("{allowed} (a database in memory has no second connection)"));
-        }
-        let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-        let host = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
-        if path.or(host.filter(|host| !host.is_empty())).is_none() {
-            return Err(allowed.to_owned());
-        }
-        Ok(Self(Secret::new(url)))
-    }
-
-    /// The whole address, password included.
-    pub fn expose(&self) -> &str {
-        self.0.expose()
-    }
-
-    /// The file of an `SQLite` database; none where it is `PostgreSQL`.
-    pub fn sqlite_path(&self) -> Option<&Path> {
-        self.expose().strip_prefix("sqlite:").map(Path::new)
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.sqlite_path().is_some() {
-            return f.write_str(self.expose());
-        }
-        let (url, query) = match self.expose().split_once('?') {
-            Some((url, query)) => (url, Some(query)),
-            None => (self.expose(), None),
-        };
-        let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-        // The last `@` ends the password, whatever it holds itself.
-        match rest.rsplit_once('@') {
-            Some((user, host)) => {
-                let name = user.split(':').next().unwrap_or_default();
-                write!(f, "{scheme}://{name}:***@{host}")?;
-            }
-            None => write!(f, "{scheme}://{rest}")?,
-        }
-        // libpq takes a password here too, and the names of other secrets.
-        query.map_or(Ok(()), |_| f.write_str("?***"))
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// The settings as they are given.
@@ -124,11 +62,16 @@ impl DatabaseArgs {
             _ => ("DATABASE_URL", None),
         };
         let in_data_dir = url.is_none();
-        let url = url
-            .unwrap_or_else(|| format!("sqlite:{}", data_dir.join("orderhub.sqlite3").display()));
-        let url = DatabaseUrl::new(&url)
-            .map_err(|allowed| ConfigError::new(variable, format!("it must be {allowed}")))?;
-        let least = if url.sqlite_path().is_some() { 2 } else { 3 };
+        let url = match url {
+            Some(url) => url.parse().map_err(|invalid: InvalidDatabaseUrl| {
+                ConfigError::new(variable, invalid.to_string())
+            })?,
+            None => DatabaseUrl::Sqlite(data_dir.join("orderhub.sqlite3")),
+        };
+        let least = match url {
+            DatabaseUrl::Sqlite(_) => 2,
+            DatabaseUrl::Postgres(_) => 3,
+        };
         if self.database_pool < least {
             let problem =
                 format!("with this database it must be at least {least}: some only write");
@@ -136,33 +79,5 @@ impl DatabaseArgs {
         }
         let (pool_size, auto_migrate) = (self.database_pool, self.auto_migrate);
         Ok(DatabaseConfig { url, pool_size, auto_migrate, in_data_dir })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_not_shown() {
-        for (url, shown) in [
-            ("sqlite:data/a.sqlite3", "sqlite:data/a.sqlite3"),
-            ("postgres://hub:p%40ss@db:5432/orders", "postgres://hub:***@db:5432/orders"),
-            ("postgresql://hub:p@ss:x@db/orders", "postgresql://hub:***@db/orders"),
-            ("postgres://db/orders?password=pass", "postgres://db/orders?***"),
-            ("postgres://db/orders", "postgres://db/orders"),
-        ] {
-            let url = DatabaseUrl::new(url).expect("a URL");
-            assert_eq!(url.to_string(), shown);
-            assert_eq!(format!("{url:?}"), shown);
-        }
-    }
-
-    #[test]
-    fn only_the_two_kinds_are_taken() {
-        for bad in ["", "sqlite:", "sqlite::memory:", "postgres://", "mysql://db/x", "data.sqlite3"]
-        {
-            assert!(DatabaseUrl::new(bad).is_err(), "{bad:?}");
-        }
     }
 }

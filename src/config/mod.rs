@@ -8,6 +8,7 @@
 mod auth;
 mod check;
 mod database;
+mod database_url;
 mod describe;
 mod drain;
 mod error;
@@ -23,7 +24,8 @@ mod server;
 mod settings;
 
 pub use auth::{AuthConfig, PublicKeyPem};
-pub use database::{DatabaseConfig, DatabaseUrl};
+pub use database::DatabaseConfig;
+pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use describe::{Setting, Source};
 pub use drain::DrainConfig;
 pub use error::ConfigError;

@@ -7,7 +7,7 @@ use std::path::Path;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-use super::url::DatabaseUrl;
+use crate::config::DatabaseUrl;
 
 /// WAL lets readers go on while chat commits; `synchronous=FULL` makes every commit reach the disk,
 /// because acknowledged means committed. `busy_timeout` comes first: the others may meet a lock.

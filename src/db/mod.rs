@@ -9,4 +9,3 @@ pub mod migrate;
 pub mod orders;
 pub mod pool;
 pub mod schema;
-pub mod url;

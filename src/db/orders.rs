@@ -83,6 +83,19 @@ pub fn probe(connection: &mut DbConnection) -> QueryResult<()> {
     orders::table.select(orders::rev).first::<i64>(connection).optional().map(drop)
 }
 
+/// Whether the database takes writes: a statement that needs the lock and the right to write, and
+/// changes nothing.
+///
+/// # Errors
+/// Where the query fails.
+pub fn probe_writes(connection: &mut DbConnection) -> QueryResult<()> {
+    // No order has an empty id.
+    diesel::update(orders::table.find(""))
+        .set(orders::rev.eq(orders::rev))
+        .execute(connection)
+        .map(drop)
+}
+
 /// Writes last positions, each a JSON text, in one transaction. An order that is not known yet
 /// begins to exist; a deleted one stays as it is.
 ///

@@ -10,7 +10,7 @@ use diesel::r2d2::R2D2Connection;
 
 use super::connection::DbConnection;
 use super::failure;
-use super::url::DatabaseUrl;
+use crate::config::DatabaseUrl;
 
 /// How long work waits for a connection while the database is thought to be up.
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);

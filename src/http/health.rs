@@ -30,14 +30,15 @@ async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// The hub takes clients: it is not going down, and the database answers.
+/// The hub takes clients: it is not going down, and the database answers and takes writes. A hub
+/// that could only read would refuse every chat message.
 async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
     if hub.shared.is_draining() {
         return not_ready("draining");
     }
     match tokio::time::timeout(DATABASE_PATIENCE, hub.shared.store.ping()).await {
         Ok(Ok(())) => HttpResponse::Ok().json(json!({ "status": "ready" })),
-        Ok(Err(_)) | Err(_) => not_ready("the database does not answer"),
+        Ok(Err(_)) | Err(_) => not_ready("the database does not answer or takes no writes"),
     }
 }
 

@@ -1,14 +1,18 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod admin;
+mod drain;
+mod durability;
 mod envelopes;
 mod expiry;
+mod first_start;
 mod frames;
 mod history;
 mod joins;
 mod limits;
 mod login;
 mod ordering;
+mod outages;
 mod panics;
 mod presence;
 mod relay;

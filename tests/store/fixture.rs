@@ -1,22 +1,22 @@
 //! A store on a fresh database, and somebody who collects its answers.
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, System};
-use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{
     ChatWrite, ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat,
 };
+use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
-use orderhub::db::url::DatabaseUrl;
 use orderhub::ids::{OrderId, UserId};
 use orderhub::metrics::{Metrics, Vocabulary};
 use orderhub::protocol::chat::ChatKind;
 use orderhub::protocol::role::Role;
 use orderhub::time::Timestamp;
+
+use crate::postgres::TestDatabase;
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,52 +56,9 @@ pub fn on_postgres(test: impl AsyncFn(Fixture)) {
 
 /// Runs `test` on an empty PostgreSQL database, or says why not.
 pub fn with_postgres(test: impl FnOnce(DatabaseUrl)) {
-    let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        // Past the test harness, which hides what passing tests print.
-        let said = writeln!(
-            std::io::stderr(),
-            "SKIPPED on PostgreSQL: {name} (TEST_DATABASE_URL is not set)"
-        );
-        return said.expect("standard error");
-    };
-    let database = TestDatabase::create(&server);
-    test(database.url.clone());
-}
-
-/// A database that goes with its test.
-struct TestDatabase {
-    server: String,
-    name: String,
-    url: DatabaseUrl,
-}
-
-impl TestDatabase {
-    fn create(server: &str) -> Self {
-        let name = format!("orderhub_{}", uuid::Uuid::new_v4().simple());
-        admin(server, &format!("CREATE DATABASE {name}"));
-        let (base, parameters) = match server.split_once('?') {
-            Some((base, parameters)) => (base, format!("?{parameters}")),
-            None => (server, String::new()),
-        };
-        let host = base.rsplit_once('/').map_or(base, |(host, _)| host);
-        let url = format!("{host}/{name}{parameters}").parse().expect("a database");
-        Self { server: server.to_owned(), name, url }
+    if let Some(database) = TestDatabase::create() {
+        test(database.url.clone());
     }
-}
-
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        admin(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
-    }
-}
-
-fn admin(server: &str, sql: &str) {
-    let url = server.parse().expect("TEST_DATABASE_URL like postgres://user@host/database");
-    let mut connection = DbConnection::open(&url).expect("the server of TEST_DATABASE_URL");
-    // Making a database may take longer than a query of the hub may.
-    connection.batch_execute("SET statement_timeout = 0").expect("set");
-    connection.batch_execute(sql).expect(sql);
 }
 
 impl Fixture {

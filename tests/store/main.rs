@@ -5,4 +5,6 @@ mod chat;
 mod fixture;
 mod migrations;
 mod outage;
+#[path = "../common/postgres.rs"]
+mod postgres;
 mod reads;

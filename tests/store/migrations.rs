@@ -1,8 +1,8 @@
 //! Migrations: up, down, up again, and two nodes at once.
 
+use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
-use orderhub::db::url::DatabaseUrl;
 
 use crate::fixture::with_postgres;
 

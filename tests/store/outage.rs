@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{ChatWriteError, StoreError};
-use orderhub::db::url::DatabaseUrl;
+use orderhub::config::DatabaseUrl;
 
 use crate::fixture::{Fixture, each_database, keyed, message, on_postgres, order};
 

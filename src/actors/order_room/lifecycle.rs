@@ -6,7 +6,7 @@ use actix::{
     ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
 };
 
-use super::{Enter, OrderRoom, Persist, RoomReport, Stop, chat};
+use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::client::DEFAULT_PAGE;
@@ -143,6 +143,12 @@ impl Handler<Persist> for OrderRoom {
         let save = self.save_position();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
+}
+
+impl Handler<Settle> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, _: Settle, _: &mut Context<Self>) {}
 }
 
 impl Handler<Stop> for OrderRoom {

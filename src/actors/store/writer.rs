@@ -14,6 +14,7 @@ use super::positions::WaitingPosition;
 use super::{Ban, ChatWriteError, NewMessage, StoreError, StoredChat};
 use crate::db::chat_batch::{self, Written};
 use crate::db::connection::DbConnection;
+use crate::db::failure;
 use crate::db::pool::{DbError, DbPool};
 use crate::db::{bans, orders};
 use crate::ids::OrderId;
@@ -41,6 +42,14 @@ pub(super) struct PutBan {
     pub(super) ban: Ban,
     /// Given back when it is written.
     pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Find out whether the database takes writes.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct ProbeWrites {
+    /// Given back when it is known, not when its asker goes away.
+    pub(super) turn: OwnedSemaphorePermit,
 }
 
 /// Whether the database served a batch, even if it refused some of it.
@@ -216,10 +225,29 @@ impl Handler<PutBan> for Writer {
     }
 }
 
+impl Handler<ProbeWrites> for Writer {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, ProbeWrites { turn }: ProbeWrites, _: &mut Self::Context) -> Self::Result {
+        let probed = match self.run(orders::probe_writes) {
+            // The server was restarted since this connection was last used. This may run twice.
+            Err(Failure::Database(DbError::Unavailable(error))) if failure::is_closed(&error) => {
+                self.run(orders::probe_writes)
+            }
+            probed => probed,
+        };
+        drop(turn);
+        probed.map_err(|failure| {
+            self.health.failed("the database takes no writes", &failure);
+            failure.into()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::url::DatabaseUrl;
+    use crate::config::DatabaseUrl;
     use crate::metrics::Vocabulary;
 
     #[test]

@@ -87,8 +87,11 @@ impl Supervisor {
         if self.rooms.get(order).is_none_or(|entry| entry.epoch != epoch) {
             return;
         }
-        log::error!(order = order.as_str(); "the room of an order panicked");
-        self.shared.metrics.room_panics.inc();
+        // At the end of a drain rooms go with their threads, and nothing is wrong with them.
+        if !self.shared.is_draining() {
+            log::error!(order = order.as_str(); "the room of an order panicked");
+            self.shared.metrics.room_panics.inc();
+        }
         self.rooms.remove(order);
         self.crashes.retain(|_, crash| now < crash.at + CRASH_MEMORY);
         let times = self.crashes.get(order).map_or(1, |crash| crash.times + 1);

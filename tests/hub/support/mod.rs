@@ -1,8 +1,23 @@
 //! A running hub and its clients, for tests.
 
 mod client;
+mod databases;
+#[path = "../../common/postgres.rs"]
+mod postgres;
 mod process;
 pub mod raw;
 
-pub use client::{Client, Closed};
+use std::time::Instant;
+
+pub use client::{Client, Closed, PATIENCE};
+pub use databases::{Database, each_database};
 pub use process::{Hub, HubBuilder, SECRET, claims, token};
+
+/// Waits until `true`, at most [`PATIENCE`].
+pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached().await {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

@@ -1,7 +1,7 @@
 //! The program in a process of its own: its settings, its address, its end.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -144,9 +144,32 @@ impl Hub {
         }
     }
 
+    /// As [`Self::wait`], while the clients of the test go on.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the hub does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The status of an answer.
+    pub async fn status(&self, path: &str) -> u16 {
+        reqwest::get(self.url(path)).await.expect("an answer").status().as_u16()
+    }
+
     /// `kill -9`, then a new process on the same data with the same settings, at another address.
-    pub fn kill_and_restart(mut self) -> Hub {
+    pub fn kill_and_restart(self) -> Hub {
         self.signal("KILL");
+        self.start_again()
+    }
+
+    /// Once the process has ended, a new one on the same data with the same settings, at another
+    /// address.
+    pub fn start_again(mut self) -> Hub {
         self.wait();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a folder"));
         launch(self.env.clone(), dir)
@@ -162,10 +185,9 @@ impl Drop for Hub {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<_> = log.lines().rev().take(40).collect();
-            eprintln!(
-                "the hub's last words:\n{}",
-                lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
+            let words = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+            // A test that has failed already has nobody to tell of another failure.
+            writeln!(std::io::stderr(), "the hub's last words:\n{words}").ok();
         }
     }
 }

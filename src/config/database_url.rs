@@ -4,26 +4,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The address of a database.
+/// The address of a database. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
     /// A file, made where it is missing.
     Sqlite(PathBuf),
-    /// A server, in the words of libpq.
+    /// A server, in the words of libpq, password included.
     Postgres(String),
 }
 
 /// Why a text is no address of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
-    /// Neither of the two.
-    #[error("must be sqlite:PATH, postgres://… or postgresql://…")]
-    Scheme,
-    /// `sqlite:` with nothing behind it.
-    #[error("sqlite: must be followed by the path of a file")]
-    NoPath,
+    /// Neither of the two, or one of them with nothing behind it.
+    #[error("it must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
+    Form,
     /// Every connection would have a database of its own.
-    #[error("a database in memory cannot be shared by several connections")]
+    #[error("it must be a file: a database in memory cannot be shared by several connections")]
     InMemory,
 }
 
@@ -33,15 +30,19 @@ impl FromStr for DatabaseUrl {
     type Err = InvalidDatabaseUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.to_owned()));
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            // `sqlite:///var/hub` is how other tools write an absolute path.
+            return match path.strip_prefix("//").unwrap_or(path) {
+                "" => Err(InvalidDatabaseUrl::Form),
+                path if path.contains(":memory:") => Err(InvalidDatabaseUrl::InMemory),
+                path => Ok(Self::Sqlite(PathBuf::from(path))),
+            };
         }
-        let path = text.strip_prefix("sqlite:").ok_or(InvalidDatabaseUrl::Scheme)?;
-        // `sqlite:///var/hub` is how other tools write an absolute path.
-        match path.strip_prefix("//").unwrap_or(path) {
-            "" => Err(InvalidDatabaseUrl::NoPath),
-            ":memory:" => Err(InvalidDatabaseUrl::InMemory),
-            path => Ok(Self::Sqlite(PathBuf::from(path))),
+        let server =
+            text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+        match server {
+            Some(server) if !server.is_empty() => Ok(Self::Postgres(text.to_owned())),
+            _ => Err(InvalidDatabaseUrl::Form),
         }
     }
 }
@@ -61,24 +62,21 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// The address without its password, which may stand before the host or, in libpq's words, among
-/// the parameters. A password with unescaped `@`, `?` or `/` hides too much rather than too little.
+/// The address without its password, and without its parameters: libpq takes passwords among them
+/// too, under several names. Where a password holds an unescaped `@`, `?` or `/`, too much is
+/// hidden rather than too little.
 fn masked(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
     let shown = match rest.rsplit_once('@') {
         Some((login, host)) => match login.split_once(':') {
             Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-            None => format!("{scheme}://{login}@{host}"),
+            None => url.to_owned(),
         },
         None => url.to_owned(),
     };
-    shown.split('&').map(masked_parameter).collect::<Vec<_>>().join("&")
-}
-
-fn masked_parameter(part: &str) -> String {
-    match part.split_once("password=") {
-        Some((before, _)) => format!("{before}password=***"),
-        None => part.to_owned(),
+    match shown.split_once('?') {
+        Some((before, _)) => format!("{before}?***"),
+        None => shown,
     }
 }
 
@@ -93,8 +91,11 @@ mod tests {
             ("sqlite:///var/hub.sqlite3", Ok(DatabaseUrl::Sqlite("/var/hub.sqlite3".into()))),
             ("postgres://h/db", Ok(DatabaseUrl::Postgres("postgres://h/db".into()))),
             ("postgresql://h/db", Ok(DatabaseUrl::Postgres("postgresql://h/db".into()))),
-            ("mysql://h/db", Err(InvalidDatabaseUrl::Scheme)),
-            ("sqlite:", Err(InvalidDatabaseUrl::NoPath)),
+            ("mysql://h/db", Err(InvalidDatabaseUrl::Form)),
+            ("data.sqlite3", Err(InvalidDatabaseUrl::Form)),
+            ("", Err(InvalidDatabaseUrl::Form)),
+            ("postgres://", Err(InvalidDatabaseUrl::Form)),
+            ("sqlite:", Err(InvalidDatabaseUrl::Form)),
             ("sqlite::memory:", Err(InvalidDatabaseUrl::InMemory)),
         ] {
             assert_eq!(text.parse::<DatabaseUrl>(), expected, "{text}");
@@ -104,16 +105,19 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for (text, shown) in [
+            ("sqlite:data/a.sqlite3", "sqlite:data/a.sqlite3"),
             ("postgres://hub:se:c@ret@h:5432/db", "postgres://hub:***@h:5432/db"),
-            ("postgres://hub@h/db?sslmode=require", "postgres://hub@h/db?sslmode=require"),
-            ("postgres://h/db?user=hub&password=secret", "postgres://h/db?user=hub&password=***"),
+            ("postgresql://hub:s%40cret@h/db", "postgresql://hub:***@h/db"),
             ("postgres://hub:se/c?ret@h/db", "postgres://hub:***@h/db"),
-            ("postgres://h/db?sslpassword=secret&a=b", "postgres://h/db?sslpassword=***&a=b"),
+            ("postgres://hub@h/db?sslmode=require", "postgres://hub@h/db?***"),
+            ("postgres://h/db?user=hub&password=secret", "postgres://h/db?***"),
+            ("postgres://h/db?password=se@cret", "postgres://h/db?***"),
+            ("postgres://h/db?password=se:c@ret", "postgres://h/db?***"),
             ("postgres://h/db", "postgres://h/db"),
         ] {
             let url: DatabaseUrl = text.parse().expect("a database");
             assert_eq!(url.to_string(), shown);
-            assert!(!format!("{url:?}").contains("secret"));
+            assert_eq!(format!("{url:?}"), format!("{shown:?}"));
         }
     }
 }

@@ -1,0 +1,41 @@
+//! Encode: from an event to the frame that all members share. Chat is two steps: the message
+//! becomes JSON once, and that becomes a frame for each codec in use.
+
+mod samples;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::Criterion;
+use orderhub::protocol::codec::Codec;
+use orderhub::protocol::server::{LocationUpdate, ServerEvent};
+use orderhub::transport::Frame;
+
+fn frame(event: &ServerEvent<'_>) -> Frame {
+    Frame::text(|buffer| Codec::Plain.event(event, buffer))
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("encode");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    let (order_id, position) = (samples::order(), samples::position());
+    let update = ServerEvent::Location(LocationUpdate {
+        order_id: &order_id,
+        position: &position,
+        battery: None,
+    });
+    group.bench_function("location:updated", |bencher| {
+        bencher.iter(|| frame(black_box(&update)));
+    });
+    let message = samples::message(1);
+    group.bench_function("chat:message, the JSON", |bencher| {
+        bencher.iter(|| samples::json(black_box(&message)));
+    });
+    let json = samples::json(&message);
+    group.bench_function("chat:message, the frame", |bencher| {
+        bencher.iter(|| frame(&ServerEvent::Chat(black_box(&json))));
+    });
+    group.finish();
+    criterion.final_summary();
+}

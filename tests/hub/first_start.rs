@@ -1,0 +1,95 @@
+//! The first minute: started in an empty folder with nothing set, the hub says how to get in, and
+//! what it says works when it is pasted.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::SinkExt;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use super::support::Client;
+
+/// A hub on a slow machine must have listened by then.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What the hub prints until it has said all.
+fn banner(stdout: ChildStdout) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        lines.push(line.expect("text"));
+        if lines.last().is_some_and(|line| line.contains("order:join")) {
+            return lines;
+        }
+    }
+    panic!("the hub ended: {lines:?}")
+}
+
+/// Runs lines of the banner in a shell that stands somewhere else, and gives what `variable` is
+/// then.
+fn pasted(lines: &[String], variable: &str) -> String {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let script = format!("{}\nprintf %s \"${variable}\"", lines.join("\n"));
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &script]).env_clear().current_dir(elsewhere.path());
+    let output = shell.output().expect("a shell");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// The address in the line of the banner that begins so.
+fn address(lines: &[String], begins: &str) -> String {
+    let line = lines.iter().find(|line| line.trim().starts_with(begins));
+    let line = line.unwrap_or_else(|| panic!("no {begins} in {lines:?}"));
+    let address = line.split([' ', '"']).find(|word| word.starts_with("ws://"));
+    address.expect("an address").to_owned()
+}
+
+#[tokio::test]
+async fn what_a_first_start_prints_works_when_it_is_pasted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let started = Instant::now();
+    let mut hub = Command::new(env!("CARGO_BIN_EXE_orderhub"));
+    // Nothing is set but the port: another hub may have the default one.
+    hub.env_clear().env("BIND_ADDR", "127.0.0.1:0").current_dir(folder.path());
+    let hub = hub.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program");
+    let mut hub = Running(hub);
+    let lines = banner(hub.0.stdout.take().expect("piped"));
+    let http = lines[0].strip_prefix("orderhub listens on ").expect("the address");
+    let ready = reqwest::get(format!("{http}/readyz")).await.expect("an answer");
+    assert_eq!(ready.status().as_u16(), 200, "ready as soon as it says so");
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+
+    let commands: Vec<String> = lines.iter().filter(|line| line.contains("=$(")).cloned().collect();
+    assert_eq!(commands.len(), 2, "{lines:?}");
+    let (driver, customer) = (pasted(&commands, "DRIVER"), pasted(&commands, "CUSTOMER"));
+    let mut request = address(&lines, "websocat -H").into_client_request().expect("a request");
+    let bearer = format!("Bearer {customer}").parse().expect("a header");
+    request.headers_mut().insert("authorization", bearer);
+    let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("an upgrade");
+    let mut customer = Client::over(socket);
+    let url = address(&lines, "websocat \"ws").replace("$DRIVER", &driver);
+    let (socket, _) = tokio_tungstenite::connect_async(url).await.expect("an upgrade");
+    let mut driver = Client::over(socket);
+
+    // The line to say, as it is printed.
+    let join = lines.last().expect("lines").trim().to_owned();
+    customer.socket.send(Message::text(join)).await.expect("sent");
+    assert_eq!(customer.reply(1).await["ok"], true);
+    let fix = json!({ "orderId": "order-1", "lat": 1.5, "lng": 2.0 });
+    assert_eq!(driver.request("driver:location", fix).await["accepted"], 1);
+    assert_eq!(customer.expect("location:updated").await["driverId"], "driver-1");
+}
