@@ -115,6 +115,7 @@ impl Session {
             let limits = &shared.config.limits;
             let (now, expires_in) =
                 (Instant::now(), identity.deadline.until_from(Timestamp::now()));
+            let leeway = identity.leeway();
             Self {
                 peer,
                 links: HashMap::new(),
@@ -131,6 +132,7 @@ impl Session {
                     limits.ping_interval,
                     limits.pong_timeout,
                     now + expires_in,
+                    leeway,
                 ),
                 timer: None,
                 opened: now,

@@ -8,6 +8,7 @@ mod verifier;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -40,6 +41,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// How much longer than the token itself it counts.
+    pub fn leeway(&self) -> Duration {
+        self.deadline.until_from(self.expires_at)
+    }
+
     /// Whether the token names this order.
     pub fn names(&self, order: &OrderId) -> bool {
         self.orders.binary_search(order).is_ok()

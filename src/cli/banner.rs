@@ -35,7 +35,8 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
          \nConnect:\n"
     );
     let to = reachable(address);
-    let _ = writeln!(text, "  websocat -H \"Authorization: Bearer $CUSTOMER\" ws://{to}/ws");
+    // The address first: websocat takes any number of words behind -H for headers.
+    let _ = writeln!(text, "  websocat ws://{to}/ws -H \"Authorization: Bearer $CUSTOMER\"");
     if config.server.allow_query_token {
         let _ = writeln!(text, "  websocat \"ws://{to}/ws?token=$DRIVER\"");
     }
@@ -93,7 +94,7 @@ mod tests {
             "DRIVER=$('/opt/my hub/orderhub' token --data-dir '/srv/it'\\''s here' --user driver-1 \
              --role driver --order order-1)\n",
             "CUSTOMER=$('/opt/my hub/orderhub' token --data-dir",
-            "websocat -H \"Authorization: Bearer $CUSTOMER\" ws://127.0.0.1:4711/ws\n",
+            "websocat ws://127.0.0.1:4711/ws -H \"Authorization: Bearer $CUSTOMER\"\n",
             "websocat \"ws://127.0.0.1:4711/ws?token=$DRIVER\"\n",
         ] {
             assert!(text.contains(part), "{part:?} is not in {text}");

@@ -24,9 +24,7 @@ fn run_migrations(config: &Config, status_only: bool) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("DATABASE_URL: {error}"));
     let url = &config.database.url;
     if !status_only {
-        for name in migrate::bring_up_to_date(url).map_err(|error| failed(&error))? {
-            output(&format!("applied {name}\n"))?;
-        }
+        migrate::bring_up_to_date(url).map_err(|error| failed(&error))?;
     }
     for (name, applied) in migrate::status_of(url).map_err(|error| failed(&error))? {
         output(&format!("{name}  {}\n", if applied { "applied" } else { "pending" }))?;

@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 const DEFAULT_BAN_SECS: u32 = 900;
 /// The longest removal: a year.
 const MAX_BAN_SECS: u32 = 366 * 24 * 3600;
-/// The longest reason, in bytes: it has to fit beside the code into a close frame.
+/// The longest reason, in bytes: it is for a line on a screen.
 const MAX_REASON: usize = 120;
 
 pub(super) fn routes(config: &mut ServiceConfig) {

@@ -79,6 +79,7 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)
+            .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
             .default_service(web::to(|| async { Problem::not_found() }));
         if listener != Listener::Public {
             config.configure(health::metrics_route).configure(admin::routes);

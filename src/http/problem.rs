@@ -48,6 +48,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "nothing is here")
     }
 
+    /// Only a WebSocket is here. A proxy that drops the upgrade headers leads here too.
+    pub fn upgrade_required() -> Self {
+        let detail = "send Connection: Upgrade and Upgrade: websocket (and let proxies pass them)";
+        Self::new(StatusCode::UPGRADE_REQUIRED, ErrorCode::BadEnvelope, detail)
+            .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    }
+
     /// The resource exists, the method does not.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("allowed: {allowed}");

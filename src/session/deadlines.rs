@@ -29,21 +29,26 @@ pub struct Deadlines {
     heard: Instant,
     /// When the ping that waits for its pong was sent.
     pinged: Option<Instant>,
-    /// When the token ends.
+    /// When the session ends with its token.
     expires: Instant,
+    /// When the client is told that it will.
+    notice: Instant,
     /// Whether the client was told of it.
     told: bool,
 }
 
 impl Deadlines {
-    /// Of a session that starts now and whose token ends at `expires`.
+    /// Of a session that starts now and ends with its token at `expires`, which is the token's
+    /// own end and the leeway for clocks.
     pub fn new(
         now: Instant,
         ping_every: Duration,
         pong_within: Duration,
         expires: Instant,
+        leeway: Duration,
     ) -> Self {
-        Self { ping_every, pong_within, heard: now, pinged: None, expires, told: false }
+        let notice = notice(expires, leeway);
+        Self { ping_every, pong_within, heard: now, pinged: None, expires, notice, told: false }
     }
 
     /// Something came from the client: it is alive.
@@ -52,9 +57,10 @@ impl Deadlines {
         self.pinged = None;
     }
 
-    /// The token was replaced by one that ends at `expires`.
-    pub fn renewed(&mut self, expires: Instant) {
+    /// The token was replaced by one with which the session ends at `expires`.
+    pub fn renewed(&mut self, expires: Instant, leeway: Duration) {
         self.expires = expires;
+        self.notice = notice(expires, leeway);
         self.told = false;
     }
 
@@ -64,7 +70,7 @@ impl Deadlines {
             Some(pinged) => pinged + self.pong_within,
             None => self.heard + self.ping_every,
         };
-        beat.min(if self.told { self.expires } else { self.notice_at() })
+        beat.min(if self.told { self.expires } else { self.notice })
     }
 
     /// What is due, the most important first. Each is named once: asking again goes on with the
@@ -82,7 +88,7 @@ impl Deadlines {
         if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within) {
             return Some(Due::NoPong);
         }
-        if !self.told && now >= self.notice_at() {
+        if !self.told && now >= self.notice {
             self.told = true;
             return Some(Due::Expiring);
         }
@@ -92,10 +98,11 @@ impl Deadlines {
         }
         None
     }
+}
 
-    fn notice_at(&self) -> Instant {
-        self.expires.checked_sub(EXPIRY_NOTICE).unwrap_or(self.expires)
-    }
+/// A while before the token's own end; the leeway is not for clients to count on.
+fn notice(expires: Instant, leeway: Duration) -> Instant {
+    expires.checked_sub(EXPIRY_NOTICE + leeway).unwrap_or(expires)
 }
 
 #[cfg(test)]
@@ -105,7 +112,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn deadlines(start: Instant, expires_in: Duration) -> Deadlines {
-        Deadlines::new(start, S * 25, S * 20, start + expires_in)
+        Deadlines::new(start, S * 25, S * 20, start + expires_in, S * 5)
     }
 
     #[test]
@@ -133,14 +140,14 @@ mod tests {
     #[test]
     fn the_end_of_a_token_is_told_once_and_then_comes() {
         let start = Instant::now();
-        let mut deadlines = deadlines(start, S * 70);
+        let mut deadlines = deadlines(start, S * 75);
         deadlines.heard(start + S * 10);
         assert_eq!(deadlines.next(), start + S * 10);
         assert_eq!(deadlines.due(start + S * 10, true), Some(Due::Expiring));
         assert_eq!(deadlines.due(start + S * 10, true), None);
-        assert_eq!(deadlines.due(start + S * 70, true), Some(Due::Expired));
-        deadlines.renewed(start + S * 200);
-        assert_eq!(deadlines.due(start + S * 71, true), Some(Due::Ping));
+        assert_eq!(deadlines.due(start + S * 75, true), Some(Due::Expired));
+        deadlines.renewed(start + S * 200, S * 5);
+        assert_eq!(deadlines.due(start + S * 76, true), Some(Due::Ping));
     }
 
     #[test]

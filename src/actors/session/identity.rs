@@ -34,8 +34,8 @@ impl Session {
         };
         let expires_at = identity.expires_at;
         let ends = Instant::now() + identity.deadline.until_from(now);
+        self.deadlines.renewed(ends, identity.leeway());
         self.adopt(identity);
-        self.deadlines.renewed(ends);
         self.arm(Instant::now(), ctx);
         answer.ok(Reply::Refreshed { expires_at });
     }
