@@ -106,7 +106,7 @@ mod tests {
         let secret = "s".repeat(32);
         let text = text("0.0.0.0:80", &["--bind", "0.0.0.0:80", "--jwt-secret", &secret]);
         assert!(text.contains("listens on http://0.0.0.0:80\n"));
-        assert!(text.contains("ws://127.0.0.1:80/ws\n"));
+        assert!(text.contains("ws://127.0.0.1:80/ws -H "));
         assert!(text.contains("JWT_* settings"));
         assert!(!text.contains("?token="));
         assert!(!text.contains("--data-dir"));

@@ -177,7 +177,6 @@ impl Hub {
 }
 
 impl Drop for Hub {
-    #[expect(clippy::print_stderr, reason = "where a failed test is read")]
     fn drop(&mut self) {
         // It may have ended already, which is as good.
         self.child.kill().ok();
