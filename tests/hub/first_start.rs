@@ -76,7 +76,7 @@ async fn what_a_first_start_prints_works_when_it_is_pasted() {
     let commands: Vec<String> = lines.iter().filter(|line| line.contains("=$(")).cloned().collect();
     assert_eq!(commands.len(), 2, "{lines:?}");
     let (driver, customer) = (pasted(&commands, "DRIVER"), pasted(&commands, "CUSTOMER"));
-    let mut request = address(&lines, "websocat -H").into_client_request().expect("a request");
+    let mut request = address(&lines, "websocat ws:").into_client_request().expect("a request");
     let bearer = format!("Bearer {customer}").parse().expect("a header");
     request.headers_mut().insert("authorization", bearer);
     let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("an upgrade");
