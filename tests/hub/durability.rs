@@ -65,6 +65,12 @@ impl Talker {
             let Some(reply) = next(&mut client).await else { break };
             if reply["event"] == "ack" {
                 let key = waiting.remove(&reply["id"].as_u64().expect("an id")).expect("asked");
+                if reply["data"]["error"]["code"] == "unavailable" {
+                    // No promise was made. What the killed process was writing may still hold its
+                    // locks in PostgreSQL, and on a slow disk longer than the hub waits for one.
+                    self.say(&mut client, &key, &mut waiting).await;
+                    continue;
+                }
                 self.hear(key, &reply["data"]);
                 acks.fetch_add(1, Ordering::Relaxed);
             }
