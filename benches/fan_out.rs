@@ -40,15 +40,7 @@ async fn member(listener: &TcpListener, options: &Arc<TransportOptions>) -> Outb
 }
 
 async fn members(count: usize) -> Vec<Outbox> {
-    const NONE: &[&str] = &[];
-    let words = Vocabulary {
-        events_in: NONE,
-        events_out: NONE,
-        errors: NONE,
-        closes: NONE,
-        framings: NONE,
-        roles: NONE,
-    };
+    let words = Vocabulary::default();
     let options = Arc::new(TransportOptions::new(Arc::new(Metrics::new(&words))));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let mut outboxes = Vec::new();

@@ -89,16 +89,8 @@ impl Handler<ChatWritten> for Rooms {
 }
 
 fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
-    const NONE: &[&str] = &[];
     migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
-    let words = Vocabulary {
-        events_in: NONE,
-        events_out: NONE,
-        errors: NONE,
-        closes: NONE,
-        framings: NONE,
-        roles: NONE,
-    };
+    let words = Vocabulary::default();
     let system = System::new();
     let rooms = system.block_on(async {
         let options = StoreOptions { url, pool_size: 4 };

@@ -45,14 +45,7 @@ struct Args {
 
 impl Args {
     fn transport(&self) -> TransportOptions {
-        let words = Vocabulary {
-            events_in: &[],
-            events_out: &[],
-            errors: &[],
-            closes: &[],
-            framings: &[],
-            roles: &[],
-        };
+        let words = Vocabulary::default();
         TransportOptions {
             max_message_bytes: self.max_message_bytes,
             max_fragments: usize::MAX,

@@ -11,8 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// The label values of the metrics that are counted by name.
-#[derive(Debug, Clone, Copy)]
+/// The label values of the metrics that are counted by name; by default none, which counts only
+/// totals.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Vocabulary {
     /// Events that clients send.
     pub events_in: &'static [&'static str],

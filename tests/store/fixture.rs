@@ -21,15 +21,6 @@ use crate::postgres::TestDatabase;
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const WORDS: Vocabulary = Vocabulary {
-    events_in: &[],
-    events_out: &[],
-    errors: &[],
-    closes: &[],
-    framings: &[],
-    roles: &[],
-};
-
 pub type Outcome = Result<StoredChat, ChatWriteError>;
 
 /// A store on a database of its own.
@@ -65,7 +56,7 @@ impl Fixture {
     /// Brings the tables up to date and starts a store.
     pub fn start(url: DatabaseUrl) -> Self {
         migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
-        let metrics = Arc::new(Metrics::new(&WORDS));
+        let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
         let options = StoreOptions { url: url.clone(), pool_size: 4 };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
         let answers = Arc::<Mutex<Vec<_>>>::default();

@@ -252,14 +252,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_and_the_writer_goes_on() {
-        let words = Vocabulary {
-            events_in: &[],
-            events_out: &[],
-            errors: &[],
-            closes: &[],
-            framings: &[],
-            roles: &[],
-        };
+        let words = Vocabulary::default();
         let folder = tempfile::tempdir().expect("a folder");
         let metrics = Arc::new(Metrics::new(&words));
         let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);

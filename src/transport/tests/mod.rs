@@ -32,14 +32,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn options() -> TransportOptions {
-    let words = Vocabulary {
-        events_in: &[],
-        events_out: &[],
-        errors: &[],
-        closes: &[],
-        framings: &[],
-        roles: &[],
-    };
+    let words = Vocabulary::default();
     TransportOptions::new(Arc::new(Metrics::new(&words)))
 }
 
