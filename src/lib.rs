@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //!
-//! A module uses those below it and never one above.
+//! A module uses those below it and never one above; `tests/layers` watches that.
 //!
 //! | layer | modules |
 //! |---|---|
@@ -24,7 +24,7 @@
 //!
 //! [`transport::Inbound`] gives whole messages to the session's actor, [`protocol::envelope`] makes
 //! each a typed event, the session takes it off its rates and sends it to the room, whose address it
-//! has kept since the join. The room asks [`room::policy`], encodes once per codec and pushes one
+//! has kept since it was let in. The room asks [`room::policy`], encodes once per codec and pushes one
 //! shared frame into every member's [`transport::Outbox`]. The thread that pushed writes it, at the
 //! end of its turn. Chat makes a detour: it is committed by the store before anybody hears of it.
 //!
@@ -34,9 +34,11 @@
 //! - Only the room writes room events into an outbox, and chat leaves it strictly in order of `seq`.
 //! - A snapshot ends at the number that the next live message follows: no gap, nothing twice.
 //! - There is one room per order: only a room that has seen every join forwarded to it is forgotten.
-//! - A panic costs one room a moment; its members go back in where their outboxes stand.
+//! - A panic costs one room a moment; its members go back in where their outboxes stand, and try
+//!   again every second while the database is down.
 //! - Every queue has a bound, and its bound is a permit: no actix mailbox is one.
-//! - A slow reader gets fewer positions, then is closed; it never costs the others anything.
+//! - A slow reader gets fewer positions, then is closed; it never costs the others anything. One
+//!   that keeps up gets every position.
 //! - Every event that asked for a reply gets one, also where a room or the database fails.
 
 pub mod actors;
