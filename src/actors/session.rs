@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
+use foldhash::fast::RandomState;
 
 use self::links::{Link, Refusals};
 use super::order_room::Leave;
@@ -67,7 +68,7 @@ pub struct Session {
     supervisor: SupervisorHandle,
     remote: String,
     /// The rooms that it is in, or on the way to.
-    links: HashMap<OrderId, Link>,
+    links: HashMap<OrderId, Link, RandomState>,
     /// The newest of them.
     last_link: LinkId,
     /// Orders that refused it a moment ago.
@@ -118,7 +119,7 @@ impl Session {
             let leeway = identity.leeway();
             Self {
                 peer,
-                links: HashMap::new(),
+                links: HashMap::default(),
                 last_link: LinkId::default(),
                 refusals: Refusals::default(),
                 waiting: 0,

@@ -36,7 +36,7 @@ use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
 use reader::{Ask, Reader};
-use writer::{ProbeWrites, PutBan, Writer};
+use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
@@ -273,6 +273,15 @@ impl Store {
         let turn = Arc::clone(&self.probing).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Closed)?;
         self.writers.send(ProbeWrites { turn }).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Brings what was written into the database's own file, where it has one beside a log: then
+    /// that file alone is a whole copy.
+    ///
+    /// # Errors
+    /// Where the database is unavailable, or somebody else reads it.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.writers.send(Checkpoint).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Ends when no chat and no position waits or is being written.

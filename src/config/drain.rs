@@ -17,9 +17,10 @@ pub struct DrainConfig {
     #[arg(id = "drain_delay", default_value = "0", value_parser = secs(0, 3600))]
     pub delay: Duration,
 
-    /// From the first close to the last (seconds)
+    /// For the whole way down, from the last chat to the last position (seconds)
     ///
-    /// `DRAIN_SECS`, seconds, default 5. 0 closes all at once, and they all come back at once.
+    /// `DRAIN_SECS`, seconds, default 5. With 0 every step still has a moment, about 3 s in all where
+    /// the database hangs or clients do not read.
     #[arg(long = "drain-secs", env = "DRAIN_SECS", value_name = "SECS")]
     #[arg(id = "drain_secs", default_value = "5", value_parser = secs(0, 3600))]
     pub drain: Duration,

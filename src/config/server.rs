@@ -22,7 +22,7 @@ const MOST_CONNECTIONS: u64 = 1_000_000;
 pub struct ServerConfig {
     /// `BIND_ADDR`: address to listen on, default `127.0.0.1:8080`; port 0 picks one.
     pub bind: SocketAddr,
-    /// `ADMIN_BIND`: a second address for `/admin`, `/metrics` and `/docs`, default none; where
+    /// `ADMIN_BIND`: a second address for `/admin` and `/metrics`, default none; where
     /// it is set they are not on the first.
     pub admin_bind: Option<SocketAddr>,
     /// `WORKERS`: worker threads, default as many as cores. More only take turns.
@@ -35,7 +35,7 @@ pub struct ServerConfig {
     /// `MAX_CONNECTIONS`: default the file limit less 256. Beyond it an upgrade is answered with
     /// 503.
     pub max_connections: usize,
-    /// `CONNECT_TIMEOUT_MS`: for the head of a request, and for the CONNECT packet on Socket.IO,
+    /// `CONNECT_TIMEOUT_MS`: for the head of a request,
     /// milliseconds, default 10000. Short ones refuse phones on slow networks.
     pub connect_timeout: Duration,
     /// `ALLOW_QUERY_TOKEN`: whether `?token=` counts, default only on loopback, because proxies
@@ -78,7 +78,7 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "WORKERS", value_name = "N", value_parser = parse::whole(1_usize, 1024))]
     workers: Option<usize>,
 
-    /// A second address for /admin, /metrics and /docs; then they are not on the first
+    /// A second address for /admin and /metrics; then they are not on the first
     #[arg(long, env = "ADMIN_BIND", value_name = "ADDR", value_parser = parse::address)]
     admin_bind: Option<SocketAddr>,
 
@@ -100,7 +100,7 @@ pub(super) struct ServerArgs {
     #[arg(value_parser = parse::whole(1_usize, 10_000_000))]
     max_connections: Option<usize>,
 
-    /// For the head of a request, and for CONNECT on Socket.IO (milliseconds)
+    /// For the head of a request (milliseconds)
     #[arg(long = "connect-timeout-ms", env = "CONNECT_TIMEOUT_MS", value_name = "MS")]
     #[arg(default_value = "10000", value_parser = parse::millis(100, 600_000))]
     connect_timeout: Duration,

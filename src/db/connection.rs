@@ -50,6 +50,18 @@ impl DbConnection {
             DatabaseUrl::Postgres(url) => open_postgres(url).map(Self::Postgres),
         }
     }
+
+    /// Moves what stands in SQLite's write-ahead log into the file itself and empties the log; a
+    /// server looks after that by itself.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn checkpoint(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)"),
+            Self::Postgres(_) => Ok(()),
+        }
+    }
 }
 
 fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {

@@ -248,3 +248,17 @@ async fn a_client_that_does_not_read_holds_nothing_up_and_costs_no_position() {
     let mut customer = hub.connect("customer", "customer", &["o1"]).await;
     assert_eq!(customer.join("o1").await["lastLocation"]["lat"], 1.5, "written all the same");
 }
+
+#[tokio::test]
+async fn an_orderly_stop_leaves_the_whole_database_in_one_file() {
+    let mut hub = Hub::start();
+    let mut client = hub.connect("ann", "customer", &["o1"]).await;
+    let ack = client.request("chat:message", json!({ "orderId": "o1", "content": "hi" })).await;
+    assert_eq!(ack["seq"], 1, "{ack}");
+    let log = hub.data_dir().join("orderhub.sqlite3-wal");
+    assert!(log.metadata().expect("a log").len() > 0, "what was said is in the log first");
+    client.close().await;
+    hub.signal("TERM");
+    assert!(hub.wait().success());
+    assert_eq!(log.metadata().map_or(0, |log| log.len()), 0, "{}", hub.log());
+}

@@ -12,7 +12,8 @@ use crate::actors::order_room::{JoinAgain, Locate, Read, RoomHandle, Say};
 use crate::actors::peer::{Answer, Farewell};
 use crate::actors::shared::unavailable;
 use crate::actors::tally::{Tally, Verdict};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, SessionId};
+use crate::metrics::Metrics;
 use crate::protocol::client::{Chat, ClientEvent, Fix, History, Join, Target};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::Reply;
@@ -118,10 +119,16 @@ impl Session {
         ctx: &mut Context<Self>,
     ) {
         match self.links.get_mut(&order).map(|link| &mut link.state) {
-            Some(LinkState::Open(room)) => {
-                let room = room.clone();
-                self.deliver(&order, &room, event);
-            }
+            Some(LinkState::Open(room)) => match event {
+                // Nearly all events are locations: no handle is cloned for those.
+                RoomEvent::Locate(fix, verdict) => {
+                    locate(room, self.peer.id, fix, verdict, &self.shared.metrics);
+                }
+                event => {
+                    let room = room.clone();
+                    self.deliver(&order, &room, event);
+                }
+            },
             Some(LinkState::Entering(queue)) => {
                 queue.push_back(event);
                 self.waiting += 1;
@@ -149,16 +156,13 @@ impl Session {
         {
             return event.refuse(failure);
         }
+        if let RoomEvent::Locate(fix, verdict) = event {
+            return locate(room, session, fix, verdict, &self.shared.metrics);
+        }
         let Some(permit) = room.permit() else {
-            if matches!(event, RoomEvent::Locate(..)) {
-                self.shared.metrics.locations_dropped.inc();
-            }
             return event.refuse(unavailable("the room is too busy"));
         };
         match event {
-            RoomEvent::Locate(fix, verdict) => {
-                room.addr.do_send(Locate { session, fix, verdict, permit });
-            }
             RoomEvent::Say(chat, answer) => {
                 room.addr.do_send(Say { session, chat, answer, permit });
             }
@@ -171,7 +175,8 @@ impl Session {
                 let answer = answer.counted(order.clone(), link.id);
                 room.addr.do_send(JoinAgain { session, join, answer, permit });
             }
-            RoomEvent::Leave { .. } => {}
+            // Both were dealt with above.
+            RoomEvent::Leave { .. } | RoomEvent::Locate(..) => {}
         }
     }
 
@@ -186,4 +191,13 @@ impl Session {
         }
         self.walk_out(order, Some(Farewell::new(order.clone(), answer)));
     }
+}
+
+/// Sends a fix to its room. One that the room has no place for is dropped: a newer one follows.
+fn locate(room: &RoomHandle, session: SessionId, fix: Fix, verdict: Verdict, metrics: &Metrics) {
+    let Some(permit) = room.permit() else {
+        metrics.locations_dropped.inc();
+        return verdict.refuse(unavailable("the room is too busy"));
+    };
+    room.addr.do_send(Locate { session, fix, verdict, permit });
 }

@@ -44,6 +44,11 @@ pub(super) struct PutBan {
     pub(super) permit: OwnedSemaphorePermit,
 }
 
+/// Bring what was written into the database's own file.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct Checkpoint;
+
 /// Find out whether the database takes writes.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
@@ -222,6 +227,14 @@ impl Handler<PutBan> for Writer {
             self.health.failed("a ban was not written", &failure);
             failure.into()
         })
+    }
+}
+
+impl Handler<Checkpoint> for Writer {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) -> Self::Result {
+        self.run(DbConnection::checkpoint).map_err(StoreError::from)
     }
 }
 
