@@ -219,6 +219,13 @@ impl Session {
         }
     }
 
+    /// Some clients send them as a sign of life; they cost what any event costs.
+    fn unasked_pong(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.events.take(now).is_err() {
+            self.flooded(now, ctx);
+        }
+    }
+
     /// Ends the session by the hub's decision: says so, then closes.
     fn finish(
         &mut self,
@@ -371,10 +378,11 @@ impl StreamHandler<Incoming> for Session {
             return;
         }
         let now = Instant::now();
-        self.deadlines.heard(now);
+        let awaited = self.deadlines.heard(now);
         match incoming {
             Incoming::Text(text) => self.text(&text, now, ctx),
-            Incoming::Pong => {}
+            Incoming::Pong if awaited => {}
+            Incoming::Pong => self.unasked_pong(now, ctx),
             Incoming::Ping(payload) => self.pinged(payload, now, ctx),
             Incoming::Binary(_) => self.finish(CloseCode::UNSUPPORTED, None, None, ctx),
             Incoming::Failed(close) => self.finish(close, None, None, ctx),

@@ -1,13 +1,15 @@
 //! Who asks over HTTP: the token in the `Authorization` header, and what its role allows.
 
 use std::future::{Ready, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use actix_http::ConnectionType;
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header;
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 
 use super::problem::Problem;
 use super::{Hub, Listener};
@@ -25,25 +27,57 @@ pub(super) struct Admin(pub(super) Identity);
 /// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin.
 pub(super) struct Operator;
 
-/// Ends the connection behind the answer to somebody unknown. The first head of a connection has to
-/// come in time, but actix waits for the next ones as long as it takes.
+/// An answer that keeps the request's body until it is sent: a body that was neither read nor kept
+/// would make actix wait for the rest of it, however long that takes.
+pub struct Answer {
+    body: BoxBody,
+    _unread: Option<Payload>,
+}
+
+/// Ends the connection behind the answer to somebody unknown, whose body nobody reads. The first
+/// head of a connection has to come in time, but actix waits for the next ones, and for the rest of
+/// a chunked body, as long as it takes.
 ///
 /// # Errors
 /// Those of the route.
-pub async fn one_request_for_strangers<B: MessageBody>(
-    request: ServiceRequest,
+pub async fn one_request_for_strangers<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
-    let anonymous = !request.headers().contains_key(header::AUTHORIZATION);
+) -> Result<ServiceResponse<Answer>, actix_web::Error> {
+    let known = identify(request.request()).ok();
+    let unread = known.is_none().then(|| request.take_payload());
+    if let Some(known) = known {
+        request.extensions_mut().insert(known);
+    }
     let mut answer = next.call(request).await?;
-    if anonymous || answer.status() == StatusCode::UNAUTHORIZED {
+    if unread.is_some() {
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    Ok(answer)
+    Ok(answer.map_body(|_, body| Answer { body: body.boxed(), _unread: unread }))
+}
+
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
 }
 
 /// The identity in a request's `Authorization` header.
 fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
+    let known = request.extensions().get::<Identity>().cloned();
+    known.map_or_else(|| identify(request), Ok)
+}
+
+fn identify(request: &HttpRequest) -> Result<Identity, Problem> {
     let hub = hub(request)?;
     let authorization =
         request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

@@ -51,10 +51,10 @@ impl Deadlines {
         Self { ping_every, pong_within, heard: now, pinged: None, expires, notice, told: false }
     }
 
-    /// Something came from the client: it is alive.
-    pub fn heard(&mut self, now: Instant) {
+    /// Something came from the client: it is alive. Says whether a ping had waited for that.
+    pub fn heard(&mut self, now: Instant) -> bool {
         self.heard = now;
-        self.pinged = None;
+        self.pinged.take().is_some()
     }
 
     /// The token was replaced by one with which the session ends at `expires`.

@@ -109,7 +109,7 @@ async fn who_does_not_stop_is_closed_and_told_when_to_come_back() {
 async fn whatever_a_client_sends_counts() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
     let unknown = frame(TEXT, br#"{"event":"order:eat"}"#);
-    for flood in [frame(PING, b"x"), unknown, frame(TEXT, b"hello")] {
+    for flood in [frame(PING, b"x"), frame(PONG, b""), unknown, frame(TEXT, b"hello")] {
         let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
         raw.send_until_refused(&flood.repeat(1000)).await;
         assert_eq!(raw.ending().await.announced(), 4029);

@@ -364,7 +364,12 @@ async fn a_stranger_cannot_hold_a_connection_with_a_second_head() {
         format!("GET {path} HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer {token}\r\n\r\n")
     };
     let anonymous = "GET /healthz HTTP/1.1\r\nHost: hub.test\r\n\r\n".to_owned();
-    for (head, status) in [(anonymous, 200), (head("/admin/v1/stats", "forged"), 401)] {
+    for (head, status) in [
+        (anonymous, 200),
+        (head("/admin/v1/stats", "forged"), 401),
+        // Where nobody asks for a token a forged one opens nothing either.
+        (head("/healthz", "forged"), 200),
+    ] {
         let mut raw = Raw::connect(hub.addr).await;
         raw.send(head.as_bytes()).await;
         let answer = raw.answer().await;
@@ -376,6 +381,33 @@ async fn a_stranger_cannot_hold_a_connection_with_a_second_head() {
         let admin = token("root", "admin", &[]);
         known.send(head("/admin/v1/stats", &admin).as_bytes()).await;
         assert_eq!(known.answer().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_hold_a_connection_with_a_body_that_never_ends() {
+    let hub = Hub::start();
+    let preflight = "Origin: http://a.test\r\nAccess-Control-Request-Method: GET\r\n";
+    for (line, more, status) in [
+        ("GET /healthz", "", 200),
+        ("POST /nothing", "", 404),
+        ("OPTIONS /healthz", preflight, 200),
+        ("DELETE /admin/v1/users/ann/sessions", "Authorization: Bearer forged\r\n", 401),
+    ] {
+        let host = "Host: hub.test\r\nTransfer-Encoding: chunked";
+        let head = format!("{line} HTTP/1.1\r\n{more}{host}\r\n\r\n5\r\nab");
+        let mut raw = Raw::connect(hub.addr).await;
+        raw.send(head.as_bytes()).await;
+        assert_eq!(raw.answer().await.status, status, "{line}");
+        assert!(raw.ends().await, "{line}");
+    }
+    let line = "DELETE /admin/v1/users/ann/sessions HTTP/1.1\r\nHost: hub.test";
+    let known = format!("Authorization: Bearer {}", token("root", "admin", &[]));
+    let body = "Transfer-Encoding: chunked\r\n\r\nd\r\n{\"banSecs\":0}\r\n0\r\n\r\n";
+    let mut raw = Raw::connect(hub.addr).await;
+    for _ in 0..2 {
+        raw.send(format!("{line}\r\n{known}\r\n{body}").as_bytes()).await;
+        assert_eq!(raw.answer().await.status, 200, "somebody known may send one");
     }
 }
 
