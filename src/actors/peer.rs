@@ -8,6 +8,7 @@ use actix::{Message, Recipient};
 use super::order_room::RoomHandle;
 use crate::ids::{OrderId, SessionId};
 use crate::metrics::Metrics;
+use crate::permits::{Permit, Permits};
 use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::Failure;
@@ -59,6 +60,8 @@ pub struct Peer {
     pub notices: Recipient<RoomNotice>,
     /// Where refusals and events are counted.
     pub metrics: Arc<Metrics>,
+    /// Snapshots and pages that may be on their way to it at once.
+    pub under_way: Permits,
 }
 
 /// A session's place in a room, or its wish for one. Dropped without a word, it tells the
@@ -83,6 +86,8 @@ pub struct Answer {
     ack: Option<u64>,
     /// The tie for which it is a join that the session has counted.
     join: Option<(OrderId, LinkId)>,
+    /// Its place among the large answers that are under way.
+    place: Option<Permit>,
     given: bool,
 }
 
@@ -164,7 +169,14 @@ impl Drop for Place {
 impl Answer {
     /// For an event of this session.
     pub fn new(peer: Arc<Peer>, event: ClientEventName, ack: Option<u64>) -> Self {
-        Self { peer, event, ack, join: None, given: false }
+        Self { peer, event, ack, join: None, place: None, given: false }
+    }
+
+    /// The same for a large answer, which has a place until it is in the outbox.
+    #[must_use]
+    pub fn holding(mut self, place: Permit) -> Self {
+        self.place = Some(place);
+        self
     }
 
     /// The same for a join that its session has counted: a refusal takes it back.

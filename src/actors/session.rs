@@ -3,6 +3,7 @@
 mod entering;
 mod identity;
 mod links;
+mod pacing;
 mod routing;
 
 use std::collections::HashMap;
@@ -13,13 +14,14 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, St
 use foldhash::fast::RandomState;
 
 use self::links::{Link, Refusals};
+use self::pacing::{MOST_UNDER_WAY, Postponed};
 use super::order_room::Leave;
 use super::peer::{Answer, LinkId, Peer, RoomNotice};
 use super::shared::{Shared, close_index};
 use super::supervisor::{EndSession, LeaveRoom, Register, SupervisorHandle, Unregister};
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId};
-use crate::permits::Permit;
+use crate::permits::{Permit, Permits};
 use crate::protocol::client::{ClientEvent, ClientEventName};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
@@ -75,7 +77,9 @@ pub struct Session {
     refusals: Refusals,
     /// Events that wait until their room has let the session in.
     waiting: usize,
-    /// Stops reading while too many events wait.
+    /// The one that waits until the client has taken in what it asked for before.
+    postponed: Postponed,
+    /// Stops reading while too many events wait, or one is postponed.
     gate: Gate,
     events: Bucket,
     chats: Bucket,
@@ -112,6 +116,7 @@ impl Session {
                 codec,
                 notices: ctx.address().recipient(),
                 metrics: Arc::clone(&shared.metrics),
+                under_way: Permits::new(MOST_UNDER_WAY),
             });
             let limits = &shared.config.limits;
             let (now, expires_in) =
@@ -123,6 +128,7 @@ impl Session {
                 last_link: LinkId::default(),
                 refusals: Refusals::default(),
                 waiting: 0,
+                postponed: None,
                 gate,
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
@@ -182,7 +188,7 @@ impl Session {
                 answer.ok(Reply::Pong {});
             }
             ClientEvent::Refresh(refresh) => self.refresh(&refresh, answer, ctx),
-            event => self.route(event, answer, now, ctx),
+            event => self.pace(event, answer, now, ctx),
         }
     }
 

@@ -366,3 +366,31 @@ async fn a_reader_that_takes_nothing_for_the_send_timeout_is_cut() {
     assert_eq!(witness.expect("presence:left").await["userId"], "slow");
     assert!(slow.ends().await);
 }
+
+#[tokio::test]
+async fn a_dashboard_that_joins_forty_rooms_in_one_breath_is_not_cut_for_their_snapshots() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+    let orders: Vec<String> = (0..40).map(|number| format!("o{number}")).collect();
+    let names: Vec<&str> = orders.iter().map(String::as_str).collect();
+    let mut talker = hub.connect("ann", "customer", &names).await;
+    let content = "x".repeat(600);
+    for order in &orders {
+        let said = json!({ "orderId": order, "content": content });
+        let mut last = 0;
+        for _ in 0..50 {
+            last = talker.ask("chat:message", said.clone()).await;
+        }
+        assert_eq!(talker.reply(last).await["seq"], 50);
+    }
+    // Twelve hundred kilobytes are asked for before any of it is read: over the outbox and what
+    // the kernel holds.
+    let mut dashboard = hub.connect("sue", "support", &[]).await;
+    let mut joins = Vec::new();
+    for order in &orders {
+        joins.push(dashboard.ask("order:join", json!({ "orderId": order })).await);
+    }
+    for join in joins {
+        let shown = dashboard.reply(join).await;
+        assert_eq!(shown["messages"].as_array().map(Vec::len), Some(50), "{shown}");
+    }
+}

@@ -268,7 +268,12 @@ impl Session {
     /// So many events no longer wait.
     fn served(&mut self, events: usize) {
         self.waiting -= events;
-        if self.waiting < MOST_WAITING {
+        self.listen();
+    }
+
+    /// Reads the socket again, unless something else stands against it.
+    pub(super) fn listen(&mut self) {
+        if self.waiting < MOST_WAITING && self.postponed.is_none() {
             self.gate.resume();
         }
     }
