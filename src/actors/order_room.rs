@@ -244,7 +244,7 @@ pub struct OrderRoom {
     /// Whether the last position is newer than the database's.
     track_dirty: bool,
     /// Each driver's key in the latest-wins lane.
-    lanes: HashMap<UserId, LatestKey>,
+    lanes: HashMap<UserId, LatestKey, RandomState>,
     /// Messages that the store has not answered for, by their tokens.
     writes: HashMap<u64, Answer>,
     /// The next number of a write or of a read for a snapshot.
@@ -325,7 +325,7 @@ impl OrderRoom {
             delivery: Delivery::new(0),
             track: Track::default(),
             track_dirty: false,
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             writes: HashMap::new(),
             next_token: 0,
             idle_since: None,

@@ -33,7 +33,7 @@ impl OrderRoom {
         let mut broadcast = Broadcast::new(event);
         let (mut delivered, mut gone) = (0, false);
         for member in self.members.values_mut() {
-            let frame = broadcast.frame(member.place.peer.codec);
+            let frame = broadcast.frame(member.codec);
             match member.push(frame, seq) {
                 Pushed::Out => delivered += 1,
                 Pushed::Held => {}

@@ -14,20 +14,26 @@ use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::ids::{SessionId, UserId};
 use crate::protocol::client::{Join, MAX_PAGE};
+use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
-use crate::transport::Frame;
+use crate::transport::{Frame, Outbox};
 
-/// A session that is shown the room.
+/// A session that is shown the room. Fan-out goes through all of them for every event, so what it
+/// needs stands here and not behind another pointer, and what is rare does.
 pub(super) struct Member {
+    /// That of the peer.
+    pub(super) outbox: Outbox,
+    /// That of the peer.
+    pub(super) codec: Codec,
     pub(super) place: Place,
     pub(super) identity: Arc<Identity>,
     /// Whether positions from here count, judged once and again when rights change.
-    pub(super) may_locate: Result<(), Failure>,
+    pub(super) may_locate: Result<(), Box<Failure>>,
     /// What was sent while the snapshot is read; it follows the snapshot.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<Box<Held>>,
     /// Whether it has been shown the room.
     pub(super) shown: bool,
 }
@@ -47,7 +53,7 @@ pub(super) enum Pushed {
 pub(super) struct Sender {
     pub(super) place: Place,
     pub(super) identity: Arc<Identity>,
-    pub(super) may_locate: Result<(), Failure>,
+    pub(super) may_locate: Result<(), Box<Failure>>,
 }
 
 // === impl Member ===
@@ -62,7 +68,7 @@ impl Member {
         if let Some(seq) = seq {
             self.place.progress.store(seq, Ordering::Relaxed);
         }
-        if self.place.peer.outbox.push(frame).is_ok() { Pushed::Out } else { Pushed::Gone }
+        if self.outbox.push(frame).is_ok() { Pushed::Out } else { Pushed::Gone }
     }
 
     /// Whether a snapshot is being read for it.
@@ -71,7 +77,7 @@ impl Member {
     }
 
     fn is_gone(&self) -> bool {
-        self.held.as_ref().is_some_and(Held::is_too_full) || self.place.peer.outbox.is_closed()
+        self.held.as_ref().is_some_and(|held| held.is_too_full()) || self.outbox.is_closed()
     }
 
     pub(super) fn detail(&self) -> SessionDetail {
@@ -167,9 +173,10 @@ impl OrderRoom {
         Err(Failure::new(ErrorCode::NotFound, "no such order"))
     }
 
-    pub(super) fn may_send_positions(&self, identity: &Identity) -> Result<(), Failure> {
+    pub(super) fn may_send_positions(&self, identity: &Identity) -> Result<(), Box<Failure>> {
         let asker = self.shared.asker(identity, &self.order);
         judge(&self.shared.rules, &self.facts, asker, Action::Locate, Timestamp::now())
+            .map_err(Box::new)
     }
 
     /// Gives a session its seat.
@@ -177,7 +184,7 @@ impl OrderRoom {
         &mut self,
         place: Place,
         identity: Arc<Identity>,
-        may_locate: Result<(), Failure>,
+        may_locate: Result<(), Box<Failure>>,
         announce: bool,
     ) {
         let session = place.peer.id;
@@ -190,8 +197,10 @@ impl OrderRoom {
                 None,
             );
         }
-        self.members
-            .insert(session, Member { place, identity, may_locate, held: None, shown: false });
+        let (outbox, codec) = (place.peer.outbox.clone(), place.peer.codec);
+        let member =
+            Member { outbox, codec, place, identity, may_locate, held: None, shown: false };
+        self.members.insert(session, member);
     }
 
     /// Lets a session go.
@@ -219,7 +228,7 @@ impl OrderRoom {
     pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
         for lane in self.lanes.values() {
-            member.place.peer.outbox.forget(*lane);
+            member.outbox.forget(*lane);
         }
         let grace = (!clean).then_some(self.shared.config.rooms.presence_grace);
         let departed = self.roster.leave(&member.identity.user, grace, Instant::now());
@@ -251,7 +260,7 @@ impl OrderRoom {
             let member = self.remove_member(session, false);
             // One that is still there is dropped without a word: the session hears that it lost
             // the room, and comes back for what it has missed.
-            if let Some(ended) = member.filter(|member| member.place.peer.outbox.is_closed()) {
+            if let Some(ended) = member.filter(|member| member.outbox.is_closed()) {
                 ended.place.give_up();
             }
             self.count_occupants();

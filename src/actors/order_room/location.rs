@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::broadcast::Broadcast;
 use super::{Locate, OrderRoom};
+use crate::auth::Identity;
 use crate::ids::UserId;
 use crate::protocol::client::Fix;
 use crate::protocol::error::Failure;
@@ -42,9 +43,9 @@ impl OrderRoom {
     /// The driver, by whom the fix counts.
     fn may_locate(&self, locate: &Locate) -> Result<UserId, Failure> {
         if let Some(member) = self.members.get(&locate.session) {
-            member.may_locate.clone().map(|()| member.identity.user.clone())
+            permitted(&member.may_locate, &member.identity)
         } else if let Some(sender) = self.senders.get(&locate.session) {
-            sender.may_locate.clone().map(|()| sender.identity.user.clone())
+            permitted(&sender.may_locate, &sender.identity)
         } else {
             Err(unavailable("the session is not in the room any more"))
         }
@@ -61,12 +62,11 @@ impl OrderRoom {
         let mut staff = fix.battery.map(|_| Broadcast::new(update(fix.battery)));
         let (mut delivered, mut gone) = (0, false);
         for member in self.members.values_mut().filter(|member| !member.is_held()) {
-            let peer = &member.place.peer;
             let frame = match &mut staff {
-                Some(staff) if member.identity.role.is_staff() => staff.frame(peer.codec),
-                _ => public.frame(peer.codec),
+                Some(staff) if member.identity.role.is_staff() => staff.frame(member.codec),
+                _ => public.frame(member.codec),
             };
-            match peer.outbox.push_latest(lane, frame) {
+            match member.outbox.push_latest(lane, frame) {
                 Ok(()) => delivered += 1,
                 Err(_) => gone = true,
             }
@@ -87,5 +87,13 @@ impl OrderRoom {
         let lane = LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed));
         self.lanes.insert(driver.clone(), lane);
         lane
+    }
+}
+
+/// Whose positions these are, if they count.
+fn permitted(verdict: &Result<(), Box<Failure>>, identity: &Identity) -> Result<UserId, Failure> {
+    match verdict {
+        Ok(()) => Ok(identity.user.clone()),
+        Err(failure) => Err(Failure::clone(failure)),
     }
 }

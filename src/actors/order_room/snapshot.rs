@@ -87,7 +87,7 @@ impl OrderRoom {
         }
         let read = self.number();
         if let Some(member) = self.members.get_mut(&session) {
-            member.held = Some(Held::new(read));
+            member.held = Some(Box::new(Held::new(read)));
         }
         let cut = self.delivery.delivered();
         let since = join.since_seq.map(|since| since.min(cut));
@@ -115,7 +115,7 @@ impl OrderRoom {
             // The session has left meanwhile. The answer says so when it is dropped.
             return;
         };
-        let Ok(page) = page else { return self.give_up_showing(session, held, showing) };
+        let Ok(page) = page else { return self.give_up_showing(session, *held, showing) };
         let found = i64::try_from(page.messages.len()).unwrap_or(0);
         let recovered = since.is_some_and(|since| since + found == cut);
         let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
