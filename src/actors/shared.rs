@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::actors::store::Store;
+use crate::actors::store::{LoadedOrder, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
 use crate::ids::OrderId;
@@ -17,7 +17,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
-use crate::room::policy::{Asker, Rules};
+use crate::room::policy::{Asker, OrderFacts, Rules};
 
 /// What a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -120,4 +120,13 @@ pub fn close_index(reason: &str) -> usize {
 /// Something is down or full for a moment.
 pub fn unavailable(message: &'static str) -> Failure {
     Failure::unavailable(message, RETRY_AFTER)
+}
+
+/// What rights depend on, of what the database says of an order.
+pub fn facts(order: &LoadedOrder) -> OrderFacts {
+    OrderFacts {
+        status: order.status.clone(),
+        driver_id: order.driver_id.clone(),
+        ended_at: order.ended_at,
+    }
 }

@@ -7,11 +7,10 @@ use actix::{
 };
 
 use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
-use crate::actors::shared::unavailable;
+use crate::actors::shared::{facts, unavailable};
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
-use crate::room::policy::OrderFacts;
 use crate::room::ring::Ring;
 use crate::room::track::Track;
 
@@ -53,11 +52,7 @@ impl OrderRoom {
 
     fn remember(&mut self, order: LoadedOrder) {
         self.exists = order.exists;
-        self.facts = OrderFacts {
-            status: order.status,
-            driver_id: order.driver_id,
-            ended_at: order.ended_at,
-        };
+        self.facts = facts(&order);
         self.delivery = Delivery::new(order.last_seq);
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
         self.ring = Ring::new(before);

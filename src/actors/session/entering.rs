@@ -12,7 +12,7 @@ use super::links::{Link, LinkState};
 use super::routing::RoomEvent;
 use crate::actors::order_room::{Leave, Purpose, Rejudge, RoomHandle};
 use crate::actors::peer::{Farewell, News, Place, RoomNotice};
-use crate::actors::shared::unavailable;
+use crate::actors::shared::{facts, unavailable};
 use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
 use crate::ids::OrderId;
@@ -108,11 +108,7 @@ impl Session {
         loaded: Result<LoadedOrder, StoreError>,
     ) -> Result<(), Failure> {
         let loaded = loaded.map_err(|_| unavailable("the database does not answer"))?;
-        let facts = OrderFacts {
-            status: loaded.status,
-            driver_id: loaded.driver_id,
-            ended_at: loaded.ended_at,
-        };
+        let facts = facts(&loaded);
         let asker = self.shared.asker(&self.identity, order);
         judge(&self.shared.rules, &facts, asker, Action::Join, Timestamp::now())
     }
