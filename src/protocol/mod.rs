@@ -12,3 +12,4 @@ pub mod error;
 pub mod location;
 pub mod role;
 pub mod server;
+pub mod socketio;
