@@ -21,6 +21,8 @@ use super::shared::unavailable;
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RoomNotice {
+    /// For which session of the connection.
+    pub session: SessionId,
     /// Which order.
     pub order: OrderId,
     /// Which of the ties that the session has had to it; news of an old one are no news.
@@ -111,6 +113,11 @@ impl Peer {
         self.outbox.push(Frame::text(|buffer| self.codec.event(event, buffer)))
     }
 
+    /// Tells the session about its place in a room.
+    fn notify(&self, order: OrderId, link: LinkId, news: News) {
+        self.notices.do_send(RoomNotice { session: self.id, order, link, news });
+    }
+
     /// Sends the outcome of an event, where the client is to hear of it. A session that has ended
     /// needs no answer.
     pub fn outcome(
@@ -147,7 +154,8 @@ impl Place {
     /// Tells the session how it went; where that is an end, the place is given up.
     pub fn tell(&mut self, news: News) {
         self.settled |= !matches!(news, News::Entered(_));
-        self.peer.notices.do_send(RoomNotice { order: self.order.clone(), link: self.link, news });
+        let (order, link) = (self.order.clone(), self.link);
+        self.peer.notify(order, link, news);
     }
 
     /// Gives the place up without a word: the session knows.
@@ -209,7 +217,7 @@ impl Answer {
     fn tell(&mut self, result: &Result<Reply<'_>, Failure>) {
         self.peer.outcome(Some(self.event.as_str()), self.ack, result);
         if let (Some((order, link)), Err(_)) = (self.join.take(), result) {
-            self.peer.notices.do_send(RoomNotice { order, link, news: News::NotJoined });
+            self.peer.notify(order, link, News::NotJoined);
         }
     }
 }

@@ -1,34 +1,33 @@
 //! One client: takes its events, checks rate and form, and talks to rooms for it.
+//!
+//! The actor is the connection; who uses it is a [`Login`], of which a plain connection has one.
 
 mod entering;
+mod hearing;
 mod identity;
 mod links;
+mod login;
 mod pacing;
 mod routing;
+mod timing;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
-use foldhash::fast::RandomState;
 
-use self::links::{Link, Refusals};
-use self::pacing::{MOST_UNDER_WAY, Postponed};
-use super::order_room::Leave;
-use super::peer::{Answer, LinkId, Peer, RoomNotice};
-use super::shared::{Shared, close_index};
-use super::supervisor::{EndSession, LeaveRoom, Register, SupervisorHandle, Unregister};
+use self::login::{End, Login};
+use self::pacing::MOST_UNDER_WAY;
+use super::peer::{Peer, RoomNotice};
+use super::shared::Shared;
+use super::supervisor::{EndSession, Register, SupervisorHandle};
 use crate::auth::Identity;
-use crate::ids::{OrderId, SessionId};
+use crate::ids::{ConnectionId, SessionId};
 use crate::permits::{Permit, Permits};
-use crate::protocol::client::{ClientEvent, ClientEventName};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
-use crate::protocol::envelope::{self, Rejected, Request};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Connected, PROTOCOL_VERSION, Reply, ServerEvent, SessionEnd};
-use crate::session::deadlines::{Deadlines, Due};
+use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
+use crate::session::heartbeat::{Heartbeat, Rhythm};
 use crate::session::rate::{Bucket, Strikes};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Gate, Inbound, Incoming, Outbox};
@@ -39,8 +38,6 @@ pub const LINGER: Duration = Duration::from_secs(5);
 const BAD_ENVELOPES: (u32, Duration) = (10, Duration::from_secs(10));
 /// The refused event that ends patience, and how soon one is forgiven.
 const FLOOD: (u32, Duration) = (100, Duration::from_millis(200));
-/// When a client that was cut for its rate may come back.
-const FLOOD_PAUSE_MS: u64 = 10_000;
 
 /// What a session begins with.
 pub struct Opening {
@@ -50,8 +47,6 @@ pub struct Opening {
     pub inbound: Inbound,
     /// The sending one.
     pub outbox: Outbox,
-    /// How its events are framed.
-    pub codec: Codec,
     /// The address of the client, for the log.
     pub remote: String,
     /// Its place among the open connections.
@@ -64,40 +59,25 @@ pub struct Opening {
 
 /// The actor.
 pub struct Session {
-    peer: Arc<Peer>,
-    identity: Arc<Identity>,
+    connection: ConnectionId,
+    outbox: Outbox,
+    /// Stops reading while somebody holds it.
+    gate: Gate,
     shared: Arc<Shared>,
     supervisor: SupervisorHandle,
-    remote: String,
-    /// The rooms that it is in, or on the way to.
-    links: HashMap<OrderId, Link, RandomState>,
-    /// The newest of them.
-    last_link: LinkId,
-    /// Orders that refused it a moment ago.
-    refusals: Refusals,
-    /// Events that wait until their room has let the session in.
-    waiting: usize,
-    /// The one that waits until the client has taken in what it asked for before.
-    postponed: Postponed,
-    /// Stops reading while too many events wait, or one is postponed.
-    gate: Gate,
+    /// The address of the client, for the log.
+    remote: Arc<str>,
+    /// Who uses the connection.
+    logins: Vec<Login>,
     events: Bucket,
     chats: Bucket,
     floods: Strikes,
     bad_envelopes: Strikes,
-    deadlines: Deadlines,
+    heartbeat: Heartbeat,
     timer: Option<SpawnHandle>,
-    opened: Instant,
-    /// Why it ends, once it does.
-    end: Option<End>,
+    /// Whether the end has begun; nothing that comes counts any more.
+    ended: bool,
     _permit: Permit,
-}
-
-/// How a session ended.
-struct End {
-    reason: &'static str,
-    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
-    clean: bool,
 }
 
 // === impl Session ===
@@ -106,149 +86,107 @@ impl Session {
     /// Starts the session of an accepted connection on this thread.
     pub fn open(opening: Opening) {
         Self::create(move |ctx| {
-            let Opening { identity, inbound, outbox, codec, remote, permit, shared, supervisor } =
-                opening;
+            let Opening { identity, inbound, outbox, remote, permit, shared, supervisor } = opening;
             let gate = inbound.gate();
             ctx.add_stream(inbound);
-            let peer = Arc::new(Peer {
-                id: SessionId::random(),
-                outbox,
-                codec,
-                notices: ctx.address().recipient(),
-                metrics: Arc::clone(&shared.metrics),
-                under_way: Permits::new(MOST_UNDER_WAY),
-            });
             let limits = &shared.config.limits;
-            let (now, expires_in) =
-                (Instant::now(), identity.deadline.until_from(Timestamp::now()));
-            let leeway = identity.leeway();
-            Self {
-                peer,
-                links: HashMap::default(),
-                last_link: LinkId::default(),
-                refusals: Refusals::default(),
-                waiting: 0,
-                postponed: None,
+            let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
+            let mut session = Self {
+                connection: ConnectionId::next(),
+                outbox,
                 gate,
+                remote: remote.into(),
+                logins: Vec::new(),
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
                 bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
-                deadlines: Deadlines::new(
-                    now,
-                    limits.ping_interval,
-                    limits.pong_timeout,
-                    now + expires_in,
-                    leeway,
-                ),
+                heartbeat: Heartbeat::new(Rhythm::Silence, Instant::now(), ping_every, pong_within),
                 timer: None,
-                opened: now,
-                end: None,
-                identity: Arc::new(identity),
+                ended: false,
                 shared,
                 supervisor,
-                remote,
                 _permit: permit,
-            }
+            };
+            session.log_in(identity, Codec::Plain, ctx);
+            session
         });
     }
 
-    fn greet(&self) {
+    /// A user begins to use the connection.
+    fn log_in(&mut self, identity: Identity, codec: Codec, ctx: &mut Context<Self>) {
+        let peer = Arc::new(Peer {
+            id: SessionId::random(),
+            outbox: self.outbox.clone(),
+            codec,
+            notices: ctx.address().recipient(),
+            metrics: Arc::clone(&self.shared.metrics),
+            under_way: Permits::new(MOST_UNDER_WAY),
+        });
+        let login = Login::new(
+            peer,
+            identity,
+            Arc::clone(&self.shared),
+            self.supervisor.clone(),
+            Arc::clone(&self.remote),
+            self.gate.clone(),
+        );
+        self.greet(&login);
+        let user = login.identity.user.clone();
+        // Registered first and checked after, so a ban that comes in between is not missed.
+        self.supervisor.addr.do_send(Register {
+            session: login.peer.id,
+            connection: self.connection,
+            user: user.clone(),
+            control: ctx.address().recipient(),
+        });
+        self.logins.push(login);
+        if self.shared.bans.from_hub(&user, Timestamp::now()).is_some() {
+            self.finish_with(&EndSession::now(CloseCode::REMOVED).of(user), ctx);
+        } else if self.shared.is_draining() {
+            self.finish(CloseCode::RESTART, ctx);
+        }
+    }
+
+    fn greet(&self, login: &Login) {
+        let limits = &self.shared.config.limits;
         let connected = Connected {
-            session_id: self.peer.id,
-            user_id: &self.identity.user,
-            role: self.identity.role,
-            expires_at: self.identity.expires_at,
-            ping_interval_ms: millis(self.shared.config.limits.ping_interval),
-            max_message_bytes: self.shared.config.limits.max_message_bytes,
+            session_id: login.peer.id,
+            user_id: &login.identity.user,
+            role: login.identity.role,
+            expires_at: login.identity.expires_at,
+            ping_interval_ms: millis(limits.ping_interval),
+            max_message_bytes: limits.max_message_bytes,
             protocol: PROTOCOL_VERSION,
         };
         // A connection that broke already ends by its stream.
-        self.peer.tell(&ServerEvent::Connected(connected)).ok();
+        login.peer.tell(&ServerEvent::Connected(connected)).ok();
     }
 
-    fn text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
-        match envelope::decode(text) {
-            Ok(request) => self.request(request, now, ctx),
-            Err(rejected) => self.reject(&rejected, now, ctx),
-        }
+    /// The login of that session, while it lasts.
+    fn login(&mut self, session: SessionId) -> Option<&mut Login> {
+        self.logins.iter_mut().find(|login| login.peer.id == session && !login.has_departed())
     }
 
-    fn request(&mut self, request: Request, now: Instant, ctx: &mut Context<Self>) {
-        let name = request.event.name();
-        self.shared.metrics.events_in.inc(name as usize);
-        let answer = Answer::new(Arc::clone(&self.peer), name, request.ack);
-        if let Err(wait) = self.admit(name, now) {
-            answer.refuse(too_fast(wait));
-            return self.flooded(now, ctx);
-        }
-        match request.event {
-            ClientEvent::Ping(data) => {
-                self.peer.tell(&ServerEvent::Pong(&data)).ok();
-                answer.ok(Reply::Pong {});
-            }
-            ClientEvent::Refresh(refresh) => self.refresh(&refresh, answer, ctx),
-            event => self.pace(event, answer, now, ctx),
-        }
+    /// Ends the connection by the hub's decision: says so, then closes.
+    fn finish(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
+        self.finish_with(&EndSession::now(close), ctx);
     }
 
-    /// Takes the event off the rates.
-    fn admit(&mut self, name: ClientEventName, now: Instant) -> Result<(), Duration> {
-        self.events.take(now)?;
-        if name == ClientEventName::Chat { self.chats.take(now) } else { Ok(()) }
-    }
-
-    fn reject(&mut self, rejected: &Rejected, now: Instant, ctx: &mut Context<Self>) {
-        if let Err(wait) = self.events.take(now) {
-            let result = Err(too_fast(wait));
-            self.peer.outcome(rejected.event.as_deref(), rejected.ack, &result);
-            return self.flooded(now, ctx);
-        }
-        let is_envelope = rejected.failure.code != ErrorCode::BadEnvelope;
-        let result = Err(rejected.failure.clone());
-        self.peer.outcome(rejected.event.as_deref(), rejected.ack, &result);
-        if !is_envelope && self.bad_envelopes.strike(now) {
-            self.finish(CloseCode::BAD_ENVELOPES, None, None, ctx);
-        }
-    }
-
-    fn flooded(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.floods.strike(now) {
-            self.finish(CloseCode::FLOOD, None, Some(FLOOD_PAUSE_MS), ctx);
-        }
-    }
-
-    fn pinged(&mut self, payload: bytes::Bytes, now: Instant, ctx: &mut Context<Self>) {
-        match self.events.take(now) {
-            Ok(()) => self.peer.outbox.pong(payload),
-            Err(_) => self.flooded(now, ctx),
-        }
-    }
-
-    /// Some clients send them as a sign of life; they cost what any event costs.
-    fn unasked_pong(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.events.take(now).is_err() {
-            self.flooded(now, ctx);
-        }
-    }
-
-    /// Ends the session by the hub's decision: says so, then closes.
-    fn finish(
-        &mut self,
-        close: CloseCode,
-        reason: Option<&str>,
-        reconnect_after_ms: Option<u64>,
-        ctx: &mut Context<Self>,
-    ) {
-        let mut end = SessionEnd::new(close, reconnect_after_ms);
-        end.reason = reason.unwrap_or(close.reason);
-        let event = ServerEvent::SessionEnd(end);
-        self.shared.metrics.events_out.inc(event.index());
-        let frame = Frame::text(|buffer| self.peer.codec.event(&event, buffer));
-        self.peer.outbox.finish(Some(frame), close);
+    fn finish_with(&mut self, end: &EndSession, ctx: &mut Context<Self>) {
+        let EndSession { close, reason, reconnect_after_ms, user, .. } = end;
+        // Another user of the same connection has done nothing and comes back.
+        let concerns =
+            |login: &&Login| user.as_ref().is_none_or(|user| *user == login.identity.user);
+        let farewells = self
+            .logins
+            .iter()
+            .filter(concerns)
+            .map(|login| login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
+        let last: Vec<Frame> = farewells.collect();
+        self.outbox.finish(last, *close);
         // Whoever was cut for slowness or silence is expected back.
-        let clean = !close.retry;
-        self.leave_everything(End { reason: close.reason, clean }, ctx);
+        self.leave_everything(End { reason: close.reason, clean: !close.retry }, ctx);
     }
 
     /// Leaves every room at once; the connection may linger to tell its peer.
@@ -260,85 +198,12 @@ impl Session {
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
     }
 
-    /// Leaves every room, once.
     fn depart(&mut self, end: End) {
-        if self.end.is_some() {
-            return;
-        }
-        let clean = end.clean;
-        for (order, link) in self.links.drain() {
-            let leave = Leave { session: self.peer.id, farewell: None, clean };
-            match link.room() {
-                Some(room) => room.addr.do_send(leave),
-                // The room has not answered yet: the word must not overtake the wish.
-                None => self.supervisor.addr.do_send(LeaveRoom { order, leave }),
-            }
-        }
-        self.supervisor
-            .addr
-            .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
-        self.shared.metrics.closes.inc(close_index(end.reason));
-        self.log_end(end.reason);
-        self.end = Some(end);
-    }
-
-    /// One line at the beginning of a session, one at its end. Never the token.
-    fn log_start(&self) {
-        log::info!(
-            session:% = self.peer.id,
-            user:% = self.identity.user,
-            role = self.identity.role.as_str(),
-            framing = Codec::NAMES[self.peer.codec as usize],
-            remote = self.remote.as_str();
-            "connected"
-        );
-    }
-
-    fn log_end(&self, reason: &str) {
-        log::info!(
-            session:% = self.peer.id,
-            user:% = self.identity.user,
-            reason = reason,
-            duration_ms = millis(self.opened.elapsed());
-            "closed"
-        );
-    }
-
-    fn count(&self, change: i64) {
-        let grid = &self.shared.metrics.connections;
-        if let Some(gauge) = grid.at(self.peer.codec as usize, self.identity.role as usize) {
-            gauge.inc_by(change);
+        self.ended = true;
+        for login in &mut self.logins {
+            login.depart(end);
         }
     }
-
-    /// Arms the one timer for the next deadline.
-    fn arm(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let wait = self.deadlines.next().saturating_duration_since(now);
-        if let Some(timer) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        let timer = ctx.run_later(wait.max(Duration::from_millis(1)), |session, ctx| {
-            session.timer = None;
-            session.on_deadline(Instant::now(), ctx);
-        });
-        self.timer = Some(timer);
-    }
-
-    fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        while let Some(due) = self.deadlines.due(now, !self.gate.is_paused()) {
-            match due {
-                Due::Ping => self.peer.outbox.ping(),
-                Due::Expiring => self.warn_of_expiry(),
-                Due::NoPong => return self.finish(CloseCode::NO_PONG, None, None, ctx),
-                Due::Expired => return self.finish(CloseCode::TOKEN_EXPIRED, None, None, ctx),
-            }
-        }
-        self.arm(now, ctx);
-    }
-}
-
-fn too_fast(wait: Duration) -> Failure {
-    Failure::new(ErrorCode::RateLimited, "too many events").retry_after(wait)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -349,54 +214,22 @@ impl Actor for Session {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.count(1);
-        self.log_start();
-        self.greet();
-        self.arm(Instant::now(), ctx);
-        // Registered first and checked after, so a ban that comes in between is not missed.
-        self.supervisor.addr.do_send(Register {
-            session: self.peer.id,
-            user: self.identity.user.clone(),
-            control: ctx.address().recipient(),
-        });
-        if self.shared.bans.from_hub(&self.identity.user, Timestamp::now()).is_some() {
-            self.finish(CloseCode::REMOVED, None, None, ctx);
-        } else if self.shared.is_draining() {
-            self.finish(CloseCode::RESTART, None, None, ctx);
+        if !self.ended {
+            self.arm(Instant::now(), ctx);
         }
     }
 }
 
 impl Drop for Session {
-    /// Runs on every end, a panic included: no room may keep a session that is gone.
     fn drop(&mut self) {
-        if self.end.is_none() {
-            self.depart(End { reason: CloseCode::INTERNAL.reason, clean: false });
-        }
-        self.count(-1);
-        self.peer.outbox.abort();
+        self.outbox.abort();
     }
 }
 
 impl StreamHandler<Incoming> for Session {
     fn handle(&mut self, incoming: Incoming, ctx: &mut Self::Context) {
-        if self.end.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        let awaited = self.deadlines.heard(now);
-        match incoming {
-            Incoming::Text(text) => self.text(&text, now, ctx),
-            Incoming::Pong if awaited => {}
-            Incoming::Pong => self.unasked_pong(now, ctx),
-            Incoming::Ping(payload) => self.pinged(payload, now, ctx),
-            Incoming::Binary(_) => self.finish(CloseCode::UNSUPPORTED, None, None, ctx),
-            Incoming::Failed(close) => self.finish(close, None, None, ctx),
-            Incoming::Overrun(_) => self.finish(CloseCode::SLOW_READER, None, None, ctx),
-            Incoming::Close(code) => {
-                self.peer.outbox.answer_close(code);
-                self.leave_everything(End { reason: "peer_closed", clean: true }, ctx);
-            }
+        if !self.ended {
+            self.hear(incoming, Instant::now(), ctx);
         }
     }
 
@@ -410,7 +243,9 @@ impl Handler<RoomNotice> for Session {
     type Result = ();
 
     fn handle(&mut self, notice: RoomNotice, ctx: &mut Self::Context) {
-        self.notice(notice, ctx);
+        if let Some(login) = self.login(notice.session) {
+            login.notice(notice, ctx);
+        }
     }
 }
 
@@ -418,15 +253,16 @@ impl Handler<EndSession> for Session {
     type Result = ();
 
     fn handle(&mut self, end: EndSession, ctx: &mut Self::Context) {
+        let delay = end.delay;
         let finish = move |session: &mut Self, ctx: &mut Context<Self>| {
-            if session.end.is_none() {
-                session.finish(end.close, end.reason.as_deref(), end.reconnect_after_ms, ctx);
+            if !session.ended {
+                session.finish_with(&end, ctx);
             }
         };
-        if end.delay.is_zero() {
+        if delay.is_zero() {
             finish(self, ctx);
         } else {
-            ctx.run_later(end.delay, finish);
+            ctx.run_later(delay, finish);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomRep
 use super::peer::Place;
 use super::shared::Shared;
 use crate::auth::Identity;
-use crate::ids::{OrderId, SessionId, UserId};
+use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::close::CloseCode;
 
@@ -55,6 +55,8 @@ pub struct LeaveRoom {
 pub struct Register {
     /// Which session.
     pub session: SessionId,
+    /// By which connection; two sessions of one user may share it.
+    pub connection: ConnectionId,
     /// Whose.
     pub user: UserId,
     /// Who ends it.
@@ -83,6 +85,8 @@ pub struct EndSession {
     pub reconnect_after_ms: Option<u64>,
     /// How long to wait before.
     pub delay: std::time::Duration,
+    /// Whom it concerns, of those who share the connection; none: all.
+    pub user: Option<UserId>,
 }
 
 /// End every session of a user; says how many there are.

@@ -177,7 +177,6 @@ fn open(
             identity,
             inbound,
             outbox,
-            codec: Codec::Plain,
             remote,
             permit,
             shared: hub.shared.clone(),

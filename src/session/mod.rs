@@ -1,4 +1,5 @@
 //! What a session keeps count of, without sockets: rates, strikes and deadlines.
 
-pub mod deadlines;
+pub mod expiry;
+pub mod heartbeat;
 pub mod rate;

@@ -58,11 +58,15 @@ enum Stage {
     Ended,
 }
 
-/// Holds a connection's messages back, and lets them go on: back-pressure by the session.
+/// Holds a connection's messages back: back-pressure by the session.
 ///
-/// While it is paused the peer's pongs are not seen either.
+/// While it does the peer's pongs are not seen either.
 #[derive(Debug, Clone)]
 pub struct Gate(Arc<Line>);
+
+/// A reason not to read the socket, for as long as it lasts.
+#[derive(Debug)]
+pub struct Hold(Arc<Line>);
 
 /// What a look at the sending side leaves to do.
 enum Upkeep {
@@ -75,23 +79,24 @@ enum Upkeep {
 // === impl Gate ===
 
 impl Gate {
-    /// Stops reading the socket; no message comes until [`Self::resume`].
-    pub fn pause(&self) {
-        self.0.paused.store(true, Ordering::Release);
-    }
-
-    /// Goes on reading. Says whether it was paused.
-    pub fn resume(&self) -> bool {
-        let paused = self.0.paused.swap(false, Ordering::AcqRel);
-        if paused {
-            self.0.task.wake();
-        }
-        paused
+    /// Stops reading the socket; no message comes until every hold is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.0.holds.fetch_add(1, Ordering::AcqRel);
+        Hold(Arc::clone(&self.0))
     }
 
     /// Whether the socket is not read.
     pub fn is_paused(&self) -> bool {
-        self.0.paused.load(Ordering::Acquire)
+        self.0.is_held()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.task.wake();
+        }
     }
 }
 
@@ -299,7 +304,7 @@ impl Stream for Inbound {
         match this.stage {
             Stage::Ended => return Poll::Ready(None),
             Stage::Deaf => return Poll::Pending,
-            Stage::Reading if this.line.paused.load(Ordering::Acquire) => return Poll::Pending,
+            Stage::Reading if this.line.is_held() => return Poll::Pending,
             Stage::Reading => {}
         }
         if this.is_spent(cx) {

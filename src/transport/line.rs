@@ -27,8 +27,8 @@ pub(super) struct Line {
     attention: AtomicBool,
     /// Whether pushes are refused. Written under the lock.
     closed: AtomicBool,
-    /// Whether the session wants no more messages for now.
-    pub(super) paused: AtomicBool,
+    /// Reasons of the session for wanting no more messages for now.
+    pub(super) holds: AtomicUsize,
     /// What the node's budget counts of this line. Written under the lock.
     charged: AtomicUsize,
     /// The connection's task.
@@ -86,11 +86,15 @@ impl Line {
             dirty: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
+            holds: AtomicUsize::new(0),
             charged: AtomicUsize::new(0),
             task: AtomicWaker::new(),
             options,
         }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn is_closed(&self) -> bool {

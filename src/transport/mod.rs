@@ -40,7 +40,7 @@ use bytestring::ByteString;
 pub use self::accept::{accept, switching_protocols};
 pub use self::budget::Budget;
 pub use self::frame::Frame;
-pub use self::inbound::{Gate, Inbound};
+pub use self::inbound::{Gate, Hold, Inbound};
 pub use self::outbox::{Outbox, WeakOutbox};
 pub use self::queue::LatestKey;
 use crate::metrics::Metrics;

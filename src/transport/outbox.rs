@@ -81,7 +81,7 @@ impl Outbox {
     ///
     /// The socket is gone when the peer has ended its side too, at the latest after the linger
     /// time. Only the first call counts.
-    pub fn finish(&self, last: Option<Frame>, close: CloseCode) {
+    pub fn finish(&self, last: impl IntoIterator<Item = Frame>, close: CloseCode) {
         self.close(last, Frame::close(Some(close.code), close.reason));
     }
 
@@ -123,7 +123,7 @@ impl Outbox {
         Ok(())
     }
 
-    fn close(&self, last: Option<Frame>, close: Frame) {
+    fn close(&self, last: impl IntoIterator<Item = Frame>, close: Frame) {
         let began = self.0.close(|queue| {
             for frame in last.into_iter().chain([close]) {
                 queue.push(frame, None);

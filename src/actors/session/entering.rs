@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{ActorFutureExt, Arbiter, AsyncContext, Context, WrapFuture};
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, Arbiter, AsyncContext, Context};
 
 use super::Session;
 use super::links::{Link, LinkState};
+use super::login::Login;
 use super::routing::RoomEvent;
 use crate::actors::order_room::{Leave, Purpose, Rejudge, RoomHandle};
 use crate::actors::peer::{Farewell, News, Place, RoomNotice};
@@ -27,14 +29,14 @@ pub(super) const MOST_SENDING: usize = 50;
 /// How long to wait before another try to come back into a room that was lost.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-impl Session {
+impl Login {
     /// The first event for a room: the session has to be let in.
     pub(super) fn begin(
         &mut self,
         order: OrderId,
         event: RoomEvent,
         now: Instant,
-        ctx: &mut Context<Self>,
+        ctx: &mut Context<Session>,
     ) {
         if let RoomEvent::Leave { answer, .. } = event {
             return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
@@ -54,7 +56,7 @@ impl Session {
             }
             event => {
                 link.state = LinkState::Entering(VecDeque::from([event]));
-                self.waiting += 1;
+                self.kept_waiting();
                 Purpose::Send
             }
         };
@@ -83,7 +85,7 @@ impl Session {
 
     /// Asks to be let in. A room is only founded for somebody with a right to it: where the token
     /// gives none, the database is asked first.
-    fn ask_to_enter(&mut self, order: OrderId, purpose: Purpose, ctx: &mut Context<Self>) {
+    fn ask_to_enter(&mut self, order: OrderId, purpose: Purpose, ctx: &mut Context<Session>) {
         let asker = self.shared.asker(&self.identity, &order);
         let facts = OrderFacts::default();
         let (rules, now) = (&self.shared.rules, Timestamp::now());
@@ -93,11 +95,13 @@ impl Session {
             return self.turn_back(order, failure, purpose);
         }
         let (store, wanted) = (self.shared.store.clone(), order.clone());
-        let read = async move { store.load_order(wanted, 0).await };
-        ctx.spawn(read.into_actor(self).map(move |loaded, session, _| {
-            match session.may_enter(&order, loaded) {
-                Ok(()) => session.find_room(order, purpose),
-                Err(failure) => session.turn_back(order, failure, purpose),
+        let session = self.peer.id;
+        let read = wrap_future::<_, Session>(async move { store.load_order(wanted, 0).await });
+        ctx.spawn(read.map(move |loaded, connection, _| {
+            let Some(login) = connection.login(session) else { return };
+            match login.may_enter(&order, loaded) {
+                Ok(()) => login.find_room(order, purpose),
+                Err(failure) => login.turn_back(order, failure, purpose),
             }
         }));
     }
@@ -143,8 +147,8 @@ impl Session {
     }
 
     /// A room has something to say about the session's place there.
-    pub(super) fn notice(&mut self, notice: RoomNotice, ctx: &mut Context<Self>) {
-        let RoomNotice { order, link, news } = notice;
+    pub(super) fn notice(&mut self, notice: RoomNotice, ctx: &mut Context<Session>) {
+        let RoomNotice { order, link, news, .. } = notice;
         if self.links.get(&order).is_none_or(|known| known.id != link) {
             // The session has left, or ended; whoever was to be told of that was.
             return;
@@ -158,7 +162,7 @@ impl Session {
         }
     }
 
-    fn entered(&mut self, order: OrderId, room: RoomHandle, ctx: &mut Context<Self>) {
+    fn entered(&mut self, order: OrderId, room: RoomHandle, ctx: &mut Context<Session>) {
         let Some(link) = self.links.get_mut(&order) else { return };
         if !Arc::ptr_eq(&link.identity, &self.identity) {
             // A new token came while the room judged the one before.
@@ -177,7 +181,7 @@ impl Session {
 
     /// Routes what has waited. A leave among it may close the link: then the next event begins
     /// anew.
-    fn go_on(&mut self, order: &OrderId, queue: VecDeque<RoomEvent>, ctx: &mut Context<Self>) {
+    fn go_on(&mut self, order: &OrderId, queue: VecDeque<RoomEvent>, ctx: &mut Context<Session>) {
         self.served(queue.len());
         let now = Instant::now();
         for event in queue {
@@ -223,7 +227,7 @@ impl Session {
 
     /// The room is gone. A session that was in goes back in with the next one, and its client
     /// sees nothing of it.
-    fn lost(&mut self, order: OrderId, ctx: &mut Context<Self>) {
+    fn lost(&mut self, order: OrderId, ctx: &mut Context<Session>) {
         let Some(link) = self.links.get_mut(&order) else { return };
         if !link.was_shown() || link.joins == 0 {
             return self.close_link(&order, &unavailable("the room was interrupted"));
@@ -242,21 +246,23 @@ impl Session {
         }
     }
 
-    fn come_back(&mut self, order: OrderId, ctx: &mut Context<Self>) {
+    fn come_back(&mut self, order: OrderId, ctx: &mut Context<Session>) {
         let Some(link) = self.links.get_mut(&order) else { return };
         link.came_back = Some(Instant::now());
         link.state = LinkState::Entering(VecDeque::new());
         self.ask_to_enter(order, Purpose::Rejoin, ctx);
     }
 
-    fn come_back_later(&mut self, order: OrderId, ctx: &mut Context<Self>) {
+    fn come_back_later(&mut self, order: OrderId, ctx: &mut Context<Session>) {
         // A leave among what waited may have ended it.
         let Some(link) = self.links.get(&order).filter(|link| link.is_away()) else { return };
         let id = link.id;
-        ctx.run_later(RETRY_AFTER, move |session, ctx| {
-            let link = session.links.get(&order);
+        let session = self.peer.id;
+        ctx.run_later(RETRY_AFTER, move |connection, ctx| {
+            let Some(login) = connection.login(session) else { return };
+            let link = login.links.get(&order);
             if link.is_some_and(|link| link.id == id && link.is_away()) {
-                session.come_back(order, ctx);
+                login.come_back(order, ctx);
             }
         });
     }
@@ -264,13 +270,16 @@ impl Session {
     /// So many events no longer wait.
     fn served(&mut self, events: usize) {
         self.waiting -= events;
-        self.listen();
+        if self.waiting < MOST_WAITING {
+            self.crowded = None;
+        }
     }
 
-    /// Reads the socket again, unless something else stands against it.
-    pub(super) fn listen(&mut self) {
-        if self.waiting < MOST_WAITING && self.postponed.is_none() {
-            self.gate.resume();
+    /// One more event waits for a room.
+    pub(super) fn kept_waiting(&mut self) {
+        self.waiting += 1;
+        if self.waiting >= MOST_WAITING && self.crowded.is_none() {
+            self.crowded = Some(self.gate.hold());
         }
     }
 }

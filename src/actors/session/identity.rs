@@ -1,11 +1,9 @@
-//! Who the client is, while the connection lasts: the token's end, and the next token.
+//! Who the client is, while the login lasts: the token's end, and the next token.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::Context;
-
-use super::Session;
+use super::login::{Login, expiry};
 use crate::actors::order_room::Rejudge;
 use crate::actors::peer::Answer;
 use crate::auth::Identity;
@@ -14,7 +12,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Expiring, Reply, ServerEvent};
 use crate::time::Timestamp;
 
-impl Session {
+impl Login {
     pub(super) fn warn_of_expiry(&self) {
         let expires_at = self.identity.expires_at;
         let in_ms = expires_at.millis_since(Timestamp::now());
@@ -22,10 +20,9 @@ impl Session {
     }
 
     /// Goes on with a new token of the same user: its role and orders count from now on, in every
-    /// room.
-    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, ctx: &mut Context<Self>) {
-        let now = Timestamp::now();
-        let identity = match self.shared.verifier.verify(&refresh.token, now) {
+    /// room. Its end is for the caller to wait for.
+    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer) {
+        let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
             Ok(identity) if identity.user == self.identity.user => identity,
             Ok(_) => {
                 return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
@@ -33,14 +30,12 @@ impl Session {
             Err(error) => return answer.refuse(Failure::from(&error)),
         };
         let expires_at = identity.expires_at;
-        let ends = Instant::now() + identity.deadline.until_from(now);
-        self.deadlines.renewed(ends, identity.leeway());
         self.adopt(identity);
-        self.arm(Instant::now(), ctx);
         answer.ok(Reply::Refreshed { expires_at });
     }
 
     fn adopt(&mut self, identity: Identity) {
+        self.expiry = expiry(&identity, Instant::now());
         self.count(-1);
         self.identity = Arc::new(identity);
         self.count(1);

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 
 use super::Session;
+use super::login::Login;
 use crate::actors::peer::Answer;
 use crate::permits::Permit;
 use crate::protocol::client::ClientEvent;
+use crate::transport::Hold;
 
 /// How many snapshots and pages of one session may be under way.
 pub const MOST_UNDER_WAY: usize = 3;
@@ -21,17 +23,18 @@ const FILLING: usize = 4;
 /// How long one that found no place waits for the next try.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// An event that waits until the client has taken in what it asked for before.
-pub(super) type Postponed = Option<(ClientEvent, Answer)>;
+/// An event that waits until the client has taken in what it asked for before; meanwhile the socket
+/// is not read.
+pub(super) type Postponed = Option<(ClientEvent, Answer, Hold)>;
 
-impl Session {
+impl Login {
     /// Routes an event; one whose answer is large only when there is room for that.
     pub(super) fn pace(
         &mut self,
         event: ClientEvent,
         answer: Answer,
         now: Instant,
-        ctx: &mut Context<Self>,
+        ctx: &mut Context<Session>,
     ) {
         if !matches!(event, ClientEvent::Join(_) | ClientEvent::History(_)) {
             return self.route(event, answer, now, ctx);
@@ -39,9 +42,14 @@ impl Session {
         if let Some(permit) = self.may_begin() {
             return self.route(event, answer.holding(permit), now, ctx);
         }
-        self.postponed = Some((event, answer));
-        self.gate.pause();
-        ctx.run_later(PAUSE, Self::take_up);
+        self.postponed = Some((event, answer, self.gate.hold()));
+        let session = self.peer.id;
+        ctx.run_later(PAUSE, move |connection: &mut Session, ctx| {
+            // A login that has ended leaves it to be answered by its drop.
+            if let Some(login) = connection.login(session) {
+                login.take_up(ctx);
+            }
+        });
     }
 
     fn may_begin(&self) -> Option<Permit> {
@@ -49,12 +57,10 @@ impl Session {
         (self.peer.outbox.backlog().bytes <= most).then(|| self.peer.under_way.take()).flatten()
     }
 
-    fn take_up(&mut self, ctx: &mut Context<Self>) {
-        // A session that has ended leaves it to be answered by its drop.
-        let Some((event, answer)) = self.postponed.take().filter(|_| self.end.is_none()) else {
-            return;
-        };
-        self.pace(event, answer, Instant::now(), ctx);
-        self.listen();
+    fn take_up(&mut self, ctx: &mut Context<Session>) {
+        // The hold goes at the end: one that is postponed again has taken its own by then.
+        if let Some((event, answer, _hold)) = self.postponed.take() {
+            self.pace(event, answer, Instant::now(), ctx);
+        }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 use actix::Context;
 
 use super::Session;
-use super::entering::{MOST_SENDING, MOST_WAITING};
+use super::entering::MOST_SENDING;
 use super::links::LinkState;
+use super::login::Login;
 use crate::actors::order_room::{JoinAgain, Locate, Read, RoomHandle, Say};
 use crate::actors::peer::{Answer, Farewell};
 use crate::actors::shared::unavailable;
@@ -44,14 +45,14 @@ impl RoomEvent {
 
 // === impl Session ===
 
-impl Session {
+impl Login {
     /// Sends an event to the rooms that it is for.
     pub(super) fn route(
         &mut self,
         event: ClientEvent,
         answer: Answer,
         now: Instant,
-        ctx: &mut Context<Self>,
+        ctx: &mut Context<Session>,
     ) {
         match event {
             ClientEvent::Join(join) => {
@@ -101,7 +102,7 @@ impl Session {
         fix: Fix,
         answer: Answer,
         now: Instant,
-        ctx: &mut Context<Self>,
+        ctx: &mut Context<Session>,
     ) {
         if orders.is_empty() {
             return answer.ok(Reply::Accepted { accepted: 0, rejected: &[] });
@@ -116,7 +117,7 @@ impl Session {
         order: OrderId,
         event: RoomEvent,
         now: Instant,
-        ctx: &mut Context<Self>,
+        ctx: &mut Context<Session>,
     ) {
         match self.links.get_mut(&order).map(|link| &mut link.state) {
             Some(LinkState::Open(room)) => match event {
@@ -131,10 +132,7 @@ impl Session {
             },
             Some(LinkState::Entering(queue)) => {
                 queue.push_back(event);
-                self.waiting += 1;
-                if self.waiting >= MOST_WAITING {
-                    self.gate.pause();
-                }
+                self.kept_waiting();
             }
             Some(LinkState::Away) => match event {
                 RoomEvent::Leave { all, answer } => self.leave(&order, all, answer),

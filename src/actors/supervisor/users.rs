@@ -1,11 +1,12 @@
 //! Sessions of this node by their users: a user has many, up to a limit.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::Recipient;
 
 use super::{EndSession, Register, Supervisor};
-use crate::ids::{SessionId, UserId};
+use crate::ids::{ConnectionId, SessionId, UserId};
 use crate::protocol::close::CloseCode;
 
 /// How many sessions a second a drain closes when there are few of them.
@@ -18,18 +19,28 @@ const LEAST_SPREAD_MS: u64 = 5000;
 /// An open session.
 pub(super) struct SessionEntry {
     session: SessionId,
+    connection: ConnectionId,
     control: Recipient<EndSession>,
 }
 
 impl Supervisor {
-    /// Notes a session. One too many of a user ends the oldest.
+    /// Notes a session. One connection too many of a user ends the oldest.
     pub(super) fn register(&mut self, register: Register) {
-        let Register { session, user, control } = register;
+        let Register { session, connection, user, control } = register;
         let most = self.shared.config.limits.max_connections_per_user;
-        let sessions = self.users.entry(user).or_default();
-        sessions.push(SessionEntry { session, control });
-        if sessions.len() > most {
-            sessions.remove(0).control.do_send(EndSession::now(CloseCode::REPLACED));
+        let sessions = self.users.entry(user.clone()).or_default();
+        sessions.push(SessionEntry { session, connection, control });
+        if sessions.len() > most
+            && let Some(oldest) = oldest_of_too_many(sessions, most)
+        {
+            // What shares the connection ends with it.
+            let (ending, stay): (Vec<_>, Vec<_>) = std::mem::take(sessions)
+                .into_iter()
+                .partition(|entry: &SessionEntry| entry.connection == oldest);
+            *sessions = stay;
+            if let Some(entry) = ending.first() {
+                entry.control.do_send(EndSession::now(CloseCode::REPLACED).of(user));
+            }
         }
     }
 
@@ -44,7 +55,7 @@ impl Supervisor {
     pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         for entry in sessions {
-            entry.control.do_send(end.clone());
+            entry.control.do_send(end.clone().of(user.clone()));
         }
         sessions.len()
     }
@@ -67,8 +78,21 @@ impl Supervisor {
 impl EndSession {
     /// At once.
     pub fn now(close: CloseCode) -> Self {
-        Self { close, reason: None, reconnect_after_ms: None, delay: Duration::ZERO }
+        Self { close, reason: None, reconnect_after_ms: None, delay: Duration::ZERO, user: None }
     }
+
+    /// The same, where others may share the connection: it concerns only this user.
+    #[must_use]
+    pub fn of(self, user: UserId) -> Self {
+        Self { user: Some(user), ..self }
+    }
+}
+
+/// The oldest connection of a user who has more than `most`.
+fn oldest_of_too_many(sessions: &[SessionEntry], most: usize) -> Option<ConnectionId> {
+    let connections: BTreeSet<ConnectionId> =
+        sessions.iter().map(|entry| entry.connection).collect();
+    (connections.len() > most).then(|| sessions.first().map(|entry| entry.connection)).flatten()
 }
 
 /// When one of `count` sessions is closed, and how long after that its client comes back: spread
@@ -89,7 +113,6 @@ fn closing_ms(count: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn clients_come_back_at_different_times() {

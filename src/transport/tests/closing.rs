@@ -98,7 +98,7 @@ fn an_abort_ends_the_stream_though_nobody_reads_the_socket() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;
-        inbound.gate().pause();
+        let _hold = inbound.gate().hold();
         assert!(is_quiet(&mut inbound).await);
         let aborted = outbox.clone();
         std::thread::spawn(move || aborted.abort());

@@ -42,13 +42,15 @@ fn a_gate_holds_messages_back_and_lets_them_go_on() {
         let gate = inbound.gate();
         peer.write_all(&[client(0x81, b"one"), client(0x81, b"two")].concat()).await.expect("sent");
         assert_eq!(inbound.next().await, Some(Incoming::Text("one".into())));
-        gate.pause();
+        let (hold, another) = (gate.hold(), gate.hold());
         peer.write_all(&client(0x81, b"three")).await.expect("sent");
         for _ in 0..50 {
             assert!(is_quiet(&mut inbound).await);
             tokio::task::yield_now().await;
         }
-        actix_rt::spawn(async move { gate.resume() });
+        drop(another);
+        assert!(is_quiet(&mut inbound).await);
+        actix_rt::spawn(async move { drop(hold) });
         assert_eq!(inbound.next().await, Some(Incoming::Text("two".into())));
         assert_eq!(inbound.next().await, Some(Incoming::Text("three".into())));
     });

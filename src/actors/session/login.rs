@@ -1,0 +1,180 @@
+//! One login of a connection: whose it is, and its place in the rooms.
+//!
+//! A plain connection has one from its beginning to its end, a Socket.IO connection one in each
+//! namespace. To rooms and to other clients each is a session of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use super::links::{Link, Refusals};
+use super::millis;
+use super::pacing::Postponed;
+use crate::actors::order_room::Leave;
+use crate::actors::peer::{LinkId, Peer};
+use crate::actors::shared::{Shared, close_index};
+use crate::actors::supervisor::{LeaveRoom, SupervisorHandle, Unregister};
+use crate::auth::Identity;
+use crate::ids::OrderId;
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::server::{ServerEvent, SessionEnd};
+use crate::session::expiry::Expiry;
+use crate::time::Timestamp;
+use crate::transport::{Frame, Gate, Hold};
+
+/// A user on a connection.
+pub(super) struct Login {
+    pub(super) peer: Arc<Peer>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) supervisor: SupervisorHandle,
+    /// The address of the client, for the log.
+    remote: Arc<str>,
+    /// The rooms that it is in, or on the way to.
+    pub(super) links: HashMap<OrderId, Link, RandomState>,
+    /// The newest of them.
+    pub(super) last_link: LinkId,
+    /// Orders that refused it a moment ago.
+    pub(super) refusals: Refusals,
+    /// Events that wait until their room has let the session in.
+    pub(super) waiting: usize,
+    /// Held while too many of them wait.
+    pub(super) crowded: Option<Hold>,
+    /// The one that waits until the client has taken in what it asked for before.
+    pub(super) postponed: Postponed,
+    /// The flow of the connection's messages.
+    pub(super) gate: Gate,
+    pub(super) expiry: Expiry,
+    opened: Instant,
+    /// Whether it has ended.
+    departed: bool,
+}
+
+/// How a login ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) reason: &'static str,
+    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
+    pub(super) clean: bool,
+}
+
+// === impl Login ===
+
+impl Login {
+    /// Of a user whose token was just found good.
+    pub(super) fn new(
+        peer: Arc<Peer>,
+        identity: Identity,
+        shared: Arc<Shared>,
+        supervisor: SupervisorHandle,
+        remote: Arc<str>,
+        gate: Gate,
+    ) -> Self {
+        let now = Instant::now();
+        let login = Self {
+            peer,
+            expiry: expiry(&identity, now),
+            identity: Arc::new(identity),
+            shared,
+            supervisor,
+            remote,
+            links: HashMap::default(),
+            last_link: LinkId::default(),
+            refusals: Refusals::default(),
+            waiting: 0,
+            crowded: None,
+            postponed: None,
+            gate,
+            opened: now,
+            departed: false,
+        };
+        login.count(1);
+        login.log_start();
+        login
+    }
+
+    /// Says that the hub ends it, as the last thing that it hears.
+    pub(super) fn farewell(
+        &self,
+        close: CloseCode,
+        reason: Option<&str>,
+        reconnect_after_ms: Option<u64>,
+    ) -> Frame {
+        let mut end = SessionEnd::new(close, reconnect_after_ms);
+        end.reason = reason.unwrap_or(close.reason);
+        let event = ServerEvent::SessionEnd(end);
+        self.shared.metrics.events_out.inc(event.index());
+        Frame::text(|buffer| self.peer.codec.event(&event, buffer))
+    }
+
+    /// Leaves every room, once.
+    pub(super) fn depart(&mut self, end: End) {
+        if std::mem::replace(&mut self.departed, true) {
+            return;
+        }
+        for (order, link) in self.links.drain() {
+            let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
+            match link.room() {
+                Some(room) => room.addr.do_send(leave),
+                // The room has not answered yet: the word must not overtake the wish.
+                None => self.supervisor.addr.do_send(LeaveRoom { order, leave }),
+            }
+        }
+        self.supervisor
+            .addr
+            .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
+        self.shared.metrics.closes.inc(close_index(end.reason));
+        self.log_end(end.reason);
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_departed(&self) -> bool {
+        self.departed
+    }
+
+    /// One line at the beginning of a session, one at its end. Never the token.
+    fn log_start(&self) {
+        log::info!(
+            session:% = self.peer.id,
+            user:% = self.identity.user,
+            role = self.identity.role.as_str(),
+            framing = Codec::NAMES[self.peer.codec as usize],
+            remote = &*self.remote;
+            "connected"
+        );
+    }
+
+    fn log_end(&self, reason: &str) {
+        log::info!(
+            session:% = self.peer.id,
+            user:% = self.identity.user,
+            reason = reason,
+            duration_ms = millis(self.opened.elapsed());
+            "closed"
+        );
+    }
+
+    /// Counts it among the open sessions of its framing and role.
+    pub(super) fn count(&self, change: i64) {
+        let grid = &self.shared.metrics.connections;
+        if let Some(gauge) = grid.at(self.peer.codec as usize, self.identity.role as usize) {
+            gauge.inc_by(change);
+        }
+    }
+}
+
+impl Drop for Login {
+    /// Runs on every end, a panic included: no room may keep a session that is gone.
+    fn drop(&mut self) {
+        self.depart(End { reason: CloseCode::INTERNAL.reason, clean: false });
+        self.count(-1);
+    }
+}
+
+/// When a token ends, on the clock of timers.
+pub(super) fn expiry(identity: &Identity, now: Instant) -> Expiry {
+    Expiry::new(now + identity.deadline.until_from(Timestamp::now()), identity.leeway())
+}

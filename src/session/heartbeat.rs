@@ -1,0 +1,134 @@
+//! Whether the peer is still there: when to ping, and when its answer is overdue.
+
+use std::time::{Duration, Instant};
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// Send a ping.
+    Ping,
+    /// Nothing was heard since the ping: the peer is gone.
+    NoPong,
+}
+
+/// What decides when the next ping is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rhythm {
+    /// The peer's silence. Whoever talks need not be asked.
+    Silence,
+    /// The time alone: an Engine.IO client gives its server up when no ping comes, whatever else
+    /// it hears.
+    Steady,
+}
+
+/// The heartbeat of one connection.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    rhythm: Rhythm,
+    ping_every: Duration,
+    pong_within: Duration,
+    /// From when the time to the next ping counts.
+    since: Instant,
+    /// When the ping that waits for its pong was sent.
+    pinged: Option<Instant>,
+}
+
+impl Heartbeat {
+    /// Of a connection that starts now.
+    pub fn new(rhythm: Rhythm, now: Instant, ping_every: Duration, pong_within: Duration) -> Self {
+        Self { rhythm, ping_every, pong_within, since: now, pinged: None }
+    }
+
+    /// Something came from the client: it is alive. Says whether a ping had waited for that.
+    pub fn heard(&mut self, now: Instant) -> bool {
+        if self.rhythm == Rhythm::Silence {
+            self.since = now;
+        }
+        self.pinged.take().is_some()
+    }
+
+    /// The next moment at which something may be due.
+    pub fn next(&self) -> Instant {
+        match self.pinged {
+            Some(pinged) => pinged + self.pong_within,
+            None => self.since + self.ping_every,
+        }
+    }
+
+    /// What is due; asking again goes on with what comes next.
+    ///
+    /// While the hub is not `listening` to the client its pongs are not seen either, so its
+    /// silence is not held against it.
+    pub fn due(&mut self, now: Instant, listening: bool) -> Option<Beat> {
+        if !listening {
+            self.heard(now);
+        }
+        if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within) {
+            return Some(Beat::NoPong);
+        }
+        let at = self.since + self.ping_every;
+        if self.pinged.is_some() || now < at {
+            return None;
+        }
+        self.pinged = Some(now);
+        // A timer that comes late must not shift all that follow, unless it missed a whole beat.
+        self.since = if now < at + self.ping_every { at } else { now };
+        Some(Beat::Ping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn heartbeat(rhythm: Rhythm) -> (Heartbeat, Instant) {
+        let start = Instant::now();
+        (Heartbeat::new(rhythm, start, S * 25, S * 20), start)
+    }
+
+    #[test]
+    fn a_silent_peer_is_pinged_and_then_given_up() {
+        for rhythm in [Rhythm::Silence, Rhythm::Steady] {
+            let (mut heartbeat, start) = heartbeat(rhythm);
+            assert_eq!(heartbeat.next(), start + S * 25);
+            assert_eq!(heartbeat.due(start + S * 24, true), None);
+            assert_eq!(heartbeat.due(start + S * 25, true), Some(Beat::Ping));
+            assert_eq!(heartbeat.due(start + S * 25, true), None);
+            assert_eq!(heartbeat.next(), start + S * 45);
+            assert_eq!(heartbeat.due(start + S * 45, true), Some(Beat::NoPong));
+        }
+    }
+
+    #[test]
+    fn whatever_is_heard_counts_as_a_pong() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Silence);
+        heartbeat.due(start + S * 25, true);
+        assert!(heartbeat.heard(start + S * 40));
+        assert!(!heartbeat.heard(start + S * 40));
+        assert_eq!(heartbeat.due(start + S * 45, true), None);
+        assert_eq!(heartbeat.next(), start + S * 65);
+    }
+
+    #[test]
+    fn a_steady_beat_comes_whatever_is_heard() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Steady);
+        heartbeat.heard(start + S * 24);
+        assert_eq!(heartbeat.due(start + S * 26, true), Some(Beat::Ping));
+        heartbeat.heard(start + S * 30);
+        assert_eq!(heartbeat.next(), start + S * 50, "a late timer shifts nothing");
+        assert_eq!(heartbeat.due(start + S * 200, true), Some(Beat::Ping));
+        heartbeat.heard(start + S * 201);
+        assert_eq!(heartbeat.next(), start + S * 225, "what was missed is not made up for");
+    }
+
+    #[test]
+    fn who_is_not_listened_to_is_not_given_up() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Silence);
+        assert_eq!(heartbeat.due(start + S * 25, true), Some(Beat::Ping));
+        assert_eq!(heartbeat.due(start + S * 45, false), None);
+        assert_eq!(heartbeat.due(start + S * 69, true), None, "the time begins anew");
+        assert_eq!(heartbeat.due(start + S * 70, true), Some(Beat::Ping));
+    }
+}
