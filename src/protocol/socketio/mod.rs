@@ -7,9 +7,11 @@
 pub mod args;
 pub mod auth;
 pub mod decoder;
+pub mod encode;
 pub mod engine;
 mod event;
 pub mod malformed;
+pub mod offset;
 pub mod packet;
 mod placeholders;
 pub mod reader;
