@@ -4,3 +4,4 @@
 //! read and written here, and nothing is known of sockets, sessions or rooms.
 
 pub mod engine;
+pub mod payload;
