@@ -16,6 +16,7 @@ use super::inbound::Inbound;
 use super::line::Line;
 use super::outbox::Outbox;
 use super::queue::Queue;
+use super::wire::Sink;
 
 /// What the kernel may hold of unsent data, in bytes (it doubles this for its own bookkeeping).
 ///
@@ -51,7 +52,7 @@ pub fn accept(
     queue.push(Frame::raw(response_head), None);
 
     let (reader, writer) = parts.io.into_split();
-    let line = Arc::new(Line::new(writer, queue, Arc::clone(options)));
+    let line = Arc::new(Line::new(Sink::Socket(writer), queue, Arc::clone(options)));
     schedule(&line);
     Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&line)), Outbox::new(line)))
 }

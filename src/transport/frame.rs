@@ -81,6 +81,12 @@ impl Frame {
         Self { bytes, header: u8::try_from(length).unwrap_or_default() }
     }
 
+    /// What kind of message it is; none of what is no frame.
+    pub(super) fn opcode(&self) -> Option<OpCode> {
+        let first = self.bytes.first().filter(|_| self.header > 0)?;
+        OpCode::from_bits(first & 0x0F)
+    }
+
     /// Header and payload, as they go to a WebSocket.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -20,7 +20,7 @@ pub(super) enum OpCode {
 // === impl OpCode ===
 
 impl OpCode {
-    fn from_bits(bits: u8) -> Option<Self> {
+    pub(super) fn from_bits(bits: u8) -> Option<Self> {
         Some(match bits {
             0x0 => Self::Continuation,
             0x1 => Self::Text,

@@ -1,10 +1,10 @@
 //! The receiving end of a connection: a stream of whole messages. Its poll also keeps the sending
-//! side up where only a task can: a blocked socket, deadlines, the linger of a close.
+//! side up where only a task can: a blocked socket, deadlines, the linger of a close. What comes by
+//! long-polling takes the way of `polled`.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -16,10 +16,15 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::Incoming;
 use super::flusher::has_arbiter;
+use super::gate::Gate;
 use super::line::{Duty, Line};
 use super::message::{Assembler, Item, Limits};
 use super::reader::poll_read;
 use crate::protocol::close::CloseCode;
+
+mod polled;
+
+use polled::Polled;
 
 /// Messages and reads of one poll, so that a connection that always has data starves no other.
 const TURN: u8 = 32;
@@ -33,9 +38,11 @@ const TAIL: usize = 256;
 /// the close goes on without it.
 #[derive(Debug)]
 pub struct Inbound {
-    /// None once the connection has ended.
+    /// None where the client polls, or once the connection has ended.
     reader: Option<OwnedReadHalf>,
     line: Arc<Line>,
+    /// What only a connection has that began with long-polling.
+    polled: Option<Box<Polled>>,
     assembler: Assembler,
     /// What was read and not yet taken: whole frames behind the last message, or an unfinished
     /// one. Without capacity while the connection is idle.
@@ -51,22 +58,16 @@ pub struct Inbound {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// The client posts; there is no socket.
+    Polling,
     Reading,
     /// A close frame or a failure was told; the session's answer is awaited.
     Deaf,
     /// The peer has ended its side.
     Ended,
+    /// Both sides have ended.
+    Over,
 }
-
-/// Holds a connection's messages back: back-pressure by the session.
-///
-/// While it does the peer's pongs are not seen either.
-#[derive(Debug, Clone)]
-pub struct Gate(Arc<Line>);
-
-/// A reason not to read the socket, for as long as it lasts.
-#[derive(Debug)]
-pub struct Hold(Arc<Line>);
 
 /// What a look at the sending side leaves to do.
 enum Upkeep {
@@ -76,51 +77,35 @@ enum Upkeep {
     End,
 }
 
-// === impl Gate ===
-
-impl Gate {
-    /// Stops reading the socket; no message comes until every hold is dropped.
-    #[must_use]
-    pub fn hold(&self) -> Hold {
-        self.0.holds.fetch_add(1, Ordering::AcqRel);
-        Hold(Arc::clone(&self.0))
-    }
-
-    /// Whether the socket is not read.
-    pub fn is_paused(&self) -> bool {
-        self.0.is_held()
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if self.0.holds.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.task.wake();
-        }
-    }
-}
-
 // === impl Inbound ===
 
 impl Inbound {
     /// `first` is what was read behind the request.
     pub(super) fn new(reader: OwnedReadHalf, first: BytesMut, line: Arc<Line>) -> Self {
+        let mut inbound = Self::without_reader(line, Stage::Reading);
+        inbound.reader = Some(reader);
+        // An empty one of the HTTP codec still has kilobytes of capacity.
+        inbound.pending = if first.is_empty() { BytesMut::new() } else { first };
+        inbound
+    }
+
+    fn without_reader(line: Arc<Line>, stage: Stage) -> Self {
         Self {
-            reader: Some(reader),
+            reader: None,
             line,
+            polled: None,
             assembler: Assembler::default(),
-            // An empty one of the HTTP codec still has kilobytes of capacity.
-            pending: if first.is_empty() { BytesMut::new() } else { first },
+            pending: BytesMut::new(),
             timer: None,
             spent: 0,
-            stage: Stage::Reading,
+            stage,
             detached: false,
         }
     }
 
     /// The session's hand on the flow of messages.
     pub fn gate(&self) -> Gate {
-        Gate(Arc::clone(&self.line))
+        Gate::new(Arc::clone(&self.line))
     }
 
     /// Bytes of memory that this connection holds for what it reads.
@@ -136,6 +121,10 @@ impl Inbound {
                 Duty::None | Duty::Watch(None) => {
                     self.timer = None;
                     return Upkeep::Read;
+                }
+                Duty::Move => {
+                    self.move_to_socket();
+                    continue;
                 }
                 Duty::Tell(why) => return Upkeep::Yield(Incoming::Overrun(why)),
                 Duty::End => return Upkeep::End,
@@ -254,6 +243,7 @@ impl Inbound {
         if self.stage != Stage::Ended {
             self.deafen();
         }
+        self.drop_posted();
         while self.stage != Stage::Ended {
             if self.is_spent(cx) {
                 return Poll::Pending;
@@ -273,8 +263,9 @@ impl Inbound {
 
     fn end(&mut self) -> Poll<Option<Incoming>> {
         self.line.abort();
-        self.stage = Stage::Ended;
+        self.stage = Stage::Over;
         self.reader = None;
+        self.polled = None;
         self.timer = None;
         Poll::Ready(None)
     }
@@ -285,11 +276,12 @@ impl Stream for Inbound {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let this = self.get_mut();
-        if this.reader.is_none() {
+        if this.stage == Stage::Over {
             return Poll::Ready(None);
         }
         // Before anything is looked at, so that whatever changes from here on wakes the task.
         this.line.task.register(cx.waker());
+        this.settle_posted();
         if this.line.wants_attention() {
             match this.upkeep(cx) {
                 Upkeep::Read => {}
@@ -302,15 +294,19 @@ impl Stream for Inbound {
             }
         }
         match this.stage {
-            Stage::Ended => return Poll::Ready(None),
+            Stage::Ended | Stage::Over => return Poll::Ready(None),
             Stage::Deaf => return Poll::Pending,
-            Stage::Reading if this.line.is_held() => return Poll::Pending,
-            Stage::Reading => {}
+            Stage::Polling | Stage::Reading if this.line.is_held() => return Poll::Pending,
+            Stage::Polling | Stage::Reading => {}
         }
         if this.is_spent(cx) {
             return Poll::Pending;
         }
-        match this.poll_message(cx) {
+        let message = match this.take_posted() {
+            Some(posted) => posted,
+            None => this.poll_message(cx),
+        };
+        match message {
             Poll::Ready(Some(item)) => {
                 this.spent += 1;
                 Poll::Ready(Some(item))
@@ -330,7 +326,7 @@ impl Stream for Inbound {
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        if self.reader.is_none() {
+        if self.stage == Stage::Over {
             return;
         }
         // A session that stopped right after it called `finish` has still sent its close frame.
@@ -338,16 +334,10 @@ impl Drop for Inbound {
             self.line.abort();
             return;
         }
-        let mut rest = Self {
-            reader: self.reader.take(),
-            line: Arc::clone(&self.line),
-            assembler: Assembler::default(),
-            pending: BytesMut::new(),
-            timer: None,
-            spent: 0,
-            stage: self.stage,
-            detached: true,
-        };
+        let mut rest = Self::without_reader(Arc::clone(&self.line), self.stage);
+        rest.reader = self.reader.take();
+        rest.polled = self.polled.take();
+        rest.detached = true;
         actix_rt::spawn(async move { while rest.next().await.is_some() {} });
     }
 }

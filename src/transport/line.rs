@@ -2,17 +2,16 @@
 //! the writing itself. Rooms reach it through [`super::Outbox`], the connection's own task through
 //! [`super::Inbound`], which keeps it up while the socket is blocked or closing.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::budget::Tenant;
 use super::queue::{LatestKey, Queue};
-use super::wire::{Wire, Written};
+use super::wire::{Sink, Wire, Written};
 use super::{Closed, Overrun, TransportOptions};
 
 /// The sending side of one socket.
@@ -27,8 +26,8 @@ pub(super) struct Line {
     attention: AtomicBool,
     /// Whether pushes are refused. Written under the lock.
     closed: AtomicBool,
-    /// Reasons of the session for wanting no more messages for now.
-    pub(super) holds: AtomicUsize,
+    /// How many reasons the session has to want no more messages for now.
+    pub(super) holds: AtomicU32,
     /// What the node's budget counts of this line. Written under the lock.
     charged: AtomicUsize,
     /// The connection's task.
@@ -67,6 +66,8 @@ pub(super) enum Duty {
     Watch(Option<Instant>),
     /// To tell the session.
     Tell(Overrun),
+    /// To go on with the WebSocket to which a client of long-polling has moved.
+    Move,
     /// To swallow what still comes until the peer ends or the time is over; whether all is sent.
     Linger { by: Instant, sent: bool },
     /// To end.
@@ -76,25 +77,17 @@ pub(super) enum Duty {
 // === impl Line ===
 
 impl Line {
-    pub(super) fn new(
-        socket: OwnedWriteHalf,
-        queue: Queue,
-        options: Arc<TransportOptions>,
-    ) -> Self {
+    pub(super) fn new(sink: Sink, queue: Queue, options: Arc<TransportOptions>) -> Self {
         Self {
-            state: Mutex::new(State { wire: Wire::new(socket, queue), phase: Phase::Open }),
+            state: Mutex::new(State { wire: Wire::new(sink, queue), phase: Phase::Open }),
             dirty: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            holds: AtomicUsize::new(0),
+            holds: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
             task: AtomicWaker::new(),
             options,
         }
-    }
-
-    pub(super) fn is_held(&self) -> bool {
-        self.holds.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -104,6 +97,11 @@ impl Line {
     /// Whether the end has begun in order and goes on by itself.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.lock().phase, Phase::Closing { .. })
+    }
+
+    /// Whether the session wants no more messages for now.
+    pub(super) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Acquire) > 0
     }
 
     pub(super) fn wants_attention(&self) -> bool {
@@ -148,7 +146,7 @@ impl Line {
     }
 
     /// Ends a change under the lock, and has the budget look where something waits.
-    fn settle_and_enforce(
+    pub(super) fn settle_and_enforce(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
     ) -> Result<bool, Closed> {
@@ -196,8 +194,8 @@ impl Line {
         let _ = self.settle_and_enforce(state);
     }
 
-    /// Writes until nothing waits or the socket takes no more.
-    fn write(&self, state: &mut State) {
+    /// Writes until nothing waits or the peer takes no more.
+    pub(super) fn write(&self, state: &mut State) {
         let was_blocked = state.wire.blocked;
         match state.wire.write() {
             // The close frame was the last of it: the peer reads it, then the end. Where the peer
@@ -213,8 +211,9 @@ impl Line {
         }
     }
 
-    /// Begins the end: `last` adds what is still to be said. Only the first one counts.
-    pub(super) fn close(self: &Arc<Self>, last: impl FnOnce(&mut Queue)) -> bool {
+    /// Begins the end: `last` adds what is still to be said; a peer that is `given_up` as dead is
+    /// told only where it costs no waiting for it. Only the first one counts.
+    pub(super) fn close(self: &Arc<Self>, given_up: bool, last: impl FnOnce(&mut Queue)) -> bool {
         let mut state = self.lock();
         match state.phase {
             Phase::Open | Phase::Overrun { .. } => {}
@@ -227,6 +226,9 @@ impl Line {
         }
         let now = Instant::now();
         last(&mut state.wire.queue);
+        if state.wire.mailbox().is_some_and(|mailbox| mailbox.is_deaf(given_up)) {
+            state.wire.queue = Queue::default();
+        }
         state.phase = Phase::Closing { by: now + self.options.linger };
         self.closed.store(true, Ordering::Release);
         self.call();
@@ -253,6 +255,9 @@ impl Line {
             }
         }
         self.charge(&mut state);
+        if state.wire.mailbox().is_some_and(|mailbox| mailbox.has_moved()) {
+            return Duty::Move;
+        }
         match state.phase {
             Phase::Open | Phase::Overrun { told: true, .. } if state.wire.blocked => {
                 let open = state.phase == Phase::Open;
@@ -289,7 +294,7 @@ impl Line {
     }
 
     /// Has the connection's task look in.
-    fn call(&self) {
+    pub(super) fn call(&self) {
         self.attention.store(true, Ordering::Release);
         self.task.wake();
     }
@@ -301,14 +306,15 @@ impl Line {
         self.call();
     }
 
-    fn break_off(&self, state: &mut State) {
+    /// Ends because the peer is gone.
+    pub(super) fn break_off(&self, state: &mut State) {
         // A session that had begun to close has nothing more to hear from this peer.
         let closing = matches!(state.phase, Phase::Closing { .. });
         self.end(state, if closing { Phase::Gone } else { Phase::Broken });
     }
 
     fn end(&self, state: &mut State, phase: Phase) {
-        state.wire.cut();
+        state.wire.cut(phase == Phase::Gone);
         if state.phase != Phase::Gone {
             state.phase = phase;
         }
@@ -316,8 +322,20 @@ impl Line {
         self.call();
     }
 
+    /// Gives up the sink of a connection whose socket another one goes on with; none where it has
+    /// ended, or has not sent all yet.
+    pub(super) fn release(&self) -> Option<Sink> {
+        let mut state = self.lock();
+        if state.phase != Phase::Open || !state.wire.queue.is_empty() {
+            return None;
+        }
+        state.phase = Phase::Gone;
+        self.closed.store(true, Ordering::Release);
+        Some(state.wire.replace(Sink::Gone))
+    }
+
     /// Brings the node's budget and the gauge up to what waits now.
-    fn charge(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn charge(self: &Arc<Self>, state: &mut State) {
         let now = if state.wire.blocked { state.wire.queue.bytes() } else { 0 };
         let before = self.charged.load(Ordering::Relaxed);
         if before == now {

@@ -12,6 +12,10 @@
 //!                 ▲ flusher: one write per socket and turn
 //! ```
 //!
+//! A client of long-polling ([`open_polling`]) has the same two ends: its GETs take the place of
+//! the socket that is written, its POSTs of the one that is read, and a WebSocket may take both
+//! places later.
+//!
 //! Invariants: what waits in an outbox is bounded in bytes, in frames and in time, and over all
 //! outboxes by a [`Budget`]; a connection that says nothing and hears nothing owns no buffer; an
 //! outbox outlives its connection only as a handle that refuses, never with the socket.
@@ -20,11 +24,13 @@ mod accept;
 mod budget;
 mod flusher;
 mod frame;
+mod gate;
 mod header;
 mod inbound;
 mod line;
 mod message;
 mod outbox;
+mod polling;
 mod queue;
 mod reader;
 #[cfg(test)]
@@ -40,8 +46,10 @@ use bytestring::ByteString;
 pub use self::accept::{accept, switching_protocols};
 pub use self::budget::Budget;
 pub use self::frame::Frame;
-pub use self::inbound::{Gate, Hold, Inbound};
+pub use self::gate::{Gate, Hold};
+pub use self::inbound::Inbound;
 pub use self::outbox::{Outbox, WeakOutbox};
+pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};
 pub use self::queue::LatestKey;
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;

@@ -67,7 +67,13 @@ impl Outbox {
 
     /// Sends a ping, unless one waits already.
     pub fn ping(&self) {
-        let _ = self.add(false, |state| state.wire.queue.push_ping(Frame::ping()));
+        self.ping_with(Frame::ping());
+    }
+
+    /// Sends a frame that asks for a sign of life, unless one waits already: the ping of a protocol
+    /// that has its own.
+    pub fn ping_with(&self, frame: Frame) {
+        let _ = self.add(false, |state| state.wire.queue.push_ping(frame));
     }
 
     /// Answers a ping; where the socket takes no more, only the newest answer waits.
@@ -80,14 +86,17 @@ impl Outbox {
     /// the close frame, then ends the writing side. Refuses pushes from now on.
     ///
     /// The socket is gone when the peer has ended its side too, at the latest after the linger
-    /// time. Only the first call counts.
+    /// time. A client of long-polling hears it with the poll that waits, or with its next one
+    /// within the linger time; but one that did not answer a ping ([`CloseCode::NO_PONG`]) and has
+    /// no poll waiting is not waited for. Only the first call counts.
     pub fn finish(&self, last: impl IntoIterator<Item = Frame>, close: CloseCode) {
-        self.close(last, Frame::close(Some(close.code), close.reason));
+        let frame = Frame::close(Some(close.code), close.reason);
+        self.close(last, frame, close == CloseCode::NO_PONG);
     }
 
     /// Ends the connection in answer to the peer's close frame, with the code that it had.
     pub fn answer_close(&self, code: Option<u16>) {
-        self.close(None, Frame::close(code, ""));
+        self.close(None, Frame::close(code, ""), false);
     }
 
     /// Ends the connection at once, without a close frame.
@@ -123,8 +132,8 @@ impl Outbox {
         Ok(())
     }
 
-    fn close(&self, last: impl IntoIterator<Item = Frame>, close: Frame) {
-        let began = self.0.close(|queue| {
+    fn close(&self, last: impl IntoIterator<Item = Frame>, close: Frame, given_up: bool) {
+        let began = self.0.close(given_up, |queue| {
             for frame in last.into_iter().chain([close]) {
                 queue.push(frame, None);
             }

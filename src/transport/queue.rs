@@ -169,6 +169,18 @@ impl Queue {
         *self = Self::default();
     }
 
+    /// The frame that waits longest.
+    pub(super) fn front(&self) -> Option<&Frame> {
+        self.entries.front().map(|entry| &entry.frame)
+    }
+
+    /// Takes out the frame that waits longest, whole.
+    pub(super) fn pop(&mut self) {
+        if !self.entries.is_empty() {
+            self.remove(0);
+        }
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -1,4 +1,4 @@
-//! The writing half of a socket with what waits for it: writes until nothing waits or the socket
+//! The writing half of a connection with what waits for it: writes until nothing waits or the peer
 //! takes no more. Knows nothing of why a connection ends.
 
 use std::io::{self, IoSlice};
@@ -10,25 +10,36 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::polling::Mailbox;
 use super::queue::Queue;
 
 /// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
 const SLICES: usize = 64;
 
-/// The writing half of a socket.
+/// The writing half of a connection.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) queue: Queue,
-    /// The socket took no more; whoever waits for it goes on when it does.
+    /// The socket took no more, or no poll waits; whoever waits for it goes on when it does.
     pub(super) blocked: bool,
-    /// Taken when the connection ends, so that a room's handle does not keep the socket.
-    socket: Option<OwnedWriteHalf>,
+    sink: Sink,
     /// System calls so far.
     #[cfg(test)]
     pub(super) writes: usize,
     /// Whether the next write panics.
     #[cfg(test)]
     pub(super) sabotaged: bool,
+}
+
+/// Where frames go.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// The writing half of a WebSocket.
+    Socket(OwnedWriteHalf),
+    /// What a client of long-polling asks for. Boxed: an idle WebSocket does not pay for it.
+    Poll(Box<Mailbox>),
+    /// Nowhere: the connection has ended. So a room's handle does not keep the socket.
+    Gone,
 }
 
 /// How far a write came.
@@ -45,11 +56,12 @@ pub(super) enum Written {
 // === impl Wire ===
 
 impl Wire {
-    pub(super) fn new(socket: OwnedWriteHalf, queue: Queue) -> Self {
+    pub(super) fn new(sink: Sink, queue: Queue) -> Self {
         Self {
             queue,
-            blocked: false,
-            socket: Some(socket),
+            // A client of long-polling takes nothing before its first poll.
+            blocked: matches!(sink, Sink::Poll(_)),
+            sink,
             #[cfg(test)]
             writes: 0,
             #[cfg(test)]
@@ -59,6 +71,9 @@ impl Wire {
 
     /// Writes until nothing waits or the socket takes no more.
     pub(super) fn write(&mut self) -> Written {
+        if matches!(self.sink, Sink::Poll(_)) {
+            return self.write_body();
+        }
         while !self.queue.is_empty() {
             match self.write_once() {
                 Ok(count) if count > 0 => self.queue.advance(count),
@@ -82,7 +97,9 @@ impl Wire {
             self.writes += 1;
             assert!(!self.sabotaged, "a write that a test made panic");
         }
-        let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let Sink::Socket(socket) = &self.sink else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         let mut slices = [IoSlice::new(&[]); SLICES];
         match self.queue.fill(&mut slices) {
             1 => socket.try_write(&slices[0]),
@@ -90,26 +107,63 @@ impl Wire {
         }
     }
 
-    /// Whether the socket takes more; has the task woken when it does.
-    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.socket {
-            Some(socket) => AsRef::<TcpStream>::as_ref(socket).poll_write_ready(cx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+    /// Answers the poll that waits with what waits for it.
+    fn write_body(&mut self) -> Written {
+        let Sink::Poll(mailbox) = &mut self.sink else { return Written::Broken };
+        mailbox.answer(&mut self.queue);
+        self.blocked = !mailbox.is_polled();
+        if self.queue.is_empty() {
+            return Written::All;
         }
+        self.queue.stamp(Instant::now());
+        Written::Blocked
+    }
+
+    /// Whether the socket takes more; has the task woken when it does. A poll that comes goes on
+    /// by itself.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.sink {
+            Sink::Socket(socket) => AsRef::<TcpStream>::as_ref(socket).poll_write_ready(cx),
+            Sink::Poll(_) => Poll::Pending,
+            Sink::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// What a client of long-polling left, where the connection is one.
+    pub(super) fn mailbox(&mut self) -> Option<&mut Mailbox> {
+        if let Sink::Poll(mailbox) = &mut self.sink { Some(mailbox) } else { None }
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.sink, Sink::Gone)
+    }
+
+    /// Goes on with another sink; the old one.
+    pub(super) fn replace(&mut self, sink: Sink) -> Sink {
+        self.blocked = matches!(sink, Sink::Poll(_));
+        std::mem::replace(&mut self.sink, sink)
     }
 
     /// Tells the peer that nothing follows.
     pub(super) fn shut(&self) {
-        if let Some(socket) = &self.socket {
+        if let Sink::Socket(socket) = &self.sink {
             let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Write);
         }
     }
 
-    /// Drops what waits and gives the socket back.
-    pub(super) fn cut(&mut self) {
+    /// Drops what waits and gives the socket back. What a client of long-polling had posted stays
+    /// until the end is final: as what a broken socket had received, it may still be read.
+    pub(super) fn cut(&mut self, is_final: bool) {
         self.queue = Queue::default();
         self.blocked = false;
-        if let Some(socket) = self.socket.take() {
+        if let Sink::Poll(mailbox) = &mut self.sink
+            && !is_final
+        {
+            mailbox.end();
+            return;
+        }
+        if let Sink::Socket(socket) = self.replace(Sink::Gone) {
             // Both ways, so that the reading half sees its end as well.
             let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
             // Its drop would say the same a second time.

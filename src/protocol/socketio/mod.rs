@@ -13,6 +13,7 @@ mod event;
 pub mod malformed;
 pub mod offset;
 pub mod packet;
+pub mod payload;
 mod placeholders;
 pub mod reader;
 pub mod write;

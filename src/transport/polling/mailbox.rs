@@ -1,0 +1,175 @@
+//! What a client of long-polling and its session leave for each other. Lives under the lock of the
+//! line, and knows nothing of it.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::super::header::OpCode;
+use super::super::queue::Queue;
+use super::post::Posted;
+use super::probe::Heir;
+use crate::protocol::close::CloseCode;
+use crate::protocol::socketio::{engine, payload};
+
+/// The most bytes of one answer, unless its first packet alone is larger; the rest waits for the
+/// next poll.
+pub(in crate::transport) const MAX_BODY: usize = 64 * 1024;
+
+/// What is left for either side.
+#[derive(Debug, Default)]
+pub(in crate::transport) struct Mailbox {
+    /// The GET that waits.
+    waiter: Option<oneshot::Sender<Bytes>>,
+    /// Whether a POST is under way, from its head until its answer.
+    pub(super) posting: bool,
+    /// What a POST brought, until the session's task takes it.
+    pub(super) posted: Option<Posted>,
+    /// No request is served any more.
+    ended: bool,
+    /// How the client broke the protocol, until the session has heard.
+    failed: Option<CloseCode>,
+    /// How far the client is on its way to a WebSocket.
+    pub(super) upgrade: Upgrade,
+    /// The WebSocket, until the session's task takes it.
+    pub(super) heir: Option<Box<Heir>>,
+}
+
+/// How far a client is on its way to a WebSocket.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    /// It polls.
+    #[default]
+    None,
+    /// A WebSocket is tried.
+    Probing,
+    /// It has moved.
+    Done,
+}
+
+/// What the session's task finds.
+#[derive(Debug)]
+pub(in crate::transport) enum Mail {
+    /// Packets of a POST.
+    Posted(Posted),
+    /// The client broke the protocol.
+    Failed(CloseCode),
+    /// The client is gone.
+    Ended,
+    /// Nothing yet.
+    None,
+}
+
+// === impl Mailbox ===
+
+impl Mailbox {
+    /// Lets a GET wait; none where one waits already.
+    pub(super) fn wait(&mut self) -> Option<oneshot::Receiver<Bytes>> {
+        if self.is_polled() {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.waiter = Some(sender);
+        Some(receiver)
+    }
+
+    /// Whether a GET waits.
+    pub(in crate::transport) fn is_polled(&self) -> bool {
+        self.waiter.is_some()
+    }
+
+    /// Answers the GET that waits with as much of the queue as one answer holds.
+    pub(in crate::transport) fn answer(&mut self, queue: &mut Queue) {
+        if self.is_polled()
+            && let Some(body) = body(queue)
+        {
+            self.say(body);
+        }
+    }
+
+    /// Ends the GET that waits with nothing.
+    pub(super) fn nudge(&mut self) {
+        self.say(Bytes::from_static(engine::NOOP.as_bytes()));
+    }
+
+    fn say(&mut self, body: Bytes) {
+        if let Some(waiter) = self.waiter.take() {
+            // A GET that has gone away says so itself.
+            let _ = waiter.send(body);
+        }
+    }
+
+    /// What the session's task takes next. Only a POST that was whole counts: what was left of it
+    /// comes even before the failure of a later request.
+    pub(in crate::transport) fn take(&mut self) -> Mail {
+        if let Some(posted) = self.posted.take() {
+            return Mail::Posted(posted);
+        }
+        match self.failed.take() {
+            Some(code) => Mail::Failed(code),
+            None if self.ended => Mail::Ended,
+            None => Mail::None,
+        }
+    }
+
+    /// Whether requests are no longer served.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The client broke the protocol: nothing more is served, and the session hears of it.
+    pub(super) fn fail(&mut self, code: CloseCode) {
+        self.say(Bytes::from_static(engine::CLOSE.as_bytes()));
+        self.failed.get_or_insert(code);
+        self.ended = true;
+    }
+
+    /// The client said that it ends the session.
+    pub(super) fn leave(&mut self) {
+        self.nudge();
+        self.ended = true;
+    }
+
+    /// The client is gone, or must go.
+    pub(in crate::transport) fn end(&mut self) {
+        self.waiter = None;
+        self.heir = None;
+        self.ended = true;
+    }
+
+    /// Whether nobody will hear what is said last.
+    pub(in crate::transport) fn is_deaf(&self, given_up: bool) -> bool {
+        self.ended || given_up && !self.is_polled()
+    }
+
+    /// Whether a WebSocket is here to go on with.
+    pub(in crate::transport) fn has_moved(&self) -> bool {
+        self.heir.is_some()
+    }
+}
+
+/// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
+/// out, so there may be nothing to say.
+fn body(queue: &mut Queue) -> Option<Bytes> {
+    let mut body = Vec::new();
+    while let Some(frame) = queue.front() {
+        let data = frame.payload();
+        let opcode = frame.opcode();
+        let length = match opcode {
+            Some(OpCode::Text) => data.len(),
+            Some(OpCode::Binary) => 1 + payload::encoded_length(data.len()),
+            Some(OpCode::Close) => engine::CLOSE.len(),
+            _ => 0,
+        };
+        if !body.is_empty() && body.len() + 1 + length > MAX_BODY {
+            break;
+        }
+        match opcode {
+            Some(OpCode::Text) => payload::write_text(data, &mut body),
+            Some(OpCode::Binary) => payload::write_binary(data, &mut body),
+            Some(OpCode::Close) => payload::write_text(engine::CLOSE.as_bytes(), &mut body),
+            _ => {}
+        }
+        queue.pop();
+    }
+    (!body.is_empty()).then(|| body.into())
+}

@@ -1,0 +1,121 @@
+//! A POST: its packets on their way to the session.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::sync::oneshot;
+
+use super::super::Incoming;
+use super::super::line::Line;
+use super::PollError;
+use crate::protocol::close::CloseCode;
+use crate::protocol::socketio::engine;
+use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
+
+/// A POST that is under way. Dropped before [`Self::deliver`] or [`Self::refuse`] has ended, it
+/// says that the client's connection is lost, and its session with it.
+#[derive(Debug)]
+#[must_use = "dropped, it ends the session"]
+pub struct Post {
+    line: Arc<Line>,
+    /// Whether there is nothing to lose any more.
+    settled: bool,
+}
+
+/// The packets of a POST, taken one by one. They stay in the body that came: what a session has
+/// not taken yet is never larger than that.
+#[derive(Debug)]
+pub(in crate::transport) struct Posted {
+    body: ByteString,
+    /// Where the next packet begins; none behind the last one.
+    next: Option<usize>,
+    /// Told when the session has taken all.
+    taken: oneshot::Sender<()>,
+}
+
+// === impl Post ===
+
+impl Post {
+    pub(super) fn new(line: Arc<Line>) -> Self {
+        Self { line, settled: false }
+    }
+
+    /// Hands the packets of a body to the session, and resolves when it has taken all of them.
+    ///
+    /// # Errors
+    /// [`PollError`]; on [`PollError::Malformed`], where a packet, its base64 or the UTF-8 of the
+    /// body is not valid, the session has taken none of them, and ends.
+    pub async fn deliver(mut self, body: Bytes) -> Result<(), PollError> {
+        let Ok(body) = ByteString::try_from(body) else {
+            return Err(self.malformed(CloseCode::INVALID_UTF8));
+        };
+        if !payload::is_valid(&body) {
+            return Err(self.malformed(CloseCode::PROTOCOL_ERROR));
+        }
+        let (taken, all_taken) = oneshot::channel();
+        let handed = self.line.hand_over(Posted { body, next: Some(0), taken });
+        let result = match handed {
+            Ok(()) => all_taken.await.map_err(|_| PollError::Ended),
+            Err(error) => Err(error),
+        };
+        self.settled = true;
+        result
+    }
+
+    /// Ends the session because of this POST, with the code that its session is to hear.
+    pub fn refuse(mut self, code: CloseCode) {
+        self.settled = true;
+        self.line.fail(code);
+    }
+
+    fn malformed(&mut self, code: CloseCode) -> PollError {
+        self.settled = true;
+        self.line.fail(code);
+        PollError::Malformed
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        if self.settled {
+            self.line.end_post();
+        } else {
+            self.line.lose();
+        }
+    }
+}
+
+// === impl Posted ===
+
+impl Posted {
+    /// The next packet; none behind the last one.
+    pub(in crate::transport) fn take(&mut self) -> Option<Incoming> {
+        let start = self.next?;
+        let rest = &self.body[start..];
+        let length = rest.find(SEPARATOR).unwrap_or(rest.len());
+        let packet = &rest[..length];
+        let behind = start + length + SEPARATOR.len_utf8();
+        self.next = (behind <= self.body.len()).then_some(behind);
+        // Every packet could be read when the body came.
+        match payload::read(packet)? {
+            Part::Text(engine::CLOSE) => {
+                self.next = None;
+                Some(Incoming::Text(engine::CLOSE.into()))
+            }
+            Part::Text(text) => Some(Incoming::Text(self.body.slice_ref(text))),
+            Part::Binary(data) => Some(Incoming::Binary(data.into())),
+        }
+    }
+
+    /// Whether all is taken.
+    pub(in crate::transport) fn is_empty(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Says that the session has taken all.
+    pub(in crate::transport) fn finish(self) {
+        // A client that has gone away does not need to hear it.
+        let _ = self.taken.send(());
+    }
+}
