@@ -1,4 +1,6 @@
-//! What a session keeps count of, without sockets: rates, strikes and deadlines.
+//! What a session keeps count of, without sockets: rates, strikes, deadlines, and what it needs to
+//! be taken up again.
 
 pub mod deadlines;
 pub mod rate;
+pub mod resume;
