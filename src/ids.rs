@@ -1,4 +1,7 @@
-//! Names of things: orders, users and sessions, each its own type, checked once where it enters.
+//! Names of things: orders, users, sessions, and under what a session is taken up again, each its
+//! own type, checked once where it enters.
+
+mod pid;
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use pid::{InvalidPid, Pid};
 
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
@@ -128,6 +133,13 @@ impl fmt::Debug for SessionId {
     }
 }
 
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        uuid::Uuid::try_parse(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
 impl Serialize for SessionId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -193,5 +205,13 @@ mod tests {
     #[test]
     fn session_ids_differ() {
         assert_ne!(SessionId::random(), SessionId::random());
+    }
+
+    #[test]
+    fn session_ids_come_back_from_their_text() {
+        let id = SessionId::random();
+        let text = serde_json::to_string(&id).expect("text");
+        assert_eq!(serde_json::from_str::<SessionId>(&text).ok(), Some(id));
+        assert!(serde_json::from_str::<SessionId>("\"x\"").is_err());
     }
 }

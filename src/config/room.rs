@@ -27,6 +27,14 @@ pub struct RoomConfig {
     #[arg(default_value = "members", value_parser = join_policy)]
     pub join_policy: JoinPolicy,
 
+    /// A Socket.IO session can be taken up again for so long (seconds); 0 switches it off
+    ///
+    /// `RESUME_SECS`, seconds, default 120, counted from its unclean end. Long times cost memory:
+    /// what a session would need to go on is kept until then.
+    #[arg(long = "resume-secs", env = "RESUME_SECS", value_name = "SECS")]
+    #[arg(default_value = "120", value_parser = secs(0, 3600))]
+    pub resume: Duration,
+
     /// From an unclean end to presence:left (seconds)
     ///
     /// `PRESENCE_GRACE_SECS`, seconds, default 15. 0 tells of every lost signal at once.

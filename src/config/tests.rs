@@ -47,6 +47,7 @@ fn nothing_set_is_the_documented_default() {
     assert_eq!(limits.pong_timeout, Duration::from_secs(20));
     assert_eq!(limits.send_timeout, Duration::from_secs(20));
     assert_eq!(config.rooms.join_policy, JoinPolicy::Members);
+    assert_eq!(config.rooms.resume, Duration::from_secs(120));
     assert_eq!(config.rooms.presence_grace, Duration::from_secs(15));
     assert_eq!(config.rooms.room_idle, Duration::from_secs(60));
     assert_eq!(Vec::from_iter(&config.rooms.terminal_statuses), ["CANCELLED", "DELIVERED"]);
@@ -93,6 +94,8 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("pong-timeout-ms", "25001", "PONG_TIMEOUT_MS"),
         ("ping-interval-ms", "0", "PING_INTERVAL_MS"),
         ("send-timeout-ms", "1e3", "SEND_TIMEOUT_MS"),
+        ("resume-secs", "3601", "RESUME_SECS"),
+        ("resume-secs", "2m", "RESUME_SECS"),
         ("drain-secs", "5s", "DRAIN_SECS"),
         ("terminal-statuses", "DONE,", "TERMINAL_STATUSES"),
         ("admin-bind", "127.0.0.1:8080", "ADMIN_BIND"),
@@ -117,15 +120,17 @@ fn an_error_says_what_is_allowed_and_repeats_no_secret() {
 
 #[test]
 fn what_is_not_built_yet_is_unknown() {
-    for flag in ["--redis-url=redis://x", "--jwt-jwks=x", "--resume-secs=1", "--nonsense"] {
+    for flag in ["--redis-url=redis://x", "--jwt-jwks=x", "--nonsense"] {
         assert_eq!(blamed(&[flag]), "flags");
     }
 }
 
 #[test]
 fn zero_switches_off_only_what_says_so() {
-    let config = read(&["--events-per-second=0", "--events-burst=0", "--chat-per-second=0"]);
+    let zero = ["--events-per-second=0", "--events-burst=0", "--chat-per-second=0"];
+    let config = read(&[&zero[..], &["--resume-secs=0"]].concat());
     assert_eq!((config.limits.events_per_second, config.limits.chat_per_second), (0, 0));
+    assert_eq!(config.rooms.resume, Duration::ZERO);
     for flag in ["max-rooms-per-connection", "outbox-messages", "connect-timeout-ms"] {
         assert!(Config::from_flags([format!("--{flag}=0")]).is_err(), "{flag}");
     }

@@ -1,0 +1,204 @@
+//! What is kept of a Socket.IO session that can be taken up again: its rooms, and by its last chat
+//! pushes what its client has seen of each.
+
+mod pushes;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{OrderId, Pid, SessionId, UserId};
+pub use pushes::{MAX_PUSHES, Pushes};
+
+/// How many rooms of a session are kept; only staff have more, and join the others again.
+pub const MAX_ROOMS: usize = 1000;
+/// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms and [`MAX_PUSHES`] pushes of rooms
+/// that were left, with the longest ids and numbers. Most are well below 1 KiB.
+pub const MAX_JSON_BYTES: usize = 256 * 1024;
+
+/// Everything that a session needs to go on under its old name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Under what the client asks for it.
+    pub pid: Pid,
+    /// Whose it is: nobody else gets it.
+    pub user: UserId,
+    /// The session's id, which the client keeps.
+    pub session: SessionId,
+    /// Which of a connection's sessions it was.
+    pub namespace: Namespace,
+    /// The highest number of a tie that it used; its next tie has a higher one.
+    pub last_link: u64,
+    /// At most [`MAX_ROOMS`].
+    rooms: Vec<RoomMark>,
+    /// What went out to the client last.
+    pub pushes: Pushes,
+}
+
+/// A room of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(OrderId, u32, u64, i64)", into = "(OrderId, u32, u64, i64)")]
+pub struct RoomMark {
+    /// The room's order.
+    pub order: OrderId,
+    /// Joins that were not undone.
+    pub joins: u32,
+    /// The number of the session's tie to it.
+    pub link: u64,
+    /// The last chat message that went into the outbox, or was covered by the snapshot; -1 where
+    /// the room was never shown.
+    pub progress: i64,
+}
+
+/// A namespace of Socket.IO in which there are sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Namespace {
+    /// `/`.
+    #[serde(rename = "/")]
+    Root,
+    /// `/events`.
+    #[serde(rename = "/events")]
+    Events,
+}
+
+/// There are no sessions in a namespace of this name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be / or /events")]
+pub struct InvalidNamespace;
+
+/// What a client has of each room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// For each room of the record, in the same order, the last chat message that the client has;
+    /// -1 where the room was never shown.
+    pub marks: Vec<(OrderId, i64)>,
+    /// Whether the marks are sure. If not, messages before them may be missing.
+    pub found: bool,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Of a session with these rooms; those beyond [`MAX_ROOMS`] are cut off.
+    pub fn new(
+        pid: Pid,
+        user: UserId,
+        session: SessionId,
+        namespace: Namespace,
+        last_link: u64,
+        rooms: impl IntoIterator<Item = RoomMark>,
+        mut pushes: Pushes,
+    ) -> Self {
+        let mut rooms: Vec<_> = rooms.into_iter().take(MAX_ROOMS).collect();
+        // It is kept for minutes and does not grow any more.
+        rooms.shrink_to_fit();
+        pushes.shrink();
+        Self { pid, user, session, namespace, last_link, rooms, pushes }
+    }
+
+    /// The rooms.
+    pub fn rooms(&self) -> &[RoomMark] {
+        &self.rooms
+    }
+
+    /// What a client has of each room that saw `offset` last, or no push at all.
+    ///
+    /// Everything that was pushed up to that one was seen and nothing behind it, in every room:
+    /// one connection carried them in this order.
+    pub fn place(&self, offset: Option<(&OrderId, i64)>) -> Placed {
+        let Some(seen) = self.pushes.seen(offset, &self.rooms) else {
+            return self.lost(offset);
+        };
+        let pushed = self.pushes.marks(seen);
+        let mark = |room: &RoomMark| pushed.get(&room.link).copied().unwrap_or(room.progress);
+        Placed { marks: self.marks(mark), found: true }
+    }
+
+    /// What can be said where the offset is no place in the log: its own room goes on there.
+    fn lost(&self, offset: Option<(&OrderId, i64)>) -> Placed {
+        let mark = |room: &RoomMark| match offset {
+            Some((order, seq)) if *order == room.order && seq >= 0 => seq.min(room.progress),
+            _ => room.progress,
+        };
+        Placed { marks: self.marks(mark), found: false }
+    }
+
+    fn marks(&self, mark: impl Fn(&RoomMark) -> i64) -> Vec<(OrderId, i64)> {
+        self.rooms.iter().map(|room| (room.order.clone(), mark(room))).collect()
+    }
+
+    /// About the memory that it takes, in bytes.
+    pub fn size(&self) -> usize {
+        // An id has two counters beside its text.
+        let id = |text: &str| text.len() + 16;
+        let ids: usize = self.rooms.iter().map(|room| id(room.order.as_str())).sum();
+        let rooms = self.rooms.capacity() * size_of::<RoomMark>();
+        let pushes = self.pushes.heap_bytes();
+        size_of::<Self>() + id(self.user.as_str()) + ids + rooms + pushes
+    }
+
+    /// As text for the database, at most [`MAX_JSON_BYTES`].
+    ///
+    /// # Errors
+    /// Where it cannot be written, which would be a bug.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// From its text.
+    ///
+    /// # Errors
+    /// Where it is none, or one of a version that writes them otherwise.
+    pub fn from_json(text: &str) -> serde_json::Result<Self> {
+        let mut record: Self = serde_json::from_str(text)?;
+        record.rooms.truncate(MAX_ROOMS);
+        Ok(record)
+    }
+}
+
+// === impl RoomMark ===
+
+impl From<(OrderId, u32, u64, i64)> for RoomMark {
+    fn from((order, joins, link, progress): (OrderId, u32, u64, i64)) -> Self {
+        Self { order, joins, link, progress }
+    }
+}
+
+impl From<RoomMark> for (OrderId, u32, u64, i64) {
+    fn from(room: RoomMark) -> Self {
+        (room.order, room.joins, room.link, room.progress)
+    }
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// As packets name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "/",
+            Self::Events => "/events",
+        }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = InvalidNamespace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNamespace> {
+        [Self::Root, Self::Events]
+            .into_iter()
+            .find(|namespace| namespace.as_str() == text)
+            .ok_or(InvalidNamespace)
+    }
+}

@@ -1,0 +1,258 @@
+//! Where a client stands, by the last offset that it saw.
+
+use super::*;
+
+fn order(id: &str) -> OrderId {
+    OrderId::new(id).expect("an id")
+}
+
+fn room(id: &str, link: u64, progress: i64) -> RoomMark {
+    RoomMark { order: order(id), joins: 1, link, progress }
+}
+
+fn record(rooms: impl IntoIterator<Item = RoomMark>, pushes: Pushes) -> Record {
+    let (pid, user) = (Pid::random().expect("randomness"), UserId::new("ann").expect("an id"));
+    Record::new(pid, user, SessionId::random(), Namespace::Events, 9, rooms, pushes)
+}
+
+fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> Pushes {
+    let mut pushes = Pushes::new(begin.map(|(id, seq)| (order(id), seq)));
+    for (link, seq) in log {
+        pushes.note(*link, *seq);
+    }
+    pushes
+}
+
+/// The numbers alone, and whether they are sure.
+fn placed(record: &Record, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
+    let offset = offset.map(|(id, seq)| (order(id), seq));
+    let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    let orders = placed.marks.iter().map(|(order, _)| order);
+    assert!(orders.eq(record.rooms().iter().map(|room| &room.order)));
+    (placed.marks.into_iter().map(|(_, seq)| seq).collect(), placed.found)
+}
+
+#[test]
+fn one_offset_places_every_room() {
+    // c had nothing pushed, d was never shown, e came late.
+    let log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4), (1, 7), (5, 1)]);
+    let rooms = [room("a", 1, 7), room("b", 2, 4), room("c", 3, 9), room("d", 4, -1)];
+    let record = record(rooms.into_iter().chain([room("e", 5, 1)]), log);
+    for (offset, marks, found) in [
+        (None, [4, 2, 9, -1, 0], true),
+        (Some(("a", 5)), [5, 2, 9, -1, 0], true),
+        (Some(("b", 3)), [5, 3, 9, -1, 0], true),
+        (Some(("a", 6)), [6, 3, 9, -1, 0], true),
+        (Some(("b", 4)), [6, 4, 9, -1, 0], true),
+        (Some(("a", 7)), [7, 4, 9, -1, 0], true),
+        (Some(("e", 1)), [7, 4, 9, -1, 1], true),
+        // Numbers that belong to another room.
+        (Some(("b", 6)), [7, 4, 9, -1, 1], false),
+        (Some(("a", 3)), [3, 4, 9, -1, 1], false),
+        // What was only shown, while pushes followed.
+        (Some(("c", 9)), [7, 4, 9, -1, 1], false),
+        (Some(("c", 8)), [7, 4, 8, -1, 1], false),
+        (Some(("d", 3)), [7, 4, 9, -1, 1], false),
+        // Never joined, never sent.
+        (Some(("x", 5)), [7, 4, 9, -1, 1], false),
+        (Some(("a", 0)), [0, 4, 9, -1, 1], false),
+        (Some(("a", -1)), [7, 4, 9, -1, 1], false),
+        (Some(("d", -1)), [7, 4, 9, -1, 1], false),
+        (Some(("a", i64::MIN)), [7, 4, 9, -1, 1], false),
+        (Some(("a", i64::MAX)), [7, 4, 9, -1, 1], false),
+    ] {
+        assert_eq!(placed(&record, offset), (marks.to_vec(), found), "{offset:?}");
+    }
+}
+
+#[test]
+fn a_room_that_was_left_still_places_the_others() {
+    let mut log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4)]);
+    log.leave(1, &order("a"));
+    log.leave(1, &order("a"));
+    log.leave(8, &order("silent"));
+    let record_of = |rooms: &[RoomMark]| record(rooms.to_vec(), log.clone());
+    let gone = record_of(&[room("b", 2, 4)]);
+    assert_eq!(placed(&gone, Some(("a", 5))), (vec![2], true));
+    assert_eq!(placed(&gone, Some(("a", 6))), (vec![3], true));
+    assert_eq!(placed(&gone, Some(("b", 4))), (vec![4], true));
+    assert_eq!(placed(&gone, Some(("a", 4))), (vec![4], false));
+    // Left and joined again: the offset is of the tie before, the mark of the one now.
+    let again = record_of(&[room("a", 3, 8), room("b", 2, 4)]);
+    assert_eq!(placed(&again, Some(("a", 6))), (vec![8, 3], true));
+    assert_eq!(again.pushes.left.len(), 1);
+}
+
+#[test]
+fn a_number_that_was_pushed_by_two_ties_stands_for_the_first() {
+    let mut log = pushed(None, &[(1, 5), (2, 3), (3, 5)]);
+    log.leave(1, &order("a"));
+    let record = record([room("a", 3, 5), room("b", 2, 3)], log);
+    assert_eq!(placed(&record, Some(("a", 5))), (vec![4, 2], true));
+}
+
+#[test]
+fn what_was_pushed_before_the_log_begins_is_lost() {
+    let count = i64::try_from(MAX_PUSHES).expect("small");
+    let rooms = || [room("a", 1, count), room("b", 2, 3)];
+    let numbers: Vec<_> = (1..=count).map(|seq| (1, seq)).collect();
+    let full = record(rooms(), pushed(Some(("a", 0)), &numbers));
+    assert_eq!(placed(&full, None), (vec![0, 3], true));
+    assert_eq!(placed(&full, Some(("a", 0))), (vec![0, 3], true));
+    let over = [&[(2, 3)], &numbers[..]].concat();
+    let over = record(rooms(), pushed(Some(("a", 0)), &over));
+    assert_eq!(over.pushes.len(), MAX_PUSHES);
+    assert_eq!(placed(&over, None), (vec![count, 3], false));
+    assert_eq!(placed(&over, Some(("a", 0))), (vec![0, 3], false));
+    assert_eq!(placed(&over, Some(("b", 3))), (vec![count, 3], false));
+    assert_eq!(placed(&over, Some(("a", 1))), (vec![1, 3], true), "b was before all of these");
+    assert_eq!(placed(&over, Some(("a", count))), (vec![count, 3], true));
+}
+
+#[test]
+fn rooms_that_were_left_are_forgotten_with_their_last_push() {
+    let mut pushes = Pushes::default();
+    for link in 0..1000 {
+        pushes.note(link, 1);
+        pushes.note(link, 2);
+        pushes.leave(link, &order(&format!("o{link}")));
+        assert!(pushes.len() <= MAX_PUSHES && pushes.left.len() <= MAX_PUSHES / 2 + 1);
+    }
+    let record = record([], pushes);
+    assert_eq!(placed(&record, Some(("o999", 1))), (vec![], true));
+    assert_eq!(placed(&record, Some(("o0", 1))), (vec![], false));
+}
+
+#[test]
+fn the_same_offset_is_found_again_and_again() {
+    // The client saw a/5 and drops; b/3 and a/6 were on the way.
+    let first = record([room("a", 1, 6), room("b", 2, 3)], pushed(None, &[(1, 5), (2, 3), (1, 6)]));
+    let mut marks = vec![5, 2];
+    assert_eq!(placed(&first, Some(("a", 5))), (marks.clone(), true));
+    // It comes back, and drops before any of it arrives, over and over.
+    for round in 0..3 {
+        let (a, b) = (3 + 2 * round, 4 + 2 * round);
+        // Before the rooms are in,
+        let rooms = [room("a", a, marks[0]), room("b", b, marks[1])];
+        let empty = record(rooms, pushed(Some(("a", 5)), &[]));
+        assert_eq!(placed(&empty, Some(("a", 5))), (marks.clone(), true));
+        // and with all of it pushed once more.
+        let log = pushed(Some(("a", 5)), &[(b, 3), (a, 6), (a, 7)]);
+        let again = record([room("a", a, 7), room("b", b, 3)], log);
+        assert_eq!(placed(&again, Some(("a", 5))), (marks.clone(), true));
+        assert_eq!(placed(&again, Some(("b", 3))), (vec![5, 3], true));
+        assert_eq!(placed(&again, Some(("a", 6))), (vec![6, 3], true));
+        marks = vec![5, 2];
+    }
+    // The last that it saw is of a room that it has left since.
+    let away = record([room("b", 20, 3)], pushed(Some(("a", 5)), &[(20, 4)]));
+    assert_eq!(placed(&away, Some(("a", 5))), (vec![3], true));
+}
+
+#[test]
+fn what_was_shown_and_is_all_there_is_counts_as_found() {
+    let record = record([room("a", 1, 6), room("b", 2, 3), room("c", 3, -1)], Pushes::default());
+    for (offset, marks, found) in [
+        (None, [6, 3, -1], true),
+        (Some(("a", 6)), [6, 3, -1], true),
+        (Some(("b", 3)), [6, 3, -1], true),
+        (Some(("b", 6)), [6, 3, -1], false),
+        (Some(("b", 2)), [6, 2, -1], false),
+        (Some(("c", -1)), [6, 3, -1], false),
+    ] {
+        assert_eq!(placed(&record, offset), (marks.to_vec(), found), "{offset:?}");
+    }
+}
+
+/// A client that has seen so many of a random session's pushes gets exactly the others.
+#[test]
+fn whatever_happened_the_marks_are_what_was_seen() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |bound: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % bound
+    };
+    for _ in 0..300 {
+        let mut rooms: Vec<RoomMark> = Vec::new();
+        let (mut link, mut pushes, mut all) = (0, Pushes::default(), Vec::new());
+        for _ in 0..below(400) {
+            let id = format!("o{}", below(5));
+            let at = rooms.iter().position(|room| room.order.as_str() == id);
+            match (at, below(12)) {
+                (None, _) => {
+                    link += 1;
+                    // Numbers of a new tie lie above those of the one before.
+                    let last = all.iter().filter(|(o, _, _)| *o == id).map(|(_, _, seq)| *seq);
+                    rooms.push(room(&id, link, last.max().unwrap_or(3) + 2));
+                }
+                (Some(at), 0) => {
+                    pushes.leave(rooms[at].link, &rooms[at].order);
+                    rooms.remove(at);
+                }
+                (Some(at), _) => {
+                    rooms[at].progress += 1;
+                    pushes.note(rooms[at].link, rooms[at].progress);
+                    all.push((id, rooms[at].link, rooms[at].progress));
+                }
+            }
+        }
+        let text = record(rooms, pushes).to_json().expect("text");
+        let record = Record::from_json(&text).expect("a record");
+        for seen in all.len().saturating_sub(MAX_PUSHES).max(1)..=all.len() {
+            let (id, _, seq) = &all[seen - 1];
+            let in_log = all.len() - seen < MAX_PUSHES;
+            let (marks, found) = placed(&record, Some((id, *seq)));
+            assert_eq!(found, in_log);
+            for (room, mark) in record.rooms().iter().zip(marks).filter(|_| in_log) {
+                let of = |part: &[(String, u64, i64)]| {
+                    part.iter().filter(|push| push.1 == room.link).map(|push| push.2).min()
+                };
+                let after = of(&all[seen..]).map(|seq| seq - 1);
+                assert_eq!(mark, after.unwrap_or(room.progress));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_comes_back_from_its_text() {
+    let mut log = pushed(Some(("a", 5)), &[(1, 6), (7, 2)]);
+    log.leave(7, &order("b"));
+    let record_before = record([room("a", 1, 6)], log);
+    let text = record_before.to_json().expect("text");
+    assert_eq!(Record::from_json(&text).ok(), Some(record_before));
+    assert!(text.ends_with(
+        r#""namespace":"/events","lastLink":9,"rooms":[["a",1,1,6]],"pushes":{"begin":["a",5],"log":[[1,6],[7,2]],"left":[[7,"b"]]}}"#
+    ));
+    assert!(Record::from_json("{}").is_err());
+}
+
+#[test]
+fn the_largest_record_stays_below_its_bound() {
+    let longest = |n: u64| format!("{n:0>128}");
+    let mut log = Pushes::new(Some((order(&longest(0)), i64::MIN)));
+    for n in 0..200 {
+        log.note(u64::MAX - n, i64::MIN);
+        log.leave(u64::MAX - n, &order(&longest(n)));
+    }
+    let rooms =
+        (0..1500).map(|n| RoomMark { joins: u32::MAX, ..room(&longest(n), u64::MAX, i64::MIN) });
+    let mut largest = record(rooms, log);
+    largest.user = UserId::new(&longest(1)).expect("an id");
+    assert_eq!(largest.rooms().len(), MAX_ROOMS);
+    let text = largest.to_json().expect("text");
+    assert!(text.len() <= MAX_JSON_BYTES, "{}", text.len());
+    assert!(largest.size() >= 1000 * 128 && largest.size() <= MAX_JSON_BYTES);
+}
+
+#[test]
+fn namespaces_are_named_as_on_the_wire() {
+    for name in ["/", "/events"] {
+        assert_eq!(name.parse::<Namespace>().map(Namespace::as_str), Ok(name));
+    }
+    for bad in ["", "events", "/admin", "/events/", "/Events"] {
+        assert_eq!(bad.parse::<Namespace>(), Err(InvalidNamespace), "{bad:?}");
+    }
+}
