@@ -1,7 +1,7 @@
 //! A session as rooms see it: where its frames go, in which framing, and who hears of changes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Message, Recipient};
 
@@ -13,6 +13,7 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::Failure;
 use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
+use crate::session::resume::Pushes;
 use crate::transport::{Closed, Frame, Outbox};
 
 use super::shared::unavailable;
@@ -64,6 +65,8 @@ pub struct Peer {
     pub metrics: Arc<Metrics>,
     /// Snapshots and pages that may be on their way to it at once.
     pub under_way: Permits,
+    /// The chat that was pushed to it, where its client can come back for what it has missed.
+    pub pushes: Option<Box<Mutex<Pushes>>>,
 }
 
 /// A session's place in a room, or its wish for one. Dropped without a word, it tells the
@@ -113,6 +116,13 @@ impl Peer {
         self.outbox.push(Frame::text(|buffer| self.codec.event(event, buffer)))
     }
 
+    /// The chat that was pushed to it, locked.
+    pub fn pushes(&self) -> Option<MutexGuard<'_, Pushes>> {
+        let pushes = self.pushes.as_ref()?;
+        // A panic under the lock may cost a note; what is missing is then sent once more.
+        Some(pushes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Tells the session about its place in a room.
     fn notify(&self, order: OrderId, link: LinkId, news: News) {
         self.notices.do_send(RoomNotice { session: self.id, order, link, news });
@@ -149,6 +159,23 @@ impl Place {
     /// The last chat message that went into the outbox.
     pub fn progress(&self) -> i64 {
         self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Sends a chat message and notes that it was sent.
+    ///
+    /// Both under one lock, where the client can come back: rooms of several threads push to one
+    /// client, and by the last message that it saw everything before must be known to be seen.
+    ///
+    /// # Errors
+    /// [`Closed`] where the session has ended.
+    pub fn push_chat(&self, outbox: &Outbox, frame: Frame, seq: i64) -> Result<(), Closed> {
+        let pushes = self.peer.pushes();
+        outbox.push(frame)?;
+        self.progress.store(seq, Ordering::Relaxed);
+        if let Some(mut pushes) = pushes {
+            pushes.note(self.link.0, seq);
+        }
+        Ok(())
     }
 
     /// Tells the session how it went; where that is an end, the place is given up.

@@ -2,24 +2,30 @@
 //!
 //! The actor is the connection; who uses it is a [`Login`], of which a plain connection has one.
 
+mod connecting;
+mod dialect;
 mod entering;
 mod hearing;
 mod identity;
 mod links;
 mod login;
 mod pacing;
+mod resuming;
 mod routing;
 mod timing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
 
+use self::connecting::Names;
+use self::dialect::{Dialect, SocketIo};
 use self::login::{End, Login};
 use self::pacing::MOST_UNDER_WAY;
 use super::peer::{Peer, RoomNotice};
-use super::shared::Shared;
+use super::resumes::HandOver;
+use super::shared::{Shared, close_index};
 use super::supervisor::{EndSession, Register, SupervisorHandle};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, SessionId};
@@ -27,10 +33,13 @@ use crate::permits::{Permit, Permits};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
 use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
+use crate::protocol::socketio::Namespace;
+use crate::protocol::socketio::reader::Reader;
 use crate::session::heartbeat::{Heartbeat, Rhythm};
 use crate::session::rate::{Bucket, Strikes};
+use crate::session::resume::Record;
 use crate::time::Timestamp;
-use crate::transport::{Frame, Gate, Inbound, Incoming, Outbox};
+use crate::transport::{Gate, Inbound, Incoming, Outbox};
 
 /// How long a closing connection may take before the session ends without its peer.
 pub const LINGER: Duration = Duration::from_secs(5);
@@ -41,8 +50,8 @@ const FLOOD: (u32, Duration) = (100, Duration::from_millis(200));
 
 /// What a session begins with.
 pub struct Opening {
-    /// Who the token says it is.
-    pub identity: Identity,
+    /// Who comes, and how.
+    pub visitor: Visitor,
     /// The connection's two ends.
     pub inbound: Inbound,
     /// The sending one.
@@ -57,6 +66,17 @@ pub struct Opening {
     pub supervisor: SupervisorHandle,
 }
 
+/// Who opens a connection.
+pub enum Visitor {
+    /// A user, who uses it alone.
+    Plain(Identity),
+    /// A Socket.IO client, which says in a moment who it is and where it wants to be.
+    SocketIo {
+        /// The token of its request, where it sent one.
+        offered: Option<String>,
+    },
+}
+
 /// The actor.
 pub struct Session {
     connection: ConnectionId,
@@ -67,6 +87,7 @@ pub struct Session {
     supervisor: SupervisorHandle,
     /// The address of the client, for the log.
     remote: Arc<str>,
+    dialect: Dialect,
     /// Who uses the connection.
     logins: Vec<Login>,
     events: Bucket,
@@ -86,9 +107,11 @@ impl Session {
     /// Starts the session of an accepted connection on this thread.
     pub fn open(opening: Opening) {
         Self::create(move |ctx| {
-            let Opening { identity, inbound, outbox, remote, permit, shared, supervisor } = opening;
+            let Opening { visitor, inbound, outbox, remote, permit, shared, supervisor } = opening;
             let gate = inbound.gate();
             ctx.add_stream(inbound);
+            let now = Instant::now();
+            let (identity, dialect, rhythm) = begin(visitor, &shared, now);
             let limits = &shared.config.limits;
             let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
             let mut session = Self {
@@ -96,43 +119,46 @@ impl Session {
                 outbox,
                 gate,
                 remote: remote.into(),
+                dialect,
                 logins: Vec::new(),
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
                 bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
-                heartbeat: Heartbeat::new(Rhythm::Silence, Instant::now(), ping_every, pong_within),
+                heartbeat: Heartbeat::new(rhythm, now, ping_every, pong_within),
                 timer: None,
                 ended: false,
                 shared,
                 supervisor,
                 _permit: permit,
             };
-            session.log_in(identity, Codec::Plain, ctx);
+            if let Some(identity) = identity {
+                session.log_in(identity, Codec::Plain, Names::new(false, None), ctx);
+            }
             session
         });
     }
 
     /// A user begins to use the connection.
-    fn log_in(&mut self, identity: Identity, codec: Codec, ctx: &mut Context<Self>) {
-        let peer = Arc::new(Peer {
-            id: SessionId::random(),
-            outbox: self.outbox.clone(),
-            codec,
-            notices: ctx.address().recipient(),
-            metrics: Arc::clone(&self.shared.metrics),
-            under_way: Permits::new(MOST_UNDER_WAY),
-        });
+    fn log_in(&mut self, identity: Identity, codec: Codec, names: Names, ctx: &mut Context<Self>) {
+        self.welcome(codec, &names);
+        let user = identity.user.clone();
+        if let Some(pid) = names.pid {
+            self.shared.resumes.attach(pid, user.clone(), ctx.address().recipient());
+        }
+        let pid = names.pid;
         let login = Login::new(
-            peer,
+            self.peer(codec, names, ctx),
             identity,
             Arc::clone(&self.shared),
             self.supervisor.clone(),
             Arc::clone(&self.remote),
             self.gate.clone(),
+            pid,
         );
-        self.greet(&login);
-        let user = login.identity.user.clone();
+        if codec == Codec::Plain {
+            self.greet(&login);
+        }
         // Registered first and checked after, so a ban that comes in between is not missed.
         self.supervisor.addr.do_send(Register {
             session: login.peer.id,
@@ -145,7 +171,23 @@ impl Session {
             self.finish_with(&EndSession::now(CloseCode::REMOVED).of(user), ctx);
         } else if self.shared.is_draining() {
             self.finish(CloseCode::RESTART, ctx);
+        } else if self.timer.is_some() {
+            // One that has not started arms it when it does.
+            self.arm(Instant::now(), ctx);
         }
+    }
+
+    /// The part of a login that rooms hold.
+    fn peer(&self, codec: Codec, names: Names, ctx: &mut Context<Self>) -> Arc<Peer> {
+        Arc::new(Peer {
+            id: names.session,
+            outbox: self.outbox.clone(),
+            codec,
+            notices: ctx.address().recipient(),
+            metrics: Arc::clone(&self.shared.metrics),
+            under_way: Permits::new(MOST_UNDER_WAY),
+            pushes: names.pid.map(|_| Box::new(Mutex::new(names.pushes))),
+        })
     }
 
     fn greet(&self, login: &Login) {
@@ -168,6 +210,11 @@ impl Session {
         self.logins.iter_mut().find(|login| login.peer.id == session && !login.has_departed())
     }
 
+    /// Who is logged in to a namespace.
+    fn login_in(&self, namespace: Namespace) -> Option<usize> {
+        self.logins.iter().position(|login| login.peer.codec.namespace() == Some(namespace))
+    }
+
     /// Ends the connection by the hub's decision: says so, then closes.
     fn finish(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
         self.finish_with(&EndSession::now(close), ctx);
@@ -175,18 +222,20 @@ impl Session {
 
     fn finish_with(&mut self, end: &EndSession, ctx: &mut Context<Self>) {
         let EndSession { close, reason, reconnect_after_ms, user, .. } = end;
-        // Another user of the same connection has done nothing and comes back.
-        let concerns =
-            |login: &&Login| user.as_ref().is_none_or(|user| *user == login.identity.user);
-        let farewells = self
-            .logins
-            .iter()
-            .filter(concerns)
-            .map(|login| login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
-        let last: Vec<Frame> = farewells.collect();
-        self.outbox.finish(last, *close);
         // Whoever was cut for slowness or silence is expected back.
-        self.leave_everything(End { reason: close.reason, clean: !close.retry }, ctx);
+        let ended = End { reason: close.reason, clean: !close.retry };
+        let mut last = Vec::new();
+        for login in &mut self.logins {
+            if user.as_ref().is_none_or(|user| *user == login.identity.user) {
+                last.push(login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
+                last.extend(login.dismissal(*close));
+            } else {
+                // Another user of the same connection has done nothing, and comes back.
+                login.depart(End { clean: false, ..ended });
+            }
+        }
+        self.outbox.finish(last, *close);
+        self.leave_everything(ended, ctx);
     }
 
     /// Leaves every room at once; the connection may linger to tell its peer.
@@ -199,9 +248,27 @@ impl Session {
     }
 
     fn depart(&mut self, end: End) {
-        self.ended = true;
+        if !std::mem::replace(&mut self.ended, true) && self.logins.is_empty() {
+            // A login counts its own.
+            self.shared.metrics.closes.inc(close_index(end.reason));
+        }
         for login in &mut self.logins {
             login.depart(end);
+        }
+    }
+}
+
+/// What a connection begins with: who uses it from the start, and how it speaks.
+fn begin(visitor: Visitor, shared: &Shared, now: Instant) -> (Option<Identity>, Dialect, Rhythm) {
+    match visitor {
+        Visitor::Plain(identity) => (Some(identity), Dialect::Plain, Rhythm::Silence),
+        Visitor::SocketIo { offered } => {
+            let io = SocketIo {
+                reader: Reader::new(shared.config.limits.max_message_bytes),
+                offered: offered.map(String::into_boxed_str),
+                login_by: now + shared.config.server.connect_timeout,
+            };
+            (None, Dialect::SocketIo(Box::new(io)), Rhythm::Steady)
         }
     }
 }
@@ -246,6 +313,21 @@ impl Handler<RoomNotice> for Session {
         if let Some(login) = self.login(notice.session) {
             login.notice(notice, ctx);
         }
+    }
+}
+
+impl Handler<HandOver> for Session {
+    type Result = Option<Record>;
+
+    /// The client is back on another connection, before this one was known to be dead.
+    fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) -> Self::Result {
+        let login = self.logins.iter_mut().find(|login| login.pid == Some(message.pid))?;
+        let record = login.hand_over();
+        if !self.ended {
+            self.outbox.finish(None, CloseCode::REPLACED);
+            self.leave_everything(End { reason: CloseCode::REPLACED.reason, clean: false }, ctx);
+        }
+        record
     }
 }
 

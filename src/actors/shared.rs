@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::actors::resumes::Resumes;
 use crate::actors::store::{LoadedOrder, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
@@ -36,6 +37,8 @@ pub struct Shared {
     pub store: Store,
     /// Who is kept out.
     pub bans: Bans,
+    /// What ended sessions need to be taken up again.
+    pub resumes: Resumes,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
     /// Set once, when the hub goes down.
@@ -63,6 +66,7 @@ impl Shared {
             metrics,
             store,
             bans: Bans::default(),
+            resumes: Resumes::default(),
             connections,
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use super::Hub;
 use super::problem::Problem;
-use crate::actors::session::{Opening, Session};
+use crate::actors::session::{Opening, Session, Visitor};
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
 use crate::permits::Permit;
@@ -53,6 +53,10 @@ pub fn service(
     fn_service(move |(request, framed): Upgraded| {
         let hub = Rc::clone(&hub);
         async move {
+            if request.path() == "/socket.io/" {
+                temporary(&hub, &request, framed);
+                return Ok(());
+            }
             match judge(&hub, &request) {
                 Ok((identity, permit)) => open(&hub, &request, framed, identity, permit),
                 Err(Refusal::Http(problem)) => refuse(framed, problem).await,
@@ -174,7 +178,7 @@ fn open(
     let head = switching(request);
     match transport::accept(framed, head, &hub.transport) {
         Ok((inbound, outbox)) => Session::open(Opening {
-            identity,
+            visitor: Visitor::Plain(identity),
             inbound,
             outbox,
             remote,
@@ -256,4 +260,32 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>>
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+fn temporary(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
+    let remote = remote(request, &hub.shared.config.server.trusted_proxies);
+    let Some(permit) = hub.shared.connections.take() else { return };
+    let Ok((inbound, outbox)) = transport::accept(framed, switching(request), &hub.transport)
+    else {
+        return;
+    };
+    let limits = &hub.shared.config.limits;
+    let sid = crate::ids::SessionId::random().to_string();
+    let open = crate::protocol::socketio::engine::Handshake {
+        sid: &sid,
+        may_upgrade: false,
+        ping_interval: limits.ping_interval,
+        ping_timeout: limits.pong_timeout,
+        max_payload: limits.max_message_bytes,
+    };
+    outbox.push(Frame::text(|out| open.write(out))).ok();
+    Session::open(Opening {
+        visitor: Visitor::SocketIo { offered: None },
+        inbound,
+        outbox,
+        remote,
+        permit,
+        shared: hub.shared.clone(),
+        supervisor: hub.supervisor().clone(),
+    });
 }

@@ -47,6 +47,12 @@ impl CloseCode {
     /// A newer connection of the same user took the place.
     pub const REPLACED: Self = terminal(4409, "replaced");
 
+    /// Whether a Socket.IO client is told to stay away: it does not see the code, and comes back
+    /// from every other end.
+    pub fn is_final(self) -> bool {
+        self == Self::BAD_ENVELOPES || ((4400..4500).contains(&self.code) && !self.retry)
+    }
+
     /// Every code that the hub sends, for metrics.
     pub const ALL: [Self; 17] = [
         Self::NORMAL,

@@ -65,6 +65,14 @@ impl Codec {
         }
     }
 
+    /// The namespace of Socket.IO, where there is one.
+    pub fn namespace(self) -> Option<Namespace> {
+        match self {
+            Self::Plain => None,
+            Self::SocketIo { namespace, .. } => Some(namespace),
+        }
+    }
+
     /// Writes an event.
     pub fn event(self, event: &ServerEvent<'_>, out: &mut Vec<u8>) {
         match self {

@@ -5,12 +5,10 @@ mod pushes;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OrderId, Pid, SessionId, UserId};
+use crate::protocol::socketio::Namespace;
 pub use pushes::{MAX_PUSHES, Pushes};
 
 /// How many rooms of a session are kept; only staff have more, and join the others again.
@@ -53,22 +51,6 @@ pub struct RoomMark {
     /// the room was never shown.
     pub progress: i64,
 }
-
-/// A namespace of Socket.IO in which there are sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Namespace {
-    /// `/`.
-    #[serde(rename = "/")]
-    Root,
-    /// `/events`.
-    #[serde(rename = "/events")]
-    Events,
-}
-
-/// There are no sessions in a namespace of this name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be / or /events")]
-pub struct InvalidNamespace;
 
 /// What a client has of each room.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,34 +153,5 @@ impl From<(OrderId, u32, u64, i64)> for RoomMark {
 impl From<RoomMark> for (OrderId, u32, u64, i64) {
     fn from(room: RoomMark) -> Self {
         (room.order, room.joins, room.link, room.progress)
-    }
-}
-
-// === impl Namespace ===
-
-impl Namespace {
-    /// As packets name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Root => "/",
-            Self::Events => "/events",
-        }
-    }
-}
-
-impl fmt::Display for Namespace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Namespace {
-    type Err = InvalidNamespace;
-
-    fn from_str(text: &str) -> Result<Self, InvalidNamespace> {
-        [Self::Root, Self::Events]
-            .into_iter()
-            .find(|namespace| namespace.as_str() == text)
-            .ok_or(InvalidNamespace)
     }
 }

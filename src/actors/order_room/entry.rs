@@ -1,7 +1,6 @@
 //! Who comes in and who goes: rights and presence.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use actix::Context;
@@ -65,10 +64,11 @@ impl Member {
             held.frames.push_back((frame, seq));
             return if held.is_too_full() { Pushed::Gone } else { Pushed::Held };
         }
-        if let Some(seq) = seq {
-            self.place.progress.store(seq, Ordering::Relaxed);
-        }
-        if self.outbox.push(frame).is_ok() { Pushed::Out } else { Pushed::Gone }
+        let pushed = match seq {
+            Some(seq) => self.place.push_chat(&self.outbox, frame, seq),
+            None => self.outbox.push(frame),
+        };
+        if pushed.is_ok() { Pushed::Out } else { Pushed::Gone }
     }
 
     /// Whether a snapshot is being read for it.

@@ -157,23 +157,14 @@ impl OrderRoom {
     fn send_page(&mut self, session: SessionId, page: &Page, cut: i64, showing: Showing) {
         let Some(member) = self.members.get_mut(&session) else { return };
         member.shown = true;
-        member.place.progress.store(cut, Ordering::Relaxed);
-        let peer = Arc::clone(&member.place.peer);
         let answer = match showing {
-            Showing::Missed if page.recovered => {
-                // They are all that there is up to the cut, without a gap.
-                let before = cut - i64::try_from(page.messages.len()).unwrap_or(cut);
-                for (seq, json) in (before + 1..).zip(&page.messages) {
-                    let event = ServerEvent::Chat { order_id: &self.order, seq, json };
-                    // A session that ends meanwhile is noticed at the next fan-out.
-                    peer.tell(&event).ok();
-                }
-                return;
-            }
+            Showing::Missed if page.recovered => return self.send_missed(session, page, cut),
             // More was missed than fits into a page: the client must page, so it is told.
             Showing::Missed => None,
             Showing::Joined(answer) => Some(answer),
         };
+        member.place.progress.store(cut, Ordering::Relaxed);
+        let peer = Arc::clone(&member.place.peer);
         let snapshot = self.snapshot(page, cut);
         match answer {
             Some(answer) if answer.is_wanted() => answer.ok(Reply::Joined(&snapshot)),
@@ -183,6 +174,19 @@ impl OrderRoom {
                     answer.ok(Reply::Joined(&snapshot));
                 }
             }
+        }
+    }
+
+    /// Sends messages as if they were live. They are all that there is up to the cut, without a gap.
+    fn send_missed(&mut self, session: SessionId, page: &Page, cut: i64) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let before = cut - i64::try_from(page.messages.len()).unwrap_or(cut);
+        for (seq, json) in (before + 1..).zip(&page.messages) {
+            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
+            self.shared.metrics.events_out.inc(event.index());
+            let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
+            // A session that ends meanwhile is noticed at the next fan-out.
+            member.push(frame, Some(seq));
         }
     }
 

@@ -85,7 +85,12 @@ impl Login {
 
     /// Asks to be let in. A room is only founded for somebody with a right to it: where the token
     /// gives none, the database is asked first.
-    fn ask_to_enter(&mut self, order: OrderId, purpose: Purpose, ctx: &mut Context<Session>) {
+    pub(super) fn ask_to_enter(
+        &mut self,
+        order: OrderId,
+        purpose: Purpose,
+        ctx: &mut Context<Session>,
+    ) {
         let asker = self.shared.asker(&self.identity, &order);
         let facts = OrderFacts::default();
         let (rules, now) = (&self.shared.rules, Timestamp::now());
@@ -198,13 +203,22 @@ impl Login {
     }
 
     fn close_link(&mut self, order: &OrderId, failure: &Failure) {
-        let Some(link) = self.links.remove(order) else { return };
+        let Some(link) = self.take_link(order) else { return };
         if let LinkState::Entering(queue) = link.state {
             self.served(queue.len());
             for event in queue {
                 event.refuse(failure.clone());
             }
         }
+    }
+
+    /// Ends a tie. What the client has seen by it may still be the last that it saw at all.
+    fn take_link(&mut self, order: &OrderId) -> Option<Link> {
+        let link = self.links.remove(order)?;
+        if let Some(mut pushes) = self.peer.pushes() {
+            pushes.leave(link.id.0, order);
+        }
+        Some(link)
     }
 
     /// A join was refused that was counted when it was sent.
@@ -219,7 +233,7 @@ impl Login {
 
     /// Leaves a room that no join holds any more. Without a farewell the client knows.
     pub(super) fn walk_out(&mut self, order: &OrderId, farewell: Option<Farewell>) {
-        let room = self.links.remove(order).and_then(|link| link.room().cloned());
+        let room = self.take_link(order).and_then(|link| link.room().cloned());
         if let Some(room) = room {
             room.addr.do_send(Leave { session: self.peer.id, farewell, clean: true });
         }

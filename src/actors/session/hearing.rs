@@ -6,36 +6,102 @@ use std::time::{Duration, Instant};
 use actix::Context;
 
 use super::Session;
+use super::dialect::Dialect;
 use super::login::End;
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::EndSession;
 use crate::protocol::client::{ClientEvent, ClientEventName};
 use crate::protocol::close::CloseCode;
-use crate::protocol::envelope::{self, Rejected, Request};
+use crate::protocol::envelope;
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::request::{Rejected, Request};
 use crate::protocol::server::{Reply, ServerEvent};
+use crate::protocol::socketio::Namespace;
+use crate::protocol::socketio::malformed::Malformed;
+use crate::protocol::socketio::reader::Said;
 use crate::transport::Incoming;
 
 /// When a client that was cut for its rate may come back.
 const FLOOD_PAUSE_MS: u64 = 10_000;
+/// The peer ended the connection.
+const PEER_CLOSED: &str = "peer_closed";
 
 impl Session {
     /// Takes what the connection has brought.
     pub(super) fn hear(&mut self, incoming: Incoming, now: Instant, ctx: &mut Context<Self>) {
         let awaited = self.heartbeat.heard(now);
         match incoming {
-            Incoming::Text(text) => self.text(&text, now, ctx),
+            Incoming::Text(text) => match &mut self.dialect {
+                Dialect::Plain => self.text(&text, now, ctx),
+                Dialect::SocketIo(io) => {
+                    let said = io.reader.text(&text);
+                    self.said(said, awaited, now, ctx);
+                }
+            },
+            Incoming::Binary(data) => match &mut self.dialect {
+                Dialect::Plain => self.finish(CloseCode::UNSUPPORTED, ctx),
+                Dialect::SocketIo(io) => {
+                    let said = io.reader.binary(data);
+                    self.said(said, awaited, now, ctx);
+                }
+            },
             Incoming::Pong if awaited => {}
             Incoming::Pong => self.unasked_pong(now, ctx),
             Incoming::Ping(payload) => self.pinged(payload, now, ctx),
-            Incoming::Binary(_) => self.finish(CloseCode::UNSUPPORTED, ctx),
             Incoming::Failed(close) => self.finish(close, ctx),
             Incoming::Overrun(_) => self.finish(CloseCode::SLOW_READER, ctx),
             Incoming::Close(code) => {
                 self.outbox.answer_close(code);
-                self.leave_everything(End { reason: "peer_closed", clean: true }, ctx);
+                // A Socket.IO client that takes its leave says so before, for each namespace.
+                let clean = matches!(self.dialect, Dialect::Plain);
+                self.leave_everything(End { reason: PEER_CLOSED, clean }, ctx);
             }
         }
+    }
+
+    /// Takes a message of a Socket.IO client.
+    fn said(
+        &mut self,
+        said: Result<Said, Malformed>,
+        awaited: bool,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        match said {
+            Ok(Said::Event { namespace, request }) => {
+                let Some(index) = namespace.and_then(|namespace| self.login_in(namespace)) else {
+                    return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
+                };
+                match request {
+                    Ok(request) => self.request(index, request, now, ctx),
+                    Err(rejected) => self.reject(index, &rejected, now, ctx),
+                }
+            }
+            Ok(Said::Connect { namespace, auth }) => self.connect(namespace, auth, now, ctx),
+            Ok(Said::Disconnect { namespace }) => self.log_out(namespace, now, ctx),
+            Ok(Said::Pong) if awaited => {}
+            Ok(Said::Pong | Said::Nothing) => self.unasked_pong(now, ctx),
+            Ok(Said::Close) => {
+                self.outbox.finish(None, CloseCode::NORMAL);
+                self.leave_everything(End { reason: PEER_CLOSED, clean: false }, ctx);
+            }
+            Err(malformed) => {
+                log::debug!("a packet was refused: {malformed}");
+                self.finish(malformed.close(), ctx);
+            }
+        }
+    }
+
+    /// A client leaves a namespace. The connection stays for the next one.
+    fn log_out(&mut self, namespace: Option<Namespace>, now: Instant, ctx: &mut Context<Self>) {
+        let Some(index) = namespace.and_then(|namespace| self.login_in(namespace)) else {
+            return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
+        };
+        self.logins.swap_remove(index).depart(End { reason: PEER_CLOSED, clean: true });
+        if let Dialect::SocketIo(io) = &mut self.dialect {
+            io.login_by = now + self.shared.config.server.connect_timeout;
+        }
+        self.arm(now, ctx);
     }
 
     fn text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
@@ -94,7 +160,7 @@ impl Session {
         }
     }
 
-    fn flooded(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    pub(super) fn flooded(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if self.floods.strike(now) {
             let reconnect_after_ms = Some(FLOOD_PAUSE_MS);
             let end = EndSession { reconnect_after_ms, ..EndSession::now(CloseCode::FLOOD) };
@@ -117,6 +183,6 @@ impl Session {
     }
 }
 
-fn too_fast(wait: Duration) -> Failure {
+pub(super) fn too_fast(wait: Duration) -> Failure {
     Failure::new(ErrorCode::RateLimited, "too many events").retry_after(wait)
 }

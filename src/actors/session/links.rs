@@ -29,6 +29,9 @@ pub(super) struct Link {
     pub(super) progress: Arc<AtomicI64>,
     /// As whom the session asked to be let in.
     pub(super) identity: Arc<Identity>,
+    /// Joins that were there before the session was taken up again, and until when a join takes the
+    /// place of one of them: many clients join anew whenever they connect.
+    restored: Option<(u32, Instant)>,
     /// When it last came back into a room that was lost.
     pub(super) came_back: Option<Instant>,
     pub(super) state: LinkState,
@@ -57,7 +60,7 @@ impl Link {
     pub(super) fn entering(id: LinkId, identity: Arc<Identity>) -> Self {
         let (state, progress) =
             (LinkState::Entering(VecDeque::new()), Arc::new(AtomicI64::new(NOT_SHOWN)));
-        Self { id, joins: 0, progress, identity, came_back: None, state }
+        Self { id, joins: 0, progress, identity, restored: None, came_back: None, state }
     }
 
     /// The room, once the session is in.
@@ -68,6 +71,30 @@ impl Link {
         }
     }
 
+    /// Counts one more join.
+    pub(super) fn join(&mut self, now: Instant) {
+        match &mut self.restored {
+            Some((left, until)) if *left > 0 && now < *until => *left -= 1,
+            _ => self.joins += 1,
+        }
+    }
+
+    /// The same joins as before; those that come until then may be the same once more.
+    pub(super) fn restore(&mut self, joins: u32, until: Instant) {
+        self.joins = joins;
+        self.restored = Some((joins, until));
+    }
+
+    /// The last chat message that went into the outbox; -1 where the room was never shown.
+    pub(super) fn progress(&self) -> i64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// The client has the room's chat up to this message.
+    pub(super) fn set_progress(&self, seq: i64) {
+        self.progress.store(seq, Ordering::Relaxed);
+    }
+
     /// Whether it waits for the next try to come back.
     pub(super) fn is_away(&self) -> bool {
         matches!(self.state, LinkState::Away)
@@ -75,7 +102,7 @@ impl Link {
 
     /// Whether the client was shown the room: then it believes to be in.
     pub(super) fn was_shown(&self) -> bool {
-        self.progress.load(Ordering::Relaxed) != NOT_SHOWN
+        self.progress() != NOT_SHOWN
     }
 }
 
@@ -120,6 +147,30 @@ mod tests {
         refusals.remember(order.clone(), &Failure::forbidden(), now);
         assert!(refusals.find(&order, now + Duration::from_secs(59)).is_some());
         assert!(refusals.find(&order, now + REFUSAL_MEMORY).is_none());
+    }
+
+    #[test]
+    fn joins_right_after_a_resume_are_those_of_before_and_later_ones_count() {
+        let identity = Arc::new(Identity {
+            user: "u1".parse().expect("id"),
+            name: String::new(),
+            role: crate::protocol::role::Role::Customer,
+            orders: Arc::from([]),
+            expires_at: crate::time::Timestamp::from_millis(0),
+            deadline: crate::time::Timestamp::from_millis(0),
+            issued_at: None,
+        });
+        let now = Instant::now();
+        let mut link = Link::entering(LinkId(1), identity);
+        link.restore(2, now + REFUSAL_MEMORY);
+        link.join(now);
+        link.join(now);
+        assert_eq!(link.joins, 2, "both screens have come back");
+        link.join(now);
+        assert_eq!(link.joins, 3);
+        link.restore(2, now);
+        link.join(now);
+        assert_eq!(link.joins, 3, "too late to be the same");
     }
 
     #[test]

@@ -17,11 +17,12 @@ use crate::actors::peer::{LinkId, Peer};
 use crate::actors::shared::{Shared, close_index};
 use crate::actors::supervisor::{LeaveRoom, SupervisorHandle, Unregister};
 use crate::auth::Identity;
-use crate::ids::OrderId;
+use crate::ids::{OrderId, Pid};
 use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
 use crate::protocol::server::{ServerEvent, SessionEnd};
+use crate::protocol::socketio::write;
 use crate::session::expiry::Expiry;
+use crate::session::resume::Record;
 use crate::time::Timestamp;
 use crate::transport::{Frame, Gate, Hold};
 
@@ -48,6 +49,8 @@ pub(super) struct Login {
     /// The flow of the connection's messages.
     pub(super) gate: Gate,
     pub(super) expiry: Expiry,
+    /// By what the client can take it up again, where it can.
+    pub(super) pid: Option<Pid>,
     opened: Instant,
     /// Whether it has ended.
     departed: bool,
@@ -72,6 +75,7 @@ impl Login {
         supervisor: SupervisorHandle,
         remote: Arc<str>,
         gate: Gate,
+        pid: Option<Pid>,
     ) -> Self {
         let now = Instant::now();
         let login = Self {
@@ -88,6 +92,7 @@ impl Login {
             crowded: None,
             postponed: None,
             gate,
+            pid,
             opened: now,
             departed: false,
         };
@@ -110,11 +115,18 @@ impl Login {
         Frame::text(|buffer| self.peer.codec.event(&event, buffer))
     }
 
+    /// What tells a Socket.IO client to stay away, where it should.
+    pub(super) fn dismissal(&self, close: CloseCode) -> Option<Frame> {
+        let namespace = self.peer.codec.namespace().filter(|_| close.is_final())?;
+        Some(Frame::text(|out| write::disconnect(namespace.as_str(), out)))
+    }
+
     /// Leaves every room, once.
     pub(super) fn depart(&mut self, end: End) {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
+        self.keep_for_return(end.clean);
         for (order, link) in self.links.drain() {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
@@ -130,6 +142,23 @@ impl Login {
         self.log_end(end.reason);
     }
 
+    /// Keeps what its client needs to go on, unless it is meant to stay away.
+    fn keep_for_return(&self, clean: bool) {
+        let Some(pid) = self.pid else { return };
+        match self.record().filter(|_| !clean) {
+            Some(record) => self.shared.resumes.detach(record, Instant::now()),
+            None => self.shared.resumes.remove(&pid),
+        }
+    }
+
+    /// Gives what its client needs to go on to whoever goes on with it, and ends.
+    pub(super) fn hand_over(&mut self) -> Option<Record> {
+        let record = self.record();
+        self.pid = None;
+        self.depart(End { reason: CloseCode::REPLACED.reason, clean: false });
+        record
+    }
+
     /// Whether it has ended.
     pub(super) fn has_departed(&self) -> bool {
         self.departed
@@ -141,7 +170,7 @@ impl Login {
             session:% = self.peer.id,
             user:% = self.identity.user,
             role = self.identity.role.as_str(),
-            framing = Codec::NAMES[self.peer.codec as usize],
+            framing = self.peer.codec.framing().as_str(),
             remote = &*self.remote;
             "connected"
         );
@@ -160,7 +189,8 @@ impl Login {
     /// Counts it among the open sessions of its framing and role.
     pub(super) fn count(&self, change: i64) {
         let grid = &self.shared.metrics.connections;
-        if let Some(gauge) = grid.at(self.peer.codec as usize, self.identity.role as usize) {
+        let framing = self.peer.codec.framing();
+        if let Some(gauge) = grid.at(framing as usize, self.identity.role as usize) {
             gauge.inc_by(change);
         }
     }

@@ -169,7 +169,7 @@ impl Login {
             }
             RoomEvent::Join(join, answer) => {
                 let Some(link) = self.links.get_mut(order) else { return };
-                link.joins += 1;
+                link.join(Instant::now());
                 let answer = answer.counted(order.clone(), link.id);
                 room.addr.do_send(JoinAgain { session, join, answer, permit });
             }

@@ -18,12 +18,16 @@ mod placeholders;
 pub mod reader;
 pub mod write;
 
+use serde::{Deserialize, Serialize};
+
 /// A namespace that the hub serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Namespace {
     /// `/`
+    #[serde(rename = "/")]
     Root,
     /// `/events`, where the gateway was that the hub replaces.
+    #[serde(rename = "/events")]
     Events,
 }
 

@@ -1,0 +1,199 @@
+//! The way into a namespace of Socket.IO: a token, and what the client had before.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context};
+use serde::Serialize;
+
+use super::Session;
+use super::dialect::Dialect;
+use super::resuming::{self, Resumed};
+use crate::auth::{AuthError, Identity};
+use crate::ids::{OrderId, Pid, SessionId};
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::socketio::auth::Auth;
+use crate::protocol::socketio::offset::parse_offset;
+use crate::protocol::socketio::{Namespace, write};
+use crate::session::resume::Pushes;
+use crate::time::Timestamp;
+use crate::transport::Frame;
+
+/// The payload of a CONNECT reply.
+#[derive(Serialize)]
+struct Welcome {
+    sid: SessionId,
+    /// By what the session can be taken up again, where it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<Pid>,
+}
+
+/// The payload of a `CONNECT_ERROR`; stock clients make an `Error` of it.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<RefusalData>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusalData {
+    code: ErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+/// Under which names a client comes into a namespace.
+pub(super) struct Names {
+    pub(super) session: SessionId,
+    pub(super) pid: Option<Pid>,
+    /// What it has been sent of chat, and will be.
+    pub(super) pushes: Pushes,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A client wants into a namespace.
+    pub(super) fn connect(
+        &mut self,
+        namespace: Result<Namespace, String>,
+        auth: Auth,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let admitted = self.events.take(now);
+        let namespace = match (namespace, admitted) {
+            (Ok(namespace), Ok(())) => namespace,
+            (Err(name), Ok(())) => {
+                return self
+                    .turn_away(&name, &Refusal { message: "Invalid namespace", data: None });
+            }
+            (namespace, Err(wait)) => {
+                let name = namespace.as_ref().map_or_else(String::as_str, |known| known.as_str());
+                self.refuse_login(name, &super::hearing::too_fast(wait));
+                return self.flooded(now, ctx);
+            }
+        };
+        if self.login_in(namespace).is_some() {
+            return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
+        }
+        if self.shared.is_draining() {
+            return self.finish(CloseCode::RESTART, ctx);
+        }
+        match self.identify(&auth) {
+            Ok(identity) => self.admit_login(identity, namespace, auth, ctx),
+            Err(failure) => self.refuse_login(namespace.as_str(), &failure),
+        }
+    }
+
+    /// Who the token says it is: that of the packet, or that of the request which opened the
+    /// connection.
+    fn identify(&self, auth: &Auth) -> Result<Identity, Failure> {
+        let offered = match &self.dialect {
+            Dialect::SocketIo(io) => io.offered.as_deref(),
+            Dialect::Plain => None,
+        };
+        let unauthenticated = |message| Err(Failure::new(ErrorCode::Unauthenticated, message));
+        let token = match (auth.token.as_deref(), offered) {
+            (None, None) => return unauthenticated("no token: send it as auth.token"),
+            (Some(token), Some(other)) if token != other => {
+                return unauthenticated("two different tokens on one connection");
+            }
+            (Some(token), _) | (None, Some(token)) => token,
+        };
+        let now = Timestamp::now();
+        let identity = self.shared.verifier.verify(token, now).map_err(|error| {
+            if let AuthError::Invalid(reason) = &error {
+                log::debug!("a token was refused: {reason}");
+            }
+            Failure::from(&error)
+        })?;
+        match self.shared.bans.from_hub(&identity.user, now) {
+            Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
+            None => Ok(identity),
+        }
+    }
+
+    fn admit_login(
+        &mut self,
+        identity: Identity,
+        namespace: Namespace,
+        auth: Auth,
+        ctx: &mut Context<Self>,
+    ) {
+        let resumes = auth.resume && self.shared.resumes.is_on();
+        let codec = Codec::SocketIo { namespace, offsets: resumes };
+        let offset = auth.offset.as_deref().and_then(parse_offset);
+        let asked = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());
+        let Some(pid) = asked.filter(|_| resumes) else {
+            let names = Names::new(resumes, offset);
+            return self.log_in(identity, codec, names, ctx);
+        };
+        // What the client sends behind its CONNECT waits until it is known what it had.
+        let hold = self.gate.hold();
+        let shared = Arc::clone(&self.shared);
+        let find = async move { resuming::find(shared, pid, identity, namespace, offset).await };
+        ctx.spawn(wrap_future::<_, Self>(find).map(move |(identity, resumed), session, ctx| {
+            session.take_up_login(identity, codec, resumed, ctx);
+            drop(hold);
+        }));
+    }
+
+    /// Goes on where the client was, or begins anew where that cannot be told.
+    fn take_up_login(
+        &mut self,
+        identity: Identity,
+        codec: Codec,
+        resumed: Resumed,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.ended {
+            // Dropped, what was found is kept for the next try.
+            return;
+        }
+        let (names, last_link, rooms) = resumed.take_up();
+        let session = names.session;
+        self.log_in(identity, codec, names, ctx);
+        if let Some(login) = self.login(session) {
+            login.come_in_again(last_link, rooms, ctx);
+        }
+    }
+
+    /// Sends the reply to CONNECT.
+    pub(super) fn welcome(&self, codec: Codec, names: &Names) {
+        let Codec::SocketIo { namespace, .. } = codec else { return };
+        let welcome = Welcome { sid: names.session, pid: names.pid };
+        let frame = Frame::text(|out| write::connect(namespace.as_str(), &welcome, out));
+        // A connection that broke already ends by its stream.
+        self.outbox.push(frame).ok();
+    }
+
+    fn refuse_login(&self, namespace: &str, failure: &Failure) {
+        self.shared.metrics.rejected.inc(failure.code as usize);
+        let data = RefusalData { code: failure.code, retry_after_ms: failure.retry_after_ms };
+        self.turn_away(namespace, &Refusal { message: &failure.message, data: Some(data) });
+    }
+
+    fn turn_away(&self, namespace: &str, refusal: &Refusal<'_>) {
+        self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
+    }
+}
+
+// === impl Names ===
+
+impl Names {
+    /// New ones. The client may present `offset` again, as long as it gets no other.
+    pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
+        Self {
+            session: SessionId::random(),
+            // Without randomness nobody could be told from a stranger.
+            pid: resumes.then(Pid::random).and_then(Result::ok),
+            pushes: Pushes::new(offset),
+        }
+    }
+}
