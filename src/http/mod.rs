@@ -1,10 +1,13 @@
-//! HTTP: the upgrade to WebSocket, the admin API, health and metrics; and one form for errors.
+//! HTTP: the upgrade to WebSocket, Engine.IO, the admin API, health and metrics; and one form for
+//! errors.
 
 mod access;
 mod admin;
 mod body;
 mod cors;
+pub mod engineio;
 mod health;
+mod origin;
 pub mod problem;
 mod rooms;
 pub mod upgrade;

@@ -9,15 +9,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{HttpMessage, Request, h1};
+use actix_http::{HttpMessage, Request, Response, h1};
 use actix_service::{ServiceFactory, fn_service};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web_actors::ws::HandshakeError;
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::Hub;
+use super::origin::is_allowed;
 use super::problem::Problem;
 use crate::actors::session::{Opening, Session};
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
@@ -53,30 +55,36 @@ pub fn service(
     fn_service(move |(request, framed): Upgraded| {
         let hub = Rc::clone(&hub);
         async move {
-            match judge(&hub, &request) {
-                Ok((identity, permit)) => open(&hub, &request, framed, identity, permit),
-                Err(Refusal::Http(problem)) => refuse(framed, problem).await,
-                Err(Refusal::Close(close)) => close_at_once(&hub, &request, framed, close),
+            // One arm for each framing that has a path.
+            match request.path() {
+                "/ws" => plain(&hub, &request, framed).await,
+                _ => refuse(framed, Problem::not_found().into_upgrade_response()).await,
             }
             Ok(())
         }
     })
 }
 
+/// A WebSocket of the plain framing.
+async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
+    match judge(hub, request) {
+        Ok((identity, permit)) => open(hub, request, framed, identity, permit),
+        Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
+        Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close),
+    }
+}
+
 /// The service of an address that has nothing to upgrade to.
 pub fn nothing()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {
-        refuse(framed, Problem::not_found()).await;
+        refuse(framed, Problem::not_found().into_upgrade_response()).await;
         Ok(())
     })
 }
 
 /// Decides who comes in, cheapest question first.
 fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
-    if request.path() != "/ws" {
-        return Err(Refusal::Http(Problem::not_found()));
-    }
     handshake(request).map_err(Refusal::Http)?;
     let headers = request.headers();
     check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
@@ -122,23 +130,11 @@ fn handshake(request: &Request) -> Result<(), Problem> {
     })
 }
 
-/// A browser says which page connects; others say nothing. The hub's own origin always passes:
-/// React Native makes one up from the address that it connects to.
 fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let own = |origin: &str| {
-        let host = text(headers, &header::HOST);
-        let page = origin.split_once("://").map(|(_, host)| host);
-        host.is_some()
-            && page.is_some()
-            && host.map(str::to_lowercase) == page.map(str::to_lowercase)
-    };
-    match origin.to_str() {
-        Ok(origin) if allowed.allows(origin) || own(origin) => Ok(()),
-        _ => {
-            Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
-        }
+    if is_allowed(allowed, headers) {
+        return Ok(());
     }
+    Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
 }
 
 fn credentials<'a>(hub: &Hub, request: &'a Request, protocols: Option<&'a str>) -> Credentials<'a> {
@@ -188,7 +184,7 @@ fn open(
 }
 
 /// The 101, with the subprotocol where one was offered.
-fn switching(request: &Request) -> bytes::Bytes {
+fn switching(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
@@ -219,8 +215,7 @@ fn close_at_once(
 }
 
 /// Writes an HTTP answer and ends the connection.
-async fn refuse(framed: Framed<TcpStream, h1::Codec>, problem: Problem) {
-    let response = problem.into_upgrade_response();
+pub(super) async fn refuse(framed: Framed<TcpStream, h1::Codec>, response: Response<Bytes>) {
     let send = async {
         if let Ok(framed) = h1::SendResponse::new(framed, response).await {
             // A client that is gone does not need the end either.
