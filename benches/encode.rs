@@ -9,10 +9,17 @@ use std::time::Duration;
 use criterion::Criterion;
 use orderhub::protocol::codec::Codec;
 use orderhub::protocol::server::{LocationUpdate, ServerEvent};
+use orderhub::protocol::socketio::Namespace;
 use orderhub::transport::Frame;
 
-fn frame(event: &ServerEvent<'_>) -> Frame {
-    Frame::text(|buffer| Codec::Plain.event(event, buffer))
+/// The framings, with what their benches are called by.
+const CODECS: [(Codec, &str); 2] = [
+    (Codec::Plain, ""),
+    (Codec::SocketIo { namespace: Namespace::Events, offsets: true }, ", Socket.IO"),
+];
+
+fn frame(codec: Codec, event: &ServerEvent<'_>) -> Frame {
+    Frame::text(|buffer| codec.event(event, buffer))
 }
 
 fn main() {
@@ -25,17 +32,24 @@ fn main() {
         position: &position,
         battery: None,
     });
-    group.bench_function("location:updated", |bencher| {
-        bencher.iter(|| frame(black_box(&update)));
-    });
+    for (codec, framing) in CODECS {
+        group.bench_function(format!("location:updated{framing}"), |bencher| {
+            bencher.iter(|| frame(codec, black_box(&update)));
+        });
+    }
     let message = samples::message(1);
     group.bench_function("chat:message, the JSON", |bencher| {
         bencher.iter(|| samples::json(black_box(&message)));
     });
     let json = samples::json(&message);
-    group.bench_function("chat:message, the frame", |bencher| {
-        bencher.iter(|| frame(&ServerEvent::Chat(black_box(&json))));
-    });
+    for (codec, framing) in CODECS {
+        group.bench_function(format!("chat:message, the frame{framing}"), |bencher| {
+            bencher.iter(|| {
+                let json = black_box(&json);
+                frame(codec, &ServerEvent::Chat { order_id: &order_id, seq: 1, json })
+            });
+        });
+    }
     group.finish();
     criterion.final_summary();
 }

@@ -25,8 +25,9 @@ use crate::permits::{Permit, Permits};
 use crate::protocol::client::{ClientEvent, ClientEventName};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
-use crate::protocol::envelope::{self, Rejected, Request};
+use crate::protocol::envelope;
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::request::{Rejected, Request};
 use crate::protocol::server::{Connected, PROTOCOL_VERSION, Reply, ServerEvent, SessionEnd};
 use crate::session::deadlines::{Deadlines, Due};
 use crate::session::rate::{Bucket, Strikes};
@@ -288,7 +289,7 @@ impl Session {
             session:% = self.peer.id,
             user:% = self.identity.user,
             role = self.identity.role.as_str(),
-            framing = Codec::NAMES[self.peer.codec as usize],
+            framing = self.peer.codec.framing().as_str(),
             remote = self.remote.as_str();
             "connected"
         );
@@ -306,7 +307,9 @@ impl Session {
 
     fn count(&self, change: i64) {
         let grid = &self.shared.metrics.connections;
-        if let Some(gauge) = grid.at(self.peer.codec as usize, self.identity.role as usize) {
+        if let Some(gauge) =
+            grid.at(self.peer.codec.framing() as usize, self.identity.role as usize)
+        {
             gauge.inc_by(change);
         }
     }

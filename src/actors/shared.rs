@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, Vocabulary};
 use crate::permits::Permits;
 use crate::protocol::client::ClientEventName;
 use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
+use crate::protocol::codec::Framing;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
@@ -96,7 +96,7 @@ pub const VOCABULARY: Vocabulary = Vocabulary {
     events_out: ServerEvent::NAMES,
     errors: ErrorCode::NAMES,
     closes: CLOSES,
-    framings: Codec::NAMES,
+    framings: Framing::NAMES,
     roles: Role::NAMES,
 };
 

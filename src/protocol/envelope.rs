@@ -2,35 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::{ClientEvent, ClientEventName, MAX_SAFE_INTEGER, echoed_name};
-use super::error::{ErrorCode, Failure};
+use super::client::MAX_SAFE_INTEGER;
+use super::error::Failure;
+use super::json::{self, MAX_DEPTH, nests_deeper_than};
+use super::request::{Rejected, Request};
 use super::server::{Reply, ServerEvent};
-
-/// The deepest nesting of a message.
-const MAX_DEPTH: usize = 64;
-
-/// An event of a client with the number by which it wants its reply.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// What the client said.
-    pub event: ClientEvent,
-    /// Where the reply goes: to this `id`, or nowhere.
-    pub ack: Option<u64>,
-}
-
-/// A message that holds no event that the hub can take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// Why.
-    pub failure: Failure,
-    /// The event's name, where it could be read.
-    pub event: Option<String>,
-    /// Where the reply goes.
-    pub ack: Option<u64>,
-}
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -48,23 +27,14 @@ struct Envelope<'a> {
 /// [`Rejected`] with `bad_envelope`, `unknown_event` or `invalid_payload`.
 pub fn decode(text: &str) -> Result<Request, Rejected> {
     if nests_deeper_than(text, MAX_DEPTH) {
-        return Err(bad_envelope("nested over 64 levels deep".into()));
+        return Err(Rejected::bad_envelope(None, "nested over 64 levels deep"));
     }
     // Serde would take an array for a struct, field by field.
     if !text.trim_start_matches([' ', '\n', '\r', '\t']).starts_with('{') {
-        return Err(bad_envelope("must be a JSON object {event, data, id?}".into()));
+        return Err(Rejected::bad_envelope(None, "must be a JSON object {event, data, id?}"));
     }
     let envelope: Envelope = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-    let rejected = |failure| Rejected {
-        failure,
-        event: Some(echoed_name(&envelope.event).into_owned()),
-        ack: envelope.id,
-    };
-    let name = ClientEventName::from_name(&envelope.event)
-        .ok_or_else(|| Failure::new(ErrorCode::UnknownEvent, "no such event"))
-        .map_err(rejected)?;
-    let event = ClientEvent::read(name, envelope.data).map_err(rejected)?;
-    Ok(Request { event, ack: envelope.id })
+    Request::read(&envelope.event, envelope.data, envelope.id)
 }
 
 /// Writes an event of the hub.
@@ -72,50 +42,17 @@ pub fn encode_event(event: &ServerEvent<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"event\":\"");
     out.extend_from_slice(event.name().as_bytes());
     out.extend_from_slice(b"\",\"data\":");
-    json(event, out);
+    json::write(event, out);
     out.push(b'}');
 }
 
 /// Writes the reply to an event that carried `id`.
 pub fn encode_ack(id: u64, result: &Result<Reply<'_>, Failure>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"event\":\"ack\",\"id\":");
-    json(&id, out);
+    json::write(&id, out);
     out.extend_from_slice(b",\"data\":");
-    encode_result(result, out);
+    json::write_result(result, out);
     out.push(b'}');
-}
-
-/// Writes `{"ok": true, …}` or `{"ok": false, "error": {…}}`.
-fn encode_result(result: &Result<Reply<'_>, Failure>, out: &mut Vec<u8>) {
-    #[derive(Serialize)]
-    struct Done<'a> {
-        ok: bool,
-        #[serde(flatten)]
-        reply: &'a Reply<'a>,
-    }
-    #[derive(Serialize)]
-    struct Failed<'a> {
-        ok: bool,
-        error: &'a Failure,
-    }
-    match result {
-        Ok(reply) => json(&Done { ok: true, reply }, out),
-        Err(error) => json(&Failed { ok: false, error }, out),
-    }
-}
-
-fn json(value: &impl Serialize, out: &mut Vec<u8>) {
-    let start = out.len();
-    if let Err(error) = serde_json::to_writer(&mut *out, value) {
-        // Only a bug in a `Serialize` of ours can lead here; the client still gets valid JSON.
-        log::error!("cannot write an event: {error}");
-        out.truncate(start);
-        out.extend_from_slice(b"null");
-    }
-}
-
-fn bad_envelope(message: Cow<'static, str>) -> Rejected {
-    Rejected { failure: Failure::new(ErrorCode::BadEnvelope, message), event: None, ack: None }
 }
 
 fn unreadable(error: &serde_json::Error) -> Rejected {
@@ -128,7 +65,7 @@ fn unreadable(error: &serde_json::Error) -> Rejected {
         Some(field) => {
             Rejected { failure: Failure::invalid(field, "duplicate field"), event: None, ack: None }
         }
-        None => bad_envelope(message.into()),
+        None => Rejected::bad_envelope(None, message),
     }
 }
 
@@ -140,35 +77,11 @@ fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u6
     Ok(Some(id))
 }
 
-/// Whether brackets nest deeper than `most`. `RawValue` skips what it does not read without
-/// counting, so this does. A message that is too short for it is not looked at.
-fn nests_deeper_than(text: &str, most: usize) -> bool {
-    if text.len() <= 2 * most {
-        return false;
-    }
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                if depth > most {
-                    return true;
-                }
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::Target;
+    use crate::protocol::client::{ClientEvent, Target};
+    use crate::protocol::error::ErrorCode;
 
     fn rejected(text: &str) -> (ErrorCode, Option<String>) {
         let rejected = decode(text).expect_err(text);

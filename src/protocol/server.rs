@@ -24,8 +24,15 @@ pub enum ServerEvent<'a> {
     Left(Left<'a>),
     /// A position of the driver.
     Location(LocationUpdate<'a>),
-    /// A stored message, as JSON.
-    Chat(&'a RawValue),
+    /// A stored message.
+    Chat {
+        /// The room it belongs to.
+        order_id: &'a OrderId,
+        /// Its place there.
+        seq: i64,
+        /// All of it, as JSON: the event's data.
+        json: &'a RawValue,
+    },
     /// A user came in, with the first connection.
     PresenceJoined(Presence<'a>),
     /// A user went away, with the last connection.
@@ -283,7 +290,7 @@ impl ServerEvent<'_> {
             Self::Joined(_) => 1,
             Self::Left(_) => 2,
             Self::Location(_) => 3,
-            Self::Chat(_) => 4,
+            Self::Chat { .. } => 4,
             Self::PresenceJoined(_) => 5,
             Self::PresenceLeft(_) => 6,
             Self::Expiring(_) => 7,
@@ -307,7 +314,7 @@ impl Serialize for ServerEvent<'_> {
             Self::Joined(data) => data.serialize(serializer),
             Self::Left(data) => data.serialize(serializer),
             Self::Location(data) => data.serialize(serializer),
-            Self::Chat(data) | Self::Pong(data) => data.serialize(serializer),
+            Self::Chat { json: data, .. } | Self::Pong(data) => data.serialize(serializer),
             Self::PresenceJoined(data) | Self::PresenceLeft(data) => data.serialize(serializer),
             Self::Expiring(data) => data.serialize(serializer),
             Self::SessionEnd(data) => data.serialize(serializer),

@@ -19,7 +19,7 @@ impl<'a> Broadcast<'a> {
     }
 
     pub(super) fn frame(&mut self, codec: Codec) -> Frame {
-        self.frames[codec as usize]
+        self.frames[codec.index()]
             .get_or_insert_with(|| Frame::text(|buffer| codec.event(&self.event, buffer)))
             .clone()
     }

@@ -98,7 +98,9 @@ impl OrderRoom {
     }
 
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
-        let gone = self.send_to_all(ServerEvent::Chat(&json), Some(seq));
+        let order = self.order.clone();
+        let event = ServerEvent::Chat { order_id: &order, seq, json: &json };
+        let gone = self.send_to_all(event, Some(seq));
         self.handle.stats.chat(Timestamp::now());
         self.ring.push(seq, json);
         if gone {

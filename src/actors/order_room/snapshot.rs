@@ -161,9 +161,12 @@ impl OrderRoom {
         let peer = Arc::clone(&member.place.peer);
         let answer = match showing {
             Showing::Missed if page.recovered => {
-                for json in &page.messages {
+                // They are all that there is up to the cut, without a gap.
+                let before = cut - i64::try_from(page.messages.len()).unwrap_or(cut);
+                for (seq, json) in (before + 1..).zip(&page.messages) {
+                    let event = ServerEvent::Chat { order_id: &self.order, seq, json };
                     // A session that ends meanwhile is noticed at the next fan-out.
-                    peer.tell(&ServerEvent::Chat(json)).ok();
+                    peer.tell(&event).ok();
                 }
                 return;
             }

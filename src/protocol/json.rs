@@ -1,0 +1,91 @@
+//! What both framings do with JSON: how deep it may nest, and how values and results are written.
+
+use serde::Serialize;
+
+use super::error::Failure;
+use super::server::Reply;
+
+/// The deepest nesting of a message.
+pub const MAX_DEPTH: usize = 64;
+/// The characters that JSON takes for blank (RFC 8259, section 2).
+pub const BLANK: [char; 4] = [' ', '\n', '\r', '\t'];
+
+/// Whether brackets nest deeper than `most`. `RawValue` skips what it does not read without
+/// counting, so this does. Nearly every message has too few brackets at all, which is quicker
+/// to see than how they nest.
+pub fn nests_deeper_than(text: &str, most: usize) -> bool {
+    let opening = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    opening > most && deepest_is_over(text, most)
+}
+
+fn deepest_is_over(text: &str, most: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                if depth > most {
+                    return true;
+                }
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Writes a value.
+pub fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Err(error) = serde_json::to_writer(&mut *out, value) {
+        // Only a bug in a `Serialize` of ours can lead here; the client still gets valid JSON.
+        log::error!("cannot write an event: {error}");
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Writes `{"ok": true, …}` or `{"ok": false, "error": {…}}`.
+pub fn write_result(result: &Result<Reply<'_>, Failure>, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Done<'a> {
+        ok: bool,
+        #[serde(flatten)]
+        reply: &'a Reply<'a>,
+    }
+    #[derive(Serialize)]
+    struct Failed<'a> {
+        ok: bool,
+        error: &'a Failure,
+    }
+    match result {
+        Ok(reply) => write(&Done { ok: true, reply }, out),
+        Err(error) => write(&Failed { ok: false, error }, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_count_where_they_nest_and_not_in_strings() {
+        for (text, deeper) in [
+            ("", false),
+            ("[[]]", false),
+            ("[[[]]]", true),
+            ("[[],[],[]]", false),
+            ("[{\"a\":{}}]", true),
+            ("[\"[[[[\"]", false),
+            ("[\"\\\"[[[\"]", false),
+            ("[\"\\\\\",[[]]]", true),
+            ("]]]][[", false),
+        ] {
+            assert_eq!(nests_deeper_than(text, 2), deeper, "{text}");
+        }
+    }
+}

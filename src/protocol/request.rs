@@ -1,0 +1,63 @@
+//! What a client asks for, whatever the framing: an event, or why it is none.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::client::{ClientEvent, ClientEventName, echoed_name};
+use super::error::{ErrorCode, Failure};
+
+/// An event of a client with the number by which it wants its reply.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What the client said.
+    pub event: ClientEvent,
+    /// Where the reply goes: to this `id`, or nowhere.
+    pub ack: Option<u64>,
+}
+
+/// A message that holds no event that the hub can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub failure: Failure,
+    /// The event's name, where it could be read.
+    pub event: Option<String>,
+    /// Where the reply goes.
+    pub ack: Option<u64>,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The event of that name with its data.
+    ///
+    /// # Errors
+    /// [`Rejected`] with `unknown_event` or `invalid_payload`.
+    pub(super) fn read(
+        name: &str,
+        data: Option<&RawValue>,
+        ack: Option<u64>,
+    ) -> Result<Self, Rejected> {
+        let known = ClientEventName::from_name(name)
+            .ok_or_else(|| Failure::new(ErrorCode::UnknownEvent, "no such event"));
+        known
+            .and_then(|known| ClientEvent::read(known, data))
+            .map(|event| Self { event, ack })
+            .map_err(|failure| Rejected::named(name, ack, failure))
+    }
+}
+
+// === impl Rejected ===
+
+impl Rejected {
+    /// A message of which not even the event's name can be read.
+    pub(super) fn bad_envelope(ack: Option<u64>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { failure: Failure::new(ErrorCode::BadEnvelope, message), event: None, ack }
+    }
+
+    /// The refusal of the event of that name.
+    pub(super) fn named(name: &str, ack: Option<u64>, failure: Failure) -> Self {
+        Self { failure, event: Some(echoed_name(name).into_owned()), ack }
+    }
+}

@@ -1,0 +1,153 @@
+//! Socket.IO packets, as they stand in Engine.IO messages (Socket.IO protocol 5).
+
+use serde_json::value::RawValue;
+
+use super::args::Args;
+use super::malformed::Malformed;
+use super::placeholders;
+use crate::protocol::client::MAX_SAFE_INTEGER;
+use crate::protocol::json::{MAX_DEPTH, nests_deeper_than};
+
+/// The most attachments of a packet.
+pub const MAX_ATTACHMENTS: usize = 10;
+
+/// What a packet is for; the discriminant is its type on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Enters a namespace.
+    Connect,
+    /// Leaves it.
+    Disconnect,
+    /// Says something.
+    Event,
+    /// Answers an event.
+    Ack,
+    /// Refuses a CONNECT; only servers send it.
+    ConnectError,
+    /// An event with attachments.
+    BinaryEvent,
+    /// An answer with attachments.
+    BinaryAck,
+}
+
+/// A packet, borrowed from its text. Attachments follow it as messages of their own.
+#[derive(Debug, Clone)]
+pub struct Packet<'a> {
+    /// What it is for.
+    pub kind: Kind,
+    /// The namespace, `/` where none is named. It may be one that does not exist.
+    pub namespace: &'a str,
+    /// The number that asks for an answer, or that an answer is for; at most 2^53 - 1.
+    pub ack: Option<u64>,
+    /// How many binary messages belong to it; 0 to 10.
+    pub attachments: usize,
+    /// The payload, which is JSON, or nothing.
+    pub data: &'a str,
+    /// The same of an EVENT or `BINARY_EVENT`, taken apart.
+    pub args: Option<Args<'a>>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The type on the wire.
+    pub fn digit(self) -> u8 {
+        b'0' + self as u8
+    }
+
+    /// Whether attachments may follow.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Self::BinaryEvent | Self::BinaryAck)
+    }
+
+    /// Takes the type off a packet.
+    fn split(text: &str) -> Option<(Self, &str)> {
+        let (digit, rest) = text.split_at_checked(1)?;
+        let kind = match digit {
+            "0" => Self::Connect,
+            "1" => Self::Disconnect,
+            "2" => Self::Event,
+            "3" => Self::Ack,
+            "4" => Self::ConnectError,
+            "5" => Self::BinaryEvent,
+            "6" => Self::BinaryAck,
+            _ => return None,
+        };
+        Some((kind, rest))
+    }
+}
+
+// === impl Packet ===
+
+impl<'a> Packet<'a> {
+    /// Reads a packet: the data of an Engine.IO message.
+    ///
+    /// # Errors
+    /// [`Malformed`] where no stock client would have sent it.
+    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        let (kind, rest) = Kind::split(text).ok_or(Malformed::Kind)?;
+        let (attachments, rest) = if kind.is_binary() { attachments(rest)? } else { (0, rest) };
+        let (namespace, rest) = namespace(rest);
+        let (ack, data) = ack_id(rest)?;
+        let args = payload(kind, data)?;
+        if kind.is_binary() {
+            placeholders::check(data, attachments)?;
+        }
+        Ok(Self { kind, namespace, ack, attachments, data, args })
+    }
+}
+
+/// Takes `N-` off a binary packet.
+fn attachments(text: &str) -> Result<(usize, &str), Malformed> {
+    let (count, rest) = number(text);
+    let count = count.and_then(|count| usize::try_from(count).ok());
+    let count = count.filter(|count| *count <= MAX_ATTACHMENTS).ok_or(Malformed::Attachments)?;
+    Ok((count, rest.strip_prefix('-').ok_or(Malformed::Attachments)?))
+}
+
+/// Takes the namespace off, with its comma. A packet without a payload may end without one.
+fn namespace(text: &str) -> (&str, &str) {
+    if text.starts_with('/') { text.split_once(',').unwrap_or((text, "")) } else { ("/", text) }
+}
+
+fn ack_id(text: &str) -> Result<(Option<u64>, &str), Malformed> {
+    match number(text) {
+        (Some(id), _) if id > MAX_SAFE_INTEGER => Err(Malformed::AckId),
+        found => Ok(found),
+    }
+}
+
+/// Takes the digits at the beginning off; what is over 64 bits counts as the most.
+fn number(text: &str) -> (Option<u64>, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit);
+    let (mut length, mut value) = (0, 0_u64);
+    for digit in digits {
+        length += 1;
+        value = value.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    }
+    ((length > 0).then_some(value), text.get(length..).unwrap_or_default())
+}
+
+/// Checks that the payload is what packets of that kind carry.
+fn payload(kind: Kind, data: &str) -> Result<Option<Args<'_>>, Malformed> {
+    if nests_deeper_than(data, MAX_DEPTH) {
+        return Err(Malformed::TooDeep);
+    }
+    let fits = match kind {
+        Kind::Event | Kind::BinaryEvent => return Args::parse(data).map(Some),
+        Kind::Connect => data.is_empty() || json(data)?.starts_with('{'),
+        Kind::Disconnect => data.is_empty(),
+        Kind::Ack | Kind::BinaryAck => json(data)?.starts_with('['),
+        Kind::ConnectError => json(data)?.starts_with(['{', '"']),
+    };
+    if fits { Ok(None) } else { Err(Malformed::Payload) }
+}
+
+/// A text that is JSON, without the blank around it.
+fn json(text: &str) -> Result<&str, Malformed> {
+    serde_json::from_str(text).map(RawValue::get).map_err(|_| Malformed::Payload)
+}
+
+#[cfg(test)]
+#[path = "packet_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! What a Socket.IO client says, read from the messages of its connection.
+
+use bytes::Bytes;
+
+use super::Namespace;
+use super::auth::Auth;
+use super::decoder::Decoder;
+use super::engine;
+use super::event;
+use super::malformed::Malformed;
+use super::packet::{Kind, Packet};
+use crate::protocol::request::{Rejected, Request};
+
+/// What a message of a client says.
+#[derive(Debug, Clone)]
+pub enum Said {
+    /// It wants into a namespace.
+    Connect {
+        /// Which one, or the name of one that does not exist.
+        namespace: Result<Namespace, String>,
+        /// Who it is, and what it wants back.
+        auth: Auth,
+    },
+    /// It leaves a namespace.
+    Disconnect {
+        /// Which one; none where it does not exist.
+        namespace: Option<Namespace>,
+    },
+    /// It asks for something.
+    Event {
+        /// In which namespace; none where it does not exist.
+        namespace: Option<Namespace>,
+        /// What it asks for, or why that is nothing.
+        request: Result<Request, Rejected>,
+    },
+    /// It answers a ping.
+    Pong,
+    /// It ends the connection.
+    Close,
+    /// Nothing that matters here: the end of a poll, an answer to an event of the hub, which asks
+    /// for none, or the beginning of a packet whose attachments are to follow.
+    Nothing,
+}
+
+/// Reads the messages of one connection, whichever way they come.
+#[derive(Debug)]
+pub struct Reader {
+    decoder: Decoder,
+}
+
+impl Reader {
+    /// A reader of packets of at most `limit` bytes, attachments included.
+    pub fn new(limit: usize) -> Self {
+        Self { decoder: Decoder::new(limit) }
+    }
+
+    /// Reads a text message: an Engine.IO packet.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the connection must be closed, and with which code.
+    pub fn text(&mut self, text: &str) -> Result<Said, Malformed> {
+        match engine::Packet::parse(text).ok_or(Malformed::Engine)? {
+            engine::Packet::Message(data) => match self.decoder.text(data)? {
+                Some(packet) => said(&packet),
+                None => Ok(Said::Nothing),
+            },
+            engine::Packet::Pong(_) => Ok(Said::Pong),
+            engine::Packet::Close => Ok(Said::Close),
+            engine::Packet::Noop => Ok(Said::Nothing),
+            _ => Err(Malformed::Engine),
+        }
+    }
+
+    /// Reads a binary message: an attachment.
+    ///
+    /// # Errors
+    /// [`Malformed`] where the connection must be closed, and with which code.
+    pub fn binary(&mut self, attachment: Bytes) -> Result<Said, Malformed> {
+        match self.decoder.binary(attachment)? {
+            Some(whole) => said(&whole.packet()?),
+            None => Ok(Said::Nothing),
+        }
+    }
+}
+
+fn said(packet: &Packet<'_>) -> Result<Said, Malformed> {
+    let namespace = Namespace::from_name(packet.namespace);
+    Ok(match packet.kind {
+        Kind::Event | Kind::BinaryEvent => {
+            Said::Event { namespace, request: event::request(packet) }
+        }
+        Kind::Connect => Said::Connect {
+            namespace: namespace.ok_or_else(|| packet.namespace.to_owned()),
+            auth: Auth::parse(packet.data),
+        },
+        Kind::Disconnect => Said::Disconnect { namespace },
+        Kind::Ack | Kind::BinaryAck => Said::Nothing,
+        Kind::ConnectError => return Err(Malformed::Kind),
+    })
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
