@@ -180,6 +180,8 @@ fn serve(
             for_clients.supervisor();
             HttpService::build()
                 .client_request_timeout(timeout)
+                // A client that ends its side while it polls is gone: its session must hear it.
+                .h1_allow_half_closed(false)
                 .upgrade(http::upgrade::service(for_clients.clone()))
                 .h1(app!(for_clients, kind))
                 .tcp()

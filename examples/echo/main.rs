@@ -67,6 +67,7 @@ impl Args {
             ping_interval: self.ping_interval(),
             ping_timeout: self.pong_timeout(),
             origins: Origins::Any,
+            patience: Options::PATIENCE,
             transport: Arc::new(transport(self.max_message_bytes)),
         }
     }

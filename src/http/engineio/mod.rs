@@ -88,8 +88,16 @@ pub struct Options {
     pub ping_timeout: Duration,
     /// Which pages may use it, besides those of its own origin.
     pub origins: Origins,
+    /// How long the body of a POST may take, and a WebSocket from its request until its client has
+    /// moved to it; [`Options::PATIENCE`] where there is no reason for another.
+    pub patience: Duration,
     /// Limits and times. The message limit is also that of a POST's body.
     pub transport: Arc<TransportOptions>,
+}
+
+impl Options {
+    /// What the reference server gives a client that moves.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
 }
 
 /// What serves the requests of one path on one worker.

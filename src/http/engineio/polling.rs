@@ -18,9 +18,6 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::Refusal;
 use crate::transport::{Polling, Post, open_polling};
 
-/// How long the body of a POST may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
-
 /// Why a body was not read.
 enum Unread {
     /// It is over the message limit.
@@ -44,8 +41,8 @@ impl<H: Host> Engine<H> {
         match *request.method() {
             Method::GET => poll(&polling).await,
             Method::POST => {
-                let limit = self.options.transport.max_message_bytes;
-                post(&polling, &request, payload.into_inner(), limit).await
+                let limits = (self.options.transport.max_message_bytes, self.options.patience);
+                post(&polling, &request, payload.into_inner(), limits).await
             }
             _ => answer_unread(reply::refusal(Refusal::BadRequest), payload.into_inner()),
         }
@@ -88,13 +85,13 @@ async fn post(
     polling: &Polling,
     request: &HttpRequest,
     mut payload: Payload,
-    limit: usize,
+    limits: (usize, Duration),
 ) -> HttpResponse {
     let post = match polling.post() {
         Ok(post) => post,
         Err(error) => return answer_unread(reply::poll_error(error), payload),
     };
-    match read(request, &mut payload, limit).await {
+    match read(request, &mut payload, limits).await {
         Ok(body) => match post.deliver(body).await {
             Ok(()) => reply::taken(),
             Err(error) => reply::poll_error(error),
@@ -118,8 +115,13 @@ fn refuse(post: Post, unread: &Unread) -> HttpResponse {
     }
 }
 
-/// Reads a body up to the limit, which a length that is announced may break at once.
-async fn read(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Bytes, Unread> {
+/// Reads a body within its limits of bytes, which a length that is announced may break at once,
+/// and of time.
+async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    (limit, patience): (usize, Duration),
+) -> Result<Bytes, Unread> {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |bytes| bytes > limit)) {
@@ -136,5 +138,5 @@ async fn read(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Res
         }
         Ok(body.freeze())
     };
-    tokio::time::timeout(BODY_PATIENCE, whole).await.unwrap_or(Err(Unread::Slow))
+    tokio::time::timeout(patience, whole).await.unwrap_or(Err(Unread::Slow))
 }

@@ -1,6 +1,5 @@
 //! Requests that ask for a WebSocket: a session over it, or the move of one that polls.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
@@ -11,17 +10,15 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::sessions::new_id;
-use super::{Arrival, Engine, Host, Kind, Refused, Wanted, reply};
+use super::{Arrival, Engine, Host, Kind, Options, Refused, Wanted, reply};
 use crate::http::problem::Problem;
 use crate::http::upgrade::refuse;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::{PROBE, PROBE_ANSWER, Refusal, UPGRADE};
 use crate::transport::{
-    Frame, Inbound, Incoming, Outbox, Polling, Probe, TransportOptions, accept, switching_protocols,
+    Frame, Inbound, Incoming, Outbox, Polling, Probe, accept, switching_protocols,
 };
 
-/// How long a WebSocket may take from its request until the client has moved to it.
-const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a poll that waits is ended while a client is about to move.
 const NUDGE_EVERY: Duration = Duration::from_millis(100);
 
@@ -37,7 +34,7 @@ impl<H: Host> Engine<H> {
         let begun = match self.judge_upgrade(request) {
             Ok(Wanted::Handshake) => self.begin(request, socket).map_err(|refused| *refused),
             Ok(Wanted::Session(polling)) => {
-                try_to_move(&polling, request, socket, &self.options.transport);
+                try_to_move(&polling, request, socket, &self.options);
                 Ok(())
             }
             Err(refusal) => Err((Refused::Engine(refusal), socket)),
@@ -84,70 +81,89 @@ fn switching(request: &Request) -> bytes::Bytes {
 
 /// Has a WebSocket take over a session that polls. Where it cannot, it is closed rather than
 /// refused: the stock client takes a refusal for the end of the session.
-fn try_to_move(
-    polling: &Polling,
-    request: &Request,
-    socket: Socket,
-    options: &Arc<TransportOptions>,
-) {
-    match accept(socket, switching(request), options) {
+fn try_to_move(polling: &Polling, request: &Request, socket: Socket, options: &Options) {
+    match accept(socket, switching(request), &options.transport) {
         Ok((inbound, outbox)) => match polling.probe() {
-            Ok(attempt) => drop(actix_rt::spawn(probe(attempt, inbound, outbox))),
+            Ok(attempt) => drop(actix_rt::spawn(probe(attempt, inbound, outbox, options.patience))),
             Err(_) => drop(actix_rt::spawn(close(inbound, outbox, CloseCode::NORMAL))),
         },
         Err(error) => log::debug!("a client was gone before it could move: {error}"),
     }
 }
 
+/// What follows from what a client says on the WebSocket that it tries.
+enum Step {
+    /// Nothing yet.
+    Wait,
+    /// It asks whether the WebSocket works.
+    Answer,
+    /// It has moved.
+    Move,
+    /// It ends the WebSocket, or has no business there.
+    Close(CloseCode),
+    /// It is gone.
+    Gone,
+}
+
 /// Answers the client's probe, and moves its session when it says so.
-async fn probe(attempt: Probe, mut inbound: Inbound, outbox: Outbox) {
+async fn probe(attempt: Probe, mut inbound: Inbound, outbox: Outbox, patience: Duration) {
     let mut nudges = interval(NUDGE_EVERY);
     nudges.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let patience = sleep(PROBE_PATIENCE);
+    let patience = sleep(patience);
     tokio::pin!(patience);
     let mut probed = false;
     let why = loop {
-        let incoming = tokio::select! {
-            incoming = inbound.next() => incoming,
+        let step = tokio::select! {
+            incoming = inbound.next() => step(incoming, &outbox),
+            () = &mut patience => Step::Close(CloseCode::NORMAL),
             _ = nudges.tick() => {
-                if attempt.is_over() {
-                    break CloseCode::NORMAL;
-                }
                 if probed {
                     attempt.nudge();
                 }
-                continue;
+                if attempt.is_over() { Step::Close(CloseCode::NORMAL) } else { Step::Wait }
             }
-            () = &mut patience => break CloseCode::NORMAL,
         };
-        match incoming {
-            Some(Incoming::Text(text)) if text == PROBE => {
+        match step {
+            Step::Wait => {}
+            Step::Answer => {
                 let answer = Frame::text(|out| out.extend_from_slice(PROBE_ANSWER.as_bytes()));
                 // A refusal means that the client is gone, which the stream will say.
                 let _ = outbox.push(answer);
                 attempt.nudge();
                 probed = true;
             }
-            Some(Incoming::Text(text)) if text == UPGRADE => {
+            Step::Move => {
                 if let Err(error) = attempt.take_over(inbound) {
                     log::debug!("a client could not move to its WebSocket: {error}");
                 }
                 return;
             }
-            Some(Incoming::Ping(payload)) => outbox.pong(payload),
-            Some(Incoming::Pong) => {}
-            Some(Incoming::Close(code)) => {
-                outbox.answer_close(code);
-                break CloseCode::NORMAL;
-            }
-            Some(Incoming::Failed(code)) => break code,
-            Some(_) => break CloseCode::PROTOCOL_ERROR,
-            None => return,
+            Step::Close(why) => break why,
+            Step::Gone => return,
         }
     };
-    // The session may be tried again while this one lingers.
+    // Another WebSocket may be tried while this one lingers.
     drop(attempt);
     close(inbound, outbox, why).await;
+}
+
+fn step(incoming: Option<Incoming>, outbox: &Outbox) -> Step {
+    match incoming {
+        Some(Incoming::Text(text)) if text == PROBE => Step::Answer,
+        Some(Incoming::Text(text)) if text == UPGRADE => Step::Move,
+        Some(Incoming::Ping(payload)) => {
+            outbox.pong(payload);
+            Step::Wait
+        }
+        Some(Incoming::Pong) => Step::Wait,
+        Some(Incoming::Close(code)) => {
+            outbox.answer_close(code);
+            Step::Close(CloseCode::NORMAL)
+        }
+        Some(Incoming::Failed(code)) => Step::Close(code),
+        Some(_) => Step::Close(CloseCode::PROTOCOL_ERROR),
+        None => Step::Gone,
+    }
 }
 
 /// Closes a WebSocket that is of no use; the stream ends when the peer has answered, or after the
