@@ -22,6 +22,7 @@ use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
+use crate::http::engineio::Sessions;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
@@ -105,7 +106,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
-    Ok(Hub { shared, registry, transport, rates, started })
+    let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
+    Ok(Hub { shared, registry, transport, engine_sessions, rates, started })
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -180,6 +182,8 @@ fn serve(
             for_clients.supervisor();
             HttpService::build()
                 .client_request_timeout(timeout)
+                // A client that ends its side while it polls is gone: its session must hear it.
+                .h1_allow_half_closed(false)
                 .upgrade(http::upgrade::service(for_clients.clone()))
                 .h1(app!(for_clients, kind))
                 .tcp()

@@ -49,6 +49,11 @@ impl Line {
         Ok(())
     }
 
+    /// Resolves when a GET comes; none where one waits, or none will.
+    pub(super) fn expect_poll(&self) -> Option<oneshot::Receiver<()>> {
+        polled(&mut self.lock()).ok()?.expect()
+    }
+
     /// A POST is answered.
     pub(super) fn end_post(&self) {
         if let Some(mailbox) = self.lock().wire.mailbox() {

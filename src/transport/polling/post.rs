@@ -1,6 +1,7 @@
 //! A POST: its packets on their way to the session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -13,12 +14,17 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine;
 use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
 
+/// How long the end of a session waits for a poll to end with it.
+const FAREWELL: Duration = Duration::from_millis(100);
+
 /// A POST that is under way. Dropped before [`Self::deliver`] or [`Self::refuse`] has ended, it
 /// says that the client's connection is lost, and its session with it.
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct Post {
     line: Arc<Line>,
+    /// Packets with the end of the session among them, while its last poll may still come.
+    farewell: Option<Posted>,
     /// Whether there is nothing to lose any more.
     settled: bool,
 }
@@ -38,7 +44,7 @@ pub(in crate::transport) struct Posted {
 
 impl Post {
     pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, settled: false }
+        Self { line, farewell: None, settled: false }
     }
 
     /// Hands the packets of a body to the session, and resolves when it has taken all of them.
@@ -53,14 +59,28 @@ impl Post {
         if !payload::is_valid(&body) {
             return Err(self.malformed(CloseCode::PROTOCOL_ERROR));
         }
+        let is_last = body.split(SEPARATOR).any(|packet| packet == engine::CLOSE);
         let (taken, all_taken) = oneshot::channel();
-        let handed = self.line.hand_over(Posted { body, next: Some(0), taken });
+        let posted = Posted { body, next: Some(0), taken };
+        let posted = if is_last { self.see_off(posted).await } else { Some(posted) };
+        let handed = posted.map_or(Err(PollError::Ended), |posted| self.line.hand_over(posted));
         let result = match handed {
             Ok(()) => all_taken.await.map_err(|_| PollError::Ended),
             Err(error) => Err(error),
         };
         self.settled = true;
         result
+    }
+
+    /// Gives the poll that a client has under way while it ends its session the time to come: the
+    /// two travel on connections of their own, and neither may be lost because it was the slower.
+    async fn see_off(&mut self, posted: Posted) -> Option<Posted> {
+        self.farewell = Some(posted);
+        if let Some(poll) = self.line.expect_poll() {
+            // Whether it came or not.
+            let _ = tokio::time::timeout(FAREWELL, poll).await;
+        }
+        self.farewell.take()
     }
 
     /// Ends the session because of this POST, with the code that its session is to hear.
@@ -78,7 +98,10 @@ impl Post {
 
 impl Drop for Post {
     fn drop(&mut self) {
-        if self.settled {
+        if let Some(posted) = self.farewell.take() {
+            // Whoever ends a session need not wait for the answer.
+            let _ = self.line.hand_over(posted);
+        } else if self.settled {
             self.line.end_post();
         } else {
             self.line.lose();
