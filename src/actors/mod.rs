@@ -6,6 +6,7 @@
 
 pub mod order_room;
 pub mod peer;
+pub mod resumes;
 pub mod session;
 pub mod shared;
 pub mod store;
