@@ -40,6 +40,8 @@ const CHAT_SHARE: f64 = 0.5;
 const CLOSED_SHARE: f64 = 0.85;
 /// The share of their time over which sessions are closed; the rest is for them to go.
 const CLOSING_SHARE: f64 = 0.8;
+/// How often sessions that were closed meanwhile are written, for the next process to find.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// What every step of the drain may take at least; it ends as soon as it is done.
 const LEAST_STEP: Duration = Duration::from_secs(1);
 
@@ -205,7 +207,9 @@ async fn sample_rates(hub: Hub) {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     loop {
         ticks.tick().await;
-        hub.rates.sample(&hub.shared, Instant::now());
+        let now = Instant::now();
+        hub.rates.sample(&hub.shared, now);
+        hub.shared.resumes.sweep(now);
     }
 }
 
@@ -249,6 +253,7 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     within(closed, "sessions", sessions_gone(hub)).await;
     let written = by(began, drain.drain);
     within(written, "positions", persist_rooms(hub.supervisor())).await;
+    within(written, "sessions to be taken up again", keep_sessions(hub)).await;
     within(written, "the store", hub.shared.store.drained()).await;
     within(written, "the database's file", tidy_up(hub)).await;
     server.stop(false).await;
@@ -286,8 +291,24 @@ async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
 /// Resolves when the last session has ended and its outbox is flushed.
 async fn sessions_gone(hub: &Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    let mut kept = Instant::now();
     while hub.shared.connections.taken() > 0 {
         ticks.tick().await;
+        // Their clients may be with another process before this one has closed its last session.
+        if kept.elapsed() > KEEP_EVERY {
+            keep_sessions(hub).await;
+            kept = Instant::now();
+        }
+    }
+}
+
+/// Writes what the sessions that were just closed need to go on with the next process.
+async fn keep_sessions(hub: &Hub) {
+    let records = hub.shared.resumes.drain(Instant::now());
+    let expires = Timestamp::now().plus(hub.shared.config.rooms.resume);
+    if let Err(error) = hub.shared.store.save_resumes(records, expires).await {
+        // Nothing stored is lost: those clients join their rooms anew.
+        log::warn!("sessions cannot be taken up again after this: {error}");
     }
 }
 

@@ -58,6 +58,8 @@ impl Shared {
             chat_open: config.rooms.chat_open,
         };
         let connections = Permits::new(config.server.max_connections);
+        // As many as may be open: at a drain all of them end at once.
+        let resumes = Resumes::new(config.rooms.resume, config.server.max_connections, &metrics);
         let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
         Self {
             config,
@@ -66,7 +68,7 @@ impl Shared {
             metrics,
             store,
             bans: Bans::default(),
-            resumes: Resumes::default(),
+            resumes,
             connections,
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
