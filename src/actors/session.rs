@@ -95,7 +95,8 @@ pub struct Session {
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
-    timer: Option<SpawnHandle>,
+    /// The armed timer, and for when.
+    timer: Option<(SpawnHandle, Instant)>,
     /// Whether the end has begun; nothing that comes counts any more.
     ended: bool,
     _permit: Permit,
@@ -142,6 +143,7 @@ impl Session {
     /// A user begins to use the connection.
     fn log_in(&mut self, identity: Identity, codec: Codec, names: Names, ctx: &mut Context<Self>) {
         self.welcome(codec, &names);
+        self.dialect.used();
         let user = identity.user.clone();
         if let Some(pid) = names.pid {
             self.shared.resumes.attach(pid, user.clone(), ctx.address().recipient());
@@ -241,7 +243,7 @@ impl Session {
     /// Leaves every room at once; the connection may linger to tell its peer.
     fn leave_everything(&mut self, end: End, ctx: &mut Context<Self>) {
         self.depart(end);
-        if let Some(timer) = self.timer.take() {
+        if let Some((timer, _)) = self.timer.take() {
             ctx.cancel_future(timer);
         }
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
@@ -267,6 +269,7 @@ fn begin(visitor: Visitor, shared: &Shared, now: Instant) -> (Option<Identity>, 
                 reader: Reader::new(shared.config.limits.max_message_bytes),
                 offered: offered.map(String::into_boxed_str),
                 login_by: now + shared.config.server.connect_timeout,
+                nobody: shared.strangers.take(),
             };
             (None, Dialect::SocketIo(Box::new(io)), Rhythm::Steady)
         }

@@ -41,6 +41,8 @@ pub struct Shared {
     pub resumes: Resumes,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
+    /// Those of them that nobody uses: whose clients have not said yet who they are.
+    pub strangers: Permits,
     /// Set once, when the hub goes down.
     draining: AtomicBool,
     /// A chat message with this content makes its room panic. For tests, in debug builds only.
@@ -70,6 +72,7 @@ impl Shared {
             bans: Bans::default(),
             resumes,
             connections,
+            strangers: Permits::new(usize::MAX >> 1),
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
         }

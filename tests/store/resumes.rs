@@ -9,7 +9,8 @@ use futures_util::future::{join_all, select};
 use orderhub::actors::store::{Store, StoreError, StoreOptions};
 use orderhub::config::DatabaseUrl;
 use orderhub::ids::{Pid, SessionId, UserId};
-use orderhub::session::resume::{Namespace, Pushes, Record, RoomMark};
+use orderhub::protocol::socketio::Namespace;
+use orderhub::session::resume::{Pushes, Record, RoomMark};
 use orderhub::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order, until};

@@ -5,7 +5,8 @@ use actix::{Actor, Context, Handler};
 use super::*;
 use crate::ids::{OrderId, SessionId};
 use crate::metrics::Vocabulary;
-use crate::session::resume::{Namespace, Pushes, RoomMark};
+use crate::protocol::socketio::Namespace;
+use crate::session::resume::{Pushes, RoomMark};
 
 const S: Duration = Duration::from_secs(1);
 
