@@ -121,7 +121,8 @@ impl Session {
                 gate,
                 remote: remote.into(),
                 dialect,
-                logins: Vec::new(),
+                // Nearly all have one; a first push would make room for four.
+                logins: Vec::with_capacity(1),
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
