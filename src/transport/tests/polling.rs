@@ -98,6 +98,30 @@ fn a_post_is_answered_when_the_session_comes_back_for_more() {
 }
 
 #[test]
+fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
+    run(async {
+        let (mut inbound, _outbox, polling, _) = polled(options());
+        let hold = inbound.gate().hold();
+        drop(post(&polling, "4a").await);
+        assert_eq!(polling.post().err(), Some(PollError::Overlap), "a queue of one");
+        drop(hold);
+        assert_eq!(inbound.next().await, Some(Incoming::Text("4a".into())));
+        let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
+        assert_eq!(inbound.next().await, Some(failed));
+
+        // One whose body did not come whole is lost.
+        let (mut inbound, _outbox, polling, _) = polled(options());
+        drop(polling.post().expect("the first"));
+        assert_eq!(inbound.next().await, None);
+
+        // And one that says goodbye has said so.
+        let (mut inbound, _outbox, polling, _) = polled(options());
+        drop(post(&polling, "1").await);
+        assert_eq!(inbound.next().await, Some(Incoming::Text("1".into())));
+    });
+}
+
+#[test]
 fn holds_are_counted_and_the_last_one_lets_go() {
     run(async {
         let (mut inbound, _outbox, polling, _) = polled(options());
