@@ -202,7 +202,7 @@ fn open(
 }
 
 /// The 101, with the subprotocol where one was offered.
-fn switching(request: &Request) -> Bytes {
+pub(super) fn switching(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();

@@ -22,7 +22,7 @@ pub(in crate::transport) struct Mailbox {
     waiter: Option<oneshot::Sender<Bytes>>,
     /// Who waits for the next GET to come.
     expecting: Option<oneshot::Sender<()>>,
-    /// Whether a POST is under way, from its head until its answer.
+    /// Whether a POST is under way, from its head until the session has taken all that it brought.
     pub(super) posting: bool,
     /// What a POST brought, until the session's task takes it.
     pub(super) posted: Option<Posted>,
