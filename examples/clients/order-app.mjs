@@ -24,7 +24,7 @@ let last = null; // The highest seq shown; null before the first join.
 const ahead = new Map(); // seq -> message that waits for those before it
 const unacked = new Map(); // clientMsgId -> content: sent again until the hub has stored it
 
-// Without a timeout the answer to what was cut off would never come.
+// Without a timeout it may wait for ever: for the network, or for an answer that was cut off.
 const ask = (event, data) => socket.timeout(10_000).emitWithAck(event, data);
 
 function show(message) {
