@@ -17,6 +17,7 @@ mod outages;
 mod panics;
 mod presence;
 mod relay;
+mod resume;
 mod rights;
 mod rooms;
 mod socketio;
