@@ -288,6 +288,8 @@ impl Io {
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
+                    // Answered on the way to the end, for which the hub waits.
+                    while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
                     return Err(frame.map(|frame| frame.code.into()));
                 }
                 None | Some(Err(_)) => return Err(None),
