@@ -15,6 +15,7 @@ mod namespaces;
 mod ordering;
 mod outages;
 mod panics;
+mod polling;
 mod presence;
 mod relay;
 mod resume;

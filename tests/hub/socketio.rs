@@ -148,7 +148,7 @@ async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
     // No event of the protocol takes binary.
     client.send_text("451-/events,[\"order:join\",{\"_placeholder\":true,\"num\":0}]").await;
     let attachment = Message::binary(vec![1, 2, 3]);
-    futures_util::SinkExt::send(&mut client.socket, attachment).await.expect("sent");
+    futures_util::SinkExt::send(client.socket(), attachment).await.expect("sent");
     let exception = client.expect("exception").await;
     assert_eq!(
         (&exception["code"], &exception["field"]),
@@ -241,7 +241,7 @@ async fn events_are_counted_against_the_rates_and_refused_by_ack_or_exception() 
 async fn the_hub_pings_and_a_client_that_does_not_answer_is_let_go() {
     let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
     let mut client = Io::open(&hub).await;
-    let open = client.socket.next().await.expect("a message").expect("no error");
+    let open = client.socket().next().await.expect("a message").expect("no error");
     let open: Value = serde_json::from_str(&open.to_text().expect("text")[1..]).expect("JSON");
     assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(1000), &json!(1000)));
     assert_eq!(open["upgrades"], json!([]));
@@ -250,7 +250,7 @@ async fn the_hub_pings_and_a_client_that_does_not_answer_is_let_go() {
     // By hand from here: nobody answers.
     let mut pings = 0;
     let end = loop {
-        match client.socket.next().await {
+        match client.socket().next().await {
             Some(Ok(Message::Text(text))) if text.as_str() == "2" => pings += 1,
             Some(Ok(Message::Text(text))) => break text,
             other => panic!("{other:?}"),

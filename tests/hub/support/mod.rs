@@ -3,6 +3,7 @@
 mod client;
 mod databases;
 mod packet;
+pub mod polling;
 #[path = "../../common/postgres.rs"]
 mod postgres;
 mod process;

@@ -1,4 +1,4 @@
-//! A Socket.IO client over a WebSocket, which remembers of its sessions what stock clients do.
+//! A Socket.IO client, which remembers of its sessions what stock clients do.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,6 +12,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::client::PATIENCE;
 use super::packet::{Kind, Packet};
+use super::polling::Polling;
 use super::{Hub, token};
 
 /// The namespace of the apps.
@@ -19,15 +20,24 @@ pub const EVENTS: &str = "/events";
 /// The default namespace of Socket.IO.
 pub const ROOT: &str = "/";
 
+/// A client's WebSocket.
+pub type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
 /// One connection.
 pub struct Io {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub line: Line,
     /// Packets that came while another was waited for, oldest first.
     pub seen: VecDeque<Packet>,
     /// In which namespace it talks and listens.
     pub namespace: &'static str,
     memories: HashMap<&'static str, Memory>,
     next_id: u64,
+}
+
+/// How its packets travel.
+pub enum Line {
+    Socket(WebSocket),
+    Polling(Polling),
 }
 
 /// What a client knows of its session in a namespace, and keeps when the connection is lost.
@@ -65,13 +75,17 @@ impl Io {
             request.headers_mut().insert("authorization", bearer);
         }
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("an upgrade");
-        Self::over(socket)
+        Self::over(Line::Socket(socket))
     }
 
-    /// A client on a socket whose handshake is still to come.
-    pub fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+    /// Shakes hands for long-polling, and is in no namespace yet.
+    pub async fn open_polling(hub: &Hub) -> Self {
+        Self::over(Line::Polling(Polling::open(hub).await))
+    }
+
+    fn over(line: Line) -> Self {
         let (seen, memories) = (VecDeque::new(), HashMap::new());
-        Self { socket, seen, namespace: EVENTS, memories, next_id: 0 }
+        Self { line, seen, namespace: EVENTS, memories, next_id: 0 }
     }
 
     /// Connects a user with this role to these orders, in the namespace of the apps.
@@ -81,9 +95,44 @@ impl Io {
 
     /// Connects as somebody who was there before.
     pub async fn again(hub: &Hub, token: &str, memory: &Memory) -> Self {
-        let mut client = Self::open(hub).await;
-        client.memories.insert(EVENTS, memory.clone());
-        client.connect(json!({ "token": token })).await.expect("let in");
+        Self::open(hub).await.back(token, memory).await
+    }
+
+    /// The same on a connection that is open already.
+    pub async fn back(mut self, token: &str, memory: &Memory) -> Self {
+        self.memories.insert(self.namespace, memory.clone());
+        self.connect(json!({ "token": token })).await.expect("let in");
+        self
+    }
+
+    /// Its WebSocket.
+    pub fn socket(&mut self) -> &mut WebSocket {
+        match &mut self.line {
+            Line::Socket(socket) => socket,
+            Line::Polling(_) => panic!("it polls"),
+        }
+    }
+
+    /// Its polls.
+    pub fn polling(&mut self) -> &mut Polling {
+        match &mut self.line {
+            Line::Socket(_) => panic!("it has a WebSocket"),
+            Line::Polling(polling) => polling,
+        }
+    }
+
+    /// Moves from polling to a WebSocket.
+    pub async fn upgrade(self) -> Self {
+        let Line::Polling(polling) = self.line else { panic!("it has a WebSocket") };
+        let (socket, received) = polling.upgrade().await;
+        let mut client = Self { line: Line::Socket(socket), ..self };
+        for packet in received {
+            if packet == "2" {
+                client.socket().send(Message::text("3")).await.expect("an open socket");
+            } else {
+                client.take(&packet);
+            }
+        }
         client
     }
 
@@ -148,15 +197,31 @@ impl Io {
 
     /// Sends text as it is.
     pub async fn send_text(&mut self, text: impl Into<String>) {
-        self.socket.send(Message::text(text.into())).await.expect("an open socket");
+        match &mut self.line {
+            Line::Socket(socket) => {
+                socket.send(Message::text(text.into())).await.expect("an open socket");
+            }
+            Line::Polling(polling) => {
+                let answer = polling.post(&[text.into()]).await;
+                assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
+            }
+        }
     }
 
     /// Sends texts at once, as far as the hub takes them.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
-        for text in texts {
-            self.socket.feed(Message::text(text)).await.ok();
+        match &mut self.line {
+            Line::Socket(socket) => {
+                for text in texts {
+                    socket.feed(Message::text(text)).await.ok();
+                }
+                socket.flush().await.ok();
+            }
+            Line::Polling(polling) => {
+                let texts: Vec<_> = texts.into_iter().collect();
+                polling.post(&texts).await;
+            }
         }
-        self.socket.flush().await.ok();
     }
 
     /// The packet of an event, with an id where a reply is asked for.
@@ -273,29 +338,32 @@ impl Io {
     /// The next packet, or the code of the close; pings are answered.
     async fn read(&mut self) -> Result<Packet, Option<u16>> {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await;
-            let message = message.unwrap_or_else(|_| panic!("nothing came; seen: {:?}", self.seen));
-            match message {
-                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
-                    // Where the hub is gone the next read says so.
-                    self.socket.send(Message::text("3")).await.ok();
-                }
-                Some(Ok(Message::Text(text))) if text.starts_with('0') => {}
-                Some(Ok(Message::Text(text))) => {
-                    let packet = Packet::parse(&text);
+            let text = match &mut self.line {
+                Line::Socket(socket) => match text(socket).await {
+                    Ok(text) => text,
+                    Err(code) => return Err(code),
+                },
+                Line::Polling(polling) => polling.next().await,
+            };
+            match text.as_str() {
+                "1" => return Err(None),
+                // Where the hub is gone the next read says so.
+                "2" => self.send_all(["3".to_owned()]).await,
+                open if open.starts_with('0') => {}
+                message => {
+                    let packet = Packet::parse(message);
                     self.remember(&packet);
                     return Ok(packet);
                 }
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(frame))) => {
-                    // Answered on the way to the end, for which the hub waits.
-                    while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
-                    return Err(frame.map(|frame| frame.code.into()));
-                }
-                None | Some(Err(_)) => return Err(None),
-                other => panic!("{other:?}; seen: {:?}", self.seen),
             }
         }
+    }
+
+    /// Notes a packet as one that came.
+    fn take(&mut self, text: &str) {
+        let packet = Packet::parse(text);
+        self.remember(&packet);
+        self.seen.push_back(packet);
     }
 
     fn remember(&mut self, packet: &Packet) {
@@ -330,6 +398,14 @@ impl IoEnding {
     /// there, that the close said the same, and whether a DISCONNECT followed.
     #[track_caller]
     pub fn announced(&self, namespace: &str) -> (u16, bool) {
+        let (code, dismissed) = self.told(namespace);
+        assert_eq!(self.code, Some(code), "{self:?}");
+        (code, dismissed)
+    }
+
+    /// The same where there is no close that says anything.
+    #[track_caller]
+    pub fn told(&self, namespace: &str) -> (u16, bool) {
         let mut said = self.said.iter().filter(|packet| packet.namespace == namespace).rev();
         let mut last = said.next();
         let dismissed = last.is_some_and(|packet| packet.kind == Kind::Disconnect);
@@ -339,8 +415,24 @@ impl IoEnding {
         let end = last.filter(|packet| packet.is_event("session:end"));
         let end = end.unwrap_or_else(|| panic!("no session:end in {namespace}: {self:?}")).data();
         let code = end["code"].as_u64().and_then(|code| code.try_into().ok()).expect("a code");
-        assert_eq!(self.code, Some(code), "{self:?}");
         (code, dismissed)
+    }
+}
+
+/// The next text of a WebSocket, or the code of its close.
+async fn text(socket: &mut WebSocket) -> Result<String, Option<u16>> {
+    loop {
+        match timeout(PATIENCE, socket.next()).await.expect("nothing came") {
+            Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(frame))) => {
+                // Answered on the way to the end, for which the hub waits.
+                while let Ok(Some(Ok(_))) = timeout(PATIENCE, socket.next()).await {}
+                return Err(frame.map(|frame| frame.code.into()));
+            }
+            None | Some(Err(_)) => return Err(None),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
