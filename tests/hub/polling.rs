@@ -81,21 +81,26 @@ async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
 #[tokio::test]
 async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing() {
     const MESSAGES: i64 = 300;
+    const TALKERS: i64 = 6;
     let hub = rooms::unlimited();
     for _ in 0..3 {
         let order = format!("o{}", uuid::Uuid::new_v4().simple());
-        let mut talker = hub.connect("dan", "driver", &[&order]).await;
         let mut client = Io::open_polling(&hub).await;
         let token = token("ann", "customer", &[&order]);
         client.connect(json!({ "token": token })).await.expect("let in");
         client.join(&order).await;
         let sid = client.memory().sid.clone();
-        let chat = order.clone();
-        let talking = tokio::spawn(async move {
-            for number in 0..MESSAGES {
-                say(&mut talker, &chat, &number.to_string()).await;
-            }
-        });
+        // Several talk at once, so that there is something on the way at every moment.
+        let mut talking = tokio::task::JoinSet::new();
+        for number in 0..TALKERS {
+            let mut talker = hub.connect(&format!("dan-{number}"), "driver", &[&order]).await;
+            let chat = order.clone();
+            talking.spawn(async move {
+                for number in 0..MESSAGES / TALKERS {
+                    say(&mut talker, &chat, &number.to_string()).await;
+                }
+            });
+        }
         let mut heard = client.hear(40).await;
         client = client.upgrade().await;
         let pinged = client.ask("ping", json!({})).await;
@@ -106,8 +111,7 @@ async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing
         assert_eq!(client.reply(pinged).await["ok"], true);
         assert_eq!(client.drain("chat:message").await.len(), 0);
         assert_eq!(client.memory().sid, sid);
-        talking.await.expect("all said");
-        drop(client);
+        talking.join_all().await;
     }
 }
 
