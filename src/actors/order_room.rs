@@ -73,7 +73,10 @@ pub enum Purpose {
     /// A member, who is shown the room.
     Join(Join, Answer),
     /// A member of a room that panicked, who is shown only what was missed.
-    Rejoin,
+    Rejoin {
+        /// Whether the session itself was away, and not only its room.
+        returned: bool,
+    },
     /// Somebody who sends without being a member.
     Send,
 }
@@ -268,8 +271,8 @@ impl Purpose {
         let answer = match self {
             // The client believes to be in, so this must not be the end: dropped without a word the
             // place tells the session that the room is lost, and it tries again.
-            Self::Rejoin if failure.code == ErrorCode::Unavailable => return,
-            Self::Rejoin => {
+            Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
+            Self::Rejoin { .. } => {
                 let left = Left { order_id: &place.order, reason: LeftReason::Removed };
                 place.peer.tell(&ServerEvent::Left(left)).ok();
                 None

@@ -65,11 +65,11 @@ async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
 
 #[tokio::test]
 async fn a_token_in_the_header_lets_in_whoever_brings_none() {
-    let hub = Hub::start();
-    let mut client = Io::open_with(&hub, Some(&ann())).await;
+    let (hub, token) = (Hub::start(), ann());
+    let mut client = Io::open_with(&hub, Some(&token)).await;
     client.connect(json!({})).await.expect("let in");
     client.join("o1").await;
-    client.at(ROOT).connect(json!({ "token": ann() })).await.expect("the same token twice");
+    client.at(ROOT).connect(json!({ "token": token })).await.expect("the same token twice");
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ impl OrderRoom {
         if place.peer.outbox.is_closed() {
             return place.give_up();
         }
-        if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin)) {
+        if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin { .. })) {
             return purpose.turn_away(place, failure);
         }
         self.used = true;
@@ -130,9 +130,9 @@ impl OrderRoom {
                 self.seat(place, identity, may_locate, true);
                 self.show(session, join, answer, ctx);
             }
-            Purpose::Rejoin => {
+            Purpose::Rejoin { returned } => {
                 // After a panic the others believe that this user was here all the time.
-                self.seat(place, identity, may_locate, !self.after_crash);
+                self.seat(place, identity, may_locate, returned || !self.after_crash);
                 self.catch_member_up(session, ctx);
             }
         }

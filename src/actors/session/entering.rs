@@ -264,7 +264,7 @@ impl Login {
         let Some(link) = self.links.get_mut(&order) else { return };
         link.came_back = Some(Instant::now());
         link.state = LinkState::Entering(VecDeque::new());
-        self.ask_to_enter(order, Purpose::Rejoin, ctx);
+        self.ask_to_enter(order, Purpose::Rejoin { returned: false }, ctx);
     }
 
     fn come_back_later(&mut self, order: OrderId, ctx: &mut Context<Session>) {

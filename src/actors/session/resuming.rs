@@ -184,7 +184,7 @@ impl Login {
                 Purpose::Join(Join { order_id, since_seq: None, limit: DEFAULT_PAGE }, answer)
             } else {
                 link.set_progress(since);
-                Purpose::Rejoin
+                Purpose::Rejoin { returned: true }
             };
             self.links.insert(mark.order.clone(), link);
             self.ask_to_enter(mark.order, purpose, ctx);
