@@ -72,7 +72,7 @@ pub struct JoinAgain {
 pub enum Purpose {
     /// A member, who is shown the room.
     Join(Join, Answer),
-    /// A member of a room that panicked, who is shown only what was missed.
+    /// A member who comes back, and is shown only what was missed.
     Rejoin {
         /// Whether the session itself was away, and not only its room.
         returned: bool,
