@@ -37,6 +37,8 @@ pub struct Metrics {
     pub connections: Grid,
     /// Occupied rooms.
     pub rooms: Gauge,
+    /// Ended sessions that are kept to be taken up again.
+    pub resumable_sessions: Gauge,
     /// Events that clients sent, by name.
     pub events_in: Counters,
     /// Events that the hub sent, by name; a broadcast counts once.
@@ -75,6 +77,7 @@ impl Metrics {
         Self {
             connections: Grid::register(r, words),
             rooms: gauge(r, "rooms", "Occupied rooms"),
+            resumable_sessions: gauge(r, "resumable_sessions", "Ended sessions that are kept"),
             events_in: Counters::register(
                 r,
                 "events_in",

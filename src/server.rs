@@ -22,6 +22,7 @@ use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
+use crate::http::engineio::Sessions;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
@@ -39,6 +40,8 @@ const CHAT_SHARE: f64 = 0.5;
 const CLOSED_SHARE: f64 = 0.85;
 /// The share of their time over which sessions are closed; the rest is for them to go.
 const CLOSING_SHARE: f64 = 0.8;
+/// How often sessions that were closed meanwhile are written, for the next process to find.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
 /// What every step of the drain may take at least; it ends as soon as it is done.
 const LEAST_STEP: Duration = Duration::from_secs(1);
 
@@ -105,7 +108,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
-    Ok(Hub { shared, registry, transport, rates, started })
+    let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
+    Ok(Hub { shared, registry, transport, engine_sessions, rates, started })
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -180,6 +184,8 @@ fn serve(
             for_clients.supervisor();
             HttpService::build()
                 .client_request_timeout(timeout)
+                // A client that ends its side while it polls is gone: its session must hear it.
+                .h1_allow_half_closed(false)
                 .upgrade(http::upgrade::service(for_clients.clone()))
                 .h1(app!(for_clients, kind))
                 .tcp()
@@ -201,7 +207,9 @@ async fn sample_rates(hub: Hub) {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     loop {
         ticks.tick().await;
-        hub.rates.sample(&hub.shared, Instant::now());
+        let now = Instant::now();
+        hub.rates.sample(&hub.shared, now);
+        hub.shared.resumes.sweep(now);
     }
 }
 
@@ -245,6 +253,7 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     within(closed, "sessions", sessions_gone(hub)).await;
     let written = by(began, drain.drain);
     within(written, "positions", persist_rooms(hub.supervisor())).await;
+    within(written, "sessions to be taken up again", keep_sessions(hub)).await;
     within(written, "the store", hub.shared.store.drained()).await;
     within(written, "the database's file", tidy_up(hub)).await;
     server.stop(false).await;
@@ -279,11 +288,28 @@ async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
     }
 }
 
-/// Resolves when the last session has ended and its outbox is flushed.
+/// Resolves when the last session has ended and its outbox is flushed. Connections that nobody uses
+/// have nothing to lose.
 async fn sessions_gone(hub: &Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    while hub.shared.connections.taken() > 0 {
+    let mut kept = Instant::now();
+    while hub.shared.connections.taken() > hub.shared.strangers.taken() {
         ticks.tick().await;
+        // Their clients may be with another process before this one has closed its last session.
+        if kept.elapsed() > KEEP_EVERY {
+            keep_sessions(hub).await;
+            kept = Instant::now();
+        }
+    }
+}
+
+/// Writes what the sessions that were just closed need to go on with the next process.
+async fn keep_sessions(hub: &Hub) {
+    let records = hub.shared.resumes.drain(Instant::now());
+    let expires = Timestamp::now().plus(hub.shared.config.rooms.resume);
+    if let Err(error) = hub.shared.store.save_resumes(records, expires).await {
+        // Nothing stored is lost: those clients join their rooms anew.
+        log::warn!("sessions cannot be taken up again after this: {error}");
     }
 }
 

@@ -1,28 +1,227 @@
-//! stub
-use crate::ids::{Pid, UserId};
-use crate::session::resume::Record;
+//! The sessions of this node that a client can take up again: those that are attached to their
+//! client still, and the records of those that have ended uncleanly, for a while.
+//!
+//! One lock holds all of it. A session takes it two or three times in its life, each time for a few
+//! looks into a map; records are dropped after it is given back.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
 use actix::{Message, Recipient};
-use std::time::Instant;
-#[derive(Message)]
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::ids::{Pid, UserId};
+use crate::metrics::Metrics;
+use crate::session::resume::Record;
+
+/// The most bytes that kept records may take, by estimate.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// About what a record takes here beside itself: its places in both maps.
+const OVERHEAD_BYTES: usize = 128;
+/// How many expired records are taken out under one hold of the lock.
+const SWEEP_AT_ONCE: usize = 256;
+
+/// Give your record to the connection on which your client has come back, and end.
+///
+/// The session first calls [`Resumes::remove`] and afterwards neither that nor
+/// [`Resumes::detach`]: by then its pid is another session's. One that has handed over already, or
+/// has another pid, answers none.
+#[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Option<Record>")]
 pub struct HandOver {
+    /// Which session is meant.
     pub pid: Pid,
 }
+
+/// What there is for a client that presents a pid.
+#[derive(Debug)]
 pub enum Claim {
+    /// The record of a session that has ended. It is the claimant's now, and nobody else's.
     Detached(Record),
+    /// The session is not known to have ended: it is asked to hand over. Where it answers none or
+    /// not at all, it has just ended, and claiming once more finds out how.
     Attached(Recipient<HandOver>),
+    /// Nothing: never there, of another user, expired, or dropped for others.
     Unknown,
 }
+
+/// The sessions of one node that can be taken up again.
+pub struct Resumes {
+    /// How long a record is kept; zero keeps none.
+    keep: Duration,
+    /// The most records that are kept.
+    most: usize,
+    /// The most bytes that they may take.
+    most_bytes: usize,
+    /// Shows to the operator how many are kept.
+    gauge: Gauge,
+    state: Mutex<State>,
+}
+
 #[derive(Default)]
-pub struct Resumes;
+struct State {
+    /// Every session that can be taken up again.
+    sessions: HashMap<Pid, Entry>,
+    /// The records of ended sessions, in the order in which these ended: so the first expires first.
+    kept: BTreeMap<u64, Kept>,
+    /// What `kept` takes, by estimate.
+    bytes: usize,
+    /// The key of the next in `kept`.
+    next: u64,
+}
+
+enum Entry {
+    /// Its client may be there still.
+    Attached { user: UserId, owner: Recipient<HandOver> },
+    /// It has ended; its key in `kept`.
+    Detached(u64),
+}
+
+/// A record that waits for its client.
+struct Kept {
+    record: Record,
+    /// When nobody can have it any more.
+    until: Instant,
+    /// What it counts for in [`State::bytes`].
+    bytes: usize,
+}
+
+// === impl Resumes ===
+
 impl Resumes {
-    pub fn is_on(&self) -> bool {
-        false
+    /// Keeps at most `most` records for `keep` each; beyond that the oldest goes.
+    pub fn new(keep: Duration, most: usize, metrics: &Metrics) -> Self {
+        let gauge = metrics.resumable_sessions.clone();
+        Self { keep, most, most_bytes: MAX_BYTES, gauge, state: Mutex::default() }
     }
-    pub fn attach(&self, _: Pid, _: UserId, _: Recipient<HandOver>) {}
-    pub fn detach(&self, _: Record, _: Instant) {}
-    pub fn remove(&self, _: &Pid) {}
-    pub fn claim(&self, _: &Pid, _: &UserId, _: Instant) -> Claim {
-        Claim::Unknown
+
+    /// A session of `user` has this pid from now on, in place of one that handed over.
+    pub fn attach(&self, pid: Pid, user: UserId, owner: Recipient<HandOver>) {
+        let mut state = self.lock();
+        let before = state.forget(pid);
+        state.sessions.insert(pid, Entry::Attached { user, owner });
+        self.show(state);
+        drop(before);
+    }
+
+    /// A session has ended uncleanly: its client may come back for it.
+    pub fn detach(&self, record: Record, now: Instant) {
+        let bytes = record.size() + OVERHEAD_BYTES;
+        let mut state = self.lock();
+        let mut gone: Vec<_> = state.forget(record.pid).into_iter().collect();
+        if !self.keep.is_zero() {
+            state.keep(Kept { record, until: now + self.keep, bytes });
+        }
+        while state.kept.len() > self.most || state.bytes > self.most_bytes {
+            gone.extend(state.forget_first());
+        }
+        self.show(state);
+        drop(gone);
+    }
+
+    /// A session has ended for good, or hands over.
+    pub fn remove(&self, pid: Pid) {
+        let mut state = self.lock();
+        let gone = state.forget(pid);
+        self.show(state);
+        drop(gone);
+    }
+
+    /// What there is at `now` for `user`, who presents this pid. Another user's claim changes
+    /// nothing.
+    pub fn claim(&self, pid: Pid, user: &UserId, now: Instant) -> Claim {
+        let mut state = self.lock();
+        match state.sessions.get(&pid) {
+            Some(Entry::Attached { user: owner_is, owner }) if owner_is == user => {
+                if owner.connected() {
+                    return Claim::Attached(owner.clone());
+                }
+                // Its actor is gone without a word: it panicked.
+            }
+            Some(Entry::Detached(key))
+                if state.kept.get(key).is_some_and(|kept| kept.record.user == *user) => {}
+            _ => return Claim::Unknown,
+        }
+        let found = state.forget(pid);
+        self.show(state);
+        match found {
+            Some(kept) if now < kept.until => Claim::Detached(kept.record),
+            _ => Claim::Unknown,
+        }
+    }
+
+    /// Forgets what has expired at `now`, and says how much that was. Nobody gets an expired record
+    /// in any case; this gives its memory back.
+    pub fn sweep(&self, now: Instant) -> usize {
+        let mut swept = 0;
+        loop {
+            let mut state = self.lock();
+            let expired: Vec<Kept> =
+                std::iter::from_fn(|| state.forget_expired(now)).take(SWEEP_AT_ONCE).collect();
+            self.show(state);
+            swept += expired.len();
+            if expired.len() < SWEEP_AT_ONCE {
+                return swept;
+            }
+        }
+    }
+
+    /// Takes every record out that has not expired at `now`, for the database.
+    pub fn drain(&self, now: Instant) -> Vec<Record> {
+        let mut state = self.lock();
+        let kept: Vec<Kept> = std::iter::from_fn(|| state.forget_first()).collect();
+        self.show(state);
+        let alive = kept.into_iter().filter(|kept| now < kept.until);
+        alive.map(|kept| kept.record).collect()
+    }
+
+    /// How many records are kept.
+    pub fn kept(&self) -> usize {
+        self.lock().kept.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the gauge up to date and gives the lock back.
+    fn show(&self, state: MutexGuard<'_, State>) {
+        self.gauge.set(i64::try_from(state.kept.len()).unwrap_or(i64::MAX));
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn keep(&mut self, kept: Kept) {
+        let key = self.next;
+        self.next += 1;
+        self.bytes += kept.bytes;
+        self.sessions.insert(kept.record.pid, Entry::Detached(key));
+        self.kept.insert(key, kept);
+    }
+
+    /// Forgets a session; gives back its record, if it has one here.
+    fn forget(&mut self, pid: Pid) -> Option<Kept> {
+        let Entry::Detached(key) = self.sessions.remove(&pid)? else { return None };
+        let kept = self.kept.remove(&key)?;
+        self.bytes -= kept.bytes;
+        Some(kept)
+    }
+
+    /// Forgets the session that ended first.
+    fn forget_first(&mut self) -> Option<Kept> {
+        let pid = self.kept.first_key_value()?.1.record.pid;
+        self.forget(pid)
+    }
+
+    /// Forgets the session that ended first, if it has expired.
+    fn forget_expired(&mut self, now: Instant) -> Option<Kept> {
+        let (_, first) = self.kept.first_key_value()?;
+        if first.until <= now { self.forget_first() } else { None }
     }
 }

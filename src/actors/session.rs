@@ -95,7 +95,8 @@ pub struct Session {
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
-    timer: Option<SpawnHandle>,
+    /// The armed timer, and for when.
+    timer: Option<(SpawnHandle, Instant)>,
     /// Whether the end has begun; nothing that comes counts any more.
     ended: bool,
     _permit: Permit,
@@ -120,7 +121,8 @@ impl Session {
                 gate,
                 remote: remote.into(),
                 dialect,
-                logins: Vec::new(),
+                // Nearly all have one; a first push would make room for four.
+                logins: Vec::with_capacity(1),
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
@@ -142,6 +144,7 @@ impl Session {
     /// A user begins to use the connection.
     fn log_in(&mut self, identity: Identity, codec: Codec, names: Names, ctx: &mut Context<Self>) {
         self.welcome(codec, &names);
+        self.dialect.used();
         let user = identity.user.clone();
         if let Some(pid) = names.pid {
             self.shared.resumes.attach(pid, user.clone(), ctx.address().recipient());
@@ -241,7 +244,7 @@ impl Session {
     /// Leaves every room at once; the connection may linger to tell its peer.
     fn leave_everything(&mut self, end: End, ctx: &mut Context<Self>) {
         self.depart(end);
-        if let Some(timer) = self.timer.take() {
+        if let Some((timer, _)) = self.timer.take() {
             ctx.cancel_future(timer);
         }
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
@@ -267,6 +270,7 @@ fn begin(visitor: Visitor, shared: &Shared, now: Instant) -> (Option<Identity>, 
                 reader: Reader::new(shared.config.limits.max_message_bytes),
                 offered: offered.map(String::into_boxed_str),
                 login_by: now + shared.config.server.connect_timeout,
+                nobody: shared.strangers.take(),
             };
             (None, Dialect::SocketIo(Box::new(io)), Rhythm::Steady)
         }
@@ -321,7 +325,9 @@ impl Handler<HandOver> for Session {
 
     /// The client is back on another connection, before this one was known to be dead.
     fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) -> Self::Result {
-        let login = self.logins.iter_mut().find(|login| login.pid == Some(message.pid))?;
+        // One that has ended meanwhile has left its record where the asker looks next.
+        let wanted = |login: &&mut Login| login.pid == Some(message.pid) && !login.has_departed();
+        let login = self.logins.iter_mut().find(wanted)?;
         let record = login.hand_over();
         if !self.ended {
             self.outbox.finish(None, CloseCode::REPLACED);

@@ -41,6 +41,8 @@ pub struct Shared {
     pub resumes: Resumes,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
+    /// Those of them that nobody uses: whose clients have not said yet who they are.
+    pub strangers: Permits,
     /// Set once, when the hub goes down.
     draining: AtomicBool,
     /// A chat message with this content makes its room panic. For tests, in debug builds only.
@@ -58,6 +60,8 @@ impl Shared {
             chat_open: config.rooms.chat_open,
         };
         let connections = Permits::new(config.server.max_connections);
+        // As many as may be open: at a drain all of them end at once.
+        let resumes = Resumes::new(config.rooms.resume, config.server.max_connections, &metrics);
         let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
         Self {
             config,
@@ -66,8 +70,9 @@ impl Shared {
             metrics,
             store,
             bans: Bans::default(),
-            resumes: Resumes::default(),
+            resumes,
             connections,
+            strangers: Permits::new(usize::MAX >> 1),
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
         }

@@ -9,6 +9,7 @@ mod batcher;
 mod health;
 mod positions;
 mod reader;
+mod resumes;
 mod writer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,6 +37,7 @@ use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
 use reader::{Ask, Reader};
+use resumes::{SweepResumes, Takes};
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
 
 /// The most chat messages that wait for a commit.
@@ -136,8 +138,10 @@ pub struct Store {
     chat: Arc<Gate>,
     /// Positions that wait or are being written.
     positions: Arc<Gate>,
-    /// Permits of reads and of writes of bans.
+    /// Permits of reads, of writes of bans and of taking sessions out.
     asking: Arc<Semaphore>,
+    /// Who waits for a session to take up again.
+    takes: Arc<Takes>,
     /// The turn of the one who asks whether writes are taken.
     probing: Arc<Semaphore>,
 }
@@ -146,7 +150,8 @@ pub struct Store {
 
 impl Store {
     /// Starts the writers (SQLite 1, PostgreSQL 2), the readers (the rest of the pool, at least 1)
-    /// and, on `arbiter`, a batcher per writer. Connections open in the background.
+    /// and, on `arbiter`, a batcher per writer. Connections open in the background; sessions that
+    /// nobody has taken up again in time are deleted there.
     ///
     /// # Errors
     /// [`StoreError::Closed`] outside of an actor system.
@@ -169,6 +174,7 @@ impl Store {
         let reader = Reader::new(pool, health);
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
+        writer.do_send(SweepResumes);
         let batcher = |_| {
             let writer = writer.clone();
             Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer))
@@ -180,6 +186,7 @@ impl Store {
             chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
             positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
             asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+            takes: Arc::default(),
             probing: Arc::new(Semaphore::new(1)),
         })
     }

@@ -8,4 +8,5 @@ pub mod messages;
 pub mod migrate;
 pub mod orders;
 pub mod pool;
+pub mod resumes;
 pub mod schema;

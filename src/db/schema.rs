@@ -69,3 +69,17 @@ diesel::table! {
         reason -> Text,
     }
 }
+
+diesel::table! {
+    /// Sessions that a node had when it stopped, to be taken up again.
+    resumes (pid) {
+        /// Under what the client asks for it.
+        pid -> Text,
+        /// Whose it is.
+        user_id -> Text,
+        /// JSON of the session's record.
+        record -> Text,
+        /// When nobody can have it any more.
+        expires_at_ms -> BigInt,
+    }
+}

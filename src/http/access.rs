@@ -9,8 +9,9 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, web};
 
+use super::engineio::Sessions;
 use super::problem::Problem;
 use super::{Hub, Listener};
 use crate::auth::{Identity, find_token};
@@ -38,6 +39,9 @@ pub struct Answer {
 /// head of a connection has to come in time, but actix waits for the next ones, and for the rest of
 /// a chunked body, as long as it takes.
 ///
+/// Known is who has a token, and who names an Engine.IO session that lives: its polls follow each
+/// other on one connection, and its POSTs are read (up to a limit, for a time).
+///
 /// # Errors
 /// Those of the route.
 pub async fn one_request_for_strangers<B: MessageBody + 'static>(
@@ -45,7 +49,8 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer>, actix_web::Error> {
     let known = identify(request.request()).ok();
-    let unread = known.is_none().then(|| request.take_payload());
+    let is_stranger = known.is_none() && !is_in_session(request.request());
+    let unread = is_stranger.then(|| request.take_payload());
     if let Some(known) = known {
         request.extensions_mut().insert(known);
     }
@@ -54,6 +59,22 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(answer.map_body(|_, body| Answer { body: body.boxed(), _unread: unread }))
+}
+
+fn is_in_session(request: &HttpRequest) -> bool {
+    let sessions = request.app_data::<web::Data<Sessions>>();
+    sessions.is_some_and(|sessions| sessions.knows(request.head()))
+}
+
+/// Answers without reading the body, and ends the connection behind that.
+pub(super) fn answer_unread(
+    response: HttpResponse<BoxBody>,
+    unread: Payload,
+) -> HttpResponse<BoxBody> {
+    let mut response =
+        response.map_body(|_, body| Answer { body, _unread: Some(unread) }).map_into_boxed_body();
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 impl MessageBody for Answer {

@@ -1,12 +1,16 @@
-//! HTTP: the upgrade to WebSocket, the admin API, health and metrics; and one form for errors.
+//! HTTP: the upgrade to WebSocket, Engine.IO, the admin API, health and metrics; and one form for
+//! errors.
 
 mod access;
 mod admin;
 mod body;
 mod cors;
+pub mod engineio;
 mod health;
+mod origin;
 pub mod problem;
 mod rooms;
+mod socketio;
 pub mod upgrade;
 
 use std::sync::{Arc, OnceLock};
@@ -21,6 +25,7 @@ use crate::transport::TransportOptions;
 
 pub use access::one_request_for_strangers;
 pub use cors::cors;
+pub use socketio::PATH as SOCKET_IO_PATH;
 
 /// What the routes of one hub work with.
 #[derive(Clone)]
@@ -31,6 +36,8 @@ pub struct Hub {
     pub registry: Arc<OnceLock<SupervisorHandle>>,
     /// How sockets are taken over.
     pub transport: Arc<TransportOptions>,
+    /// The sessions of Engine.IO, each with the id that its client knows it by.
+    pub engine_sessions: Arc<engineio::Sessions>,
     /// What the node does in a second.
     pub rates: Arc<crate::http::admin::Rates>,
     /// When the hub started.
@@ -71,6 +78,7 @@ impl Listener {
 /// The routes of an address.
 pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let hub = hub.clone();
+    let engine = Arc::new(socketio::engine(&hub));
     move |config| {
         config
             .app_data(web::Data::new(hub))
@@ -81,6 +89,9 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
             .configure(health::routes)
             .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
             .default_service(web::to(|| async { Problem::not_found() }));
+        if listener != Listener::Admin {
+            config.configure(engine.routes());
+        }
         if listener != Listener::Public {
             config.configure(health::metrics_route).configure(admin::routes);
         }

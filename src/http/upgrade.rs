@@ -9,16 +9,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{HttpMessage, Request, h1};
+use actix_http::{HttpMessage, Request, RequestHead, Response, h1};
 use actix_service::{ServiceFactory, fn_service};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web_actors::ws::HandshakeError;
+use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::Hub;
+use super::origin::is_allowed;
 use super::problem::Problem;
+use super::socketio;
 use crate::actors::session::{Opening, Session, Visitor};
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
@@ -49,49 +52,52 @@ enum Refusal {
 pub fn service(
     hub: Hub,
 ) -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
+    let engine = Rc::new(socketio::engine(&hub));
     let hub = Rc::new(hub);
     fn_service(move |(request, framed): Upgraded| {
-        let hub = Rc::clone(&hub);
+        let (hub, engine) = (Rc::clone(&hub), Rc::clone(&engine));
         async move {
-            if request.path() == "/socket.io/" {
-                temporary(&hub, &request, framed);
-                return Ok(());
-            }
-            match judge(&hub, &request) {
-                Ok((identity, permit)) => open(&hub, &request, framed, identity, permit),
-                Err(Refusal::Http(problem)) => refuse(framed, problem).await,
-                Err(Refusal::Close(close)) => close_at_once(&hub, &request, framed, close),
+            // One arm for each framing that has a path.
+            match request.path() {
+                "/ws" => plain(&hub, &request, framed).await,
+                path if engine.serves(path) => engine.upgrade(&request, framed).await,
+                _ => refuse(framed, Problem::not_found().into_upgrade_response()).await,
             }
             Ok(())
         }
     })
 }
 
+/// A WebSocket of the plain framing.
+async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
+    match judge(hub, request) {
+        Ok((identity, permit)) => open(hub, request, framed, identity, permit),
+        Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
+        Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close),
+    }
+}
+
 /// The service of an address that has nothing to upgrade to.
 pub fn nothing()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {
-        refuse(framed, Problem::not_found()).await;
+        refuse(framed, Problem::not_found().into_upgrade_response()).await;
         Ok(())
     })
 }
 
 /// Decides who comes in, cheapest question first.
 fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
-    if request.path() != "/ws" {
-        return Err(Refusal::Http(Problem::not_found()));
-    }
     handshake(request).map_err(Refusal::Http)?;
     let headers = request.headers();
     check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
     let protocols = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL);
-    let credentials = credentials(hub, request, protocols.as_deref());
+    let credentials = credentials(hub, request.head(), protocols.as_deref());
     let refuse = |problem: Problem, close| {
         if credentials.offers_subprotocol { Refusal::Close(close) } else { Refusal::Http(problem) }
     };
-    if hub.shared.is_draining() {
-        hub.shared.metrics.upgrades_refused.inc();
-        return Err(refuse(Problem::unavailable("the hub restarts", 1), CloseCode::TRY_LATER));
+    if let Err(problem) = refuse_while_draining(hub) {
+        return Err(refuse(problem, CloseCode::TRY_LATER));
     }
     let identity = identify(hub, &credentials).map_err(|failure| {
         let close = match failure.code {
@@ -104,12 +110,25 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
         let failure = Failure::new(ErrorCode::Forbidden, "removed by an admin");
         return Err(refuse(failure.into(), CloseCode::REMOVED));
     }
-    let permit = hub.shared.connections.take().ok_or_else(|| {
-        hub.shared.metrics.upgrades_refused.inc();
-        let problem = Problem::unavailable("too many connections", FULL_RETRY_SECS);
-        refuse(problem, CloseCode::TRY_LATER)
-    })?;
+    let permit = take_place(hub).map_err(|problem| refuse(problem, CloseCode::TRY_LATER))?;
     Ok((identity, permit))
+}
+
+/// Nothing new begins while the hub goes down.
+pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
+    if !hub.shared.is_draining() {
+        return Ok(());
+    }
+    hub.shared.metrics.upgrades_refused.inc();
+    Err(Problem::unavailable("the hub restarts", 1))
+}
+
+/// A place among the open connections.
+pub(super) fn take_place(hub: &Hub) -> Result<Permit, Problem> {
+    hub.shared.connections.take().ok_or_else(|| {
+        hub.shared.metrics.upgrades_refused.inc();
+        Problem::unavailable("too many connections", FULL_RETRY_SECS)
+    })
 }
 
 fn handshake(request: &Request) -> Result<(), Problem> {
@@ -126,30 +145,22 @@ fn handshake(request: &Request) -> Result<(), Problem> {
     })
 }
 
-/// A browser says which page connects; others say nothing. The hub's own origin always passes:
-/// React Native makes one up from the address that it connects to.
 fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let own = |origin: &str| {
-        let host = text(headers, &header::HOST);
-        let page = origin.split_once("://").map(|(_, host)| host);
-        host.is_some()
-            && page.is_some()
-            && host.map(str::to_lowercase) == page.map(str::to_lowercase)
-    };
-    match origin.to_str() {
-        Ok(origin) if allowed.allows(origin) || own(origin) => Ok(()),
-        _ => {
-            Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
-        }
+    if is_allowed(allowed, headers) {
+        return Ok(());
     }
+    Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
 }
 
-fn credentials<'a>(hub: &Hub, request: &'a Request, protocols: Option<&'a str>) -> Credentials<'a> {
+pub(super) fn credentials<'a>(
+    hub: &Hub,
+    request: &'a RequestHead,
+    protocols: Option<&'a str>,
+) -> Credentials<'a> {
     find_token(
-        text(request.headers(), &header::AUTHORIZATION),
+        text(&request.headers, &header::AUTHORIZATION),
         protocols,
-        request.uri().query(),
+        request.uri.query(),
         hub.shared.config.server.allow_query_token,
     )
 }
@@ -174,7 +185,7 @@ fn open(
     identity: Identity,
     permit: Permit,
 ) {
-    let remote = remote(request, &hub.shared.config.server.trusted_proxies);
+    let remote = remote(request.head(), &hub.shared.config.server.trusted_proxies);
     let head = switching(request);
     match transport::accept(framed, head, &hub.transport) {
         Ok((inbound, outbox)) => Session::open(Opening {
@@ -191,7 +202,7 @@ fn open(
 }
 
 /// The 101, with the subprotocol where one was offered.
-fn switching(request: &Request) -> bytes::Bytes {
+pub(super) fn switching(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
@@ -222,8 +233,7 @@ fn close_at_once(
 }
 
 /// Writes an HTTP answer and ends the connection.
-async fn refuse(framed: Framed<TcpStream, h1::Codec>, problem: Problem) {
-    let response = problem.into_upgrade_response();
+pub(super) async fn refuse(framed: Framed<TcpStream, h1::Codec>, response: Response<Bytes>) {
     let send = async {
         if let Ok(framed) = h1::SendResponse::new(framed, response).await {
             // A client that is gone does not need the end either.
@@ -237,13 +247,13 @@ async fn refuse(framed: Framed<TcpStream, h1::Codec>, problem: Problem) {
 
 /// The client's address: the last of `X-Forwarded-For` that is not one of our proxies, where the
 /// peer is one. Anybody may have written what stands before that, or before what is no address.
-fn remote(request: &Request, proxies: &Networks) -> String {
-    let Some(peer) = request.peer_addr() else { return "unknown".to_owned() };
+pub(super) fn remote(request: &RequestHead, proxies: &Networks) -> String {
+    let Some(peer) = request.peer_addr else { return "unknown".to_owned() };
     let forwarded = HeaderName::from_static("x-forwarded-for");
     if !proxies.contains(peer.ip()) {
         return peer.ip().to_string();
     }
-    let hops = joined(request.headers(), &forwarded).unwrap_or_default();
+    let hops = joined(&request.headers, &forwarded).unwrap_or_default();
     let client = hops
         .rsplit(',')
         .map_while(|hop| hop.trim().parse::<std::net::IpAddr>().ok())
@@ -260,32 +270,4 @@ fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>>
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn temporary(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
-    let remote = remote(request, &hub.shared.config.server.trusted_proxies);
-    let Some(permit) = hub.shared.connections.take() else { return };
-    let Ok((inbound, outbox)) = transport::accept(framed, switching(request), &hub.transport)
-    else {
-        return;
-    };
-    let limits = &hub.shared.config.limits;
-    let sid = crate::ids::SessionId::random().to_string();
-    let open = crate::protocol::socketio::engine::Handshake {
-        sid: &sid,
-        may_upgrade: false,
-        ping_interval: limits.ping_interval,
-        ping_timeout: limits.pong_timeout,
-        max_payload: limits.max_message_bytes,
-    };
-    outbox.push(Frame::text(|out| open.write(out))).ok();
-    Session::open(Opening {
-        visitor: Visitor::SocketIo { offered: None },
-        inbound,
-        outbox,
-        remote,
-        permit,
-        shared: hub.shared.clone(),
-        supervisor: hub.supervisor().clone(),
-    });
 }

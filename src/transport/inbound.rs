@@ -261,6 +261,18 @@ impl Inbound {
         if sent { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Notes what a look for a message came to.
+    fn account(&mut self, message: &Poll<Option<Incoming>>) {
+        match message {
+            Poll::Ready(Some(_)) => self.spent += 1,
+            Poll::Ready(None) => {
+                self.deafen();
+                self.stage = Stage::Ended;
+            }
+            Poll::Pending => self.spent = 0,
+        }
+    }
+
     fn end(&mut self) -> Poll<Option<Incoming>> {
         self.line.abort();
         self.stage = Stage::Over;
@@ -306,21 +318,8 @@ impl Stream for Inbound {
             Some(posted) => posted,
             None => this.poll_message(cx),
         };
-        match message {
-            Poll::Ready(Some(item)) => {
-                this.spent += 1;
-                Poll::Ready(Some(item))
-            }
-            Poll::Ready(None) => {
-                this.deafen();
-                this.stage = Stage::Ended;
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                this.spent = 0;
-                Poll::Pending
-            }
-        }
+        this.account(&message);
+        message
     }
 }
 

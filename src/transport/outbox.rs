@@ -109,6 +109,11 @@ impl Outbox {
         self.0.is_closed()
     }
 
+    /// Whether what is pushed has to wait: the socket takes no more, or no poll waits.
+    pub fn is_blocked(&self) -> bool {
+        self.0.lock().wire.blocked
+    }
+
     /// What waits.
     pub fn backlog(&self) -> Backlog {
         let state = self.0.lock();

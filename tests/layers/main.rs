@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cluster", 4),
     ("actors", 4),
     ("actors::store", 4),
+    ("actors::resumes", 4),
     ("actors::shared", 4),
     ("actors::supervisor", 5),
     ("actors::order_room", 5),

@@ -8,3 +8,4 @@ mod outage;
 #[path = "../common/postgres.rs"]
 mod postgres;
 mod reads;
+mod resumes;

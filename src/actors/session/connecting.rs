@@ -126,7 +126,7 @@ impl Session {
         auth: Auth,
         ctx: &mut Context<Self>,
     ) {
-        let resumes = auth.resume && self.shared.resumes.is_on();
+        let resumes = auth.resume && !self.shared.config.rooms.resume.is_zero();
         let codec = Codec::SocketIo { namespace, offsets: resumes };
         let offset = auth.offset.as_deref().and_then(parse_offset);
         let asked = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::permits::Permit;
 use crate::protocol::socketio::reader::Reader;
 use crate::transport::{Frame, Outbox};
 
@@ -20,6 +21,8 @@ pub(super) struct SocketIo {
     pub(super) offered: Option<Box<str>>,
     /// By when somebody must be in a namespace.
     pub(super) login_by: Instant,
+    /// Its place among the connections that nobody uses, while nobody does.
+    pub(super) nobody: Option<Permit>,
 }
 
 impl Dialect {
@@ -28,6 +31,21 @@ impl Dialect {
         match self {
             Self::Plain => outbox.ping(),
             Self::SocketIo(_) => outbox.ping_with(Frame::text(|out| out.push(b'2'))),
+        }
+    }
+
+    /// Somebody is in a namespace.
+    pub(super) fn used(&mut self) {
+        if let Self::SocketIo(io) = self {
+            io.nobody = None;
+        }
+    }
+
+    /// Nobody is in a namespace any more; it ends at `login_by`.
+    pub(super) fn unused(&mut self, login_by: Instant, nobody: Option<Permit>) {
+        if let Self::SocketIo(io) = self {
+            io.login_by = login_by;
+            io.nobody = nobody;
         }
     }
 

@@ -98,8 +98,9 @@ impl Session {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         };
         self.logins.swap_remove(index).depart(End { reason: PEER_CLOSED, clean: true });
-        if let Dialect::SocketIo(io) = &mut self.dialect {
-            io.login_by = now + self.shared.config.server.connect_timeout;
+        if self.logins.is_empty() {
+            let login_by = now + self.shared.config.server.connect_timeout;
+            self.dialect.unused(login_by, self.shared.strangers.take());
         }
         self.arm(now, ctx);
     }

@@ -147,14 +147,16 @@ impl Login {
         let Some(pid) = self.pid else { return };
         match self.record().filter(|_| !clean) {
             Some(record) => self.shared.resumes.detach(record, Instant::now()),
-            None => self.shared.resumes.remove(&pid),
+            None => self.shared.resumes.remove(pid),
         }
     }
 
     /// Gives what its client needs to go on to whoever goes on with it, and ends.
     pub(super) fn hand_over(&mut self) -> Option<Record> {
         let record = self.record();
-        self.pid = None;
+        if let Some(pid) = self.pid.take() {
+            self.shared.resumes.remove(pid);
+        }
         self.depart(End { reason: CloseCode::REPLACED.reason, clean: false });
         record
     }

@@ -23,6 +23,8 @@ use crate::room::policy::{Action, OrderFacts, judge};
 use crate::session::resume::{Pushes, Record, RoomMark};
 use crate::time::Timestamp;
 
+/// How long a session may take to hand over what it has.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long a join after a resume may be the client's own way of coming back.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
 
@@ -68,17 +70,23 @@ pub(super) async fn find(
 }
 
 async fn look_up(shared: &Shared, pid: Pid, identity: &Identity) -> Option<Record> {
-    match shared.resumes.claim(&pid, &identity.user, Instant::now()) {
+    match shared.resumes.claim(pid, &identity.user, Instant::now()) {
         Claim::Detached(record) => Some(record),
-        Claim::Attached(owner) => match owner.send(HandOver { pid }).await {
+        Claim::Attached(owner) => match owner.send(HandOver { pid }).timeout(PATIENCE).await {
             Ok(Some(record)) => Some(record),
             // It ended by itself meanwhile, and left its record behind.
-            _ => match shared.resumes.claim(&pid, &identity.user, Instant::now()) {
+            _ => match shared.resumes.claim(pid, &identity.user, Instant::now()) {
                 Claim::Detached(record) => Some(record),
                 _ => None,
             },
         },
-        Claim::Unknown => None,
+        Claim::Unknown => {
+            let taken = shared.store.take_resume(pid, identity.user.clone()).await;
+            taken.unwrap_or_else(|error| {
+                log::warn!("cannot look for a session to take up again: {error}");
+                None
+            })
+        }
     }
 }
 

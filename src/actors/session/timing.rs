@@ -9,27 +9,23 @@ use crate::protocol::close::CloseCode;
 use crate::session::expiry::Term;
 use crate::session::heartbeat::Beat;
 
-/// How often a connection that nobody uses looks whether the hub goes down.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
 impl Session {
-    /// Arms the one timer for the next deadline.
+    /// Arms the one timer for the next deadline, unless it fires sooner: then it is armed anew.
     pub(super) fn arm(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let expiries = self.logins.iter().map(|login| login.expiry.next());
-        let mut next = expiries.fold(self.heartbeat.next(), Instant::min);
-        if let Some(login_by) = self.nobody_after() {
-            // The supervisor does not know of it, so it looks by itself whether the hub goes down.
-            next = next.min(login_by).min(now + LOOK_EVERY);
+        let next = expiries.chain(self.nobody_after()).fold(self.heartbeat.next(), Instant::min);
+        if self.timer.is_some_and(|(_, at)| at <= next) {
+            return;
         }
-        let wait = next.saturating_duration_since(now);
-        if let Some(timer) = self.timer.take() {
+        if let Some((timer, _)) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        let timer = ctx.run_later(wait.max(Duration::from_millis(1)), |session, ctx| {
+        let wait = next.saturating_duration_since(now).max(Duration::from_millis(1));
+        let timer = ctx.run_later(wait, |session, ctx| {
             session.timer = None;
             session.on_deadline(Instant::now(), ctx);
         });
-        self.timer = Some(timer);
+        self.timer = Some((timer, next));
     }
 
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
@@ -42,9 +38,6 @@ impl Session {
         }
         if self.nobody_after().is_some_and(|login_by| login_by <= now) {
             return self.finish(CloseCode::UNAUTHENTICATED, ctx);
-        }
-        if self.logins.is_empty() && self.shared.is_draining() {
-            return self.finish(CloseCode::RESTART, ctx);
         }
         while let Some(beat) = self.heartbeat.due(now, !self.gate.is_paused()) {
             match beat {

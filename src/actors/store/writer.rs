@@ -74,7 +74,7 @@ pub(super) struct Writer {
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Database(#[from] DbError),
     #[error("a panic while writing")]
@@ -89,7 +89,10 @@ impl Writer {
     }
 
     /// Runs `work`; a panic in it becomes a failure, or it would end this thread for good.
-    fn run<T>(&self, work: impl FnOnce(&mut DbConnection) -> QueryResult<T>) -> Result<T, Failure> {
+    pub(super) fn run<T>(
+        &self,
+        work: impl FnOnce(&mut DbConnection) -> QueryResult<T>,
+    ) -> Result<T, Failure> {
         // The panic leaves nothing half-changed behind: the pool throws the connection away.
         match catch_unwind(AssertUnwindSafe(|| self.pool.run(work))) {
             Ok(result) => {
@@ -101,6 +104,26 @@ impl Writer {
             }
             Err(_) => Err(Failure::Panic),
         }
+    }
+
+    /// As [`Self::run`], and once more where the server was restarted since the connection was last
+    /// used: for work that may run twice.
+    pub(super) fn run_twice<T>(
+        &self,
+        work: impl Fn(&mut DbConnection) -> QueryResult<T>,
+    ) -> Result<T, Failure> {
+        match self.run(&work) {
+            Err(Failure::Database(DbError::Unavailable(error))) if failure::is_closed(&error) => {
+                self.run(&work)
+            }
+            result => result,
+        }
+    }
+
+    /// Counts and reports a failure.
+    pub(super) fn failed(&self, what: &str, failure: Failure) -> StoreError {
+        self.health.failed(what, &failure);
+        failure.into()
     }
 
     /// Stores messages in one transaction and answers; gives all of them back where it fails.
@@ -223,10 +246,7 @@ impl Handler<PutBan> for Writer {
     fn handle(&mut self, PutBan { ban, permit }: PutBan, _: &mut Self::Context) -> Self::Result {
         let written = self.run(|connection| bans::put(connection, &ban, Timestamp::now()));
         drop(permit);
-        written.map_err(|failure| {
-            self.health.failed("a ban was not written", &failure);
-            failure.into()
-        })
+        written.map_err(|failure| self.failed("a ban was not written", failure))
     }
 }
 
@@ -242,18 +262,9 @@ impl Handler<ProbeWrites> for Writer {
     type Result = Result<(), StoreError>;
 
     fn handle(&mut self, ProbeWrites { turn }: ProbeWrites, _: &mut Self::Context) -> Self::Result {
-        let probed = match self.run(orders::probe_writes) {
-            // The server was restarted since this connection was last used. This may run twice.
-            Err(Failure::Database(DbError::Unavailable(error))) if failure::is_closed(&error) => {
-                self.run(orders::probe_writes)
-            }
-            probed => probed,
-        };
+        let probed = self.run_twice(orders::probe_writes);
         drop(turn);
-        probed.map_err(|failure| {
-            self.health.failed("the database takes no writes", &failure);
-            failure.into()
-        })
+        probed.map_err(|failure| self.failed("the database takes no writes", failure))
     }
 }
 

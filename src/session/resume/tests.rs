@@ -246,13 +246,3 @@ fn the_largest_record_stays_below_its_bound() {
     assert!(text.len() <= MAX_JSON_BYTES, "{}", text.len());
     assert!(largest.size() >= 1000 * 128 && largest.size() <= MAX_JSON_BYTES);
 }
-
-#[test]
-fn namespaces_are_named_as_on_the_wire() {
-    for name in ["/", "/events"] {
-        assert_eq!(name.parse::<Namespace>().map(Namespace::as_str), Ok(name));
-    }
-    for bad in ["", "events", "/admin", "/events/", "/Events"] {
-        assert_eq!(bad.parse::<Namespace>(), Err(InvalidNamespace), "{bad:?}");
-    }
-}

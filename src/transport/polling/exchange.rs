@@ -49,8 +49,13 @@ impl Line {
         Ok(())
     }
 
-    /// A POST is answered.
-    pub(super) fn end_post(&self) {
+    /// Resolves when a GET comes; none where one waits, or none will.
+    pub(super) fn expect_poll(&self) -> Option<oneshot::Receiver<()>> {
+        polled(&mut self.lock()).ok()?.expect()
+    }
+
+    /// The next POST may come.
+    pub(in crate::transport) fn end_post(&self) {
         if let Some(mailbox) = self.lock().wire.mailbox() {
             mailbox.posting = false;
         }

@@ -20,7 +20,9 @@ pub(in crate::transport) const MAX_BODY: usize = 64 * 1024;
 pub(in crate::transport) struct Mailbox {
     /// The GET that waits.
     waiter: Option<oneshot::Sender<Bytes>>,
-    /// Whether a POST is under way, from its head until its answer.
+    /// Who waits for the next GET to come.
+    expecting: Option<oneshot::Sender<()>>,
+    /// Whether a POST is under way, from its head until the session has taken all that it brought.
     pub(super) posting: bool,
     /// What a POST brought, until the session's task takes it.
     pub(super) posted: Option<Posted>,
@@ -69,6 +71,20 @@ impl Mailbox {
         }
         let (sender, receiver) = oneshot::channel();
         self.waiter = Some(sender);
+        if let Some(expecting) = self.expecting.take() {
+            // Whoever waited may have gone on without it.
+            let _ = expecting.send(());
+        }
+        Some(receiver)
+    }
+
+    /// Resolves when a GET comes; none where one waits already.
+    pub(super) fn expect(&mut self) -> Option<oneshot::Receiver<()>> {
+        if self.is_polled() {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.expecting = Some(sender);
         Some(receiver)
     }
 
@@ -132,6 +148,7 @@ impl Mailbox {
     /// The client is gone, or must go.
     pub(in crate::transport) fn end(&mut self) {
         self.waiter = None;
+        self.expecting = None;
         self.heir = None;
         self.ended = true;
     }

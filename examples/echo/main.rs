@@ -1,0 +1,167 @@
+//! The transport and both codecs without rooms: for public conformance suites and for a look at
+//! what a connection costs.
+//!
+//! `/ws` echoes WebSocket messages, `/engine.io/` Engine.IO messages; `/socket.io/` has the
+//! namespaces `/` and `/custom`, says `auth` with the payload of a CONNECT, answers `message` with
+//! `message-back` and `message-with-ack` with an ack of the same arguments.
+//!
+//! Prints the address it listens on, one line, and serves until it is killed.
+#![expect(clippy::print_stdout, reason = "the address on stdout is what a test suite waits for")]
+
+mod engine;
+mod plain;
+mod socketio;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::System;
+use actix_codec::Framed;
+use actix_http::body::BodySize;
+use actix_http::header::SEC_WEBSOCKET_KEY;
+use actix_http::{ConnectionType, HttpService, Request, Response, StatusCode, h1, ws};
+use actix_service::{fn_service, map_config};
+use actix_web::App;
+use actix_web::dev::AppConfig;
+use clap::Parser;
+use futures_util::SinkExt;
+use orderhub::config::Origins;
+use orderhub::http::engineio::{Engine, Options, Sessions};
+use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::transport::{TransportOptions, accept, switching_protocols};
+use tokio::net::TcpStream;
+
+/// What `/ws` takes at least, in bytes: as much as conformance suites send.
+const PLAIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Echoes WebSocket messages at /ws, Engine.IO at /engine.io/, Socket.IO at /socket.io/.
+#[derive(Parser, Debug, Clone)]
+pub struct Args {
+    /// Address to listen on; port 0 picks one
+    #[arg(long, default_value = "127.0.0.1:9001")]
+    bind: SocketAddr,
+    /// Milliseconds between pings
+    #[arg(long, default_value_t = 25_000)]
+    ping_interval_ms: u64,
+    /// Milliseconds that a peer has to show a sign of life after a ping
+    #[arg(long, default_value_t = 20_000)]
+    pong_timeout_ms: u64,
+    /// The largest Engine.IO message and body, in bytes; /ws takes 16 MiB even where this is less
+    #[arg(long, default_value_t = 1_000_000)]
+    max_message_bytes: usize,
+}
+
+impl Args {
+    fn ping_interval(&self) -> Duration {
+        Duration::from_millis(self.ping_interval_ms)
+    }
+
+    fn pong_timeout(&self) -> Duration {
+        Duration::from_millis(self.pong_timeout_ms)
+    }
+
+    fn engine(&self) -> Options {
+        Options {
+            ping_interval: self.ping_interval(),
+            ping_timeout: self.pong_timeout(),
+            origins: Origins::Any,
+            patience: Options::PATIENCE,
+            transport: Arc::new(transport(self.max_message_bytes)),
+        }
+    }
+}
+
+fn transport(max_message_bytes: usize) -> TransportOptions {
+    let words = Vocabulary::default();
+    TransportOptions {
+        max_message_bytes,
+        max_fragments: usize::MAX,
+        // An echo has as much to send as its peer: room for a few of the largest messages.
+        outbox_bytes: max_message_bytes.saturating_mul(4).saturating_add(1 << 20),
+        outbox_messages: 1 << 20,
+        ..TransportOptions::new(Arc::new(Metrics::new(&words)))
+    }
+}
+
+type Socket = Framed<TcpStream, h1::Codec>;
+
+/// What one worker serves with.
+struct Worker {
+    args: Args,
+    plain: Arc<TransportOptions>,
+    engine: Arc<Engine<engine::Echoes>>,
+    socketio: Arc<Engine<socketio::Echoes>>,
+}
+
+impl Worker {
+    /// Takes every request that asks for a WebSocket, whatever its path and method.
+    async fn upgrade(&self, request: Request, mut socket: Socket) -> Result<(), actix_web::Error> {
+        if self.engine.serves(request.path()) {
+            self.engine.upgrade(&request, socket).await;
+            return Ok(());
+        }
+        if self.socketio.serves(request.path()) {
+            self.socketio.upgrade(&request, socket).await;
+            return Ok(());
+        }
+        if request.path() != "/ws" {
+            return refuse(&mut socket, Response::new(StatusCode::NOT_FOUND).drop_body()).await;
+        }
+        if let Err(error) = ws::verify_handshake(request.head()) {
+            return refuse(&mut socket, Response::from(error).drop_body()).await;
+        }
+        let key = request.head().headers().get(SEC_WEBSOCKET_KEY);
+        let head = switching_protocols(key.map_or(&b""[..], |key| key.as_bytes()), None);
+        let (inbound, outbox) = accept(socket, head, &self.plain)?;
+        plain::Echo::begin(inbound, outbox, &self.args);
+        Ok(())
+    }
+}
+
+async fn refuse(socket: &mut Socket, mut response: Response<()>) -> Result<(), actix_web::Error> {
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    Ok(socket.send(h1::Message::Item((response, BodySize::Sized(0)))).await?)
+}
+
+fn main() -> io::Result<()> {
+    let args = Args::parse();
+    let plain = Arc::new(transport(args.max_message_bytes.max(PLAIN_MESSAGE_BYTES)));
+    let options = args.engine();
+    // One for all workers: the requests of a session come in anywhere.
+    let (engines, socketios) =
+        (Arc::new(Sessions::new("/engine.io")), Arc::new(Sessions::new("/socket.io")));
+    let listener = TcpListener::bind(args.bind)?;
+    println!("{}", listener.local_addr()?);
+    System::new().block_on(async move {
+        actix_server::Server::build()
+            .listen("echo", listener, move || {
+                let engine =
+                    Engine::new(engine::Echoes::new(&args), options.clone(), Arc::clone(&engines));
+                let socketio = Engine::new(
+                    socketio::Echoes::new(&args),
+                    options.clone(),
+                    Arc::clone(&socketios),
+                );
+                let (engine, socketio) = (Arc::new(engine), Arc::new(socketio));
+                let app = App::new()
+                    .wrap(orderhub::http::cors(&Origins::Any))
+                    .configure(engine.routes())
+                    .configure(socketio.routes());
+                let (args, plain) = (args.clone(), Arc::clone(&plain));
+                let worker = Arc::new(Worker { args, plain, engine, socketio });
+                HttpService::build()
+                    // A client that ends its side of a poll's connection is gone.
+                    .h1_allow_half_closed(false)
+                    .upgrade(fn_service(move |(request, socket)| {
+                        let worker = Arc::clone(&worker);
+                        async move { worker.upgrade(request, socket).await }
+                    }))
+                    .h1(map_config(app, |()| AppConfig::default()))
+                    .tcp()
+            })?
+            .run()
+            .await
+    })
+}

@@ -1,0 +1,190 @@
+//! Who gets which session, until when, and what is kept at most.
+
+use actix::{Actor, Context, Handler};
+
+use super::*;
+use crate::ids::{OrderId, SessionId};
+use crate::metrics::Vocabulary;
+use crate::protocol::socketio::Namespace;
+use crate::session::resume::{Pushes, RoomMark};
+
+const S: Duration = Duration::from_secs(1);
+
+fn metrics() -> Metrics {
+    Metrics::new(&Vocabulary::default())
+}
+
+fn resumes(most: usize) -> Resumes {
+    Resumes::new(S * 120, most, &metrics())
+}
+
+fn pid() -> Pid {
+    Pid::random().expect("randomness")
+}
+
+fn user(id: &str) -> UserId {
+    id.parse().expect("an id")
+}
+
+fn record(owner: &str) -> Record {
+    let order = OrderId::new("o").expect("an id");
+    let rooms = [RoomMark { order, joins: 1, link: 1, progress: 0 }];
+    let (session, pushes) = (SessionId::random(), Pushes::default());
+    Record::new(pid(), user(owner), session, Namespace::Root, 1, rooms, pushes)
+}
+
+/// The record that a claim gives, if it does.
+fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record> {
+    match resumes.claim(pid, &user(of), now) {
+        Claim::Detached(record) => Some(record),
+        Claim::Unknown => None,
+        Claim::Attached(_) => panic!("still attached"),
+    }
+}
+
+/// A session that hands over once.
+struct Owner(Option<Record>);
+
+impl Actor for Owner {
+    type Context = Context<Self>;
+}
+
+impl Handler<HandOver> for Owner {
+    type Result = Option<Record>;
+
+    fn handle(&mut self, hand_over: HandOver, _: &mut Self::Context) -> Self::Result {
+        self.0.take_if(|record| record.pid == hand_over.pid)
+    }
+}
+
+#[test]
+fn a_session_that_has_ended_is_its_users_once_until_it_expires() {
+    let (resumes, now) = (resumes(9), Instant::now());
+    let (ann, bob) = (record("ann"), record("bob"));
+    resumes.detach(ann.clone(), now);
+    resumes.detach(bob.clone(), now);
+    assert_eq!(claimed(&resumes, ann.pid, "bob", now), None);
+    assert_eq!(claimed(&resumes, pid(), "ann", now), None);
+    assert_eq!(claimed(&resumes, ann.pid, "ann", now + S * 119), Some(ann.clone()));
+    assert_eq!(claimed(&resumes, ann.pid, "ann", now + S * 119), None);
+    assert_eq!(claimed(&resumes, bob.pid, "bob", now + S * 120), None);
+    assert_eq!((resumes.kept(), resumes.lock().bytes), (0, 0));
+}
+
+#[test]
+fn a_session_that_is_attached_is_asked_to_hand_over() {
+    actix::System::new().block_on(async {
+        let (resumes, now) = (resumes(9), Instant::now());
+        let ann = record("ann");
+        let owner = Owner(Some(ann.clone())).start().recipient();
+        resumes.attach(ann.pid, user("ann"), owner);
+        assert!(matches!(resumes.claim(ann.pid, &user("bob"), now), Claim::Unknown));
+        let Claim::Attached(owner) = resumes.claim(ann.pid, &user("ann"), now) else {
+            panic!("not attached")
+        };
+        let hand_over = HandOver { pid: ann.pid };
+        assert_eq!(owner.send(hand_over).await.expect("it lives"), Some(ann.clone()));
+        assert_eq!(owner.send(hand_over).await.expect("it lives"), None);
+        // The next session has the pid; then it is lost, and found again.
+        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+        resumes.detach(ann.clone(), now);
+        assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann));
+    });
+}
+
+#[test]
+fn a_session_that_ended_for_good_is_gone() {
+    actix::System::new().block_on(async {
+        let (resumes, now) = (resumes(9), Instant::now());
+        let (ann, bob) = (record("ann"), record("bob"));
+        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+        resumes.detach(bob.clone(), now);
+        for gone in [&ann, &bob] {
+            resumes.remove(gone.pid);
+            resumes.remove(gone.pid);
+            assert!(matches!(resumes.claim(gone.pid, &gone.user, now), Claim::Unknown));
+        }
+        assert_eq!((resumes.kept(), resumes.lock().sessions.len()), (0, 0));
+    });
+}
+
+#[test]
+fn a_session_whose_actor_has_died_is_forgotten() {
+    let (resumes, now, ann) = (resumes(9), Instant::now(), record("ann"));
+    actix::System::new().block_on(async {
+        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+    });
+    // With its system the actor is gone.
+    assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Unknown));
+    assert!(resumes.lock().sessions.is_empty());
+}
+
+#[test]
+fn at_the_bound_the_oldest_goes() {
+    let (resumes, now) = (resumes(3), Instant::now());
+    let records: Vec<_> = (0..5).map(|_| record("ann")).collect();
+    for record in &records {
+        resumes.detach(record.clone(), now);
+    }
+    // The same session again is no further one.
+    resumes.detach(records[4].clone(), now);
+    let kept = records.iter().map(|r| claimed(&resumes, r.pid, "ann", now).is_some());
+    assert_eq!(kept.collect::<Vec<_>>(), [false, false, true, true, true]);
+    assert!(resumes.lock().sessions.is_empty());
+}
+
+#[test]
+fn large_records_are_bounded_by_their_bytes() {
+    let (mut resumes, now) = (resumes(1000), Instant::now());
+    let each = record("ann").size() + OVERHEAD_BYTES;
+    resumes.most_bytes = each * 10;
+    for _ in 0..100 {
+        resumes.detach(record("ann"), now);
+    }
+    assert_eq!((resumes.kept(), resumes.lock().bytes), (10, each * 10));
+    // One that has no room at all is not kept, and leaves nothing behind.
+    resumes.most_bytes = each - 1;
+    resumes.detach(record("ann"), now);
+    assert_eq!((resumes.kept(), resumes.lock().bytes), (0, 0));
+    assert!(resumes.lock().sessions.is_empty());
+}
+
+#[test]
+fn what_has_expired_is_swept_and_the_rest_stays() {
+    let metrics = metrics();
+    let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
+    for n in 0..1000 {
+        resumes.detach(record("ann"), now + S * n / 10);
+    }
+    assert_eq!((resumes.kept(), metrics.resumable_sessions.get()), (1000, 1000));
+    assert_eq!(resumes.sweep(now + S * 119), 0);
+    assert_eq!(resumes.sweep(now + S * 120), 1);
+    assert_eq!(resumes.sweep(now + S * 190), 700);
+    assert_eq!((resumes.kept(), metrics.resumable_sessions.get()), (299, 299));
+    assert_eq!(resumes.sweep(now + S * 9999), 299);
+    assert!(resumes.lock().sessions.is_empty());
+    assert_eq!(resumes.lock().bytes, 0);
+}
+
+#[test]
+fn a_drain_takes_out_what_has_not_expired() {
+    actix::System::new().block_on(async {
+        let metrics = metrics();
+        let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
+        let (old, ann, bob) = (record("old"), record("ann"), record("bob"));
+        resumes.attach(pid(), user("here"), Owner(None).start().recipient());
+        resumes.detach(old, now);
+        resumes.detach(ann.clone(), now + S);
+        resumes.detach(bob.clone(), now + S * 2);
+        assert_eq!(resumes.drain(now + S * 120), [ann, bob]);
+        assert_eq!(resumes.drain(now), []);
+        assert_eq!((metrics.resumable_sessions.get(), resumes.lock().sessions.len()), (0, 1));
+    });
+}
+
+#[test]
+fn switched_off_nothing_is_kept() {
+    let (resumes, now) = (Resumes::new(Duration::ZERO, 9, &metrics()), Instant::now());
+    resumes.detach(record("ann"), now);
+    assert_eq!((resumes.kept(), resumes.lock().sessions.len()), (0, 0));
+}

@@ -1,0 +1,194 @@
+//! Engine.IO 4 over HTTP: sessions by long-polling or over a WebSocket, and the move from one to
+//! the other. Knows nothing of what the sessions are for: that is their [`Host`]'s business.
+//!
+//! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take what comes as ordinary
+//! requests, [`Engine::upgrade`] what asks for a WebSocket. There is one engine per worker; the
+//! [`Sessions`] behind them are shared by all, because a poll may come in anywhere.
+
+mod polling;
+mod query;
+mod reply;
+mod sessions;
+mod websocket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{Method, RequestHead};
+use actix_web::web::{self, ServiceConfig};
+
+use self::query::{Query, Transport};
+pub use self::sessions::Sessions;
+use super::origin;
+use super::problem::Problem;
+use crate::config::Origins;
+use crate::protocol::socketio::engine::{Handshake, Refusal};
+use crate::transport::{Frame, Inbound, Outbox, Polling, TransportOptions};
+
+/// What sessions are for.
+pub trait Host: 'static {
+    /// What the judgement of a handshake leaves for the session: a permit, an identity, whatever
+    /// of the request the session needs to know.
+    type Ticket;
+
+    /// Judges a handshake, before anything is made for it. The origin was looked at already.
+    ///
+    /// # Errors
+    /// What the client is told instead.
+    fn admit(&self, request: &RequestHead) -> Result<Self::Ticket, Refused>;
+
+    /// Begins a session, on the thread of the worker that has its handshake. The open packet is
+    /// under way or first in the outbox.
+    fn open(&self, ticket: Self::Ticket, arrival: Arrival);
+}
+
+/// Why a handshake became no session.
+#[derive(Debug, Clone)]
+pub enum Refused {
+    /// One of Engine.IO's own reasons.
+    Engine(Refusal),
+    /// Any other.
+    Problem(Problem),
+}
+
+/// A session that begins.
+///
+/// What comes out of `inbound` are Engine.IO packets, as [`crate::transport::Incoming::Text`] with
+/// their type and as [`crate::transport::Incoming::Binary`], by whichever transport they come. The
+/// same goes into `outbox`: text frames with a packet each, binary frames with data. Pings are the
+/// session's: [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is
+/// answered with [`Outbox::finish`].
+#[derive(Debug)]
+pub struct Arrival {
+    /// The id that the client names in its requests: whoever knows it can read the session.
+    pub sid: String,
+    /// The receiving end.
+    pub inbound: Inbound,
+    /// The sending end.
+    pub outbox: Outbox,
+    /// How the client came.
+    pub kind: Kind,
+}
+
+/// How a client comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// By long-polling; it may move to a WebSocket later.
+    Polling,
+    /// Over a WebSocket.
+    WebSocket,
+}
+
+/// How an engine serves its sessions.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How often sessions ping, as the handshake says; the session keeps to it.
+    pub ping_interval: Duration,
+    /// How long they wait for the pong.
+    pub ping_timeout: Duration,
+    /// Which pages may use it, besides those of its own origin.
+    pub origins: Origins,
+    /// How long the body of a POST may take, and a WebSocket from its request until its client has
+    /// moved to it; [`Options::PATIENCE`] where there is no reason for another.
+    pub patience: Duration,
+    /// Limits and times. The message limit is also that of a POST's body.
+    pub transport: Arc<TransportOptions>,
+}
+
+impl Options {
+    /// What the reference server gives a client that moves.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+}
+
+/// What serves the requests of one path on one worker.
+pub struct Engine<H> {
+    host: H,
+    options: Options,
+    sessions: Arc<Sessions>,
+}
+
+/// What a request is about.
+enum Wanted {
+    /// A new session.
+    Handshake,
+    /// One that polls, or did.
+    Session(Polling),
+}
+
+// === impl Engine ===
+
+impl<H: Host> Engine<H> {
+    /// An engine whose sessions, and whose path, are `sessions`.
+    pub fn new(host: H, options: Options, sessions: Arc<Sessions>) -> Self {
+        Self { host, options, sessions }
+    }
+
+    /// Whether a request to upgrade is for [`Self::upgrade`].
+    pub fn serves(&self, path: &str) -> bool {
+        self.sessions.is_path(path)
+    }
+
+    /// The routes of its path.
+    pub fn routes(self: &Arc<Self>) -> impl FnOnce(&mut ServiceConfig) + use<H> {
+        let engine = Arc::clone(self);
+        move |config| {
+            let sessions = Arc::clone(&engine.sessions);
+            let paths = sessions.paths();
+            config.app_data(web::Data::from(sessions)).service(web::resource(paths).to(
+                move |request, payload| {
+                    let engine = Arc::clone(&engine);
+                    async move { engine.serve(request, payload).await }
+                },
+            ));
+        }
+    }
+
+    /// Decides what a request is about, in the order of the reference server.
+    fn judge(&self, head: &RequestHead, is_upgrade: bool) -> Result<Wanted, Refusal> {
+        let query = Query::read(head.uri.query().unwrap_or_default());
+        let transport = query.transport.ok_or(Refusal::UnknownTransport)?;
+        if !origin::is_allowed(&self.options.origins, &head.headers) {
+            return Err(Refusal::Forbidden);
+        }
+        let session = match query.sid {
+            Some(sid) => Some(self.sessions.find(sid).ok_or(Refusal::UnknownSid)?),
+            None if head.method != Method::GET => return Err(Refusal::BadMethod),
+            None => None,
+        };
+        // `polling` never upgrades by itself, `websocket` always does.
+        if is_upgrade != (transport == Transport::WebSocket) {
+            return Err(Refusal::BadRequest);
+        }
+        match session {
+            Some(polling) => Ok(Wanted::Session(polling)),
+            None if query.is_version_4 => Ok(Wanted::Handshake),
+            None => Err(Refusal::UnsupportedVersion),
+        }
+    }
+
+    /// The packet that opens a session.
+    fn open_packet(&self, sid: &str, kind: Kind) -> Frame {
+        let handshake = Handshake {
+            sid,
+            may_upgrade: kind == Kind::Polling,
+            ping_interval: self.options.ping_interval,
+            ping_timeout: self.options.ping_timeout,
+            max_payload: self.options.transport.max_message_bytes,
+        };
+        Frame::text(|out| handshake.write(out))
+    }
+}
+
+// === impl Refused ===
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Engine(refusal)
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}

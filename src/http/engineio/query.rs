@@ -1,0 +1,60 @@
+//! What an Engine.IO request says of itself, in its query.
+
+/// The fields of a query that matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Query<'a> {
+    /// None where it is missing or unknown.
+    pub(super) transport: Option<Transport>,
+    /// The session that the request is of. None begins one.
+    pub(super) sid: Option<&'a str>,
+    /// Whether `EIO` is 4.
+    pub(super) is_version_4: bool,
+}
+
+/// How a request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    Polling,
+    WebSocket,
+}
+
+// === impl Query ===
+
+impl<'a> Query<'a> {
+    /// Reads a query. Nothing in it needs to be percent-decoded: what does is unknown anyway.
+    pub(super) fn read(query: &'a str) -> Self {
+        let mut read = Self { transport: None, sid: None, is_version_4: false };
+        for (name, value) in query.split('&').filter_map(|field| field.split_once('=')) {
+            match name {
+                "EIO" => read.is_version_4 = value == "4",
+                "transport" => {
+                    read.transport = match value {
+                        "polling" => Some(Transport::Polling),
+                        "websocket" => Some(Transport::WebSocket),
+                        _ => None,
+                    }
+                }
+                "sid" => read.sid = Some(value).filter(|sid| !sid.is_empty()),
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_in_any_order_and_unknown_fields_are_nothing() {
+        let query = Query::read("t=x&sid=a-b_c&transport=polling&EIO=4&b64");
+        let sid = Some("a-b_c");
+        assert_eq!(query, Query { transport: Some(Transport::Polling), sid, is_version_4: true });
+        let query = Query::read("transport=websocket&EIO=3&sid=");
+        assert_eq!(query.transport, Some(Transport::WebSocket));
+        assert_eq!((query.sid, query.is_version_4), (None, false));
+        assert_eq!(Query::read("transport=webtransport").transport, None);
+        assert_eq!(Query::read("").transport, None);
+    }
+}

@@ -1,0 +1,76 @@
+//! How an engine answers.
+
+use actix_http::{ConnectionType, Response};
+use actix_web::HttpResponse;
+use actix_web::ResponseError;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use bytes::Bytes;
+
+use super::Refused;
+use crate::protocol::socketio::engine::Refusal;
+use crate::transport::PollError;
+
+const NO_STORE: &str = "no-store";
+const JSON: &str = "application/json";
+
+/// The answer to a poll.
+pub(super) fn payload(body: Bytes) -> HttpResponse {
+    reply(StatusCode::OK, "text/plain; charset=UTF-8", body)
+}
+
+/// The answer to a POST that was taken. Browsers would offer text to be saved.
+pub(super) fn taken() -> HttpResponse {
+    reply(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
+}
+
+/// A status that says all.
+pub(super) fn bare(status: StatusCode) -> HttpResponse {
+    HttpResponse::build(status).insert_header((CACHE_CONTROL, NO_STORE)).finish()
+}
+
+/// One of Engine.IO's own errors.
+pub(super) fn refusal(refusal: Refusal) -> HttpResponse {
+    reply(status(refusal), JSON, Bytes::from_static(refusal.json().as_bytes()))
+}
+
+/// A handshake that became no session.
+pub(super) fn refused(refused: Refused) -> HttpResponse {
+    match refused {
+        Refused::Engine(reason) => refusal(reason),
+        Refused::Problem(problem) => problem.error_response(),
+    }
+}
+
+/// The same as the answer to an upgrade, which closes the connection.
+pub(super) fn refused_upgrade(refused: Refused) -> Response<Bytes> {
+    let refusal = match refused {
+        Refused::Engine(refusal) => refusal,
+        Refused::Problem(problem) => return problem.into_upgrade_response(),
+    };
+    let body = Bytes::from_static(refusal.json().as_bytes());
+    let mut response = Response::new(status(refusal)).set_body(body);
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+/// The error of a request that its session cannot serve.
+pub(super) fn poll_error(error: PollError) -> HttpResponse {
+    refusal(match error {
+        PollError::Ended => Refusal::UnknownSid,
+        PollError::Moved | PollError::Overlap | PollError::Malformed => Refusal::BadRequest,
+    })
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> HttpResponse<BoxBody> {
+    HttpResponse::build(status)
+        .insert_header((CONTENT_TYPE, kind))
+        .insert_header((CACHE_CONTROL, NO_STORE))
+        .body(body)
+}
+
+fn status(refusal: Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST)
+}

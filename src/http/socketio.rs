@@ -1,0 +1,76 @@
+//! `/socket.io/`: Socket.IO clients, by long-polling or over a WebSocket.
+
+use std::sync::Arc;
+
+use actix_http::RequestHead;
+
+use super::Hub;
+use super::engineio::{Arrival, Engine, Host, Options, Refused};
+use super::problem::Problem;
+use super::upgrade::{credentials, refuse_while_draining, remote, take_place};
+use crate::actors::session::{Opening, Session, Visitor};
+use crate::auth::TokenProblem;
+use crate::permits::Permit;
+use crate::protocol::error::{ErrorCode, Failure};
+
+/// Where Socket.IO clients connect.
+pub const PATH: &str = "/socket.io";
+
+/// The hub behind an Engine.IO server.
+pub(super) struct SocketIo {
+    hub: Hub,
+}
+
+/// What a session needs of its handshake.
+pub(super) struct Ticket {
+    permit: Permit,
+    remote: String,
+    /// The token that came with the request; most come later, with CONNECT.
+    offered: Option<String>,
+}
+
+/// The Engine.IO server of one worker.
+pub(super) fn engine(hub: &Hub) -> Engine<SocketIo> {
+    let config = &hub.shared.config;
+    let options = Options {
+        ping_interval: config.limits.ping_interval,
+        ping_timeout: config.limits.pong_timeout,
+        origins: config.server.allowed_origins.clone(),
+        patience: config.server.connect_timeout,
+        transport: Arc::clone(&hub.transport),
+    };
+    Engine::new(SocketIo { hub: hub.clone() }, options, Arc::clone(&hub.engine_sessions))
+}
+
+impl Host for SocketIo {
+    type Ticket = Ticket;
+
+    fn admit(&self, request: &RequestHead) -> Result<Ticket, Refused> {
+        let hub = &self.hub;
+        refuse_while_draining(hub)?;
+        let offered = match credentials(hub, request, None).token {
+            Ok(token) => Some(token.into_owned()),
+            Err(problem @ TokenProblem::Ambiguous) => {
+                let failure = Failure::new(ErrorCode::Unauthenticated, problem.to_string());
+                return Err(Problem::unauthenticated(failure).into());
+            }
+            // It comes with CONNECT, or its absence is told there.
+            Err(_) => None,
+        };
+        let remote = remote(request, &hub.shared.config.server.trusted_proxies);
+        Ok(Ticket { permit: take_place(hub)?, remote, offered })
+    }
+
+    fn open(&self, ticket: Ticket, arrival: Arrival) {
+        let Ticket { permit, remote, offered } = ticket;
+        Session::open(Opening {
+            visitor: Visitor::SocketIo { offered },
+            inbound: arrival.inbound,
+            outbox: arrival.outbox,
+            remote,
+            permit,
+            shared: self.hub.shared.clone(),
+            supervisor: self.hub.supervisor().clone(),
+        });
+    }
+}
