@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import test, { after } from 'node:test';
 
 import { once } from './support/deadline.mjs';
-import { APP, CLIENTS, connect, device, forEach } from './support/devices.mjs';
+import { CLIENTS, connect, device, forEach } from './support/devices.mjs';
 import { newOrder, startHub } from './support/hub.mjs';
+import { enterRaw, openPolling } from './support/raw.mjs';
 import { FORGED, sign, token } from './support/tokens.mjs';
 
 const hub = await startHub({ after }, { JWT_LEEWAY_SECS: 0 });
@@ -123,11 +124,11 @@ forEach(CLIENTS, 'a refreshed token keeps the session', async (t, client) => {
   assert.deepEqual(ann.life.events(), []);
 });
 
-test('the server names its limits in the handshake', async (t) => {
-  const quick = await startHub(t, { PING_INTERVAL_MS: 300, PONG_TIMEOUT_MS: 200, MAX_MESSAGE_BYTES: 2048 });
+test('pings are answered on every transport', async (t) => {
+  const brisk = await startHub(t, { PING_INTERVAL_MS: 300, PONG_TIMEOUT_MS: 200 });
   for (const client of CLIENTS) {
-    const ann = await connect(t, quick, client, 'ann');
-    // Three pings come and are answered; else the connection would be gone.
+    const ann = await connect(t, brisk, client, 'ann');
+    // Three come and are answered; else the connection would be gone.
     for (let pings = 0; pings < 3; ) {
       const [{ type }] = await once(ann.socket.io.engine, 'packet');
       if (type === 'ping') pings += 1;
@@ -135,6 +136,23 @@ test('the server names its limits in the handshake', async (t) => {
     assert.equal((await ann.call('ping', {})).ok, true);
     assert.deepEqual(ann.life.events(), []);
   }
-  const ann = await connect(t, quick, APP, 'ann');
-  assert.equal(ann.socket.io.engine.pingInterval, 300);
+});
+
+test('the handshake says what is set', async (t) => {
+  const set = await startHub(t, {
+    PING_INTERVAL_MS: 3000,
+    PONG_TIMEOUT_MS: 2000,
+    MAX_MESSAGE_BYTES: 2048,
+  });
+  const { handshake } = await openPolling(set);
+  const { sid, ...limits } = handshake;
+  assert.equal(typeof sid, 'string');
+  assert.deepEqual(limits, {
+    upgrades: ['websocket'],
+    pingInterval: 3000,
+    pingTimeout: 2000,
+    maxPayload: 2048,
+  });
+  const raw = await enterRaw(t, set, 'ann');
+  assert.deepEqual(raw.handshake, { ...limits, sid: raw.handshake.sid, upgrades: [] });
 });
