@@ -9,7 +9,7 @@ import { newOrder, startHub } from './support/hub.mjs';
 import { token } from './support/tokens.mjs';
 
 const TIMES = 1_000;
-const AT_ONCE = 25;
+const AT_ONCE = 10;
 
 const hub = await startHub({ after });
 

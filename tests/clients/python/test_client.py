@@ -17,13 +17,10 @@ class ClientTests:
         cls.hub = Hub(JWT_LEEWAY_SECS="0")
         cls.addClassCleanup(cls.hub.close)
 
-    def device(self, user, hub=None, resume=None, **claims):
+    def device(self, user, hub=None, **claims):
         device = Device(hub or self.hub, self.transports)
         self.addCleanup(device.close)
-        auth = {"token": token(user, **claims)}
-        if resume is not None:
-            auth["resume"] = resume
-        return device.connect(auth)
+        return device.connect({"token": token(user, **claims)})
 
     def test_three_devices_of_two_users(self):
         order = new_order()
@@ -56,7 +53,7 @@ class ClientTests:
         device.connect({"token": token("ann", orders=[order]), "resume": False})
         device.call("order:join", {"orderId": order})
         device.call("chat:message", {"orderId": order, "content": "hello"})
-        # The next event but one comes after it: the room keeps their order.
+        # What comes after it has come: so has all before it.
         device.emit("order:leave", {"orderId": order})
         device.take("order:left")
         self.assertEqual(heard, ["hello"])
@@ -114,8 +111,8 @@ class ClientTests:
         self.assertEqual(removed, {"closed": 1})
         self.assertEqual(device.take("session:end")[0]["code"], 4403)
         device.take("disconnect")
-        # Its last namespace is gone: it has ended and does not come back.
-        device.sio.wait()
+        # Its last namespace is gone, and nothing brings it back.
+        self.assertIsNone(device.sio._reconnect_task)
         self.assertFalse(device.sio.connected)
 
     def test_killed_and_started_again_it_rejoins_by_since_seq(self):

@@ -1,6 +1,6 @@
 // Devices with a stock Socket.IO client: the newest and the oldest of the series, on each transport.
 
-import test from 'node:test';
+import { describe, test } from 'node:test';
 
 import { io as newest } from 'socket.io-client';
 import { io as oldest } from 'socket.io-client-4.0';
@@ -31,9 +31,11 @@ export const CLIENTS = [APP, UPGRADING, POLLING_ONLY, OLDEST, OLDEST_POLLING];
 /** Those whose connections can be recovered. */
 export const RESUMING = CLIENTS.filter((client) => client.resumes);
 
-/** The same test with each of these clients. */
+/** The same test with each of these clients, all at the same time: most of it is waiting. */
 export function forEach(clients, title, body) {
-  for (const client of clients) test(`${title} (${client.name})`, (t) => body(t, client));
+  describe(title, { concurrency: true }, () => {
+    for (const client of clients) test(`${title} (${client.name})`, (t) => body(t, client));
+  });
 }
 
 /** Comes back at once, so that a test does not wait for the back-off. */
