@@ -180,6 +180,11 @@ fn body(queue: &mut Queue) -> Option<Bytes> {
         if !body.is_empty() && body.len() + 1 + length > MAX_BODY {
             break;
         }
+        // The end has an answer of its own: stock clients act on it before they hand on what came
+        // with it, and what the hub says last would come to an app that believes to be cut off.
+        if !body.is_empty() && opcode == Some(OpCode::Close) {
+            break;
+        }
         match opcode {
             Some(OpCode::Text) => payload::write_text(data, &mut body),
             Some(OpCode::Binary) => payload::write_binary(data, &mut body),
