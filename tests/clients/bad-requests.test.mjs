@@ -21,7 +21,7 @@ import {
 } from './support/raw.mjs';
 
 /** Pings come soon, so that who does not answer is gone soon. */
-const BRISK = { PING_INTERVAL_MS: 600, PONG_TIMEOUT_MS: 400 };
+const BRISK = { PING_INTERVAL_MS: 1000, PONG_TIMEOUT_MS: 1000 };
 
 const hub = await startHub({ after });
 

@@ -124,18 +124,16 @@ forEach(CLIENTS, 'a refreshed token keeps the session', async (t, client) => {
   assert.deepEqual(ann.life.events(), []);
 });
 
-test('pings are answered on every transport', async (t) => {
-  const brisk = await startHub(t, { PING_INTERVAL_MS: 300, PONG_TIMEOUT_MS: 200 });
-  for (const client of CLIENTS) {
-    const ann = await connect(t, brisk, client, 'ann');
-    // Three come and are answered; else the connection would be gone.
-    for (let pings = 0; pings < 3; ) {
-      const [{ type }] = await once(ann.socket.io.engine, 'packet');
-      if (type === 'ping') pings += 1;
-    }
-    assert.equal((await ann.call('ping', {})).ok, true);
-    assert.deepEqual(ann.life.events(), []);
+forEach(CLIENTS, 'pings are answered', async (t, client) => {
+  const brisk = await startHub(t, { PING_INTERVAL_MS: 1000, PONG_TIMEOUT_MS: 1000 });
+  const ann = await connect(t, brisk, client, 'ann');
+  // Three come and are answered; else the connection would be gone.
+  for (let pings = 0; pings < 3; ) {
+    const [{ type }] = await once(ann.socket.io.engine, 'packet');
+    if (type === 'ping') pings += 1;
   }
+  assert.equal((await ann.call('ping', {})).ok, true);
+  assert.deepEqual(ann.life.events(), []);
 });
 
 test('the handshake says what is set', async (t) => {

@@ -187,10 +187,10 @@ forEach(RESUMING, 'a device that changed networks takes its session over', async
 });
 
 /** Resumes after `meanwhile`, and finds that a right is gone. */
-async function losesOneOfTwo(t, wire, ann, [lost, kept], meanwhile) {
+async function losesOneOfTwo(t, wire, ann, [lost, kept], meanwhile, cut = () => wire.down()) {
   const driver = await speaker(t, [lost, kept]);
   const { id } = ann.socket;
-  wire.down();
+  cut();
   await ann.life.take('disconnect');
   for (const order of [lost, kept]) await driver.say(order, 'missed');
   await meanwhile();
@@ -214,6 +214,17 @@ forEach(RESUMING, 'rights that an admin has taken: not recovered, the other room
     assert.equal(status, 200);
   });
   assert.equal((await ann.join(orders[0])).error.code, 'forbidden');
+});
+
+forEach(RESUMING, 'rights that are taken before the hub knows of the cut', async (t, client) => {
+  const orders = [newOrder(), newOrder()];
+  const wire = await wireTo(t, hub);
+  const ann = await annBehind(t, wire, client, orders);
+  const remove = () => hub.admin('DELETE', `/admin/v1/rooms/${orders[0]}/members/ann`);
+  await losesOneOfTwo(t, wire, ann, orders, remove, () => {
+    wire.hold();
+    wire.lose();
+  });
 });
 
 test('rights that a new token does not have: not recovered, the other room is', async (t) => {

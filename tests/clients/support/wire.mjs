@@ -36,9 +36,14 @@ export class Wire {
     });
   }
 
+  /** Nobody new gets through until `up`. */
+  hold() {
+    this.#down = true;
+  }
+
   /** Ends every connection; nobody gets through until `up`. */
   down() {
-    this.#down = true;
+    this.hold();
     for (const { near, far } of this.#links) {
       near.destroy();
       far.destroy();
