@@ -9,6 +9,7 @@ mod chat;
 mod entry;
 mod lifecycle;
 mod location;
+mod missed;
 mod snapshot;
 mod stats;
 

@@ -140,8 +140,8 @@ async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
     client.send("chat:message", json!({ "orderId": "o1", "content": 5 })).await;
     let exception = client.expect("exception").await;
     assert_eq!(
-        (&exception["code"], &exception["field"]),
-        (&json!("invalid_payload"), &json!("content"))
+        (&exception["code"], &exception["field"], &exception["event"]),
+        (&json!("invalid_payload"), &json!("content"), &json!("chat:message"))
     );
     client.send("order:eat", json!({})).await;
     assert_eq!(client.expect("exception").await["code"], "unknown_event");

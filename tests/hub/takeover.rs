@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::resume::{ann, at, joined, unnoticed};
 use super::rooms::{self, say};
-use super::support::socketio::{Io, IoEnding, place};
+use super::support::socketio::{EVENTS, Io, IoEnding, ROOT, place};
 use super::support::{Client, Kind};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
@@ -130,5 +130,29 @@ async fn it_counts_as_one_connection_of_its_user() {
     }
     client.say("o1", "still here").await;
     super::resume::until_open(&hub, 2).await;
+    unnoticed(&mut talker).await;
+}
+
+#[tokio::test]
+async fn both_namespaces_move_to_the_new_connection() {
+    let hub = rooms::unlimited();
+    let (mut old, mut talker) = joined(&hub).await;
+    old.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
+    old.at(ROOT).join("o1").await;
+    let mut newer = Io::open(&hub).await;
+    let memories = [EVENTS, ROOT].map(|namespace| old.at(namespace).memory().clone());
+    // The first one ends the old connection, and the other is found as one that was cut.
+    for (namespace, memory) in [EVENTS, ROOT].into_iter().zip(memories) {
+        newer.at(namespace);
+        newer = newer.back(&ann(), &memory).await;
+        assert!(newer.memory().recovered, "{namespace}");
+        assert_eq!((&newer.memory().sid, &newer.memory().pid), (&memory.sid, &memory.pid));
+    }
+    ended_silently(&old.ending().await);
+    say(&mut talker, "o1", "to both").await;
+    for namespace in [EVENTS, ROOT] {
+        assert_eq!(newer.at(namespace).hear(1).await, [at("o1", 2)]);
+        assert_eq!(newer.drain("chat:message").await, [] as [Value; 0]);
+    }
     unnoticed(&mut talker).await;
 }

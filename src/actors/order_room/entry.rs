@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use actix::Context;
 
-use super::snapshot::{Held, Showing};
+use super::snapshot::Held;
 use super::stats::SessionDetail;
 use super::{Enter, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
 use crate::actors::peer::{News, Place};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::ids::{SessionId, UserId};
-use crate::protocol::client::{Join, MAX_PAGE};
 use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
@@ -129,14 +128,12 @@ impl OrderRoom {
             }
             Purpose::Join(join, answer) => {
                 self.seat(place, identity, may_locate, true);
-                self.show(session, join, Showing::Joined(answer), ctx);
+                self.show(session, join, answer, ctx);
             }
             Purpose::Rejoin => {
-                let since_seq = Some(place.progress());
                 // After a panic the others believe that this user was here all the time.
                 self.seat(place, identity, may_locate, !self.after_crash);
-                let join = Join { order_id: self.order.clone(), since_seq, limit: MAX_PAGE };
-                self.show(session, join, Showing::Missed, ctx);
+                self.catch_member_up(session, ctx);
             }
         }
         self.count_occupants();
@@ -155,7 +152,7 @@ impl OrderRoom {
             if let Some(Sender { place, identity, may_locate }) = self.senders.remove(&session) {
                 self.seat(place, identity, may_locate, true);
             }
-            self.show(session, join, Showing::Joined(answer), ctx);
+            self.show(session, join, answer, ctx);
         }
         self.count_occupants();
     }

@@ -126,7 +126,7 @@ impl Login {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.keep_for_return(end.clean);
+        let record = self.record().filter(|_| !end.clean);
         for (order, link) in self.links.drain() {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
@@ -138,14 +138,16 @@ impl Login {
         self.supervisor
             .addr
             .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
+        // Behind every leave: whoever finds the record comes into the same rooms under the same id.
+        self.keep_for_return(record);
         self.shared.metrics.closes.inc(close_index(end.reason));
         self.log_end(end.reason);
     }
 
-    /// Keeps what its client needs to go on, unless it is meant to stay away.
-    fn keep_for_return(&self, clean: bool) {
+    /// Keeps what its client needs to go on; without it the client is meant to stay away.
+    fn keep_for_return(&self, record: Option<Record>) {
         let Some(pid) = self.pid else { return };
-        match self.record().filter(|_| !clean) {
+        match record {
             Some(record) => self.shared.resumes.detach(record, Instant::now()),
             None => self.shared.resumes.remove(pid),
         }
