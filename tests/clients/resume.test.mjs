@@ -30,6 +30,7 @@ async function speaker(t, orders, at = hub) {
 async function annBehind(t, wire, client, orders, options) {
   const ann = await connect(t, wire, client, 'ann', { orders }, options);
   for (const order of orders) assert.equal((await ann.join(order)).ok, true);
+  await ann.settled();
   return ann;
 }
 
@@ -78,6 +79,7 @@ forEach(RESUMING, 'cut again and again while others speak', async (t, client) =>
     await ann.life.take('disconnect');
     wire.up();
     await ann.life.take('connect');
+    await ann.settled();
     assert.equal(ann.socket.recovered, true);
   }
   await until(() => seqs(ann, order).at(-1) === last, 'the last is heard');
@@ -244,6 +246,7 @@ forEach(RESUMING, "another user's pid is worth nothing", async (t, client) => {
   const phone = device(t, `${wire.url}/events`, client, { auth });
   await phone.life.take('connect');
   await phone.join(order);
+  await phone.settled();
   const driver = await speaker(t, [order]);
   await driver.say(order, 'for ann');
   await phone.take('chat:message');

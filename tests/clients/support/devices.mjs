@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { io as newest } from 'socket.io-client';
 import { io as oldest } from 'socket.io-client-4.0';
 
-import { within } from './deadline.mjs';
+import { until, within } from './deadline.mjs';
 import { Inbox } from './inbox.mjs';
 import { token } from './tokens.mjs';
 
@@ -89,6 +89,13 @@ export class Device {
   /** The name of the transport in use. */
   get transport() {
     return this.socket.io.engine.transport.name;
+  }
+
+  /** Waits for an upgrade: a stock client that is cut in the middle of it notices only by the pings. */
+  async settled() {
+    const { transports = [] } = this.socket.io.opts;
+    if (transports.length === 1) return;
+    await until(() => this.transport === 'websocket', 'upgraded');
   }
 
   close() {
