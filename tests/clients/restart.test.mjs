@@ -20,6 +20,7 @@ forEach(CLIENTS, 'killed and started again: back within the back-off, rejoined b
   const hub = await startHub(t, {}, { comesBack: true });
   const order = newOrder();
   const ann = await connect(t, hub, client, 'ann', { orders: [order] }, BACK_OFF);
+  await ann.settled();
   await ann.join(order);
   await ann.chat(order, 'one');
   await ann.take('chat:message');
@@ -50,6 +51,7 @@ forEach(CLIENTS, 'SIGTERM says when to come back, and the next process is found'
   const hub = await startHub(t, {}, { comesBack: true });
   const order = newOrder();
   const ann = await connect(t, hub, client, 'ann', { orders: [order] }, BACK_OFF);
+  await ann.settled();
   await ann.join(order);
   const back = reconnected(ann);
   hub.signal('SIGTERM');
@@ -69,6 +71,7 @@ forEach(RESUMING, 'after a deploy the session is recovered: an app that never re
   const orders = [newOrder(), newOrder()];
   const driver = await connect(t, hub, client, 'driver-1', { role: 'driver', orders });
   const ann = await connect(t, hub, client, 'ann', { orders }, BACK_OFF);
+  await ann.settled();
   for (const order of orders) {
     await ann.join(order);
     await driver.chat(order, 'before');
