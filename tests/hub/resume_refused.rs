@@ -155,7 +155,7 @@ async fn a_room_that_the_new_token_does_not_name_is_left() {
 }
 
 #[tokio::test]
-async fn one_who_was_removed_from_a_room_before_does_not_come_back_to_it() {
+async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
     let hub = rooms::unlimited();
     let (mut client, mut talker) = joined(&hub).await;
     hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
@@ -165,8 +165,31 @@ async fn one_who_was_removed_from_a_room_before_does_not_come_back_to_it() {
         say(&mut talker, order, "meanwhile").await;
     }
     let mut client = Io::again(&hub, &ann(), &before).await;
-    assert!(client.memory().recovered, "of what it had it missed nothing");
+    assert!(!client.memory().recovered, "no pong has said that it heard");
+    let left = client.expect("order:left").await;
+    assert_eq!((&left["orderId"], &left["reason"]), (&json!("o1"), &json!("removed")));
     assert_eq!(client.hear(1).await, [at("o2", 2)]);
     assert_eq!(client.drain("chat:message").await, [] as [Value; 0]);
+    assert_eq!(client.drain("order:left").await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn one_who_has_heard_of_a_removal_is_not_told_again() {
+    let hub = talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    let (mut client, _) = joined(&hub).await;
+    hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
+    assert_eq!(client.expect("order:left").await["reason"], "removed");
+    // The second ping from here on was sent behind the removal.
+    let answered = client.answered;
+    while client.answered < answered + 2 {
+        client.drain("nothing").await;
+    }
+    client.drain("nothing").await;
+    let before = cut(&hub, client).await;
+    let mut talker = hub.connect("dan", "driver", &["o2"]).await;
+    say(&mut talker, "o2", "meanwhile").await;
+    let mut client = Io::again(&hub, &ann(), &before).await;
+    assert!(client.memory().recovered, "of what it had it missed nothing");
+    assert_eq!(client.hear(1).await, [at("o2", 2)]);
     assert_eq!(client.drain("order:left").await, [] as [Value; 0]);
 }

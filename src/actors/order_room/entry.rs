@@ -290,6 +290,9 @@ impl OrderRoom {
         for session in sessions {
             self.expel(session);
         }
+        if let Some(departed) = self.roster.stop_awaiting(user) {
+            self.announce_departure(&departed);
+        }
         self.count_occupants();
     }
 

@@ -22,7 +22,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::server::{ServerEvent, SessionEnd};
 use crate::protocol::socketio::write;
 use crate::session::expiry::Expiry;
-use crate::session::resume::Record;
+use crate::session::resume::{MAX_REMOVED, Record};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Gate, Hold};
 
@@ -38,6 +38,8 @@ pub(super) struct Login {
     pub(super) links: HashMap<OrderId, Link, RandomState>,
     /// The newest of them.
     pub(super) last_link: LinkId,
+    /// Rooms that it was put out of, and when: its client may not have heard of it yet.
+    removed: Vec<(OrderId, Instant)>,
     /// Orders that refused it a moment ago.
     pub(super) refusals: Refusals,
     /// Events that wait until their room has let the session in.
@@ -87,6 +89,7 @@ impl Login {
             remote,
             links: HashMap::default(),
             last_link: LinkId::default(),
+            removed: Vec::new(),
             refusals: Refusals::default(),
             waiting: 0,
             crowded: None,
@@ -142,6 +145,31 @@ impl Login {
         self.keep_for_return(record);
         self.shared.metrics.closes.inc(close_index(end.reason));
         self.log_end(end.reason);
+    }
+
+    /// It was put out of a room; the word of it may be lost with the connection.
+    pub(super) fn note_removal(&mut self, order: &OrderId) {
+        self.forget_removal(order);
+        if self.pid.is_some() {
+            self.removed.push((order.clone(), Instant::now()));
+            let too_many = self.removed.len().saturating_sub(MAX_REMOVED);
+            self.removed.drain(..too_many);
+        }
+    }
+
+    /// Its client wants into this room: it knows that it is not there.
+    pub(super) fn forget_removal(&mut self, order: &OrderId) {
+        self.removed.retain(|(removed, _)| removed != order);
+    }
+
+    /// Its client has got all that was sent until then.
+    pub(super) fn has_heard(&mut self, until: Instant) {
+        self.removed.retain(|(_, at)| *at > until);
+    }
+
+    /// The rooms that it was put out of, as far as its client may not know.
+    pub(super) fn removed(&self) -> impl Iterator<Item = OrderId> {
+        self.removed.iter().map(|(order, _)| order.clone())
     }
 
     /// Keeps what its client needs to go on; without it the client is meant to stay away.

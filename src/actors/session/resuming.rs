@@ -116,10 +116,13 @@ impl Resumed {
             return (Names::new(true, offset), LinkId::default(), Vec::new());
         };
         let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
-        let recovered = placed.found && allowed.iter().all(|allowed| *allowed);
+        let removed: Vec<OrderId> = record.removed().cloned().collect();
+        let recovered =
+            placed.found && removed.is_empty() && allowed.iter().all(|allowed| *allowed);
         let marks = placed.marks.into_iter().map(|(_, since)| since);
         let rooms = record.rooms().iter().cloned().zip(marks).zip(allowed);
-        let rooms = rooms.map(|((mark, since), allowed)| Again { mark, since, allowed }).collect();
+        let rooms = rooms.map(|((mark, since), allowed)| Again { mark, since, allowed });
+        let rooms = rooms.chain(removed.into_iter().map(Again::removed)).collect();
         let names = if recovered {
             let pushes = Pushes::new(offset);
             Names { session: record.session, pid: Some(record.pid), pushes }
@@ -127,6 +130,14 @@ impl Resumed {
             Names::new(true, offset)
         };
         (names, LinkId(record.last_link), rooms)
+    }
+}
+
+impl Again {
+    /// A room that the client was put out of while it was away.
+    fn removed(order: OrderId) -> Self {
+        let mark = RoomMark { order, joins: 0, link: 0, progress: -1 };
+        Self { mark, since: -1, allowed: false }
     }
 }
 
@@ -155,7 +166,9 @@ impl Login {
             progress: link.progress(),
         });
         let (user, session) = (self.identity.user.clone(), self.peer.id);
-        Some(Record::new(pid, user, session, namespace, self.last_link.0, rooms, pushes.clone()))
+        let last_link = self.last_link.0;
+        let record = Record::new(pid, user, session, namespace, last_link, rooms, pushes.clone());
+        Some(record.put_out_of(self.removed()))
     }
 
     /// Comes back into the rooms that it was in: the client sees nothing of it but what it has

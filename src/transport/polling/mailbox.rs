@@ -164,6 +164,13 @@ impl Mailbox {
     }
 }
 
+/// Whether a close frame tells the client to stay away, or agrees to its own end. Some clients never
+/// come back from the packet `1`: from every other end they hear that their session is unknown.
+fn is_for_good(close: &[u8]) -> bool {
+    let code = close.first_chunk().map(|code| u16::from_be_bytes(*code));
+    code.is_none_or(|code| code == CloseCode::NORMAL.code || CloseCode::is_final_code(code))
+}
+
 /// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
 /// out, so there may be nothing to say.
 fn body(queue: &mut Queue) -> Option<Bytes> {
@@ -188,7 +195,9 @@ fn body(queue: &mut Queue) -> Option<Bytes> {
         match opcode {
             Some(OpCode::Text) => payload::write_text(data, &mut body),
             Some(OpCode::Binary) => payload::write_binary(data, &mut body),
-            Some(OpCode::Close) => payload::write_text(engine::CLOSE.as_bytes(), &mut body),
+            Some(OpCode::Close) if is_for_good(data) => {
+                payload::write_text(engine::CLOSE.as_bytes(), &mut body);
+            }
             _ => {}
         }
         queue.pop();

@@ -67,7 +67,8 @@ impl Polling {
         self.polls.answer().await
     }
 
-    /// The next packet that polls bring.
+    /// The next packet that polls bring. A session that is not known any more has ended as one does
+    /// whose client may come back; that reads as the packet `1`, with which the others end.
     pub async fn next(&mut self) -> String {
         while self.received.is_empty() {
             self.take_poll().await;
@@ -93,6 +94,10 @@ impl Polling {
 
     async fn take_poll(&mut self) {
         let answer = self.poll().await;
+        if answer.status == 400 {
+            assert_eq!(answer.text, r#"{"code":1,"message":"Session ID unknown"}"#);
+            return self.received.push_back("1".to_owned());
+        }
         assert_eq!(answer.status, 200, "{answer:?}");
         self.received.extend(answer.text.split(SEPARATOR).map(str::to_owned));
         self.received.retain(|packet| packet != "6");

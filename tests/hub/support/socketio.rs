@@ -32,6 +32,8 @@ pub struct Io {
     pub namespace: &'static str,
     memories: HashMap<&'static str, Memory>,
     next_id: u64,
+    /// Pings of the hub that it has answered.
+    pub answered: u32,
 }
 
 /// How its packets travel.
@@ -85,7 +87,7 @@ impl Io {
 
     fn over(line: Line) -> Self {
         let (seen, memories) = (VecDeque::new(), HashMap::new());
-        Self { line, seen, namespace: EVENTS, memories, next_id: 0 }
+        Self { line, seen, namespace: EVENTS, memories, next_id: 0, answered: 0 }
     }
 
     /// Connects a user with this role to these orders, in the namespace of the apps.
@@ -348,7 +350,10 @@ impl Io {
             match text.as_str() {
                 "1" => return Err(None),
                 // Where the hub is gone the next read says so.
-                "2" => self.send_all(["3".to_owned()]).await,
+                "2" => {
+                    self.answered += 1;
+                    self.send_all(["3".to_owned()]).await;
+                }
                 open if open.starts_with('0') => {}
                 message => {
                     let packet = Packet::parse(message);
