@@ -82,11 +82,26 @@ impl Session {
         if self.login_in(namespace).is_some() {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         }
+        self.judge_login(namespace, auth, ctx);
+    }
+
+    fn judge_login(&mut self, namespace: Namespace, auth: Auth, ctx: &mut Context<Self>) {
         if self.shared.is_draining() {
             return self.finish(CloseCode::RESTART, ctx);
         }
         match self.identify(&auth) {
             Ok(identity) => self.admit_login(identity, namespace, auth, ctx),
+            // To stock clients a CONNECT_ERROR is final; after the close they come back.
+            Err(failure) if failure.code == ErrorCode::Unavailable => {
+                let Some(settled) = self.shared.verifier.settling() else {
+                    return self.finish(CloseCode::TRY_LATER, ctx);
+                };
+                // The token's key may be among those that are being fetched. What the client says
+                // meanwhile waits as well: it may be meant for the session that is to come.
+                let again = wrap_future::<_, Self>(settled)
+                    .map(move |(), session, ctx| session.judge_login(namespace, auth, ctx));
+                ctx.wait(again);
+            }
             Err(failure) => self.refuse_login(namespace.as_str(), &failure),
         }
     }
