@@ -2,6 +2,7 @@
 
 mod client;
 mod databases;
+pub mod keys;
 #[path = "../../common/postgres.rs"]
 mod postgres;
 mod process;
