@@ -3,6 +3,7 @@
 //!
 //! Whatever goes wrong, the keys of the last good reading stay in force.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -105,7 +106,10 @@ impl<T> Refreshed<T> {
         parse: impl FnOnce(&[u8]) -> Result<K, String>,
         take: impl FnOnce(K),
     ) -> bool {
-        let read = self.source.read().and_then(|content| {
+        // A client of HTTP is much code, and the thread must go on: without it, logins would wait.
+        let read = catch_unwind(AssertUnwindSafe(|| self.source.read()));
+        let read = read.unwrap_or_else(|_| Err("reading it panicked".to_owned()));
+        let read = read.and_then(|content| {
             let hash = digest(&SHA256, &content).as_ref().to_vec();
             let is_new = self.current.as_ref() != Some(&hash);
             let parsed = is_new.then(|| parse(&content)).transpose()?;

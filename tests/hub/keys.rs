@@ -258,7 +258,7 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
     assert_eq!(status(&hub, &good).await, 101);
     let mut parts = good.split('.');
     let (header, payload) = (parts.next().expect("a header"), parts.next().expect("a payload"));
-    let signed = |header: &Header, secret: &[u8]| {
+    let by_secret = |header: &Header, secret: &[u8]| {
         encode(header, &hour("ann"), &EncodingKey::from_secret(secret)).expect("a token")
     };
     let named = Header { kid: Some("k".to_owned()), ..Header::default() };
@@ -280,10 +280,10 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
             format!("eyJhbGciOiJub25lIiwiYWxnIjoiRVMyNTYiLCJraWQiOiJrIn0.{payload}."),
         ),
         ("without its signature", format!("{header}.{payload}.")),
-        ("the set as a secret", signed(&named, set(&[&signer]).as_bytes())),
-        ("the key as a secret", signed(&named, jwk.to_string().as_bytes())),
-        ("a coordinate as a secret", signed(&named, jwk["x"].to_string().as_bytes())),
-        ("no secret", signed(&named, b"")),
+        ("the set as a secret", by_secret(&named, set(&[&signer]).as_bytes())),
+        ("the key as a secret", by_secret(&named, jwk.to_string().as_bytes())),
+        ("a coordinate as a secret", by_secret(&named, jwk["x"].to_string().as_bytes())),
+        ("no secret", by_secret(&named, b"")),
         ("its own key", own),
         ("another's key of the same name", impostor.token("ann")),
     ] {
