@@ -6,7 +6,9 @@ use std::fs;
 use futures_util::{SinkExt as _, StreamExt as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::support::keys::{AUTHORITY, Conduct, KeyServer, Signer, hour, set};
 use super::support::raw::Upgrade;
@@ -200,14 +202,11 @@ async fn keys_come_over_tls_from_a_server_whose_authority_is_known() {
     assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
 }
 
-/// A Socket.IO client on a WebSocket that sends CONNECT with this token: the answers up to and with
-/// the first that is no ping; none where the connection ends.
-async fn socket_io(hub: &Hub, token: &str) -> Option<String> {
-    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.addr);
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a socket");
-    let connect = format!("40/events,{}", json!({ "token": token }));
-    socket.send(Message::text(connect)).await.expect("sends");
-    let answer = async {
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The next Socket.IO packet; none where the connection ends.
+async fn packet(socket: &mut Socket) -> Option<String> {
+    let packet = async {
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Text(text) = message
                 && text.starts_with('4')
@@ -217,7 +216,19 @@ async fn socket_io(hub: &Hub, token: &str) -> Option<String> {
         }
         None
     };
-    tokio::time::timeout(PATIENCE, answer).await.expect("an answer")
+    tokio::time::timeout(PATIENCE, packet).await.expect("a packet or the end")
+}
+
+/// A Socket.IO client on a WebSocket that sends CONNECT with this token, and does not wait for the
+/// answer before it says something.
+async fn eager(hub: &Hub, token: &str) -> Socket {
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.addr);
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a socket");
+    let connect = format!("40/events,{}", json!({ "token": token }));
+    for packet in [connect.as_str(), "42/events,7[\"ping\",\"early\"]"] {
+        socket.send(Message::text(packet)).await.expect("sends");
+    }
+    socket
 }
 
 #[tokio::test]
@@ -225,14 +236,18 @@ async fn on_socket_io_a_login_waits_for_keys_or_ends_so_that_stock_clients_come_
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let mut server = KeyServer::start(Conduct::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
-    server.conduct(Conduct::Serve(set(&[&new])));
-    let welcome = socket_io(&hub, &new.token("ann")).await.expect("a welcome");
+    server.conduct(Conduct::Late(set(&[&new])));
+    let mut client = eager(&hub, &new.token("ann")).await;
+    let welcome = packet(&mut client).await.expect("a welcome");
     assert!(welcome.starts_with("40/events,{\"sid\""), "{welcome}");
-    let refused = socket_io(&hub, &old.token("ann")).await.expect("a refusal");
+    let answers =
+        [packet(&mut client).await, packet(&mut client).await].map(Option::unwrap_or_default);
+    assert!(answers.iter().any(|answer| answer.starts_with("43/events,7[")), "{answers:?}");
+    let refused = packet(&mut eager(&hub, &old.token("ann")).await).await.expect("a refusal");
     assert!(refused.starts_with("44/events,") && refused.contains("unauthenticated"), "{refused}");
     server.die();
     let hub = hub_of(&server.url());
-    assert_eq!(socket_io(&hub, &new.token("ann")).await, None, "the close alone");
+    assert_eq!(packet(&mut eager(&hub, &new.token("ann")).await).await, None, "the close alone");
 }
 
 #[tokio::test]
@@ -279,6 +294,7 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
             "a doubled algorithm",
             format!("eyJhbGciOiJub25lIiwiYWxnIjoiRVMyNTYiLCJraWQiOiJrIn0.{payload}."),
         ),
+        ("100 kB", format!("{header}.{}.AA", "A".repeat(100_000))),
         ("without its signature", format!("{header}.{payload}.")),
         ("the set as a secret", by_secret(&named, set(&[&signer]).as_bytes())),
         ("the key as a secret", by_secret(&named, jwk.to_string().as_bytes())),
@@ -291,6 +307,19 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
         assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
     }
     assert_eq!(server.hits(), 1, "none of them made the hub ask");
+}
+
+#[tokio::test]
+async fn where_staff_has_an_audience_an_admin_without_it_is_none() {
+    let hub = Hub::builder().env("JWT_STAFF_AUDIENCE", "back-office").start();
+    for (audience, expected) in [("back-office", 200), ("app", 403)] {
+        let mut said = hour("root");
+        said["role"] = "admin".into();
+        said["aud"] = json!([audience]);
+        let request = reqwest::Client::new().get(hub.url("/admin/v1/stats"));
+        let answer = request.bearer_auth(claims(said)).send().await.expect("an answer");
+        assert_eq!(answer.status(), expected, "{audience}");
+    }
 }
 
 #[tokio::test]

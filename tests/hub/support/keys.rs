@@ -77,6 +77,8 @@ pub enum Conduct {
     Endless,
     /// A byte now and then.
     Trickle,
+    /// 200 with this body, after a while.
+    Late(String),
     /// Nothing at all.
     Stall,
 }
@@ -214,6 +216,10 @@ fn speak(stream: impl Read + Write, conduct: &Conduct) -> std::io::Result<()> {
                 stream.flush()?;
                 std::thread::sleep(Duration::from_millis(50));
             }
+        }
+        Conduct::Late(body) => {
+            std::thread::sleep(Duration::from_millis(500));
+            write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n{body}")?;
         }
         Conduct::Stall => std::thread::sleep(STALL),
     }
