@@ -1,6 +1,7 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod admin;
+mod api_keys;
 mod drain;
 mod durability;
 mod envelopes;
@@ -9,6 +10,7 @@ mod first_start;
 mod frames;
 mod history;
 mod joins;
+mod keys;
 mod limits;
 mod login;
 mod namespaces;

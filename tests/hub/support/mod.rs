@@ -2,6 +2,7 @@
 
 mod client;
 mod databases;
+pub mod keys;
 mod packet;
 pub mod polling;
 #[path = "../../common/postgres.rs"]
