@@ -310,13 +310,21 @@ async fn sessions_gone(hub: &Hub) {
     }
 }
 
-/// Writes what the sessions that were just closed need to go on with the next process.
+/// Writes what the sessions that were just closed need to go on with the next process. Goes on by
+/// itself where the time for it has passed, and one after the other.
 async fn keep_sessions(hub: &Hub) {
-    let records = hub.shared.resumes.drain(Instant::now());
-    let expires = Timestamp::now().plus(hub.shared.config.rooms.resume);
-    if let Err(error) = hub.shared.store.save_resumes(records, expires).await {
-        // Nothing stored is lost: those clients join their rooms anew.
-        log::warn!("sessions cannot be taken up again after this: {error}");
+    let (shared, turn) = (Arc::clone(&hub.shared), Arc::clone(&hub.shared.keeping));
+    let keep = async move {
+        let _turn = turn.lock().await;
+        let records = shared.resumes.drain(Instant::now());
+        let expires = Timestamp::now().plus(shared.config.rooms.resume);
+        if let Err(error) = shared.store.save_resumes(records, expires).await {
+            // Nothing stored is lost: those clients join their rooms anew.
+            log::warn!("sessions cannot be taken up again after this: {error}");
+        }
+    };
+    if let Err(error) = actix_rt::spawn(keep).await {
+        log::error!("writing sessions to be taken up again panicked: {error}");
     }
 }
 

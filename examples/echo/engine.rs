@@ -57,6 +57,8 @@ impl Echoes {
 
     /// Begins a session.
     pub fn begin<T: Talk + Unpin>(&self, arrival: Arrival, talk: T) {
+        // Nobody logs in here: whoever comes is welcome to keep its connections.
+        arrival.outbox.vouch();
         let session = Session {
             outbox: arrival.outbox,
             inbound: Some(arrival.inbound),

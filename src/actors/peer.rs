@@ -1,6 +1,6 @@
 //! A session as rooms see it: where its frames go, in which framing, and who hears of changes.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Message, Recipient};
@@ -65,6 +65,8 @@ pub struct Peer {
     pub metrics: Arc<Metrics>,
     /// Snapshots and pages that may be on their way to it at once.
     pub under_way: Permits,
+    /// Set when the session ends; its connection may go on with another one.
+    pub departed: AtomicBool,
     /// The chat that was pushed to it, where its client can come back for what it has missed.
     pub pushes: Option<Box<Mutex<Pushes>>>,
 }
@@ -114,6 +116,11 @@ impl Peer {
     pub fn tell(&self, event: &ServerEvent<'_>) -> Result<(), Closed> {
         self.metrics.events_out.inc(event.index());
         self.outbox.push(Frame::text(|buffer| self.codec.event(event, buffer)))
+    }
+
+    /// Whether nothing more is for it.
+    pub fn has_ended(&self) -> bool {
+        self.departed.load(Ordering::Acquire) || self.outbox.is_closed()
     }
 
     /// The chat that was pushed to it, locked.

@@ -25,13 +25,10 @@ const OVERHEAD_BYTES: usize = 128;
 /// How many expired records are taken out under one hold of the lock.
 const SWEEP_AT_ONCE: usize = 256;
 
-/// Give your record to the connection on which your client has come back, and end.
-///
-/// The session first calls [`Resumes::remove`] and afterwards neither that nor
-/// [`Resumes::detach`]: by then its pid is another session's. One that has handed over already, or
-/// has another pid, answers none.
+/// Your client has come back on another connection: end, as if yours had broken. Whoever asks finds
+/// the record behind that with [`Resumes::claim`].
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Option<Record>")]
+#[rtype(result = "()")]
 pub struct HandOver {
     /// Which session is meant.
     pub pid: Pid,

@@ -1,6 +1,6 @@
 //! One client: takes its events, checks rate and form, and talks to rooms for it.
 //!
-//! The actor is the connection; who uses it is a [`Login`], of which a plain connection has one.
+//! The actor is the connection; who uses it is a login, of which a plain connection has one.
 
 mod connecting;
 mod dialect;
@@ -14,6 +14,7 @@ mod resuming;
 mod routing;
 mod timing;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,6 @@ use crate::protocol::socketio::Namespace;
 use crate::protocol::socketio::reader::Reader;
 use crate::session::heartbeat::{Heartbeat, Rhythm};
 use crate::session::rate::{Bucket, Strikes};
-use crate::session::resume::Record;
 use crate::time::Timestamp;
 use crate::transport::{Gate, Inbound, Incoming, Outbox};
 
@@ -145,6 +145,7 @@ impl Session {
     fn log_in(&mut self, identity: Identity, codec: Codec, names: Names, ctx: &mut Context<Self>) {
         self.welcome(codec, &names);
         self.dialect.used();
+        self.outbox.vouch();
         let user = identity.user.clone();
         if let Some(pid) = names.pid {
             self.shared.resumes.attach(pid, user.clone(), ctx.address().recipient());
@@ -189,6 +190,7 @@ impl Session {
             notices: ctx.address().recipient(),
             metrics: Arc::clone(&self.shared.metrics),
             under_way: Permits::new(MOST_UNDER_WAY),
+            departed: AtomicBool::new(false),
             pushes: names.pid.map(|_| Box::new(Mutex::new(names.pushes))),
         })
     }
@@ -225,8 +227,13 @@ impl Session {
 
     fn finish_with(&mut self, end: &EndSession, ctx: &mut Context<Self>) {
         let EndSession { close, reason, reconnect_after_ms, user, .. } = end;
-        // Whoever was cut for slowness or silence is expected back.
-        let ended = End { reason: close.reason, clean: !close.retry };
+        // Whoever was cut for slowness or silence is expected back. A Socket.IO client does not see
+        // the code, and comes back from every end but those that it is told to take for good.
+        let clean = match self.dialect {
+            Dialect::Plain => !close.retry,
+            Dialect::SocketIo(_) => close.is_final(),
+        };
+        let ended = End { reason: close.reason, clean };
         let mut last = Vec::new();
         for login in &mut self.logins {
             if user.as_ref().is_none_or(|user| *user == login.identity.user) {
@@ -321,19 +328,16 @@ impl Handler<RoomNotice> for Session {
 }
 
 impl Handler<HandOver> for Session {
-    type Result = Option<Record>;
+    type Result = ();
 
-    /// The client is back on another connection, before this one was known to be dead.
-    fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) -> Self::Result {
-        // One that has ended meanwhile has left its record where the asker looks next.
-        let wanted = |login: &&mut Login| login.pid == Some(message.pid) && !login.has_departed();
-        let login = self.logins.iter_mut().find(wanted)?;
-        let record = login.hand_over();
-        if !self.ended {
+    /// The client is back on another connection, before this one was known to be dead. It finds its
+    /// record where that of every ended session is.
+    fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) {
+        let has_it = self.logins.iter().any(|login| login.pid == Some(message.pid));
+        if has_it && !self.ended {
             self.outbox.finish(None, CloseCode::REPLACED);
             self.leave_everything(End { reason: CloseCode::REPLACED.reason, clean: false }, ctx);
         }
-        record
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Shared {
     pub bans: Bans,
     /// What ended sessions need to be taken up again.
     pub resumes: Resumes,
+    /// Held while records of sessions are written at the end.
+    pub keeping: Arc<tokio::sync::Mutex<()>>,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
     /// Those of them that nobody uses: whose clients have not said yet who they are.
@@ -71,6 +73,7 @@ impl Shared {
             store,
             bans: Bans::default(),
             resumes,
+            keeping: Arc::default(),
             connections,
             strangers: Permits::new(usize::MAX >> 1),
             draining: AtomicBool::new(false),

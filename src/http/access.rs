@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 
@@ -19,6 +19,7 @@ use super::{Hub, Listener};
 use crate::auth::{AuthError, Principal, Scope, find_token};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
+use crate::transport::Polling;
 
 /// Somebody who may look: support, admin, or a key for it.
 pub(super) struct Viewer;
@@ -41,8 +42,9 @@ pub struct Answer {
 /// head of a connection has to come in time, but actix waits for the next ones, and for the rest of
 /// a chunked body, as long as it takes.
 ///
-/// Known is who has a token, and who names an Engine.IO session that lives: its polls follow each
-/// other on one connection, and its POSTs are read (up to a limit, for a time).
+/// Known is who has a token, and who names an Engine.IO session in which somebody has logged in: its
+/// polls follow each other on one connection. Of a session in which nobody has yet, which anybody
+/// may begin, POSTs are read (up to a limit, for a time), for the login is in one of them.
 ///
 /// # Errors
 /// Those of the route.
@@ -51,21 +53,27 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer>, actix_web::Error> {
     let known = identify_in_time(request.request()).await.ok();
-    let is_stranger = known.is_none() && !is_in_session(request.request());
-    let unread = is_stranger.then(|| request.take_payload());
+    let session = if known.is_none() { session(request.request()) } else { None };
+    let is_read = known.is_some()
+        || session
+            .as_ref()
+            .is_some_and(|session| session.is_vouched_for() || request.method() == Method::POST);
+    let unread = (!is_read).then(|| request.take_payload());
+    let is_known = known.is_some();
     if let Some(known) = known {
         request.extensions_mut().insert(known);
     }
     let mut answer = next.call(request).await?;
-    if unread.is_some() {
+    // Looked at behind the answer: the login may have come while a poll waited.
+    let is_known = is_known || session.is_some_and(|session| session.is_vouched_for());
+    if !is_known || unread.is_some() {
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(answer.map_body(|_, body| Answer { body: body.boxed(), _unread: unread }))
 }
 
-fn is_in_session(request: &HttpRequest) -> bool {
-    let sessions = request.app_data::<web::Data<Sessions>>();
-    sessions.is_some_and(|sessions| sessions.knows(request.head()))
+fn session(request: &HttpRequest) -> Option<Polling> {
+    request.app_data::<web::Data<Sessions>>()?.of(request.head())
 }
 
 /// Answers without reading the body, and ends the connection behind that.

@@ -28,6 +28,8 @@ pub(super) struct Line {
     closed: AtomicBool,
     /// How many reasons the session has to want no more messages for now.
     pub(super) holds: AtomicU32,
+    /// Whether somebody has logged in.
+    pub(super) vouched: AtomicBool,
     /// What the node's budget counts of this line. Written under the lock.
     charged: AtomicUsize,
     /// The connection's task.
@@ -83,6 +85,7 @@ impl Line {
             dirty: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            vouched: AtomicBool::new(false),
             holds: AtomicU32::new(0),
             charged: AtomicUsize::new(0),
             task: AtomicWaker::new(),

@@ -1,5 +1,6 @@
 //! The handle by which a session and its rooms send to one connection, from any thread.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -102,6 +103,11 @@ impl Outbox {
     /// Ends the connection at once, without a close frame.
     pub fn abort(&self) {
         self.0.abort();
+    }
+
+    /// Says that somebody has logged in on this connection.
+    pub fn vouch(&self) {
+        self.0.vouched.store(true, Ordering::Release);
     }
 
     /// Whether pushes are refused.

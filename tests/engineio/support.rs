@@ -81,6 +81,7 @@ impl Host for EchoHost {
 
     fn open(&self, (): (), arrival: Arrival) {
         let Arrival { sid, mut inbound, outbox, kind } = arrival;
+        outbox.vouch();
         let (tell, heard) = unbounded_channel();
         let session = Session { sid, kind, outbox: outbox.clone(), gate: inbound.gate(), heard };
         self.0.send(session).ok();

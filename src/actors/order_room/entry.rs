@@ -109,7 +109,7 @@ impl OrderRoom {
     /// Lets a session in, or tells it why not.
     pub(super) fn admit(&mut self, enter: Enter, ctx: &mut Context<Self>) {
         let Enter { mut place, identity, purpose, .. } = enter;
-        if place.peer.outbox.is_closed() {
+        if place.peer.has_ended() {
             return place.give_up();
         }
         if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin { .. })) {

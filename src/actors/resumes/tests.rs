@@ -1,5 +1,7 @@
 //! Who gets which session, until when, and what is kept at most.
 
+use std::sync::Arc;
+
 use actix::{Actor, Context, Handler};
 
 use super::*;
@@ -42,18 +44,20 @@ fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record
     }
 }
 
-/// A session that hands over once.
-struct Owner(Option<Record>);
+/// A session that leaves its record behind when it is asked to end.
+struct Owner(Option<(Arc<Resumes>, Record)>);
 
 impl Actor for Owner {
     type Context = Context<Self>;
 }
 
 impl Handler<HandOver> for Owner {
-    type Result = Option<Record>;
+    type Result = ();
 
-    fn handle(&mut self, hand_over: HandOver, _: &mut Self::Context) -> Self::Result {
-        self.0.take_if(|record| record.pid == hand_over.pid)
+    fn handle(&mut self, _: HandOver, _: &mut Self::Context) {
+        if let Some((resumes, record)) = self.0.take() {
+            resumes.detach(record, Instant::now());
+        }
     }
 }
 
@@ -74,17 +78,16 @@ fn a_session_that_has_ended_is_its_users_once_until_it_expires() {
 #[test]
 fn a_session_that_is_attached_is_asked_to_hand_over() {
     actix::System::new().block_on(async {
-        let (resumes, now) = (resumes(9), Instant::now());
+        let (resumes, now) = (Arc::new(resumes(9)), Instant::now());
         let ann = record("ann");
-        let owner = Owner(Some(ann.clone())).start().recipient();
+        let owner = Owner(Some((Arc::clone(&resumes), ann.clone()))).start().recipient();
         resumes.attach(ann.pid, user("ann"), owner);
         assert!(matches!(resumes.claim(ann.pid, &user("bob"), now), Claim::Unknown));
         let Claim::Attached(owner) = resumes.claim(ann.pid, &user("ann"), now) else {
             panic!("not attached")
         };
-        let hand_over = HandOver { pid: ann.pid };
-        assert_eq!(owner.send(hand_over).await.expect("it lives"), Some(ann.clone()));
-        assert_eq!(owner.send(hand_over).await.expect("it lives"), None);
+        owner.send(HandOver { pid: ann.pid }).await.expect("it lives");
+        assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann.clone()));
         // The next session has the pid; then it is lost, and found again.
         resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
         resumes.detach(ann.clone(), now);

@@ -169,6 +169,8 @@ impl Session {
         };
         // What the client sends behind its CONNECT waits until it is known what it had.
         let hold = self.gate.hold();
+        // It has something to lose: a drain waits for it.
+        self.dialect.used();
         let shared = Arc::clone(&self.shared);
         let find = async move { resuming::find(shared, pid, identity, namespace, offset).await };
         ctx.spawn(wrap_future::<_, Self>(find).map(move |(identity, resumed), session, ctx| {
@@ -188,6 +190,9 @@ impl Session {
         if self.ended {
             // Dropped, what was found is kept for the next try.
             return;
+        }
+        if self.shared.is_draining() {
+            return self.finish(CloseCode::RESTART, ctx);
         }
         let (names, last_link, rooms) = resumed.take_up();
         let session = names.session;

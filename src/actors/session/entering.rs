@@ -178,6 +178,7 @@ impl Login {
             let (session, identity) = (self.peer.id, Arc::clone(&self.identity));
             room.addr.do_send(Rejudge { session, identity });
         }
+        link.opened(Instant::now());
         let unwanted = link.was_shown() && link.joins == 0;
         let before = std::mem::replace(&mut link.state, LinkState::Open(room));
         if unwanted {

@@ -12,6 +12,8 @@ use crate::auth::Identity;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 
+/// For how long a join after a resume may be the client's own way of coming back.
+const REJOIN_WINDOW: Duration = Duration::from_secs(3);
 /// How long a refusal is remembered, so that asking again costs nothing.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
 /// The progress of one who was never shown the room.
@@ -31,7 +33,7 @@ pub(super) struct Link {
     pub(super) identity: Arc<Identity>,
     /// Joins that were there before the session was taken up again, and until when a join takes the
     /// place of one of them: many clients join anew whenever they connect.
-    restored: Option<(u32, Instant)>,
+    restored: Option<(u32, Option<Instant>)>,
     /// When it last came back into a room that was lost.
     pub(super) came_back: Option<Instant>,
     pub(super) state: LinkState,
@@ -71,18 +73,30 @@ impl Link {
         }
     }
 
-    /// Counts one more join.
-    pub(super) fn join(&mut self, now: Instant) {
-        match &mut self.restored {
-            Some((left, until)) if *left > 0 && now < *until => *left -= 1,
-            _ => self.joins += 1,
+    /// Takes one more join, and says whether it counts.
+    pub(super) fn join(&mut self, now: Instant) -> bool {
+        if let Some((left, until)) = &mut self.restored
+            && *left > 0
+            && until.is_none_or(|until| now < until)
+        {
+            *left -= 1;
+            return false;
         }
+        self.joins += 1;
+        true
     }
 
-    /// The same joins as before; those that come until then may be the same once more.
-    pub(super) fn restore(&mut self, joins: u32, until: Instant) {
+    /// The same joins as before; those that come soon after it is in may be the same once more.
+    pub(super) fn restore(&mut self, joins: u32) {
         self.joins = joins;
-        self.restored = Some((joins, until));
+        self.restored = Some((joins, None));
+    }
+
+    /// It is in.
+    pub(super) fn opened(&mut self, now: Instant) {
+        if let Some((_, until @ None)) = &mut self.restored {
+            *until = Some(now + REJOIN_WINDOW);
+        }
     }
 
     /// The last chat message that went into the outbox; -1 where the room was never shown.
@@ -162,15 +176,16 @@ mod tests {
         });
         let now = Instant::now();
         let mut link = Link::entering(LinkId(1), identity);
-        link.restore(2, now + REFUSAL_MEMORY);
-        link.join(now);
-        link.join(now);
+        link.restore(2);
+        assert!(!link.join(now), "however long the way in takes");
+        link.opened(now);
+        assert!(!link.join(now));
         assert_eq!(link.joins, 2, "both screens have come back");
-        link.join(now);
+        assert!(link.join(now));
         assert_eq!(link.joins, 3);
-        link.restore(2, now);
-        link.join(now);
-        assert_eq!(link.joins, 3, "too late to be the same");
+        link.restore(2);
+        link.opened(now);
+        assert!(link.join(now + REJOIN_WINDOW), "too late to be the same");
     }
 
     #[test]

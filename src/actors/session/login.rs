@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -129,6 +130,7 @@ impl Login {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
+        self.peer.departed.store(true, Ordering::Release);
         let record = self.record().filter(|_| !end.clean);
         for (order, link) in self.links.drain() {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
@@ -179,16 +181,6 @@ impl Login {
             Some(record) => self.shared.resumes.detach(record, Instant::now()),
             None => self.shared.resumes.remove(pid),
         }
-    }
-
-    /// Gives what its client needs to go on to whoever goes on with it, and ends.
-    pub(super) fn hand_over(&mut self) -> Option<Record> {
-        let record = self.record();
-        if let Some(pid) = self.pid.take() {
-            self.shared.resumes.remove(pid);
-        }
-        self.depart(End { reason: CloseCode::REPLACED.reason, clean: false });
-        record
     }
 
     /// Whether it has ended.

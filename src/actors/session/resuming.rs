@@ -25,8 +25,6 @@ use crate::time::Timestamp;
 
 /// How long a session may take to hand over what it has.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For how long a join after a resume may be the client's own way of coming back.
-const REJOIN_WINDOW: Duration = Duration::from_secs(3);
 
 /// A record that was claimed. Dropped before it was taken up, it is kept for the next try.
 struct Claimed {
@@ -72,14 +70,14 @@ pub(super) async fn find(
 async fn look_up(shared: &Shared, pid: Pid, identity: &Identity) -> Option<Record> {
     match shared.resumes.claim(pid, &identity.user, Instant::now()) {
         Claim::Detached(record) => Some(record),
-        Claim::Attached(owner) => match owner.send(HandOver { pid }).timeout(PATIENCE).await {
-            Ok(Some(record)) => Some(record),
-            // It ended by itself meanwhile, and left its record behind.
-            _ => match shared.resumes.claim(pid, &identity.user, Instant::now()) {
+        Claim::Attached(owner) => {
+            // One that is gone already has left its record behind, too.
+            owner.send(HandOver { pid }).timeout(PATIENCE).await.ok();
+            match shared.resumes.claim(pid, &identity.user, Instant::now()) {
                 Claim::Detached(record) => Some(record),
                 _ => None,
-            },
-        },
+            }
+        }
         Claim::Unknown => {
             let taken = shared.store.take_resume(pid, identity.user.clone()).await;
             taken.unwrap_or_else(|error| {
@@ -181,7 +179,6 @@ impl Login {
     ) {
         // No number of a tie is used twice in a session, and this goes on with an older one.
         self.last_link = last_link;
-        let claimed_by = Instant::now() + REJOIN_WINDOW;
         for Again { mark, since, allowed } in rooms {
             if !allowed {
                 let left = Left { order_id: &mark.order, reason: LeftReason::Removed };
@@ -190,7 +187,7 @@ impl Login {
             }
             self.last_link.0 += 1;
             let mut link = Link::entering(self.last_link, Arc::clone(&self.identity));
-            link.restore(mark.joins, claimed_by);
+            link.restore(mark.joins);
             let purpose = if since < 0 {
                 let answer = Answer::new(Arc::clone(&self.peer), ClientEventName::Join, None);
                 let order_id = mark.order.clone();

@@ -169,8 +169,12 @@ impl Login {
             }
             RoomEvent::Join(join, answer) => {
                 let Some(link) = self.links.get_mut(order) else { return };
-                link.join(Instant::now());
-                let answer = answer.counted(order.clone(), link.id);
+                // What did not count cannot be taken back either.
+                let answer = if link.join(Instant::now()) {
+                    answer.counted(order.clone(), link.id)
+                } else {
+                    answer
+                };
                 room.addr.do_send(JoinAgain { session, join, answer, permit });
             }
             // Both were dealt with above.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context};
 
 use super::Session;
+use crate::actors::supervisor::EndSession;
 use crate::protocol::close::CloseCode;
 use crate::session::expiry::Term;
 use crate::session::heartbeat::Beat;
@@ -31,7 +32,11 @@ impl Session {
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
         for login in &mut self.logins {
             match login.expiry.due(now) {
-                Some(Term::Expired) => return self.finish(CloseCode::TOKEN_EXPIRED, ctx),
+                Some(Term::Expired) => {
+                    let user = login.identity.user.clone();
+                    let end = EndSession::now(CloseCode::TOKEN_EXPIRED).of(user);
+                    return self.finish_with(&end, ctx);
+                }
                 Some(Term::Expiring) => login.warn_of_expiry(),
                 None => {}
             }

@@ -42,10 +42,10 @@ impl Sessions {
         self.lock().len()
     }
 
-    /// Whether a request names a session that lives.
-    pub(in crate::http) fn knows(&self, head: &RequestHead) -> bool {
-        let sid = Query::read(head.uri.query().unwrap_or_default()).sid;
-        self.is_path(head.uri.path()) && sid.is_some_and(|sid| self.lock().contains_key(sid))
+    /// The session that a request names, if it lives.
+    pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<Polling> {
+        let sid = Query::read(head.uri.query().unwrap_or_default()).sid?;
+        self.is_path(head.uri.path()).then(|| self.find(sid)).flatten()
     }
 
     /// The path as clients write it: with a slash at its end and without.

@@ -20,6 +20,7 @@ mod probe;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(super) use self::mailbox::{Mail, Mailbox};
 pub use self::poll::PendingPoll;
@@ -73,6 +74,11 @@ pub fn open_polling(
 // === impl Polling ===
 
 impl Polling {
+    /// Whether somebody has logged in on the connection.
+    pub fn is_vouched_for(&self) -> bool {
+        self.0.vouched.load(Ordering::Acquire)
+    }
+
     /// Waits, as a GET, for what the outbox holds: resolves with the body of the answer.
     ///
     /// # Errors

@@ -49,7 +49,11 @@ impl Polling {
         let body = packets.join(&SEPARATOR.to_string());
         let head = self.head("POST", &format!("Content-Length: {}\r\n", body.len()));
         self.posts.send(&[head.as_bytes(), body.as_bytes()].concat()).await;
-        self.posts.answer().await
+        let answer = self.posts.answer().await;
+        if answer.ends() {
+            self.posts = Raw::connect(self.addr).await;
+        }
+        answer
     }
 
     /// Begins a poll; the answer is awaited later.
@@ -64,7 +68,12 @@ impl Polling {
     pub async fn poll(&mut self) -> Answer {
         self.start_poll().await;
         self.waits = false;
-        self.polls.answer().await
+        let answer = self.polls.answer().await;
+        // Before somebody has logged in each connection is for one request.
+        if answer.ends() {
+            self.polls = Raw::connect(self.addr).await;
+        }
+        answer
     }
 
     /// The next packet that polls bring. A session that is not known any more has ended as one does

@@ -144,6 +144,11 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// Whether the connection ends behind it.
+    pub fn ends(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+
     /// The status with the code of a problem, after a look at its form.
     #[track_caller]
     pub fn problem(&self) -> (u16, &str) {
