@@ -33,7 +33,7 @@ use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
-use crate::room::policy::OrderFacts;
+use crate::room::order::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;

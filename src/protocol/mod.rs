@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod error;
 mod json;
 pub mod location;
+pub mod order;
 pub mod request;
 pub mod role;
 pub mod server;
