@@ -5,6 +5,7 @@
 //! writes room events into its members' outboxes, so they keep one order.
 
 mod broadcast;
+mod changing;
 mod chat;
 mod entry;
 mod lifecycle;
@@ -24,7 +25,7 @@ use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
 use super::peer::{Answer, Farewell, News, Peer, Place};
 use super::shared::Shared;
-use super::store::ChatWritten;
+use super::store::{ChatWritten, OrderChanged};
 use super::tally::Verdict;
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
@@ -231,6 +232,10 @@ pub struct OrderRoom {
     loading: Option<Vec<Enter>>,
     /// What the database says of the order.
     facts: OrderFacts,
+    /// The revision that this is of.
+    rev: i64,
+    /// The newest change that was told while the order is read: the read may be older.
+    unheard: Option<OrderChanged>,
     /// Whether the database knows the order.
     exists: bool,
     /// Sessions that are shown the room.
@@ -317,6 +322,8 @@ impl OrderRoom {
             handle,
             loading: Some(Vec::new()),
             facts: OrderFacts::default(),
+            rev: 0,
+            unheard: None,
             exists: false,
             members: IndexMap::default(),
             senders: HashMap::default(),

@@ -127,6 +127,9 @@ pub enum ChatWriteError {
     /// Its sender has used the key for other content.
     #[error("the key belongs to another message")]
     Conflict,
+    /// Its order was deleted.
+    #[error("the order was deleted")]
+    Gone,
     /// The database did not take it. Whether it did after all is unknown only if the connection
     /// was lost during the commit; a retry with the same key finds out.
     #[error("the store is unavailable")]

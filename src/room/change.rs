@@ -1,20 +1,34 @@
 //! What a back end's change makes of an order. The one place that decides.
 
+use serde::{Deserialize, Deserializer};
+
 use super::order::{OrderFacts, Participant, Participants};
 use super::policy::Rules;
 use crate::ids::UserId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
 
+/// A change of something that may also be nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Edit<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none from now on.
+    Clear,
+    /// It is this from now on.
+    Set(T),
+}
+
 /// What a back end wants changed. What is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderPatch {
     /// The new state.
     pub status: Option<String>,
-    /// The new driver, or that there is none.
-    pub driver_id: Option<Option<UserId>>,
+    /// The assigned driver.
+    pub driver_id: Edit<UserId>,
     /// The driver's name.
-    pub driver_name: Option<Option<String>>,
+    pub driver_name: Edit<String>,
     /// Who takes part.
     pub participants: Option<Roll>,
     /// The back end's own version of the order.
@@ -53,6 +67,27 @@ pub struct Known {
     /// Whether it is there.
     pub exists: bool,
 }
+
+// === impl Edit ===
+
+impl<T: Clone> Edit<T> {
+    fn apply(&self, known: Option<&T>) -> Option<T> {
+        match self {
+            Self::Keep => known.cloned(),
+            Self::Clear => None,
+            Self::Set(new) => Some(new.clone()),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
+    /// Null clears; a field that is absent needs a default.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|new| new.map_or(Self::Clear, Self::Set))
+    }
+}
+
+// === impl Rules ===
 
 impl Rules {
     /// What an order becomes. The same as it was: nothing is to be written, or only its version.
@@ -100,15 +135,15 @@ impl Rules {
 }
 
 fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch) {
-    if let Some(driver) = patch.driver_id.as_ref().filter(|new| facts.driver_id != **new) {
-        facts.driver_id.clone_from(driver);
+    let driver = patch.driver_id.apply(facts.driver_id.as_ref());
+    if driver != facts.driver_id {
         // The name was another's.
         facts.driver_name = None;
         facts.dispatched |= driver.is_some();
+        facts.driver_id = driver;
     }
-    if let Some(name) = &patch.driver_name {
-        facts.driver_name = name.clone().filter(|_| facts.driver_id.is_some());
-    }
+    let name = patch.driver_name.apply(facts.driver_name.as_ref());
+    facts.driver_name = name.filter(|_| facts.driver_id.is_some());
 }
 
 fn set_participants(participants: &mut Participants, patch: &OrderPatch) -> Result<(), Failure> {
@@ -147,7 +182,8 @@ mod tests {
     }
 
     fn driver(id: Option<&str>) -> OrderPatch {
-        OrderPatch { driver_id: Some(id.map(user)), ..OrderPatch::default() }
+        let driver_id = id.map_or(Edit::Clear, |id| Edit::Set(user(id)));
+        OrderPatch { driver_id, ..OrderPatch::default() }
     }
 
     /// What becomes of an order by one wish after the other.
@@ -189,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_name_goes_with_its_driver() {
-        let named = OrderPatch { driver_name: Some(Some("Dan".into())), ..driver(Some("dan")) };
+        let named = OrderPatch { driver_name: Edit::Set("Dan".into()), ..driver(Some("dan")) };
         let name = |wishes: &[Wish]| after(wishes).map(|known| known.facts.driver_name);
         assert_eq!(name(&[put(named.clone()), put(driver(Some("dan")))]), Ok(Some("Dan".into())));
         assert_eq!(name(&[put(named.clone()), put(driver(Some("eve")))]), Ok(None));

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Context, Handler, Recipient};
 use orderhub::actors::store::{
-    ChangeOutcome, Note, OrderChange, OrderChanged, OrderFilter, OrderWrite, Store, StoreError,
-    StoredOrder,
+    ChangeOutcome, ChatWriteError, Note, OrderChange, OrderChanged, OrderFilter, OrderWrite, Store,
+    StoreError, StoredOrder,
 };
 use orderhub::ids::UserId;
 use orderhub::protocol::error::ErrorCode;
 use orderhub::protocol::location::Position;
 use orderhub::protocol::role::Role;
-use orderhub::room::change::{OrderPatch, Roll, Wish};
+use orderhub::room::change::{Edit, OrderPatch, Roll, Wish};
 use orderhub::room::order::{OrderFacts, Participant};
 use orderhub::room::policy::Rules;
 use orderhub::time::Timestamp;
@@ -85,7 +85,8 @@ fn status(status: &str) -> Wish {
 }
 
 fn driver(id: Option<&str>) -> Wish {
-    put(OrderPatch { driver_id: Some(id.map(user)), ..OrderPatch::default() })
+    let driver_id = id.map_or(Edit::Clear, |id| Edit::Set(user(id)));
+    put(OrderPatch { driver_id, ..OrderPatch::default() })
 }
 
 fn roll(roll: Roll) -> Wish {
@@ -189,6 +190,10 @@ fn a_deleted_order_is_gone_with_its_chat_and_goes_on_from_its_numbers() {
             messages::table.count().get_result::<i64>(&mut hub.connection()).expect("a count")
         };
         assert_eq!(count(&hub), 1);
+        assert!(hub.write(1, message("o", "too late")) && hub.write(2, message("other", "not")));
+        let answers = hub.answers(2).await;
+        assert_eq!(answers[0].1, Err(ChatWriteError::Gone));
+        assert_eq!(answers[1].1.as_ref().map(|stored| stored.message.seq), Ok(2));
         assert_eq!(change(Wish::Delete).await, Err(ErrorCode::NotFound), "once");
         let loaded = hub.store.load_order(order("o"), 9).await.expect("loaded");
         assert_eq!((loaded.last_seq, loaded.rev, loaded.exists), (1200, 3, false));
@@ -199,7 +204,7 @@ fn a_deleted_order_is_gone_with_its_chat_and_goes_on_from_its_numbers() {
         assert_eq!(found.facts.participants.all().count(), 0, "nobody is remembered");
         assert_eq!(hub.say(message("o", "again")).await.expect("stored").message.seq, 1201);
         hub.store.purge(order("o")).await.expect("nothing to do");
-        assert_eq!(count(&hub), 2, "what was said since stays");
+        assert_eq!(count(&hub), 3, "what was said since stays");
     });
 }
 
