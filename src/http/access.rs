@@ -93,7 +93,7 @@ impl MessageBody for Answer {
 }
 
 /// The identity in a request's `Authorization` header.
-fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
+pub(super) fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
     let known = request.extensions().get::<Identity>().cloned();
     known.map_or_else(|| identify(request), Ok)
 }

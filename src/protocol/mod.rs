@@ -9,7 +9,7 @@ pub mod close;
 pub mod codec;
 pub mod envelope;
 pub mod error;
-mod json;
+pub mod json;
 pub mod location;
 pub mod order;
 pub mod request;

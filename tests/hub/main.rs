@@ -1,6 +1,8 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod admin;
+mod api_orders;
+mod api_rights;
 mod drain;
 mod durability;
 mod envelopes;
