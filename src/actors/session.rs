@@ -10,6 +10,7 @@ mod identity;
 mod links;
 mod login;
 mod news;
+mod open_orders;
 mod pacing;
 mod resuming;
 mod routing;

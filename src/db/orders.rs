@@ -13,6 +13,7 @@ use super::schema::{orders, participants as participant_rows};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::location::Position;
+use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 
@@ -153,6 +154,38 @@ pub fn list(
     }
     let rows = query.load(connection)?;
     rows.into_iter().map(|row| row.stored(connection)).collect()
+}
+
+/// Reads the orders that back ends made this user the driver of and that have not ended.
+///
+/// # Errors
+/// Where a query fails.
+pub fn open_of_driver(
+    connection: &mut DbConnection,
+    user: &UserId,
+    limit: i64,
+) -> QueryResult<Vec<OrderId>> {
+    let open = orders::ended_at_ms.is_null().and(orders::deleted_at_ms.is_null());
+    let mut ids: Vec<String> = orders::table
+        .filter(orders::driver_id.eq(user.as_str()))
+        .filter(open)
+        .select(orders::id)
+        .order(orders::id)
+        .limit(limit)
+        .load(connection)?;
+    let by_part: Vec<String> = participant_rows::table
+        .inner_join(orders::table.on(orders::id.eq(participant_rows::order_id)))
+        .filter(participant_rows::user_id.eq(user.as_str()))
+        .filter(participant_rows::role.eq(Role::Driver.as_str()))
+        .filter(diesel::dsl::not(participant_rows::removed))
+        .filter(diesel::dsl::not(orders::dispatched))
+        .filter(open)
+        .select(orders::id)
+        .order(orders::id)
+        .limit(limit)
+        .load(connection)?;
+    ids.extend(by_part);
+    ids.iter().map(|id| OrderId::new(id).map_err(unreadable)).collect()
 }
 
 /// Whether the database answers and has its tables.

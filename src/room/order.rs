@@ -57,6 +57,15 @@ pub struct Participant {
 // === impl OrderFacts ===
 
 impl OrderFacts {
+    /// Whether a back end made this user the driver of the order, and it has not ended.
+    pub fn is_served_by(&self, user: &UserId) -> bool {
+        let drives = match &self.driver_id {
+            Some(driver) => driver == user,
+            None => !self.dispatched && self.participants.role_of(user) == Some(Role::Driver),
+        };
+        drives && !self.deleted && self.ended_at.is_none()
+    }
+
     /// Whom the order concerns: those who take part, and its driver.
     pub fn concerned(&self) -> impl Iterator<Item = &UserId> {
         let driver = self.driver_id.as_ref();
@@ -186,6 +195,20 @@ mod tests {
         (0..Participants::MOST_REMEMBERED)
             .for_each(|n| participants.remove(user(&format!("r{n}"))));
         assert!(participants.are_too_many());
+    }
+
+    #[test]
+    fn an_order_is_served_by_its_driver_until_it_ends() {
+        let (ann, dan) = (user("ann"), user("dan"));
+        let mut facts = OrderFacts::default();
+        facts.participants.put(Participant { role: Role::Driver, ..customer("ann", None) });
+        assert!(facts.is_served_by(&ann) && !facts.is_served_by(&dan));
+        (facts.driver_id, facts.dispatched) = (Some(dan.clone()), true);
+        assert!(!facts.is_served_by(&ann) && facts.is_served_by(&dan));
+        let ended = OrderFacts { ended_at: Some(Timestamp::from_secs(1)), ..facts.clone() };
+        assert!(!ended.is_served_by(&dan));
+        facts.driver_id = None;
+        assert!(!facts.is_served_by(&ann), "it waits for the next driver");
     }
 
     #[test]

@@ -268,6 +268,31 @@ async fn members_of_a_deleted_order_are_told_and_nothing_of_it_comes_back() {
 }
 
 #[tokio::test]
+async fn a_position_for_no_order_follows_the_drivers_orders() {
+    each_database(async |database: Database| {
+        let hub = database.hub().start();
+        put(&hub, "o1", json!({ "driverId": "ann" })).await;
+        put(&hub, "o2", json!({ "participants": [{ "userId": "ann", "role": "driver" }] })).await;
+        put(&hub, "o3", json!({ "driverId": "ann", "status": "DELIVERED" })).await;
+        put(&hub, "o4", json!({ "driverId": "dan" })).await;
+        let mut ann = hub.connect("ann", "driver", &[]).await;
+        let mut accepted = async || {
+            let taken = ann.request("driver:location", json!({ "lat": 45, "lng": 13 })).await;
+            (taken["accepted"].as_u64(), taken["rejected"].is_null())
+        };
+        assert_eq!(accepted().await, (Some(2), true));
+        assign(&hub, "o4", json!({ "driverId": "ann" })).await;
+        assert_eq!(accepted().await, (Some(3), true), "one more");
+        set_status(&hub, "o4", json!({ "status": "DELIVERED" })).await;
+        assign(&hub, "o1", json!({ "driverId": null })).await;
+        assert_eq!(accepted().await, (Some(1), true), "one has ended, one is another's");
+        take_part(&hub, "o2", "ann", None).await;
+        assert_eq!(accepted().await, (Some(0), true));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_driver_by_assignment_alone_comes_in_at_once() {
     let hub = Hub::start();
     put(&hub, "o1", json!({})).await;

@@ -1,4 +1,5 @@
 DROP INDEX orders_purge_to;
+DROP INDEX orders_open_driver_id;
 DROP INDEX orders_driver_id;
 DROP INDEX orders_status;
 DROP TABLE participants;

@@ -12,6 +12,9 @@ CREATE TABLE participants (
 CREATE INDEX participants_user_id ON participants (user_id, order_id) WHERE NOT removed;
 CREATE INDEX orders_status ON orders (status, id) WHERE status IS NOT NULL;
 CREATE INDEX orders_driver_id ON orders (driver_id, id) WHERE driver_id IS NOT NULL;
+-- For a driver's open orders, among the many of the past.
+CREATE INDEX orders_open_driver_id ON orders (driver_id, id)
+    WHERE driver_id IS NOT NULL AND ended_at_ms IS NULL;
 
 -- Whether an order ever had a driver: then a token's word no longer makes one.
 ALTER TABLE orders ADD COLUMN dispatched BOOLEAN NOT NULL DEFAULT FALSE;

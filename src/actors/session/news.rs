@@ -15,6 +15,7 @@ impl Login {
         let (before, order) = (&change.changed.before, &change.changed.order);
         // What was refused a moment ago may be allowed now.
         self.refusals.forget(&order.id);
+        self.note_open_order(change);
         if self.hears_from_room(&order.id) {
             return;
         }

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::writer::Writer;
 use super::{Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, UserId};
 use crate::protocol::error::Failure;
 use crate::time::Timestamp;
 
@@ -133,6 +133,15 @@ impl Store {
     pub async fn order(&self, order: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         let found = self.ask(move |connection| orders::find(connection, &order)).await?;
         Ok(found.filter(|order| !order.facts.deleted))
+    }
+
+    /// Reads the orders that back ends made this user the driver of and that have not ended, up to
+    /// `limit` by assignment and as many by taking part.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn open_orders(&self, user: UserId, limit: i64) -> Result<Vec<OrderId>, StoreError> {
+        self.ask(move |connection| orders::open_of_driver(connection, &user, limit)).await
     }
 
     /// Reads the orders behind `after`, in the order of their ids.
