@@ -193,7 +193,7 @@ fn may_read(
         return Ok(!has_ended(rules, facts));
     }
     let (asker, now) = (hub.shared.asker(&caller.0, order), Timestamp::now());
-    judge(rules, facts, asker, Action::Join, now)?;
+    judge(rules, facts, asker, Action::SeeMembers, now)?;
     Ok(judge(rules, facts, asker, Action::SeeLocation, now).is_ok())
 }
 
