@@ -268,7 +268,9 @@ impl Handler<OrderChanged> for Supervisor {
         if let Some(entry) = self.rooms.get(&change.0.changed.order.id) {
             entry.handle.addr.do_send(change.clone());
         }
-        self.tell_concerned(&change.0);
+        if change.0.changed.raised {
+            self.tell_concerned(&change.0);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::api_orders::call;
+use super::rights::sql;
 use super::rooms::{fix, say};
 use super::support::{Database, Hub, each_database};
 
@@ -65,6 +66,27 @@ async fn a_removal_that_meets_a_join_wins() {
             assert_eq!(bob.drain(event).await.len(), 0, "{event} of {order}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_again_heals_a_room_that_was_not_told() {
+    let hub = Hub::start();
+    let both = json!([
+        { "userId": "bob", "role": "customer" }, { "userId": "ann", "role": "customer" },
+    ]);
+    call(&hub, Method::PUT, "/orders/o1", json!({ "participants": both })).await;
+    let mut bob = hub.connect("bob", "customer", &[]).await;
+    let mut ann = hub.connect("ann", "customer", &[]).await;
+    bob.join("o1").await;
+    ann.join("o1").await;
+    // As if the connection had been lost during the commit of both.
+    sql(&hub, "UPDATE participants SET removed = TRUE WHERE user_id = 'bob'");
+    sql(&hub, "UPDATE orders SET rev = rev + 1, status = 'READY' WHERE id = 'o1'");
+    let path = "/orders/o1/participants/bob";
+    let (status, answer) = call(&hub, Method::DELETE, path, Value::Null).await;
+    assert_eq!((status, &answer["changed"]), (200, &json!(false)));
+    assert_eq!(bob.expect("order:left").await["reason"], "removed");
+    assert_eq!(ann.expect("order:status").await["status"], "READY");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use actix::{Context, Handler};
 
 use super::Session;
+use super::links::LinkState;
 use super::login::Login;
 use crate::actors::news::News;
 use crate::actors::store::Change;
@@ -30,9 +31,14 @@ impl Login {
         }
     }
 
-    /// Whether the room tells the client. One that it lost or only sends to does not.
+    /// Whether the room tells the client, or shows it a snapshot in a moment. One that it only sends
+    /// to, or lost and comes back to, does not; then hearing it twice is better than not at all.
     fn hears_from_room(&self, order: &OrderId) -> bool {
-        self.links.get(order).is_some_and(|link| link.joins > 0 && !link.is_away())
+        self.links.get(order).filter(|link| link.joins > 0).is_some_and(|link| match link.state {
+            LinkState::Open(_) => true,
+            LinkState::Entering(_) => !link.was_shown(),
+            LinkState::Away => false,
+        })
     }
 }
 

@@ -29,7 +29,9 @@ pub struct OrderWrite {
     pub change: OrderChange,
     /// What those hear who are to be told.
     pub note: Note,
-    /// Who is told of a commit that changed something, before whoever asked for it.
+    /// Who is told of what was committed, before whoever asked for it. Also where nothing changed:
+    /// a connection that was lost during a commit may have hidden that it did, and what is asked for
+    /// again then heals a room that was not told.
     pub tell: Recipient<OrderChanged>,
 }
 
@@ -42,7 +44,7 @@ pub struct Note {
     pub data: Option<Box<serde_json::value::RawValue>>,
 }
 
-/// An order has changed. Sent in the order of the commits.
+/// An order has changed, or was found to be as it should. Sent in the order of the commits.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct OrderChanged(pub Arc<Change>);
@@ -197,9 +199,7 @@ impl Waiting {
     fn committed(self, outcome: Result<Changed, Failure>, at: Timestamp) {
         let outcome = outcome.map(|changed| {
             let change = Arc::new(Change { changed, note: self.write.note, at });
-            if change.changed.raised {
-                self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
-            }
+            self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
             change
         });
         // Whoever no longer wants to know has dropped the other half.
@@ -236,7 +236,8 @@ impl Writer {
     fn try_group(&self, group: Vec<Waiting>) -> Result<(), (Vec<Waiting>, StoreError)> {
         let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
         let now = Timestamp::now();
-        match self.run(|connection| order_changes::apply(connection, &changes, now)) {
+        // It may run twice: what is in place already does not change again.
+        match self.run_twice(|connection| order_changes::apply(connection, &changes, now)) {
             Ok(outcomes) => {
                 for (change, outcome) in group.into_iter().zip(outcomes) {
                     change.committed(outcome, now);
