@@ -1,8 +1,9 @@
 //! orderhub: a realtime hub for delivery apps.
 //!
 //! A driver, a customer and support staff share one room per order. Positions are relayed, chat is
-//! stored and then relayed, admins look on. `docs/protocol.md` is the wire, `docs/operations.md`
-//! the settings, `docs/architecture.md` the long form of this page.
+//! stored and then relayed, admins look on. `docs/protocol.md` is the wire, `docs/socketio.md` the
+//! same for apps on Socket.IO, `docs/operations.md` the settings, `docs/architecture.md` the long
+//! form of this page.
 //!
 //! # Layout
 //!
@@ -11,22 +12,24 @@
 //! | layer | modules |
 //! |---|---|
 //! | the program | [`cli`] |
-//! | wiring, drain, routes | [`server`], [`http`] |
-//! | one client | [`actors::session`] |
+//! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
+//! | one client: a connection and its logins | [`actors::session`] |
 //! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
-//! | the database's threads | [`actors::store`] |
-//! | frames in and out of a socket | [`transport`] |
+//! | the database's threads, sessions to be taken up again | [`actors::store`], [`actors::resumes`] |
+//! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`session`], [`auth`], [`db`] |
-//! | words of the wire, settings | [`protocol`], [`config`] |
+//! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
 //! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`] |
 //!
 //! # The way of a message
 //!
-//! [`transport::Inbound`] gives whole messages to the session's actor, [`protocol::envelope`] makes
-//! each a typed event, the session takes it off its rates and sends it to the room, whose address it
-//! has kept since it was let in. The room asks [`room::policy`], encodes once per codec and pushes one
-//! shared frame into every member's [`transport::Outbox`]. The thread that pushed writes it, at the
-//! end of its turn. Chat makes a detour: it is committed by the store before anybody hears of it.
+//! [`transport::Inbound`] gives whole messages to the session's actor, from a WebSocket or from POSTs.
+//! [`protocol::envelope`] or [`protocol::socketio::reader`] makes each a typed event of one of the
+//! connection's logins. The session takes it off its rates and sends it to the room, whose address it
+//! has kept since it was let in. The room asks [`room::policy`], encodes once per codec
+//! ([`protocol::codec`]) and pushes one shared frame into every member's [`transport::Outbox`]. The
+//! thread that pushed writes it, at the end of its turn, to the socket or to the poll that waits. Chat
+//! makes a detour: it is committed by the store before anybody hears of it.
 //!
 //! # Invariants
 //!
@@ -40,6 +43,8 @@
 //! - A slow reader gets fewer positions, then is closed; it never costs the others anything. One
 //!   that keeps up gets every position.
 //! - Every event that asked for a reply gets one, also where a room or the database fails.
+//! - Who is said to be recovered has everything: the order of a session's chat pushes is that of its
+//!   outbox, and what cannot be placed in it is a new session.
 
 pub mod actors;
 pub mod auth;

@@ -32,6 +32,8 @@ use crate::transport::{Budget, TransportOptions};
 
 /// Connections that the kernel keeps for the hub while it is busy accepting others.
 const BACKLOG: i32 = 4096;
+/// How long the start waits for keys of a server. Clients of the process before are on their way.
+const KEYS_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// The share of `DRAIN_SECS` that chat may take where the database is slow.
@@ -99,6 +101,7 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let metrics = Arc::new(Metrics::new(&VOCABULARY));
     let options =
         StoreOptions { url: config.database.url.clone(), pool_size: config.database.pool_size };
+    verifier.watch_keys()?;
     if config.database.auto_migrate {
         migrate::bring_up_to_date(&options.url)?;
     }
@@ -107,6 +110,10 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let transport = Arc::new(transport_options(&config, &metrics));
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
+    if let Some(settled) = shared.verifier.settling() {
+        // With keys nobody has to come twice; without them the hub serves whom it can.
+        tokio::time::timeout(KEYS_PATIENCE, settled).await.ok();
+    }
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
     let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
     Ok(Hub { shared, registry, transport, engine_sessions, rates, started })

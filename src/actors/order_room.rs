@@ -10,6 +10,7 @@ mod chat;
 mod entry;
 mod lifecycle;
 mod location;
+mod missed;
 mod snapshot;
 mod stats;
 
@@ -72,8 +73,11 @@ pub struct JoinAgain {
 pub enum Purpose {
     /// A member, who is shown the room.
     Join(Join, Answer),
-    /// A member of a room that panicked, who is shown only what was missed.
-    Rejoin,
+    /// A member who comes back, and is shown only what was missed.
+    Rejoin {
+        /// Whether the session itself was away, and not only its room.
+        returned: bool,
+    },
     /// Somebody who sends without being a member.
     Send,
 }
@@ -272,8 +276,8 @@ impl Purpose {
         let answer = match self {
             // The client believes to be in, so this must not be the end: dropped without a word the
             // place tells the session that the room is lost, and it tries again.
-            Self::Rejoin if failure.code == ErrorCode::Unavailable => return,
-            Self::Rejoin => {
+            Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
+            Self::Rejoin { .. } => {
                 let left = Left { order_id: &place.order, reason: LeftReason::Removed };
                 place.peer.tell(&ServerEvent::Left(left)).ok();
                 None

@@ -328,7 +328,9 @@ impl Handler<HandOver> for Session {
 
     /// The client is back on another connection, before this one was known to be dead.
     fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) -> Self::Result {
-        let login = self.logins.iter_mut().find(|login| login.pid == Some(message.pid))?;
+        // One that has ended meanwhile has left its record where the asker looks next.
+        let wanted = |login: &&mut Login| login.pid == Some(message.pid) && !login.has_departed();
+        let login = self.logins.iter_mut().find(wanted)?;
         let record = login.hand_over();
         if !self.ended {
             self.outbox.finish(None, CloseCode::REPLACED);

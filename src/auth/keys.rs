@@ -8,35 +8,49 @@ use crate::config::{AuthConfig, ConfigError, PublicKeyPem};
 /// because a token's own `alg` only chooses among the keys and never how a key is used.
 pub(super) struct Key {
     pub(super) algorithm: Algorithm,
+    /// What tokens call it (`kid`); keys of the settings have no name.
+    pub(super) id: Option<String>,
     pub(super) decoding: DecodingKey,
     pub(super) validation: Validation,
 }
 
 /// The keys of these settings.
 pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<Key>, ConfigError> {
-    let secret = auth
-        .secret
-        .as_ref()
-        .map(|secret| key(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes())));
+    let secrets = auth.secret.iter().chain(&auth.previous_secret).map(|secret| {
+        Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes()))
+    });
     let public = auth.public_key.as_ref().map(public_key).transpose()?;
-    let keys: Vec<Key> = secret.into_iter().chain(public).collect();
-    if keys.is_empty() {
-        let problem = "it must be set, at least 32 bytes (or JWT_SECRET_FILE, or JWT_PUBLIC_KEY)";
+    let keys: Vec<Key> = secrets.chain(public).collect();
+    if auth.secret.is_none() && public_keys_missing(auth) {
+        let problem =
+            "it must be set, at least 32 bytes (or JWT_SECRET_FILE, JWT_PUBLIC_KEY or JWT_JWKS)";
         return Err(ConfigError::new("JWT_SECRET", problem));
     }
     Ok(keys)
 }
 
-fn key(algorithm: Algorithm, decoding: DecodingKey) -> Key {
-    let mut validation = Validation::new(algorithm);
-    // Only the signature is checked there. The claims are checked here, against a clock that is
-    // an argument, and without the library's own ideas (60 s of leeway, `aud` refused where none
-    // is configured).
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    Key { algorithm, decoding, validation }
+fn public_keys_missing(auth: &AuthConfig) -> bool {
+    auth.public_key.is_none() && auth.jwks.is_none()
+}
+
+impl Key {
+    /// A key without a name.
+    pub(super) fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
+        let mut validation = Validation::new(algorithm);
+        // Only the signature is checked there. The claims are checked here, against a clock that
+        // is an argument, and without the library's own ideas (60 s of leeway, `aud` refused where
+        // none is configured).
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation.validate_aud = false;
+        Self { algorithm, id: None, decoding, validation }
+    }
+
+    /// The same key with a name, or without.
+    pub(super) fn named(self, id: Option<String>) -> Self {
+        Self { id, ..self }
+    }
 }
 
 /// Tells the algorithm by the kind of key.
@@ -59,18 +73,18 @@ fn public_key(public: &PublicKeyPem) -> Result<Key, ConfigError> {
     let bytes = |key: &DecodingKey| key.try_get_as_bytes().map_or(0, <[u8]>::len);
     // Ed25519 and EC first: the reader of RSA keys looks less closely.
     if let Ok(key_found) = DecodingKey::from_ed_pem(pem) {
-        return Ok(key(Algorithm::EdDSA, key_found));
+        return Ok(Key::new(Algorithm::EdDSA, key_found));
     }
     if let Ok(key_found) = DecodingKey::from_ec_pem(pem) {
         return if is_p256(&public.pem) {
-            Ok(key(Algorithm::ES256, key_found))
+            Ok(Key::new(Algorithm::ES256, key_found))
         } else {
             Err(refused("holds an EC key on another curve"))
         };
     }
     match DecodingKey::from_rsa_pem(pem) {
         // A modulus of 2048 bits has 256 bytes, and the exponent comes on top.
-        Ok(key_found) if bytes(&key_found) > 256 => Ok(key(Algorithm::RS256, key_found)),
+        Ok(key_found) if bytes(&key_found) > 256 => Ok(Key::new(Algorithm::RS256, key_found)),
         Ok(_) => Err(refused("holds an RSA key that is too short")),
         Err(_) => Err(refused("cannot be read")),
     }

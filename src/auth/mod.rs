@@ -1,9 +1,15 @@
 //! Who connects: where a request carries its token, what a good token is, and what it says.
 
+mod api_keys;
 mod claims;
 mod credentials;
+mod jwks;
+mod keyring;
 mod keys;
 mod mint;
+mod principal;
+mod refresher;
+mod source;
 mod verifier;
 
 use std::borrow::Cow;
@@ -15,8 +21,10 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
+pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
 pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, find_token};
 pub use mint::{Grant, mint};
+pub use principal::{Principal, Scope, Scopes, Service};
 pub use verifier::{MAX_TOKEN_BYTES, Verifier};
 
 /// What a good token says about its user.
@@ -52,6 +60,9 @@ impl Identity {
     }
 }
 
+/// How long a client waits before it comes back to a hub that has no keys to judge it by.
+const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
+
 /// Why a token does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -61,6 +72,13 @@ pub enum AuthError {
     /// It was one, and its time is over.
     #[error("the token has expired")]
     Expired,
+    /// Its key is none that the hub has, which is looking for new ones: see
+    /// [`Verifier::settling`].
+    #[error("the token's key is being looked for")]
+    Pending,
+    /// Its key is none that the hub has, and where new ones come from does not answer.
+    #[error("the token's key is unknown, and the keys cannot be fetched")]
+    Unavailable,
 }
 
 impl AuthError {
@@ -69,6 +87,8 @@ impl AuthError {
         match self {
             Self::Invalid(_) => ErrorCode::Unauthenticated,
             Self::Expired => ErrorCode::TokenExpired,
+            // A client that heard "unauthenticated" would fetch another token of the same key.
+            Self::Pending | Self::Unavailable => ErrorCode::Unavailable,
         }
     }
 }
@@ -79,10 +99,17 @@ impl From<&AuthError> for Failure {
             // The reason stays in the log: it would tell a forger what to mend.
             AuthError::Invalid(_) => Self::new(error.code(), "the token is not valid"),
             AuthError::Expired => Self::new(error.code(), "the token has expired"),
+            AuthError::Pending | AuthError::Unavailable => {
+                Self::unavailable("the token cannot be checked now", KEYS_RETRY_AFTER)
+            }
         }
     }
 }
 
+#[cfg(test)]
+mod jwks_tests;
+#[cfg(test)]
+mod keyring_tests;
 #[cfg(test)]
 mod keys_tests;
 #[cfg(test)]

@@ -1,13 +1,21 @@
-//! Judges tokens: signature first, then every claim by the rules of the protocol.
+//! Judges tokens: signature first, then every claim by the rules of the protocol. Knows API keys.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, decode, decode_header};
 use serde_json::value::RawValue;
 
+use super::api_keys::{self, ApiKeys};
 use super::claims::{ClaimNames, Claims, invalid};
-use super::keys::{Key, keys};
+use super::jwks;
+use super::keyring::{Fetched, Keyring, State};
+use super::keys::keys;
+use super::principal::Principal;
+use super::refresher::{Refreshed, Refresher};
+use super::source::Source;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError};
 use crate::protocol::role::Role;
@@ -17,9 +25,17 @@ use crate::time::Timestamp;
 /// fits several times.
 pub const MAX_TOKEN_BYTES: usize = 8192;
 
+/// The longest that a login waits for keys.
+const KEYS_PATIENCE: Duration = Duration::from_secs(6);
+
 /// Judges tokens. Made once; judging needs no lock and touches nothing outside.
 pub struct Verifier {
-    keys: Vec<Key>,
+    keys: Keyring,
+    /// `JWT_JWKS`.
+    jwks: Option<Arc<Source>>,
+    api_keys: Arc<ArcSwap<ApiKeys>>,
+    /// `API_KEYS_FILE`.
+    api_keys_file: Option<Arc<Source>>,
     names: ClaimNames,
     issuer: Option<String>,
     audience: Option<String>,
@@ -29,14 +45,25 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// A judge by these settings.
+    /// A judge by these settings. Reads the files they name, and connects to nothing: keys of a
+    /// server are there once [`Self::watch_keys`] has fetched them.
     ///
     /// # Errors
     /// `JWT_SECRET` where there is no key at all (on loopback: before the settings were
-    /// prepared), `JWT_PUBLIC_KEY` where the file holds no key that can be used.
+    /// prepared), `JWT_PUBLIC_KEY` or `JWT_JWKS` where the file holds no key that can be used,
+    /// `JWT_JWKS_CA` or `API_KEYS_FILE` where that file cannot be used.
     pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
+        let fixed = keys(auth)?;
+        let (jwks, fetched) = jwks_source(auth)?.unzip();
+        let file = auth.api_keys.as_deref();
+        let file = file.map(|path| Source::file(path, api_keys::MAX_FILE_BYTES));
+        let api_keys =
+            file.as_ref().map(|file| first_reading("API_KEYS_FILE", file, ApiKeys::parse));
         Ok(Self {
-            keys: keys(auth)?,
+            keys: Keyring::new(fixed, fetched.map(Arc::new)),
+            jwks: jwks.map(Arc::new),
+            api_keys: Arc::new(ArcSwap::from_pointee(api_keys.transpose()?.unwrap_or_default())),
+            api_keys_file: file.map(Arc::new),
             names: ClaimNames::new(auth),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
@@ -46,15 +73,59 @@ impl Verifier {
         })
     }
 
-    /// The algorithms that a token may be signed with.
+    /// The algorithms that a token may be signed with, key by key.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
-        self.keys.iter().map(|key| key.algorithm)
+        self.keys.algorithms().into_iter()
+    }
+
+    /// From now on, for as long as the judge lives, keys that change are noticed: `JWT_JWKS` and
+    /// `API_KEYS_FILE`. To be called once.
+    ///
+    /// # Errors
+    /// Where the system gives no thread for it.
+    pub fn watch_keys(&self) -> std::io::Result<()> {
+        let jwks = self.jwks.as_ref().zip(self.keys.fetched()).map(|(source, fetched)| {
+            Refreshed::new(Arc::clone(source), "JWT_JWKS", Arc::downgrade(fetched))
+        });
+        let api_keys = self.api_keys_file.as_ref().map(|source| {
+            Refreshed::new(Arc::clone(source), "API_KEYS_FILE", Arc::downgrade(&self.api_keys))
+        });
+        if jwks.is_none() && api_keys.is_none() {
+            return Ok(());
+        }
+        Refresher { jwks, api_keys }.start()
+    }
+
+    /// Where keys are being fetched right now: resolves when that is done, or has taken too long.
+    /// A token that was [`AuthError::Pending`] is worth another look then.
+    pub fn settling(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let mut states = self.keys.fetched()?.watch();
+        let is_asked = *states.borrow() == State::Asked;
+        is_asked.then_some(async move {
+            let settled = states.wait_for(|state| *state != State::Asked);
+            // What came of it the next look at the token says.
+            tokio::time::timeout(KEYS_PATIENCE, settled).await.ok();
+        })
+    }
+
+    /// Judges what somebody presents over HTTP: an API key or a token.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify`].
+    pub fn principal(&self, presented: &str, now: Timestamp) -> Result<Principal, AuthError> {
+        if !api_keys::is_api_key(presented) {
+            return self.verify(presented, now).map(Principal::Identity);
+        }
+        let service = self.api_keys.load().find(presented);
+        service.map(Principal::Service).ok_or_else(|| invalid("it is no API key of API_KEYS_FILE"))
     }
 
     /// Judges a token at an instant.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] where only its time is over, else [`AuthError::Invalid`].
+    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Pending`] or
+    /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
+    /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("it is longer than 8192 bytes"));
@@ -86,12 +157,10 @@ impl Verifier {
             // RFC 7515, section 4.1.11: not understood, so not valid.
             return Err(invalid("it has critical headers"));
         }
-        let key = self.keys.iter().find(|key| key.algorithm == header.alg);
-        let key = key.ok_or_else(|| {
-            AuthError::Invalid(format!("there is no key for {:?}", header.alg).into())
-        })?;
-        let decoded = decode::<Box<RawValue>>(token, &key.decoding, &key.validation);
-        decoded.map(|token| token.claims).map_err(|_| invalid("its signature is wrong"))
+        self.keys.try_keys(header.alg, header.kid.as_deref(), |key| {
+            let decoded = decode::<Box<RawValue>>(token, &key.decoding, &key.validation);
+            decoded.ok().map(|token| token.claims)
+        })
     }
 
     /// Who made the token, for whom, and from when on it counts.
@@ -123,4 +192,23 @@ impl Verifier {
             _ => role,
         }
     }
+}
+
+/// Where `JWT_JWKS` is, and the keys that are known of it from the start: those of a file.
+fn jwks_source(auth: &AuthConfig) -> Result<Option<(Source, Fetched)>, ConfigError> {
+    let Some(from) = &auth.jwks else { return Ok(None) };
+    let source = Source::jwks(from, auth, jwks::MAX_SET_BYTES)?;
+    let known = source.is_file().then(|| first_reading("JWT_JWKS", &source, jwks::parse));
+    Ok(Some((source, Fetched::new(known.transpose()?.map(|set| set.keys)))))
+}
+
+fn first_reading<K>(
+    variable: &str,
+    source: &Source,
+    parse: impl FnOnce(&[u8]) -> Result<K, String>,
+) -> Result<K, ConfigError> {
+    source
+        .read()
+        .and_then(|content| parse(&content))
+        .map_err(|problem| ConfigError::new(variable, format!("cannot use {source}: {problem}")))
 }

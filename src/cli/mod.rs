@@ -4,6 +4,7 @@
 //! the same hub. Results go to stdout; everything else goes to stderr.
 #![expect(clippy::print_stderr, reason = "errors are said to the shell")]
 
+mod api_key;
 mod banner;
 mod check_config;
 mod healthcheck;
@@ -39,6 +40,8 @@ enum Command {
     Serve,
     /// Make a token that the hub accepts, and print it
     Token(token::TokenArgs),
+    /// Make an API key for a service: the key on stdout, its entry for the file on stderr
+    ApiKey(api_key::ApiKeyArgs),
     /// Bring the database to this version
     Migrate(migrate::MigrateArgs),
     /// Print all settings and where they came from, or the first that cannot work
@@ -96,6 +99,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(Config::from_matches(matches)?),
         Command::Token(args) => token::run(Config::from_matches(matches)?, args),
+        Command::ApiKey(args) => api_key::run(&args),
         Command::Migrate(args) => migrate::run(Config::from_matches(matches)?, &args),
         Command::CheckConfig => check_config::run(Config::from_matches(matches)?, matches),
         Command::Healthcheck => healthcheck::run(matches),

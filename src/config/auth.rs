@@ -1,6 +1,7 @@
 //! Which tokens count, and what their claims are called.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,11 +26,21 @@ pub struct AuthConfig {
     /// one where neither this nor a public key is set; until [`super::Config::prepare`] has done
     /// so there is none.
     pub secret: Option<Secret>,
+    /// `JWT_SECRET_PREVIOUS` or `JWT_SECRET_PREVIOUS_FILE`: tokens that are signed with it still
+    /// count, default none. Nothing is signed with it.
+    pub previous_secret: Option<Secret>,
     /// The file of the secret that the hub makes for itself; none where a key was given.
     pub development_secret: Option<PathBuf>,
     /// `JWT_PUBLIC_KEY`: a PEM file; RS256, ES256 or `EdDSA` by the kind of key. Counts beside the
     /// secret where both are set.
     pub public_key: Option<PublicKeyPem>,
+    /// `JWT_JWKS`: more public keys, each with a name; they may change while the hub runs.
+    pub jwks: Option<JwksSource>,
+    /// `JWT_JWKS_CA`: a PEM file; the server of `JWT_JWKS` must have its certificate from one of
+    /// these, default the public authorities that are built in.
+    pub jwks_ca: Option<PathBuf>,
+    /// `API_KEYS_FILE`: a TOML file with the API keys of services, default none.
+    pub api_keys: Option<PathBuf>,
     /// `JWT_ISSUER`: the `iss` that a token must have, default not checked.
     pub issuer: Option<String>,
     /// `JWT_AUDIENCE`: the `aud` that a token must have, default not checked.
@@ -51,6 +62,15 @@ pub struct AuthConfig {
     pub staff_audience: Option<String>,
 }
 
+/// Where a set of public keys comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    /// A file.
+    File(PathBuf),
+    /// An address: `https`, or `http` on this machine.
+    Url(String),
+}
+
 /// A public key as it was read.
 #[derive(Debug, Clone)]
 pub struct PublicKeyPem {
@@ -62,7 +82,6 @@ pub struct PublicKeyPem {
 
 /// The settings as they are given.
 #[derive(Args)]
-#[expect(clippy::struct_field_names, reason = "a field's name is its flag")]
 pub(super) struct AuthArgs {
     /// HS256 secret, at least 32 bytes [default: generated, on loopback only]
     #[arg(long, env = "JWT_SECRET", value_name = "SECRET", hide_env_values = true)]
@@ -73,9 +92,30 @@ pub(super) struct AuthArgs {
     #[arg(long, env = "JWT_SECRET_FILE", value_name = "FILE", value_parser = parse::path)]
     jwt_secret_file: Option<PathBuf>,
 
+    /// The HS256 secret before that one; its tokens still count
+    #[arg(long, env = "JWT_SECRET_PREVIOUS", value_name = "SECRET", hide_env_values = true)]
+    #[arg(value_parser = parse::text)]
+    jwt_secret_previous: Option<String>,
+
+    /// A file that holds the HS256 secret before that one
+    #[arg(long, env = "JWT_SECRET_PREVIOUS_FILE", value_name = "FILE", value_parser = parse::path)]
+    jwt_secret_previous_file: Option<PathBuf>,
+
     /// Public key, a PEM file: RSA, EC on P-256 or Ed25519
     #[arg(long, env = "JWT_PUBLIC_KEY", value_name = "FILE", value_parser = parse::path)]
     jwt_public_key: Option<PathBuf>,
+
+    /// Public keys with names (JWKS), a file or an https URL
+    #[arg(long, env = "JWT_JWKS", value_name = "FILE|URL", value_parser = jwks)]
+    jwt_jwks: Option<JwksSource>,
+
+    /// Authorities for the URL of the JWKS, a PEM file [default: the public ones, built in]
+    #[arg(long, env = "JWT_JWKS_CA", value_name = "FILE", value_parser = parse::path)]
+    jwt_jwks_ca: Option<PathBuf>,
+
+    /// API keys of services, a TOML file
+    #[arg(long, env = "API_KEYS_FILE", value_name = "FILE", value_parser = parse::path)]
+    api_keys_file: Option<PathBuf>,
 
     /// The iss that a token must have [default: not checked]
     #[arg(long, env = "JWT_ISSUER", value_name = "ISS", value_parser = parse::text)]
@@ -120,31 +160,58 @@ fn claim(text: &str) -> Result<String, String> {
     parse::text(text)
 }
 
+/// A file, or an address that nobody on the way can write into.
+fn jwks(text: &str) -> Result<JwksSource, String> {
+    let allowed =
+        || "a file, an https URL, or an http URL on loopback, without user or password".to_owned();
+    let Some((scheme, _)) = text.split_once("://") else {
+        return parse::path(text).map(JwksSource::File).map_err(|_| allowed());
+    };
+    let uri: ureq::http::Uri = text.parse().map_err(|_| allowed())?;
+    let authority = uri.authority().ok_or_else(allowed)?;
+    let host = authority.host().trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let is_safe = scheme == "https" || (scheme == "http" && is_local);
+    let good = is_safe && !host.is_empty() && !authority.as_str().contains('@');
+    good.then(|| JwksSource::Url(text.to_owned())).ok_or_else(allowed)
+}
+
+/// Which way of giving each secret counts.
+pub(super) struct ChosenSecrets {
+    pub(super) current: Chosen,
+    pub(super) previous: Chosen,
+}
+
 impl AuthArgs {
     pub(super) fn resolve(
         self,
         server: &ServerConfig,
-        chosen: Chosen,
+        chosen: &ChosenSecrets,
     ) -> Result<AuthConfig, ConfigError> {
-        let secret = match (chosen, self.jwt_secret, self.jwt_secret_file) {
-            (Chosen::Value, Some(secret), _) => Some(long_enough("JWT_SECRET", secret)?),
-            (Chosen::File, _, Some(file)) => {
-                let secret = secret::read("JWT_SECRET_FILE", &file)?;
-                Some(long_enough("JWT_SECRET_FILE", secret)?)
-            }
-            _ => None,
-        };
+        let secret = secret_of("JWT_SECRET", chosen.current, self.jwt_secret, self.jwt_secret_file);
+        let previous_secret = secret_of(
+            "JWT_SECRET_PREVIOUS",
+            chosen.previous,
+            self.jwt_secret_previous,
+            self.jwt_secret_previous_file,
+        );
+        let (secret, previous_secret) = (secret?, previous_secret?);
         let public_key = self.jwt_public_key.as_deref().map(read_pem).transpose()?;
-        let no_key = secret.is_none() && public_key.is_none();
+        // The secret of before alone is a rotation that was done by halves.
+        let no_key = secret.is_none() && public_key.is_none() && self.jwt_jwks.is_none();
         if no_key && !server.is_local() {
             let problem = "the hub can be reached from other machines, so it must be set, at \
-                 least 32 bytes (or JWT_SECRET_FILE, or JWT_PUBLIC_KEY)";
+                 least 32 bytes (or JWT_SECRET_FILE, JWT_PUBLIC_KEY or JWT_JWKS)";
             return Err(ConfigError::new("JWT_SECRET", problem));
         }
         Ok(AuthConfig {
             secret,
+            previous_secret,
             development_secret: no_key.then(|| server.data_dir.join("jwt-secret")),
             public_key,
+            jwks: self.jwt_jwks,
+            jwks_ca: self.jwt_jwks_ca,
+            api_keys: self.api_keys_file,
             issuer: self.jwt_issuer,
             audience: self.jwt_audience,
             leeway: self.jwt_leeway,
@@ -154,6 +221,23 @@ impl AuthArgs {
             role_map: self.jwt_role_map.unwrap_or_default(),
             staff_audience: self.jwt_staff_audience,
         })
+    }
+}
+
+/// A secret, from where it is to be taken.
+fn secret_of(
+    variable: &str,
+    chosen: Chosen,
+    value: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Option<Secret>, ConfigError> {
+    match (chosen, value, file) {
+        (Chosen::Value, Some(secret), _) => long_enough(variable, secret).map(Some),
+        (Chosen::File, _, Some(file)) => {
+            let variable = format!("{variable}_FILE");
+            long_enough(&variable, secret::read(&variable, &file)?).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

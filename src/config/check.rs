@@ -1,6 +1,6 @@
 //! Settings that each look good and cannot work together.
 
-use super::{Config, ConfigError, JoinPolicy, ServerConfig};
+use super::{Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
 
 /// Finds the first setting that contradicts another.
 pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
@@ -8,6 +8,12 @@ pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
     if server.admin_bind == Some(server.bind) && server.bind.port() != 0 {
         let problem = "it must be another address than BIND_ADDR";
         return Err(ConfigError::new("ADMIN_BIND", problem));
+    }
+    let has_server =
+        matches!(&config.auth.jwks, Some(JwksSource::Url(url)) if url.starts_with("https"));
+    if config.auth.jwks_ca.is_some() && !has_server {
+        let problem = "it is for a JWT_JWKS that is an https URL";
+        return Err(ConfigError::new("JWT_JWKS_CA", problem));
     }
     burst("EVENTS", limits.events_per_second, limits.events_burst)?;
     burst("CHAT", limits.chat_per_second, limits.chat_burst)?;

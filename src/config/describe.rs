@@ -71,6 +71,7 @@ impl Config {
                 (None, Some(_)) => "***".to_owned(),
                 (None, None) => "-".to_owned(),
             }),
+            "jwt_secret_previous" => self.auth.previous_secret.as_ref().map(|_| "***".to_owned()),
             _ => None,
         }
     }

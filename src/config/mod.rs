@@ -23,7 +23,7 @@ mod secret;
 mod server;
 mod settings;
 
-pub use auth::{AuthConfig, PublicKeyPem};
+pub use auth::{AuthConfig, JwksSource, PublicKeyPem};
 pub use database::DatabaseConfig;
 pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use describe::{Setting, Source};

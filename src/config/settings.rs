@@ -6,13 +6,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::auth::AuthArgs;
+use super::auth::{AuthArgs, ChosenSecrets};
 use super::database::DatabaseArgs;
 use super::server::ServerArgs;
 use super::{Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, check};
 
 /// Settings whose values must not be repeated in an error.
-const SECRETS: &[&str] = &["JWT_SECRET", "DATABASE_URL"];
+const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL"];
 
 /// All settings, as arguments of a command line.
 #[derive(Args)]
@@ -74,8 +74,11 @@ impl Config {
         let server = settings.server.resolve();
         let url = Chosen::between(matches, "database_url", "database_url_file")?;
         let database = settings.database.resolve(&server.data_dir, url)?;
-        let secret = Chosen::between(matches, "jwt_secret", "jwt_secret_file")?;
-        let auth = settings.auth.resolve(&server, secret)?;
+        let secrets = ChosenSecrets {
+            current: Chosen::between(matches, "jwt_secret", "jwt_secret_file")?,
+            previous: Chosen::between(matches, "jwt_secret_previous", "jwt_secret_previous_file")?,
+        };
+        let auth = settings.auth.resolve(&server, &secrets)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (drain, log) = (settings.drain, settings.log);
         let config = Self { server, database, auth, limits, rooms, drain, log };

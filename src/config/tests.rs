@@ -73,6 +73,18 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("jwt-secret", "", "JWT_SECRET"),
         ("jwt-secret-file", "/no/such/file", "JWT_SECRET_FILE"),
         ("jwt-public-key", "/no/such/file", "JWT_PUBLIC_KEY"),
+        ("jwt-secret-previous", "short", "JWT_SECRET_PREVIOUS"),
+        ("jwt-secret-previous-file", "/no/such/file", "JWT_SECRET_PREVIOUS_FILE"),
+        ("jwt-jwks", "", "JWT_JWKS"),
+        ("jwt-jwks", "http://id.example/jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "http://localhost.example/jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "http://127.0.0.1@id.example/jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "https://me:pw@id.example/jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "https:///jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "file:///etc/jwks.json", "JWT_JWKS"),
+        ("jwt-jwks", "ftp://127.0.0.1/x", "JWT_JWKS"),
+        ("jwt-jwks-ca", "ca.pem", "JWT_JWKS_CA"),
+        ("api-keys-file", "", "API_KEYS_FILE"),
         ("jwt-issuer", "", "JWT_ISSUER"),
         ("jwt-leeway-secs", "301", "JWT_LEEWAY_SECS"),
         ("jwt-leeway-secs", "-1", "JWT_LEEWAY_SECS"),
@@ -114,7 +126,11 @@ fn an_error_says_what_is_allowed_and_repeats_no_secret() {
     let error = Config::from_flags(["--workers", "many"]).expect_err("is refused");
     let said = "WORKERS: \"many\" is refused, it must be a whole number from 1 to 1024";
     assert_eq!(error.to_string(), said);
-    for flags in [["--jwt-secret", "hunter2"], ["--database-url", "pg://me:hunter2@db/x"]] {
+    for flags in [
+        ["--jwt-secret", "hunter2"],
+        ["--jwt-secret-previous", "hunter2"],
+        ["--database-url", "pg://me:hunter2@db/x"],
+    ] {
         let error = Config::from_flags(flags).expect_err("is refused").to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
@@ -123,7 +139,7 @@ fn an_error_says_what_is_allowed_and_repeats_no_secret() {
 
 #[test]
 fn what_is_not_built_yet_is_unknown() {
-    for flag in ["--redis-url=redis://x", "--jwt-jwks=x", "--nonsense"] {
+    for flag in ["--redis-url=redis://x", "--nonsense"] {
         assert_eq!(blamed(&[flag]), "flags");
     }
 }
@@ -153,6 +169,32 @@ fn a_hub_that_others_can_reach_needs_a_key_of_its_own() {
     let config =
         read(&["--bind=0.0.0.0:80", "--jwt-secret", SECRET, "--allow-query-token", "true"]);
     assert!(config.server.allow_query_token && config.warnings().len() == 1);
+}
+
+#[test]
+fn keys_may_come_from_a_file_or_an_address_that_is_safe() {
+    for (text, is_file) in [
+        ("keys/jwks.json", true),
+        ("https://id.example/.well-known/jwks.json?tenant=7", false),
+        ("http://127.0.0.1:4000/jwks", false),
+        ("http://localhost/jwks", false),
+        ("http://[::1]:4000/jwks", false),
+    ] {
+        let auth = read(&["--bind=0.0.0.0:80", "--jwt-jwks", text]).auth;
+        let expected =
+            if is_file { JwksSource::File(text.into()) } else { JwksSource::Url(text.to_owned()) };
+        assert_eq!(auth.jwks, Some(expected));
+        assert_eq!(auth.development_secret, None, "a key of its own");
+    }
+}
+
+#[test]
+fn the_secret_of_before_is_no_key_of_its_own() {
+    let previous = ["--jwt-secret-previous", SECRET];
+    assert_eq!(blamed(&[&previous[..], &["--bind=0.0.0.0:80"]].concat()), "JWT_SECRET");
+    let auth = read(&previous).auth;
+    assert_eq!(auth.previous_secret, Some(Secret::new(SECRET)));
+    assert!(auth.secret.is_none() && auth.development_secret.is_some());
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Who asks over HTTP: the token in the `Authorization` header, and what its role allows.
+//! Who asks over HTTP: the token or API key in the `Authorization` header, and what it allows.
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,25 +8,26 @@ use std::task::{Context, Poll};
 use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 
 use super::engineio::Sessions;
 use super::problem::Problem;
 use super::{Hub, Listener};
-use crate::auth::{Identity, find_token};
+use crate::auth::{AuthError, Principal, Scope, find_token};
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// Somebody who may look: support or admin.
+/// Somebody who may look: support, admin, or a key for it.
 pub(super) struct Viewer;
 
-/// Somebody who may change things: admin.
-pub(super) struct Admin(pub(super) Identity);
+/// Somebody who may change things: admin, or a key for it.
+pub(super) struct Admin(pub(super) Principal);
 
-/// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin.
+/// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin
+/// or a key for it.
 pub(super) struct Operator;
 
 /// An answer that keeps the request's body until it is sent: a body that was neither read nor kept
@@ -48,7 +50,7 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<Answer>, actix_web::Error> {
-    let known = identify(request.request()).ok();
+    let known = identify_in_time(request.request()).await.ok();
     let is_stranger = known.is_none() && !is_in_session(request.request());
     let unread = is_stranger.then(|| request.take_payload());
     if let Some(known) = known {
@@ -92,26 +94,51 @@ impl MessageBody for Answer {
     }
 }
 
-/// The identity in a request's `Authorization` header.
-pub(super) fn identity(request: &HttpRequest) -> Result<Identity, Problem> {
-    let known = request.extensions().get::<Identity>().cloned();
+/// Who a request says it is from.
+fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
+    let known = request.extensions().get::<Principal>().cloned();
     known.map_or_else(|| identify(request), Ok)
 }
 
-fn identify(request: &HttpRequest) -> Result<Identity, Problem> {
+/// As [`identify`], but where the token's key may be among those that are being fetched, this waits
+/// for them.
+async fn identify_in_time(request: &HttpRequest) -> Result<Principal, Problem> {
+    let judged = identify(request);
+    let is_open = |problem: &Problem| problem.status_code() == StatusCode::SERVICE_UNAVAILABLE;
+    if judged.as_ref().is_err_and(is_open)
+        && let Some(settled) = hub(request)?.shared.verifier.settling()
+    {
+        settled.await;
+        return identify(request);
+    }
+    judged
+}
+
+fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
     let hub = hub(request)?;
-    let authorization =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = find_token(authorization, None, None, false).token.map_err(|problem| {
+    let authorization = authorization(request.headers());
+    let token = find_token(authorization.as_deref(), None, None, false).token;
+    let token = token.map_err(|problem| {
         Problem::unauthenticated(Failure::new(ErrorCode::Unauthenticated, problem.to_string()))
     })?;
     let now = Timestamp::now();
-    let identity = hub.shared.verifier.verify(&token, now);
-    let identity = identity.map_err(|error| Problem::unauthenticated(Failure::from(&error)))?;
-    match hub.shared.bans.from_hub(&identity.user, now) {
+    let principal = hub.shared.verifier.principal(&token, now).map_err(|error| {
+        if let AuthError::Invalid(reason) = &error {
+            log::debug!("a token was refused: {reason}");
+        }
+        Problem::unauthenticated(Failure::from(&error))
+    })?;
+    let removed = principal.identity().and_then(|user| hub.shared.bans.from_hub(&user.user, now));
+    match removed {
         Some(_) => Err(forbidden("removed by an admin")),
-        None => Ok(identity),
+        None => Ok(principal),
     }
+}
+
+/// The header `Authorization`, all of its lines: of two, another reader might take the other.
+/// Together they are no token.
+pub(super) fn authorization(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    super::upgrade::joined(headers, &header::AUTHORIZATION)
 }
 
 fn hub(request: &HttpRequest) -> Result<&web::Data<Hub>, Problem> {
@@ -120,8 +147,34 @@ fn hub(request: &HttpRequest) -> Result<&web::Data<Hub>, Problem> {
     })
 }
 
-fn forbidden(detail: &'static str) -> Problem {
+fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
     Failure::new(ErrorCode::Forbidden, detail).into()
+}
+
+/// Who asks, if they may. `whom` says who may by a token.
+pub(super) fn allowed(
+    request: &HttpRequest,
+    scope: Scope,
+    whom: &'static str,
+) -> Result<Principal, Problem> {
+    let principal = principal(request)?;
+    if principal.may(scope) {
+        return Ok(principal);
+    }
+    Err(match principal {
+        Principal::Identity(_) => forbidden(whom),
+        Principal::Service(_) => forbidden(format!("the key has no scope {}", scope.as_str())),
+    })
+}
+
+/// Anybody known.
+impl FromRequest for Principal {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(principal(request))
+    }
 }
 
 impl FromRequest for Viewer {
@@ -129,10 +182,7 @@ impl FromRequest for Viewer {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|identity| match identity.role {
-            Role::Support | Role::Admin => Ok(Self),
-            _ => Err(forbidden("for support and admins")),
-        }))
+        ready(allowed(request, Scope::AdminRead, "for support and admins").map(|_| Self))
     }
 }
 
@@ -141,10 +191,7 @@ impl FromRequest for Admin {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).and_then(|identity| match identity.role {
-            Role::Admin => Ok(Self(identity)),
-            _ => Err(forbidden("for admins")),
-        }))
+        ready(allowed(request, Scope::AdminWrite, "for admins").map(Self))
     }
 }
 
@@ -152,11 +199,11 @@ impl FromRequest for Operator {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let listener = request.app_data::<web::Data<Listener>>();
         if listener.is_some_and(|listener| listener.trusts_everybody()) {
             return ready(Ok(Self));
         }
-        ready(Admin::from_request(request, payload).into_inner().map(|_| Self))
+        ready(allowed(request, Scope::MetricsRead, "for admins").map(|_| Self))
     }
 }

@@ -167,7 +167,7 @@ async fn end_sessions(
     let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
     let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
     let closed = closed.map_err(|_| stopped())?;
-    log::info!(admin = admin.0.user.as_str(), user = user.as_str(); "ended {closed} sessions");
+    log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
     Ok(web::Json(serde_json::json!({ "closed": closed })))
 }
 

@@ -79,8 +79,11 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_secs))
     }
 
-    /// No token, or one that does not count.
+    /// No token, or one that does not count; or one of which nobody can tell now.
     pub fn unauthenticated(failure: Failure) -> Self {
+        if failure.code == ErrorCode::Unavailable {
+            return failure.into();
+        }
         Self::from(failure)
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }

@@ -133,7 +133,7 @@ pub(super) async fn remove(
     if let Some(room) = room {
         room.addr.do_send(Expel(user.clone()));
     }
-    let (admin, user) = (admin.0.user.as_str(), user.as_str());
+    let (admin, user) = (admin.0.name(), user.as_str());
     log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
     Ok(web::Json(serde_json::json!({ "removed": true })))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_http::RequestHead;
 
 use super::Hub;
+use super::access::authorization;
 use super::engineio::{Arrival, Engine, Host, Options, Refused};
 use super::problem::Problem;
 use super::upgrade::{credentials, refuse_while_draining, remote, take_place};
@@ -48,7 +49,8 @@ impl Host for SocketIo {
     fn admit(&self, request: &RequestHead) -> Result<Ticket, Refused> {
         let hub = &self.hub;
         refuse_while_draining(hub)?;
-        let offered = match credentials(hub, request, None).token {
+        let authorization = authorization(&request.headers);
+        let offered = match credentials(hub, request, authorization.as_deref(), None).token {
             Ok(token) => Some(token.into_owned()),
             Err(problem @ TokenProblem::Ambiguous) => {
                 let failure = Failure::new(ErrorCode::Unauthenticated, problem.to_string());

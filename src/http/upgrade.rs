@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Request, RequestHead, Response, h1};
 use actix_service::{ServiceFactory, fn_service};
+use actix_web::ResponseError as _;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web_actors::ws::HandshakeError;
@@ -19,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::Hub;
+use super::access::authorization;
 use super::origin::is_allowed;
 use super::problem::Problem;
 use super::socketio;
@@ -48,6 +50,16 @@ enum Refusal {
     Close(CloseCode),
 }
 
+impl Refusal {
+    /// Whether the same request may pass later.
+    fn is_for_now(&self) -> bool {
+        match self {
+            Self::Http(problem) => problem.status_code() == StatusCode::SERVICE_UNAVAILABLE,
+            Self::Close(close) => *close == CloseCode::TRY_LATER,
+        }
+    }
+}
+
 /// The service that takes over upgrades.
 pub fn service(
     hub: Hub,
@@ -70,7 +82,15 @@ pub fn service(
 
 /// A WebSocket of the plain framing.
 async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
-    match judge(hub, request) {
+    let mut verdict = judge(hub, request);
+    // The token's key may be among those that are being fetched.
+    if verdict.as_ref().is_err_and(Refusal::is_for_now)
+        && let Some(settled) = hub.shared.verifier.settling()
+    {
+        settled.await;
+        verdict = judge(hub, request);
+    }
+    match verdict {
         Ok((identity, permit)) => open(hub, request, framed, identity, permit),
         Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
         Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close),
@@ -92,7 +112,9 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
     let headers = request.headers();
     check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
     let protocols = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL);
-    let credentials = credentials(hub, request.head(), protocols.as_deref());
+    let authorization = authorization(headers);
+    let credentials =
+        credentials(hub, request.head(), authorization.as_deref(), protocols.as_deref());
     let refuse = |problem: Problem, close| {
         if credentials.offers_subprotocol { Refusal::Close(close) } else { Refusal::Http(problem) }
     };
@@ -102,6 +124,7 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
     let identity = identify(hub, &credentials).map_err(|failure| {
         let close = match failure.code {
             ErrorCode::TokenExpired => CloseCode::TOKEN_EXPIRED,
+            ErrorCode::Unavailable => CloseCode::TRY_LATER,
             _ => CloseCode::UNAUTHENTICATED,
         };
         refuse(Problem::unauthenticated(failure), close)
@@ -155,10 +178,11 @@ fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
 pub(super) fn credentials<'a>(
     hub: &Hub,
     request: &'a RequestHead,
+    authorization: Option<&'a str>,
     protocols: Option<&'a str>,
 ) -> Credentials<'a> {
     find_token(
-        text(&request.headers, &header::AUTHORIZATION),
+        authorization,
         protocols,
         request.uri.query(),
         hub.shared.config.server.allow_query_token,
@@ -202,7 +226,7 @@ fn open(
 }
 
 /// The 101, with the subprotocol where one was offered.
-fn switching(request: &Request) -> Bytes {
+pub(super) fn switching(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
@@ -262,12 +286,8 @@ pub(super) fn remote(request: &RequestHead, proxies: &Networks) -> String {
 }
 
 /// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).
-fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
     let mut lines = headers.get_all(name).filter_map(|value| value.to_str().ok());
     let first = Cow::Borrowed(lines.next()?);
     Some(lines.fold(first, |list, line| format!("{list},{line}").into()))
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }

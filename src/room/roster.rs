@@ -69,6 +69,12 @@ impl Roster {
         self.remove(user)
     }
 
+    /// A user may not come back: one who is only awaited is given back, to be told to others.
+    pub fn stop_awaiting(&mut self, user: &UserId) -> Option<Departed> {
+        self.users.get(user).filter(|present| present.gone_at.is_some())?;
+        self.remove(user)
+    }
+
     /// The users whose grace has ended.
     pub fn expired(&mut self, now: Instant) -> Vec<Departed> {
         let is_due = |present: &Present| present.gone_at.is_some_and(|gone_at| gone_at <= now);
@@ -148,6 +154,16 @@ mod tests {
         roster.leave(&ann, GRACE, now);
         assert_eq!(roster.expired(now + Duration::from_secs(15)).len(), 1);
         assert!(roster.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_one_who_may_not_come_back() {
+        let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
+        roster.enter(&ann, "Ann", Role::Customer);
+        assert_eq!(roster.stop_awaiting(&ann), None, "she is here");
+        roster.leave(&ann, GRACE, now);
+        assert_eq!(roster.stop_awaiting(&ann).map(|departed| departed.user), Some(ann.clone()));
+        assert_eq!(roster.stop_awaiting(&ann), None);
     }
 
     #[test]

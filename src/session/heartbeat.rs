@@ -47,6 +47,12 @@ impl Heartbeat {
         self.pinged.take().is_some()
     }
 
+    /// When the last ping of a steady beat was sent, or before; whoever answers it has got all that
+    /// was sent until then.
+    pub fn last_beat(&self) -> Instant {
+        self.since
+    }
+
     /// The next moment at which something may be due.
     pub fn next(&self) -> Instant {
         match self.pinged {

@@ -13,6 +13,8 @@ pub use pushes::{MAX_PUSHES, Pushes};
 
 /// How many rooms of a session are kept; only staff have more, and join the others again.
 pub const MAX_ROOMS: usize = 1000;
+/// How many orders are kept that a session was put out of.
+pub const MAX_REMOVED: usize = 50;
 /// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms and [`MAX_PUSHES`] pushes of rooms
 /// that were left, with the longest ids and numbers. Most are well below 1 KiB.
 pub const MAX_JSON_BYTES: usize = 256 * 1024;
@@ -33,6 +35,10 @@ pub struct Record {
     pub last_link: u64,
     /// At most [`MAX_ROOMS`].
     rooms: Vec<RoomMark>,
+    /// Orders that it was put out of, of which its client may not have heard; at most
+    /// [`MAX_REMOVED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<OrderId>,
     /// What went out to the client last.
     pub pushes: Pushes,
 }
@@ -79,7 +85,20 @@ impl Record {
         // It is kept for minutes and does not grow any more.
         rooms.shrink_to_fit();
         pushes.shrink();
-        Self { pid, user, session, namespace, last_link, rooms, pushes }
+        Self { pid, user, session, namespace, last_link, rooms, removed: Vec::new(), pushes }
+    }
+
+    /// The same of a session that was put out of these orders a moment ago.
+    #[must_use]
+    pub fn put_out_of(mut self, removed: impl IntoIterator<Item = OrderId>) -> Self {
+        self.removed = removed.into_iter().take(MAX_REMOVED).collect();
+        self
+    }
+
+    /// The orders that it was put out of, and that its client may believe to be in.
+    pub fn removed(&self) -> impl Iterator<Item = &OrderId> {
+        let back = |order: &OrderId| self.rooms.iter().any(|room| room.order == *order);
+        self.removed.iter().filter(move |order| !back(order))
     }
 
     /// The rooms.
@@ -117,7 +136,8 @@ impl Record {
     pub fn size(&self) -> usize {
         // An id has two counters beside its text.
         let id = |text: &str| text.len() + 16;
-        let ids: usize = self.rooms.iter().map(|room| id(room.order.as_str())).sum();
+        let orders = self.rooms.iter().map(|room| &room.order).chain(&self.removed);
+        let ids: usize = orders.map(|order| size_of::<OrderId>() + id(order.as_str())).sum();
         let rooms = self.rooms.capacity() * size_of::<RoomMark>();
         let pushes = self.pushes.heap_bytes();
         size_of::<Self>() + id(self.user.as_str()) + ids + rooms + pushes

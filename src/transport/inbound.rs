@@ -52,6 +52,8 @@ pub struct Inbound {
     /// Messages and reads since the last time that others could run.
     spent: u8,
     stage: Stage,
+    /// Whether the peer has said that it closes.
+    agreed: bool,
     /// Whether this is the rest of a dropped one, which only waits for the end of a close.
     detached: bool,
 }
@@ -99,6 +101,7 @@ impl Inbound {
             timer: None,
             spent: 0,
             stage,
+            agreed: false,
             detached: false,
         }
     }
@@ -220,6 +223,7 @@ impl Inbound {
             Ok(Some(Item::Ping(payload))) => Incoming::Ping(payload),
             Ok(Some(Item::Pong)) => Incoming::Pong,
             Ok(Some(Item::Close(code))) => {
+                self.agreed = true;
                 self.deafen();
                 Incoming::Close(code)
             }
@@ -238,20 +242,17 @@ impl Inbound {
     }
 
     /// Swallows what still comes, so that the system does not answer it with a reset, which could
-    /// destroy the close frame on its way. Ends when the peer has ended and all is sent.
+    /// destroy the close frame on its way. Ends when all is sent and the peer has said that it
+    /// closes too, or has ended.
     fn poll_linger(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if self.stage != Stage::Ended {
-            self.deafen();
-        }
         self.drop_posted();
-        while self.stage != Stage::Ended {
+        while self.stage != Stage::Ended && !(sent && self.agreed) {
             if self.is_spent(cx) {
                 return Poll::Pending;
             }
-            let Some(reader) = &mut self.reader else { break };
-            match poll_read(reader, cx, |_| ()) {
-                Poll::Ready(Some(())) => self.spent += 1,
-                Poll::Ready(None) => self.stage = Stage::Ended,
+            match self.poll_close(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => self.stage = Stage::Ended,
                 Poll::Pending => {
                     self.spent = 0;
                     return Poll::Pending;
@@ -259,6 +260,34 @@ impl Inbound {
             }
         }
         if sent { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Reads on for the peer's close frame; false at the end of the stream. Behind it, or behind
+    /// what could not be read, nothing is looked at any more.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.stage == Stage::Reading {
+            while self.take_pending().is_some() {}
+        }
+        if self.stage == Stage::Reading {
+            let read = ready!(self.poll_read(cx));
+            return Poll::Ready(!matches!(read, ControlFlow::Break(None)));
+        }
+        let Some(reader) = &mut self.reader else { return Poll::Ready(false) };
+        let read = ready!(poll_read(reader, cx, |_| ()));
+        self.spent += 1;
+        Poll::Ready(read.is_some())
+    }
+
+    /// Notes what a look for a message came to.
+    fn account(&mut self, message: &Poll<Option<Incoming>>) {
+        match message {
+            Poll::Ready(Some(_)) => self.spent += 1,
+            Poll::Ready(None) => {
+                self.deafen();
+                self.stage = Stage::Ended;
+            }
+            Poll::Pending => self.spent = 0,
+        }
     }
 
     fn end(&mut self) -> Poll<Option<Incoming>> {
@@ -306,21 +335,8 @@ impl Stream for Inbound {
             Some(posted) => posted,
             None => this.poll_message(cx),
         };
-        match message {
-            Poll::Ready(Some(item)) => {
-                this.spent += 1;
-                Poll::Ready(Some(item))
-            }
-            Poll::Ready(None) => {
-                this.deafen();
-                this.stage = Stage::Ended;
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                this.spent = 0;
-                Poll::Pending
-            }
-        }
+        this.account(&message);
+        message
     }
 }
 
@@ -337,6 +353,9 @@ impl Drop for Inbound {
         let mut rest = Self::without_reader(Arc::clone(&self.line), self.stage);
         rest.reader = self.reader.take();
         rest.polled = self.polled.take();
+        rest.assembler = std::mem::take(&mut self.assembler);
+        rest.pending = std::mem::take(&mut self.pending);
+        rest.agreed = self.agreed;
         rest.detached = true;
         actix_rt::spawn(async move { while rest.next().await.is_some() {} });
     }

@@ -112,6 +112,11 @@ fn check_config_masks_secrets() {
     assert_eq!(ended.row("JWT_SECRET"), ("***", "environment"));
     assert_eq!(ended.row("DATABASE_URL"), ("postgres://hub:***@db.example/orders", "environment"));
     assert!(!ended.stdout.contains(SECRET) && !ended.stdout.contains("hunter2"));
+    let previous = SECRET.replace('0', "x");
+    let rotating = [("JWT_SECRET", SECRET), ("JWT_SECRET_PREVIOUS", previous.as_str())];
+    let ended = shell.run(&["check-config"], &rotating);
+    assert_eq!(ended.row("JWT_SECRET_PREVIOUS"), ("***", "environment"));
+    assert!(!ended.stdout.contains(&previous));
     let help = shell.run(&["--help"], &[("JWT_SECRET", SECRET), ("DATABASE_URL", url)]);
     assert_eq!(help.status, 0);
     assert!(!help.stdout.contains(SECRET) && !help.stdout.contains("hunter2"));
@@ -151,6 +156,50 @@ fn a_public_key_file_is_read_by_check_config() {
 }
 
 #[test]
+fn files_of_keys_are_read_by_check_config_and_servers_are_not_asked() {
+    let shell = Shell::new();
+    fs::write(shell.path().join("jwks.json"), "{\"keys\":[]}").expect("writes");
+    fs::write(shell.path().join("keys.toml"), "keys = 7").expect("writes");
+    for (variable, value, said) in [
+        ("JWT_JWKS", "none.json", "JWT_JWKS: cannot use none.json: No such file"),
+        ("JWT_JWKS", "jwks.json", "JWT_JWKS: cannot use jwks.json: it holds no key that can"),
+        ("JWT_JWKS", "http://id.example/jwks", "JWT_JWKS: \"http://id.example/jwks\" is refused"),
+        ("API_KEYS_FILE", "none.toml", "API_KEYS_FILE: cannot use none.toml: No such file"),
+        ("API_KEYS_FILE", "keys.toml", "API_KEYS_FILE: cannot use keys.toml: line 1: "),
+    ] {
+        for command in ["check-config", "serve"] {
+            let variables = [(variable, value), ("LOG_FORMAT", "text"), ("RUST_LOG", "off")];
+            shell.run(&[command], &variables).failed(1, said);
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+    listener.set_nonblocking(true).expect("a switch");
+    let url = format!("http://{}/jwks.json", listener.local_addr().expect("an address"));
+    let ended = shell.run(&["check-config"], &[("JWT_JWKS", &url)]);
+    assert_eq!((ended.status, ended.row("JWT_JWKS")), (0, (url.as_str(), "environment")));
+    assert!(listener.accept().is_err(), "the server was asked");
+}
+
+#[test]
+fn an_api_key_is_told_once_and_kept_as_its_hash() {
+    let shell = Shell::new();
+    let ended = shell.run(&["api-key", "shop", "--scope", "admin:read"], &[]);
+    assert_eq!(ended.status, 0, "{}", ended.stderr);
+    let key = ended.stdout.strip_suffix('\n').expect("a line");
+    assert!(key.starts_with("ohk_") && key.len() == 47 && !ended.stderr.contains(key), "{key}");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines[..2], ["[[keys]]", "name = \"shop\""]);
+    assert_eq!(lines[3..], ["scopes = [\"admin:read\"]"]);
+    let all = shell.run(&["api-key", "desk"], &[]);
+    assert!(all.stderr.contains("[\"orders:read\", \"orders:write\", \"events:write\", "));
+    assert!(!all.stderr.contains("admin:") && !all.stderr.contains("metrics:"), "{}", all.stderr);
+    assert!(shell.is_untouched());
+    fs::write(shell.path().join("keys.toml"), ended.stderr.clone() + &all.stderr).expect("writes");
+    let checked = shell.run(&["check-config"], &[("API_KEYS_FILE", "keys.toml")]);
+    assert_eq!(checked.row("API_KEYS_FILE"), ("keys.toml", "environment"));
+}
+
+#[test]
 fn a_variable_that_is_no_text_is_named() {
     let shell = Shell::new();
     let mut command = shell.command(&["check-config"], &[]);
@@ -169,6 +218,9 @@ fn bad_usage_ends_with_2() {
         (&["token", "--user", "a b"], "invalid value 'a b'"),
         (&["token", "--user", "u", "--role", "boss"], "invalid value 'boss'"),
         (&["token", "--user", "u", "--ttl", "0s"], "invalid value '0s'"),
+        (&["api-key"], "the following required arguments"),
+        (&["api-key", "a b"], "invalid value 'a b'"),
+        (&["api-key", "a", "--scope", "orders"], "invalid value 'orders'"),
     ] {
         shell.run(args, &[]).failed(2, named);
     }

@@ -1,5 +1,6 @@
 //! `/api/v1/orders`: what back ends store and read, and how their mistakes are answered.
 
+use orderhub::auth::Scope;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
@@ -332,4 +333,26 @@ async fn back_ends_do_everything_and_participants_read_their_order() {
     assert_eq!(read("sue", "support", &[], "none").await, "404 not_found ");
     assert_eq!(read("eve", "customer", &[], "o2").await, "403 forbidden ");
     assert_eq!(read("eve", "customer", &[], "none").await, "403 forbidden ");
+}
+
+#[tokio::test]
+async fn a_key_reads_or_changes_orders_by_its_scopes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("keys.toml");
+    let made = |name, scope| orderhub::auth::new_key(name, &[scope]).expect("random bytes");
+    let (reads, writes) = (made("reads", Scope::OrdersRead), made("writes", Scope::OrdersWrite));
+    std::fs::write(&path, format!("{}{}", reads.entry, writes.entry)).expect("writes");
+    let hub = Hub::builder().env("API_KEYS_FILE", path.display()).start();
+    let ask = async |key: &str, method: Method, path: &str, body: Value| {
+        let request = reqwest::Client::new().request(method, hub.url(&format!("/api/v1{path}")));
+        let request = request.bearer_auth(key);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        problem_or_status(request.send().await.expect("an answer")).await
+    };
+    assert_eq!(ask(&reads.key, Method::PUT, "/orders/o1", json!({})).await, "403 forbidden ");
+    assert_eq!(ask(&writes.key, Method::PUT, "/orders/o1", json!({})).await, "201");
+    for path in ["/orders/o1", "/orders"] {
+        assert_eq!(ask(&reads.key, Method::GET, path, Value::Null).await, "200");
+        assert_eq!(ask(&writes.key, Method::GET, path, Value::Null).await, "403 forbidden ");
+    }
 }

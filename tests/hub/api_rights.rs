@@ -78,6 +78,22 @@ async fn a_removed_participant_hears_it_on_every_device_and_the_token_does_not_h
 }
 
 #[tokio::test]
+async fn a_removed_participant_with_a_broken_connection_is_not_awaited() {
+    // Longer than the test may wait.
+    let hub = Hub::builder().env("PRESENCE_GRACE_SECS", 3600).start();
+    put(&hub, "o1", json!({ "participants": [{ "userId": "bob", "role": "customer" }] })).await;
+    let mut ann = hub.connect("ann", "driver", &["o1"]).await;
+    ann.join("o1").await;
+    let mut bob = hub.connect("bob", "customer", &[]).await;
+    bob.join("o1").await;
+    drop(bob);
+    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
+    assert_eq!(ann.drain("presence:left").await.len(), 0);
+    take_part(&hub, "o1", "bob", None).await;
+    assert_eq!(ann.expect("presence:left").await["userId"], "bob");
+}
+
+#[tokio::test]
 async fn somebody_whom_only_the_token_names_can_be_removed() {
     let hub = Hub::start();
     put(&hub, "o1", json!({})).await;

@@ -1,6 +1,7 @@
 //! The hub from outside: the built program in a process of its own, with real clients.
 
 mod admin;
+mod api_keys;
 mod api_orders;
 mod api_races;
 mod api_rights;
@@ -12,13 +13,23 @@ mod first_start;
 mod frames;
 mod history;
 mod joins;
+mod keys;
 mod limits;
 mod login;
+mod namespaces;
 mod ordering;
 mod outages;
 mod panics;
+mod polling;
 mod presence;
 mod relay;
+mod resume;
+mod resume_refused;
+mod resume_restart;
 mod rights;
 mod rooms;
+mod socketio;
+mod socketio_ends;
+mod socketio_login;
 mod support;
+mod takeover;

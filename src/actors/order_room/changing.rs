@@ -10,6 +10,7 @@ use crate::actors::peer::News as Notice;
 use crate::actors::store::{Change, OrderChanged};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
+use crate::room::order::OrderFacts;
 use crate::room::ring::Ring;
 use crate::room::roster::Roster;
 use crate::room::track::Track;
@@ -32,12 +33,24 @@ impl OrderRoom {
         // removed hears nothing of what is new.
         let mut gone = self.announce(news.unassigned());
         self.judge_everybody();
+        self.await_nobody_removed(&before);
         gone |= self.announce(news.status());
         gone |= self.announce(news.assigned());
         if gone {
             self.drop_the_gone();
         }
         self.count_occupants();
+    }
+
+    /// Those who were removed while their connection was broken are not expected back.
+    fn await_nobody_removed(&mut self, before: &OrderFacts) {
+        for (user, _) in before.participants.present() {
+            if self.facts.participants.has_removed(user)
+                && let Some(departed) = self.roster.stop_awaiting(user)
+            {
+                self.announce_departure(&departed);
+            }
+        }
     }
 
     fn announce(&mut self, event: Option<ServerEvent<'_>>) -> bool {

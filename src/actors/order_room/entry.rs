@@ -5,14 +5,13 @@ use std::time::Instant;
 
 use actix::Context;
 
-use super::snapshot::{Held, Showing};
+use super::snapshot::Held;
 use super::stats::SessionDetail;
 use super::{Enter, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
 use crate::actors::peer::{News, Place};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::ids::{SessionId, UserId};
-use crate::protocol::client::{Join, MAX_PAGE};
 use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
@@ -126,7 +125,7 @@ impl OrderRoom {
         if place.peer.outbox.is_closed() {
             return place.give_up();
         }
-        if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin)) {
+        if let Err(failure) = self.may_enter(&identity, matches!(purpose, Purpose::Rejoin { .. })) {
             return purpose.turn_away(place, failure);
         }
         self.used = true;
@@ -142,14 +141,12 @@ impl OrderRoom {
             }
             Purpose::Join(join, answer) => {
                 self.seat(place, identity, may_locate, true);
-                self.show(session, join, Showing::Joined(answer), ctx);
+                self.show(session, join, answer, ctx);
             }
-            Purpose::Rejoin => {
-                let since_seq = Some(place.progress());
+            Purpose::Rejoin { returned } => {
                 // After a panic the others believe that this user was here all the time.
-                self.seat(place, identity, may_locate, !self.after_crash);
-                let join = Join { order_id: self.order.clone(), since_seq, limit: MAX_PAGE };
-                self.show(session, join, Showing::Missed, ctx);
+                self.seat(place, identity, may_locate, returned || !self.after_crash);
+                self.catch_member_up(session, ctx);
             }
         }
         self.count_occupants();
@@ -168,7 +165,7 @@ impl OrderRoom {
             if let Some(Sender { place, identity, may_locate }) = self.senders.remove(&session) {
                 self.seat(place, identity, may_locate, true);
             }
-            self.show(session, join, Showing::Joined(answer), ctx);
+            self.show(session, join, answer, ctx);
         }
         self.count_occupants();
     }
@@ -262,7 +259,7 @@ impl OrderRoom {
         Some(member)
     }
 
-    fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
+    pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };
         self.send_to_all(ServerEvent::PresenceLeft(presence), None);
@@ -321,6 +318,9 @@ impl OrderRoom {
             members.map(|(id, _)| *id).chain(senders.map(|(id, _)| *id)).collect();
         for session in sessions {
             self.expel(session);
+        }
+        if let Some(departed) = self.roster.stop_awaiting(user) {
+            self.announce_departure(&departed);
         }
         self.count_occupants();
     }

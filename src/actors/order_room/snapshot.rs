@@ -33,14 +33,6 @@ pub(super) struct Held {
     joins: VecDeque<(Join, Answer)>,
 }
 
-/// How a snapshot is sent.
-pub(super) enum Showing {
-    /// To a join.
-    Joined(Answer),
-    /// To nobody: only the messages that were missed, as live ones.
-    Missed,
-}
-
 /// A snapshot that is being read.
 struct Reading {
     session: SessionId,
@@ -49,13 +41,13 @@ struct Reading {
     cut: i64,
     /// The last that its client has.
     since: Option<i64>,
-    showing: Showing,
+    answer: Answer,
 }
 
 // === impl Held ===
 
 impl Held {
-    fn new(read: u64) -> Self {
+    pub(super) fn new(read: u64) -> Self {
         Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
     }
 
@@ -74,15 +66,15 @@ impl OrderRoom {
         &mut self,
         session: SessionId,
         join: Join,
-        showing: Showing,
+        answer: Answer,
         ctx: &mut Context<Self>,
     ) {
         let Some(member) = self.members.get_mut(&session) else { return };
         if let Some(held) = &mut member.held {
-            return held.queue(join, showing);
+            return held.queue(join, answer);
         }
         if let Some(page) = self.ring.page(join.since_seq, join.limit) {
-            return self.send_page(session, &page, self.delivery.delivered(), showing);
+            return self.send_page(session, &page, self.delivery.delivered(), answer);
         }
         let read = self.number();
         if let Some(member) = self.members.get_mut(&session) {
@@ -91,7 +83,7 @@ impl OrderRoom {
         let cut = self.delivery.delivered();
         let since = join.since_seq.map(|since| since.min(cut));
         let limit = since.map_or(join.limit, |since| join.limit.min(cut - since));
-        let reading = Reading { session, read, cut, since, showing };
+        let reading = Reading { session, read, cut, since, answer };
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let page = async move { store.page(order, PageRange::Before(cut + 1), limit).await };
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
@@ -107,21 +99,28 @@ impl OrderRoom {
         page: Result<store::Page, StoreError>,
         ctx: &mut Context<Self>,
     ) {
-        let Reading { session, read, cut, since, showing } = reading;
-        let member = self.members.get_mut(&session);
-        let Some(held) = member.and_then(|member| member.held.take_if(|held| held.read == read))
-        else {
-            // The session has left meanwhile. The answer says so when it is dropped.
-            return;
-        };
-        let Ok(page) = page else { return self.give_up_showing(session, *held, showing) };
+        let Reading { session, read, cut, since, answer } = reading;
+        // Where the session has left meanwhile the answer says so when it is dropped.
+        let Some(held) = self.take_held(session, read) else { return };
+        let Ok(page) = page else { return self.give_up_showing(session, *held, Some(answer)) };
         let found = i64::try_from(page.messages.len()).unwrap_or(0);
         let recovered = since.is_some_and(|since| since + found == cut);
         let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
-        self.send_page(session, &Page { messages, recovered }, cut, showing);
+        self.send_page(session, &Page { messages, recovered }, cut, answer);
+        self.go_on(session, *held, ctx);
+    }
+
+    /// What was held back for this read, if the session has not left meanwhile.
+    pub(super) fn take_held(&mut self, session: SessionId, read: u64) -> Option<Box<Held>> {
+        let member = self.members.get_mut(&session)?;
+        member.held.take_if(|held| held.read == read)
+    }
+
+    /// Goes on with what was held back: frames, then the joins that waited.
+    pub(super) fn go_on(&mut self, session: SessionId, held: Held, ctx: &mut Context<Self>) {
         self.release(session, held.frames);
         for (join, answer) in held.joins {
-            self.show(session, join, Showing::Joined(answer), ctx);
+            self.show(session, join, answer, ctx);
         }
     }
 
@@ -135,10 +134,15 @@ impl OrderRoom {
     }
 
     /// The page could not be read. A member who was in before stays; a new one is out again.
-    fn give_up_showing(&mut self, session: SessionId, held: Held, showing: Showing) {
+    pub(super) fn give_up_showing(
+        &mut self,
+        session: SessionId,
+        held: Held,
+        answer: Option<Answer>,
+    ) {
         let failure = unavailable("the database does not answer");
-        let joining = matches!(showing, Showing::Joined(_));
-        if let Showing::Joined(answer) = showing {
+        let joining = answer.is_some();
+        if let Some(answer) = answer {
             answer.refuse(failure.clone());
         }
         held.joins.into_iter().for_each(|(_, answer)| answer.refuse(failure.clone()));
@@ -153,41 +157,17 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    fn send_page(&mut self, session: SessionId, page: &Page, cut: i64, showing: Showing) {
+    fn send_page(&mut self, session: SessionId, page: &Page, cut: i64, answer: Answer) {
         let Some(member) = self.members.get_mut(&session) else { return };
         member.shown = true;
-        let answer = match showing {
-            Showing::Missed if page.recovered => return self.send_missed(session, page, cut),
-            // More was missed than fits into a page: the client must page, so it is told.
-            Showing::Missed => None,
-            Showing::Joined(answer) => Some(answer),
-        };
         member.place.progress.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.place.peer);
         let sees_location = member.sees_location;
         let snapshot = self.snapshot(page, cut, sees_location);
-        match answer {
-            Some(answer) if answer.is_wanted() => answer.ok(Reply::Joined(&snapshot)),
-            answer => {
-                peer.tell(&ServerEvent::Joined(&snapshot)).ok();
-                if let Some(answer) = answer {
-                    answer.ok(Reply::Joined(&snapshot));
-                }
-            }
+        if !answer.is_wanted() {
+            peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
-    }
-
-    /// Sends messages as if they were live. They are all that there is up to the cut, without a gap.
-    fn send_missed(&mut self, session: SessionId, page: &Page, cut: i64) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        let before = cut - i64::try_from(page.messages.len()).unwrap_or(cut);
-        for (seq, json) in (before + 1..).zip(&page.messages) {
-            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
-            self.shared.metrics.events_out.inc(event.index());
-            let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
-            // A session that ends meanwhile is noticed at the next fan-out.
-            member.push(frame, Some(seq));
-        }
+        answer.ok(Reply::Joined(&snapshot));
     }
 
     fn snapshot<'a>(&'a self, page: &'a Page, cut: i64, sees_location: bool) -> Snapshot<'a> {
@@ -206,14 +186,11 @@ impl OrderRoom {
 
 impl Held {
     /// One more join waits for the read.
-    fn queue(&mut self, join: Join, showing: Showing) {
-        match showing {
-            Showing::Joined(answer) if self.joins.len() < MOST_JOINS => {
-                self.joins.push_back((join, answer));
-            }
-            Showing::Joined(answer) => answer.refuse(unavailable("too many joins at once")),
-            // The read that is under way shows what was missed too.
-            Showing::Missed => {}
+    fn queue(&mut self, join: Join, answer: Answer) {
+        if self.joins.len() < MOST_JOINS {
+            self.joins.push_back((join, answer));
+        } else {
+            answer.refuse(unavailable("too many joins at once"));
         }
     }
 }

@@ -47,6 +47,13 @@ struct RefusalData {
     retry_after_ms: Option<u64>,
 }
 
+/// Whether a login may wait for keys that are being fetched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Once,
+    Over,
+}
+
 /// Under which names a client comes into a namespace.
 pub(super) struct Names {
     pub(super) session: SessionId,
@@ -82,11 +89,37 @@ impl Session {
         if self.login_in(namespace).is_some() {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         }
+        self.judge_login(namespace, auth, Patience::Once, ctx);
+    }
+
+    fn judge_login(
+        &mut self,
+        namespace: Namespace,
+        auth: Auth,
+        patience: Patience,
+        ctx: &mut Context<Self>,
+    ) {
         if self.shared.is_draining() {
             return self.finish(CloseCode::RESTART, ctx);
         }
         match self.identify(&auth) {
             Ok(identity) => self.admit_login(identity, namespace, auth, ctx),
+            // To stock clients a CONNECT_ERROR is final; after the close they come back.
+            Err(failure) if failure.code == ErrorCode::Unavailable => {
+                let settled = self.shared.verifier.settling();
+                let Some(settled) = settled.filter(|_| patience == Patience::Once) else {
+                    return self.finish(CloseCode::TRY_LATER, ctx);
+                };
+                // The token's key may be among those that are being fetched. What the client says
+                // meanwhile waits as well: it may be meant for the session that is to come.
+                let hold = self.gate.hold();
+                ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), session, ctx| {
+                    if !session.ended {
+                        session.judge_login(namespace, auth, Patience::Over, ctx);
+                    }
+                    drop(hold);
+                }));
+            }
             Err(failure) => self.refuse_login(namespace.as_str(), &failure),
         }
     }

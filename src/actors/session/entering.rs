@@ -52,6 +52,7 @@ impl Login {
         let mut link = Link::entering(self.last_link, Arc::clone(&self.identity));
         let purpose = match event {
             RoomEvent::Join(join, answer) => {
+                self.forget_removal(&order);
                 link.joins = 1;
                 Purpose::Join(join, answer.counted(order.clone(), link.id))
             }
@@ -161,7 +162,10 @@ impl Login {
         match news {
             News::Entered(room) => self.entered(order, room, ctx),
             News::Refused(failure) => self.refused(order, &failure),
-            News::Removed => self.close_link(&order, &Failure::forbidden()),
+            News::Removed => {
+                self.note_removal(&order);
+                self.close_link(&order, &Failure::forbidden());
+            }
             News::NotJoined => self.not_joined(&order),
             News::Lost => self.lost(order, ctx),
         }
@@ -195,6 +199,10 @@ impl Login {
     }
 
     fn refused(&mut self, order: OrderId, failure: &Failure) {
+        // One who was in was told that it is out.
+        if self.links.get(&order).is_some_and(Link::was_shown) {
+            self.note_removal(&order);
+        }
         self.close_link(&order, failure);
         // A ban costs nothing to look up, and may end sooner than the memory of it.
         if !self.shared.asker(&self.identity, &order).banned {
@@ -264,7 +272,7 @@ impl Login {
         let Some(link) = self.links.get_mut(&order) else { return };
         link.came_back = Some(Instant::now());
         link.state = LinkState::Entering(VecDeque::new());
-        self.ask_to_enter(order, Purpose::Rejoin, ctx);
+        self.ask_to_enter(order, Purpose::Rejoin { returned: false }, ctx);
     }
 
     fn come_back_later(&mut self, order: OrderId, ctx: &mut Context<Session>) {

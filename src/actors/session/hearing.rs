@@ -79,8 +79,14 @@ impl Session {
             }
             Ok(Said::Connect { namespace, auth }) => self.connect(namespace, auth, now, ctx),
             Ok(Said::Disconnect { namespace }) => self.log_out(namespace, now, ctx),
-            Ok(Said::Pong) if awaited => {}
-            Ok(Said::Pong | Said::Nothing) => self.unasked_pong(now, ctx),
+            Ok(Said::Pong) => {
+                let until = self.heartbeat.last_beat();
+                self.logins.iter_mut().for_each(|login| login.has_heard(until));
+                if !awaited {
+                    self.unasked_pong(now, ctx);
+                }
+            }
+            Ok(Said::Nothing) => self.unasked_pong(now, ctx),
             Ok(Said::Close) => {
                 self.outbox.finish(None, CloseCode::NORMAL);
                 self.leave_everything(End { reason: PEER_CLOSED, clean: false }, ctx);

@@ -23,7 +23,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::server::{ServerEvent, SessionEnd};
 use crate::protocol::socketio::write;
 use crate::session::expiry::Expiry;
-use crate::session::resume::Record;
+use crate::session::resume::{MAX_REMOVED, Record};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Gate, Hold};
 
@@ -39,6 +39,8 @@ pub(super) struct Login {
     pub(super) links: HashMap<OrderId, Link, RandomState>,
     /// The newest of them.
     pub(super) last_link: LinkId,
+    /// Rooms that it was put out of, and when: its client may not have heard of it yet.
+    removed: Vec<(OrderId, Instant)>,
     /// Orders that refused it a moment ago.
     pub(super) refusals: Refusals,
     /// Those of which back ends made the user the driver.
@@ -90,6 +92,7 @@ impl Login {
             remote,
             links: HashMap::default(),
             last_link: LinkId::default(),
+            removed: Vec::new(),
             refusals: Refusals::default(),
             open_orders: OpenOrders::Unread(None),
             waiting: 0,
@@ -130,7 +133,7 @@ impl Login {
         if std::mem::replace(&mut self.departed, true) {
             return;
         }
-        self.keep_for_return(end.clean);
+        let record = self.record().filter(|_| !end.clean);
         for (order, link) in self.links.drain() {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
@@ -142,14 +145,41 @@ impl Login {
         self.supervisor
             .addr
             .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
+        // Behind every leave: whoever finds the record comes into the same rooms under the same id.
+        self.keep_for_return(record);
         self.shared.metrics.closes.inc(close_index(end.reason));
         self.log_end(end.reason);
     }
 
-    /// Keeps what its client needs to go on, unless it is meant to stay away.
-    fn keep_for_return(&self, clean: bool) {
+    /// It was put out of a room; the word of it may be lost with the connection.
+    pub(super) fn note_removal(&mut self, order: &OrderId) {
+        self.forget_removal(order);
+        if self.pid.is_some() {
+            self.removed.push((order.clone(), Instant::now()));
+            let too_many = self.removed.len().saturating_sub(MAX_REMOVED);
+            self.removed.drain(..too_many);
+        }
+    }
+
+    /// Its client wants into this room: it knows that it is not there.
+    pub(super) fn forget_removal(&mut self, order: &OrderId) {
+        self.removed.retain(|(removed, _)| removed != order);
+    }
+
+    /// Its client has got all that was sent until then.
+    pub(super) fn has_heard(&mut self, until: Instant) {
+        self.removed.retain(|(_, at)| *at > until);
+    }
+
+    /// The rooms that it was put out of, as far as its client may not know.
+    pub(super) fn removed(&self) -> impl Iterator<Item = OrderId> {
+        self.removed.iter().map(|(order, _)| order.clone())
+    }
+
+    /// Keeps what its client needs to go on; without it the client is meant to stay away.
+    fn keep_for_return(&self, record: Option<Record>) {
         let Some(pid) = self.pid else { return };
-        match self.record().filter(|_| !clean) {
+        match record {
             Some(record) => self.shared.resumes.detach(record, Instant::now()),
             None => self.shared.resumes.remove(pid),
         }

@@ -24,6 +24,8 @@ use crate::room::policy::{Action, judge};
 use crate::session::resume::{Pushes, Record, RoomMark};
 use crate::time::Timestamp;
 
+/// How long a session may take to hand over what it has.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long a join after a resume may be the client's own way of coming back.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
 
@@ -71,7 +73,7 @@ pub(super) async fn find(
 async fn look_up(shared: &Shared, pid: Pid, identity: &Identity) -> Option<Record> {
     match shared.resumes.claim(pid, &identity.user, Instant::now()) {
         Claim::Detached(record) => Some(record),
-        Claim::Attached(owner) => match owner.send(HandOver { pid }).await {
+        Claim::Attached(owner) => match owner.send(HandOver { pid }).timeout(PATIENCE).await {
             Ok(Some(record)) => Some(record),
             // It ended by itself meanwhile, and left its record behind.
             _ => match shared.resumes.claim(pid, &identity.user, Instant::now()) {
@@ -115,10 +117,13 @@ impl Resumed {
             return (Names::new(true, offset), LinkId::default(), Vec::new());
         };
         let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
-        let recovered = placed.found && allowed.iter().all(|allowed| *allowed);
+        let removed: Vec<OrderId> = record.removed().cloned().collect();
+        let recovered =
+            placed.found && removed.is_empty() && allowed.iter().all(|allowed| *allowed);
         let marks = placed.marks.into_iter().map(|(_, since)| since);
         let rooms = record.rooms().iter().cloned().zip(marks).zip(allowed);
-        let rooms = rooms.map(|((mark, since), allowed)| Again { mark, since, allowed }).collect();
+        let rooms = rooms.map(|((mark, since), allowed)| Again { mark, since, allowed });
+        let rooms = rooms.chain(removed.into_iter().map(Again::removed)).collect();
         let names = if recovered {
             let pushes = Pushes::new(offset);
             Names { session: record.session, pid: Some(record.pid), pushes }
@@ -126,6 +131,14 @@ impl Resumed {
             Names::new(true, offset)
         };
         (names, LinkId(record.last_link), rooms)
+    }
+}
+
+impl Again {
+    /// A room that the client was put out of while it was away.
+    fn removed(order: OrderId) -> Self {
+        let mark = RoomMark { order, joins: 0, link: 0, progress: -1 };
+        Self { mark, since: -1, allowed: false }
     }
 }
 
@@ -154,7 +167,9 @@ impl Login {
             progress: link.progress(),
         });
         let (user, session) = (self.identity.user.clone(), self.peer.id);
-        Some(Record::new(pid, user, session, namespace, self.last_link.0, rooms, pushes.clone()))
+        let last_link = self.last_link.0;
+        let record = Record::new(pid, user, session, namespace, last_link, rooms, pushes.clone());
+        Some(record.put_out_of(self.removed()))
     }
 
     /// Comes back into the rooms that it was in: the client sees nothing of it but what it has
@@ -183,7 +198,7 @@ impl Login {
                 Purpose::Join(Join { order_id, since_seq: None, limit: DEFAULT_PAGE }, answer)
             } else {
                 link.set_progress(since);
-                Purpose::Rejoin
+                Purpose::Rejoin { returned: true }
             };
             self.links.insert(mark.order.clone(), link);
             self.ask_to_enter(mark.order, purpose, ctx);

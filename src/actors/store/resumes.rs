@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Handler, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use super::batcher::MAX_BATCH;
 use super::writer::Writer;
@@ -92,7 +93,10 @@ impl Store {
         pid: Pid,
         user_id: UserId,
     ) -> Result<Option<Record>, StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        // After a stop all clients come at once. They wait here, each on its own connection, rather
+        // than being told that nothing is known of them.
+        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
+        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
         let (done, taken) = oneshot::channel();
         let wanted = Wanted { pid, user_id };
         self.takes.push(Take { wanted, asked: Instant::now(), done, _permit: permit });

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::caller::BackEnd;
+use super::caller::Writer;
 use super::forms::OrderForm;
 use super::json::{Lines, read_form};
 use super::orders::words;
@@ -46,7 +46,7 @@ struct Line {
 }
 
 pub(super) async fn put_all(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     Lines(text): Lines,
 ) -> Result<HttpResponse, Problem> {

@@ -1,46 +1,37 @@
-//! Who calls: a back end, which may do everything, or a user, who may do what an order allows.
+//! Back ends, which may do everything here that their token's role or their API key's scopes allow.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 
-use crate::auth::Identity;
-use crate::http::access::identity;
+use crate::auth::Scope;
+use crate::http::access::allowed;
 use crate::http::problem::Problem;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
 
-/// Anybody with a good token.
-pub(super) struct Caller(pub(super) Identity);
+/// Somebody who may read every order.
+pub(super) struct Reader;
 
-/// Somebody who may do everything here: a service or an admin.
-pub(super) struct BackEnd;
+/// Somebody who may change every order.
+pub(super) struct Writer;
 
-impl Caller {
-    /// Whether it may do everything here.
-    pub(super) fn is_back_end(&self) -> bool {
-        matches!(self.0.role, Role::Service | Role::Admin)
-    }
-}
+/// Who may by a token, in the words of a refusal.
+const WHOM: &str = "for services and admins";
 
-impl FromRequest for Caller {
+impl FromRequest for Reader {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).map(Self))
+        ready(allowed(request, Scope::OrdersRead, WHOM).map(|_| Self))
     }
 }
 
-impl FromRequest for BackEnd {
+impl FromRequest for Writer {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(identity(request).map(Caller).and_then(|caller| {
-            let refused = || Failure::new(ErrorCode::Forbidden, "for services and admins");
-            caller.is_back_end().then_some(Self).ok_or_else(|| refused().into())
-        }))
+        ready(allowed(request, Scope::OrdersWrite, WHOM).map(|_| Self))
     }
 }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::caller::{BackEnd, Caller};
+use super::caller::{Reader, Writer};
 use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
 use super::json::Json;
 use super::view::{ChangedView, ListView, LiveView, OrderView, members};
@@ -17,6 +17,7 @@ use super::{change, failed};
 use crate::actors::order_room::{Inspect, RoomDetail};
 use crate::actors::store::{Change, Note, OrderFilter, StoredOrder};
 use crate::actors::supervisor::LookUp;
+use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::admin::stopped;
 use crate::http::problem::Problem;
@@ -62,7 +63,7 @@ fn answer(change: &Change) -> HttpResponse {
 }
 
 pub(super) async fn put(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
     Json(mut form): Json<OrderForm>,
@@ -76,7 +77,7 @@ pub(super) async fn put(
 }
 
 pub(super) async fn set_status(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
     Json(form): Json<StatusForm>,
@@ -86,7 +87,7 @@ pub(super) async fn set_status(
 }
 
 pub(super) async fn assign(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
     Json(form): Json<AssignForm>,
@@ -96,7 +97,7 @@ pub(super) async fn assign(
 }
 
 pub(super) async fn put_participant(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     path: web::Path<(OrderId, UserId)>,
     Json(form): Json<ParticipantForm>,
@@ -107,7 +108,7 @@ pub(super) async fn put_participant(
 }
 
 pub(super) async fn remove_participant(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     path: web::Path<(OrderId, UserId)>,
 ) -> Result<HttpResponse, Problem> {
@@ -118,7 +119,7 @@ pub(super) async fn remove_participant(
 }
 
 pub(super) async fn delete(
-    _: BackEnd,
+    _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
 ) -> Result<HttpResponse, Problem> {
@@ -132,7 +133,7 @@ pub(super) async fn delete(
 }
 
 pub(super) async fn list(
-    _: BackEnd,
+    _: Reader,
     hub: web::Data<Hub>,
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
@@ -166,7 +167,7 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
 
 pub(super) async fn show(
     hub: web::Data<Hub>,
-    caller: Caller,
+    caller: Principal,
     order: web::Path<OrderId>,
 ) -> Result<HttpResponse, Problem> {
     let order = order.into_inner();
@@ -184,15 +185,18 @@ pub(super) async fn show(
 /// Whether somebody may read an order, and then whether its driver's position too.
 fn may_read(
     hub: &Hub,
-    caller: &Caller,
+    caller: &Principal,
     order: &OrderId,
     facts: &OrderFacts,
 ) -> Result<bool, Failure> {
     let rules = &hub.shared.rules;
-    if caller.is_back_end() {
+    if caller.may(Scope::OrdersRead) {
         return Ok(!has_ended(rules, facts));
     }
-    let (asker, now) = (hub.shared.asker(&caller.0, order), Timestamp::now());
+    let user = caller
+        .identity()
+        .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
+    let (asker, now) = (hub.shared.asker(user, order), Timestamp::now());
     judge(rules, facts, asker, Action::SeeMembers, now)?;
     Ok(judge(rules, facts, asker, Action::SeeLocation, now).is_ok())
 }

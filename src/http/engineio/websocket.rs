@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::{Request, h1};
-use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_KEY};
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -12,12 +11,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::sessions::new_id;
 use super::{Arrival, Engine, Host, Kind, Options, Refused, Wanted, reply};
 use crate::http::problem::Problem;
-use crate::http::upgrade::refuse;
+use crate::http::upgrade::{refuse, switching};
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::{PROBE, PROBE_ANSWER, Refusal, UPGRADE};
-use crate::transport::{
-    Frame, Inbound, Incoming, Outbox, Polling, Probe, accept, switching_protocols,
-};
+use crate::transport::{Frame, Inbound, Incoming, Outbox, Polling, Probe, accept};
 
 /// How often a poll that waits is ended while a client is about to move.
 const NUDGE_EVERY: Duration = Duration::from_millis(100);
@@ -72,11 +69,6 @@ impl<H: Host> Engine<H> {
         }
         Ok(())
     }
-}
-
-fn switching(request: &Request) -> bytes::Bytes {
-    let key = request.head().headers().get(SEC_WEBSOCKET_KEY);
-    switching_protocols(key.map_or(&[][..], HeaderValue::as_bytes), None)
 }
 
 /// Has a WebSocket take over a session that polls. Where it cannot, it is closed rather than

@@ -246,3 +246,14 @@ fn the_largest_record_stays_below_its_bound() {
     assert!(text.len() <= MAX_JSON_BYTES, "{}", text.len());
     assert!(largest.size() >= 1000 * 128 && largest.size() <= MAX_JSON_BYTES);
 }
+
+#[test]
+fn rooms_it_was_put_out_of_are_kept_unless_it_came_back() {
+    let many = (0..60).map(|number| order(&format!("gone-{number}")));
+    let record = record([room("back", 1, 4)], Pushes::new(None));
+    let record = record.put_out_of([order("back"), order("gone")]);
+    assert_eq!(record.removed().collect::<Vec<_>>(), [&order("gone")]);
+    let text = record.to_json().expect("text");
+    assert_eq!(Record::from_json(&text).expect("a record"), record);
+    assert_eq!(record.put_out_of(many).removed().count(), MAX_REMOVED);
+}

@@ -34,6 +34,8 @@ impl Inbound {
     pub(super) fn settle_posted(&mut self) {
         let Some(polled) = &mut self.polled else { return };
         if let Some(posted) = polled.posted.take_if(|posted| posted.is_empty()) {
+            // First: once it is answered the next one may come.
+            self.line.end_post();
             posted.finish();
         }
     }
@@ -68,9 +70,10 @@ impl Inbound {
 
     /// Forgets what was posted and will not be taken any more, which refuses its POST.
     pub(super) fn drop_posted(&mut self) {
-        if let Some(polled) = &mut self.polled {
-            polled.posted = None;
-            drop(self.line.mail());
+        let Some(polled) = &mut self.polled else { return };
+        let taken = polled.posted.take();
+        if taken.is_some() || matches!(self.line.mail(), Mail::Posted(_)) {
+            self.line.end_post();
         }
     }
 
@@ -78,7 +81,7 @@ impl Inbound {
     pub(super) fn move_to_socket(&mut self) {
         let (heir, posted) = self.line.inherit();
         let (Some(mut heir), Some(polled)) = (heir, &mut self.polled) else { return };
-        // At most one POST is under way, so what was taken before is empty if there is another.
+        // At most one POST is under way, so nothing is left of one before it.
         if posted.is_some() {
             polled.posted = posted;
         }

@@ -54,8 +54,8 @@ impl Line {
         polled(&mut self.lock()).ok()?.expect()
     }
 
-    /// A POST is answered.
-    pub(super) fn end_post(&self) {
+    /// The next POST may come.
+    pub(in crate::transport) fn end_post(&self) {
         if let Some(mailbox) = self.lock().wire.mailbox() {
             mailbox.posting = false;
         }

@@ -22,7 +22,7 @@ pub(in crate::transport) struct Mailbox {
     waiter: Option<oneshot::Sender<Bytes>>,
     /// Who waits for the next GET to come.
     expecting: Option<oneshot::Sender<()>>,
-    /// Whether a POST is under way, from its head until its answer.
+    /// Whether a POST is under way, from its head until the session has taken all that it brought.
     pub(super) posting: bool,
     /// What a POST brought, until the session's task takes it.
     pub(super) posted: Option<Posted>,
@@ -164,6 +164,13 @@ impl Mailbox {
     }
 }
 
+/// Whether a close frame tells the client to stay away, or agrees to its own end. Some clients never
+/// come back from the packet `1`: from every other end they hear that their session is unknown.
+fn is_for_good(close: &[u8]) -> bool {
+    let code = close.first_chunk().map(|code| u16::from_be_bytes(*code));
+    code.is_none_or(|code| code == CloseCode::NORMAL.code || CloseCode::is_final_code(code))
+}
+
 /// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
 /// out, so there may be nothing to say.
 fn body(queue: &mut Queue) -> Option<Bytes> {
@@ -180,10 +187,17 @@ fn body(queue: &mut Queue) -> Option<Bytes> {
         if !body.is_empty() && body.len() + 1 + length > MAX_BODY {
             break;
         }
+        // The end has an answer of its own: stock clients act on it before they hand on what came
+        // with it, and what the hub says last would come to an app that believes to be cut off.
+        if !body.is_empty() && opcode == Some(OpCode::Close) {
+            break;
+        }
         match opcode {
             Some(OpCode::Text) => payload::write_text(data, &mut body),
             Some(OpCode::Binary) => payload::write_binary(data, &mut body),
-            Some(OpCode::Close) => payload::write_text(engine::CLOSE.as_bytes(), &mut body),
+            Some(OpCode::Close) if is_for_good(data) => {
+                payload::write_text(engine::CLOSE.as_bytes(), &mut body);
+            }
             _ => {}
         }
         queue.pop();

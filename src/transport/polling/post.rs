@@ -17,16 +17,26 @@ use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
 /// How long the end of a session waits for a poll to end with it.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// A POST that is under way. Dropped before [`Self::deliver`] or [`Self::refuse`] has ended, it
-/// says that the client's connection is lost, and its session with it.
+/// A POST that is under way. Dropped before its whole body came, or was refused, it says that the
+/// client's connection is lost, and its session with it. What came whole the session takes, whether
+/// the client waits for the answer or not.
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct Post {
     line: Arc<Line>,
     /// Packets with the end of the session among them, while its last poll may still come.
     farewell: Option<Posted>,
-    /// Whether there is nothing to lose any more.
-    settled: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The body is on its way.
+    Reading,
+    /// It was refused.
+    Refused,
+    /// The session has it.
+    Handed,
 }
 
 /// The packets of a POST, taken one by one. They stay in the body that came: what a session has
@@ -44,7 +54,7 @@ pub(in crate::transport) struct Posted {
 
 impl Post {
     pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, farewell: None, settled: false }
+        Self { line, farewell: None, stage: Stage::Reading }
     }
 
     /// Hands the packets of a body to the session, and resolves when it has taken all of them.
@@ -63,13 +73,9 @@ impl Post {
         let (taken, all_taken) = oneshot::channel();
         let posted = Posted { body, next: Some(0), taken };
         let posted = if is_last { self.see_off(posted).await } else { Some(posted) };
-        let handed = posted.map_or(Err(PollError::Ended), |posted| self.line.hand_over(posted));
-        let result = match handed {
-            Ok(()) => all_taken.await.map_err(|_| PollError::Ended),
-            Err(error) => Err(error),
-        };
-        self.settled = true;
-        result
+        self.stage = Stage::Handed;
+        self.line.hand_over(posted.ok_or(PollError::Ended)?)?;
+        all_taken.await.map_err(|_| PollError::Ended)
     }
 
     /// Gives the poll that a client has under way while it ends its session the time to come: the
@@ -85,12 +91,12 @@ impl Post {
 
     /// Ends the session because of this POST, with the code that its session is to hear.
     pub fn refuse(mut self, code: CloseCode) {
-        self.settled = true;
+        self.stage = Stage::Refused;
         self.line.fail(code);
     }
 
     fn malformed(&mut self, code: CloseCode) -> PollError {
-        self.settled = true;
+        self.stage = Stage::Refused;
         self.line.fail(code);
         PollError::Malformed
     }
@@ -98,13 +104,13 @@ impl Post {
 
 impl Drop for Post {
     fn drop(&mut self) {
-        if let Some(posted) = self.farewell.take() {
+        match (self.farewell.take(), self.stage) {
             // Whoever ends a session need not wait for the answer.
-            let _ = self.line.hand_over(posted);
-        } else if self.settled {
-            self.line.end_post();
-        } else {
-            self.line.lose();
+            (Some(posted), _) => drop(self.line.hand_over(posted)),
+            (None, Stage::Reading) => self.line.lose(),
+            (None, Stage::Refused) => self.line.end_post(),
+            // The session's task says when the next one may come.
+            (None, Stage::Handed) => {}
         }
     }
 }

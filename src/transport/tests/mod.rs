@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use super::*;
 use crate::metrics::Vocabulary;
 
 mod closing;
+mod moving;
+mod polling;
 mod receiving;
 mod sending;
 

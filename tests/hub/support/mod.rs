@@ -2,15 +2,20 @@
 
 mod client;
 mod databases;
+pub mod keys;
+mod packet;
+pub mod polling;
 #[path = "../../common/postgres.rs"]
 mod postgres;
 mod process;
 pub mod raw;
+pub mod socketio;
 
 use std::time::Instant;
 
 pub use client::{Client, Closed, PATIENCE};
 pub use databases::{Database, each_database};
+pub use packet::{Kind, Packet};
 pub use process::{Hub, HubBuilder, SECRET, claims, token};
 
 /// Waits until `true`, at most [`PATIENCE`].

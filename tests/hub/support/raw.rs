@@ -37,6 +37,8 @@ pub struct Answer {
     headers: Vec<(String, String)>,
     /// Its JSON, null where it has none.
     pub body: Value,
+    /// Its body as it came.
+    pub text: String,
 }
 
 /// One connection.
@@ -233,11 +235,13 @@ impl Raw {
             let (name, value) = line.split_once(": ").expect("a header");
             (name.to_owned(), value.to_owned())
         };
-        let mut answer = Answer { status, headers: lines.map(split).collect(), body: Value::Null };
+        let (headers, text) = (lines.map(split).collect(), String::new());
+        let mut answer = Answer { status, headers, body: Value::Null, text };
         if let Some(length) = answer.header("content-length") {
             let length = length.parse().expect("a length");
             let body = self.exactly(length).await.expect("a whole body");
             answer.body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            answer.text = String::from_utf8(body).expect("text");
         }
         answer
     }

@@ -1,0 +1,106 @@
+//! Bringing a member up to date who comes back: all the chat that it has missed, as if it were live.
+
+use std::time::{Duration, Instant};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::snapshot::Held;
+use super::{OrderRoom, chat};
+use crate::actors::store::{self, PageRange, StoreError};
+use crate::ids::SessionId;
+use crate::protocol::client::MAX_PAGE;
+use crate::protocol::server::ServerEvent;
+use crate::room::ring::MessageJson;
+use crate::transport::Frame;
+
+/// The share of an outbox beyond which no page is added to it.
+const FILLING: usize = 4;
+/// How long to wait for a client that is still taking in the page before.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A member that is being brought up to date.
+#[derive(Clone, Copy)]
+struct CatchingUp {
+    session: SessionId,
+    /// Which read: the session may have left and come back before this one has ended.
+    read: u64,
+    /// The last message that is missing; what comes behind it is held back meanwhile.
+    cut: i64,
+}
+
+impl OrderRoom {
+    /// Sends a member what it has missed since its last message: from memory, or, where that does
+    /// not reach back far enough, page by page from the database, at the pace of its client.
+    pub(super) fn catch_member_up(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let (cut, read) = (self.delivery.delivered(), self.number());
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let page = self.ring.page(Some(member.place.progress()), MAX_PAGE);
+        if let Some(page) = page.filter(|page| page.recovered) {
+            member.shown = true;
+            // They are all that there is up to the cut, without a gap.
+            let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
+            return self.send_missed(session, (first..).zip(&page.messages));
+        }
+        member.held = Some(Box::new(Held::new(read)));
+        self.read_missed(CatchingUp { session, read, cut }, ctx);
+    }
+
+    /// Reads the next page, or waits for the client to take in the one before.
+    fn read_missed(&mut self, catching_up: CatchingUp, ctx: &mut Context<Self>) {
+        let most = self.shared.config.limits.outbox_bytes / FILLING;
+        let CatchingUp { session, cut, .. } = catching_up;
+        let Some(member) = self.members.get(&session) else { return };
+        if member.outbox.backlog().bytes > most {
+            ctx.run_later(PAUSE, move |room, ctx| room.read_missed(catching_up, ctx));
+            return;
+        }
+        let range = PageRange::Between { after: member.place.progress(), upto: cut };
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let page = async move { store.page(order, range, MAX_PAGE).await };
+        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
+            room.read_some(catching_up, page, ctx);
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    fn read_some(
+        &mut self,
+        catching_up: CatchingUp,
+        page: Result<store::Page, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let CatchingUp { session, read, cut } = catching_up;
+        // Where the session has left meanwhile there is nobody to tell.
+        let Some(held) = self.take_held(session, read) else { return };
+        let last = page.as_ref().ok().and_then(|page| page.messages.last()).map(|last| last.seq);
+        let (Ok(page), Some(last)) = (page, last) else {
+            return self.give_up_showing(session, *held, None);
+        };
+        let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
+        let seqs = page.messages.iter().map(|message| message.seq);
+        self.send_missed(session, seqs.zip(&messages));
+        let Some(member) = self.members.get_mut(&session) else { return };
+        if last >= cut {
+            member.shown = true;
+            return self.go_on(session, *held, ctx);
+        }
+        member.held = Some(held);
+        self.read_missed(catching_up, ctx);
+    }
+
+    /// Sends messages as if they were live.
+    fn send_missed<'a>(
+        &mut self,
+        session: SessionId,
+        messages: impl Iterator<Item = (i64, &'a MessageJson)>,
+    ) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        for (seq, json) in messages {
+            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
+            self.shared.metrics.events_out.inc(event.index());
+            let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
+            // A session that ends meanwhile is noticed at the next fan-out.
+            member.push(frame, Some(seq));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where keys are read from: a file, or a server.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::config::{AuthConfig, ConfigError, JwksSource};
+
+/// How long a server may take for its whole answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where something is read from, and how much of it at most.
+pub(super) struct Source {
+    place: Place,
+    max_bytes: usize,
+}
+
+enum Place {
+    File(PathBuf),
+    Url { url: String, agent: Box<Agent> },
+}
+
+// === impl Source ===
+
+impl Source {
+    /// A file that is read whole.
+    pub(super) fn file(path: &Path, max_bytes: usize) -> Self {
+        Self { place: Place::File(path.to_owned()), max_bytes }
+    }
+
+    /// `JWT_JWKS`.
+    ///
+    /// # Errors
+    /// `JWT_JWKS_CA` where that file holds no certificates.
+    pub(super) fn jwks(
+        from: &JwksSource,
+        auth: &AuthConfig,
+        max_bytes: usize,
+    ) -> Result<Self, ConfigError> {
+        let place = match from {
+            JwksSource::File(path) => Place::File(path.clone()),
+            JwksSource::Url(url) => {
+                let agent = Box::new(agent(url, auth.jwks_ca.as_deref())?);
+                Place::Url { url: url.clone(), agent }
+            }
+        };
+        Ok(Self { place, max_bytes })
+    }
+
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    /// What is there now. Blocks, for a server up to five seconds.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in one line.
+    pub(super) fn read(&self) -> Result<Vec<u8>, String> {
+        match &self.place {
+            Place::File(path) => read_file(path, self.max_bytes),
+            Place::Url { url, agent } => fetch(agent, url, self.max_bytes),
+        }
+        .map_err(|problem| problem.replace(['\n', '\r'], " "))
+    }
+}
+
+/// Its name, for messages.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File(path) => path.display().fmt(f),
+            // The query may hold what the server knows the hub by.
+            Place::Url { url, .. } => f.write_str(url.split('?').next().unwrap_or(url)),
+        }
+    }
+}
+
+fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, String> {
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // One more than it may have tells a large file from a whole one.
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    if content.len() > max_bytes {
+        return Err(format!("it is larger than {max_bytes} bytes"));
+    }
+    Ok(content)
+}
+
+/// Who asks the server. It follows no redirects: where keys come from is a setting, and not for the
+/// server of an hour ago to change.
+fn agent(url: &str, authorities: Option<&Path>) -> Result<Agent, ConfigError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = authorities.map_or(Ok(RootCerts::WebPki), certificates)?;
+    let tls =
+        TlsConfig::builder().unversioned_rustls_crypto_provider(provider).root_certs(roots).build();
+    let is_https = url.starts_with("https://");
+    let config = Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .https_only(is_https)
+        .tls_config(tls)
+        // A provider that rotates may move as well: every time is a new look-up.
+        .max_idle_connections(0)
+        .user_agent(concat!("orderhub/", env!("CARGO_PKG_VERSION")));
+    // What is on this machine is not for a proxy to the outside.
+    let config = if is_https { config } else { config.proxy(None) };
+    Ok(config.build().into())
+}
+
+/// The certificates of `JWT_JWKS_CA`.
+fn certificates(path: &Path) -> Result<RootCerts, ConfigError> {
+    let refused =
+        |problem: String| ConfigError::new("JWT_JWKS_CA", format!("{}: {problem}", path.display()));
+    let pem = read_file(path, 1024 * 1024).map_err(refused)?;
+    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(refused("it holds no certificate in PEM".to_owned()));
+    }
+    Ok(RootCerts::from(certificates))
+}
+
+fn fetch(agent: &Agent, url: &str, max_bytes: usize) -> Result<Vec<u8>, String> {
+    let answer = agent.get(url).header("accept", "application/json").call();
+    let mut answer = answer.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    if status.is_redirection() {
+        return Err(format!("it answers {status}, and redirects are not followed"));
+    }
+    if status != ureq::http::StatusCode::OK {
+        return Err(format!("it answers {status}"));
+    }
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    let body = answer.body_mut().with_config().limit(limit).read_to_vec();
+    body.map_err(|error| match error {
+        ureq::Error::BodyExceedsLimit(_) => format!("it is larger than {max_bytes} bytes"),
+        other => other.to_string(),
+    })
+}

@@ -1,0 +1,86 @@
+// The network between a device and the hub: a TCP relay that can be cut.
+
+import { createConnection, createServer } from 'node:net';
+
+export class Wire {
+  #server;
+  #links = new Set();
+  #down = false;
+
+  constructor(hub) {
+    this.#server = createServer((near) => this.#link(near, hub));
+  }
+
+  /** Where devices connect instead. */
+  url;
+
+  async listen() {
+    await new Promise((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+    this.url = `http://127.0.0.1:${this.#server.address().port}`;
+  }
+
+  #link(near, hub) {
+    near.on('error', () => {});
+    if (this.#down) return near.destroy();
+    const far = createConnection({ host: '127.0.0.1', port: hub.port });
+    far.on('error', () => {});
+    const link = { near, far, lost: false };
+    this.#links.add(link);
+    near.pipe(far);
+    far.pipe(near);
+    // Whichever end goes first takes the other with it, unless the network lost it.
+    near.on('close', () => !link.lost && far.destroy());
+    far.on('close', () => {
+      near.destroy();
+      this.#links.delete(link);
+    });
+  }
+
+  /** Nobody new gets through until `up`. */
+  hold() {
+    this.#down = true;
+  }
+
+  /** Ends every connection; nobody gets through until `up`. */
+  down() {
+    this.hold();
+    for (const { near, far } of this.#links) {
+      near.destroy();
+      far.destroy();
+    }
+  }
+
+  up() {
+    this.#down = false;
+  }
+
+  /** Ends every connection; the next one comes through. */
+  cut() {
+    this.down();
+    this.up();
+  }
+
+  /** The device has another network: it is gone for it, and the hub knows nothing of it. */
+  lose() {
+    for (const link of this.#links) {
+      link.lost = true;
+      link.near.unpipe(link.far);
+      link.near.destroy();
+      link.far.unpipe(link.near);
+      link.far.pause();
+    }
+  }
+
+  close() {
+    this.down();
+    this.#server.close();
+  }
+}
+
+/** A wire to the hub, gone with the test. */
+export async function wireTo(t, hub) {
+  const wire = new Wire(hub);
+  t.after(() => wire.close());
+  await wire.listen();
+  return wire;
+}

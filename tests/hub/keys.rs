@@ -1,0 +1,337 @@
+//! Keys that change: a rotation without a restart, a source that is down, slow or lies, and tokens
+//! that try to pass with the wrong key.
+
+use std::fs;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::support::keys::{AUTHORITY, Conduct, KeyServer, Signer, hour, set};
+use super::support::raw::Upgrade;
+use super::support::{Hub, PATIENCE, SECRET, claims, token, until};
+
+/// What a client hears that comes with this token.
+async fn status(hub: &Hub, token: &str) -> u16 {
+    Upgrade::bearer(token).ask(hub).await.status
+}
+
+fn hub_of(source: &str) -> Hub {
+    Hub::builder().env("JWT_JWKS", source).start()
+}
+
+/// Waits until the token counts, or does not any more.
+async fn until_status(hub: &Hub, token: &str, expected: u16) {
+    let what = format!("{expected}");
+    until(&what, async || status(hub, token).await == expected).await;
+}
+
+#[tokio::test]
+async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let hub = hub_of(&server.url());
+    let mut client = hub.connect_with(&old.token("ann")).await;
+    client.expect("connected").await;
+    server.conduct(Conduct::Serve(set(&[&new])));
+    // The login waits for the keys, and ten at once make the hub ask once.
+    let token = new.token("bob");
+    let logins = (0..10).map(|_| status(&hub, &token));
+    assert_eq!(futures_util::future::join_all(logins).await, [101; 10]);
+    assert_eq!(server.hits(), 2);
+    assert_eq!(status(&hub, &old.token("ann")).await, 401, "the old key is gone");
+    assert_eq!(client.request("ping", json!(1)).await["ok"], true, "sessions go on");
+    // Strangers cannot make the hub ask all the time.
+    for kid in ["x", "y", "z"] {
+        assert_eq!(status(&hub, &Signer::new(kid).token("eve")).await, 401);
+    }
+    let browser = Upgrade::browser(&Signer::new("x").token("eve"));
+    let (mut raw, _) = browser.open(&hub).await;
+    assert_eq!(raw.ending().await.announced(), 4401);
+    assert_eq!(server.hits(), 2);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_401_once_the_source_has_been_asked() {
+    let server = KeyServer::start(Conduct::Serve(set(&[&Signer::new("k")])));
+    let hub = hub_of(&server.url());
+    let answer = Upgrade::bearer(&Signer::new("x").token("eve")).ask(&hub).await;
+    assert_eq!(answer.problem(), (401, "unauthenticated"));
+    assert_eq!(server.hits(), 2);
+}
+
+#[tokio::test]
+async fn a_source_that_dies_costs_only_whose_key_is_new() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let mut server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let hub = hub_of(&server.url());
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    server.die();
+    let answer = Upgrade::bearer(&new.token("bob")).ask(&hub).await;
+    assert_eq!(answer.problem(), (503, "unavailable"));
+    assert_eq!(answer.header("retry-after"), Some("2"));
+    let (mut raw, _) = Upgrade::browser(&new.token("bob")).open(&hub).await;
+    assert_eq!(raw.ending().await.announced(), 1013);
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
+    assert!(hub.log().contains("the keys of before still count"), "{}", hub.log());
+    server.conduct(Conduct::Serve(set(&[&old, &new])));
+    server.come_back();
+    until_status(&hub, &new.token("bob"), 101).await;
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    assert!(hub.log().contains("can be read again"), "{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_hub_starts_without_its_source_and_finds_it_later() {
+    let signer = Signer::new("k");
+    let mut server = KeyServer::start(Conduct::Serve(set(&[&signer])));
+    server.die();
+    let hub = hub_of(&server.url());
+    assert_eq!(status(&hub, &signer.token("ann")).await, 503);
+    assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
+    let mut client = hub.connect("ann", "customer", &[]).await;
+    let refused = client.request("auth:refresh", json!({ "token": signer.token("ann") })).await;
+    assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
+    server.come_back();
+    until_status(&hub, &signer.token("ann"), 101).await;
+    let refreshed = client.request("auth:refresh", json!({ "token": signer.token("ann") })).await;
+    assert_eq!(refreshed["ok"], true, "{refreshed}");
+}
+
+#[tokio::test]
+async fn a_source_that_lies_changes_nothing() {
+    let good = Signer::new("good");
+    let elsewhere = KeyServer::start(Conduct::Serve(set(&[&good])));
+    let mut private = good.public();
+    private["d"] = "AAAA".into();
+    let oct = json!({ "kty": "oct", "kid": "good", "k": "AAAA", "alg": "HS256" });
+    let keys = |keys: Value| Conduct::Serve(json!({ "keys": keys }).to_string());
+    for (said, conduct) in [
+        ("500 Internal Server Error", Conduct::Status("500 Oops", set(&[&good]))),
+        ("404 Not Found", Conduct::Status("404 Not Found", set(&[&good]))),
+        ("redirects are not followed", Conduct::Redirect(elsewhere.url())),
+        ("larger than 262144 bytes", Conduct::Endless),
+        ("is a private key", keys(json!([private]))),
+        ("is a symmetric key", keys(json!([oct]))),
+        ("no key that can be used", keys(json!([]))),
+        ("no key that can be used", keys(json!([{ "kty": "AKP", "alg": "ML-DSA-44" }]))),
+        ("it is no JWKS", Conduct::Serve("<html>".to_owned())),
+        ("it is no JWKS", Conduct::Serve(String::new())),
+    ] {
+        let server = KeyServer::start(conduct);
+        let hub = hub_of(&server.url());
+        assert_eq!(status(&hub, &good.token("ann")).await, 503, "{said}");
+        assert!(hub.log().contains(said), "{said} is not in\n{}", hub.log());
+    }
+    assert_eq!(elsewhere.hits(), 0);
+}
+
+#[tokio::test]
+async fn a_source_that_takes_its_time_does_not_hold_up_the_others() {
+    let good = Signer::new("good");
+    for conduct in [Conduct::Stall, Conduct::Trickle] {
+        let server = KeyServer::start(conduct);
+        let hub = hub_of(&server.url());
+        assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
+        let answer = Upgrade::bearer(&good.token("ann")).ask(&hub).await;
+        assert_eq!(answer.problem(), (503, "unavailable"));
+        server.conduct(Conduct::Serve(set(&[&good])));
+        until_status(&hub, &good.token("ann"), 101).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_bad_does_not_take_the_others_with_it() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let hub = hub_of(&server.url());
+    let mut private = new.public();
+    private["d"] = "AAAA".into();
+    server.conduct(Conduct::Serve(json!({ "keys": [private, old.public()] }).to_string()));
+    assert_eq!(status(&hub, &new.token("ann")).await, 401);
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    let log = hub.log();
+    assert!(log.contains("its key 0 (\"new\") is a private key"), "{log}");
+    assert!(!log.contains("AAAA"), "{log}");
+}
+
+#[tokio::test]
+async fn keys_of_a_file_are_noticed_and_a_broken_file_changes_nothing() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, draft) = (dir.path().join("jwks.json"), dir.path().join("draft"));
+    let put = |text: &str| {
+        fs::write(&draft, text).expect("writes");
+        fs::rename(&draft, &path).expect("replaces");
+    };
+    put(&set(&[&old]));
+    let hub = hub_of(path.to_str().expect("UTF-8"));
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    put(&set(&[&new]));
+    // Whoever comes with the new key makes the hub look at once.
+    assert_eq!(status(&hub, &new.token("ann")).await, 101);
+    assert_eq!(status(&hub, &old.token("ann")).await, 401);
+    // And without anybody the hub looks by itself.
+    put(&set(&[&old]));
+    until_status(&hub, &new.token("ann"), 401).await;
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    for (broken, said) in [("{", "it is no JWKS"), ("{\"keys\":[]}", "no key that can be used")] {
+        put(broken);
+        until("a warning", async || hub.log().contains(said)).await;
+        assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    }
+    fs::remove_file(&path).expect("removes");
+    until("a warning", async || hub.log().contains("No such file")).await;
+    assert_eq!(status(&hub, &old.token("ann")).await, 101);
+    put(&set(&[&new]));
+    until_status(&hub, &new.token("ann"), 101).await;
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_from_a_server_whose_authority_is_known() {
+    let signer = Signer::new("k");
+    let server = KeyServer::start_tls(Conduct::Serve(set(&[&signer])));
+    let known = Hub::builder().env("JWT_JWKS", server.url()).env("JWT_JWKS_CA", AUTHORITY).start();
+    assert_eq!(status(&known, &signer.token("ann")).await, 101);
+    let stranger = hub_of(&server.url());
+    assert_eq!(status(&stranger, &signer.token("ann")).await, 503);
+    assert!(stranger.log().contains("UnknownIssuer"), "{}", stranger.log());
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The next Socket.IO packet; none where the connection ends.
+async fn packet(socket: &mut Socket) -> Option<String> {
+    let packet = async {
+        while let Some(Ok(message)) = socket.next().await {
+            if let Message::Text(text) = message
+                && text.starts_with('4')
+            {
+                return Some(text.to_string());
+            }
+        }
+        None
+    };
+    tokio::time::timeout(PATIENCE, packet).await.expect("a packet or the end")
+}
+
+/// A Socket.IO client on a WebSocket that sends CONNECT with this token, and does not wait for the
+/// answer before it says something.
+async fn eager(hub: &Hub, token: &str) -> Socket {
+    let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.addr);
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a socket");
+    let connect = format!("40/events,{}", json!({ "token": token }));
+    for packet in [connect.as_str(), "42/events,7[\"ping\",\"early\"]"] {
+        socket.send(Message::text(packet)).await.expect("sends");
+    }
+    socket
+}
+
+#[tokio::test]
+async fn on_socket_io_a_login_waits_for_keys_or_ends_so_that_stock_clients_come_back() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let mut server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let hub = hub_of(&server.url());
+    server.conduct(Conduct::Late(set(&[&new])));
+    let mut client = eager(&hub, &new.token("ann")).await;
+    let welcome = packet(&mut client).await.expect("a welcome");
+    assert!(welcome.starts_with("40/events,{\"sid\""), "{welcome}");
+    let answers =
+        [packet(&mut client).await, packet(&mut client).await].map(Option::unwrap_or_default);
+    assert!(answers.iter().any(|answer| answer.starts_with("43/events,7[")), "{answers:?}");
+    let refused = packet(&mut eager(&hub, &old.token("ann")).await).await.expect("a refusal");
+    assert!(refused.starts_with("44/events,") && refused.contains("unauthenticated"), "{refused}");
+    server.die();
+    let hub = hub_of(&server.url());
+    assert_eq!(packet(&mut eager(&hub, &new.token("ann")).await).await, None, "the close alone");
+}
+
+#[tokio::test]
+async fn the_secret_of_before_counts_as_long_as_it_is_set() {
+    let hub = Hub::start();
+    let old = claims(hour("ann"));
+    assert_eq!(status(&hub, &old).await, 101);
+    let next = "the-next-secret-of-these-tests-0123456789";
+    let rotated = Hub::builder().env("JWT_SECRET", next).env("JWT_SECRET_PREVIOUS", SECRET).start();
+    let key = EncodingKey::from_secret(next.as_bytes());
+    let new = encode(&Header::default(), &hour("ann"), &key).expect("a token");
+    assert_eq!((status(&rotated, &old).await, status(&rotated, &new).await), (101, 101));
+    let done = Hub::builder().env("JWT_SECRET", next).start();
+    assert_eq!((status(&done, &old).await, status(&done, &new).await), (401, 101));
+}
+
+#[tokio::test]
+async fn no_token_passes_with_the_key_of_another_algorithm() {
+    let signer = Signer::new("k");
+    let server = KeyServer::start(Conduct::Serve(set(&[&signer])));
+    let hub = hub_of(&server.url());
+    let good = signer.token("ann");
+    assert_eq!(status(&hub, &good).await, 101);
+    let mut parts = good.split('.');
+    let (header, payload) = (parts.next().expect("a header"), parts.next().expect("a payload"));
+    let by_secret = |header: &Header, secret: &[u8]| {
+        encode(header, &hour("ann"), &EncodingKey::from_secret(secret)).expect("a token")
+    };
+    let named = Header { kid: Some("k".to_owned()), ..Header::default() };
+    let jwk = signer.public();
+    let impostor = Signer::new("k");
+    let own = Header {
+        jwk: serde_json::from_value(impostor.public()).expect("a key"),
+        kid: Some("k".to_owned()),
+        ..Header::new(Algorithm::ES256)
+    };
+    let own = encode(&own, &hour("ann"), &impostor.key).expect("a token");
+    for (case, forged) in [
+        ("none", format!("eyJhbGciOiJub25lIn0.{payload}.")),
+        // {"alg":"none","kid":"k"}
+        ("none with a name", format!("eyJhbGciOiJub25lIiwia2lkIjoiayJ9.{payload}.")),
+        // {"alg":"none","alg":"ES256","kid":"k"}
+        (
+            "a doubled algorithm",
+            format!("eyJhbGciOiJub25lIiwiYWxnIjoiRVMyNTYiLCJraWQiOiJrIn0.{payload}."),
+        ),
+        ("100 kB", format!("{header}.{}.AA", "A".repeat(100_000))),
+        ("without its signature", format!("{header}.{payload}.")),
+        ("the set as a secret", by_secret(&named, set(&[&signer]).as_bytes())),
+        ("the key as a secret", by_secret(&named, jwk.to_string().as_bytes())),
+        ("a coordinate as a secret", by_secret(&named, jwk["x"].to_string().as_bytes())),
+        ("no secret", by_secret(&named, b"")),
+        ("its own key", own),
+        ("another's key of the same name", impostor.token("ann")),
+    ] {
+        let answer = Upgrade::bearer(&forged).ask(&hub).await;
+        assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
+    }
+    assert_eq!(server.hits(), 1, "none of them made the hub ask");
+}
+
+#[tokio::test]
+async fn where_staff_has_an_audience_an_admin_without_it_is_none() {
+    let hub = Hub::builder().env("JWT_STAFF_AUDIENCE", "back-office").start();
+    for (audience, expected) in [("back-office", 200), ("app", 403)] {
+        let mut said = hour("root");
+        said["role"] = "admin".into();
+        said["aud"] = json!([audience]);
+        let request = reqwest::Client::new().get(hub.url("/admin/v1/stats"));
+        let answer = request.bearer_auth(claims(said)).send().await.expect("an answer");
+        assert_eq!(answer.status(), expected, "{audience}");
+    }
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused() {
+    let hub = Hub::start();
+    let (one, other) = (token("ann", "customer", &[]), token("bob", "customer", &[]));
+    for second in [&one, &other] {
+        let upgrade = Upgrade::bearer(&one).header("Authorization", format!("Bearer {second}"));
+        assert_eq!(upgrade.ask(&hub).await.problem(), (401, "unauthenticated"));
+    }
+    let admin = token("root", "admin", &[]);
+    let request = reqwest::Client::new().get(hub.url("/admin/v1/stats"));
+    let request = request.bearer_auth(&admin).header("authorization", format!("Bearer {one}"));
+    assert_eq!(request.send().await.expect("an answer").status(), 401);
+}

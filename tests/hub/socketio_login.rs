@@ -1,0 +1,174 @@
+//! CONNECT: with which token a Socket.IO client comes in, and what it hears where it does not.
+
+use std::time::{Duration, Instant};
+
+use orderhub::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::support::raw::Upgrade;
+use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::{Hub, claims, token};
+
+fn ann() -> String {
+    token("ann", "customer", &["o1"])
+}
+
+/// Ann's, but over since an hour.
+fn expired() -> String {
+    claims(json!({ "sub": "ann", "exp": Timestamp::now().as_millis() / 1000 - 3600 }))
+}
+
+/// The code of a refused CONNECT, after a look at its form.
+fn refusal(answer: Result<Value, Value>) -> Value {
+    let refusal = answer.expect_err("refused");
+    assert!(refusal["message"].is_string(), "{refusal}");
+    refusal["data"]["code"].clone()
+}
+
+#[tokio::test]
+async fn the_reply_to_connect_has_an_id_of_the_session_and_one_to_come_back_with() {
+    let hub = Hub::start();
+    let mut client = Io::open(&hub).await;
+    let mut welcomes = Vec::new();
+    for namespace in [EVENTS, ROOT] {
+        let welcome = client.at(namespace).connect(json!({ "token": ann() })).await;
+        let welcome = welcome.expect("let in");
+        assert_eq!(welcome.as_object().map(serde_json::Map::len), Some(2), "{welcome}");
+        welcomes.push(welcome);
+    }
+    let ids = [&welcomes[0]["sid"], &welcomes[0]["pid"], &welcomes[1]["sid"], &welcomes[1]["pid"]];
+    for (at, id) in ids.iter().enumerate() {
+        assert!(id.as_str().is_some_and(|id| id.len() >= 16), "{id}");
+        assert!(!ids[..at].contains(id), "{welcomes:?}");
+    }
+    assert_eq!(client.seen.len(), 0, "and nothing else: {:?}", client.seen);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
+    let hub = Hub::start();
+    let mut client = Io::open(&hub).await;
+    for (auth, code) in [
+        (json!({}), "unauthenticated"),
+        (json!({ "token": "hello" }), "unauthenticated"),
+        (json!({ "token": 7 }), "unauthenticated"),
+        (json!({ "token": expired() }), "token_expired"),
+        (json!({ "token": format!("{}x", ann()) }), "unauthenticated"),
+    ] {
+        assert_eq!(refusal(client.connect(auth.clone()).await), code, "{auth}");
+    }
+    client.send_text("40/events,").await;
+    assert_eq!(refusal(client.connected().await), "unauthenticated");
+    client.connect(json!({ "token": format!("Bearer {}", ann()) })).await.expect("let in");
+    client.join("o1").await;
+}
+
+#[tokio::test]
+async fn a_token_in_the_header_lets_in_whoever_brings_none() {
+    let (hub, token) = (Hub::start(), ann());
+    let mut client = Io::open_with(&hub, Some(&token)).await;
+    client.connect(json!({})).await.expect("let in");
+    client.join("o1").await;
+    client.at(ROOT).connect(json!({ "token": token })).await.expect("the same token twice");
+}
+
+#[tokio::test]
+async fn two_different_tokens_are_refused() {
+    let hub = Hub::start();
+    let other = token("bob", "customer", &["o1"]);
+    let mut client = Io::open_with(&hub, Some(&ann())).await;
+    assert_eq!(refusal(client.connect(json!({ "token": other })).await), "unauthenticated");
+    client.connect(json!({})).await.expect("let in");
+    // Two in one request.
+    let path = format!("/socket.io/?EIO=4&transport=websocket&token={other}");
+    let answer = Upgrade::bearer(&ann()).path(path).ask(&hub).await;
+    assert_eq!(answer.problem(), (401, "unauthenticated"));
+}
+
+#[tokio::test]
+async fn an_unknown_namespace_is_refused_as_the_reference_server_does() {
+    let hub = Hub::start();
+    let mut client = Io::open(&hub).await;
+    for namespace in ["/admin", "/events/", "/Events"] {
+        let refused = client.at(namespace).connect(json!({ "token": ann() })).await;
+        assert_eq!(refused, Err(json!({ "message": "Invalid namespace" })), "{namespace}");
+    }
+    client.at(EVENTS).connect(json!({ "token": ann() })).await.expect("let in");
+    client.join("o1").await;
+}
+
+#[tokio::test]
+async fn one_whom_an_admin_has_removed_is_not_let_in() {
+    let hub = Hub::start();
+    hub.admin(reqwest::Method::DELETE, "/admin/v1/users/ann/sessions").await;
+    let mut client = Io::open(&hub).await;
+    assert_eq!(refusal(client.connect(json!({ "token": ann() })).await), "forbidden");
+    client.connect(json!({ "token": token("bob", "customer", &[]) })).await.expect("let in");
+}
+
+#[tokio::test]
+async fn a_second_connect_to_the_same_namespace_ends_the_connection() {
+    let hub = Hub::start();
+    let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+    client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
+    client.send_connect(json!({ "token": ann() })).await;
+    let ending = client.ending().await;
+    for namespace in [EVENTS, ROOT] {
+        assert_eq!(ending.announced(namespace), (1002, false));
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_in_a_namespace_without_being_there_ends_the_connection() {
+    let hub = Hub::start();
+    for packet in
+        ["42/events,[\"ping\"]", "42[\"ping\"]", "42/nowhere,[\"ping\"]", "41/events,", "41"]
+    {
+        let mut client = Io::open(&hub).await;
+        client.send_text(packet).await;
+        let ending = client.ending().await;
+        assert_eq!((ending.code, ending.said.len()), (Some(1002), 0), "{packet}: {ending:?}");
+    }
+    let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+    client.send_text("42[\"ping\"]").await;
+    assert_eq!(client.ending().await.announced(EVENTS), (1002, false), "in the other one");
+}
+
+/// A hub on which somebody must be in a namespace within this time.
+const SOON: Duration = Duration::from_secs(1);
+
+fn impatient() -> Hub {
+    Hub::builder().env("CONNECT_TIMEOUT_MS", SOON.as_millis()).start()
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_logs_in_on_ends() {
+    let hub = impatient();
+    let since = Instant::now();
+    let mut silent = Io::open(&hub).await;
+    let mut refused = Io::open(&hub).await;
+    assert_eq!(refusal(refused.connect(json!({})).await), "unauthenticated");
+    let mut used = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    for client in [&mut silent, &mut refused] {
+        let ending = client.ending().await;
+        assert_eq!((ending.code, ending.said.len()), (Some(4401), 0), "{ending:?}");
+    }
+    assert!(since.elapsed() >= SOON, "{:?}", since.elapsed());
+    used.join("o1").await;
+}
+
+#[tokio::test]
+async fn when_the_last_one_has_left_the_time_begins_anew() {
+    let hub = impatient();
+    let mut silent = Io::open(&hub).await;
+    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
+    silent.ending().await;
+    client.at(ROOT).disconnect().await;
+    client.at(EVENTS).join("o1").await;
+    let since = Instant::now();
+    client.at(EVENTS).disconnect().await;
+    let ending = client.ending().await;
+    assert_eq!((ending.code, ending.said.len()), (Some(4401), 0), "{ending:?}");
+    assert!(since.elapsed() >= SOON, "{:?}", since.elapsed());
+}
