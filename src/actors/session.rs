@@ -1,6 +1,6 @@
 //! One client: takes its events, checks rate and form, and talks to rooms for it.
 //!
-//! The actor is the connection; who uses it is a [`Login`], of which a plain connection has one.
+//! The actor is the connection; who uses it is a login (`login.rs`), of which a plain connection has one.
 
 mod connecting;
 mod dialect;
