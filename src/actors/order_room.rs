@@ -5,6 +5,7 @@
 //! writes room events into its members' outboxes, so they keep one order.
 
 mod broadcast;
+mod changing;
 mod chat;
 mod entry;
 mod lifecycle;
@@ -25,7 +26,7 @@ use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
 use super::peer::{Answer, Farewell, News, Peer, Place};
 use super::shared::Shared;
-use super::store::ChatWritten;
+use super::store::{ChatWritten, OrderChanged};
 use super::tally::Verdict;
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
@@ -34,7 +35,7 @@ use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
-use crate::room::policy::OrderFacts;
+use crate::room::order::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;
@@ -235,6 +236,10 @@ pub struct OrderRoom {
     loading: Option<Vec<Enter>>,
     /// What the database says of the order.
     facts: OrderFacts,
+    /// The revision that this is of.
+    rev: i64,
+    /// The newest change that was told while the order is read: the read may be older.
+    unheard: Option<OrderChanged>,
     /// Whether the database knows the order.
     exists: bool,
     /// Sessions that are shown the room.
@@ -321,6 +326,8 @@ impl OrderRoom {
             handle,
             loading: Some(Vec::new()),
             facts: OrderFacts::default(),
+            rev: 0,
+            unheard: None,
             exists: false,
             members: IndexMap::default(),
             senders: HashMap::default(),

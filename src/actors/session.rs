@@ -9,6 +9,8 @@ mod hearing;
 mod identity;
 mod links;
 mod login;
+mod news;
+mod open_orders;
 mod pacing;
 mod resuming;
 mod routing;
@@ -169,6 +171,7 @@ impl Session {
             connection: self.connection,
             user: user.clone(),
             control: ctx.address().recipient(),
+            news: ctx.address().recipient(),
         });
         self.logins.push(login);
         if self.shared.bans.from_hub(&user, Timestamp::now()).is_some() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::actors::resumes::Resumes;
-use crate::actors::store::{LoadedOrder, Store};
+use crate::actors::store::Store;
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
 use crate::ids::OrderId;
@@ -18,7 +18,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
-use crate::room::policy::{Asker, OrderFacts, Rules};
+use crate::room::policy::{Asker, Rules};
 
 /// What a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -60,6 +60,8 @@ impl Shared {
             open: config.rooms.join_policy == JoinPolicy::Open,
             terminal: config.rooms.terminal_statuses.clone(),
             chat_open: config.rooms.chat_open,
+            statuses: config.rooms.order_statuses.clone(),
+            location_visible: config.rooms.location_visible_statuses.clone(),
         };
         let connections = Permits::new(config.server.max_connections);
         // As many as may be open: at a drain all of them end at once.
@@ -132,13 +134,4 @@ pub fn close_index(reason: &str) -> usize {
 /// Something is down or full for a moment.
 pub fn unavailable(message: &'static str) -> Failure {
     Failure::unavailable(message, RETRY_AFTER)
-}
-
-/// What rights depend on, of what the database says of an order.
-pub fn facts(order: &LoadedOrder) -> OrderFacts {
-    OrderFacts {
-        status: order.status.clone(),
-        driver_id: order.driver_id.clone(),
-        ended_at: order.ended_at,
-    }
 }

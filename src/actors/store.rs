@@ -7,6 +7,7 @@
 mod admission;
 mod batcher;
 mod health;
+mod orders;
 mod positions;
 mod reader;
 mod resumes;
@@ -22,12 +23,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::config::DatabaseUrl;
+use crate::db;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
 pub use crate::db::messages::{NewMessage, Page, PageRange};
-pub use crate::db::orders::LoadedOrder;
+pub use crate::db::order_changes::{Changed, Decide, OrderChange};
+pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
-use crate::db::{bans, messages, orders};
+use crate::db::{bans, messages};
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
@@ -36,6 +39,8 @@ use crate::time::Timestamp;
 use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
+pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
+use orders::{Changes, PurgeLeftovers};
 use reader::{Ask, Reader};
 use resumes::{SweepResumes, Takes};
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
@@ -122,6 +127,9 @@ pub enum ChatWriteError {
     /// Its sender has used the key for other content.
     #[error("the key belongs to another message")]
     Conflict,
+    /// Its order was deleted.
+    #[error("the order was deleted")]
+    Gone,
     /// The database did not take it. Whether it did after all is unknown only if the connection
     /// was lost during the commit; a retry with the same key finds out.
     #[error("the store is unavailable")]
@@ -138,8 +146,10 @@ pub struct Store {
     chat: Arc<Gate>,
     /// Positions that wait or are being written.
     positions: Arc<Gate>,
-    /// Permits of reads, of writes of bans and of taking sessions out.
+    /// Permits of reads, of changes of orders and bans, and of taking sessions out.
     asking: Arc<Semaphore>,
+    /// Changes of orders that wait.
+    changes: Arc<Changes>,
     /// Who waits for a session to take up again.
     takes: Arc<Takes>,
     /// The turn of the one who asks whether writes are taken.
@@ -175,6 +185,7 @@ impl Store {
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
         writer.do_send(SweepResumes);
+        writer.do_send(PurgeLeftovers);
         let batcher = |_| {
             let writer = writer.clone();
             Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer))
@@ -186,6 +197,7 @@ impl Store {
             chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
             positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
             asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+            changes: Arc::default(),
             takes: Arc::default(),
             probing: Arc::new(Semaphore::new(1)),
         })
@@ -214,7 +226,7 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
-        self.ask(move |connection| orders::load(connection, &order, recent)).await
+        self.ask(move |connection| db::orders::load(connection, &order, recent)).await
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
@@ -275,7 +287,7 @@ impl Store {
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(orders::probe).await?;
+        self.ask(db::orders::probe).await?;
         // One at a time: while the database is locked, each is in the way of chat for a timeout.
         let turn = Arc::clone(&self.probing).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Closed)?;

@@ -15,6 +15,7 @@ use self::users::SessionEntry;
 use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
 use super::peer::Place;
 use super::shared::Shared;
+use super::store::{Change, OrderChanged};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
@@ -61,7 +62,24 @@ pub struct Register {
     pub user: UserId,
     /// Who ends it.
     pub control: Recipient<EndSession>,
+    /// Who hears of orders that concern its user.
+    pub news: Recipient<OrderNews>,
 }
+
+/// An order that concerns a session's user has changed.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct OrderNews {
+    /// Which session.
+    pub session: SessionId,
+    /// What has changed.
+    pub change: Arc<Change>,
+}
+
+/// What the supervisor was told before is on its way when this is answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Passed;
 
 /// A session has ended.
 #[derive(Message)]
@@ -239,6 +257,27 @@ impl Handler<EndAll> for Supervisor {
     fn handle(&mut self, message: EndAll, _: &mut Self::Context) -> usize {
         self.end_all(message.close, message.spread)
     }
+}
+
+impl Handler<OrderChanged> for Supervisor {
+    type Result = ();
+
+    /// Sent by the store in the order of its commits, and without a permit: changes have theirs
+    /// until they are answered, and one that were lost would leave somebody in a room.
+    fn handle(&mut self, change: OrderChanged, _: &mut Self::Context) {
+        if let Some(entry) = self.rooms.get(&change.0.changed.order.id) {
+            entry.handle.addr.do_send(change.clone());
+        }
+        if change.0.changed.raised {
+            self.tell_concerned(&change.0);
+        }
+    }
+}
+
+impl Handler<Passed> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Passed, _: &mut Self::Context) {}
 }
 
 impl Handler<ListRooms> for Supervisor {

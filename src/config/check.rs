@@ -28,6 +28,14 @@ pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
         let problem = format!("{timeout} must be at most PING_INTERVAL_MS ({interval})");
         return Err(ConfigError::new("PONG_TIMEOUT_MS", problem));
     }
+    // One that no order can have would hide the driver for ever, and mostly is mistyped.
+    let rooms = &config.rooms;
+    if let (Some(known), Some(visible)) = (&rooms.order_statuses, &rooms.location_visible_statuses)
+        && let Some(unknown) = visible.difference(known).next()
+    {
+        let problem = format!("{unknown} is none of ORDER_STATUSES");
+        return Err(ConfigError::new("LOCATION_VISIBLE_STATUSES", problem));
+    }
     Ok(())
 }
 
@@ -50,6 +58,11 @@ impl Config {
         }
         if self.server.allow_query_token && !self.server.is_local() {
             warnings.push("ALLOW_QUERY_TOKEN=true: proxies may log tokens".to_owned());
+        }
+        let (statuses, terminal) = (&self.rooms.order_statuses, &self.rooms.terminal_statuses);
+        if statuses.as_ref().is_some_and(|known| known.is_disjoint(terminal)) {
+            let warning = "TERMINAL_STATUSES: none is one of ORDER_STATUSES, so no order ever ends";
+            warnings.push(warning.to_owned());
         }
         let possible = ServerConfig::connections_by_file_limit();
         if self.server.max_connections > possible {

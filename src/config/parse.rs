@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::protocol::order::is_status;
 use crate::protocol::role::Role;
 
 /// A whole number between two bounds, both included.
@@ -70,6 +71,13 @@ pub(super) fn words(text: &str) -> Result<BTreeSet<String>, String> {
     let words: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
     let good = !words.contains("");
     good.then_some(words).ok_or_else(|| "words with commas between them".to_owned())
+}
+
+/// Statuses of orders with commas between them.
+pub(super) fn statuses(text: &str) -> Result<BTreeSet<String>, String> {
+    let statuses = words(text).ok().filter(|all| all.iter().all(|status| is_status(status)));
+    let form = "words of up to 40 of A-Z, 0-9 and _ with commas between them (or unset)";
+    statuses.ok_or_else(|| form.to_owned())
 }
 
 /// `THEIRS=ours,…`: what a back end calls a role, and which of the hub's it is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::{hours, secs, words};
+use super::parse::{hours, secs, statuses, words};
 
 /// Who may join an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,21 @@ pub struct RoomConfig {
     #[arg(long, env = "TERMINAL_STATUSES", value_name = "STATUSES")]
     #[arg(default_value = "DELIVERED,CANCELLED", value_parser = words)]
     pub terminal_statuses: BTreeSet<String>,
+
+    /// Statuses that back ends may set, with commas
+    ///
+    /// `ORDER_STATUSES`, default: every word of up to 40 of the characters A to Z, 0 to 9 and _.
+    /// With a list, a back end that mistypes one is told.
+    #[arg(long, env = "ORDER_STATUSES", value_name = "STATUSES", value_parser = statuses)]
+    pub order_statuses: Option<BTreeSet<String>>,
+
+    /// Statuses in which customers see where the driver is, with commas
+    ///
+    /// `LOCATION_VISIBLE_STATUSES`, default: every status that is not terminal, and none at all. The
+    /// driver and support see positions in every status. After the end nobody does.
+    #[arg(long, env = "LOCATION_VISIBLE_STATUSES", value_name = "STATUSES")]
+    #[arg(value_parser = statuses)]
+    pub location_visible_statuses: Option<BTreeSet<String>>,
 
     /// Chat stays open so long after an order has ended (hours)
     ///

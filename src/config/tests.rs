@@ -110,6 +110,9 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("resume-secs", "2m", "RESUME_SECS"),
         ("drain-secs", "5s", "DRAIN_SECS"),
         ("terminal-statuses", "DONE,", "TERMINAL_STATUSES"),
+        ("order-statuses", "new", "ORDER_STATUSES"),
+        ("order-statuses", "", "ORDER_STATUSES"),
+        ("location-visible-statuses", "ON THE WAY", "LOCATION_VISIBLE_STATUSES"),
         ("admin-bind", "127.0.0.1:8080", "ADMIN_BIND"),
         ("log-filter", "orderhub=loud", "RUST_LOG"),
         ("log-format", "xml", "LOG_FORMAT"),
@@ -198,6 +201,20 @@ fn the_secret_of_before_is_no_key_of_its_own() {
 fn open_rooms_are_warned_of() {
     let warnings = read(&["--join-policy=open"]).warnings();
     assert!(warnings.iter().any(|text| text.starts_with("JOIN_POLICY")), "{warnings:?}");
+}
+
+#[test]
+fn statuses_that_no_order_can_have_are_found() {
+    let visible = "--location-visible-statuses=PICKED_UP";
+    assert_eq!(blamed(&["--order-statuses=NEW,DONE", visible]), "LOCATION_VISIBLE_STATUSES");
+    let known = "--order-statuses=NEW,PICKED_UP,DELIVERED";
+    assert!(read(&[known, visible]).rooms.location_visible_statuses.is_some());
+    let warned = |flags: &[&str]| {
+        read(flags).warnings().iter().any(|text| text.starts_with("TERMINAL_STATUSES"))
+    };
+    assert!(warned(&["--order-statuses=NEW,DONE"]));
+    assert!(!warned(&["--order-statuses=NEW,DONE", "--terminal-statuses=DONE"]));
+    assert!(!warned(&[known]) && !warned(&[]));
 }
 
 #[test]

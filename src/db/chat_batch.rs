@@ -27,6 +27,8 @@ pub enum Written {
     },
     /// Its sender has used the key for other content.
     Conflict,
+    /// Its order was deleted.
+    Gone,
 }
 
 /// Stores a batch in one transaction; one outcome per message, in their order.
@@ -52,7 +54,7 @@ pub fn write(
 /// What the transaction asks of a database.
 trait ChatTables {
     /// Locks the rows of these orders (sorted, without doubles) in this order, makes those that
-    /// are missing, and returns their `last_seq`.
+    /// are missing, and returns their `last_seq`; not that of a deleted one.
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>>;
     /// The stored messages with these keys.
     fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>>;
@@ -79,18 +81,37 @@ fn store(
     ids.sort_unstable();
     ids.dedup();
     let last_seqs = tables.lock_orders(&ids, now)?;
+    if last_seqs.len() == ids.len() {
+        return number(tables, batch, &ids, &last_seqs, now);
+    }
+    // What is said to a deleted order would outlive it.
+    let lives = |message: &NewMessage| last_seqs.contains_key(message.order_id.as_str());
+    let living: Vec<NewMessage> = batch.iter().filter(|message| lives(message)).cloned().collect();
+    ids.retain(|id| last_seqs.contains_key(*id));
+    let mut written = number(tables, &living, &ids, &last_seqs, now)?.into_iter();
+    let outcome = |message| lives(message).then(|| written.next()).flatten();
+    Ok(batch.iter().map(outcome).map(|written| written.unwrap_or(Written::Gone)).collect())
+}
 
+/// Stores messages of orders that are locked.
+fn number(
+    tables: &mut impl ChatTables,
+    batch: &[NewMessage],
+    ids: &[&str],
+    last_seqs: &HashMap<String, i64>,
+    now: Timestamp,
+) -> QueryResult<Vec<Written>> {
     let mut keys: Vec<Key<'_>> = batch.iter().filter_map(key_of).collect();
     keys.sort_unstable();
     keys.dedup();
     let known = if keys.is_empty() { Vec::new() } else { tables.find_keys(&keys)? };
     let known = known.into_iter().map(ChatMessage::try_from).collect::<QueryResult<Vec<_>>>()?;
 
-    let plan = Plan::new(batch, &last_seqs, known);
+    let plan = Plan::new(batch, last_seqs, known);
     let fresh = plan.fresh(batch);
     if !fresh.is_empty() {
         tables.insert(&fresh)?;
-        tables.advance(&plan.advanced(&ids), now)?;
+        tables.advance(&plan.advanced(ids), now)?;
     }
     Ok(plan.into_outcomes(batch))
 }

@@ -8,23 +8,20 @@ use diesel::upsert::excluded;
 
 use super::connection::DbConnection;
 use super::messages::{self, PageRange, unreadable};
-use super::schema::orders;
+use super::participants;
+use super::schema::{orders, participants as participant_rows};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::location::Position;
+use crate::protocol::role::Role;
+use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 
 /// What a room needs of an order when it opens.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedOrder {
-    /// What the back end calls its state; none until it has set one.
-    pub status: Option<String>,
-    /// The assigned driver.
-    pub driver_id: Option<UserId>,
-    /// The assigned driver's name.
-    pub driver_name: Option<String>,
-    /// When it reached a terminal status.
-    pub ended_at: Option<Timestamp>,
+    /// What rights depend on.
+    pub facts: OrderFacts,
     /// The highest number given to a message.
     pub last_seq: i64,
     /// The revision of its rights.
@@ -37,28 +34,83 @@ pub struct LoadedOrder {
     pub recent: Vec<ChatMessage>,
 }
 
+/// An order as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredOrder {
+    /// Which.
+    pub id: OrderId,
+    /// What rights depend on.
+    pub facts: OrderFacts,
+    /// The back end's own version of it.
+    pub version: Option<i64>,
+    /// The revision of its rights.
+    pub rev: i64,
+    /// The highest number given to a message.
+    pub last_seq: i64,
+    /// The last position written.
+    pub last_position: Option<Position>,
+    /// When the hub first wrote it.
+    pub created_at: Timestamp,
+    /// When the hub last wrote it.
+    pub updated_at: Timestamp,
+}
+
+/// Which orders a list shows: all that fit every filter that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Those in this status.
+    pub status: Option<String>,
+    /// Those of this driver.
+    pub driver: Option<UserId>,
+    /// Those in which this user takes part.
+    pub participant: Option<UserId>,
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders)]
 struct OrderRow {
+    id: String,
     status: Option<String>,
     driver_id: Option<String>,
     driver_name: Option<String>,
     ended_at_ms: Option<i64>,
+    dispatched: bool,
     last_seq: i64,
     rev: i64,
+    version: Option<i64>,
     last_location: Option<String>,
+    created_at_ms: i64,
+    updated_at_ms: i64,
     deleted_at_ms: Option<i64>,
 }
 
 /// Reads an order with its newest `recent` messages. An unknown order has the defaults.
 ///
 /// # Errors
-/// Where the query fails.
+/// Where a query fails.
 pub fn load(
     connection: &mut DbConnection,
     order: &OrderId,
     recent: i64,
 ) -> QueryResult<LoadedOrder> {
+    let Some(stored) = find(connection, order)? else { return Ok(LoadedOrder::default()) };
+    let StoredOrder { facts, last_seq, rev, last_position, .. } = stored;
+    let exists = !facts.deleted;
+    // Messages committed since the row was read are left out, so both show one moment.
+    let range = PageRange::Before(last_seq.saturating_add(1));
+    let recent = if exists && recent > 0 && last_seq > 0 {
+        messages::page(connection, order, range, recent)?.messages
+    } else {
+        Vec::new()
+    };
+    Ok(LoadedOrder { facts, last_seq, rev, last_position, exists, recent })
+}
+
+/// Reads an order, a deleted one too.
+///
+/// # Errors
+/// Where a query fails.
+pub fn find(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Option<StoredOrder>> {
     // Not `first`: its bound LIMIT makes SQLite prepare the statement anew each time, which was
     // half the cost of opening a room.
     let row = orders::table
@@ -66,15 +118,74 @@ pub fn load(
         .select(OrderRow::as_select())
         .get_result(connection)
         .optional()?;
-    let Some(row) = row else { return Ok(LoadedOrder::default()) };
-    // Messages committed since the row was read are left out, so both show one moment.
-    let range = PageRange::Before(row.last_seq.saturating_add(1));
-    let recent = if recent > 0 && row.last_seq > 0 {
-        messages::page(connection, order, range, recent)?.messages
-    } else {
-        Vec::new()
-    };
-    Ok(LoadedOrder { recent, ..LoadedOrder::try_from(row)? })
+    row.map(|row| row.stored(connection)).transpose()
+}
+
+/// Reads the orders behind `after`, in the order of their ids: a list stays whole however many are
+/// made while it is paged through.
+///
+/// # Errors
+/// Where a query fails.
+pub fn list(
+    connection: &mut DbConnection,
+    filter: &OrderFilter,
+    after: Option<&OrderId>,
+    limit: i64,
+) -> QueryResult<Vec<StoredOrder>> {
+    let mut query = orders::table
+        .filter(orders::deleted_at_ms.is_null())
+        .filter(orders::id.gt(after.map_or("", OrderId::as_str)))
+        .order(orders::id)
+        .limit(limit)
+        .select(OrderRow::as_select())
+        .into_boxed();
+    if let Some(status) = &filter.status {
+        query = query.filter(orders::status.eq(status));
+    }
+    if let Some(driver) = &filter.driver {
+        query = query.filter(orders::driver_id.eq(driver.as_str()));
+    }
+    if let Some(user) = &filter.participant {
+        let theirs = participant_rows::table
+            .filter(participant_rows::user_id.eq(user.as_str()))
+            .filter(diesel::dsl::not(participant_rows::removed))
+            .select(participant_rows::order_id);
+        query = query.filter(orders::id.eq_any(theirs));
+    }
+    let rows = query.load(connection)?;
+    rows.into_iter().map(|row| row.stored(connection)).collect()
+}
+
+/// Reads the orders that back ends made this user the driver of and that have not ended.
+///
+/// # Errors
+/// Where a query fails.
+pub fn open_of_driver(
+    connection: &mut DbConnection,
+    user: &UserId,
+    limit: i64,
+) -> QueryResult<Vec<OrderId>> {
+    let open = orders::ended_at_ms.is_null().and(orders::deleted_at_ms.is_null());
+    let mut ids: Vec<String> = orders::table
+        .filter(orders::driver_id.eq(user.as_str()))
+        .filter(open)
+        .select(orders::id)
+        .order(orders::id)
+        .limit(limit)
+        .load(connection)?;
+    let by_part: Vec<String> = participant_rows::table
+        .inner_join(orders::table.on(orders::id.eq(participant_rows::order_id)))
+        .filter(participant_rows::user_id.eq(user.as_str()))
+        .filter(participant_rows::role.eq(Role::Driver.as_str()))
+        .filter(diesel::dsl::not(participant_rows::removed))
+        .filter(diesel::dsl::not(orders::dispatched))
+        .filter(open)
+        .select(orders::id)
+        .order(orders::id)
+        .limit(limit)
+        .load(connection)?;
+    ids.extend(by_part);
+    ids.iter().map(|id| OrderId::new(id).map_err(unreadable)).collect()
 }
 
 /// Whether the database answers and has its tables.
@@ -189,23 +300,33 @@ impl QueryFragment<Pg> for SavePositions<'_> {
     }
 }
 
-// === impl LoadedOrder ===
+// === impl OrderRow ===
 
-impl TryFrom<OrderRow> for LoadedOrder {
-    type Error = diesel::result::Error;
-
-    fn try_from(row: OrderRow) -> Result<Self, Self::Error> {
-        Ok(Self {
-            status: row.status,
-            driver_id: row.driver_id.map(|id| UserId::new(&id)).transpose().map_err(unreadable)?,
-            driver_name: row.driver_name,
-            ended_at: row.ended_at_ms.map(Timestamp::from_millis),
-            last_seq: row.last_seq,
-            rev: row.rev,
+impl OrderRow {
+    fn stored(self, connection: &mut DbConnection) -> QueryResult<StoredOrder> {
+        let participants = participants::of_order(connection, &self.id)?;
+        Ok(StoredOrder {
+            id: OrderId::new(&self.id).map_err(unreadable)?,
+            facts: OrderFacts {
+                status: self.status,
+                driver_id: self
+                    .driver_id
+                    .map(|id| UserId::new(&id))
+                    .transpose()
+                    .map_err(unreadable)?,
+                driver_name: self.driver_name,
+                ended_at: self.ended_at_ms.map(Timestamp::from_millis),
+                dispatched: self.dispatched,
+                deleted: self.deleted_at_ms.is_some(),
+                participants,
+            },
+            version: self.version,
+            rev: self.rev,
+            last_seq: self.last_seq,
             // A position that cannot be read is no reason to keep everybody out of the room.
-            last_position: row.last_location.and_then(|json| serde_json::from_str(&json).ok()),
-            exists: row.deleted_at_ms.is_none(),
-            recent: Vec::new(),
+            last_position: self.last_location.and_then(|json| serde_json::from_str(&json).ok()),
+            created_at: Timestamp::from_millis(self.created_at_ms),
+            updated_at: Timestamp::from_millis(self.updated_at_ms),
         })
     }
 }

@@ -27,8 +27,30 @@ diesel::table! {
         updated_at_ms -> BigInt,
         /// When it became a tombstone.
         deleted_at_ms -> Nullable<BigInt>,
+        /// Whether it ever had an assigned driver.
+        dispatched -> Bool,
+        /// After a deletion: chat up to this number is still to be removed.
+        purge_to -> Nullable<BigInt>,
     }
 }
+
+diesel::table! {
+    /// Who takes part in an order, as back ends say; a removed one stays as a tombstone.
+    participants (order_id, user_id) {
+        /// The order.
+        order_id -> Text,
+        /// Who takes part.
+        user_id -> Text,
+        /// As what.
+        role -> Text,
+        /// Under which name, where one was given.
+        name -> Nullable<Text>,
+        /// Whether the user was taken out, whatever a token says.
+        removed -> Bool,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(orders, participants);
 
 diesel::table! {
     /// Stored chat, numbered 1, 2, 3 … per order.

@@ -160,7 +160,11 @@ fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
 }
 
 /// Who asks, if they may. `whom` says who may by a token.
-fn allowed(request: &HttpRequest, scope: Scope, whom: &'static str) -> Result<Principal, Problem> {
+pub(super) fn allowed(
+    request: &HttpRequest,
+    scope: Scope,
+    whom: &'static str,
+) -> Result<Principal, Problem> {
     let principal = principal(request)?;
     if principal.may(scope) {
         return Ok(principal);

@@ -1,8 +1,9 @@
-//! HTTP: the upgrade to WebSocket, Engine.IO, the admin API, health and metrics; and one form for
-//! errors.
+//! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API, health and metrics;
+//! and one form for errors.
 
 mod access;
 mod admin;
+mod api;
 mod body;
 mod cors;
 pub mod engineio;
@@ -90,7 +91,7 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
             .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
             .default_service(web::to(|| async { Problem::not_found() }));
         if listener != Listener::Admin {
-            config.configure(engine.routes());
+            config.configure(engine.routes()).configure(api::routes);
         }
         if listener != Listener::Public {
             config.configure(health::metrics_route).configure(admin::routes);

@@ -65,6 +65,14 @@ impl Problem {
         problem.with_header(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
+    /// The body is of another kind than the call takes.
+    pub fn unsupported_media_type(expected: &'static str) -> Self {
+        let (status, detail) =
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Content-Type must be {expected}"));
+        let code = "unsupported_media_type";
+        Self { code, ..Self::new(status, ErrorCode::InvalidPayload, detail) }
+    }
+
     /// Cannot be done now.
     pub fn unavailable(detail: &'static str, retry_after_secs: u16) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)

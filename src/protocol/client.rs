@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use super::chat::{self, ChatKind};
-use super::error::{ErrorCode, Failure};
+use super::error::Failure;
+use super::json;
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
@@ -355,35 +356,8 @@ fn checked_history(history: History) -> Result<History, Failure> {
     Ok(history)
 }
 
-/// Reads an object. The quick reader does not know where it failed, so a failure is read again by
-/// one that does.
 fn object<'de, T: Deserialize<'de>>(data: Option<&'de RawValue>) -> Result<T, Failure> {
-    let text = data.map_or("", RawValue::get);
-    // Serde would take an array for a struct, field by field.
-    if !text.starts_with('{') {
-        return Err(Failure::invalid("data", "must be an object"));
-    }
-    serde_json::from_str(text).or_else(|_| {
-        let reader = &mut serde_json::Deserializer::from_str(text);
-        serde_path_to_error::deserialize(reader).map_err(|error| {
-            let path = error.path().to_string();
-            let message = error.into_inner().to_string();
-            invalid_field(path, &message)
-        })
-    })
-}
-
-fn invalid_field(path: String, message: &str) -> Failure {
-    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-    let named = ["missing field `", "duplicate field `"]
-        .iter()
-        .find_map(|prefix| message.strip_prefix(prefix)?.strip_suffix('`'));
-    let field = match named {
-        Some(name) if path == "." => name.to_owned(),
-        _ if path == "." => "data".to_owned(),
-        _ => path,
-    };
-    Failure { field: Some(field.into()), ..Failure::new(ErrorCode::InvalidPayload, message) }
+    json::read_object(data.map_or("", RawValue::get), "data")
 }
 
 fn default_page() -> i64 {

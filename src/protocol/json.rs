@@ -1,8 +1,8 @@
 //! What both framings do with JSON: how deep it may nest, and how values and results are written.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::error::Failure;
+use super::error::{ErrorCode, Failure};
 use super::server::Reply;
 
 /// The deepest nesting of a message.
@@ -36,6 +36,45 @@ fn deepest_is_over(text: &str, most: usize) -> bool {
         }
     }
     false
+}
+
+/// Reads an object; `whole` is the field that is wrong where it is none. The quick reader does not
+/// know where it failed, so a failure is read again by one that does.
+///
+/// # Errors
+/// `invalid_payload` with the field that is missing, mistyped or unknown.
+pub fn read_object<'de, T: Deserialize<'de>>(
+    text: &'de str,
+    whole: &'static str,
+) -> Result<T, Failure> {
+    // Serde would take an array for a struct, field by field.
+    if !text.trim_start_matches(BLANK).starts_with('{') {
+        return Err(Failure::invalid(whole, "must be an object"));
+    }
+    serde_json::from_str(text).or_else(|_| {
+        let reader = &mut serde_json::Deserializer::from_str(text);
+        let read = serde_path_to_error::deserialize(&mut *reader).map_err(|error| {
+            let path = error.path().to_string();
+            let message = error.into_inner().to_string();
+            invalid_field(path, &message, whole)
+        })?;
+        // What follows the object is what was wrong with it.
+        let end = reader.end().map_err(|error| Failure::invalid(whole, error.to_string()));
+        end.map(|()| read)
+    })
+}
+
+fn invalid_field(path: String, message: &str, whole: &'static str) -> Failure {
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    let named = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|prefix| message.strip_prefix(prefix)?.strip_suffix('`'));
+    let field = match named {
+        Some(name) if path == "." => name.to_owned(),
+        _ if path == "." => whole.to_owned(),
+        _ => path,
+    };
+    Failure { field: Some(field.into()), ..Failure::new(ErrorCode::InvalidPayload, message) }
 }
 
 /// Writes a value.

@@ -37,6 +37,12 @@ pub enum ServerEvent<'a> {
     PresenceJoined(Presence<'a>),
     /// A user went away, with the last connection.
     PresenceLeft(Presence<'a>),
+    /// The order has another status.
+    Status(StatusChange<'a>),
+    /// The order has a driver, or another one.
+    Assigned(Assignment<'a>),
+    /// Somebody is the order's driver no more.
+    Unassigned(Assignment<'a>),
     /// The token ends soon.
     Expiring(Expiring),
     /// The connection ends now.
@@ -161,6 +167,37 @@ pub struct Presence<'a> {
     pub member: MemberInfo<'a>,
 }
 
+/// The data of `order:status`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusChange<'a> {
+    /// Which order.
+    pub order_id: &'a OrderId,
+    /// The new status.
+    pub status: &'a str,
+    /// The one before, null where there was none.
+    pub previous_status: Option<&'a str>,
+    /// When it changed.
+    pub at: Timestamp,
+    /// What else the back end has to say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
+}
+
+/// The data of `order:assigned` and `order:unassigned`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assignment<'a> {
+    /// Which order.
+    pub order_id: &'a OrderId,
+    /// Who drives, or no longer does.
+    pub driver_id: &'a UserId,
+    /// The name, null where the back end gave none.
+    pub driver_name: Option<&'a str>,
+    /// When it changed.
+    pub at: Timestamp,
+}
+
 /// The data of `auth:expiring`.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -277,6 +314,9 @@ impl ServerEvent<'_> {
         "chat:message",
         "presence:joined",
         "presence:left",
+        "order:status",
+        "order:assigned",
+        "order:unassigned",
         "auth:expiring",
         "session:end",
         "exception",
@@ -293,10 +333,13 @@ impl ServerEvent<'_> {
             Self::Chat { .. } => 4,
             Self::PresenceJoined(_) => 5,
             Self::PresenceLeft(_) => 6,
-            Self::Expiring(_) => 7,
-            Self::SessionEnd(_) => 8,
-            Self::Exception(_) => 9,
-            Self::Pong(_) => 10,
+            Self::Status(_) => 7,
+            Self::Assigned(_) => 8,
+            Self::Unassigned(_) => 9,
+            Self::Expiring(_) => 10,
+            Self::SessionEnd(_) => 11,
+            Self::Exception(_) => 12,
+            Self::Pong(_) => 13,
         }
     }
 
@@ -316,6 +359,8 @@ impl Serialize for ServerEvent<'_> {
             Self::Location(data) => data.serialize(serializer),
             Self::Chat { json: data, .. } | Self::Pong(data) => data.serialize(serializer),
             Self::PresenceJoined(data) | Self::PresenceLeft(data) => data.serialize(serializer),
+            Self::Status(data) => data.serialize(serializer),
+            Self::Assigned(data) | Self::Unassigned(data) => data.serialize(serializer),
             Self::Expiring(data) => data.serialize(serializer),
             Self::SessionEnd(data) => data.serialize(serializer),
             Self::Exception(data) => data.serialize(serializer),

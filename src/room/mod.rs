@@ -4,7 +4,9 @@
 //! Everything here is plain data; time is an argument.
 
 pub mod bans;
+pub mod change;
 pub mod delivery;
+pub mod order;
 pub mod policy;
 pub mod ring;
 pub mod roster;

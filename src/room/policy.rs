@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::order::OrderFacts;
 use crate::ids::UserId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
@@ -17,17 +18,10 @@ pub struct Rules {
     pub terminal: BTreeSet<String>,
     /// How long after its end an order's chat stays open.
     pub chat_open: Duration,
-}
-
-/// What is known of an order, as far as rights depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OrderFacts {
-    /// Its state, none where no back end has set one.
-    pub status: Option<String>,
-    /// The assigned driver.
-    pub driver_id: Option<UserId>,
-    /// When it reached a terminal status.
-    pub ended_at: Option<Timestamp>,
+    /// The statuses that orders may have, where only some may.
+    pub statuses: Option<BTreeSet<String>>,
+    /// Statuses in which customers see where the driver is; none: every one that is not terminal.
+    pub location_visible: Option<BTreeSet<String>>,
 }
 
 /// Who asks.
@@ -46,12 +40,18 @@ pub struct Asker<'a> {
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// To be in the room, and to read its chat.
+    /// To be in the room.
     Join,
+    /// To read what was said.
+    Read,
+    /// To see who is in the room.
+    SeeMembers,
     /// To say something.
     Chat,
     /// To tell where the driver is.
     Locate,
+    /// To see where the driver is.
+    SeeLocation,
 }
 
 /// Judges.
@@ -73,8 +73,11 @@ pub fn judge(
         Action::Locate if !may_drive(order, asker) => {
             Err(Failure::new(ErrorCode::Forbidden, "only the order's driver sends positions"))
         }
-        Action::Locate if has_ended(rules, order) => Err(closed()),
-        Action::Join | Action::Chat | Action::Locate => Ok(()),
+        Action::Locate | Action::SeeLocation if has_ended(rules, order) => Err(closed()),
+        Action::SeeLocation if !sees_location(rules, order, asker) => {
+            Err(Failure::new(ErrorCode::Forbidden, "the driver is not shown in this status"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -84,17 +87,38 @@ pub fn has_ended(rules: &Rules, order: &OrderFacts) -> bool {
 }
 
 fn may_join(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
-    if asker.banned {
+    if asker.banned || order.deleted {
         return false;
     }
-    let drives = order.driver_id.as_ref() == Some(asker.user);
-    asker.role.is_staff() || asker.named || drives || (rules.open && asker.role != Role::Service)
+    let (user, participants) = (asker.user, &order.participants);
+    let by_back_end =
+        order.driver_id.as_ref() == Some(user) || participants.role_of(user).is_some();
+    // What a back end took away no token gives back.
+    let by_token = asker.named || (rules.open && asker.role != Role::Service);
+    asker.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
 }
 
 fn may_drive(order: &OrderFacts, asker: Asker<'_>) -> bool {
     match &order.driver_id {
         Some(driver) => driver == asker.user,
-        None => asker.role == Role::Driver,
+        // One whose driver was taken away waits for the next: else the last one could go on.
+        None if order.dispatched => false,
+        None => {
+            let role = order.participants.role_of(asker.user);
+            asker.role == Role::Driver || role == Some(Role::Driver)
+        }
+    }
+}
+
+fn sees_location(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
+    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
+    if asker.role.is_staff() || supports || may_drive(order, asker) {
+        return true;
+    }
+    match (&rules.location_visible, &order.status) {
+        (None, _) => true,
+        (Some(visible), Some(status)) => visible.contains(status),
+        (Some(_), None) => false,
     }
 }
 
@@ -110,19 +134,49 @@ fn closed() -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::order::Participant;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn rules(open: bool) -> Rules {
-        Rules { open, terminal: BTreeSet::from(["DELIVERED".to_owned()]), chat_open: HOUR }
+        let word = |word: &str| BTreeSet::from([word.to_owned()]);
+        let location_visible = Some(word("PICKED_UP"));
+        Rules {
+            open,
+            terminal: word("DELIVERED"),
+            chat_open: HOUR,
+            statuses: None,
+            location_visible,
+        }
     }
 
-    fn order(status: Option<&str>, driver: Option<&str>) -> OrderFacts {
-        OrderFacts {
-            status: status.map(ToOwned::to_owned),
-            driver_id: driver.map(|id| id.parse().expect("id")),
-            ended_at: status.map(|_| Timestamp::from_secs(0)),
+    fn user(id: &str) -> UserId {
+        id.parse().expect("id")
+    }
+
+    /// What is known of an order, in words: a status, `driver:U`, `had-driver`, `deleted`, `-U` for
+    /// somebody removed, `U:ROLE` for somebody who takes part.
+    fn order(words: &str) -> OrderFacts {
+        let mut facts = OrderFacts::default();
+        for word in words.split_whitespace() {
+            match (word.strip_prefix('-'), word.split_once(':')) {
+                (Some(removed), _) => facts.participants.remove(user(removed)),
+                (None, Some(("driver", id))) => facts.driver_id = Some(user(id)),
+                (None, Some((id, role))) => facts.participants.put(Participant {
+                    user_id: user(id),
+                    role: Role::from_name(role).expect("a role"),
+                    name: None,
+                }),
+                (None, None) if word == "had-driver" => facts.dispatched = true,
+                (None, None) if word == "deleted" => facts.deleted = true,
+                (None, None) => {
+                    facts.status = Some(word.to_owned());
+                    facts.ended_at = Some(Timestamp::from_secs(0));
+                }
+            }
         }
+        facts.dispatched |= facts.driver_id.is_some();
+        facts
     }
 
     fn ask(
@@ -132,72 +186,112 @@ mod tests {
         named: bool,
         action: Action,
     ) -> Option<ErrorCode> {
-        let user: UserId = "u1".parse().expect("id");
+        let user = user("u");
         let asker = Asker { user: &user, role, named, banned: false };
         judge(rules, order, asker, action, Timestamp::from_secs(60)).err().map(|f| f.code)
     }
 
+    /// For each action: yes, no (forbidden), or over (the order has ended).
+    fn verdicts(order: &OrderFacts, role: Role, named: bool) -> String {
+        use Action::{Chat, Join, Locate, Read, SeeLocation, SeeMembers};
+        let letter = |action| match ask(&rules(false), order, role, named, action) {
+            None => 'y',
+            Some(ErrorCode::Forbidden) => '-',
+            Some(ErrorCode::OrderClosed) => 'x',
+            Some(other) => panic!("{other:?}"),
+        };
+        [Join, Read, SeeMembers, Chat, Locate, SeeLocation].map(letter).iter().collect()
+    }
+
+    /// Who (role, in the token's orders) may do what of: join, read, see members, chat, send
+    /// positions, see positions. `PICKED_UP` shows customers the driver, `DELIVERED` ends an order.
     #[test]
     fn who_may_do_what() {
-        use Action::{Chat, Join, Locate};
-        use ErrorCode::{Forbidden, OrderClosed};
         use Role::{Admin, Customer, Driver, Service, Support};
-        let (none, mine, theirs) =
-            (order(None, None), order(None, Some("u1")), order(None, Some("u2")));
-        let ended = order(Some("DELIVERED"), Some("u1"));
-        for (order, role, named, action, refused) in [
-            (&none, Customer, true, Join, None),
-            (&none, Customer, false, Join, Some(Forbidden)),
-            (&none, Driver, false, Join, Some(Forbidden)),
-            (&none, Support, false, Join, None),
-            (&none, Admin, false, Chat, None),
-            (&none, Service, false, Join, Some(Forbidden)),
-            (&none, Service, true, Join, None),
-            (&none, Customer, true, Locate, Some(Forbidden)),
-            (&none, Support, true, Locate, Some(Forbidden)),
-            (&none, Driver, true, Locate, None),
-            (&mine, Driver, false, Locate, None),
-            (&mine, Customer, false, Locate, None),
-            (&theirs, Driver, true, Join, None),
-            (&theirs, Driver, true, Locate, Some(Forbidden)),
-            (&ended, Driver, true, Locate, Some(OrderClosed)),
-            (&ended, Driver, true, Join, None),
-            (&ended, Customer, true, Chat, None),
-            (&theirs, Customer, false, Chat, Some(Forbidden)),
-            (&ended, Customer, false, Chat, None),
+        for (facts, role, named, expected) in [
+            // By the token alone.
+            ("", Customer, false, "------"),
+            ("", Customer, true, "yyyy--"),
+            ("", Driver, false, "------"),
+            ("", Driver, true, "yyyyyy"),
+            ("", Support, false, "yyyy-y"),
+            ("", Admin, false, "yyyy-y"),
+            ("", Service, false, "------"),
+            ("", Service, true, "yyyy--"),
+            // By the status.
+            ("NEW", Customer, true, "yyyy--"),
+            ("PICKED_UP", Customer, true, "yyyy-y"),
+            ("PICKED_UP", Customer, false, "------"),
+            ("NEW", Support, false, "yyyy-y"),
+            ("NEW", Driver, true, "yyyyyy"),
+            ("DELIVERED", Customer, true, "yyyy-x"),
+            ("DELIVERED", Driver, true, "yyyyxx"),
+            ("DELIVERED", Support, false, "yyyy-x"),
+            // By assignment, whatever the token's role.
+            ("NEW driver:u", Driver, false, "yyyyyy"),
+            ("NEW driver:u", Customer, false, "yyyyyy"),
+            ("NEW driver:else", Driver, false, "------"),
+            ("NEW driver:else", Driver, true, "yyyy--"),
+            ("PICKED_UP driver:else", Driver, true, "yyyy-y"),
+            ("NEW had-driver", Driver, true, "yyyy--"),
+            ("NEW had-driver u:driver", Driver, true, "yyyy--"),
+            // By taking part.
+            ("NEW u:customer", Customer, false, "yyyy--"),
+            ("PICKED_UP u:customer", Customer, false, "yyyy-y"),
+            ("NEW u:driver", Customer, false, "yyyyyy"),
+            ("NEW u:driver driver:else", Customer, false, "yyyy--"),
+            ("NEW u:customer", Driver, false, "yyyyyy"),
+            ("NEW u:support", Customer, false, "yyyy-y"),
+            ("NEW else:customer", Customer, false, "------"),
+            // A removal overrides the token, and nothing else.
+            ("NEW -u", Customer, true, "------"),
+            ("NEW -u", Driver, true, "------"),
+            ("NEW -u", Support, true, "yyyy-y"),
+            ("NEW -u driver:u", Driver, false, "yyyyyy"),
+            // There is nothing left of a deleted order.
+            ("deleted", Customer, true, "------"),
+            ("deleted", Admin, true, "------"),
         ] {
-            let found = ask(&rules(false), order, role, named, action);
-            assert_eq!(found, refused, "{order:?} {role:?} named={named} {action:?}");
+            let found = verdicts(&order(facts), role, named);
+            assert_eq!(found, expected, "{facts:?} {role:?} named={named}");
         }
     }
 
     #[test]
-    fn the_open_policy_lets_every_user_in_but_services() {
-        let none = order(None, None);
+    fn without_a_list_every_status_that_is_not_terminal_shows_the_driver() {
+        let rules = Rules { location_visible: None, ..rules(false) };
+        for (facts, refused) in
+            [("", None), ("NEW", None), ("DELIVERED", Some(ErrorCode::OrderClosed))]
+        {
+            let found = ask(&rules, &order(facts), Role::Customer, true, Action::SeeLocation);
+            assert_eq!(found, refused, "{facts}");
+        }
+    }
+
+    #[test]
+    fn the_open_policy_lets_every_user_in_but_services_and_the_removed() {
+        let none = order("");
         assert_eq!(ask(&rules(true), &none, Role::Customer, false, Action::Chat), None);
         let service = ask(&rules(true), &none, Role::Service, false, Action::Join);
         assert_eq!(service, Some(ErrorCode::Forbidden));
+        let removed = ask(&rules(true), &order("-u"), Role::Customer, false, Action::Join);
+        assert_eq!(removed, Some(ErrorCode::Forbidden));
     }
 
     #[test]
     fn a_ban_overrides_the_token_and_the_role() {
-        let user: UserId = "u1".parse().expect("id");
+        let (user, rules) = (user("u"), rules(true));
         let asker = Asker { user: &user, role: Role::Support, named: true, banned: true };
-        let verdict = judge(
-            &rules(true),
-            &order(None, Some("u1")),
-            asker,
-            Action::Join,
-            Timestamp::from_secs(0),
-        );
+        let now = Timestamp::from_secs(0);
+        let verdict = judge(&rules, &order("driver:u u:customer"), asker, Action::Join, now);
         assert_eq!(verdict.map_err(|failure| failure.code), Err(ErrorCode::Forbidden));
     }
 
     #[test]
     fn chat_closes_some_time_after_the_end() {
-        let (user, rules): (UserId, _) = ("u1".parse().expect("id"), rules(false));
+        let (user, rules) = (user("u"), rules(false));
         let asker = Asker { user: &user, role: Role::Customer, named: true, banned: false };
-        let ended = order(Some("DELIVERED"), None);
+        let ended = order("DELIVERED");
         let at = |now| judge(&rules, &ended, asker, Action::Chat, now).map_err(|f| f.code);
         assert_eq!(at(Timestamp::from_secs(3600)), Ok(()));
         assert_eq!(at(Timestamp::from_secs(3601)), Err(ErrorCode::OrderClosed));

@@ -2,6 +2,9 @@
 
 mod admin;
 mod api_keys;
+mod api_orders;
+mod api_races;
+mod api_rights;
 mod drain;
 mod durability;
 mod envelopes;

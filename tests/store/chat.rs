@@ -103,7 +103,7 @@ fn twins_in_one_batch_are_stored_once() {
             .iter()
             .map(|written| match written {
                 Written::Stored { message, duplicate } => Some((message.seq, *duplicate)),
-                Written::Conflict => None,
+                Written::Conflict | Written::Gone => None,
             })
             .collect();
         assert_eq!(short, [Some((1, false)), Some((1, true)), None, Some((2, false))]);

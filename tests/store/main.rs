@@ -4,6 +4,7 @@
 mod chat;
 mod fixture;
 mod migrations;
+mod orders;
 mod outage;
 #[path = "../common/postgres.rs"]
 mod postgres;

@@ -140,7 +140,7 @@ impl OrderRoom {
         };
         let asker = self.shared.asker(identity, &self.order);
         let now = Timestamp::now();
-        if let Err(failure) = judge(&self.shared.rules, &self.facts, asker, Action::Join, now) {
+        if let Err(failure) = judge(&self.shared.rules, &self.facts, asker, Action::Read, now) {
             return read.answer.refuse(failure);
         }
         let (store, order) = (self.shared.store.clone(), self.order.clone());
@@ -178,6 +178,7 @@ fn refusal(error: ChatWriteError) -> Failure {
         ChatWriteError::Conflict => {
             Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
         }
+        ChatWriteError::Gone => Failure::new(ErrorCode::OrderClosed, "the order was deleted"),
         ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }

@@ -17,7 +17,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
-use crate::transport::{Frame, Outbox};
+use crate::transport::{Frame, LatestKey, Outbox};
 
 /// A session that is shown the room. Fan-out goes through all of them for every event, so what it
 /// needs stands here and not behind another pointer, and what is rare does.
@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// Whether positions from here count, judged once and again when rights change.
     pub(super) may_locate: Result<(), Box<Failure>>,
+    /// Whether positions are for it, judged at the same times.
+    pub(super) sees_location: bool,
     /// What was sent while the snapshot is read; it follows the snapshot.
     pub(super) held: Option<Box<Held>>,
     /// Whether it has been shown the room.
@@ -68,6 +70,17 @@ impl Member {
             None => self.outbox.push(frame),
         };
         if pushed.is_ok() { Pushed::Out } else { Pushed::Gone }
+    }
+
+    /// Positions are for it from now on, or not: then one that still waits is taken back.
+    pub(super) fn see_location<'a>(
+        &mut self,
+        sees: bool,
+        mut lanes: impl Iterator<Item = &'a LatestKey>,
+    ) {
+        if std::mem::replace(&mut self.sees_location, sees) && !sees {
+            lanes.by_ref().for_each(|lane| self.outbox.forget(*lane));
+        }
     }
 
     /// Whether a snapshot is being read for it.
@@ -159,6 +172,9 @@ impl OrderRoom {
 
     /// Whether somebody has the right to be here; `known` are those who were in before.
     fn may_enter(&self, identity: &Identity, known: bool) -> Result<(), Failure> {
+        if self.facts.deleted && identity.role.is_staff() {
+            return Err(Failure::new(ErrorCode::NotFound, "no such order"));
+        }
         let asker = self.shared.asker(identity, &self.order);
         judge(&self.shared.rules, &self.facts, asker, Action::Join, Timestamp::now())?;
         // Staff may see every order, so they may hear that there is none; others come by a right
@@ -174,6 +190,12 @@ impl OrderRoom {
         let asker = self.shared.asker(identity, &self.order);
         judge(&self.shared.rules, &self.facts, asker, Action::Locate, Timestamp::now())
             .map_err(Box::new)
+    }
+
+    pub(super) fn sees_location(&self, identity: &Identity) -> bool {
+        let asker = self.shared.asker(identity, &self.order);
+        let now = Timestamp::now();
+        judge(&self.shared.rules, &self.facts, asker, Action::SeeLocation, now).is_ok()
     }
 
     /// Gives a session its seat.
@@ -195,8 +217,10 @@ impl OrderRoom {
             );
         }
         let (outbox, codec) = (place.peer.outbox.clone(), place.peer.codec);
+        let sees_location = self.sees_location(&identity);
+        let (held, shown) = (None, false);
         let member =
-            Member { outbox, codec, place, identity, may_locate, held: None, shown: false };
+            Member { outbox, codec, place, identity, may_locate, sees_location, held, shown };
         self.members.insert(session, member);
     }
 
@@ -235,7 +259,7 @@ impl OrderRoom {
         Some(member)
     }
 
-    fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
+    pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };
         self.send_to_all(ServerEvent::PresenceLeft(presence), None);
@@ -267,6 +291,12 @@ impl OrderRoom {
     /// A session has a new token. Those without a right any more are told and taken out.
     pub(super) fn rejudge(&mut self, rejudge: Rejudge) {
         self.adopt(rejudge.session, &rejudge.identity);
+        self.banish();
+        self.count_occupants();
+    }
+
+    /// Takes out everybody without a right to be here.
+    pub(super) fn banish(&mut self) {
         let members = self.members.values().map(|member| (member.place.peer.id, &member.identity));
         let senders = self.senders.values().map(|sender| (sender.place.peer.id, &sender.identity));
         let banished: Vec<SessionId> = members
@@ -277,7 +307,6 @@ impl OrderRoom {
         for session in banished {
             self.expel(session);
         }
-        self.count_occupants();
     }
 
     /// Takes a user out.
@@ -298,9 +327,11 @@ impl OrderRoom {
 
     fn adopt(&mut self, session: SessionId, identity: &Arc<Identity>) {
         let may_locate = self.may_send_positions(identity);
+        let sees_location = self.sees_location(identity);
         if let Some(member) = self.members.get_mut(&session) {
             member.identity = Arc::clone(identity);
             member.may_locate = may_locate;
+            member.see_location(sees_location, self.lanes.values());
         } else if let Some(sender) = self.senders.get_mut(&session) {
             sender.identity = Arc::clone(identity);
             sender.may_locate = may_locate;

@@ -7,7 +7,7 @@ use actix::{
 };
 
 use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
-use crate::actors::shared::{facts, unavailable};
+use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
@@ -52,7 +52,7 @@ impl OrderRoom {
 
     fn remember(&mut self, order: LoadedOrder) {
         self.exists = order.exists;
-        self.facts = facts(&order);
+        (self.facts, self.rev) = (order.facts, order.rev);
         self.delivery = Delivery::new(order.last_seq);
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
         self.ring = Ring::new(before);
@@ -60,6 +60,9 @@ impl OrderRoom {
             self.ring.push(message.seq, chat::json(message));
         }
         self.track = Track::new(order.last_position);
+        if let Some(change) = self.unheard.take() {
+            self.order_changed(&change.0);
+        }
     }
 
     fn look_for_late_writes(&mut self, ctx: &mut Context<Self>) {

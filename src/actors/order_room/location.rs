@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::broadcast::Broadcast;
+use super::entry::Member;
 use super::{Locate, OrderRoom};
 use crate::auth::Identity;
 use crate::ids::UserId;
@@ -61,7 +62,8 @@ impl OrderRoom {
         let mut public = Broadcast::new(update(None));
         let mut staff = fix.battery.map(|_| Broadcast::new(update(fix.battery)));
         let (mut delivered, mut gone) = (0, false);
-        for member in self.members.values_mut().filter(|member| !member.is_held()) {
+        let hears = |member: &&mut Member| member.sees_location && !member.is_held();
+        for member in self.members.values_mut().filter(hears) {
             let frame = match &mut staff {
                 Some(staff) if member.identity.role.is_staff() => staff.frame(member.codec),
                 _ => public.frame(member.codec),

@@ -14,7 +14,6 @@ use crate::actors::store::{self, PageRange, StoreError};
 use crate::ids::SessionId;
 use crate::protocol::client::Join;
 use crate::protocol::server::{Reply, ServerEvent, Snapshot};
-use crate::room::policy::has_ended;
 use crate::room::ring::{MessageJson, Page};
 use crate::time::Timestamp;
 use crate::transport::Frame;
@@ -163,15 +162,15 @@ impl OrderRoom {
         member.shown = true;
         member.place.progress.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.place.peer);
-        let snapshot = self.snapshot(page, cut);
+        let sees_location = member.sees_location;
+        let snapshot = self.snapshot(page, cut, sees_location);
         if !answer.is_wanted() {
             peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
         answer.ok(Reply::Joined(&snapshot));
     }
 
-    fn snapshot<'a>(&'a self, page: &'a Page, cut: i64) -> Snapshot<'a> {
-        let ended = has_ended(&self.shared.rules, &self.facts);
+    fn snapshot<'a>(&'a self, page: &'a Page, cut: i64, sees_location: bool) -> Snapshot<'a> {
         Snapshot {
             order_id: &self.order,
             status: self.facts.status.as_deref(),
@@ -179,7 +178,7 @@ impl OrderRoom {
             last_seq: cut,
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
-            last_location: self.track.shown(Timestamp::now()).filter(|_| !ended),
+            last_location: self.track.shown(Timestamp::now()).filter(|_| sees_location),
             members: self.roster.members().collect(),
         }
     }

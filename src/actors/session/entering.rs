@@ -14,12 +14,13 @@ use super::login::Login;
 use super::routing::RoomEvent;
 use crate::actors::order_room::{Leave, Purpose, Rejudge, RoomHandle};
 use crate::actors::peer::{Farewell, News, Place, RoomNotice};
-use crate::actors::shared::{facts, unavailable};
+use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::room::policy::{Action, OrderFacts, judge};
+use crate::room::order::OrderFacts;
+use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
 
 /// How many events may wait for rooms before the socket is not read.
@@ -118,9 +119,8 @@ impl Login {
         loaded: Result<LoadedOrder, StoreError>,
     ) -> Result<(), Failure> {
         let loaded = loaded.map_err(|_| unavailable("the database does not answer"))?;
-        let facts = facts(&loaded);
         let asker = self.shared.asker(&self.identity, order);
-        judge(&self.shared.rules, &facts, asker, Action::Join, Timestamp::now())
+        judge(&self.shared.rules, &loaded.facts, asker, Action::Join, Timestamp::now())
     }
 
     fn find_room(&mut self, order: OrderId, purpose: Purpose) {

@@ -143,6 +143,11 @@ impl Refusals {
         (now < *at + REFUSAL_MEMORY).then_some(failure)
     }
 
+    /// There is a reason to ask again.
+    pub(super) fn forget(&mut self, order: &OrderId) {
+        self.orders.remove(order);
+    }
+
     pub(super) fn clear(&mut self) {
         self.orders.clear();
     }

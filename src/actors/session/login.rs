@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 
 use super::links::{Link, Refusals};
 use super::millis;
+use super::open_orders::OpenOrders;
 use super::pacing::Postponed;
 use crate::actors::order_room::Leave;
 use crate::actors::peer::{LinkId, Peer};
@@ -43,6 +44,8 @@ pub(super) struct Login {
     removed: Vec<(OrderId, Instant)>,
     /// Orders that refused it a moment ago.
     pub(super) refusals: Refusals,
+    /// Those of which back ends made the user the driver.
+    pub(super) open_orders: OpenOrders,
     /// Events that wait until their room has let the session in.
     pub(super) waiting: usize,
     /// Held while too many of them wait.
@@ -92,6 +95,7 @@ impl Login {
             last_link: LinkId::default(),
             removed: Vec::new(),
             refusals: Refusals::default(),
+            open_orders: OpenOrders::Unread(None),
             waiting: 0,
             crowded: None,
             postponed: None,

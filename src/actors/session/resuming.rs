@@ -13,13 +13,14 @@ use super::login::Login;
 use crate::actors::order_room::Purpose;
 use crate::actors::peer::{Answer, LinkId};
 use crate::actors::resumes::{Claim, HandOver};
-use crate::actors::shared::{Shared, facts};
+use crate::actors::shared::Shared;
 use crate::auth::Identity;
 use crate::ids::{OrderId, Pid};
 use crate::protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::protocol::socketio::Namespace;
-use crate::room::policy::{Action, OrderFacts, judge};
+use crate::room::order::OrderFacts;
+use crate::room::policy::{Action, judge};
 use crate::session::resume::{Pushes, Record, RoomMark};
 use crate::time::Timestamp;
 
@@ -99,7 +100,7 @@ async fn may_return(shared: &Shared, identity: &Identity, order: &OrderId) -> bo
         return true;
     }
     let loaded = shared.store.load_order(order.clone(), 0).await;
-    loaded.is_err() || loaded.is_ok_and(|loaded| may(&facts(&loaded)))
+    loaded.is_err() || loaded.is_ok_and(|loaded| may(&loaded.facts))
 }
 
 // === impl Resumed ===

@@ -6,7 +6,6 @@ use std::time::Instant;
 use actix::Context;
 
 use super::Session;
-use super::entering::MOST_SENDING;
 use super::links::LinkState;
 use super::login::Login;
 use crate::actors::order_room::{JoinAgain, Locate, Read, RoomHandle, Say};
@@ -75,28 +74,15 @@ impl Login {
                     self.route_one(order, event, now, ctx);
                 }
                 Target::Many(orders) => self.locate_all(&orders, location.fix, answer, now, ctx),
-                Target::All => {
-                    let orders = self.own_orders();
-                    self.locate_all(&orders, location.fix, answer, now, ctx);
-                }
+                Target::All => self.locate_everywhere(location.fix, answer, now, ctx),
             },
             // Not for a room; the session has answered them.
             ClientEvent::Ping(_) | ClientEvent::Refresh(_) => {}
         }
     }
 
-    /// The orders that a location without one is for: those that the token names, and those that
-    /// the session is in.
-    fn own_orders(&self) -> Vec<OrderId> {
-        let joined = self.links.iter().filter(|(_, link)| link.joins > 0).map(|(order, _)| order);
-        let mut orders: Vec<OrderId> = self.identity.orders.iter().chain(joined).cloned().collect();
-        orders.sort_unstable();
-        orders.dedup();
-        orders.truncate(MOST_SENDING);
-        orders
-    }
-
-    fn locate_all(
+    /// Sends a fix to several orders, with one answer.
+    pub(super) fn locate_all(
         &mut self,
         orders: &[OrderId],
         fix: Fix,

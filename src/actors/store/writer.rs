@@ -172,6 +172,7 @@ fn outcome_of(written: Written) -> Result<StoredChat, ChatWriteError> {
     match written {
         Written::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
         Written::Conflict => Err(ChatWriteError::Conflict),
+        Written::Gone => Err(ChatWriteError::Gone),
     }
 }
 

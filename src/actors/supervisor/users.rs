@@ -1,11 +1,13 @@
 //! Sessions of this node by their users: a user has many, up to a limit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
 
-use super::{EndSession, Register, Supervisor};
+use super::{EndSession, OrderNews, Register, Supervisor};
+use crate::actors::store::Change;
 use crate::ids::{ConnectionId, SessionId, UserId};
 use crate::protocol::close::CloseCode;
 
@@ -21,15 +23,16 @@ pub(super) struct SessionEntry {
     session: SessionId,
     connection: ConnectionId,
     control: Recipient<EndSession>,
+    news: Recipient<OrderNews>,
 }
 
 impl Supervisor {
     /// Notes a session. One connection too many of a user ends the oldest.
     pub(super) fn register(&mut self, register: Register) {
-        let Register { session, connection, user, control } = register;
+        let Register { session, connection, user, control, news } = register;
         let most = self.shared.config.limits.max_connections_per_user;
         let sessions = self.users.entry(user.clone()).or_default();
-        sessions.push(SessionEntry { session, connection, control });
+        sessions.push(SessionEntry { session, connection, control, news });
         if sessions.len() > most
             && let Some(oldest) = oldest_of_too_many(sessions, most)
         {
@@ -49,6 +52,17 @@ impl Supervisor {
         sessions.retain(|entry| entry.session != session);
         if sessions.is_empty() {
             self.users.remove(user);
+        }
+    }
+
+    /// Tells every session of those whom a change concerns, before or after it. After the room, so
+    /// that one which leaves it meanwhile hears the change at least once.
+    pub(super) fn tell_concerned(&self, change: &Arc<Change>) {
+        let (before, after) = (&change.changed.before, &change.changed.order.facts);
+        let users: BTreeSet<&UserId> = before.concerned().chain(after.concerned()).collect();
+        for entry in users.into_iter().filter_map(|user| self.users.get(user)).flatten() {
+            let (session, change) = (entry.session, Arc::clone(change));
+            entry.news.do_send(OrderNews { session, change });
         }
     }
 

@@ -155,7 +155,7 @@ mod tests {
     fn short(outcomes: &[Written]) -> Vec<Option<(i64, bool)>> {
         let seq = |outcome: &Written| match outcome {
             Written::Stored { message, duplicate } => Some((message.seq, *duplicate)),
-            Written::Conflict => None,
+            Written::Conflict | Written::Gone => None,
         };
         outcomes.iter().map(seq).collect()
     }

@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, Nullable, SqlType, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 
 use super::{ChatTables, Key};
 use crate::db::messages::{MessageRow, NewMessage};
@@ -16,15 +16,14 @@ use crate::time::Timestamp;
 
 impl ChatTables for PgConnection {
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>> {
-        let locked: Vec<(String, i64)> = LockOrders { ids }.load(self)?;
+        let locked: Vec<Locked> = LockOrders { ids }.load(self)?;
         if locked.len() == ids.len() {
-            return Ok(locked.into_iter().collect());
+            return Ok(living(locked));
         }
         // Making the missing ones now would lock them after others that come later by id, and two
         // nodes could wait for each other. So the locks are given back, and all are taken anew.
         self.batch_execute("ROLLBACK AND CHAIN")?;
-        let made: Vec<(String, i64)> = MakeOrders { ids, now_ms: now.as_millis() }.load(self)?;
-        Ok(made.into_iter().collect())
+        Ok(living(MakeOrders { ids, now_ms: now.as_millis() }.load(self)?))
     }
 
     fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>> {
@@ -60,6 +59,13 @@ impl ChatTables for PgConnection {
     }
 }
 
+/// An order: its id, its `last_seq`, whether it was deleted.
+type Locked = (String, i64, bool);
+
+fn living(locked: Vec<Locked>) -> HashMap<String, i64> {
+    locked.into_iter().filter(|(_, _, deleted)| !deleted).map(|(id, seq, _)| (id, seq)).collect()
+}
+
 /// Names a hand-written statement for Diesel's cache of prepared statements.
 macro_rules! prepared {
     ($name:ident) => {
@@ -83,11 +89,11 @@ macro_rules! prepared {
 struct LockOrders<'a> {
     ids: &'a [&'a str],
 }
-prepared!(LockOrders returns (Text, BigInt));
+prepared!(LockOrders returns (Text, BigInt, Bool));
 
 impl QueryFragment<Pg> for LockOrders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT id, last_seq FROM orders WHERE id = ANY(");
+        out.push_sql("SELECT id, last_seq, deleted_at_ms IS NOT NULL FROM orders WHERE id = ANY(");
         out.push_bind_param::<Array<Text>, [&str]>(self.ids)?;
         out.push_sql(") ORDER BY id FOR UPDATE");
         Ok(())
@@ -100,7 +106,7 @@ struct MakeOrders<'a> {
     ids: &'a [&'a str],
     now_ms: i64,
 }
-prepared!(MakeOrders returns (Text, BigInt));
+prepared!(MakeOrders returns (Text, BigInt, Bool));
 
 impl QueryFragment<Pg> for MakeOrders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -113,7 +119,7 @@ impl QueryFragment<Pg> for MakeOrders<'_> {
         out.push_bind_param::<BigInt, _>(&self.now_ms)?;
         out.push_sql(
             " AS now_ms) AS new ORDER BY new.id COLLATE \"C\" ON CONFLICT (id) DO UPDATE SET \
-             last_seq = orders.last_seq RETURNING id, last_seq",
+             last_seq = orders.last_seq RETURNING id, last_seq, deleted_at_ms IS NOT NULL",
         );
         Ok(())
     }

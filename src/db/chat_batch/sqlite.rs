@@ -15,9 +15,12 @@ impl ChatTables for SqliteConnection {
         // BEGIN IMMEDIATE has locked the whole database already.
         let mut last_seqs = HashMap::with_capacity(ids.len());
         for id in ids {
-            let found = orders::table.find(*id).select(orders::last_seq).first(self).optional()?;
+            let columns = (orders::last_seq, orders::deleted_at_ms);
+            let found: Option<(i64, Option<i64>)> =
+                orders::table.find(*id).select(columns).first(self).optional()?;
             let last_seq = match found {
-                Some(last_seq) => last_seq,
+                Some((last_seq, None)) => last_seq,
+                Some((_, Some(_))) => continue,
                 None => make_order(self, id, now)?,
             };
             last_seqs.insert((*id).to_owned(), last_seq);

@@ -1,0 +1,165 @@
+//! The orders that a location without one is for: those that the driver serves. They are read when
+//! the first such location comes, and then kept by what is told of changes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context};
+
+use super::Session;
+use super::entering::{MOST_SENDING, MOST_WAITING};
+use super::login::Login;
+use crate::actors::peer::Answer;
+use crate::actors::shared::unavailable;
+use crate::actors::store::{Change, StoreError};
+use crate::ids::OrderId;
+use crate::protocol::client::Fix;
+
+/// How long locations go without what the database knows, after it could not be read.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The orders of which back ends made the user the driver, and which have not ended.
+pub(super) enum OpenOrders {
+    /// Not needed so far, or they could not be read: then not to be read again before this.
+    Unread(Option<Instant>),
+    /// They are being read.
+    Reading {
+        /// Locations that wait for it.
+        waiting: Vec<(Fix, Answer)>,
+        /// What was told meanwhile, of which the read may know nothing: whether an order is one.
+        told: Vec<(OrderId, bool)>,
+    },
+    /// They are known.
+    Known(BTreeSet<OrderId>),
+}
+
+// === impl OpenOrders ===
+
+impl OpenOrders {
+    /// An order is one of them from now on, or is not.
+    fn set(&mut self, order: &OrderId, is_open: bool) {
+        match self {
+            // The read comes later than this.
+            Self::Unread(_) => {}
+            Self::Reading { told, .. } => told.push((order.clone(), is_open)),
+            Self::Known(orders) if is_open => drop(orders.insert(order.clone())),
+            Self::Known(orders) => drop(orders.remove(order)),
+        }
+    }
+
+    /// They were read, or could not be; gives back what has waited for that.
+    fn read(
+        &mut self,
+        found: Result<Vec<OrderId>, StoreError>,
+        now: Instant,
+    ) -> Vec<(Fix, Answer)> {
+        let next = match &found {
+            Ok(orders) => Self::Known(orders.iter().cloned().collect()),
+            Err(_) => Self::Unread(Some(now + READ_AGAIN_AFTER)),
+        };
+        let Self::Reading { waiting, told } = std::mem::replace(self, next) else {
+            return Vec::new();
+        };
+        for (order, is_open) in told {
+            self.set(&order, is_open);
+        }
+        waiting
+    }
+}
+
+// === impl Login ===
+
+impl Login {
+    /// Sends a fix to all orders of the driver.
+    pub(super) fn locate_everywhere(
+        &mut self,
+        fix: Fix,
+        answer: Answer,
+        now: Instant,
+        ctx: &mut Context<Session>,
+    ) {
+        match &mut self.open_orders {
+            OpenOrders::Reading { waiting, .. } if waiting.len() < MOST_WAITING => {
+                waiting.push((fix, answer));
+            }
+            OpenOrders::Reading { .. } => answer.refuse(unavailable("the orders are being read")),
+            OpenOrders::Unread(not_before) if not_before.is_none_or(|at| now >= at) => {
+                self.open_orders =
+                    OpenOrders::Reading { waiting: vec![(fix, answer)], told: Vec::new() };
+                self.read_open_orders(ctx);
+            }
+            // Positions go on without the database: to the orders that the token names.
+            OpenOrders::Unread(_) | OpenOrders::Known(_) => {
+                let orders = self.own_orders();
+                self.locate_all(&orders, fix, answer, now, ctx);
+            }
+        }
+    }
+
+    fn read_open_orders(&self, ctx: &mut Context<Session>) {
+        let (store, user) = (self.shared.store.clone(), self.identity.user.clone());
+        let most = i64::try_from(MOST_SENDING).unwrap_or(i64::MAX);
+        let session = self.peer.id;
+        let read = wrap_future::<_, Session>(async move { store.open_orders(user, most).await });
+        ctx.spawn(read.map(move |found, connection, ctx| {
+            let Some(login) = connection.login(session) else { return };
+            if let Err(error) = &found {
+                log::debug!(session:% = session; "cannot read a driver's orders: {error}");
+            }
+            let now = Instant::now();
+            for (fix, answer) in login.open_orders.read(found, now) {
+                login.locate_everywhere(fix, answer, now, ctx);
+            }
+        }));
+    }
+
+    /// An order has changed: it may have become one of the user's, or have ceased to be.
+    pub(super) fn note_open_order(&mut self, change: &Change) {
+        let order = &change.changed.order;
+        let is_open = order.facts.is_served_by(&self.identity.user);
+        self.open_orders.set(&order.id, is_open);
+    }
+
+    /// Those that the user serves, those that the token names, and those that the session is in.
+    fn own_orders(&self) -> Vec<OrderId> {
+        let joined = self.links.iter().filter(|(_, link)| link.joins > 0).map(|(order, _)| order);
+        let mut orders: Vec<OrderId> = self.identity.orders.iter().chain(joined).cloned().collect();
+        if let OpenOrders::Known(open) = &self.open_orders {
+            orders.extend(open.iter().cloned());
+        }
+        orders.sort_unstable();
+        orders.dedup();
+        orders.truncate(MOST_SENDING);
+        orders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(id: &str) -> OrderId {
+        id.parse().expect("id")
+    }
+
+    #[test]
+    fn what_is_told_while_they_are_read_counts_more_than_the_read() {
+        let mut orders = OpenOrders::Reading { waiting: Vec::new(), told: Vec::new() };
+        orders.set(&order("o1"), true);
+        orders.set(&order("o2"), false);
+        orders.read(Ok(vec![order("o2"), order("o3")]), Instant::now());
+        let OpenOrders::Known(known) = &orders else { panic!("not known") };
+        assert_eq!(known.iter().map(OrderId::as_str).collect::<Vec<_>>(), ["o1", "o3"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_read_again_later() {
+        let mut orders = OpenOrders::Reading { waiting: Vec::new(), told: Vec::new() };
+        let now = Instant::now();
+        orders.read(Err(StoreError::Busy), now);
+        orders.set(&order("o1"), true);
+        let OpenOrders::Unread(Some(again)) = orders else { panic!("not unread") };
+        assert_eq!(again, now + READ_AGAIN_AFTER);
+    }
+}

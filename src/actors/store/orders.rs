@@ -1,0 +1,318 @@
+//! Changes of orders by back ends: committed in groups, behind the chat that waits, then told in the
+//! order of their commits, and only then answered.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use actix::{Handler, Message, Recipient};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::writer::Writer;
+use super::{Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
+use crate::db::{order_changes, orders};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::Failure;
+use crate::time::Timestamp;
+
+/// The most changes of one transaction.
+const MAX_GROUP: usize = 64;
+/// A change that has waited this long is not begun: its asker has given up.
+const TOO_LATE: Duration = Duration::from_secs(4);
+/// The most deleted orders whose chat a start goes on to remove.
+const MOST_UNPURGED: i64 = 1000;
+
+/// A change to write.
+pub struct OrderWrite {
+    /// What.
+    pub change: OrderChange,
+    /// What those hear who are to be told.
+    pub note: Note,
+    /// Who is told of what was committed, before whoever asked for it. Also where nothing changed:
+    /// a connection that was lost during a commit may have hidden that it did, and what is asked for
+    /// again then heals a room that was not told.
+    pub tell: Recipient<OrderChanged>,
+}
+
+/// What a back end has to say of a change, for those who hear of it.
+#[derive(Debug, Clone, Default)]
+pub struct Note {
+    /// When it happened there.
+    pub at: Option<Timestamp>,
+    /// Whatever else there is to say of a new status.
+    pub data: Option<Box<serde_json::value::RawValue>>,
+}
+
+/// An order has changed, or was found to be as it should. Sent in the order of the commits.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct OrderChanged(pub Arc<Change>);
+
+/// A committed change.
+#[derive(Debug)]
+pub struct Change {
+    /// What was before and is now.
+    pub changed: Changed,
+    /// What the back end has to say of it.
+    pub note: Note,
+    /// When it was committed.
+    pub at: Timestamp,
+}
+
+/// How a change ended: committed, or refused by what is stored.
+pub type ChangeOutcome = Result<Arc<Change>, Failure>;
+
+/// The changes that wait.
+#[derive(Default)]
+pub(super) struct Changes {
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Held by the writer that commits a group and tells of it: two could tell in another order.
+    turn: Mutex<()>,
+}
+
+struct Waiting {
+    write: OrderWrite,
+    asked: Instant,
+    done: oneshot::Sender<Result<ChangeOutcome, StoreError>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Commit the next group.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ChangeOrders(Arc<Changes>);
+
+/// Remove a part of a deleted order's chat; answers whether there is more.
+#[derive(Message)]
+#[rtype(result = "Result<bool, StoreError>")]
+pub(super) struct Purge(OrderId);
+
+/// Go on with what an earlier process did not remove.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct PurgeLeftovers;
+
+// === impl Store ===
+
+impl Store {
+    /// Has a change committed. It is admitted at once, awaited or not; whoever is to be told of it
+    /// was told when the future ends.
+    ///
+    /// # Errors
+    /// Where too many wait or the database is unavailable.
+    pub fn change_order(
+        &self,
+        write: OrderWrite,
+    ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
+        let (done, changed) = oneshot::channel();
+        let admitted = Arc::clone(&self.asking).try_acquire_owned().map(|permit| {
+            let waiting = Waiting { write, asked: Instant::now(), done, _permit: permit };
+            self.changes.waiting().push_back(waiting);
+            self.writers.do_send(ChangeOrders(Arc::clone(&self.changes)));
+        });
+        async move {
+            admitted.map_err(|_| StoreError::Busy)?;
+            changed.await.map_err(|_| StoreError::Closed)?
+        }
+    }
+
+    /// Removes the chat of a deleted order, piece by piece, behind the chat that waits.
+    ///
+    /// # Errors
+    /// Where the database is unavailable; the rest goes at the next start.
+    pub async fn purge(&self, order: OrderId) -> Result<(), StoreError> {
+        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        while self.writers.send(Purge(order.clone())).await.map_err(|_| StoreError::Closed)?? {}
+        drop(permit);
+        Ok(())
+    }
+
+    /// Reads an order as it is stored; none where there is none, or it was deleted.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn order(&self, order: OrderId) -> Result<Option<StoredOrder>, StoreError> {
+        let found = self.ask(move |connection| orders::find(connection, &order)).await?;
+        Ok(found.filter(|order| !order.facts.deleted))
+    }
+
+    /// Reads the orders that back ends made this user the driver of and that have not ended, up to
+    /// `limit` by assignment and as many by taking part.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn open_orders(&self, user: UserId, limit: i64) -> Result<Vec<OrderId>, StoreError> {
+        self.ask(move |connection| orders::open_of_driver(connection, &user, limit)).await
+    }
+
+    /// Reads the orders behind `after`, in the order of their ids.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn list_orders(
+        &self,
+        filter: OrderFilter,
+        after: Option<OrderId>,
+        limit: i64,
+    ) -> Result<Vec<StoredOrder>, StoreError> {
+        self.ask(move |connection| orders::list(connection, &filter, after.as_ref(), limit)).await
+    }
+}
+
+// === impl Changes ===
+
+impl Changes {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next for one transaction, without those that came too late.
+    fn next(&self, now: Instant) -> Vec<Waiting> {
+        let mut waiting = self.waiting();
+        let mut next = Vec::new();
+        while next.len() < MAX_GROUP {
+            let Some(change) = waiting.pop_front() else { break };
+            if now.saturating_duration_since(change.asked) > TOO_LATE {
+                drop(change.done.send(Err(StoreError::Busy)));
+            } else {
+                next.push(change);
+            }
+        }
+        next
+    }
+
+    /// The turn to write; none where another writer has it, which then looks again when it is done.
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Tells everybody, in the order of the commits.
+    fn committed(self, outcome: Result<Changed, Failure>, at: Timestamp) {
+        let outcome = outcome.map(|changed| {
+            let change = Arc::new(Change { changed, note: self.write.note, at });
+            self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
+            change
+        });
+        // Whoever no longer wants to know has dropped the other half.
+        drop(self.done.send(Ok(outcome)));
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Commits a group and tells of it; one that is refused goes one by one, so that a bad
+    /// change fails alone.
+    fn change_orders(&self, group: Vec<Waiting>) {
+        let (group, failed) = match self.try_group(group) {
+            Ok(()) => return,
+            Err(failed) => failed,
+        };
+        if group.len() == 1 || matches!(failed, StoreError::Unavailable(_)) {
+            for change in group {
+                drop(change.done.send(Err(failed.clone())));
+            }
+            return;
+        }
+        for change in group {
+            if let Err((alone, failed)) = self.try_group(vec![change]) {
+                for one in alone {
+                    drop(one.done.send(Err(failed.clone())));
+                }
+            }
+        }
+    }
+
+    /// Commits a group and tells of it; gives it back where it fails.
+    fn try_group(&self, group: Vec<Waiting>) -> Result<(), (Vec<Waiting>, StoreError)> {
+        let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
+        let now = Timestamp::now();
+        // It may run twice: what is in place already does not change again.
+        match self.run_twice(|connection| order_changes::apply(connection, &changes, now)) {
+            Ok(outcomes) => {
+                for (change, outcome) in group.into_iter().zip(outcomes) {
+                    change.committed(outcome, now);
+                }
+                Ok(())
+            }
+            Err(failure) => Err((group, self.failed("orders were not written", failure))),
+        }
+    }
+}
+
+impl Handler<ChangeOrders> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, ChangeOrders(changes): ChangeOrders, ctx: &mut Self::Context) {
+        let Some(turn) = changes.turn() else { return };
+        let group = changes.next(Instant::now());
+        if group.is_empty() {
+            return;
+        }
+        // Telling is foreign code: a panic in it would end this thread for good.
+        if catch_unwind(AssertUnwindSafe(|| self.change_orders(group))).is_err() {
+            log::error!("telling of changed orders panicked");
+        }
+        drop(turn);
+        // What has come meanwhile waits behind the chat that has. Looked at after the turn was given
+        // back, or one could be left that the other writer passed over.
+        if !changes.waiting().is_empty() {
+            ctx.address().do_send(ChangeOrders(Arc::clone(&changes)));
+        }
+    }
+}
+
+impl Handler<Purge> for Writer {
+    type Result = Result<bool, StoreError>;
+
+    fn handle(&mut self, Purge(order): Purge, _: &mut Self::Context) -> Self::Result {
+        // It may run twice: what is gone is gone.
+        self.run_twice(|connection| order_changes::purge(connection, &order))
+            .map_err(|failure| self.failed("chat of a deleted order was not removed", failure))
+    }
+}
+
+impl Handler<PurgeLeftovers> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, _: PurgeLeftovers, ctx: &mut Self::Context) {
+        let found = self.run(|connection| order_changes::unpurged(connection, MOST_UNPURGED));
+        match found {
+            Ok(orders) => {
+                for order in orders {
+                    ctx.address().do_send(PurgeOn(order));
+                }
+            }
+            Err(failure) => drop(self.failed("deleted orders were not looked for", failure)),
+        }
+    }
+}
+
+/// The same without anybody waiting, until nothing is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PurgeOn(OrderId);
+
+impl Handler<PurgeOn> for Writer {
+    type Result = ();
+
+    fn handle(&mut self, PurgeOn(order): PurgeOn, ctx: &mut Self::Context) {
+        match self.run(|connection| order_changes::purge(connection, &order)) {
+            // The rest waits behind the chat that has come meanwhile.
+            Ok(true) => ctx.address().do_send(PurgeOn(order)),
+            Ok(false) => {}
+            Err(failure) => {
+                drop(self.failed("chat of a deleted order was not removed", failure));
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The transaction by which back ends change orders: locks them, has each change judged against what
+//! is stored, and raises `rev` with everything that rights depend on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use diesel::prelude::*;
+
+use super::connection::DbConnection;
+use super::orders::{self, StoredOrder};
+use super::participants;
+use super::schema::{messages, orders as table};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::room::change::{Known, Wish};
+use crate::room::order::OrderFacts;
+use crate::time::Timestamp;
+
+/// Messages of a deleted order that go in one transaction.
+const PURGE_STEP: i64 = 500;
+
+/// What becomes of an order by a wish, or why it is refused.
+pub type Decide = dyn Fn(&Known, &Wish) -> Result<Known, Failure> + Send + Sync;
+
+/// A change to apply.
+#[derive(Clone)]
+pub struct OrderChange {
+    /// Of which order.
+    pub order: OrderId,
+    /// What is wanted.
+    pub wish: Wish,
+    /// Who decides.
+    pub decide: Arc<Decide>,
+}
+
+/// What has become of an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changed {
+    /// What was known before.
+    pub before: OrderFacts,
+    /// As it is stored now.
+    pub order: StoredOrder,
+    /// Whether it was not there before.
+    pub created: bool,
+    /// Whether anything changed that rights depend on; then `rev` was raised.
+    pub raised: bool,
+}
+
+/// Applies changes in one transaction, one after the other; one outcome each. What is refused
+/// changes nothing, and holds up nothing else.
+///
+/// # Errors
+/// Where a query fails; nothing is changed then.
+pub fn apply(
+    connection: &mut DbConnection,
+    changes: &[OrderChange],
+    now: Timestamp,
+) -> QueryResult<Vec<Result<Changed, Failure>>> {
+    // SQLite's is a writer from its first statement on, as that one locks.
+    connection.transaction(|connection| {
+        let mut made = lock(connection, changes, now)?;
+        let apply_one = |OrderChange { order, wish, decide }: &OrderChange| {
+            let Some(stored) = orders::find(connection, order)? else {
+                return Ok(Err(Failure::new(ErrorCode::NotFound, "no such order")));
+            };
+            // Only the first change of a row that was just made finds no order in it.
+            let exists = !stored.facts.deleted && !made.remove(order).unwrap_or(false);
+            let known = Known { facts: stored.facts.clone(), version: stored.version, exists };
+            match decide(&known, wish) {
+                Ok(decided) => save(connection, stored, &known, decided, now).map(Ok),
+                Err(failure) => Ok(Err(failure)),
+            }
+        };
+        changes.iter().map(apply_one).collect()
+    })
+}
+
+/// Locks the orders in the order of their ids, as chat does, so that the two never wait for each
+/// other in a ring; makes those that may be made, and says which those are.
+fn lock<'a>(
+    connection: &mut DbConnection,
+    changes: &'a [OrderChange],
+    now: Timestamp,
+) -> QueryResult<BTreeMap<&'a OrderId, bool>> {
+    let mut ids = BTreeMap::new();
+    for OrderChange { order, wish, .. } in changes {
+        *ids.entry(order).or_insert(false) |= matches!(wish, Wish::Patch(patch) if patch.creates);
+    }
+    for (order, is_made) in &mut ids {
+        *is_made = *is_made && make(connection, order, now)?;
+        if !*is_made {
+            diesel::update(table::table.find(order.as_str()))
+                .set(table::rev.eq(table::rev))
+                .execute(connection)?;
+        }
+    }
+    Ok(ids)
+}
+
+/// Makes an order, unless it is there.
+fn make(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> QueryResult<bool> {
+    macro_rules! make_on {
+        ($connection:expr) => {
+            diesel::insert_into(table::table)
+                .values((
+                    table::id.eq(order.as_str()),
+                    table::created_at_ms.eq(now.as_millis()),
+                    table::updated_at_ms.eq(now.as_millis()),
+                ))
+                .on_conflict_do_nothing()
+                .execute($connection)
+        };
+    }
+    let made = match connection {
+        DbConnection::Sqlite(sqlite) => make_on!(sqlite),
+        DbConnection::Postgres(postgres) => make_on!(postgres),
+    };
+    made.map(|rows| rows == 1)
+}
+
+/// Writes what was decided, if it is anything new.
+fn save(
+    connection: &mut DbConnection,
+    stored: StoredOrder,
+    known: &Known,
+    decided: Known,
+    now: Timestamp,
+) -> QueryResult<Changed> {
+    let before = stored.facts.clone();
+    let created = !known.exists && decided.exists;
+    let raised = created || before != decided.facts;
+    if !raised && known.version == decided.version {
+        return Ok(Changed { before, order: stored, created, raised });
+    }
+    let Known { facts, version, .. } = decided;
+    participants::save(connection, &stored.id, &before.participants, &facts.participants)?;
+    let deleted = facts.deleted;
+    let order = StoredOrder {
+        version,
+        rev: stored.rev + i64::from(raised),
+        updated_at: now,
+        last_position: stored.last_position.filter(|_| !deleted),
+        facts,
+        ..stored
+    };
+    write(connection, &order, now)?;
+    Ok(Changed { before, order, created, raised })
+}
+
+fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> QueryResult<()> {
+    let facts = &order.facts;
+    let row = table::table.find(order.id.as_str());
+    diesel::update(row)
+        .set((
+            table::status.eq(facts.status.as_deref()),
+            table::driver_id.eq(facts.driver_id.as_ref().map(UserId::as_str)),
+            table::driver_name.eq(facts.driver_name.as_deref()),
+            table::ended_at_ms.eq(facts.ended_at.map(Timestamp::as_millis)),
+            table::dispatched.eq(facts.dispatched),
+            table::rev.eq(order.rev),
+            table::version.eq(order.version),
+            table::updated_at_ms.eq(now.as_millis()),
+            table::deleted_at_ms.eq(facts.deleted.then_some(now.as_millis())),
+        ))
+        .execute(connection)?;
+    if facts.deleted {
+        let gone = (table::last_location.eq(None::<&str>), table::purge_to.eq(order.last_seq));
+        diesel::update(row).set(gone).execute(connection)?;
+    }
+    Ok(())
+}
+
+/// Removes a part of a deleted order's chat; true as long as there may be more. An order that has
+/// come back meanwhile keeps what was said since.
+///
+/// # Errors
+/// Where a query fails.
+pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool> {
+    let row = table::table.find(order.as_str());
+    let purge_to: Option<i64> =
+        row.select(table::purge_to).get_result(connection).optional()?.flatten();
+    let Some(purge_to) = purge_to else { return Ok(false) };
+    let of_order = messages::order_id.eq(order.as_str());
+    let first: Option<i64> = messages::table
+        .filter(of_order)
+        .select(diesel::dsl::min(messages::seq))
+        .get_result(connection)?;
+    let Some(first) = first.filter(|first| *first <= purge_to) else {
+        let done = row.filter(table::purge_to.eq(purge_to));
+        diesel::update(done).set(table::purge_to.eq(None::<i64>)).execute(connection)?;
+        return Ok(false);
+    };
+    let upto = purge_to.min(first.saturating_add(PURGE_STEP - 1));
+    let part = messages::table.filter(of_order).filter(messages::seq.le(upto));
+    diesel::delete(part).execute(connection)?;
+    Ok(true)
+}
+
+/// Deleted orders whose chat is not removed yet: a process may have ended in between.
+///
+/// # Errors
+/// Where the query fails.
+pub fn unpurged(connection: &mut DbConnection, limit: i64) -> QueryResult<Vec<OrderId>> {
+    let ids: Vec<String> = table::table
+        .filter(table::purge_to.is_not_null())
+        .select(table::id)
+        .order(table::id)
+        .limit(limit)
+        .load(connection)?;
+    ids.iter().map(|id| OrderId::new(id).map_err(super::messages::unreadable)).collect()
+}

@@ -1,0 +1,322 @@
+//! What back ends send, as typed forms; each is checked once, here, and becomes a wish.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::actors::store::Note;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::client::MAX_SAFE_INTEGER;
+use crate::protocol::error::Failure;
+use crate::protocol::order::is_status;
+use crate::protocol::role::Role;
+use crate::room::change::{Edit, OrderPatch, Roll};
+use crate::room::order::{Participant, Participants};
+use crate::time::Timestamp;
+
+/// The longest name, in characters.
+const MAX_NAME_CHARS: usize = 128;
+/// The most bytes of what is said of a new status: it goes into every member's outbox.
+const MAX_DATA_BYTES: usize = 16 * 1024;
+
+/// The words that the hub's settings allow.
+#[derive(Clone, Copy)]
+pub(super) struct Words<'a> {
+    /// The statuses, where only some are allowed.
+    pub(super) statuses: Option<&'a BTreeSet<String>>,
+    /// What back ends call roles.
+    pub(super) roles: &'a HashMap<String, Role>,
+}
+
+/// An order to make or to merge.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct OrderForm {
+    /// Which order, where the path does not say it.
+    order_id: Option<OrderId>,
+    status: Option<String>,
+    #[serde(default)]
+    driver_id: Edit<UserId>,
+    #[serde(default)]
+    driver_name: Edit<String>,
+    participants: Option<Vec<ListedForm>>,
+    version: Option<u64>,
+}
+
+/// A new status.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct StatusForm {
+    status: String,
+    at: Option<Timestamp>,
+    version: Option<u64>,
+    data: Option<Box<RawValue>>,
+}
+
+/// A driver, or none.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AssignForm {
+    /// Null takes the driver away; not to say it at all is a mistake.
+    #[serde(deserialize_with = "Edit::deserialize")]
+    driver_id: Edit<UserId>,
+    driver_name: Option<String>,
+    at: Option<Timestamp>,
+    version: Option<u64>,
+}
+
+/// As what somebody takes part.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ParticipantForm {
+    role: String,
+    name: Option<String>,
+}
+
+/// One of those who take part.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListedForm {
+    user_id: UserId,
+    role: String,
+    name: Option<String>,
+}
+
+// === impl OrderForm ===
+
+impl OrderForm {
+    /// Takes out which order it is for.
+    pub(super) fn take_order(&mut self) -> Option<OrderId> {
+        self.order_id.take()
+    }
+
+    /// The order to be made or merged.
+    pub(super) fn patch(self, words: Words<'_>) -> Result<OrderPatch, Failure> {
+        let participants = self.participants.map(|listed| words.roll(listed)).transpose()?;
+        Ok(OrderPatch {
+            status: self.status.map(|status| words.status(status)).transpose()?,
+            driver_id: self.driver_id,
+            driver_name: checked_driver_name(self.driver_name)?,
+            participants,
+            version: self.version.map(checked_version).transpose()?,
+            creates: true,
+        })
+    }
+}
+
+// === impl StatusForm ===
+
+impl StatusForm {
+    /// The change, and what is said of it.
+    pub(super) fn patch(self, words: Words<'_>) -> Result<(OrderPatch, Note), Failure> {
+        let patch = OrderPatch {
+            status: Some(words.status(self.status)?),
+            version: self.version.map(checked_version).transpose()?,
+            ..OrderPatch::default()
+        };
+        Ok((patch, Note { at: self.at, data: self.data.map(checked_data).transpose()? }))
+    }
+}
+
+// === impl AssignForm ===
+
+impl AssignForm {
+    /// The change, and what is said of it.
+    pub(super) fn patch(self) -> Result<(OrderPatch, Note), Failure> {
+        let name = self.driver_name.map_or(Edit::Keep, Edit::Set);
+        let patch = OrderPatch {
+            driver_id: self.driver_id,
+            driver_name: checked_driver_name(name)?,
+            version: self.version.map(checked_version).transpose()?,
+            ..OrderPatch::default()
+        };
+        Ok((patch, Note { at: self.at, data: None }))
+    }
+}
+
+// === impl ParticipantForm ===
+
+impl ParticipantForm {
+    /// The change by which this user takes part.
+    pub(super) fn patch(self, user: UserId, words: Words<'_>) -> Result<OrderPatch, Failure> {
+        let listed = ListedForm { user_id: user, role: self.role, name: self.name };
+        let participants = Some(Roll::Put(words.participant(listed, "")?));
+        Ok(OrderPatch { participants, ..OrderPatch::default() })
+    }
+}
+
+// === impl Words ===
+
+impl Words<'_> {
+    fn status(self, status: String) -> Result<String, Failure> {
+        if !is_status(&status) {
+            return Err(Failure::invalid("status", "must be 1 to 40 of A-Z, 0-9 and _"));
+        }
+        if self.statuses.is_some_and(|known| !known.contains(&status)) {
+            return Err(Failure::invalid("status", "is none of ORDER_STATUSES"));
+        }
+        Ok(status)
+    }
+
+    fn roll(self, listed: Vec<ListedForm>) -> Result<Roll, Failure> {
+        if listed.len() > Participants::MOST {
+            return Err(Failure::invalid("participants", "are more than 100"));
+        }
+        let mut users = BTreeSet::new();
+        let mut participants = Vec::with_capacity(listed.len());
+        for (place, one) in listed.into_iter().enumerate() {
+            let path = format!("participants[{place}].");
+            if !users.insert(one.user_id.clone()) {
+                return Err(Failure::invalid(path + "userId", "is there twice"));
+            }
+            participants.push(self.participant(one, &path)?);
+        }
+        Ok(Roll::Replace(participants))
+    }
+
+    fn participant(self, form: ListedForm, path: &str) -> Result<Participant, Failure> {
+        let ListedForm { user_id, role, name } = form;
+        let role = self.roles.get(&role).copied().or_else(|| Role::from_name(&role));
+        let allowed = |role: &Role| matches!(role, Role::Customer | Role::Driver | Role::Support);
+        let role = role.filter(allowed).ok_or_else(|| {
+            Failure::invalid(format!("{path}role"), "must be customer, driver or support")
+        })?;
+        Ok(Participant { user_id, role, name: checked_name(name, format!("{path}name"))? })
+    }
+}
+
+fn checked_name(name: Option<String>, field: String) -> Result<Option<String>, Failure> {
+    let is_bad = |name: &String| {
+        name.trim().is_empty()
+            || name.chars().count() > MAX_NAME_CHARS
+            || name.chars().any(char::is_control)
+    };
+    match name {
+        Some(name) if is_bad(&name) => {
+            Err(Failure::invalid(field, "must be 1 to 128 characters without control characters"))
+        }
+        name => Ok(name),
+    }
+}
+
+fn checked_driver_name(name: Edit<String>) -> Result<Edit<String>, Failure> {
+    match name {
+        Edit::Set(name) => checked_name(Some(name), "driverName".to_owned())
+            .map(|name| name.map_or(Edit::Keep, Edit::Set)),
+        name => Ok(name),
+    }
+}
+
+fn checked_version(version: u64) -> Result<i64, Failure> {
+    let exact = Some(version).filter(|version| *version <= MAX_SAFE_INTEGER);
+    exact
+        .and_then(|version| i64::try_from(version).ok())
+        .ok_or_else(|| Failure::invalid("version", "must be 0 to 2^53 - 1"))
+}
+
+fn checked_data(data: Box<RawValue>) -> Result<Box<RawValue>, Failure> {
+    if !data.get().starts_with(['{', '[']) {
+        return Err(Failure::invalid("data", "must be an object or an array"));
+    }
+    if data.get().len() > MAX_DATA_BYTES {
+        return Err(Failure::invalid("data", "is over 16 KiB"));
+    }
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::api::json::read_form;
+
+    fn patch(text: &str) -> Result<OrderPatch, String> {
+        let roles = HashMap::from([("COURIER".to_owned(), Role::Driver)]);
+        let statuses = BTreeSet::from(["NEW".to_owned()]);
+        let words = Words { statuses: Some(&statuses), roles: &roles };
+        let form = read_form::<OrderForm>(text, "body").and_then(|form| form.patch(words));
+        form.map_err(|failure| failure.field.unwrap_or_default().into_owned())
+    }
+
+    #[test]
+    fn null_takes_away_and_absent_leaves_as_it_is() {
+        let driver = |text| patch(text).map(|patch| (patch.driver_id, patch.driver_name));
+        assert_eq!(driver("{}"), Ok((Edit::Keep, Edit::Keep)));
+        let nobody = r#"{"driverId":null,"driverName":null}"#;
+        assert_eq!(driver(nobody), Ok((Edit::Clear, Edit::Clear)));
+        let dan = "7".parse().expect("an id");
+        assert_eq!(driver(r#"{"driverId":7}"#), Ok((Edit::Set(dan), Edit::Keep)));
+    }
+
+    #[test]
+    fn roles_are_those_of_the_hub_or_of_the_back_end() {
+        let role = |text: &str| {
+            let text = format!(r#"{{"participants":[{{"userId":"u","role":"{text}"}}]}}"#);
+            patch(&text).map(|patch| match patch.participants {
+                Some(Roll::Replace(all)) => all.first().map(|one| one.role),
+                _ => None,
+            })
+        };
+        assert_eq!(role("COURIER"), Ok(Some(Role::Driver)));
+        assert_eq!(role("customer"), Ok(Some(Role::Customer)));
+        for bad in ["admin", "service", "WIZARD", ""] {
+            assert_eq!(role(bad), Err("participants[0].role".to_owned()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        let long = "x".repeat(129);
+        let long = format!(r#"{{"driverName":"{long}"}}"#);
+        let deep = format!(r#"{{"status":{}1{}}}"#, "[".repeat(64), "]".repeat(64));
+        for (text, field) in [
+            ("[]", "body"),
+            ("{} {}", "body"),
+            (deep.as_str(), "body"),
+            (r#"{"status":"new"}"#, "status"),
+            (r#"{"status":"OTHER"}"#, "status"),
+            (r#"{"status":7}"#, "status"),
+            (r#"{"driverId":"a b"}"#, "driverId"),
+            (r#"{"driverName":""}"#, "driverName"),
+            (r#"{"driverName":"a\u0000b"}"#, "driverName"),
+            (long.as_str(), "driverName"),
+            (r#"{"version":-1}"#, "version"),
+            (r#"{"version":9007199254740992}"#, "version"),
+            (r#"{"colour":"red"}"#, "colour"),
+            (r#"{"participants":[{"userId":"u"}]}"#, "participants[0]"),
+            (r#"{"participants":[{"userId":"u","role":"customer","x":1}]}"#, "participants[0].x"),
+            (
+                r#"{"participants":[{"userId":"u","role":"driver"},{"userId":"u","role":"driver"}]}"#,
+                "participants[1].userId",
+            ),
+        ] {
+            assert_eq!(patch(text).map(drop), Err(field.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_status_is_an_object_of_a_sane_size() {
+        let data = |data: &str| {
+            let words = Words { statuses: None, roles: &HashMap::new() };
+            let text = format!(r#"{{"status":"NEW","data":{data}}}"#);
+            let form = read_form::<StatusForm>(&text, "body").and_then(|form| form.patch(words));
+            form.map(|(_, note)| note.data.map(|data| data.get().to_owned()))
+                .map_err(|failure| failure.field.unwrap_or_default().into_owned())
+        };
+        assert_eq!(data(r#"{"eta":"12:30"}"#), Ok(Some(r#"{"eta":"12:30"}"#.to_owned())));
+        assert_eq!(data("null"), Ok(None));
+        assert_eq!(data("\"text\""), Err("data".to_owned()));
+        assert_eq!(data(&format!("[\"{}\"]", "x".repeat(MAX_DATA_BYTES))), Err("data".to_owned()));
+    }
+
+    #[test]
+    fn an_assignment_says_who_or_that_there_is_nobody() {
+        let driver = |text| {
+            let form = read_form::<AssignForm>(text, "body").and_then(AssignForm::patch);
+            form.map(|(patch, _)| patch.driver_id)
+                .map_err(|failure| failure.field.unwrap_or_default().into_owned())
+        };
+        assert_eq!(driver(r#"{"driverId":null}"#), Ok(Edit::Clear));
+        assert_eq!(driver("{}"), Err("driverId".to_owned()));
+    }
+}

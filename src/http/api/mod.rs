@@ -1,0 +1,89 @@
+//! `/api/v1`: what back ends set and ask, and what participants may read.
+
+mod batch;
+mod caller;
+mod forms;
+mod json;
+mod orders;
+mod view;
+
+use std::sync::Arc;
+
+use actix_web::Resource;
+use actix_web::web::{self, ServiceConfig};
+
+use super::Hub;
+use super::problem::{Problem, only};
+use crate::actors::store::{Change, ChangeOutcome, Note, OrderChange, OrderWrite, StoreError};
+use crate::actors::supervisor::Passed;
+use crate::ids::OrderId;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::room::change::{Known, Wish};
+use crate::time::Timestamp;
+
+/// The route of a call, whose other methods are refused.
+fn resource(path: &str, allowed: &'static str) -> Resource {
+    web::resource(path).default_service(only(allowed))
+}
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api/v1/orders", "GET").get(orders::list))
+        .service(resource("/api/v1/orders:batch", "POST").post(batch::put_all))
+        .service(
+            resource("/api/v1/orders/{order}", "GET, PUT, DELETE")
+                .get(orders::show)
+                .put(orders::put)
+                .delete(orders::delete),
+        )
+        .service(resource("/api/v1/orders/{order}/status", "POST").post(orders::set_status))
+        .service(resource("/api/v1/orders/{order}/assign", "POST").post(orders::assign))
+        .service(
+            resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")
+                .put(orders::put_participant)
+                .delete(orders::remove_participant),
+        );
+}
+
+/// Has an order changed, and answers when whoever it concerns will hear of it before anything that
+/// is sent after the answer.
+async fn change(hub: &Hub, order: OrderId, wish: Wish, note: Note) -> Result<Arc<Change>, Problem> {
+    let changed = begin_change(hub, order, wish, note).await;
+    passed_on(hub).await?;
+    changed.map_err(failed).and_then(|outcome| outcome.map_err(Problem::from))
+}
+
+/// Has an order changed. It is admitted at once, awaited or not: a caller that goes away cancels
+/// nothing.
+fn begin_change(
+    hub: &Hub,
+    order: OrderId,
+    wish: Wish,
+    note: Note,
+) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
+    let shared = Arc::clone(&hub.shared);
+    let decide =
+        move |known: &Known, wish: &Wish| shared.rules.decide(known, wish, Timestamp::now());
+    let change = OrderChange { order, wish, decide: Arc::new(decide) };
+    let tell = hub.supervisor().addr.clone().recipient();
+    hub.shared.store.change_order(OrderWrite { change, note, tell })
+}
+
+/// Resolves when what was committed is on its way to rooms and sessions.
+async fn passed_on(hub: &Hub) -> Result<(), Problem> {
+    hub.supervisor().addr.send(Passed).await.map_err(|_| super::admin::stopped())
+}
+
+fn failed(error: StoreError) -> Problem {
+    failure(&error).into()
+}
+
+/// What a caller hears of the store's failure; the rest is in the log.
+fn failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Refused(_) => {
+            Failure::new(ErrorCode::Internal, "the database refused, the log says why")
+        }
+        _ => crate::actors::shared::unavailable("the database does not answer"),
+    }
+}

@@ -1,0 +1,228 @@
+//! `/api/v1/orders`: one order made, read, changed and deleted; and lists of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::caller::{Reader, Writer};
+use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
+use super::json::Json;
+use super::view::{ChangedView, ListView, LiveView, OrderView, members};
+use super::{change, failed};
+use crate::actors::order_room::{Inspect, RoomDetail};
+use crate::actors::store::{Change, Note, OrderFilter, StoredOrder};
+use crate::actors::supervisor::LookUp;
+use crate::auth::{Principal, Scope};
+use crate::http::Hub;
+use crate::http::admin::stopped;
+use crate::http::problem::Problem;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::order::is_status;
+use crate::room::change::{OrderPatch, Roll, Wish};
+use crate::room::order::OrderFacts;
+use crate::room::policy::{Action, has_ended, judge};
+use crate::time::Timestamp;
+
+/// Orders on a page, where nothing else is said.
+const DEFAULT_LIMIT: usize = 50;
+/// The most orders on a page.
+const MAX_LIMIT: usize = 100;
+/// How long a busy room may take to say who is in it.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    status: Option<String>,
+    driver: Option<UserId>,
+    participant: Option<UserId>,
+    /// Orders on a page.
+    limit: Option<usize>,
+    /// Where the page before has ended.
+    cursor: Option<String>,
+}
+
+/// The words of this hub.
+pub(super) fn words(hub: &Hub) -> Words<'_> {
+    let config = &hub.shared.config;
+    Words { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
+}
+
+/// The order as it is now.
+fn answer(change: &Change) -> HttpResponse {
+    let created = change.changed.created;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let order = OrderView::from(&change.changed.order);
+    HttpResponse::build(status).json(ChangedView { order, changed: change.changed.raised })
+}
+
+pub(super) async fn put(
+    _: Writer,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+    Json(mut form): Json<OrderForm>,
+) -> Result<HttpResponse, Problem> {
+    let order = order.into_inner();
+    if form.take_order().is_some_and(|named| named != order) {
+        return Err(Failure::invalid("orderId", "is another order than the path names").into());
+    }
+    let wish = Wish::Patch(form.patch(words(&hub))?);
+    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+}
+
+pub(super) async fn set_status(
+    _: Writer,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+    Json(form): Json<StatusForm>,
+) -> Result<HttpResponse, Problem> {
+    let (patch, note) = form.patch(words(&hub))?;
+    Ok(answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note).await?))
+}
+
+pub(super) async fn assign(
+    _: Writer,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+    Json(form): Json<AssignForm>,
+) -> Result<HttpResponse, Problem> {
+    let (patch, note) = form.patch()?;
+    Ok(answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note).await?))
+}
+
+pub(super) async fn put_participant(
+    _: Writer,
+    hub: web::Data<Hub>,
+    path: web::Path<(OrderId, UserId)>,
+    Json(form): Json<ParticipantForm>,
+) -> Result<HttpResponse, Problem> {
+    let (order, user) = path.into_inner();
+    let wish = Wish::Patch(form.patch(user, words(&hub))?);
+    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+}
+
+pub(super) async fn remove_participant(
+    _: Writer,
+    hub: web::Data<Hub>,
+    path: web::Path<(OrderId, UserId)>,
+) -> Result<HttpResponse, Problem> {
+    let (order, user) = path.into_inner();
+    let participants = Some(Roll::Remove(user));
+    let wish = Wish::Patch(OrderPatch { participants, ..OrderPatch::default() });
+    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+}
+
+pub(super) async fn delete(
+    _: Writer,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+) -> Result<HttpResponse, Problem> {
+    let order = order.into_inner();
+    change(&hub, order.clone(), Wish::Delete, Note::default()).await?;
+    let shared = Arc::clone(&hub.shared);
+    // In a task of its own: a caller that goes away must not leave half of the chat behind.
+    let purged = actix_rt::spawn(async move { shared.store.purge(order).await });
+    purged.await.map_err(|_| stopped())?.map_err(failed)?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "deleted": true })))
+}
+
+pub(super) async fn list(
+    _: Reader,
+    hub: web::Data<Hub>,
+    query: web::Query<ListQuery>,
+) -> Result<HttpResponse, Problem> {
+    let ListQuery { status, driver, participant, limit, cursor } = query.into_inner();
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Failure::invalid("limit", "must be 1 to 100").into());
+    }
+    if status.as_ref().is_some_and(|status| !is_status(status)) {
+        return Err(Failure::invalid("status", "must be 1 to 40 of A-Z, 0-9 and _").into());
+    }
+    let after = cursor.as_deref().map(read_cursor).transpose()?;
+    let filter = OrderFilter { status, driver, participant };
+    // One more than asked for tells whether there is a next page.
+    let asked = i64::try_from(limit + 1).unwrap_or(i64::MAX);
+    let mut orders = hub.shared.store.list_orders(filter, after, asked).await.map_err(failed)?;
+    let more = orders.len() > limit;
+    orders.truncate(limit);
+    let next_cursor =
+        orders.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(last.id.as_str()));
+    let orders = orders.iter().map(OrderView::from).collect();
+    Ok(HttpResponse::Ok().json(ListView { orders, next_cursor }))
+}
+
+fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    id.and_then(|id| OrderId::new(&id).ok())
+        .ok_or_else(|| Failure::invalid("cursor", "is none that a page has given"))
+}
+
+pub(super) async fn show(
+    hub: web::Data<Hub>,
+    caller: Principal,
+    order: web::Path<OrderId>,
+) -> Result<HttpResponse, Problem> {
+    let order = order.into_inner();
+    let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
+    let unknown = OrderFacts::default();
+    let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
+    let sees_location = may_read(&hub, &caller, &order, facts)?;
+    let Some(stored) = stored else {
+        return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
+    };
+    let room = inside(&hub, order).await?;
+    Ok(HttpResponse::Ok().json(live(&stored, room.as_ref(), sees_location)))
+}
+
+/// Whether somebody may read an order, and then whether its driver's position too.
+fn may_read(
+    hub: &Hub,
+    caller: &Principal,
+    order: &OrderId,
+    facts: &OrderFacts,
+) -> Result<bool, Failure> {
+    let rules = &hub.shared.rules;
+    if caller.may(Scope::OrdersRead) {
+        return Ok(!has_ended(rules, facts));
+    }
+    let user = caller
+        .identity()
+        .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
+    let (asker, now) = (hub.shared.asker(user, order), Timestamp::now());
+    judge(rules, facts, asker, Action::SeeMembers, now)?;
+    Ok(judge(rules, facts, asker, Action::SeeLocation, now).is_ok())
+}
+
+/// What is going on in an order's room, where it has one.
+async fn inside(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem> {
+    let room = hub.supervisor().addr.send(LookUp(order)).await.map_err(|_| stopped())?;
+    let Some(room) = room else { return Ok(None) };
+    match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
+        // One that was forgotten between the two questions has nobody in it.
+        Ok(detail) => Ok(detail.ok()),
+        Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
+    }
+}
+
+fn live<'a>(
+    stored: &'a StoredOrder,
+    room: Option<&'a RoomDetail>,
+    sees_location: bool,
+) -> LiveView<'a> {
+    // The room's is newer; one that has just been founded may not have it yet.
+    let last_location = room.and_then(|room| room.last_location.as_ref());
+    let last_location = last_location.or(stored.last_position.as_ref());
+    LiveView {
+        order: stored.into(),
+        last_location: last_location.filter(|_| sees_location),
+        members: room.map(members).unwrap_or_default(),
+    }
+}

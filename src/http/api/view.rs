@@ -1,0 +1,110 @@
+//! Orders as callers see them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::actors::order_room::RoomDetail;
+use crate::actors::store::StoredOrder;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::location::Position;
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// An order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrderView<'a> {
+    order_id: &'a OrderId,
+    status: Option<&'a str>,
+    driver_id: Option<&'a UserId>,
+    driver_name: Option<&'a str>,
+    participants: Vec<ParticipantView<'a>>,
+    version: Option<i64>,
+    rev: i64,
+    last_seq: i64,
+    ended_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ParticipantView<'a> {
+    user_id: &'a UserId,
+    role: Role,
+    name: Option<&'a str>,
+}
+
+/// An order after a call that was to change it.
+#[derive(Serialize)]
+pub(super) struct ChangedView<'a> {
+    #[serde(flatten)]
+    pub(super) order: OrderView<'a>,
+    /// Whether it did change.
+    pub(super) changed: bool,
+}
+
+/// An order with what is going on in its room.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LiveView<'a> {
+    #[serde(flatten)]
+    pub(super) order: OrderView<'a>,
+    /// Where the driver was last seen; null for whoever may not see it.
+    pub(super) last_location: Option<&'a Position>,
+    /// Who is in the room, a line per user.
+    pub(super) members: Vec<MemberView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MemberView<'a> {
+    user_id: &'a UserId,
+    name: &'a str,
+    role: Role,
+}
+
+/// A page of orders.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListView<'a> {
+    pub(super) orders: Vec<OrderView<'a>>,
+    /// Where the next page begins; null on the last.
+    pub(super) next_cursor: Option<String>,
+}
+
+impl<'a> From<&'a StoredOrder> for OrderView<'a> {
+    fn from(order: &'a StoredOrder) -> Self {
+        let facts = &order.facts;
+        let participant = |(user_id, standing): (&'a UserId, &'a _)| {
+            let crate::room::order::Standing { role, name, .. } = standing;
+            ParticipantView { user_id, role: *role, name: name.as_deref() }
+        };
+        Self {
+            order_id: &order.id,
+            status: facts.status.as_deref(),
+            driver_id: facts.driver_id.as_ref(),
+            driver_name: facts.driver_name.as_deref(),
+            participants: facts.participants.present().map(participant).collect(),
+            version: order.version,
+            rev: order.rev,
+            last_seq: order.last_seq,
+            ended_at: facts.ended_at,
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+}
+
+/// The users in a room, whatever number of connections each has.
+pub(super) fn members(room: &RoomDetail) -> Vec<MemberView<'_>> {
+    let sessions = room.sessions_detail.iter().filter(|session| session.member);
+    let users: BTreeMap<_, _> = sessions
+        .map(|session| {
+            let (user_id, name, role) = (&session.user_id, session.name.as_str(), session.role);
+            (user_id, MemberView { user_id, name, role })
+        })
+        .collect();
+    users.into_values().collect()
+}

@@ -1,0 +1,248 @@
+//! What a back end's change makes of an order. The one place that decides.
+
+use serde::{Deserialize, Deserializer};
+
+use super::order::{OrderFacts, Participant, Participants};
+use super::policy::Rules;
+use crate::ids::UserId;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::time::Timestamp;
+
+/// A change of something that may also be nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Edit<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none from now on.
+    Clear,
+    /// It is this from now on.
+    Set(T),
+}
+
+/// What a back end wants changed. What is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderPatch {
+    /// The new state.
+    pub status: Option<String>,
+    /// The assigned driver.
+    pub driver_id: Edit<UserId>,
+    /// The driver's name.
+    pub driver_name: Edit<String>,
+    /// Who takes part.
+    pub participants: Option<Roll>,
+    /// The back end's own version of the order.
+    pub version: Option<i64>,
+    /// Whether an order that is not there is made.
+    pub creates: bool,
+}
+
+/// A change of those who take part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roll {
+    /// These, and nobody else who did.
+    Replace(Vec<Participant>),
+    /// This one too.
+    Put(Participant),
+    /// Not this one, whatever a token says.
+    Remove(UserId),
+}
+
+/// What is wanted of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// To be changed, or made.
+    Patch(OrderPatch),
+    /// To be gone, with all that belongs to it.
+    Delete,
+}
+
+/// An order as it is stored, as far as a change depends on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Its facts.
+    pub facts: OrderFacts,
+    /// The back end's own version of it.
+    pub version: Option<i64>,
+    /// Whether it is there.
+    pub exists: bool,
+}
+
+// === impl Edit ===
+
+impl<T: Clone> Edit<T> {
+    fn apply(&self, known: Option<&T>) -> Option<T> {
+        match self {
+            Self::Keep => known.cloned(),
+            Self::Clear => None,
+            Self::Set(new) => Some(new.clone()),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
+    /// Null clears; a field that is absent needs a default.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::deserialize(deserializer).map(|new| new.map_or(Self::Clear, Self::Set))
+    }
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// What an order becomes. The same as it was: nothing is to be written, or only its version.
+    ///
+    /// # Errors
+    /// `not_found`, `stale` for an older version, `order_closed` where a terminal status would be
+    /// left, `conflict` where too many would take part.
+    pub fn decide(&self, known: &Known, wish: &Wish, now: Timestamp) -> Result<Known, Failure> {
+        let patch = match wish {
+            Wish::Delete if known.exists => {
+                let facts = OrderFacts { deleted: true, ..OrderFacts::default() };
+                // A change that is older than the deletion does not bring it back.
+                return Ok(Known { facts, version: known.version, exists: false });
+            }
+            Wish::Patch(patch) if known.exists || patch.creates => patch,
+            _ => return Err(Failure::new(ErrorCode::NotFound, "no such order")),
+        };
+        if patch.version.is_some_and(|version| known.version.is_some_and(|last| version < last)) {
+            return Err(Failure::new(ErrorCode::Stale, "a newer version is known"));
+        }
+        let mut facts = if known.exists { known.facts.clone() } else { OrderFacts::default() };
+        self.set_status(&mut facts, patch, now)?;
+        set_driver(&mut facts, patch);
+        set_participants(&mut facts.participants, patch)?;
+        Ok(Known { facts, version: patch.version.or(known.version), exists: true })
+    }
+
+    fn set_status(
+        &self,
+        facts: &mut OrderFacts,
+        patch: &OrderPatch,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let Some(status) = patch.status.as_ref().filter(|new| facts.status.as_ref() != Some(new))
+        else {
+            return Ok(());
+        };
+        if facts.status.as_ref().is_some_and(|status| self.terminal.contains(status)) {
+            return Err(Failure::new(ErrorCode::OrderClosed, "a terminal status is not left"));
+        }
+        facts.ended_at = self.terminal.contains(status).then_some(now);
+        facts.status = Some(status.clone());
+        Ok(())
+    }
+}
+
+fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch) {
+    let driver = patch.driver_id.apply(facts.driver_id.as_ref());
+    if driver != facts.driver_id {
+        // The name was another's.
+        facts.driver_name = None;
+        facts.dispatched |= driver.is_some();
+        facts.driver_id = driver;
+    }
+    let name = patch.driver_name.apply(facts.driver_name.as_ref());
+    facts.driver_name = name.filter(|_| facts.driver_id.is_some());
+}
+
+fn set_participants(participants: &mut Participants, patch: &OrderPatch) -> Result<(), Failure> {
+    match &patch.participants {
+        Some(Roll::Replace(all)) => participants.replace(all.clone()),
+        Some(Roll::Put(one)) => participants.put(one.clone()),
+        Some(Roll::Remove(user)) => participants.remove(user.clone()),
+        None => return Ok(()),
+    }
+    if participants.are_too_many() {
+        return Err(Failure::new(ErrorCode::Conflict, "too many take part, or were removed"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules { terminal: BTreeSet::from(["DELIVERED".to_owned()]), ..Rules::default() }
+    }
+
+    fn user(id: &str) -> UserId {
+        id.parse().expect("id")
+    }
+
+    fn put(patch: OrderPatch) -> Wish {
+        Wish::Patch(OrderPatch { creates: true, ..patch })
+    }
+
+    fn status(status: &str) -> OrderPatch {
+        OrderPatch { status: Some(status.to_owned()), ..OrderPatch::default() }
+    }
+
+    fn driver(id: Option<&str>) -> OrderPatch {
+        let driver_id = id.map_or(Edit::Clear, |id| Edit::Set(user(id)));
+        OrderPatch { driver_id, ..OrderPatch::default() }
+    }
+
+    /// What becomes of an order by one wish after the other.
+    fn after(wishes: &[Wish]) -> Result<Known, ErrorCode> {
+        wishes.iter().try_fold(Known::default(), |known, wish| {
+            rules().decide(&known, wish, Timestamp::from_secs(9)).map_err(|failure| failure.code)
+        })
+    }
+
+    #[test]
+    fn what_is_absent_stays_and_the_same_again_changes_nothing() {
+        let known = after(&[put(status("NEW")), put(driver(Some("dan")))]).expect("changed");
+        assert_eq!(known.facts.status.as_deref(), Some("NEW"));
+        assert_eq!(known.facts.driver_id, Some(user("dan")));
+        let again = rules().decide(&known, &put(status("NEW")), Timestamp::from_secs(10));
+        assert_eq!(again.map_err(|failure| failure.code), Ok(known));
+    }
+
+    #[test]
+    fn an_older_version_is_stale_and_the_same_is_not() {
+        let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
+        assert_eq!(after(&[version(7), version(7)]).map(|known| known.version), Ok(Some(7)));
+        assert_eq!(after(&[version(7), version(6)]), Err(ErrorCode::Stale));
+        let unversioned = after(&[version(7), put(status("OLD"))]);
+        assert_eq!(unversioned.map(|known| known.version), Ok(Some(7)), "no version is any");
+    }
+
+    #[test]
+    fn a_terminal_status_is_not_left_and_an_order_ends_once() {
+        let ended = after(&[put(status("DELIVERED"))]).expect("changed");
+        assert_eq!(ended.facts.ended_at, Some(Timestamp::from_secs(9)));
+        assert_eq!(
+            after(&[put(status("DELIVERED")), put(status("NEW"))]),
+            Err(ErrorCode::OrderClosed)
+        );
+        let late = rules().decide(&ended, &put(status("DELIVERED")), Timestamp::from_secs(99));
+        assert_eq!(late.map_err(|failure| failure.code), Ok(ended));
+    }
+
+    #[test]
+    fn the_name_goes_with_its_driver() {
+        let named = OrderPatch { driver_name: Edit::Set("Dan".into()), ..driver(Some("dan")) };
+        let name = |wishes: &[Wish]| after(wishes).map(|known| known.facts.driver_name);
+        assert_eq!(name(&[put(named.clone()), put(driver(Some("dan")))]), Ok(Some("Dan".into())));
+        assert_eq!(name(&[put(named.clone()), put(driver(Some("eve")))]), Ok(None));
+        let known = after(&[put(named), put(driver(None))]).expect("changed");
+        assert!(known.facts.dispatched && known.facts.driver_name.is_none());
+    }
+
+    #[test]
+    fn only_a_put_makes_an_order_and_a_deleted_one_begins_anew() {
+        assert_eq!(after(&[Wish::Patch(status("NEW"))]), Err(ErrorCode::NotFound));
+        assert_eq!(after(&[Wish::Delete]), Err(ErrorCode::NotFound));
+        let deleted = after(&[put(driver(Some("dan"))), Wish::Delete]).expect("deleted");
+        assert!(deleted.facts.deleted && !deleted.exists);
+        let anew = after(&[put(driver(Some("dan"))), Wish::Delete, put(status("NEW"))]);
+        let expected = OrderFacts { status: Some("NEW".into()), ..OrderFacts::default() };
+        assert_eq!(anew.map(|known| known.facts), Ok(expected));
+        let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
+        assert_eq!(after(&[version(7), Wish::Delete, version(6)]), Err(ErrorCode::Stale));
+    }
+}

@@ -1,0 +1,225 @@
+//! An order as back ends set it: its state, its driver, and who takes part.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::ids::UserId;
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// What is known of an order, as far as rights depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderFacts {
+    /// Its state, none where no back end has set one.
+    pub status: Option<String>,
+    /// The assigned driver.
+    pub driver_id: Option<UserId>,
+    /// The assigned driver's name, where the back end gave one.
+    pub driver_name: Option<String>,
+    /// When it reached a terminal status.
+    pub ended_at: Option<Timestamp>,
+    /// Whether a back end ever assigned a driver: from then on only the assigned one drives.
+    pub dispatched: bool,
+    /// Whether a back end has deleted it and not set it anew.
+    pub deleted: bool,
+    /// Who takes part, and who was removed.
+    pub participants: Participants,
+}
+
+/// Who takes part in an order, and who was removed from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Participants {
+    standings: BTreeMap<UserId, Standing>,
+}
+
+/// What a back end last said of a user in an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The role in this order.
+    pub role: Role,
+    /// The name, where one was given.
+    pub name: Option<String>,
+    /// Whether the user was removed, whatever a token says.
+    pub removed: bool,
+}
+
+/// Somebody who takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    /// Who.
+    pub user_id: UserId,
+    /// As what.
+    pub role: Role,
+    /// Under which name.
+    pub name: Option<String>,
+}
+
+// === impl OrderFacts ===
+
+impl OrderFacts {
+    /// Whether a back end made this user the driver of the order, and it has not ended.
+    pub fn is_served_by(&self, user: &UserId) -> bool {
+        let drives = match &self.driver_id {
+            Some(driver) => driver == user,
+            None => !self.dispatched && self.participants.role_of(user) == Some(Role::Driver),
+        };
+        drives && !self.deleted && self.ended_at.is_none()
+    }
+
+    /// Whom the order concerns: those who take part, and its driver.
+    pub fn concerned(&self) -> impl Iterator<Item = &UserId> {
+        let driver = self.driver_id.as_ref();
+        let driver = driver.filter(|driver| self.participants.role_of(driver).is_none());
+        self.participants.present().map(|(user, _)| user).chain(driver)
+    }
+}
+
+// === impl Participants ===
+
+impl Participants {
+    /// The most people who take part in one order.
+    pub const MOST: usize = 100;
+    /// The most people of whom something is remembered, those who were removed included.
+    pub const MOST_REMEMBERED: usize = 1000;
+
+    /// Those who take part, in order of their ids.
+    pub fn present(&self) -> impl Iterator<Item = (&UserId, &Standing)> {
+        self.standings.iter().filter(|(_, standing)| !standing.removed)
+    }
+
+    /// Everybody of whom something is remembered.
+    pub fn all(&self) -> impl Iterator<Item = (&UserId, &Standing)> {
+        self.standings.iter()
+    }
+
+    /// What is remembered of a user.
+    pub fn get(&self, user: &UserId) -> Option<&Standing> {
+        self.standings.get(user)
+    }
+
+    /// The role of a user who takes part.
+    pub fn role_of(&self, user: &UserId) -> Option<Role> {
+        self.get(user).filter(|standing| !standing.removed).map(|standing| standing.role)
+    }
+
+    /// Whether a user was removed.
+    pub fn has_removed(&self, user: &UserId) -> bool {
+        self.get(user).is_some_and(|standing| standing.removed)
+    }
+
+    /// Whether more take part, or are remembered, than may.
+    pub fn are_too_many(&self) -> bool {
+        self.standings.len() > Self::MOST_REMEMBERED || self.present().count() > Self::MOST
+    }
+
+    /// Somebody takes part from now on, or in another role. Without a name the old one stays.
+    pub fn put(&mut self, participant: Participant) {
+        let Participant { user_id, role, name } = participant;
+        match self.standings.entry(user_id) {
+            Entry::Occupied(mut known) => {
+                let name = name.or_else(|| known.get_mut().name.take());
+                known.insert(Standing { role, name, removed: false });
+            }
+            Entry::Vacant(unknown) => {
+                unknown.insert(Standing { role, name, removed: false });
+            }
+        }
+    }
+
+    /// Somebody is taken out, whether known before or not.
+    pub fn remove(&mut self, user: UserId) {
+        let unknown = || Standing { role: Role::Customer, name: None, removed: false };
+        self.standings.entry(user).or_insert_with(unknown).removed = true;
+    }
+
+    /// These take part, and nobody else who did.
+    pub fn replace(&mut self, participants: Vec<Participant>) {
+        for standing in self.standings.values_mut() {
+            standing.removed = true;
+        }
+        for participant in participants {
+            self.put(participant);
+        }
+    }
+}
+
+impl FromIterator<(UserId, Standing)> for Participants {
+    fn from_iter<I: IntoIterator<Item = (UserId, Standing)>>(standings: I) -> Self {
+        Self { standings: standings.into_iter().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        id.parse().expect("id")
+    }
+
+    fn customer(id: &str, name: Option<&str>) -> Participant {
+        let name = name.map(ToOwned::to_owned);
+        Participant { user_id: user(id), role: Role::Customer, name }
+    }
+
+    #[test]
+    fn whoever_is_not_in_the_new_list_was_removed() {
+        let mut participants = Participants::default();
+        participants.replace(vec![customer("ann", Some("Ann")), customer("bob", None)]);
+        participants.replace(vec![customer("ann", None), customer("carl", None)]);
+        let present: Vec<_> = participants.present().map(|(user, _)| user.as_str()).collect();
+        assert_eq!(present, ["ann", "carl"]);
+        assert!(participants.has_removed(&user("bob")) && !participants.has_removed(&user("eve")));
+        assert_eq!(participants.get(&user("ann")).and_then(|s| s.name.as_deref()), Some("Ann"));
+        participants.put(customer("bob", None));
+        assert_eq!(participants.role_of(&user("bob")), Some(Role::Customer), "back again");
+    }
+
+    #[test]
+    fn somebody_whom_only_a_token_names_can_be_removed() {
+        let mut participants = Participants::default();
+        participants.remove(user("eve"));
+        assert!(participants.has_removed(&user("eve")));
+        assert_eq!(participants.role_of(&user("eve")), None);
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_are_remembered() {
+        let mut participants = Participants::default();
+        (0..Participants::MOST).for_each(|n| participants.put(customer(&format!("u{n}"), None)));
+        assert!(!participants.are_too_many());
+        participants.put(customer("one-more", None));
+        assert!(participants.are_too_many());
+        participants.replace(Vec::new());
+        assert!(!participants.are_too_many());
+        (0..Participants::MOST_REMEMBERED)
+            .for_each(|n| participants.remove(user(&format!("r{n}"))));
+        assert!(participants.are_too_many());
+    }
+
+    #[test]
+    fn an_order_is_served_by_its_driver_until_it_ends() {
+        let (ann, dan) = (user("ann"), user("dan"));
+        let mut facts = OrderFacts::default();
+        facts.participants.put(Participant { role: Role::Driver, ..customer("ann", None) });
+        assert!(facts.is_served_by(&ann) && !facts.is_served_by(&dan));
+        (facts.driver_id, facts.dispatched) = (Some(dan.clone()), true);
+        assert!(!facts.is_served_by(&ann) && facts.is_served_by(&dan));
+        let ended = OrderFacts { ended_at: Some(Timestamp::from_secs(1)), ..facts.clone() };
+        assert!(!ended.is_served_by(&dan));
+        facts.driver_id = None;
+        assert!(!facts.is_served_by(&ann), "it waits for the next driver");
+    }
+
+    #[test]
+    fn an_order_concerns_each_person_once() {
+        let mut facts = OrderFacts { driver_id: Some(user("dan")), ..OrderFacts::default() };
+        facts.participants.put(customer("bob", None));
+        facts.participants.remove(user("eve"));
+        let concerned =
+            |facts: &OrderFacts| facts.concerned().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(concerned(&facts), ["bob", "dan"]);
+        facts.participants.put(Participant { role: Role::Driver, ..customer("dan", None) });
+        assert_eq!(concerned(&facts), ["bob", "dan"]);
+    }
+}
