@@ -13,6 +13,7 @@
 //! | the program | [`cli`] |
 //! | wiring, drain, routes | [`server`], [`http`] |
 //! | one client | [`actors::session`] |
+//! | a client, for load | [`load`] |
 //! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
 //! | the database's threads | [`actors::store`] |
 //! | frames in and out of a socket | [`transport`] |
@@ -48,6 +49,7 @@ pub mod config;
 pub mod db;
 pub mod http;
 pub mod ids;
+pub mod load;
 pub mod metrics;
 pub mod permits;
 pub mod protocol;
