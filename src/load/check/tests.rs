@@ -116,6 +116,18 @@ fn each_promise_can_be_broken() {
 }
 
 #[test]
+fn numbers_that_no_hub_has_do_no_harm() {
+    for steps in [
+        vec![Join(0, i64::MAX), Heard(0, i64::MAX, 9), Heard(0, i64::MIN, 9)],
+        vec![Join(0, i64::MIN), Heard(0, i64::MAX, 9), Acked(i64::MAX, 9), Left(0)],
+        vec![Join(0, 0), Left(0), Return(0, i64::MAX, i64::MAX, true, &[(i64::MAX, 9), (0, 1)])],
+        vec![Join(0, 0), Acked(i64::MAX, 9)],
+    ] {
+        assert!(!told(&steps).is_empty());
+    }
+}
+
+#[test]
 fn the_first_cases_are_told_and_who_is_behind_is_known() {
     let mut checker = Checker::new(2, [0, 1]);
     let nothing = Joined { last_seq: 0, since_seq: None, recovered: false, messages: &[] };

@@ -20,6 +20,8 @@ use crate::protocol::codec::Framing;
 const BACK_OFF: (u64, u64) = (1_000_000, 10_000_000);
 /// The kernel must not read ahead for those who read slowly.
 const SLOW_BUFFER: usize = 4096;
+/// The longest wait that a hub can ask for.
+const LONGEST_WAIT_MS: u64 = 3_600_000;
 /// How long a good-bye may take.
 const GOOD_BYE: u64 = 5_000_000;
 
@@ -30,7 +32,7 @@ impl Engine<'_> {
         }
         let slow = self.members[id].is_slow().then_some(SLOW_BUFFER);
         let address = self.plan.target.address;
-        let link = Link::open(address, self.poll.registry(), Token(id), slow);
+        let link = Link::open(address, self.poll.registry(), id, slow);
         let member = &mut self.members[id];
         member.due = due;
         member.generation += 1;
@@ -243,7 +245,7 @@ impl Engine<'_> {
         let member = &mut self.members[id];
         let (first, most) = BACK_OFF;
         let wait = match after_ms {
-            Some(ms) => ms.saturating_mul(1000),
+            Some(ms) => ms.min(LONGEST_WAIT_MS) * 1000,
             None => self.rng.around((first << member.failures.min(8)).min(most)),
         };
         member.failures += 1;

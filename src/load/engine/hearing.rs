@@ -9,6 +9,8 @@ use crate::load::hear::{Chat, End, Heard, Location, Outcome, Refusal, hear};
 use crate::load::measure::Timing;
 use crate::load::wire::{self, Frame};
 
+/// The largest message in fragments.
+const MOST_FRAGMENTS: usize = 64 * 1024 * 1024;
 /// How often those who read slowly read.
 const SIP: u64 = 250_000;
 
@@ -121,7 +123,9 @@ impl Engine<'_> {
     fn fragment(&mut self, id: MemberId, frame: Frame<'_>) {
         let Some(link) = self.members[id].link.as_mut() else { return };
         link.fragments.extend_from_slice(frame.payload);
-        if frame.fin {
+        if link.fragments.len() > MOST_FRAGMENTS {
+            self.cut(id, "bad_frame");
+        } else if frame.fin {
             let whole = std::mem::take(&mut link.fragments);
             self.message(id, &whole);
         }

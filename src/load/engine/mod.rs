@@ -290,7 +290,7 @@ impl<'a> Engine<'a> {
         if stop && self.stage < Stage::Settle {
             self.ended = Ended::Interrupted;
             self.end_hold();
-            self.settle(Duration::from_secs(1));
+            self.settle(self.plan.scenario.settle.0);
         }
         if self.all_inside > 0 {
             self.alive = self.now;
