@@ -238,7 +238,7 @@ impl Engine<'_> {
     }
 
     /// Comes back: when the hub said, or later and later.
-    fn try_again(&mut self, id: MemberId, after_ms: Option<u64>) {
+    pub(super) fn try_again(&mut self, id: MemberId, after_ms: Option<u64>) {
         if self.stage >= Stage::RampDown {
             return;
         }

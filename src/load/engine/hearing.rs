@@ -216,7 +216,7 @@ impl Engine<'_> {
                 // Without its room a member is of no use; it tries again, slowly.
                 Asked::Join(..) => {
                     self.drop_link(id, Phase::Away);
-                    self.failed(id, "join_failed");
+                    self.try_again(id, None);
                 }
                 Asked::Chat(..) => {}
                 Asked::Leave => self.good_bye(id),
