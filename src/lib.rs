@@ -14,6 +14,7 @@
 //! | the program | [`cli`] |
 //! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
 //! | one client: a connection and its logins | [`actors::session`] |
+//! | a client, for load | [`load`] |
 //! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
 //! | the database's threads, sessions to be taken up again | [`actors::store`], [`actors::resumes`] |
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
@@ -53,6 +54,7 @@ pub mod config;
 pub mod db;
 pub mod http;
 pub mod ids;
+pub mod load;
 pub mod metrics;
 pub mod permits;
 pub mod protocol;

@@ -8,6 +8,7 @@ mod api_key;
 mod banner;
 mod check_config;
 mod healthcheck;
+mod load;
 mod logging;
 mod migrate;
 mod serve;
@@ -38,10 +39,12 @@ struct Cli {
 enum Command {
     /// Run the hub (what happens without a command)
     Serve,
-    /// Make a token that the hub accepts, and print it
+    /// Make a token that the hub accepts, or many, and print it
     Token(token::TokenArgs),
     /// Make an API key for a service: the key on stdout, its entry for the file on stderr
     ApiKey(api_key::ApiKeyArgs),
+    /// Put a running hub under load, and check what it promises
+    Load(Box<load::LoadArgs>),
     /// Bring the database to this version
     Migrate(migrate::MigrateArgs),
     /// Print all settings and where they came from, or the first that cannot work
@@ -59,11 +62,15 @@ enum CliError {
     /// Anything else, in a sentence.
     #[error("{0}")]
     Failed(String),
+    /// The same, where the command has an exit status for it.
+    #[error("{1}")]
+    Status(u8, String),
 }
 
 /// Runs the program with these arguments, its own name first.
 ///
-/// The exit status is 0, 1 where the command failed, or 2 where there is no such command.
+/// The exit status is 0, 1 where the command failed, or 2 where there is no such command; `load`
+/// tells more.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = command();
     let matches = match command.clone().try_get_matches_from(args) {
@@ -75,6 +82,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("orderhub: {error}");
+            if let CliError::Status(status, _) = error {
+                return ExitCode::from(status);
+            }
             ExitCode::FAILURE
         }
     }
@@ -98,6 +108,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Cli::from_arg_matches(matches).map_err(|error| CliError::Failed(error.to_string()))?;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(Config::from_matches(matches)?),
+        Command::Load(args) => load::run(*args, matches),
         Command::Token(args) => token::run(Config::from_matches(matches)?, args),
         Command::ApiKey(args) => api_key::run(&args),
         Command::Migrate(args) => migrate::run(Config::from_matches(matches)?, &args),

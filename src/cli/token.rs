@@ -1,40 +1,61 @@
-//! `orderhub token`: makes a token with the settings that `serve` would judge it by.
+//! `orderhub token`: makes tokens with the settings that `serve` would judge them by.
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{CliError, output};
 use crate::auth::{Grant, mint};
 use crate::config::Config;
 use crate::ids::{OrderId, UserId};
+use crate::load::tokens::TokenLine;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// No token lives longer; leap days are no matter here.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// What stands for the number of each of several tokens.
+const NUMBER: &str = "{n}";
 
 #[derive(Args)]
 pub(super) struct TokenArgs {
-    /// Whose token it is
-    #[arg(long)]
-    user: UserId,
+    /// Whose token it is; with --count, {n} in it becomes a number from 1
+    #[arg(long, value_parser = pattern)]
+    user: String,
     /// The name that others see
     #[arg(long)]
     name: Option<String>,
     /// customer, driver, support, admin or service
     #[arg(long, default_value = "customer", value_parser = role)]
     role: Role,
-    /// An order that the user may join; can be given several times
-    #[arg(long = "order", value_name = "ORDER")]
-    orders: Vec<OrderId>,
+    /// An order that the user may join; can be given several times, {n} as in --user
+    #[arg(long = "order", value_name = "ORDER", value_parser = pattern)]
+    orders: Vec<String>,
     /// How long it counts, like 90s, 1h or 30d
     #[arg(long, default_value = "1h", value_parser = ttl)]
     ttl: Duration,
+    /// How many tokens
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    count: u32,
+    /// The token alone, or an object a line with the user, role and orders beside it
+    #[arg(long, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Ndjson,
 }
 
 fn role(text: &str) -> Result<Role, String> {
     Role::from_name(text).ok_or_else(|| format!("it must be one of {}", Role::NAMES.join(", ")))
+}
+
+/// An id, where a number may still have to be put in.
+fn pattern(text: &str) -> Result<String, String> {
+    let numbered = text.replace(NUMBER, "1");
+    UserId::new(&numbered).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
@@ -44,8 +65,33 @@ fn ttl(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
+    if args.count > 1 && !args.user.contains(NUMBER) {
+        let text = format!("--user: with --count it needs {NUMBER}, like driver-{NUMBER}");
+        return Err(CliError::Failed(text));
+    }
     config.prepare_secret()?;
-    let TokenArgs { user, name, role, orders, ttl } = args;
-    let grant = Grant { user, name, role, orders, ttl };
-    output(&(mint(&config.auth, &grant, Timestamp::now())? + "\n"))
+    let now = Timestamp::now();
+    let mut lines = String::new();
+    for number in 1..=args.count {
+        let grant = grant(&args, number)?;
+        let token = mint(&config.auth, &grant, now)?;
+        let Grant { user, role, orders, .. } = grant;
+        lines += &match args.format {
+            Format::Text => token,
+            Format::Ndjson => serde_json::to_string(&TokenLine { user, role, orders, token })
+                .map_err(|error| CliError::Failed(error.to_string()))?,
+        };
+        lines.push('\n');
+    }
+    output(&lines)
+}
+
+/// What the token of this number says.
+fn grant(args: &TokenArgs, number: u32) -> Result<Grant, CliError> {
+    let numbered = |text: &String| text.replace(NUMBER, &number.to_string());
+    let bad = |error: crate::ids::InvalidId| CliError::Failed(format!("--user, --order: {error}"));
+    let user = UserId::new(&numbered(&args.user)).map_err(bad)?;
+    let orders = args.orders.iter().map(|order| OrderId::new(&numbered(order)));
+    let orders = orders.collect::<Result<_, _>>().map_err(bad)?;
+    Ok(Grant { user, name: args.name.clone(), role: args.role, orders, ttl: args.ttl })
 }

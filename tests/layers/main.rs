@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("session", 2),
     ("auth", 2),
     ("db", 2),
+    ("load", 2),
     ("transport", 3),
     ("cluster", 4),
     ("actors", 4),

@@ -1,0 +1,52 @@
+//! How far a run is: a live line on a terminal, a line every few seconds elsewhere. On stderr, so
+//! that stdout holds the results alone.
+#![expect(clippy::print_stderr, reason = "it is no result")]
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load::engine::Live;
+use crate::load::report::table;
+
+/// Seconds between two lines where nobody looks on.
+const EVERY: u64 = 5;
+
+/// The line, and what it has told.
+pub(super) struct Progress {
+    /// None where stderr is no terminal.
+    bar: Option<ProgressBar>,
+    seconds: u64,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(1);
+            let style = ProgressStyle::with_template("{bar:20} {wide_msg}");
+            bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, seconds: 0 }
+    }
+
+    /// Tells the second that is over.
+    pub(super) fn show(&mut self, live: &Live) {
+        self.seconds += 1;
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(live.length.as_secs());
+                bar.set_position(self.seconds);
+                bar.set_message(table::line(live));
+            }
+            None if self.seconds.is_multiple_of(EVERY) => eprintln!("{}", table::line(live)),
+            None => {}
+        }
+    }
+
+    /// Clears the line.
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What members send: on a schedule that waits for nobody, or one after the other.
+
+use std::time::Duration;
+
+use super::member::{Asked, Phase};
+use super::timers::Wake;
+use super::{Engine, Stage};
+use crate::load::check::MemberId;
+use crate::load::measure::{LATE, Timing};
+use crate::load::{say, wire};
+use crate::protocol::client::ClientEventName;
+
+impl Engine<'_> {
+    /// The first messages of a member who is to come at that time.
+    pub(super) fn schedule_messages(&mut self, id: MemberId, due: u64) {
+        let (locations, chat) = (self.members[id].part.locations.0, self.members[id].part.chat.0);
+        self.members[id].offset = self.rng.unit() * 600.0;
+        if locations > 0.0 {
+            let first = due + self.rng.below(period(locations));
+            self.timers.at(first, Wake::Location(id));
+        }
+        if chat > 0.0 {
+            let first = due + self.rng.gap(chat);
+            self.timers.at(first, Wake::Chat(id));
+        }
+    }
+
+    /// The schedule wants a position. The next is due a period after this one was, whenever that
+    /// went out.
+    pub(super) fn location_due(&mut self, id: MemberId, due: u64) {
+        if self.stage >= Stage::Settle {
+            return;
+        }
+        let rate = self.members[id].part.locations.0;
+        self.timers.at(due + period(rate), Wake::Location(id));
+        if self.on_time(id, due) {
+            self.send_location(id, due);
+        }
+    }
+
+    /// The schedule wants a chat message.
+    pub(super) fn chat_due(&mut self, id: MemberId, due: u64) {
+        if self.stage >= Stage::Settle {
+            return;
+        }
+        let gap = self.rng.gap(self.members[id].part.chat.0);
+        self.timers.at(due + gap, Wake::Chat(id));
+        if self.on_time(id, due) {
+            self.send_chat(id, due);
+        }
+    }
+
+    /// Whether the member is there to send; how late that is, is this program's own fault.
+    fn on_time(&mut self, id: MemberId, due: u64) -> bool {
+        if self.members[id].phase != Phase::Inside {
+            self.measure.counts.skipped += 1;
+            return false;
+        }
+        self.look();
+        self.measure.time(Timing::Late, due, self.now);
+        self.measure.counts.late += u64::from(self.now.saturating_sub(due) > LATE);
+        true
+    }
+
+    fn send_location(&mut self, id: MemberId, due: u64) {
+        let stamp = self.members[id].next_stamp(due);
+        let member = &self.members[id];
+        let at = Duration::from_micros(stamp);
+        let place = self.plan.track.at(member.offset + at.as_secs_f64());
+        let order = &self.plan.people.rooms[member.room];
+        self.measure.counts.locations_sent += 1;
+        self.measure.counts.locations_expected += self.inside[member.room];
+        let mut data = std::mem::take(&mut self.data);
+        say::location(order, place, stamp, self.wall.plus(at), &mut data);
+        self.say(id, ClientEventName::Location, None, &data);
+        self.data = data;
+    }
+
+    fn send_chat(&mut self, id: MemberId, due: u64) {
+        let stamp = self.members[id].next_stamp(due);
+        let key = super::hearing::key_of(id, stamp);
+        let name = format!("{:x}.{key:x}", self.run);
+        let member = &self.members[id];
+        let order = &self.plan.people.rooms[member.room];
+        let mut data = std::mem::take(&mut self.data);
+        say::chat(order, &name, member.part.chat_characters.0, &mut data);
+        self.measure.counts.chat_sent += 1;
+        self.ask(id, ClientEventName::Chat, &data, Asked::Chat(stamp, key));
+        self.data = data;
+    }
+
+    /// A message of a closed loop has come back: the next one goes.
+    pub(super) fn returned(&mut self, id: MemberId) {
+        let member = &mut self.members[id];
+        member.in_flight = member.in_flight.saturating_sub(1);
+        member.turns.0 += 1;
+        self.fill(id);
+    }
+
+    /// Sends as many as may be under way.
+    pub(super) fn fill(&mut self, id: MemberId) {
+        let window = self.members[id].window().unwrap_or(0);
+        while self.stage < Stage::Settle
+            && self.members[id].phase == Phase::Inside
+            && self.members[id].in_flight < window
+        {
+            self.members[id].in_flight += 1;
+            if self.members[id].part.locations_in_flight.is_some() {
+                self.send_location(id, self.now);
+            } else {
+                self.send_chat(id, self.now);
+            }
+        }
+    }
+
+    /// Looks whether a closed loop still turns: what was refused never comes back.
+    pub(super) fn turn(&mut self, id: MemberId) {
+        if self.stage >= Stage::Settle {
+            return;
+        }
+        let member = &mut self.members[id];
+        let stands = member.turns.0 == std::mem::replace(&mut member.turns.1, member.turns.0);
+        self.timers.at(self.now + 1_000_000, Wake::Turn(id, member.generation));
+        if stands {
+            member.in_flight = 0;
+            self.measure.error("closed_loop_stalled");
+            self.fill(id);
+        }
+    }
+
+    /// Says something that asks for a reply.
+    pub(super) fn ask(&mut self, id: MemberId, name: ClientEventName, data: &str, asked: Asked) {
+        let member = &mut self.members[id];
+        member.last_ack += 1;
+        let ack = member.last_ack;
+        member.asked.push_back((ack, asked));
+        self.say(id, name, Some(ack), data);
+    }
+
+    fn say(&mut self, id: MemberId, name: ClientEventName, ack: Option<u64>, data: &str) {
+        let mut text = std::mem::take(&mut self.text);
+        say::event(self.plan.target.framing, name, ack, data, &mut text);
+        self.write(id, wire::TEXT, text.as_bytes());
+        self.text = text;
+    }
+
+    /// Writes a message, or ends the connection where that is gone.
+    pub(super) fn write(&mut self, id: MemberId, opcode: u8, payload: &[u8]) {
+        let mask = u32::try_from(self.rng.next() >> 32).unwrap_or(0);
+        let Some(link) = self.members[id].link.as_mut() else { return };
+        let sent = link.message(opcode, payload, mask);
+        self.written(sent);
+    }
+
+    /// Counts what was written. Where that failed the socket's end is there to be read, with its
+    /// reason, and only that ends the connection.
+    pub(super) fn written(&mut self, sent: std::io::Result<u64>) {
+        self.measure.counts.bytes_out += sent.unwrap_or(0);
+    }
+}
+
+/// Between two of so many a second, in microseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates are positive, and a cast saturates"
+)]
+fn period(per_second: f64) -> u64 {
+    ((1e6 / per_second) as u64).clamp(1, u64::MAX >> 2)
+}

@@ -1,0 +1,241 @@
+//! What is counted and timed. Times are microseconds from the beginning of the run.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// What is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timing {
+    /// From the moment a connection was due to its session.
+    Connect,
+    /// From `order:join` to its snapshot.
+    Join,
+    /// From the moment a position was due to a member that sees it.
+    Location,
+    /// From the moment a chat message was due to a member that sees it.
+    Chat,
+    /// From the moment a chat message was due to its acknowledgement.
+    ChatAck,
+    /// How late this program itself was with what was due.
+    Late,
+}
+
+/// Sums that only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Positions sent.
+    pub locations_sent: u64,
+    /// Members that were in the room when one was sent: so often it should be seen.
+    pub locations_expected: u64,
+    /// Positions seen.
+    pub locations_seen: u64,
+    /// Chat messages sent.
+    pub chat_sent: u64,
+    /// Of these, acknowledged.
+    pub chat_acked: u64,
+    /// Chat messages seen.
+    pub chat_seen: u64,
+    /// Other events seen.
+    pub other_seen: u64,
+    /// Sessions begun.
+    pub connects: u64,
+    /// Messages that were due while their sender was away.
+    pub skipped: u64,
+    /// Messages that went out later than 10 ms after they were due.
+    pub late: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}
+
+/// One second of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// When it ended, in seconds.
+    pub at: f64,
+    /// Members in their rooms at that moment.
+    pub inside: usize,
+    /// Messages sent in it.
+    pub sent: u64,
+    /// Messages seen in it.
+    pub seen: u64,
+    /// The processor that this program took, 1 is a core.
+    pub cpu: f64,
+}
+
+/// Everything that is measured.
+#[derive(Debug, Clone)]
+pub struct Measure {
+    timings: Vec<Histogram<u64>>,
+    /// The sums of the whole run.
+    pub counts: Counts,
+    /// Refusals by code.
+    pub errors: BTreeMap<String, u64>,
+    /// Ends that the hub caused, by close code or by how the socket ended.
+    pub closes: BTreeMap<String, u64>,
+    /// Second by second.
+    pub seconds: Vec<Second>,
+    /// What is due before this moment is not timed.
+    pub from: u64,
+    /// Nor what is due from this one on.
+    pub until: u64,
+}
+
+/// The longest time that is told apart: ten minutes.
+const LONGEST: u64 = 600_000_000;
+/// From here on a message is late.
+pub const LATE: u64 = 10_000;
+
+// === impl Timing ===
+
+impl Timing {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Connect, Self::Join, Self::Location, Self::Chat, Self::ChatAck, Self::Late];
+
+    /// The name in reports and assertions.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Join => "join",
+            Self::Location => "location",
+            Self::Chat => "chat",
+            Self::ChatAck => "chat-ack",
+            Self::Late => "late",
+        }
+    }
+
+    /// Connections are made on the way up; everything else counts in the hold alone.
+    fn always(self) -> bool {
+        matches!(self, Self::Connect | Self::Join)
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    /// Messages sent, of both kinds.
+    pub fn sent(&self) -> u64 {
+        self.locations_sent + self.chat_sent
+    }
+
+    /// Messages seen, of both kinds.
+    pub fn seen(&self) -> u64 {
+        self.locations_seen + self.chat_seen
+    }
+
+    /// What has come since then.
+    #[must_use]
+    pub fn since(&self, then: &Self) -> Self {
+        Self {
+            locations_sent: self.locations_sent - then.locations_sent,
+            locations_expected: self.locations_expected - then.locations_expected,
+            locations_seen: self.locations_seen - then.locations_seen,
+            chat_sent: self.chat_sent - then.chat_sent,
+            chat_acked: self.chat_acked - then.chat_acked,
+            chat_seen: self.chat_seen - then.chat_seen,
+            other_seen: self.other_seen - then.other_seen,
+            connects: self.connects - then.connects,
+            skipped: self.skipped - then.skipped,
+            late: self.late - then.late,
+            bytes_in: self.bytes_in - then.bytes_in,
+            bytes_out: self.bytes_out - then.bytes_out,
+        }
+    }
+}
+
+// === impl Measure ===
+
+impl Measure {
+    /// Times what is due from `from` on and before `until`.
+    pub fn new(from: u64, until: u64) -> Self {
+        // Three digits up to ten minutes: these bounds are good, and a histogram that grows by
+        // itself takes the same.
+        let empty = || {
+            Histogram::new_with_bounds(1, LONGEST, 3)
+                .unwrap_or_else(|_| unreachable!("the bounds are in order"))
+        };
+        Self {
+            timings: Timing::ALL.iter().map(|_| empty()).collect(),
+            counts: Counts::default(),
+            errors: BTreeMap::new(),
+            closes: BTreeMap::new(),
+            seconds: Vec::new(),
+            from,
+            until,
+        }
+    }
+
+    /// What was due then has happened now.
+    pub fn time(&mut self, timing: Timing, due: u64, now: u64) {
+        if timing.always() || (self.from..self.until).contains(&due) {
+            self.timings[timing as usize].saturating_record(now.saturating_sub(due).max(1));
+        }
+    }
+
+    /// All times of one kind.
+    pub fn timing(&self, timing: Timing) -> &Histogram<u64> {
+        &self.timings[timing as usize]
+    }
+
+    /// Something was refused.
+    pub fn error(&mut self, code: &str) {
+        count(&mut self.errors, code);
+    }
+
+    /// The hub, or the way to it, ended a connection.
+    pub fn close(&mut self, how: &str) {
+        count(&mut self.closes, how);
+    }
+}
+
+fn count(map: &mut BTreeMap<String, u64>, key: &str) {
+    // What a hub sends must not fill the memory.
+    let key = if map.len() < 100 || map.contains_key(key) { key } else { "others" };
+    if let Some(count) = map.get_mut(key) {
+        *count += 1;
+    } else {
+        map.insert(key.to_owned(), 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_due_in_the_hold_is_timed() {
+        let mut measure = Measure::new(1000, 2000);
+        for due in [999, 1000, 1999, 2000] {
+            measure.time(Timing::Chat, due, 5000);
+            measure.time(Timing::Connect, due, due + 3);
+        }
+        assert_eq!(measure.timing(Timing::Chat).len(), 2);
+        assert_eq!(measure.timing(Timing::Chat).max() / 10, 400);
+        assert_eq!(measure.timing(Timing::Connect).len(), 4);
+    }
+
+    #[test]
+    fn times_out_of_range_count_as_the_longest() {
+        let mut measure = Measure::new(0, 10);
+        measure.time(Timing::Late, 5, u64::MAX);
+        measure.time(Timing::Late, 5, 1);
+        assert_eq!(measure.timing(Timing::Late).min(), 1);
+        assert!(measure.timing(Timing::Late).max() >= LONGEST);
+    }
+
+    #[test]
+    fn codes_are_counted_and_too_many_are_put_together() {
+        let mut measure = Measure::new(0, 0);
+        for number in 0..200 {
+            measure.error(&number.to_string());
+            measure.close("1012");
+        }
+        assert_eq!((measure.errors.len(), measure.errors["others"]), (101, 100));
+        assert_eq!(measure.closes["1012"], 200);
+    }
+}

@@ -1,0 +1,245 @@
+//! What a run does: how many rooms and people, what they send, when they come and go.
+//!
+//! A scenario is one small TOML file. A key that is not known, and a value that cannot be, is an
+//! error with its line: a typo must not silently measure something else.
+
+mod ready;
+mod values;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::ids::OrderId;
+use crate::protocol::role::Role;
+
+pub use ready::{READY, ready};
+pub use values::{Characters, Count, MAX_PEOPLE, Rate, Span, Window};
+
+/// The roles that take part, in the order in which they are made.
+pub const ROLES: [Role; 3] = [Role::Driver, Role::Customer, Role::Support];
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scenario {
+    /// What it is called in reports.
+    pub name: String,
+    /// What it is for, in a sentence.
+    #[serde(default)]
+    pub about: String,
+    /// How many orders.
+    pub rooms: Count,
+    /// What the orders are called: this, a hyphen and a number from 1.
+    #[serde(default = "prefix")]
+    pub order: OrderId,
+    /// The same seed gives the same schedule.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Over so long the people come, evenly.
+    #[serde(default = "secs::<5>")]
+    pub ramp_up: Span,
+    /// So long everybody is there: only this is measured.
+    #[serde(default = "secs::<30>")]
+    pub hold: Span,
+    /// The longest wait, at the end, for what is still under way.
+    #[serde(default = "secs::<5>")]
+    pub settle: Span,
+    /// Over so long they go.
+    #[serde(default = "secs::<1>")]
+    pub ramp_down: Span,
+    /// The drivers of a room.
+    #[serde(default)]
+    pub driver: Option<Part>,
+    /// The customers of a room.
+    #[serde(default)]
+    pub customer: Option<Part>,
+    /// The support staff of a room.
+    #[serde(default)]
+    pub support: Option<Part>,
+    /// When all connections break at once.
+    #[serde(default)]
+    pub storm: Vec<Storm>,
+}
+
+/// What the people of one role do.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Part {
+    /// How many in each room.
+    pub per_room: Count,
+    /// Positions a second, on a schedule that waits for nobody (open loop); drivers only.
+    #[serde(default)]
+    pub locations: Rate,
+    /// Positions under way: the next goes when one has come back (closed loop); drivers only.
+    #[serde(default)]
+    pub locations_in_flight: Option<Window>,
+    /// Chat messages a second, at random times (open loop).
+    #[serde(default)]
+    pub chat: Rate,
+    /// Chat messages under way: the next goes when one is acknowledged (closed loop).
+    #[serde(default)]
+    pub chat_in_flight: Option<Window>,
+    /// How long a chat message is.
+    #[serde(default)]
+    pub chat_characters: Characters,
+    /// How long a connection lasts, give or take half of it. Without it, to the end.
+    #[serde(default)]
+    pub stay: Option<Span>,
+    /// How long one is away after that, give or take half of it.
+    #[serde(default = "secs::<1>")]
+    pub away: Span,
+    /// Whether one says good-bye (`order:leave`, then a close) or is just gone, like a phone.
+    #[serde(default)]
+    pub leave: bool,
+    /// Whether one who comes back asks for what was missed (`sinceSeq`).
+    #[serde(default = "yes")]
+    pub since_seq: bool,
+    /// Reads no more than so many bytes a second.
+    #[serde(default)]
+    pub read_bytes_per_second: Option<Count>,
+}
+
+/// All connections break at once, and come back.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Storm {
+    /// When, counted from the beginning of the hold.
+    pub at: Span,
+    /// Over so long they come back; 0 is all at once.
+    #[serde(default)]
+    pub jitter: Span,
+}
+
+/// Why a scenario cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct BadScenario {
+    /// The line of the file, from 1.
+    pub line: Option<usize>,
+    /// What is wrong there.
+    pub problem: String,
+}
+
+fn prefix() -> OrderId {
+    OrderId::new("load").unwrap_or_else(|_| unreachable!("four letters are an id"))
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn secs<const SECS: u64>() -> Span {
+    Span(Duration::from_secs(SECS))
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// Reads a scenario, with changes (`driver.locations=5`) put over it.
+    ///
+    /// # Errors
+    /// [`BadScenario`] with the line of an unknown key or an impossible value; without a line
+    /// where a change is to blame or where values do not go together.
+    pub fn read(text: &str, changes: &[String]) -> Result<Self, BadScenario> {
+        let read = toml::from_str(text).map_err(|error| of_file(text, &error));
+        let scenario: Self = if changes.is_empty() { read? } else { changed(text, changes)? };
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// What the people of a role do, where there are any.
+    pub fn part(&self, role: Role) -> Option<&Part> {
+        match role {
+            Role::Driver => self.driver.as_ref(),
+            Role::Customer => self.customer.as_ref(),
+            Role::Support => self.support.as_ref(),
+            Role::Admin | Role::Service => None,
+        }
+    }
+
+    /// How many connections that makes.
+    pub fn people(&self) -> u64 {
+        let per_room = ROLES.into_iter().filter_map(|role| self.part(role));
+        u64::from(self.rooms.0) * per_room.map(|part| u64::from(part.per_room.0)).sum::<u64>()
+    }
+
+    fn check(&self) -> Result<(), BadScenario> {
+        let people = self.people();
+        if people == 0 {
+            return Err(bad("nobody takes part: it needs [driver], [customer] or [support]"));
+        }
+        if people > u64::from(MAX_PEOPLE) {
+            return Err(bad(format!("{people} connections are over {MAX_PEOPLE}")));
+        }
+        for role in ROLES {
+            let Some(part) = self.part(role) else { continue };
+            let name = role.as_str();
+            let moves = part.locations.0 > 0.0 || part.locations_in_flight.is_some();
+            if moves && role != Role::Driver {
+                return Err(bad(format!("{name}.locations: only a driver has a position")));
+            }
+            let both = |rate: Rate, window: Option<Window>| rate.0 > 0.0 && window.is_some();
+            if both(part.locations, part.locations_in_flight) {
+                return Err(bad(format!("{name}: locations or locations-in-flight, not both")));
+            }
+            if both(part.chat, part.chat_in_flight) {
+                return Err(bad(format!("{name}: chat or chat-in-flight, not both")));
+            }
+        }
+        if let Some(storm) = self.storm.iter().find(|storm| storm.at.0 >= self.hold.0) {
+            let at = humantime::format_duration(storm.at.0);
+            return Err(bad(format!("storm: at {at} the hold is over")));
+        }
+        Ok(())
+    }
+}
+
+fn bad(problem: impl Into<String>) -> BadScenario {
+    BadScenario { line: None, problem: problem.into() }
+}
+
+fn of_file(text: &str, error: &toml::de::Error) -> BadScenario {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| before.matches('\n').count() + 1);
+    BadScenario { line, problem: error.message().replace('\n', ", ") }
+}
+
+/// Reads the scenario with each `key=value` put over it.
+fn changed(text: &str, changes: &[String]) -> Result<Scenario, BadScenario> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| of_file(text, &error))?;
+    for change in changes {
+        let refused = |problem: &str| bad(format!("{change:?}: {problem}"));
+        let (key, value) = change.split_once('=').ok_or_else(|| refused("it must be key=value"))?;
+        // A word without quotes is a text: nobody wants to quote for the shell and for TOML.
+        let value = value.trim();
+        let read = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
+        let value = read.and_then(|mut read| read.remove("v"));
+        let value = value.unwrap_or_else(|| toml::Value::String(change_text(change)));
+        put(&mut table, key.trim(), value).ok_or_else(|| refused("there is no such table"))?;
+    }
+    Scenario::deserialize(table).map_err(|error| {
+        let said = error.to_string();
+        bad(format!("{} (after {})", said.trim().replace('\n', ", "), changes.join(" ")))
+    })
+}
+
+fn change_text(change: &str) -> String {
+    change.split_once('=').map_or("", |(_, value)| value).trim().to_owned()
+}
+
+fn put(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
+    let Some((first, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return Some(());
+    };
+    let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    put(inner.as_table_mut()?, rest, value)
+}
+
+#[cfg(test)]
+mod tests;

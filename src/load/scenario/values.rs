@@ -1,0 +1,123 @@
+//! Values of a scenario, each checked where it is read, so that an error names the line.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The most that a rate may be, per second and connection.
+const MAX_RATE: f64 = 100_000.0;
+/// The most connections of one run.
+pub const MAX_PEOPLE: u32 = 1_000_000;
+/// The longest time span.
+const MAX_SPAN: Duration = Duration::from_secs(7 * 86_400);
+
+/// A time span, written as `250ms`, `30s` or `2h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+/// How often something happens: times per second, for each connection. 0 is never.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Rate(pub f64);
+
+/// A number of rooms or people, 1 to a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Count(pub u32);
+
+/// How many messages a sender keeps under way, 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Window(pub u32);
+
+/// Characters of a chat message, 1 to 4000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Characters(pub usize);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = humantime::parse_duration(text).ok().filter(|span| *span <= MAX_SPAN);
+        read.map(Self).ok_or_else(|| {
+            format!("{text:?} is no time span, it must be up to a week, like 250ms, 30s or 2h")
+        })
+    }
+}
+
+impl TryFrom<f64> for Rate {
+    type Error = String;
+
+    fn try_from(rate: f64) -> Result<Self, String> {
+        if (0.0..=MAX_RATE).contains(&rate) {
+            return Ok(Self(rate));
+        }
+        Err(format!("{rate} is no rate, it must be 0 to {MAX_RATE} a second"))
+    }
+}
+
+/// Takes a whole number within bounds.
+fn within(number: i64, most: u32, what: &str) -> Result<u32, String> {
+    let read = u32::try_from(number).ok().filter(|read| (1..=most).contains(read));
+    read.ok_or_else(|| format!("{number} is no {what}, it must be 1 to {most}"))
+}
+
+impl TryFrom<i64> for Count {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        within(number, MAX_PEOPLE, "count").map(Self)
+    }
+}
+
+impl TryFrom<i64> for Window {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        within(number, 1000, "number of messages in flight").map(Self)
+    }
+}
+
+impl TryFrom<i64> for Characters {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        within(number, 4000, "length of a message").map(|read| Self(read as usize))
+    }
+}
+
+impl Default for Characters {
+    fn default() -> Self {
+        Self(40)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_out_of_range_are_refused_with_what_is_allowed() {
+        assert_eq!("250ms".parse(), Ok(Span(Duration::from_millis(250))));
+        assert!("8days".parse::<Span>().is_err_and(|error| error.contains("up to a week")));
+        assert!("soon".parse::<Span>().is_err());
+        assert_eq!(Rate::try_from(0.5), Ok(Rate(0.5)));
+        for bad in [-1.0, f64::NAN, f64::INFINITY, 1e9] {
+            assert!(Rate::try_from(bad).is_err(), "{bad}");
+        }
+        assert_eq!(Count::try_from(1), Ok(Count(1)));
+        assert!(Count::try_from(0).is_err());
+        assert!(Window::try_from(1001).is_err());
+        assert!(Characters::try_from(4001).is_err());
+    }
+}

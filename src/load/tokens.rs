@@ -1,0 +1,179 @@
+//! Who the people are: users with tokens, made for the run or read from a file.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::scenario::{ROLES, Scenario};
+use crate::ids::{OrderId, UserId};
+use crate::protocol::role::Role;
+
+/// One connection's owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The room, counted from 0.
+    pub room: usize,
+    /// What the scenario has it do.
+    pub role: Role,
+    /// Whose token it is.
+    pub user: UserId,
+    /// What lets it in.
+    pub token: String,
+}
+
+/// The rooms of a run, and who is in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct People {
+    /// The orders.
+    pub rooms: Vec<OrderId>,
+    /// Everybody, room by room.
+    pub persons: Vec<Person>,
+}
+
+/// A line of a file of tokens, as `orderhub token --format ndjson` writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenLine {
+    /// Whose it is.
+    pub user: UserId,
+    /// The role in it.
+    pub role: Role,
+    /// The orders that it lets into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderId>,
+    /// The token itself.
+    pub token: String,
+}
+
+/// Signs a token for a user in a role who may join one order.
+pub type Sign<'a> = dyn Fn(&UserId, Role, &OrderId) -> Result<String, String> + 'a;
+
+impl People {
+    /// Everybody whom a scenario wants, with tokens made for them.
+    ///
+    /// # Errors
+    /// A sentence where a token cannot be made.
+    pub fn made(scenario: &Scenario, sign: &Sign<'_>) -> Result<Self, String> {
+        let mut people = Self { rooms: Vec::new(), persons: Vec::new() };
+        for room in 0..scenario.rooms.0 as usize {
+            let order = id(&format!("{}-{}", scenario.order, room + 1), OrderId::new)?;
+            for (role, place) in places(scenario) {
+                let user = id(&format!("{order}-{}-{}", role.as_str(), place + 1), UserId::new)?;
+                let token = sign(&user, role, &order)?;
+                people.persons.push(Person { room, role, user, token });
+            }
+            people.rooms.push(order);
+        }
+        Ok(people)
+    }
+
+    /// Everybody whom a scenario wants, out of a file of tokens: its orders are the rooms, as they
+    /// come.
+    ///
+    /// # Errors
+    /// A sentence with the line that cannot be read, or with what is missing.
+    pub fn listed(scenario: &Scenario, text: &str) -> Result<Self, String> {
+        let mut rooms: Vec<OrderId> = Vec::new();
+        let mut waiting: HashMap<(OrderId, Role), Vec<TokenLine>> = HashMap::new();
+        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+            let line: TokenLine = serde_json::from_str(line)
+                .map_err(|error| format!("line {}: {error}", number + 1))?;
+            let Some(order) = line.orders.first().cloned() else {
+                return Err(format!("line {}: the token names no order", number + 1));
+            };
+            let key = (order.clone(), line.role);
+            if !ROLES.iter().any(|role| waiting.contains_key(&(order.clone(), *role))) {
+                rooms.push(order);
+            }
+            waiting.entry(key).or_default().push(line);
+        }
+        let wanted = scenario.rooms.0 as usize;
+        if rooms.len() < wanted {
+            return Err(format!("it names {} orders, the scenario wants {wanted}", rooms.len()));
+        }
+        rooms.truncate(wanted);
+        // Taken from the end; so the first of the file comes first.
+        for lines in waiting.values_mut() {
+            lines.reverse();
+        }
+        let mut persons = Vec::new();
+        for (room, order) in rooms.iter().enumerate() {
+            for (role, _) in places(scenario) {
+                let line = waiting.get_mut(&(order.clone(), role)).and_then(Vec::pop);
+                let line = line.ok_or_else(|| {
+                    format!("{order} has too few tokens of the role {}", role.as_str())
+                })?;
+                persons.push(Person { room, role, user: line.user, token: line.token });
+            }
+        }
+        Ok(Self { rooms, persons })
+    }
+}
+
+/// The places of one room: each role with its number.
+fn places(scenario: &Scenario) -> Vec<(Role, u32)> {
+    let places = |role| scenario.part(role).map_or(0, |part| part.per_room.0);
+    ROLES.into_iter().flat_map(|role| (0..places(role)).map(move |place| (role, place))).collect()
+}
+
+fn id<T, E: std::fmt::Display>(text: &str, new: fn(&str) -> Result<T, E>) -> Result<T, String> {
+    new(text).map_err(|error| format!("{text}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenario() -> Scenario {
+        let text = "name = \"x\"\nrooms = 2\n[driver]\nper-room = 1\n[customer]\nper-room = 2\n";
+        Scenario::read(text, &[]).expect("good")
+    }
+
+    #[test]
+    fn people_are_made_room_by_room() {
+        let sign = |user: &UserId, role: Role, order: &OrderId| {
+            Ok(format!("{user}/{}/{order}", role.as_str()))
+        };
+        let people = People::made(&scenario(), &sign).expect("people");
+        assert_eq!(
+            people.rooms.iter().map(OrderId::as_str).collect::<Vec<_>>(),
+            ["load-1", "load-2"]
+        );
+        let tokens: Vec<&str> = people.persons.iter().map(|person| &*person.token).collect();
+        assert_eq!(tokens.len(), 6);
+        assert_eq!(tokens[0], "load-1-driver-1/driver/load-1");
+        assert_eq!(tokens[5], "load-2-customer-2/customer/load-2");
+    }
+
+    fn line(user: &str, role: &str, order: &str) -> String {
+        format!(
+            "{{\"user\":\"{user}\",\"role\":\"{role}\",\"orders\":[\"{order}\"],\"token\":\"t-{user}\"}}\n"
+        )
+    }
+
+    #[test]
+    fn people_are_taken_from_a_file_in_its_order() {
+        let mut text = String::new();
+        for order in ["b", "a", "unused"] {
+            text += &line(&format!("{order}1"), "customer", order);
+            text += &line(&format!("{order}2"), "customer", order);
+            text += &line(&format!("{order}3"), "driver", order);
+        }
+        let people = People::listed(&scenario(), &text).expect("people");
+        let users: Vec<&str> = people.persons.iter().map(|person| person.user.as_str()).collect();
+        assert_eq!(users, ["b3", "b1", "b2", "a3", "a1", "a2"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_enough_says_what_is_missing() {
+        let one = line("u", "driver", "a");
+        for (text, part) in [
+            ("\n{}\n".to_owned(), "line 2: missing field"),
+            (one.clone(), "it names 1 orders, the scenario wants 2"),
+            (one.clone() + &line("v", "driver", "b"), "a has too few tokens of the role customer"),
+            ("{\"user\":\"u\",\"role\":\"driver\",\"token\":\"t\"}".to_owned(), "names no order"),
+        ] {
+            let error = People::listed(&scenario(), &text).expect_err("bad");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

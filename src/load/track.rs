@@ -1,0 +1,224 @@
+//! The drive that drivers make: a GPX or CSV track, or one that is made up.
+
+use super::rng::Rng;
+use crate::time::Timestamp;
+
+/// A point of a track.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Point {
+    /// Seconds from the beginning.
+    at: f64,
+    lat: f64,
+    lng: f64,
+}
+
+/// Where a driver is at a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Place {
+    /// Degrees.
+    pub lat: f64,
+    /// Degrees.
+    pub lng: f64,
+    /// Degrees from north, clockwise.
+    pub heading: f64,
+    /// Metres per second.
+    pub speed: f64,
+}
+
+/// A drive, made forth and back without end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    points: Vec<Point>,
+}
+
+/// The speed of a track that tells no times, metres per second.
+const USUAL_SPEED: f64 = 10.0;
+/// Metres of a degree of latitude.
+const DEGREE: f64 = 111_195.0;
+
+impl Track {
+    /// Reads a track: GPX where it looks like XML, else CSV with the columns `lat`, `lng` (or
+    /// `lon`) and, if there is one, `time` (seconds or RFC 3339).
+    ///
+    /// # Errors
+    /// A sentence where a point cannot be read, or where there are fewer than two.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let found = if text.trim_start().starts_with('<') { gpx(text)? } else { csv(text)? };
+        if found.len() < 2 {
+            return Err(format!("it has {} points, a track needs two", found.len()));
+        }
+        let outside = |(lat, lng, _): &&(f64, f64, Option<f64>)| {
+            !(-90.0..=90.0).contains(lat) || !(-180.0..=180.0).contains(lng)
+        };
+        if let Some((lat, lng, _)) = found.iter().find(outside) {
+            return Err(format!("{lat}, {lng} is no place on earth"));
+        }
+        Ok(Self { points: timed(&found) })
+    }
+
+    /// A drive of ten minutes through a town.
+    pub fn made_up(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let (mut lat, mut lng, mut heading) = (48.2085, 16.3721, rng.unit() * 360.0);
+        let mut points = Vec::new();
+        for second in 0..600 {
+            points.push(Point { at: f64::from(second), lat, lng });
+            // A turn at a crossing now and then, a bend in between.
+            heading += if rng.below(20) == 0 { 90.0 } else { rng.unit() * 8.0 - 4.0 };
+            let metres = 6.0 + rng.unit() * 8.0;
+            lat += metres * heading.to_radians().cos() / DEGREE;
+            lng += metres * heading.to_radians().sin() / (DEGREE * lat.to_radians().cos());
+        }
+        Self { points }
+    }
+
+    /// Where a driver is after so many seconds.
+    pub fn at(&self, seconds: f64) -> Place {
+        let length = self.points.last().map_or(0.0, |point| point.at).max(1e-3);
+        let along = seconds.max(0.0) % (2.0 * length);
+        let back = along > length;
+        let along = if back { 2.0 * length - along } else { along };
+        let next = self.points.partition_point(|point| point.at <= along);
+        let next = next.clamp(1, self.points.len() - 1);
+        let (from, to) = (self.points[next - 1], self.points[next]);
+        let part = ((along - from.at) / (to.at - from.at).max(1e-3)).clamp(0.0, 1.0);
+        let (north, east) = metres(from, to);
+        let turn = if back { 180.0 } else { 0.0 };
+        Place {
+            lat: from.lat + (to.lat - from.lat) * part,
+            lng: from.lng + (to.lng - from.lng) * part,
+            heading: (east.atan2(north).to_degrees() + turn).rem_euclid(360.0),
+            speed: north.hypot(east) / (to.at - from.at).max(1e-3),
+        }
+    }
+}
+
+/// How far it is, to the north and to the east.
+fn metres(from: Point, to: Point) -> (f64, f64) {
+    let east = (to.lng - from.lng) * DEGREE * from.lat.to_radians().cos();
+    ((to.lat - from.lat) * DEGREE, east)
+}
+
+/// Gives every point its time: the track's own where it goes forward, else by the usual speed.
+fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
+    let begin = found.first().and_then(|(_, _, at)| *at).unwrap_or(0.0);
+    let mut points: Vec<Point> = Vec::with_capacity(found.len());
+    for &(lat, lng, at) in found {
+        let mut point = Point { at: 0.0, lat, lng };
+        if let Some(last) = points.last() {
+            let (north, east) = metres(*last, point);
+            let guess = last.at + (north.hypot(east) / USUAL_SPEED).max(0.1);
+            point.at = at.map(|at| at - begin).filter(|at| *at > last.at).unwrap_or(guess);
+        }
+        points.push(point);
+    }
+    points
+}
+
+type Found = Vec<(f64, f64, Option<f64>)>;
+
+/// The points of a GPX file. Its elements are few and plain, so no reader of XML is needed.
+fn gpx(text: &str) -> Result<Found, String> {
+    let name = ["<trkpt", "<rtept", "<wpt"].into_iter().find(|name| text.contains(name));
+    let Some(name) = name else { return Err("it has no points".to_owned()) };
+    let point = |piece: &str| {
+        let (head, body) = piece.split_once('>').unwrap_or((piece, ""));
+        let number = |key| attribute(head, key).and_then(|text| text.trim().parse::<f64>().ok());
+        let time = body.split_once("<time>").and_then(|(_, rest)| rest.split_once('<'));
+        let here = number("lat").zip(number("lon"));
+        here.map(|(lat, lng)| (lat, lng, time.and_then(|(time, _)| clock(time))))
+            .ok_or_else(|| format!("a point without lat and lon: {name}{head}>"))
+    };
+    text.split(name).skip(1).map(point).collect()
+}
+
+fn attribute<'a>(head: &'a str, key: &str) -> Option<&'a str> {
+    let rest = &head[head.find(&format!(" {key}="))? + key.len() + 2..];
+    let quote = rest.chars().next()?;
+    rest[1..].split(quote).next()
+}
+
+/// A time in seconds: written so, or in RFC 3339.
+fn clock(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite());
+    seconds.or_else(|| {
+        let read: Timestamp = serde_json::from_value(text.into()).ok()?;
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of today fit")]
+        Some(read.as_millis() as f64 / 1000.0)
+    })
+}
+
+fn csv(text: &str) -> Result<Found, String> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let Some((_, head)) = lines.next() else { return Err("it has no points".to_owned()) };
+    let columns: Vec<String> = head.split(',').map(|name| name.trim().to_lowercase()).collect();
+    let column = |names: &[&str]| columns.iter().position(|name| names.contains(&name.as_str()));
+    let lat = column(&["lat", "latitude"]);
+    let Some((lat, lng)) = lat.zip(column(&["lng", "lon", "longitude"])) else {
+        return Err("its first line must name the columns lat and lng".to_owned());
+    };
+    let time = column(&["time", "timestamp", "seconds"]);
+    let row = |(number, line): (usize, &str)| {
+        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+        let cell = |place: usize| cells.get(place).and_then(|text| text.parse::<f64>().ok());
+        let at = time.and_then(|place| clock(cells.get(place)?));
+        let here = cell(lat).zip(cell(lng));
+        here.map(|(lat, lng)| (lat, lng, at))
+            .ok_or_else(|| format!("line {}: no numbers for lat and lng", number + 1))
+    };
+    lines.map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GPX: &str = "<?xml version=\"1.0\"?><gpx><trk><trkseg>\
+        <trkpt lat=\"45.0\" lon=\"13.0\"><ele>2</ele><time>2020-12-18T06:15:50Z</time></trkpt>\
+        <trkpt lon='13.0' lat='45.001'><time>2020-12-18T06:16:00Z</time></trkpt>\
+        </trkseg></trk></gpx>";
+
+    #[test]
+    fn a_gpx_track_is_driven_forth_and_back() {
+        let track = Track::read(GPX).expect("a track");
+        let middle = track.at(5.0);
+        assert!((middle.lat - 45.0005).abs() < 1e-9);
+        assert!((middle.speed - 11.1195).abs() < 1e-6 && middle.heading.abs() < 1e-6);
+        let back = track.at(15.0);
+        assert!((back.lat - 45.0005).abs() < 1e-9 && (back.heading - 180.0).abs() < 1e-6);
+        assert_eq!(track.at(20.0).lat.to_bits(), 45.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_csv_track_may_do_without_times() {
+        let track = Track::read("lat,lng\n45,13\n45.0009,13\n").expect("a track");
+        assert!((track.at(3.0).speed - USUAL_SPEED).abs() < 1e-6);
+        let timed = Track::read("time,lon,lat\n100,13,45\n101,13,45.0009\n").expect("a track");
+        assert!((timed.at(0.5).speed - 100.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_track_without_points_is_refused() {
+        for (text, part) in [
+            ("", "no points"),
+            ("<gpx></gpx>", "no points"),
+            ("<gpx><trkpt lat=\"1\" lon=\"2\"/></gpx>", "it has 1 points"),
+            ("<gpx><trkpt lat=\"x\" lon=\"2\"/></gpx>", "without lat and lon"),
+            ("<gpx><trkpt lat=\"91\" lon=\"2\"/><trkpt lat=\"1\" lon=\"2\"/></gpx>", "no place"),
+            ("a,b\n1,2\n", "columns lat and lng"),
+            ("lat,lng\n1,2\n1\n", "line 3"),
+            ("lat,lng\n", "it has 0 points"),
+        ] {
+            let error = Track::read(text).expect_err("bad");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_drive_that_is_made_up_repeats_with_its_seed() {
+        assert_eq!(Track::made_up(3), Track::made_up(3));
+        assert_ne!(Track::made_up(3).at(60.0), Track::made_up(4).at(60.0));
+        assert!((5.0..15.0).contains(&Track::made_up(3).at(60.0).speed));
+    }
+}

@@ -1,0 +1,8 @@
+//! `orderhub load` from outside: the program in a process of its own, against a hub in another one
+//! and against servers that break their word.
+
+mod liar;
+mod mistakes;
+mod promises;
+mod runs;
+mod support;

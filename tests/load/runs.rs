@@ -1,0 +1,176 @@
+//! Short runs against a real hub: what they do, and that the hub keeps its word.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::support::{Hub, Load, Ran, SECRET};
+
+const SHORT: &str = "--ramp-up 300ms --hold 2s";
+
+fn ran(hub: &Hub, args: &str) -> Ran {
+    Load::new(hub.addr, &format!("{args} {SHORT}")).run()
+}
+
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() < 0.5
+}
+
+#[test]
+fn positions_and_chat_reach_everybody_in_both_framings() {
+    let hub = Hub::start();
+    for framing in ["plain", "socketio"] {
+        let args = format!("tracking --rooms 4 --framing {framing} --set customer.chat=2");
+        let ran = ran(&hub, &args).good();
+        assert!(same(ran.number("connections.peak"), 12.0));
+        assert!(same(ran.number("connections.atEnd"), 12.0));
+        let seen = ran.number("counts.locationsSeen");
+        assert!(seen > 10.0 && same(seen, ran.number("counts.locationsExpected")), "{seen}");
+        let sent = ran.number("counts.chatSent");
+        assert!(sent > 10.0 && same(sent, ran.number("counts.chatAcked")), "{sent}");
+        assert!(ran.number("timings.chat.p99") > 0.0);
+        assert!(ran.number("timings.location.p50") > 0.0);
+        assert!(ran.stdout.contains("promises        all kept"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn closed_loops_turn_and_a_big_room_hears_all() {
+    let hub = Hub::with(&[("EVENTS_PER_SECOND", "0"), ("CHAT_PER_SECOND", "0")]);
+    let rooms = ran(&hub, "rooms --rooms 2").good();
+    assert!(rooms.number("rates.sent") > 50.0, "{}", rooms.stdout);
+    let big = ran(&hub, "big-room --set customer.per-room=29").good();
+    assert!(big.number("rates.deliveries") > 200.0, "{}", big.stdout);
+    let chat = "chat --rooms 2 --set driver.chat=0 --set driver.chat-in-flight=2";
+    let chat = ran(&hub, chat).good();
+    assert!(chat.number("counts.chatAcked") > 50.0, "{}", chat.stdout);
+}
+
+#[test]
+fn people_who_come_and_go_miss_nothing() {
+    let hub = Hub::start();
+    let churn = "churn --rooms 4 --set customer.stay=400ms --set customer.away=100ms";
+    let churn = ran(&hub, &format!("{churn} --set driver.chat=2")).good();
+    assert!(churn.number("counts.connects") > 20.0, "{}", churn.stdout);
+    let mixed = "mixed --rooms 4 --set customer.stay=400ms --set customer.away=100ms \
+                 --set driver.chat=4 --set customer.chat=2";
+    for framing in ["plain", "socketio"] {
+        let mixed = ran(&hub, &format!("{mixed} --framing {framing}")).good();
+        assert!(mixed.number("counts.connects") > 25.0, "{}", mixed.stdout);
+        assert!(mixed.number("counts.chatAcked") > 10.0, "{}", mixed.stdout);
+    }
+    let storm = "reconnect-storm --rooms 4 --set driver.chat=3 \
+                 --set storm=[{at=\"500ms\"},{at=\"1s\",jitter=\"300ms\"}]";
+    let storm = ran(&hub, storm).good();
+    assert!(same(storm.number("counts.connects"), 36.0), "{}", storm.stdout);
+    assert!(same(storm.number("connections.atEnd"), 12.0));
+}
+
+#[test]
+fn slow_readers_are_told_apart() {
+    let hub = Hub::start();
+    let slow = ran(&hub, "slow-readers --rooms 2").good();
+    assert!(same(slow.number("connections.peak"), 8.0));
+    // Two drivers and four customers connect; the slow ones are not timed.
+    assert!(same(slow.number("timings.connect.count"), 6.0), "{}", slow.stdout);
+}
+
+#[test]
+fn tokens_may_come_from_a_file() {
+    let hub = Hub::start();
+    let made = |role: &str, user: &str| {
+        let args = ["token", "--count", "2", "--format", "ndjson", "--order", "trip-{n}"];
+        let made = Command::new(env!("CARGO_BIN_EXE_orderhub"))
+            .args(args)
+            .args(["--role", role, "--user", user])
+            .env_clear()
+            .env("JWT_SECRET", SECRET)
+            .output()
+            .expect("runs");
+        assert!(made.status.success());
+        String::from_utf8(made.stdout).expect("UTF-8")
+    };
+    let lines = made("driver", "d-{n}") + &made("customer", "c-{n}") + &made("customer", "e-{n}");
+    let load = Load::new(hub.addr, &format!("tracking --tokens tokens --rooms 2 {SHORT}"));
+    let ran = load.file("tokens", &lines).run().good();
+    assert!(same(ran.number("connections.peak"), 6.0));
+    let load = Load::new(hub.addr, "tracking --tokens tokens --rooms 3");
+    load.file("tokens", &lines).run().failed(2, &["names 2 orders, the scenario wants 3"]);
+}
+
+#[test]
+fn assertions_decide_the_status_and_results_are_compared() {
+    let hub = Hub::start();
+    let load = |assertions: &[&str]| {
+        let args = format!("chat --rooms 1 {SHORT} --html page.html --hdr times.hgrm");
+        assertions
+            .iter()
+            .fold(Load::new(hub.addr, &args), |load, assertion| load.arg("--assert").arg(assertion))
+    };
+    let good = load(&["errors==0", "connections.peak==3"]).run().good();
+    assert_eq!(good.json["assertions"][1]["held"], true);
+    let bad = load(&["errors==0", "connections.peak>3"]).run();
+    let bad = bad.failed(1, &["does not hold: connections.peak>3 (3)"]);
+    assert!(bad.stdout.contains("FAILS  connections.peak>3"), "{}", bad.stdout);
+    let both = tempfile::tempdir().expect("a folder");
+    for (name, ran) in [("a", &good), ("b", &bad)] {
+        std::fs::write(both.path().join(name), ran.json.to_string()).expect("written");
+    }
+    let compared = Command::new(env!("CARGO_BIN_EXE_orderhub"))
+        .args(["load", "compare", "a", "b"])
+        .current_dir(both.path())
+        .output()
+        .expect("runs");
+    let text = String::from_utf8(compared.stdout).expect("UTF-8");
+    assert!(compared.status.success() && text.contains("chat p99 ms"), "{text}");
+}
+
+#[test]
+fn a_signal_ends_a_run_with_its_results() {
+    let hub = Hub::start();
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
+    std::thread::sleep(Duration::from_secs(2));
+    let id = run.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+    let ran = run.end().failed(130, &["interrupted"]);
+    assert_eq!(ran.json["ended"], "interrupted");
+    assert!(ran.number("counts.locationsSeen") > 0.0);
+}
+
+#[test]
+fn a_hub_that_dies_and_stays_dead_is_lost_with_the_results_so_far() {
+    let mut hub = Hub::start();
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
+    std::thread::sleep(Duration::from_secs(2));
+    hub.child.kill().expect("killed");
+    let ran = run.end().failed(3, &["the hub was lost"]);
+    assert_eq!(ran.json["ended"], "hub lost");
+    assert!(ran.number("counts.locationsSeen") > 0.0);
+    let closes = ran.json["closes"].as_object().expect("closes");
+    assert_eq!(closes.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), 6);
+    assert!(ran.number("errors.connect_refused") > 0.0);
+}
+
+#[test]
+fn a_hub_that_crashes_and_comes_back_has_lost_nothing_that_it_acknowledged() {
+    let mut hub = Hub::start();
+    let chat = "--set driver.chat=4 --set customer.chat=2 --set settle=15s";
+    let run = Load::new(hub.addr, &format!("tracking --rooms 2 --hold 6s --ramp-up 300ms {chat}"));
+    let run = run.start();
+    std::thread::sleep(Duration::from_secs(2));
+    hub.crash();
+    let ran = run.end().good();
+    assert!(ran.number("counts.connects") >= 12.0, "{}", ran.stdout);
+    assert!(same(ran.number("connections.atEnd"), 6.0), "{}", ran.stdout);
+    assert!(ran.number("counts.chatAcked") > 10.0, "{}", ran.stdout);
+}
+
+#[test]
+fn a_hub_that_drains_is_left_by_its_codes() {
+    let hub = Hub::with(&[("DRAIN_SECS", "1")]);
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
+    std::thread::sleep(Duration::from_secs(2));
+    let id = hub.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+    let ran = run.end().failed(3, &["the hub was lost"]);
+    assert!(same(ran.number("closes.1012"), 6.0), "{}", ran.stdout);
+}
