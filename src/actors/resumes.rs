@@ -39,8 +39,8 @@ pub struct HandOver {
 pub enum Claim {
     /// The record of a session that has ended. It is the claimant's now, and nobody else's.
     Detached(Record),
-    /// The session is not known to have ended: it is asked to hand over. Where it answers none or
-    /// not at all, it has just ended, and claiming once more finds out how.
+    /// The session is not known to have ended: it is asked to. Claiming once more, behind its answer
+    /// or where none comes, finds out how it ended.
     Attached(Recipient<HandOver>),
     /// Nothing: never there, of another user, expired, or dropped for others.
     Unknown,
@@ -96,7 +96,7 @@ impl Resumes {
         Self { keep, most, most_bytes: MAX_BYTES, gauge, state: Mutex::default() }
     }
 
-    /// A session of `user` has this pid from now on, in place of one that handed over.
+    /// A session of `user` has this pid from now on, in place of one that ended for it.
     pub fn attach(&self, pid: Pid, user: UserId, owner: Recipient<HandOver>) {
         let mut state = self.lock();
         let before = state.forget(pid);
@@ -120,7 +120,7 @@ impl Resumes {
         drop(gone);
     }
 
-    /// A session has ended for good, or hands over.
+    /// A session has ended for good.
     pub fn remove(&self, pid: Pid) {
         let mut state = self.lock();
         let gone = state.forget(pid);

@@ -343,6 +343,14 @@ impl ServerEvent<'_> {
         }
     }
 
+    /// The number of a chat message in its room; none of other events.
+    pub fn chat_seq(&self) -> Option<i64> {
+        match self {
+            Self::Chat { seq, .. } => Some(*seq),
+            _ => None,
+        }
+    }
+
     /// The name on the wire.
     pub fn name(&self) -> &'static str {
         Self::NAMES[self.index()]

@@ -48,7 +48,7 @@ pub use self::budget::Budget;
 pub use self::frame::Frame;
 pub use self::gate::{Gate, Hold};
 pub use self::inbound::Inbound;
-pub use self::outbox::{Outbox, WeakOutbox};
+pub use self::outbox::Outbox;
 pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};
 pub use self::queue::LatestKey;
 use crate::metrics::Metrics;

@@ -1,7 +1,7 @@
 //! The handle by which a session and its rooms send to one connection, from any thread.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -23,10 +23,6 @@ use crate::protocol::close::CloseCode;
 /// Arbiter threads push best. A push on any other thread is written at once.
 #[derive(Debug, Clone)]
 pub struct Outbox(Arc<Line>);
-
-/// A handle that does not keep the outbox.
-#[derive(Debug, Clone)]
-pub struct WeakOutbox(Weak<Line>);
 
 // === impl Outbox ===
 
@@ -126,16 +122,6 @@ impl Outbox {
         Backlog { frames: state.wire.queue.len(), bytes: state.wire.queue.bytes() }
     }
 
-    /// Whether both are handles of the same connection.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// A handle that does not keep the outbox.
-    pub fn downgrade(&self) -> WeakOutbox {
-        WeakOutbox(Arc::downgrade(&self.0))
-    }
-
     fn add(&self, reliable: bool, add: impl FnOnce(&mut State)) -> Result<(), Closed> {
         if self.0.push(reliable, add)? {
             schedule(&self.0);
@@ -163,14 +149,5 @@ impl Outbox {
     #[cfg(test)]
     pub(super) fn writes(&self) -> usize {
         self.0.lock().wire.writes
-    }
-}
-
-// === impl WeakOutbox ===
-
-impl WeakOutbox {
-    /// The outbox, where a handle of it is left.
-    pub fn upgrade(&self) -> Option<Outbox> {
-        self.0.upgrade().map(Outbox)
     }
 }

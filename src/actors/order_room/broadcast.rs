@@ -26,9 +26,10 @@ impl<'a> Broadcast<'a> {
 }
 
 impl OrderRoom {
-    /// Sends an event to every member, reliably and in order; chat with its seq. True where a
-    /// member turned out to be gone.
-    pub(super) fn send_to_all(&mut self, event: ServerEvent<'_>, seq: Option<i64>) -> bool {
+    /// Sends an event to every member, reliably and in order. True where a member turned out to be
+    /// gone.
+    pub(super) fn send_to_all(&mut self, event: ServerEvent<'_>) -> bool {
+        let seq = event.chat_seq();
         self.shared.metrics.events_out.inc(event.index());
         let mut broadcast = Broadcast::new(event);
         let (mut delivered, mut gone) = (0, false);

@@ -54,7 +54,7 @@ impl OrderRoom {
     }
 
     fn announce(&mut self, event: Option<ServerEvent<'_>>) -> bool {
-        event.is_some_and(|event| self.send_to_all(event, None))
+        event.is_some_and(|event| self.send_to_all(event))
     }
 
     /// The rights of everybody who is here, by what is known now.

@@ -100,7 +100,7 @@ impl OrderRoom {
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
         let order = self.order.clone();
         let event = ServerEvent::Chat { order_id: &order, seq, json: &json };
-        let gone = self.send_to_all(event, Some(seq));
+        let gone = self.send_to_all(event);
         self.handle.stats.chat(Timestamp::now());
         self.ring.push(seq, json);
         if gone {

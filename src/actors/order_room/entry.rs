@@ -211,10 +211,7 @@ impl OrderRoom {
         if self.roster.enter(user, name, *role) && announce {
             let member = MemberInfo { user_id: user, name, role: *role };
             let order = self.order.clone();
-            self.send_to_all(
-                ServerEvent::PresenceJoined(Presence { order_id: &order, member }),
-                None,
-            );
+            self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
         let (outbox, codec) = (place.peer.outbox.clone(), place.peer.codec);
         let sees_location = self.sees_location(&identity);
@@ -262,7 +259,7 @@ impl OrderRoom {
     pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };
-        self.send_to_all(ServerEvent::PresenceLeft(presence), None);
+        self.send_to_all(ServerEvent::PresenceLeft(presence));
     }
 
     /// Tells of the users whose grace has ended.

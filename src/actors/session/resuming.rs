@@ -24,7 +24,7 @@ use crate::room::policy::{Action, judge};
 use crate::session::resume::{Pushes, Record, RoomMark};
 use crate::time::Timestamp;
 
-/// How long a session may take to hand over what it has.
+/// How long a session may take to end for its client's next connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A record that was claimed. Dropped before it was taken up, it is kept for the next try.
