@@ -22,6 +22,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Spa
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
+pub use self::broadcast::Announce;
 use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
 use super::peer::{Answer, Farewell, News, Peer, Place};
@@ -485,15 +486,6 @@ impl Handler<Rejudge> for OrderRoom {
 
     fn handle(&mut self, rejudge: Rejudge, ctx: &mut Self::Context) {
         self.rejudge(rejudge);
-        self.tick(Instant::now(), ctx);
-    }
-}
-
-impl Handler<Expel> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, Expel(user): Expel, ctx: &mut Self::Context) {
-        self.expel_user(&user);
         self.tick(Instant::now(), ctx);
     }
 }

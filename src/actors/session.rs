@@ -167,7 +167,7 @@ impl Session {
         }
         // Registered first and checked after, so a ban that comes in between is not missed.
         self.supervisor.addr.do_send(Register {
-            session: login.peer.id,
+            peer: Arc::clone(&login.peer),
             connection: self.connection,
             user: user.clone(),
             control: ctx.address().recipient(),

@@ -4,7 +4,7 @@
 mod rooms;
 mod users;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,12 +13,13 @@ use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message,
 use self::rooms::{Crash, RoomEntry};
 use self::users::SessionEntry;
 use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
-use super::peer::Place;
+use super::peer::{Peer, Place};
 use super::shared::Shared;
 use super::store::{Change, OrderChanged};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
+use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
 
 /// How many joins may wait for the supervisor.
@@ -55,7 +56,7 @@ pub struct LeaveRoom {
 #[rtype(result = "()")]
 pub struct Register {
     /// Which session.
-    pub session: SessionId,
+    pub peer: Arc<Peer>,
     /// By which connection; two sessions of one user may share it.
     pub connection: ConnectionId,
     /// Whose.
@@ -115,6 +116,18 @@ pub struct EndUser {
     pub user: UserId,
     /// How.
     pub end: EndSession,
+}
+
+/// A back end has something to say to users; answers to how many of their connections it went.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct TellUsers {
+    /// To whom.
+    pub users: BTreeSet<UserId>,
+    /// What.
+    pub event: BackEndEvent,
+    /// Its place in the queue.
+    pub permit: Permit,
 }
 
 /// End every session of the node, spread over a while; says how many there are.
@@ -248,6 +261,14 @@ impl Handler<EndUser> for Supervisor {
 
     fn handle(&mut self, message: EndUser, _: &mut Self::Context) -> usize {
         self.end_user(&message.user, &message.end)
+    }
+}
+
+impl Handler<TellUsers> for Supervisor {
+    type Result = usize;
+
+    fn handle(&mut self, message: TellUsers, _: &mut Self::Context) -> usize {
+        self.tell_users(&message.users, &message.event)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Raw text becomes a [`client::ClientEvent`] here, once; nothing below sees JSON again. What the
 //! hub says is a [`server::ServerEvent`], written by the [`codec::Codec`] of each session.
 
+pub mod back_end;
 pub mod chat;
 pub mod client;
 pub mod close;

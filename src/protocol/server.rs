@@ -51,6 +51,13 @@ pub enum ServerEvent<'a> {
     Exception(Exception<'a>),
     /// The reply to `ping`: its data.
     Pong(&'a RawValue),
+    /// What a back end has sent; see [`super::back_end`].
+    BackEnd {
+        /// Its name, which can stand in JSON as it is.
+        name: &'a str,
+        /// An object or an array.
+        data: &'a RawValue,
+    },
 }
 
 /// The data of `connected`.
@@ -304,8 +311,9 @@ pub struct RejectedOrder {
 
 // === impl ServerEvent ===
 
-impl ServerEvent<'_> {
-    /// The names of all events, in the order of [`Self::index`].
+impl<'a> ServerEvent<'a> {
+    /// The names of all events, in the order of [`Self::index`]; the last stands for all that back
+    /// ends give theirs.
     pub const NAMES: &'static [&'static str] = &[
         "connected",
         "order:joined",
@@ -321,6 +329,7 @@ impl ServerEvent<'_> {
         "session:end",
         "exception",
         "pong",
+        "back_end",
     ];
 
     /// The event's place in [`Self::NAMES`].
@@ -340,6 +349,7 @@ impl ServerEvent<'_> {
             Self::SessionEnd(_) => 11,
             Self::Exception(_) => 12,
             Self::Pong(_) => 13,
+            Self::BackEnd { .. } => 14,
         }
     }
 
@@ -352,8 +362,11 @@ impl ServerEvent<'_> {
     }
 
     /// The name on the wire.
-    pub fn name(&self) -> &'static str {
-        Self::NAMES[self.index()]
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::BackEnd { name, .. } => name,
+            event => Self::NAMES[event.index()],
+        }
     }
 }
 
@@ -365,7 +378,9 @@ impl Serialize for ServerEvent<'_> {
             Self::Joined(data) => data.serialize(serializer),
             Self::Left(data) => data.serialize(serializer),
             Self::Location(data) => data.serialize(serializer),
-            Self::Chat { json: data, .. } | Self::Pong(data) => data.serialize(serializer),
+            Self::Chat { json: data, .. } | Self::Pong(data) | Self::BackEnd { data, .. } => {
+                data.serialize(serializer)
+            }
             Self::PresenceJoined(data) | Self::PresenceLeft(data) => data.serialize(serializer),
             Self::Status(data) => data.serialize(serializer),
             Self::Assigned(data) | Self::Unassigned(data) => data.serialize(serializer),

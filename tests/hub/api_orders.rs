@@ -134,7 +134,7 @@ async fn only_the_statuses_of_a_list_are_taken_where_there_is_one() {
     assert_eq!(put("DOEN").await, "400 invalid_payload status");
 }
 
-async fn problem_or_status(response: Response) -> String {
+pub async fn problem_or_status(response: Response) -> String {
     if response.status().is_success() {
         return response.status().as_u16().to_string();
     }

@@ -5,6 +5,7 @@ mod api_keys;
 mod api_orders;
 mod api_races;
 mod api_rights;
+mod back_end_events;
 mod drain;
 mod durability;
 mod envelopes;

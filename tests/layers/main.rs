@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("transport", 3),
     ("cluster", 4),
     ("actors", 4),
+    ("actors::broadcast", 4),
     ("actors::news", 4),
     ("actors::store", 4),
     ("actors::resumes", 4),

@@ -1,47 +1,68 @@
 //! Fan-out: one encoding per codec in use, one push per member.
 
+use std::time::Instant;
+
+use actix::{Context, Handler, Message};
+
 use super::OrderRoom;
 use super::entry::Pushed;
-use crate::protocol::codec::Codec;
+use crate::actors::broadcast::Broadcast;
+use crate::permits::Permit;
+use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::server::ServerEvent;
-use crate::transport::Frame;
 
-/// An event on its way to many members.
-pub(super) struct Broadcast<'a> {
-    event: ServerEvent<'a>,
-    /// The frame of each codec, once somebody needs it.
-    frames: [Option<Frame>; Codec::COUNT],
+/// A back end has something to say to the members; answers to how many it went.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct Announce {
+    /// What.
+    pub event: BackEndEvent,
+    /// Its place in the queue.
+    pub permit: Permit,
 }
 
-impl<'a> Broadcast<'a> {
-    pub(super) fn new(event: ServerEvent<'a>) -> Self {
-        Self { event, frames: Default::default() }
-    }
-
-    pub(super) fn frame(&mut self, codec: Codec) -> Frame {
-        self.frames[codec.index()]
-            .get_or_insert_with(|| Frame::text(|buffer| codec.event(&self.event, buffer)))
-            .clone()
-    }
+/// What became of an event for everybody.
+struct Reached {
+    /// Members that have it, or get it behind the snapshot that is read for them.
+    members: usize,
+    /// Whether a member turned out to be gone.
+    gone: bool,
 }
 
 impl OrderRoom {
     /// Sends an event to every member, reliably and in order. True where a member turned out to be
     /// gone.
     pub(super) fn send_to_all(&mut self, event: ServerEvent<'_>) -> bool {
+        self.reach_all(event).gone
+    }
+
+    fn reach_all(&mut self, event: ServerEvent<'_>) -> Reached {
         let seq = event.chat_seq();
         self.shared.metrics.events_out.inc(event.index());
         let mut broadcast = Broadcast::new(event);
-        let (mut delivered, mut gone) = (0, false);
+        let (mut delivered, mut held, mut gone) = (0, 0, false);
         for member in self.members.values_mut() {
             let frame = broadcast.frame(member.codec);
             match member.push(frame, seq) {
                 Pushed::Out => delivered += 1,
-                Pushed::Held => {}
+                Pushed::Held => held += 1,
                 Pushed::Gone => gone = true,
             }
         }
-        self.shared.metrics.deliveries.inc_by(delivered);
-        gone
+        self.shared.metrics.deliveries.inc_by(delivered as u64);
+        Reached { members: delivered + held, gone }
+    }
+}
+
+impl Handler<Announce> for OrderRoom {
+    type Result = usize;
+
+    fn handle(&mut self, announce: Announce, ctx: &mut Context<Self>) -> usize {
+        let reached = self.reach_all(announce.event.event());
+        if reached.gone {
+            self.drop_the_gone();
+            self.tick(Instant::now(), ctx);
+        }
+        reached.members
     }
 }

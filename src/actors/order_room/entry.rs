@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::Context;
+use actix::{Context, Handler};
 
 use super::snapshot::Held;
 use super::stats::SessionDetail;
-use super::{Enter, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
+use super::{Enter, Expel, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
 use crate::actors::peer::{News, Place};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
@@ -350,5 +350,14 @@ impl OrderRoom {
 
     pub(super) fn count_occupants(&self) {
         self.handle.stats.occupancy(self.roster.len(), self.members.len(), Timestamp::now());
+    }
+}
+
+impl Handler<Expel> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, Expel(user): Expel, ctx: &mut Self::Context) {
+        self.expel_user(&user);
+        self.tick(Instant::now(), ctx);
     }
 }

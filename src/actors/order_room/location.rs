@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::broadcast::Broadcast;
 use super::entry::Member;
 use super::{Locate, OrderRoom};
+use crate::actors::broadcast::Broadcast;
 use crate::auth::Identity;
 use crate::ids::UserId;
 use crate::protocol::client::Fix;

@@ -7,8 +7,11 @@ use std::time::Duration;
 use actix::Recipient;
 
 use super::{EndSession, OrderNews, Register, Supervisor};
+use crate::actors::broadcast::Broadcast;
+use crate::actors::peer::Peer;
 use crate::actors::store::Change;
 use crate::ids::{ConnectionId, SessionId, UserId};
+use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
 
 /// How many sessions a second a drain closes when there are few of them.
@@ -20,7 +23,7 @@ const LEAST_SPREAD_MS: u64 = 5000;
 
 /// An open session.
 pub(super) struct SessionEntry {
-    session: SessionId,
+    peer: Arc<Peer>,
     connection: ConnectionId,
     control: Recipient<EndSession>,
     news: Recipient<OrderNews>,
@@ -29,10 +32,10 @@ pub(super) struct SessionEntry {
 impl Supervisor {
     /// Notes a session. One connection too many of a user ends the oldest.
     pub(super) fn register(&mut self, register: Register) {
-        let Register { session, connection, user, control, news } = register;
+        let Register { peer, connection, user, control, news } = register;
         let most = self.shared.config.limits.max_connections_per_user;
         let sessions = self.users.entry(user.clone()).or_default();
-        sessions.push(SessionEntry { session, connection, control, news });
+        sessions.push(SessionEntry { peer, connection, control, news });
         if sessions.len() > most
             && let Some(oldest) = oldest_of_too_many(sessions, most)
         {
@@ -49,7 +52,7 @@ impl Supervisor {
 
     pub(super) fn unregister(&mut self, user: &UserId, session: SessionId) {
         let Some(sessions) = self.users.get_mut(user) else { return };
-        sessions.retain(|entry| entry.session != session);
+        sessions.retain(|entry| entry.peer.id != session);
         if sessions.is_empty() {
             self.users.remove(user);
         }
@@ -61,9 +64,26 @@ impl Supervisor {
         let (before, after) = (&change.changed.before, &change.changed.order.facts);
         let users: BTreeSet<&UserId> = before.concerned().chain(after.concerned()).collect();
         for entry in users.into_iter().filter_map(|user| self.users.get(user)).flatten() {
-            let (session, change) = (entry.session, Arc::clone(change));
+            let (session, change) = (entry.peer.id, Arc::clone(change));
             entry.news.do_send(OrderNews { session, change });
         }
+    }
+
+    /// Sends an event to every session of these users, and says how many connections have it.
+    pub(super) fn tell_users(&self, users: &BTreeSet<UserId>, event: &BackEndEvent) -> usize {
+        let event = event.event();
+        self.shared.metrics.events_out.inc(event.index());
+        let mut broadcast = Broadcast::new(event);
+        let (mut delivered, mut connections) = (0, BTreeSet::new());
+        for entry in users.iter().filter_map(|user| self.users.get(user)).flatten() {
+            let frame = broadcast.frame(entry.peer.codec);
+            if !entry.peer.has_ended() && entry.peer.outbox.push(frame).is_ok() {
+                delivered += 1;
+                connections.insert(entry.connection);
+            }
+        }
+        self.shared.metrics.deliveries.inc_by(delivered);
+        connections.len()
     }
 
     pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {

@@ -15,6 +15,9 @@ pub(super) struct Reader;
 /// Somebody who may change every order.
 pub(super) struct Writer;
 
+/// Somebody who may send events to rooms and to users.
+pub(super) struct Announcer;
+
 /// Who may by a token, in the words of a refusal.
 const WHOM: &str = "for services and admins";
 
@@ -33,5 +36,14 @@ impl FromRequest for Writer {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(allowed(request, Scope::OrdersWrite, WHOM).map(|_| Self))
+    }
+}
+
+impl FromRequest for Announcer {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(allowed(request, Scope::EventsWrite, WHOM).map(|_| Self))
     }
 }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::actors::store::Note;
 use crate::ids::{OrderId, UserId};
+use crate::protocol::back_end::checked_data;
 use crate::protocol::client::MAX_SAFE_INTEGER;
 use crate::protocol::error::Failure;
 use crate::protocol::order::is_status;
@@ -17,8 +18,6 @@ use crate::time::Timestamp;
 
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 128;
-/// The most bytes of what is said of a new status: it goes into every member's outbox.
-const MAX_DATA_BYTES: usize = 16 * 1024;
 
 /// The words that the hub's settings allow.
 #[derive(Clone, Copy)]
@@ -215,20 +214,11 @@ fn checked_version(version: u64) -> Result<i64, Failure> {
         .ok_or_else(|| Failure::invalid("version", "must be 0 to 2^53 - 1"))
 }
 
-fn checked_data(data: Box<RawValue>) -> Result<Box<RawValue>, Failure> {
-    if !data.get().starts_with(['{', '[']) {
-        return Err(Failure::invalid("data", "must be an object or an array"));
-    }
-    if data.get().len() > MAX_DATA_BYTES {
-        return Err(Failure::invalid("data", "is over 16 KiB"));
-    }
-    Ok(data)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::api::json::read_form;
+    use crate::protocol::back_end::MAX_DATA_BYTES;
 
     fn patch(text: &str) -> Result<OrderPatch, String> {
         let roles = HashMap::from([("COURIER".to_owned(), Role::Driver)]);

@@ -2,6 +2,7 @@
 
 mod batch;
 mod caller;
+mod events;
 mod forms;
 mod json;
 mod orders;
@@ -38,6 +39,9 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         )
         .service(resource("/api/v1/orders/{order}/status", "POST").post(orders::set_status))
         .service(resource("/api/v1/orders/{order}/assign", "POST").post(orders::assign))
+        .service(resource("/api/v1/orders/{order}/events", "POST").post(events::to_room))
+        .service(resource("/api/v1/users:events", "POST").post(events::to_users))
+        .service(resource("/api/v1/users/{user}/events", "POST").post(events::to_user))
         .service(
             resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")
                 .put(orders::put_participant)

@@ -1,0 +1,25 @@
+//! An event on its way to many: one encoding per codec in use.
+
+use crate::protocol::codec::Codec;
+use crate::protocol::server::ServerEvent;
+use crate::transport::Frame;
+
+/// An event for many sessions.
+pub(super) struct Broadcast<'a> {
+    event: ServerEvent<'a>,
+    /// The frame of each codec, once somebody needs it.
+    frames: [Option<Frame>; Codec::COUNT],
+}
+
+impl<'a> Broadcast<'a> {
+    pub(super) fn new(event: ServerEvent<'a>) -> Self {
+        Self { event, frames: Default::default() }
+    }
+
+    /// The event as sessions of this codec get it.
+    pub(super) fn frame(&mut self, codec: Codec) -> Frame {
+        self.frames[codec.index()]
+            .get_or_insert_with(|| Frame::text(|buffer| codec.event(&self.event, buffer)))
+            .clone()
+    }
+}
