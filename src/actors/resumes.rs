@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,10 @@ use crate::session::resume::Record;
 
 /// The most bytes that kept records may take, by estimate.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// About what a record takes here beside itself: its places in both maps.
-const OVERHEAD_BYTES: usize = 128;
+/// The most records of one user: one who comes and goes must not push out everybody else's.
+const MAX_PER_USER: usize = 100;
+/// About what a record takes here beside itself: its places in the maps.
+const OVERHEAD_BYTES: usize = 192;
 /// How many expired records are taken out under one hold of the lock.
 const SWEEP_AT_ONCE: usize = 256;
 
@@ -42,6 +44,9 @@ pub enum Claim {
     /// The session is not known to have ended: it is asked to. Claiming once more, behind its answer
     /// or where none comes, finds out how it ended.
     Attached(Recipient<HandOver>),
+    /// Another connection of the same client has just claimed it, and is about to take it up or to
+    /// give it back.
+    Claimed,
     /// Nothing: never there, of another user, expired, or dropped for others.
     Unknown,
 }
@@ -67,6 +72,8 @@ struct State {
     kept: BTreeMap<u64, Kept>,
     /// What `kept` takes, by estimate.
     bytes: usize,
+    /// The keys in `kept` of each user, the oldest first.
+    users: HashMap<UserId, VecDeque<u64>>,
     /// The key of the next in `kept`.
     next: u64,
 }
@@ -76,6 +83,8 @@ enum Entry {
     Attached { user: UserId, owner: Recipient<HandOver> },
     /// It has ended; its key in `kept`.
     Detached(u64),
+    /// It has ended, and somebody has its record for the moment.
+    Claimed { user: UserId },
 }
 
 /// A record that waits for its client.
@@ -111,7 +120,7 @@ impl Resumes {
         let mut state = self.lock();
         let mut gone: Vec<_> = state.forget(record.pid).into_iter().collect();
         if !self.keep.is_zero() {
-            state.keep(Kept { record, until: now + self.keep, bytes });
+            gone.extend(state.keep(Kept { record, until: now + self.keep, bytes }));
         }
         while state.kept.len() > self.most || state.bytes > self.most_bytes {
             gone.extend(state.forget_first());
@@ -129,7 +138,7 @@ impl Resumes {
     }
 
     /// What there is at `now` for `user`, who presents this pid. Another user's claim changes
-    /// nothing.
+    /// nothing. Whoever gets the record gives it back, attaches the session, or removes it.
     pub fn claim(&self, pid: Pid, user: &UserId, now: Instant) -> Claim {
         let mut state = self.lock();
         match state.sessions.get(&pid) {
@@ -139,16 +148,17 @@ impl Resumes {
                 }
                 // Its actor is gone without a word: it panicked.
             }
+            Some(Entry::Claimed { user: claimant }) if claimant == user => return Claim::Claimed,
             Some(Entry::Detached(key))
                 if state.kept.get(key).is_some_and(|kept| kept.record.user == *user) => {}
             _ => return Claim::Unknown,
         }
-        let found = state.forget(pid);
-        self.show(state);
-        match found {
-            Some(kept) if now < kept.until => Claim::Detached(kept.record),
-            _ => Claim::Unknown,
+        let found = state.forget(pid).filter(|kept| now < kept.until);
+        if found.is_some() {
+            state.sessions.insert(pid, Entry::Claimed { user: user.clone() });
         }
+        self.show(state);
+        found.map_or(Claim::Unknown, |kept| Claim::Detached(kept.record))
     }
 
     /// Forgets what has expired at `now`, and says how much that was. Nobody gets an expired record
@@ -194,12 +204,18 @@ impl Resumes {
 // === impl State ===
 
 impl State {
-    fn keep(&mut self, kept: Kept) {
+    /// Keeps a record; gives back the user's oldest, where that is one too many.
+    fn keep(&mut self, kept: Kept) -> Option<Kept> {
         let key = self.next;
         self.next += 1;
         self.bytes += kept.bytes;
+        let keys = self.users.entry(kept.record.user.clone()).or_default();
+        keys.push_back(key);
+        let oldest = (keys.len() > MAX_PER_USER).then(|| keys.front().copied()).flatten();
         self.sessions.insert(kept.record.pid, Entry::Detached(key));
         self.kept.insert(key, kept);
+        let pid = self.kept.get(&oldest?)?.record.pid;
+        self.forget(pid)
     }
 
     /// Forgets a session; gives back its record, if it has one here.
@@ -207,6 +223,12 @@ impl State {
         let Entry::Detached(key) = self.sessions.remove(&pid)? else { return None };
         let kept = self.kept.remove(&key)?;
         self.bytes -= kept.bytes;
+        if let Some(keys) = self.users.get_mut(&kept.record.user) {
+            keys.retain(|known| *known != key);
+            if keys.is_empty() {
+                self.users.remove(&kept.record.user);
+            }
+        }
         Some(kept)
     }
 

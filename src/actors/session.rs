@@ -76,6 +76,8 @@ pub enum Visitor {
     SocketIo {
         /// The token of its request, where it sent one.
         offered: Option<String>,
+        /// Its place among those who have not said so yet.
+        nobody: Permit,
     },
 }
 
@@ -275,12 +277,12 @@ impl Session {
 fn begin(visitor: Visitor, shared: &Shared, now: Instant) -> (Option<Identity>, Dialect, Rhythm) {
     match visitor {
         Visitor::Plain(identity) => (Some(identity), Dialect::Plain, Rhythm::Silence),
-        Visitor::SocketIo { offered } => {
+        Visitor::SocketIo { offered, nobody } => {
             let io = SocketIo {
                 reader: Reader::new(shared.config.limits.max_message_bytes),
                 offered: offered.map(String::into_boxed_str),
                 login_by: now + shared.config.server.connect_timeout,
-                nobody: shared.strangers.take(),
+                nobody: Some(nobody),
             };
             (None, Dialect::SocketIo(Box::new(io)), Rhythm::Steady)
         }

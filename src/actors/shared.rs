@@ -18,10 +18,16 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
-use crate::room::policy::{Asker, Rules};
+use crate::room::order::OrderFacts;
+use crate::room::policy::{Action, Asker, Rules, judge};
+use crate::time::Timestamp;
 
 /// What a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// One in so many connections may be a stranger's,
+const STRANGERS_SHARE: usize = 4;
+/// and so many in any case.
+const FEW_STRANGERS: usize = 64;
 
 /// The parts of one hub that all threads use.
 pub struct Shared {
@@ -43,7 +49,8 @@ pub struct Shared {
     pub keeping: Arc<tokio::sync::Mutex<()>>,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
-    /// Those of them that nobody uses: whose clients have not said yet who they are.
+    /// Those of them that nobody uses: whose clients have not said yet who they are. They may take
+    /// a share only, or whoever opens connections and says nothing would keep everybody out.
     pub strangers: Permits,
     /// Set once, when the hub goes down.
     draining: AtomicBool,
@@ -64,6 +71,7 @@ impl Shared {
             location_visible: config.rooms.location_visible_statuses.clone(),
         };
         let connections = Permits::new(config.server.max_connections);
+        let strangers = Permits::new(most_strangers(config.server.max_connections));
         // As many as may be open: at a drain all of them end at once.
         let resumes = Resumes::new(config.rooms.resume, config.server.max_connections, &metrics);
         let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
@@ -77,7 +85,7 @@ impl Shared {
             resumes,
             keeping: Arc::default(),
             connections,
-            strangers: Permits::new(usize::MAX >> 1),
+            strangers,
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
         }
@@ -93,15 +101,33 @@ impl Shared {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether somebody may be in the room of an order, by what is known of it.
+    ///
+    /// # Errors
+    /// As [`judge`] says.
+    pub fn may_join(
+        &self,
+        identity: &Identity,
+        order: &OrderId,
+        facts: &OrderFacts,
+    ) -> Result<(), Failure> {
+        judge(&self.rules, facts, self.asker(identity, order), Action::Join, Timestamp::now())
+    }
+
     /// A user as policy sees it.
     pub fn asker<'a>(&self, identity: &'a Identity, order: &OrderId) -> Asker<'a> {
         Asker {
             user: &identity.user,
             role: identity.role,
             named: identity.names(order),
-            banned: self.bans.from_order(&identity.user, order, crate::time::Timestamp::now()),
+            banned: self.bans.from_order(&identity.user, order, Timestamp::now()),
         }
     }
+}
+
+/// How many of the connections may be those of clients that have not said who they are.
+fn most_strangers(connections: usize) -> usize {
+    (connections / STRANGERS_SHARE).max(connections.min(FEW_STRANGERS))
 }
 
 /// The words of this hub's metrics.

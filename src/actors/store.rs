@@ -13,6 +13,7 @@ mod reader;
 mod resumes;
 mod writer;
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,7 @@ use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System}
 use diesel::QueryResult;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 use crate::config::DatabaseUrl;
 use crate::db;
@@ -31,17 +33,18 @@ pub use crate::db::order_changes::{Changed, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
 use crate::db::{bans, messages};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, UserId};
 use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::location::Position;
+use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
 pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
 use orders::{Changes, PurgeLeftovers};
-use reader::{Ask, Reader};
+use reader::{Ask, Reader, TOO_LATE};
 use resumes::{SweepResumes, Takes};
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
 
@@ -227,6 +230,25 @@ impl Store {
     /// Where the store is busy or the database unavailable.
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
         self.ask(move |connection| db::orders::load(connection, &order, recent)).await
+    }
+
+    /// Reads of each of these orders what this user's right to be in its room depends on; unknown
+    /// ones are absent.
+    ///
+    /// # Errors
+    /// Where the store is busy for long, or the database unavailable.
+    pub async fn standing(
+        &self,
+        orders: Vec<OrderId>,
+        user: UserId,
+    ) -> Result<HashMap<OrderId, OrderFacts>, StoreError> {
+        // After a stop all clients come at once: they wait rather than being judged by half.
+        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
+        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+        let work = move |connection: &mut DbConnection| {
+            db::participants::standing(connection, &orders, &user)
+        };
+        self.readers.send(Ask::new(work, permit)).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.

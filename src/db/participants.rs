@@ -1,13 +1,15 @@
 //! Who takes part in orders, and who was removed from them.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 
 use super::connection::DbConnection;
 use super::messages::unreadable;
-use super::schema::participants;
+use super::schema::{orders, participants};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
-use crate::room::order::{Participants, Standing};
+use crate::room::order::{OrderFacts, Participants, Standing};
 
 /// Reads all of whom an order knows. There is a bound on how many are written.
 ///
@@ -29,6 +31,47 @@ pub fn of_order(connection: &mut DbConnection, order: &str) -> QueryResult<Parti
             // A role that a newer version has written gives no right that this one knows.
             let role = Role::from_name(&role).unwrap_or_default();
             Ok((user, Standing { role, name, removed }))
+        })
+        .collect()
+}
+
+/// Reads of each of these orders what this user's right to be in its room depends on, and nothing
+/// else. Unknown orders are absent.
+///
+/// # Errors
+/// Where a query fails.
+pub fn standing(
+    connection: &mut DbConnection,
+    of: &[OrderId],
+    user: &UserId,
+) -> QueryResult<HashMap<OrderId, OrderFacts>> {
+    let ids = || of.iter().map(OrderId::as_str);
+    let rows: Vec<(String, Option<String>, Option<i64>)> = orders::table
+        .filter(orders::id.eq_any(ids()))
+        .select((orders::id, orders::driver_id, orders::deleted_at_ms))
+        .load(connection)?;
+    let parts: Vec<(String, String, bool)> = participants::table
+        .filter(participants::order_id.eq_any(ids()))
+        .filter(participants::user_id.eq(user.as_str()))
+        .select((participants::order_id, participants::role, participants::removed))
+        .load(connection)?;
+    let mut parts: HashMap<String, Standing> = parts
+        .into_iter()
+        .map(|(order, role, removed)| {
+            let role = Role::from_name(&role).unwrap_or_default();
+            (order, Standing { role, name: None, removed })
+        })
+        .collect();
+    rows.into_iter()
+        .map(|(id, driver_id, deleted_at)| {
+            let part = parts.remove(&id).map(|standing| (user.clone(), standing));
+            let facts = OrderFacts {
+                driver_id: driver_id.map(|id| UserId::new(&id)).transpose().map_err(unreadable)?,
+                deleted: deleted_at.is_some(),
+                participants: part.into_iter().collect(),
+                ..OrderFacts::default()
+            };
+            Ok((OrderId::new(&id).map_err(unreadable)?, facts))
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use super::Hub;
 use super::access::authorization;
 use super::engineio::{Arrival, Engine, Host, Options, Refused};
 use super::problem::Problem;
-use super::upgrade::{credentials, refuse_while_draining, remote, take_place};
+use super::upgrade::{credentials, refuse_while_draining, remote, take_place, take_stranger_place};
 use crate::actors::session::{Opening, Session, Visitor};
 use crate::auth::TokenProblem;
 use crate::permits::Permit;
@@ -25,6 +25,8 @@ pub(super) struct SocketIo {
 /// What a session needs of its handshake.
 pub(super) struct Ticket {
     permit: Permit,
+    /// Its place among those who have not said who they are.
+    nobody: Permit,
     remote: String,
     /// The token that came with the request; most come later, with CONNECT.
     offered: Option<String>,
@@ -60,13 +62,14 @@ impl Host for SocketIo {
             Err(_) => None,
         };
         let remote = remote(request, &hub.shared.config.server.trusted_proxies);
-        Ok(Ticket { permit: take_place(hub)?, remote, offered })
+        let (permit, nobody) = (take_place(hub)?, take_stranger_place(hub)?);
+        Ok(Ticket { permit, nobody, remote, offered })
     }
 
     fn open(&self, ticket: Ticket, arrival: Arrival) {
-        let Ticket { permit, remote, offered } = ticket;
+        let Ticket { permit, nobody, remote, offered } = ticket;
         Session::open(Opening {
-            visitor: Visitor::SocketIo { offered },
+            visitor: Visitor::SocketIo { offered, nobody },
             inbound: arrival.inbound,
             outbox: arrival.outbox,
             remote,

@@ -27,7 +27,7 @@ use super::socketio;
 use crate::actors::session::{Opening, Session, Visitor};
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
-use crate::permits::Permit;
+use crate::permits::{Permit, Permits};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
@@ -148,9 +148,18 @@ pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
 
 /// A place among the open connections.
 pub(super) fn take_place(hub: &Hub) -> Result<Permit, Problem> {
-    hub.shared.connections.take().ok_or_else(|| {
+    place_in(&hub.shared.connections, "too many connections", hub)
+}
+
+/// A place among the open connections that nobody uses.
+pub(super) fn take_stranger_place(hub: &Hub) -> Result<Permit, Problem> {
+    place_in(&hub.shared.strangers, "too many connections without a login", hub)
+}
+
+fn place_in(places: &Permits, full: &'static str, hub: &Hub) -> Result<Permit, Problem> {
+    places.take().ok_or_else(|| {
         hub.shared.metrics.upgrades_refused.inc();
-        Problem::unavailable("too many connections", FULL_RETRY_SECS)
+        Problem::unavailable(full, FULL_RETRY_SECS)
     })
 }
 

@@ -4,10 +4,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::api_orders::call;
 use super::resume::{ann, at, cut, joined, until_open};
 use super::rooms::{self, say, talkative};
 use super::support::socketio::{Io, Memory};
-use super::support::{Hub, token, until};
+use super::support::{Database, Hub, each_database, token, until};
 
 /// That the client is nobody whom the hub knew, and in no room.
 async fn is_new(client: &mut Io, before: &Memory) {
@@ -152,6 +153,36 @@ async fn a_room_that_the_new_token_does_not_name_is_left() {
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     only_o2(&hub, &token("ann", "customer", &["o2"]), &before, &mut talker).await;
+}
+
+#[tokio::test]
+async fn a_room_that_a_back_end_removed_the_user_from_is_left_whatever_the_token_names() {
+    each_database(async |database: Database| {
+        let hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let (client, mut talker) = joined(&hub).await;
+        let before = cut(&hub, client).await;
+        let path = "/orders/o1/participants/ann";
+        for (method, body) in
+            [(Method::PUT, json!({ "role": "customer" })), (Method::DELETE, Value::Null)]
+        {
+            assert_eq!(call(&hub, method, path, body).await.0, 200);
+        }
+        assert_eq!(talker.expect("presence:left").await["userId"], "ann");
+        only_o2(&hub, &ann(), &before, &mut talker).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_that_was_deleted_is_left() {
+    let hub = rooms::unlimited();
+    let (client, _talker) = joined(&hub).await;
+    let before = cut(&hub, client).await;
+    assert_eq!(call(&hub, Method::DELETE, "/orders/o1", Value::Null).await.0, 200);
+    let mut client = Io::again(&hub, &ann(), &before).await;
+    assert!(!client.memory().recovered);
+    assert_eq!(client.expect("order:left").await["orderId"], "o1");
+    assert_eq!(client.request("order:leave", json!({ "orderId": "o2" })).await["remaining"], 0);
 }
 
 #[tokio::test]

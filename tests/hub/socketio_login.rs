@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::support::polling;
 use super::support::raw::Upgrade;
 use super::support::socketio::{EVENTS, Io, ROOT};
 use super::support::{Hub, claims, token};
@@ -171,4 +172,25 @@ async fn when_the_last_one_has_left_the_time_begins_anew() {
     let ending = client.ending().await;
     assert_eq!((ending.code, ending.said.len()), (Some(4401), 0), "{ending:?}");
     assert!(since.elapsed() >= SOON, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn clients_that_do_not_say_who_they_are_keep_nobody_out_who_has() {
+    // A quarter of the places.
+    let hub = Hub::builder().env("MAX_CONNECTIONS", 400).start();
+    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(Io::open(&hub).await);
+    }
+    assert_eq!(polling::handshake(&hub).await.problem(), (503, "unavailable"));
+    let websocket = Upgrade::anonymous().path("/socket.io/?EIO=4&transport=websocket");
+    assert_eq!(websocket.ask(&hub).await.problem(), (503, "unavailable"));
+    // Those who have said it are not concerned,
+    client.join("o1").await;
+    hub.connect("bob", "driver", &["o1"]).await.join("o1").await;
+    // and one who says it makes room for the next.
+    let mut late = silent.pop().expect("one of them");
+    late.connect(json!({ "token": ann() })).await.expect("let in");
+    Io::login(&hub, "eve", "customer", &["o1"]).await.join("o1").await;
 }

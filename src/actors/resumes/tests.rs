@@ -41,6 +41,7 @@ fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record
         Claim::Detached(record) => Some(record),
         Claim::Unknown => None,
         Claim::Attached(_) => panic!("still attached"),
+        Claim::Claimed => panic!("claimed"),
     }
 }
 
@@ -70,9 +71,24 @@ fn a_session_that_has_ended_is_its_users_once_until_it_expires() {
     assert_eq!(claimed(&resumes, ann.pid, "bob", now), None);
     assert_eq!(claimed(&resumes, pid(), "ann", now), None);
     assert_eq!(claimed(&resumes, ann.pid, "ann", now + S * 119), Some(ann.clone()));
-    assert_eq!(claimed(&resumes, ann.pid, "ann", now + S * 119), None);
+    assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Claimed));
+    assert!(matches!(resumes.claim(ann.pid, &user("bob"), now), Claim::Unknown));
+    resumes.remove(ann.pid);
+    assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Unknown));
     assert_eq!(claimed(&resumes, bob.pid, "bob", now + S * 120), None);
     assert_eq!((resumes.kept(), resumes.lock().bytes), (0, 0));
+}
+
+#[test]
+fn a_claim_that_comes_to_nothing_gives_the_session_back() {
+    let (resumes, now, ann) = (resumes(9), Instant::now(), record("ann"));
+    resumes.detach(ann.clone(), now);
+    for _ in 0..3 {
+        let record = claimed(&resumes, ann.pid, "ann", now).expect("there");
+        assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Claimed));
+        resumes.detach(record, now);
+    }
+    assert_eq!((resumes.kept(), resumes.lock().sessions.len()), (1, 1));
 }
 
 #[test]
@@ -133,7 +149,26 @@ fn at_the_bound_the_oldest_goes() {
     resumes.detach(records[4].clone(), now);
     let kept = records.iter().map(|r| claimed(&resumes, r.pid, "ann", now).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), [false, false, true, true, true]);
-    assert!(resumes.lock().sessions.is_empty());
+    for record in &records {
+        resumes.remove(record.pid);
+    }
+    assert!(resumes.lock().sessions.is_empty() && resumes.lock().users.is_empty());
+}
+
+#[test]
+fn one_user_who_comes_and_goes_pushes_out_nobody_else() {
+    let (resumes, now) = (resumes(9999), Instant::now());
+    let (ann, bob) = (record("ann"), record("bob"));
+    resumes.detach(bob.clone(), now);
+    resumes.detach(ann.clone(), now);
+    let more: Vec<_> = (0..MAX_PER_USER).map(|_| record("ann")).collect();
+    for record in &more {
+        resumes.detach(record.clone(), now);
+    }
+    assert_eq!(resumes.kept(), MAX_PER_USER + 1);
+    assert_eq!(claimed(&resumes, ann.pid, "ann", now), None, "her oldest went");
+    assert_eq!(claimed(&resumes, more[0].pid, "ann", now), Some(more[0].clone()));
+    assert_eq!(claimed(&resumes, bob.pid, "bob", now), Some(bob));
 }
 
 #[test]
@@ -157,7 +192,7 @@ fn what_has_expired_is_swept_and_the_rest_stays() {
     let metrics = metrics();
     let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
     for n in 0..1000 {
-        resumes.detach(record("ann"), now + S * n / 10);
+        resumes.detach(record(&format!("user-{n}")), now + S * n / 10);
     }
     assert_eq!((resumes.kept(), metrics.resumable_sessions.get()), (1000, 1000));
     assert_eq!(resumes.sweep(now + S * 119), 0);

@@ -42,10 +42,10 @@ impl Dialect {
     }
 
     /// Nobody is in a namespace any more; it ends at `login_by`.
-    pub(super) fn unused(&mut self, login_by: Instant, nobody: Option<Permit>) {
+    pub(super) fn unused(&mut self, login_by: Instant, nobody: Permit) {
         if let Self::SocketIo(io) = self {
             io.login_by = login_by;
-            io.nobody = nobody;
+            io.nobody = Some(nobody);
         }
     }
 

@@ -20,8 +20,6 @@ use crate::actors::supervisor::FindRoom;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, judge};
-use crate::time::Timestamp;
 
 /// How many events may wait for rooms before the socket is not read.
 pub(super) const MOST_WAITING: usize = 32;
@@ -93,12 +91,9 @@ impl Login {
         purpose: Purpose,
         ctx: &mut Context<Session>,
     ) {
-        let asker = self.shared.asker(&self.identity, &order);
-        let facts = OrderFacts::default();
-        let (rules, now) = (&self.shared.rules, Timestamp::now());
-        let by_token = judge(rules, &facts, asker, Action::Join, now);
+        let by_token = self.shared.may_join(&self.identity, &order, &OrderFacts::default());
         let Err(failure) = by_token else { return self.find_room(order, purpose) };
-        if asker.banned {
+        if self.shared.asker(&self.identity, &order).banned {
             return self.turn_back(order, failure, purpose);
         }
         let (store, wanted) = (self.shared.store.clone(), order.clone());
@@ -119,8 +114,7 @@ impl Login {
         loaded: Result<LoadedOrder, StoreError>,
     ) -> Result<(), Failure> {
         let loaded = loaded.map_err(|_| unavailable("the database does not answer"))?;
-        let asker = self.shared.asker(&self.identity, order);
-        judge(&self.shared.rules, &loaded.facts, asker, Action::Join, Timestamp::now())
+        self.shared.may_join(&self.identity, order, &loaded.facts)
     }
 
     fn find_room(&mut self, order: OrderId, purpose: Purpose) {

@@ -105,8 +105,10 @@ impl Session {
         };
         self.logins.swap_remove(index).depart(End { reason: PEER_CLOSED, clean: true });
         if self.logins.is_empty() {
-            let login_by = now + self.shared.config.server.connect_timeout;
-            self.dialect.unused(login_by, self.shared.strangers.take());
+            let Some(nobody) = self.shared.strangers.take() else {
+                return self.finish(CloseCode::TRY_LATER, ctx);
+            };
+            self.dialect.unused(now + self.shared.config.server.connect_timeout, nobody);
         }
         self.arm(now, ctx);
     }

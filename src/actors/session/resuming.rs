@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Context;
-use futures_util::future::join_all;
 
 use super::Session;
 use super::connecting::Names;
@@ -20,12 +19,13 @@ use crate::protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::protocol::socketio::Namespace;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, judge};
 use crate::session::resume::{Pushes, Record, RoomMark};
-use crate::time::Timestamp;
 
 /// How long a session may take to end for its client's next connection.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often to look whether another connection is done with a record that it has claimed.
+const CLAIMED_PAUSE: Duration = Duration::from_millis(20);
 
 /// A record that was claimed. Dropped before it was taken up, it is kept for the next try.
 struct Claimed {
@@ -63,44 +63,57 @@ pub(super) async fn find(
         claimed = Claimed { record: None, shared: Arc::clone(&shared) };
     }
     let rooms = claimed.record.as_ref().map_or(&[][..], Record::rooms);
-    let allowed = join_all(rooms.iter().map(|room| may_return(&shared, &identity, &room.order)));
-    let allowed = allowed.await;
+    let allowed = may_return(&shared, &identity, rooms).await;
     (identity, Resumed { claimed, offset, allowed })
 }
 
 async fn look_up(shared: &Shared, pid: Pid, identity: &Identity) -> Option<Record> {
-    match shared.resumes.claim(pid, &identity.user, Instant::now()) {
-        Claim::Detached(record) => Some(record),
-        Claim::Attached(owner) => {
+    let give_up_at = Instant::now() + PATIENCE;
+    let mut asked = false;
+    loop {
+        let now = Instant::now();
+        match shared.resumes.claim(pid, &identity.user, now) {
+            Claim::Detached(record) => return Some(record),
+            Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
             // One that is gone already has left its record behind, too.
-            owner.send(HandOver { pid }).timeout(PATIENCE).await.ok();
-            match shared.resumes.claim(pid, &identity.user, Instant::now()) {
-                Claim::Detached(record) => Some(record),
-                _ => None,
+            Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
+                owner.send(HandOver { pid }).timeout(give_up_at - now).await.ok();
             }
-        }
-        Claim::Unknown => {
-            let taken = shared.store.take_resume(pid, identity.user.clone()).await;
-            taken.unwrap_or_else(|error| {
-                log::warn!("cannot look for a session to take up again: {error}");
-                None
-            })
+            // In other hands for a moment; asked again if they keep it.
+            Claim::Attached(_) | Claim::Claimed => {
+                asked = false;
+                actix_rt::time::sleep(CLAIMED_PAUSE).await;
+            }
+            Claim::Unknown => {
+                let taken = shared.store.take_resume(pid, identity.user.clone()).await;
+                return taken.unwrap_or_else(|error| {
+                    log::warn!("cannot look for a session to take up again: {error}");
+                    None
+                });
+            }
         }
     }
 }
 
-/// Whether somebody may still be in a room. Where the database does not answer the room itself
-/// judges, once it does.
-async fn may_return(shared: &Shared, identity: &Identity, order: &OrderId) -> bool {
-    let may = |facts: &OrderFacts| {
-        let asker = shared.asker(identity, order);
-        judge(&shared.rules, facts, asker, Action::Join, Timestamp::now()).is_ok()
-    };
-    if may(&OrderFacts::default()) {
-        return true;
+/// For each room whether its user may still be there. The token alone does not tell: a back end may
+/// have taken away what it gives. Where the database does not answer the room itself judges, once
+/// it does.
+async fn may_return(shared: &Shared, identity: &Identity, rooms: &[RoomMark]) -> Vec<bool> {
+    if rooms.is_empty() {
+        return Vec::new();
     }
-    let loaded = shared.store.load_order(order.clone(), 0).await;
-    loaded.is_err() || loaded.is_ok_and(|loaded| may(&loaded.facts))
+    let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
+    let known = shared.store.standing(orders, identity.user.clone()).await;
+    let known = known.inspect_err(|error| log::warn!("cannot look for rights to return: {error}"));
+    let unknown = OrderFacts::default();
+    let may = |order: &OrderId| match &known {
+        Ok(known) => {
+            let facts = known.get(order).unwrap_or(&unknown);
+            shared.may_join(identity, order, facts).is_ok()
+        }
+        Err(_) => !shared.asker(identity, order).banned,
+    };
+    rooms.iter().map(|room| may(&room.order)).collect()
 }
 
 // === impl Resumed ===
@@ -126,6 +139,7 @@ impl Resumed {
             let pushes = Pushes::new(offset);
             Names { session: record.session, pid: Some(record.pid), pushes }
         } else {
+            claimed.shared.resumes.remove(record.pid);
             Names::new(true, offset)
         };
         (names, LinkId(record.last_link), rooms)

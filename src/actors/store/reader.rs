@@ -16,7 +16,7 @@ use crate::db::pool::{DbError, DbPool};
 
 /// A read that has waited this long is not begun: its asker has given up, and a queue that built up
 /// while the database was away is gone at once.
-const TOO_LATE: Duration = Duration::from_secs(4);
+pub(super) const TOO_LATE: Duration = Duration::from_secs(4);
 
 /// Run this query and send back what it finds.
 pub(super) struct Ask<T> {
