@@ -25,7 +25,7 @@ use indexmap::IndexMap;
 pub use self::broadcast::Announce;
 use self::entry::{Member, Sender};
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
-use super::peer::{Answer, Farewell, News, Peer, Place};
+use super::peer::{Answer, Farewell, Peer, Place};
 use super::shared::Shared;
 use super::store::{ChatWritten, OrderChanged};
 use super::tally::Verdict;
@@ -33,8 +33,6 @@ use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::client::{Chat, Fix, History, Join};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
 use crate::room::order::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
@@ -241,6 +239,8 @@ pub struct OrderRoom {
     rev: i64,
     /// The newest change that was told while the order is read: the read may be older.
     unheard: Option<OrderChanged>,
+    /// Whether chat was told while the order is read: the read may be older.
+    chat_unheard: bool,
     /// Whether the database knows the order.
     exists: bool,
     /// Sessions that are shown the room.
@@ -267,30 +267,6 @@ pub struct OrderRoom {
     timer: Option<(SpawnHandle, Instant)>,
     /// Whether the supervisor told it to stop.
     stopped: bool,
-}
-
-// === impl Purpose ===
-
-impl Purpose {
-    /// Tells a session that it is not let in.
-    pub fn turn_away(self, mut place: Place, failure: Failure) {
-        let answer = match self {
-            // The client believes to be in, so this must not be the end: dropped without a word the
-            // place tells the session that the room is lost, and it tries again.
-            Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
-            Self::Rejoin { .. } => {
-                let left = Left { order_id: &place.order, reason: LeftReason::Removed };
-                place.peer.tell(&ServerEvent::Left(left)).ok();
-                None
-            }
-            Self::Join(_, answer) => Some(answer),
-            Self::Send => None,
-        };
-        place.tell(News::Refused(failure.clone()));
-        if let Some(answer) = answer {
-            answer.refuse(failure);
-        }
-    }
 }
 
 // === impl RoomHandle ===
@@ -329,6 +305,7 @@ impl OrderRoom {
             facts: OrderFacts::default(),
             rev: 0,
             unheard: None,
+            chat_unheard: false,
             exists: false,
             members: IndexMap::default(),
             senders: HashMap::default(),
@@ -478,14 +455,5 @@ impl Handler<Read> for OrderRoom {
 
     fn handle(&mut self, read: Read, ctx: &mut Self::Context) {
         self.read(read, ctx);
-    }
-}
-
-impl Handler<Rejudge> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, rejudge: Rejudge, ctx: &mut Self::Context) {
-        self.rejudge(rejudge);
-        self.tick(Instant::now(), ctx);
     }
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::actors::resumes::Resumes;
-use crate::actors::store::Store;
+use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
-use crate::ids::OrderId;
+use crate::ids::{OrderId, UserId};
 use crate::metrics::{Metrics, Vocabulary};
 use crate::permits::Permits;
 use crate::protocol::client::ClientEventName;
@@ -20,6 +20,7 @@ use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, Asker, Rules, judge};
+use crate::session::rate::Rates;
 use crate::time::Timestamp;
 
 /// What a client is told to wait where the hub has no better guess.
@@ -28,6 +29,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STRANGERS_SHARE: usize = 4;
 /// and so many in any case.
 const FEW_STRANGERS: usize = 64;
+
+/// How many users are remembered for their rate over HTTP.
+const MOST_WRITERS: usize = 10_000;
 
 /// The parts of one hub that all threads use.
 pub struct Shared {
@@ -47,6 +51,8 @@ pub struct Shared {
     pub resumes: Resumes,
     /// Held while records of sessions are written at the end.
     pub keeping: Arc<tokio::sync::Mutex<()>>,
+    /// How fast each user may write chat over HTTP; a connection counts its own.
+    pub posts: Rates<UserId>,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
     /// Those of them that nobody uses: whose clients have not said yet who they are. They may take
@@ -70,6 +76,8 @@ impl Shared {
             statuses: config.rooms.order_statuses.clone(),
             location_visible: config.rooms.location_visible_statuses.clone(),
         };
+        let limits = &config.limits;
+        let posts = Rates::new(limits.chat_per_second, limits.chat_burst, MOST_WRITERS);
         let connections = Permits::new(config.server.max_connections);
         let strangers = Permits::new(most_strangers(config.server.max_connections));
         // As many as may be open: at a drain all of them end at once.
@@ -84,6 +92,7 @@ impl Shared {
             bans: Bans::default(),
             resumes,
             keeping: Arc::default(),
+            posts,
             connections,
             strangers,
             draining: AtomicBool::new(false),
@@ -160,4 +169,15 @@ pub fn close_index(reason: &str) -> usize {
 /// Something is down or full for a moment.
 pub fn unavailable(message: &'static str) -> Failure {
     Failure::unavailable(message, RETRY_AFTER)
+}
+
+/// Why a message was not stored, for whoever wrote it.
+pub fn not_stored(error: ChatWriteError) -> Failure {
+    match error {
+        ChatWriteError::Conflict => {
+            Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
+        }
+        ChatWriteError::Gone => Failure::new(ErrorCode::OrderClosed, "the order was deleted"),
+        ChatWriteError::Unavailable => unavailable("the message could not be stored"),
+    }
 }

@@ -9,6 +9,7 @@ mod batcher;
 mod health;
 mod orders;
 mod positions;
+mod posts;
 mod reader;
 mod resumes;
 mod writer;
@@ -44,6 +45,8 @@ use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
 pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
 use orders::{Changes, PurgeLeftovers};
+pub use posts::ChatPosted;
+use posts::Reply;
 use reader::{Ask, Reader, TOO_LATE};
 use resumes::{SweepResumes, Takes};
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
@@ -213,14 +216,21 @@ impl Store {
     /// store has stopped.
     #[expect(clippy::result_large_err, reason = "a refused message goes back to its owner whole")]
     pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
-        let batcher = self.batcher_of(&write.message.order_id);
-        if !batcher.connected() {
-            return Err(write);
-        }
-        let Some(permit) = self.chat.enter(write.message.size()) else { return Err(write) };
-        let asker = Asker::new(write.token, write.reply, permit, Instant::now());
-        batcher.do_send(Admit(Pending { message: write.message, asker }));
+        let Some(permit) = self.admit(&write.message) else { return Err(write) };
+        let ChatWrite { message, token, reply } = write;
+        self.queue(message, Reply::Room { token, to: reply }, permit);
         Ok(())
+    }
+
+    /// A place for a message; none where too much waits or the store has stopped.
+    fn admit(&self, message: &NewMessage) -> Option<admission::Permit> {
+        let connected = self.batcher_of(&message.order_id).connected();
+        connected.then(|| self.chat.enter(message.size())).flatten()
+    }
+
+    fn queue(&self, message: NewMessage, reply: Reply, permit: admission::Permit) {
+        let asker = Asker::new(reply, permit, Instant::now());
+        self.batcher_of(&message.order_id).do_send(Admit(Pending { message, asker }));
     }
 
     /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 64 KiB.

@@ -15,7 +15,7 @@ use self::users::SessionEntry;
 use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
 use super::peer::{Peer, Place};
 use super::shared::Shared;
-use super::store::{Change, OrderChanged};
+use super::store::{Change, ChatPosted, OrderChanged};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
@@ -291,6 +291,17 @@ impl Handler<OrderChanged> for Supervisor {
         }
         if change.0.changed.raised {
             self.tell_concerned(&change.0);
+        }
+    }
+}
+
+impl Handler<ChatPosted> for Supervisor {
+    type Result = ();
+
+    /// Without a permit as well: a lost message would be a hole in the room's chat.
+    fn handle(&mut self, posted: ChatPosted, _: &mut Self::Context) {
+        if let Some(entry) = self.rooms.get(&posted.0.order_id) {
+            entry.handle.addr.do_send(posted);
         }
     }
 }

@@ -311,27 +311,46 @@ fn target(one: Option<OrderId>, many: Option<Vec<OrderId>>) -> Result<Target, Fa
 }
 
 fn checked_chat(chat: Chat) -> Result<Chat, Failure> {
-    let invalid = |message| Err(Failure::invalid("content", message));
-    match chat.kind {
-        ChatKind::System => return Err(Failure::invalid("type", "must be TEXT or IMAGE")),
-        ChatKind::Image if !is_image(&chat.content) => {
-            return invalid("must be an https address or an opaque key of 1 to 2048 characters");
-        }
-        _ if chat.content.trim().is_empty() => return invalid("must not be empty"),
-        _ if chat.content.contains('\0') => return invalid("must not hold U+0000"),
-        _ if chat.content.len() > chat::MAX_CONTENT_BYTES => return invalid("is over 16 KiB"),
-        _ if chat.content.chars().count() > chat::MAX_CONTENT_CHARS => {
-            return invalid("is over 4000 characters");
-        }
-        _ => {}
+    if chat.kind == ChatKind::System {
+        return Err(Failure::invalid("type", "must be TEXT or IMAGE"));
     }
-    let fits = |key: &String| {
+    check_content(chat.kind, &chat.content)?;
+    check_client_msg_id(chat.client_msg_id.as_deref())?;
+    Ok(chat)
+}
+
+/// Whether this can be the content of a message.
+///
+/// # Errors
+/// `invalid_payload`, where it is empty, too long, or no address of a picture.
+pub fn check_content(kind: ChatKind, content: &str) -> Result<(), Failure> {
+    let invalid = |message| Err(Failure::invalid("content", message));
+    match kind {
+        ChatKind::Image if !is_image(content) => {
+            invalid("must be an https address or an opaque key of 1 to 2048 characters")
+        }
+        _ if content.trim().is_empty() => invalid("must not be empty"),
+        _ if content.contains('\0') => invalid("must not hold U+0000"),
+        _ if content.len() > chat::MAX_CONTENT_BYTES => invalid("is over 16 KiB"),
+        _ if content.chars().count() > chat::MAX_CONTENT_CHARS => {
+            invalid("is over 4000 characters")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether this can be a sender's own key of a message.
+///
+/// # Errors
+/// `invalid_payload`, where it is empty or too long.
+pub fn check_client_msg_id(key: Option<&str>) -> Result<(), Failure> {
+    let fits = |key: &str| {
         (1..=chat::MAX_CLIENT_MSG_ID_CHARS).contains(&key.chars().count()) && !key.contains('\0')
     };
-    if chat.client_msg_id.as_ref().is_some_and(|key| !fits(key)) {
-        return Err(Failure::invalid("clientMsgId", "must be 1 to 64 characters"));
+    if key.is_none_or(fits) {
+        return Ok(());
     }
-    Ok(chat)
+    Err(Failure::invalid("clientMsgId", "must be 1 to 64 characters"))
 }
 
 /// An https address, or a key without a scheme: other clients may put it into an `<img>`, so
@@ -346,11 +365,26 @@ fn is_image(content: &str) -> bool {
     fits && clean && (https || key)
 }
 
-fn checked_history(history: History) -> Result<History, Failure> {
+/// A number of a message that came as any number.
+///
+/// # Errors
+/// `invalid_payload` beyond [`MAX_SAFE_INTEGER`].
+pub fn checked_seq(seq: u64, field: &'static str) -> Result<i64, Failure> {
+    let exact = Some(seq).filter(|seq| *seq <= MAX_SAFE_INTEGER);
+    exact
+        .and_then(|seq| i64::try_from(seq).ok())
+        .ok_or_else(|| Failure::invalid(field, "must be 0 to 2^53 - 1"))
+}
+
+/// Whether a page can be what is asked for.
+///
+/// # Errors
+/// `invalid_payload` with both cursors at once, or a `limit` that is out of range.
+pub fn checked_history(history: History) -> Result<History, Failure> {
     if history.before_seq.is_some() && history.after_seq.is_some() {
         return Err(Failure::invalid("afterSeq", "either beforeSeq or afterSeq, not both"));
     }
-    if history.limit == 0 {
+    if !(1..=MAX_PAGE).contains(&history.limit) {
         return Err(Failure::invalid("limit", "must be 1 to 200"));
     }
     Ok(history)

@@ -122,7 +122,8 @@ fn sees_location(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
     }
 }
 
-fn chat_has_closed(rules: &Rules, order: &OrderFacts, now: Timestamp) -> bool {
+/// Whether an order has ended so long ago that its chat is closed.
+pub fn chat_has_closed(rules: &Rules, order: &OrderFacts, now: Timestamp) -> bool {
     let closes_at = |ended: Timestamp| ended.plus(rules.chat_open);
     has_ended(rules, order) && order.ended_at.is_some_and(|ended| now > closes_at(ended))
 }

@@ -1,5 +1,8 @@
 //! Rates: how many events a client may send, and when patience ends.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A bucket of tokens that refills steadily: so many events a second, so many at once.
@@ -17,6 +20,16 @@ pub struct Bucket {
 #[derive(Debug, Clone)]
 pub struct Strikes {
     bucket: Bucket,
+}
+
+/// A bucket each for many. Whose bucket is full again is forgotten when there are too many.
+#[derive(Debug)]
+pub struct Rates<K> {
+    /// The bucket of one who has taken nothing.
+    fresh: Bucket,
+    /// How many are remembered.
+    most: usize,
+    known: Mutex<HashMap<K, Bucket>>,
 }
 
 // === impl Bucket ===
@@ -58,6 +71,36 @@ impl Strikes {
     }
 }
 
+// === impl Rates ===
+
+impl<K: Eq + Hash + Clone> Rates<K> {
+    /// `per_second` for each, `burst` at once, and `most` that are remembered. 0 a second means no
+    /// limit.
+    pub fn new(per_second: u32, burst: u32, most: usize) -> Self {
+        let known = Mutex::new(HashMap::new());
+        Self { fresh: Bucket::new(per_second, burst), most, known }
+    }
+
+    /// Takes one of somebody's.
+    ///
+    /// # Errors
+    /// How long until there is one again.
+    pub fn take(&self, who: &K, now: Instant) -> Result<(), Duration> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = known.get_mut(who) {
+            return bucket.take(now);
+        }
+        if known.len() >= self.most {
+            known.retain(|_, bucket| bucket.full_at.is_some_and(|at| at > now));
+        }
+        if known.len() >= self.most {
+            // So many at once: whoever is forgotten may begin anew, which costs less than memory.
+            known.clear();
+        }
+        known.entry(who.clone()).or_insert_with(|| self.fresh.clone()).take(now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +130,25 @@ mod tests {
         assert!(strikes.clone().strike(now));
         assert!(!strikes.strike(now + Duration::from_secs(10)));
         assert!(strikes.strike(now + Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn each_has_a_rate_and_the_idle_ones_are_forgotten_when_there_are_too_many() {
+        let (rates, start) = (Rates::new(1, 2, 3), Instant::now());
+        for _ in 0..2 {
+            assert_eq!(rates.take(&"ann", start), Ok(()));
+        }
+        assert_eq!(rates.take(&"ann", start), Err(Duration::from_secs(1)));
+        assert_eq!(rates.take(&"bob", start), Ok(()));
+        assert_eq!(rates.take(&"carl", start), Ok(()));
+        // Bob's and Carl's buckets are full again, Ann's is not.
+        let later = start + Duration::from_millis(1500);
+        assert_eq!(rates.take(&"dan", later), Ok(()));
+        assert_eq!(rates.known.lock().expect("no panic").len(), 2);
+        assert_eq!(rates.take(&"ann", later), Ok(()));
+        assert!(rates.take(&"ann", later).is_err(), "still remembered");
+        let crowd = ["e", "f", "g", "h"].map(|one| rates.take(&one, later));
+        assert_eq!(crowd, [Ok(()); 4]);
+        assert!(rates.known.lock().expect("no panic").len() <= 3);
     }
 }

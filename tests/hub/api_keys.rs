@@ -9,12 +9,13 @@ use reqwest::Method;
 use super::support::raw::Upgrade;
 use super::support::{Hub, token, until};
 
-fn made(name: &str, scopes: &[Scope]) -> NewKey {
+/// A key of this name.
+pub fn made(name: &str, scopes: &[Scope]) -> NewKey {
     new_key(name, scopes).expect("random bytes")
 }
 
 /// Replaces the file in one step.
-fn put(path: &Path, keys: &[&NewKey]) {
+pub fn put(path: &Path, keys: &[&NewKey]) {
     let text: String = keys.iter().map(|key| key.entry.as_str()).collect();
     write(path, &text);
 }

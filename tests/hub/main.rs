@@ -2,6 +2,7 @@
 
 mod admin;
 mod api_keys;
+mod api_messages;
 mod api_orders;
 mod api_races;
 mod api_rights;

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
 use super::{OrderRoom, Read, Say};
 use crate::actors::peer::Answer;
-use crate::actors::shared::unavailable;
-use crate::actors::store::{ChatWrite, ChatWriteError, ChatWritten, NewMessage, PageRange};
+use crate::actors::shared::{not_stored, unavailable};
+use crate::actors::store::{ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange};
 use crate::auth::Identity;
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::client::{Chat, History};
-use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::error::Failure;
 use crate::protocol::server::{Reply, ServerEvent};
 use crate::room::policy::{Action, judge};
 use crate::room::ring::MessageJson;
@@ -84,7 +84,7 @@ impl OrderRoom {
             }
             Err(error) => {
                 if let Some(answer) = answer {
-                    answer.refuse(refusal(error));
+                    answer.refuse(not_stored(error));
                 }
             }
         }
@@ -161,6 +161,20 @@ impl OrderRoom {
     }
 }
 
+impl Handler<ChatPosted> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, ChatPosted(message): ChatPosted, ctx: &mut Context<Self>) {
+        // What is read of the order may be older than this message.
+        self.chat_unheard |= self.loading.is_some();
+        if self.loading.is_none() {
+            self.exists = true;
+            self.deliver(&message, Instant::now());
+            self.tick(Instant::now(), ctx);
+        }
+    }
+}
+
 /// The range of a page. It ends at what went out: what the database has beyond is still to come
 /// as a live event.
 fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
@@ -170,16 +184,6 @@ fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
         }
         (Some(before), None) => (PageRange::Before(before.min(delivered + 1)), history.limit),
         (None, None) => (PageRange::Before(delivered + 1), history.limit),
-    }
-}
-
-fn refusal(error: ChatWriteError) -> Failure {
-    match error {
-        ChatWriteError::Conflict => {
-            Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
-        }
-        ChatWriteError::Gone => Failure::new(ErrorCode::OrderClosed, "the order was deleted"),
-        ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }
 

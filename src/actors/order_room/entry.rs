@@ -56,6 +56,30 @@ pub(super) struct Sender {
     pub(super) may_locate: Result<(), Box<Failure>>,
 }
 
+// === impl Purpose ===
+
+impl Purpose {
+    /// Tells a session that it is not let in.
+    pub fn turn_away(self, mut place: Place, failure: Failure) {
+        let answer = match self {
+            // The client believes to be in, so this must not be the end: dropped without a word the
+            // place tells the session that the room is lost, and it tries again.
+            Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
+            Self::Rejoin { .. } => {
+                let left = Left { order_id: &place.order, reason: LeftReason::Removed };
+                place.peer.tell(&ServerEvent::Left(left)).ok();
+                None
+            }
+            Self::Join(_, answer) => Some(answer),
+            Self::Send => None,
+        };
+        place.tell(News::Refused(failure.clone()));
+        if let Some(answer) = answer {
+            answer.refuse(failure);
+        }
+    }
+}
+
 // === impl Member ===
 
 impl Member {
@@ -350,6 +374,15 @@ impl OrderRoom {
 
     pub(super) fn count_occupants(&self) {
         self.handle.stats.occupancy(self.roster.len(), self.members.len(), Timestamp::now());
+    }
+}
+
+impl Handler<Rejudge> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, rejudge: Rejudge, ctx: &mut Self::Context) {
+        self.rejudge(rejudge);
+        self.tick(Instant::now(), ctx);
     }
 }
 

@@ -36,6 +36,9 @@ impl OrderRoom {
                 for enter in waiting {
                     self.admit(enter, ctx);
                 }
+                if std::mem::take(&mut self.chat_unheard) {
+                    self.catch_up(PageRange::After(self.delivery.delivered()), ctx);
+                }
                 self.look_for_late_writes(ctx);
             }
             Err(error) => {

@@ -6,13 +6,14 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use actix::MailboxError;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
-use actix::{MailboxError, Recipient};
 
 use super::admission::Permit;
 use super::positions::{Done, Positions};
+use super::posts::Reply;
 use super::writer::{BatchEnd, WriteBatch, WritePositions, Writer};
-use super::{ChatWriteError, ChatWritten, NewMessage, StoredChat};
+use super::{ChatWriteError, NewMessage, StoredChat};
 use crate::ids::OrderId;
 use crate::protocol::location::Position;
 
@@ -45,9 +46,8 @@ pub(super) struct Pending {
 /// Who hears what became of a message. Dropped unanswered, for whatever reason, it hears
 /// `Unavailable`: nobody is left without an answer by a panic or a closed queue.
 pub(super) struct Asker {
-    token: u64,
     /// Taken by the answer.
-    reply: Option<Recipient<ChatWritten>>,
+    reply: Option<Reply>,
     admitted: Instant,
     /// Given back after the answer, so a drained store has answered everybody.
     _permit: Permit,
@@ -143,13 +143,8 @@ impl Handler<Save> for Batcher {
 // === impl Asker ===
 
 impl Asker {
-    pub(super) fn new(
-        token: u64,
-        reply: Recipient<ChatWritten>,
-        permit: Permit,
-        admitted: Instant,
-    ) -> Self {
-        Self { token, reply: Some(reply), admitted, _permit: permit }
+    pub(super) fn new(reply: Reply, permit: Permit, admitted: Instant) -> Self {
+        Self { reply: Some(reply), admitted, _permit: permit }
     }
 
     /// How long ago the message was admitted.
@@ -160,7 +155,7 @@ impl Asker {
     /// Tells what became of it.
     pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
         if let Some(reply) = self.reply.take() {
-            reply.do_send(ChatWritten { token: self.token, outcome });
+            reply.give(outcome);
         }
     }
 }
@@ -168,8 +163,7 @@ impl Asker {
 impl Drop for Asker {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
-            let outcome = Err(ChatWriteError::Unavailable);
-            reply.do_send(ChatWritten { token: self.token, outcome });
+            reply.give(Err(ChatWriteError::Unavailable));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What back ends send, as typed forms; each is checked once, here, and becomes a wish.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
@@ -176,16 +177,24 @@ impl Words<'_> {
 
     fn participant(self, form: ListedForm, path: &str) -> Result<Participant, Failure> {
         let ListedForm { user_id, role, name } = form;
-        let role = self.roles.get(&role).copied().or_else(|| Role::from_name(&role));
-        let allowed = |role: &Role| matches!(role, Role::Customer | Role::Driver | Role::Support);
-        let role = role.filter(allowed).ok_or_else(|| {
-            Failure::invalid(format!("{path}role"), "must be customer, driver or support")
-        })?;
+        let role = self.role(&role, format!("{path}role"))?;
         Ok(Participant { user_id, role, name: checked_name(name, format!("{path}name"))? })
+    }
+
+    /// A role that somebody may have in an order.
+    pub(super) fn role(
+        self,
+        name: &str,
+        field: impl Into<Cow<'static, str>>,
+    ) -> Result<Role, Failure> {
+        let role = self.roles.get(name).copied().or_else(|| Role::from_name(name));
+        let allowed = |role: &Role| matches!(role, Role::Customer | Role::Driver | Role::Support);
+        role.filter(allowed)
+            .ok_or_else(|| Failure::invalid(field, "must be customer, driver or support"))
     }
 }
 
-fn checked_name(name: Option<String>, field: String) -> Result<Option<String>, Failure> {
+pub(super) fn checked_name(name: Option<String>, field: String) -> Result<Option<String>, Failure> {
     let is_bad = |name: &String| {
         name.trim().is_empty()
             || name.chars().count() > MAX_NAME_CHARS

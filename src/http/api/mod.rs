@@ -5,6 +5,7 @@ mod caller;
 mod events;
 mod forms;
 mod json;
+mod messages;
 mod orders;
 mod view;
 
@@ -42,6 +43,11 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(resource("/api/v1/orders/{order}/events", "POST").post(events::to_room))
         .service(resource("/api/v1/users:events", "POST").post(events::to_users))
         .service(resource("/api/v1/users/{user}/events", "POST").post(events::to_user))
+        .service(
+            resource("/api/v1/orders/{order}/messages", "GET, POST")
+                .get(messages::list)
+                .post(messages::post),
+        )
         .service(
             resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")
                 .put(orders::put_participant)

@@ -1,0 +1,276 @@
+//! `/api/v1/orders/{id}/messages`: chat that back ends and participants write and read over HTTP.
+
+use std::time::Instant;
+
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::forms::{Words, checked_name};
+use super::json::Json;
+use super::orders::words;
+use super::{failed, passed_on};
+use crate::actors::shared::{not_stored, unavailable};
+use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
+use crate::auth::{Identity, Principal, Scope};
+use crate::http::Hub;
+use crate::http::problem::Problem;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::chat::{ChatKind, ChatMessage};
+use crate::protocol::client::{
+    DEFAULT_PAGE, History, check_client_msg_id, check_content, checked_history, checked_seq,
+};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::role::Role;
+use crate::room::order::OrderFacts;
+use crate::room::policy::{Action, chat_has_closed, judge};
+use crate::time::Timestamp;
+
+/// Whose words those of a back end are.
+const SYSTEM: &str = "system";
+/// What these are called where the back end does not say.
+const SYSTEM_NAME: &str = "System";
+
+/// A message to write.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct MessageForm {
+    /// What is said; for a picture its address or key.
+    content: String,
+    /// What the content is.
+    #[serde(rename = "type")]
+    kind: Option<ChatKind>,
+    /// Who says it, where that is not the caller.
+    sender_id: Option<UserId>,
+    /// Under which name.
+    sender_name: Option<String>,
+    /// In which role.
+    sender_role: Option<String>,
+    /// The sender's own key, by which a retry is recognised.
+    client_msg_id: Option<String>,
+}
+
+/// A message that is stored.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct StoredView {
+    /// The message's id.
+    id: String,
+    /// Its place in the order.
+    seq: i64,
+    /// When it was admitted.
+    created_at: Timestamp,
+    /// Whether it was stored before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// Which page of an order's chat.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct MessagesQuery {
+    /// The page that ends before this message.
+    before_seq: Option<u64>,
+    /// The page that begins after this message; 0 is the beginning.
+    after_seq: Option<u64>,
+    /// How many messages at most, 1 to 200.
+    limit: Option<i64>,
+}
+
+/// A page of an order's chat.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MessagesView {
+    /// Messages in order of `seq`.
+    messages: Vec<ChatMessage>,
+    /// Whether there are more in that direction.
+    has_more: bool,
+}
+
+/// Who a message is from.
+struct Author {
+    id: UserId,
+    name: String,
+    role: Role,
+}
+
+pub(super) async fn post(
+    caller: Principal,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+    Json(form): Json<MessageForm>,
+) -> Result<HttpResponse, Problem> {
+    let (order, now) = (order.into_inner(), Timestamp::now());
+    let kind = form.kind.unwrap_or_default();
+    check_content(kind, &form.content)?;
+    check_client_msg_id(form.client_msg_id.as_deref())?;
+    if hub.shared.is_draining() {
+        return Err(unavailable("the hub restarts").into());
+    }
+    let known = hub.shared.store.load_order(order.clone(), 0).await.map_err(failed)?;
+    let author = if caller.may(Scope::ChatWrite) {
+        author_of_service(&hub, &caller, &known, &form)?
+    } else {
+        author_of_user(&hub, &caller, &order, &known, &form)?
+    };
+    let message = NewMessage {
+        id: uuid::Uuid::now_v7().to_string(),
+        order_id: order,
+        sender_id: author.id,
+        sender_name: author.name,
+        sender_role: author.role,
+        kind,
+        content: form.content,
+        client_msg_id: form.client_msg_id,
+        created_at: now,
+    };
+    let tell = hub.supervisor().addr.clone().recipient();
+    let stored = hub.shared.store.post_chat(message, tell).await.map_err(not_stored)?;
+    passed_on(&hub).await?;
+    let ChatMessage { id, seq, created_at, .. } = stored.message;
+    let view = StoredView { id, seq, created_at, duplicate: stored.duplicate };
+    Ok(HttpResponse::Created().json(view))
+}
+
+/// Who a back end writes as: nobody in the room, somebody it names, or the user of its token.
+fn author_of_service(
+    hub: &Hub,
+    caller: &Principal,
+    known: &LoadedOrder,
+    form: &MessageForm,
+) -> Result<Author, Failure> {
+    if !known.exists {
+        return Err(Failure::new(ErrorCode::NotFound, "no such order"));
+    }
+    let name = checked_name(form.sender_name.clone(), "senderName".to_owned())?;
+    if form.kind == Some(ChatKind::System) {
+        if form.sender_role.is_some() {
+            return Err(Failure::invalid("senderRole", "a SYSTEM message is a service's"));
+        }
+        let system = || UserId::new(SYSTEM).map_err(|_| Failure::invalid("senderId", "is missing"));
+        let id = form.sender_id.clone().map_or_else(system, Ok)?;
+        let name = name.unwrap_or_else(|| SYSTEM_NAME.to_owned());
+        return Ok(Author { id, name, role: Role::Service });
+    }
+    if chat_has_closed(&hub.shared.rules, &known.facts, Timestamp::now()) {
+        return Err(Failure::new(ErrorCode::OrderClosed, "the order has ended"));
+    }
+    match (&form.sender_id, caller.identity()) {
+        (Some(id), _) => on_behalf(words(hub), id, name, form.sender_role.as_deref(), &known.facts),
+        (None, Some(identity)) if name.is_none() && form.sender_role.is_none() => {
+            Ok(Author::from(identity))
+        }
+        (None, _) => Err(Failure::invalid("senderId", "is missing: who says it?")),
+    }
+}
+
+/// Somebody a back end names, with what the order knows of them.
+fn on_behalf(
+    words: Words<'_>,
+    user: &UserId,
+    name: Option<String>,
+    role: Option<&str>,
+    facts: &OrderFacts,
+) -> Result<Author, Failure> {
+    let drives = facts.driver_id.as_ref() == Some(user);
+    let standing = facts.participants.get(user);
+    let role = match role {
+        Some(role) => words.role(role, "senderRole")?,
+        None if drives => Role::Driver,
+        None => standing.map(|standing| standing.role).unwrap_or_default(),
+    };
+    let named = standing.and_then(|standing| standing.name.clone());
+    let driver_name = || facts.driver_name.clone().filter(|_| drives);
+    let name = name.or(named).or_else(driver_name).unwrap_or_else(|| user.to_string());
+    Ok(Author { id: user.clone(), name, role })
+}
+
+/// A user writes as himself, with the rights and the rate that he has on a socket.
+fn author_of_user(
+    hub: &Hub,
+    caller: &Principal,
+    order: &OrderId,
+    known: &LoadedOrder,
+    form: &MessageForm,
+) -> Result<Author, Failure> {
+    let forbidden = |message: &'static str| Failure::new(ErrorCode::Forbidden, message);
+    let identity = caller.identity().ok_or_else(|| forbidden("the key has no scope chat:write"))?;
+    let asker = hub.shared.asker(identity, order);
+    judge(&hub.shared.rules, &known.facts, asker, Action::Chat, Timestamp::now())
+        .map_err(|failure| unless_unknown(failure, identity, known))?;
+    if !known.exists && !asker.named && !hub.shared.rules.open {
+        return Err(Failure::new(ErrorCode::NotFound, "no such order"));
+    }
+    if form.kind == Some(ChatKind::System) {
+        return Err(forbidden("only services write SYSTEM messages"));
+    }
+    let is_other = form.sender_id.as_ref().is_some_and(|sender| *sender != identity.user);
+    if is_other || form.sender_name.is_some() || form.sender_role.is_some() {
+        return Err(forbidden("only services say who a message is from"));
+    }
+    hub.shared.posts.take(&identity.user, Instant::now()).map_err(|wait| {
+        Failure::new(ErrorCode::RateLimited, "too many messages").retry_after(wait)
+    })?;
+    Ok(Author::from(identity))
+}
+
+pub(super) async fn list(
+    caller: Principal,
+    hub: web::Data<Hub>,
+    order: web::Path<OrderId>,
+    query: web::Query<MessagesQuery>,
+) -> Result<HttpResponse, Problem> {
+    let order = order.into_inner();
+    let (range, limit) = query.into_inner().range(&order)?;
+    let known = hub.shared.store.load_order(order.clone(), 0).await.map_err(failed)?;
+    if !caller.may(Scope::OrdersRead) {
+        let identity = caller.identity().ok_or_else(|| {
+            Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read")
+        })?;
+        let asker = hub.shared.asker(identity, &order);
+        judge(&hub.shared.rules, &known.facts, asker, Action::Read, Timestamp::now())
+            .map_err(|failure| unless_unknown(failure, identity, &known))?;
+    }
+    if !known.exists {
+        return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
+    }
+    let page = hub.shared.store.page(order, range, limit).await.map_err(failed)?;
+    let Page { messages, has_more } = page;
+    Ok(HttpResponse::Ok().json(MessagesView { messages, has_more }))
+}
+
+/// Staff, who may see every order, may hear that there is none.
+fn unless_unknown(failure: Failure, identity: &Identity, known: &LoadedOrder) -> Failure {
+    if identity.role.is_staff() && known.facts.deleted {
+        return Failure::new(ErrorCode::NotFound, "no such order");
+    }
+    failure
+}
+
+// === impl MessagesQuery ===
+
+impl MessagesQuery {
+    /// Which messages, and how many.
+    fn range(self, order: &OrderId) -> Result<(PageRange, i64), Failure> {
+        let asked = checked_history(History {
+            order_id: order.clone(),
+            before_seq: self.before_seq.map(|seq| checked_seq(seq, "beforeSeq")).transpose()?,
+            after_seq: self.after_seq.map(|seq| checked_seq(seq, "afterSeq")).transpose()?,
+            limit: self.limit.unwrap_or(DEFAULT_PAGE),
+        })?;
+        let range = match (asked.before_seq, asked.after_seq) {
+            (Some(seq), _) => PageRange::Before(seq),
+            (None, Some(seq)) => PageRange::After(seq),
+            (None, None) => PageRange::Newest,
+        };
+        Ok((range, asked.limit))
+    }
+}
+
+// === impl Author ===
+
+impl From<&Identity> for Author {
+    fn from(identity: &Identity) -> Self {
+        let Identity { user, name, role, .. } = identity;
+        Self { id: user.clone(), name: name.clone(), role: *role }
+    }
+}
