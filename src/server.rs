@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::actors::order_room::{Persist, Settle};
 use crate::actors::shared::{Shared, VOCABULARY};
-use crate::actors::store::{Store, StoreError, StoreOptions};
+use crate::actors::store::{Revocation, Store, StoreError, StoreOptions};
 use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
@@ -36,6 +36,8 @@ const BACKLOG: i32 = 4096;
 const KEYS_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// How often answers are forgotten that have expired.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// The share of `DRAIN_SECS` that chat may take where the database is slow.
 const CHAT_SHARE: f64 = 0.5;
 /// The share of `DRAIN_SECS` after which sessions are gone; the rest is for the last positions.
@@ -110,6 +112,9 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let transport = Arc::new(transport_options(&config, &metrics));
     let shared = Arc::new(Shared::new(config, verifier, metrics, store));
     restore_bans(&shared).await?;
+    for Revocation { user_id, issued_before } in shared.store.revocations().await? {
+        shared.verifier.revoke(user_id, issued_before);
+    }
     if let Some(settled) = shared.verifier.settling() {
         // With keys nobody has to come twice; without them the hub serves whom it can.
         tokio::time::timeout(KEYS_PATIENCE, settled).await.ok();
@@ -212,9 +217,14 @@ fn serve(
 
 async fn sample_rates(hub: Hub) {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+    let mut swept = Instant::now();
     loop {
         ticks.tick().await;
         let now = Instant::now();
+        if now.duration_since(swept) >= SWEEP_EVERY {
+            hub.shared.store.sweep_answers();
+            swept = now;
+        }
         hub.rates.sample(&hub.shared, now);
         hub.shared.resumes.sweep(now);
     }

@@ -167,7 +167,8 @@ impl Session {
         if codec == Codec::Plain {
             self.greet(&login);
         }
-        // Registered first and checked after, so a ban that comes in between is not missed.
+        // Registered first and checked after, so what an admin or a back end does in between is not
+        // missed.
         self.supervisor.addr.do_send(Register {
             peer: Arc::clone(&login.peer),
             connection: self.connection,
@@ -178,6 +179,8 @@ impl Session {
         self.logins.push(login);
         if self.shared.bans.from_hub(&user, Timestamp::now()).is_some() {
             self.finish_with(&EndSession::now(CloseCode::REMOVED).of(user), ctx);
+        } else if self.logins.last().is_some_and(Login::is_revoked) {
+            self.finish_with(&EndSession::now(CloseCode::TOKEN_REVOKED).of(user), ctx);
         } else if self.shared.is_draining() {
             self.finish(CloseCode::RESTART, ctx);
         } else if self.timer.is_some() {
@@ -223,6 +226,13 @@ impl Session {
     /// Who is logged in to a namespace.
     fn login_in(&self, namespace: Namespace) -> Option<usize> {
         self.logins.iter().position(|login| login.peer.codec.namespace() == Some(namespace))
+    }
+
+    /// Whether an end is meant for anybody who uses this connection.
+    fn concerns(&self, end: &EndSession) -> bool {
+        let Some(before) = end.issued_before else { return true };
+        let whose = |login: &&Login| end.user.as_ref() == Some(&login.identity.user);
+        self.logins.iter().filter(whose).any(|login| login.identity.is_older_than(before))
     }
 
     /// Ends the connection by the hub's decision: says so, then closes.
@@ -347,9 +357,12 @@ impl Handler<HandOver> for Session {
 }
 
 impl Handler<EndSession> for Session {
-    type Result = ();
+    type Result = bool;
 
-    fn handle(&mut self, end: EndSession, ctx: &mut Self::Context) {
+    fn handle(&mut self, end: EndSession, ctx: &mut Self::Context) -> bool {
+        if self.ended || !self.concerns(&end) {
+            return false;
+        }
         let delay = end.delay;
         let finish = move |session: &mut Self, ctx: &mut Context<Self>| {
             if !session.ended {
@@ -361,5 +374,6 @@ impl Handler<EndSession> for Session {
         } else {
             ctx.run_later(delay, finish);
         }
+        true
     }
 }

@@ -7,11 +7,13 @@
 mod admission;
 mod batcher;
 mod health;
+mod once;
 mod orders;
 mod positions;
 mod posts;
 mod reader;
 mod resumes;
+mod revocations;
 mod writer;
 
 use std::collections::HashMap;
@@ -29,10 +31,12 @@ use crate::config::DatabaseUrl;
 use crate::db;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
+pub use crate::db::idempotency::{Answer, Call, Once};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::order_changes::{Changed, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
+pub use crate::db::revocations::Revocation;
 use crate::db::{bans, messages};
 use crate::ids::{OrderId, UserId};
 use crate::metrics::Metrics;
@@ -43,6 +47,7 @@ use crate::time::Timestamp;
 use admission::Gate;
 use batcher::{Admit, Asker, Batcher, Pending, Save};
 use health::Health;
+use once::SweepAnswers;
 pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
 use orders::{Changes, PurgeLeftovers};
 pub use posts::ChatPosted;
@@ -191,6 +196,7 @@ impl Store {
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
         writer.do_send(SweepResumes);
+        writer.do_send(SweepAnswers);
         writer.do_send(PurgeLeftovers);
         let batcher = |_| {
             let writer = writer.clone();

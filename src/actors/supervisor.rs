@@ -21,6 +21,7 @@ use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
+use crate::time::Timestamp;
 
 /// How many joins may wait for the supervisor.
 const MAILBOX: usize = 1024;
@@ -92,9 +93,9 @@ pub struct Unregister {
     pub user: UserId,
 }
 
-/// What the supervisor tells a session: the hub ends it.
+/// What the supervisor tells a session: the hub ends it. The answer says whether it does.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub struct EndSession {
     /// Why.
     pub close: CloseCode,
@@ -106,7 +107,14 @@ pub struct EndSession {
     pub delay: std::time::Duration,
     /// Whom it concerns, of those who share the connection; none: all.
     pub user: Option<UserId>,
+    /// Only where that user's token was issued before this.
+    pub issued_before: Option<Timestamp>,
 }
+
+/// The ways to end the connections of a user.
+#[derive(Message)]
+#[rtype(result = "Vec<Recipient<EndSession>>")]
+pub struct Connections(pub UserId);
 
 /// End every session of a user; says how many there are.
 #[derive(Message)]
@@ -261,6 +269,14 @@ impl Handler<EndUser> for Supervisor {
 
     fn handle(&mut self, message: EndUser, _: &mut Self::Context) -> usize {
         self.end_user(&message.user, &message.end)
+    }
+}
+
+impl Handler<Connections> for Supervisor {
+    type Result = actix::MessageResult<Connections>;
+
+    fn handle(&mut self, Connections(user): Connections, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.connections_of(&user))
     }
 }
 

@@ -9,6 +9,7 @@ mod keys;
 mod mint;
 mod principal;
 mod refresher;
+mod revocations;
 mod source;
 mod verifier;
 
@@ -54,6 +55,12 @@ impl Identity {
         self.deadline.until_from(self.expires_at)
     }
 
+    /// Whether the token was issued before an instant, or may have been: one that does not say when
+    /// counts as older than any.
+    pub fn is_older_than(&self, instant: Timestamp) -> bool {
+        self.issued_at.is_none_or(|issued_at| issued_at < instant)
+    }
+
     /// Whether the token names this order.
     pub fn names(&self, order: &OrderId) -> bool {
         self.orders.binary_search(order).is_ok()
@@ -72,6 +79,9 @@ pub enum AuthError {
     /// It was one, and its time is over.
     #[error("the token has expired")]
     Expired,
+    /// It is one of those that were revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// Its key is none that the hub has, which is looking for new ones: see
     /// [`Verifier::settling`].
     #[error("the token's key is being looked for")]
@@ -85,7 +95,7 @@ impl AuthError {
     /// The code that the client hears.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) => ErrorCode::Unauthenticated,
+            Self::Invalid(_) | Self::Revoked => ErrorCode::Unauthenticated,
             Self::Expired => ErrorCode::TokenExpired,
             // A client that heard "unauthenticated" would fetch another token of the same key.
             Self::Pending | Self::Unavailable => ErrorCode::Unavailable,
@@ -99,6 +109,7 @@ impl From<&AuthError> for Failure {
             // The reason stays in the log: it would tell a forger what to mend.
             AuthError::Invalid(_) => Self::new(error.code(), "the token is not valid"),
             AuthError::Expired => Self::new(error.code(), "the token has expired"),
+            AuthError::Revoked => Self::new(error.code(), "the token was revoked"),
             AuthError::Pending | AuthError::Unavailable => {
                 Self::unavailable("the token cannot be checked now", KEYS_RETRY_AFTER)
             }

@@ -15,9 +15,11 @@ use super::keyring::{Fetched, Keyring, State};
 use super::keys::keys;
 use super::principal::Principal;
 use super::refresher::{Refreshed, Refresher};
+use super::revocations::Revocations;
 use super::source::Source;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError};
+use crate::ids::UserId;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
@@ -28,7 +30,7 @@ pub const MAX_TOKEN_BYTES: usize = 8192;
 /// The longest that a login waits for keys.
 const KEYS_PATIENCE: Duration = Duration::from_secs(6);
 
-/// Judges tokens. Made once; judging needs no lock and touches nothing outside.
+/// Judges tokens. Made once; judging waits for nobody and touches nothing outside.
 pub struct Verifier {
     keys: Keyring,
     /// `JWT_JWKS`.
@@ -42,6 +44,8 @@ pub struct Verifier {
     staff_audience: Option<String>,
     leeway: Duration,
     role_map: HashMap<String, Role>,
+    /// Whose older tokens no longer count.
+    revocations: Revocations,
 }
 
 impl Verifier {
@@ -70,6 +74,7 @@ impl Verifier {
             staff_audience: auth.staff_audience.clone(),
             leeway: auth.leeway,
             role_map: auth.role_map.clone(),
+            revocations: Revocations::default(),
         })
     }
 
@@ -108,6 +113,16 @@ impl Verifier {
         })
     }
 
+    /// From now on tokens of this user count only if they were issued then or later.
+    pub fn revoke(&self, user: UserId, issued_before: Timestamp) {
+        self.revocations.insert(user, issued_before);
+    }
+
+    /// Whether a token that was good when it was judged has been revoked since.
+    pub fn has_revoked(&self, identity: &Identity) -> bool {
+        self.revocations.refuse(identity)
+    }
+
     /// Judges what somebody presents over HTTP: an API key or a token.
     ///
     /// # Errors
@@ -123,7 +138,8 @@ impl Verifier {
     /// Judges a token at an instant.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Pending`] or
+    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] where it was revoked
+    /// before; [`AuthError::Pending`] or
     /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
     /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
@@ -146,7 +162,10 @@ impl Verifier {
         };
         // Last, so that "expired" is only said of tokens that were good once: the client answers
         // it with a fresh token, and would do so for ever.
-        if now >= identity.deadline { Err(AuthError::Expired) } else { Ok(identity) }
+        if now >= identity.deadline {
+            return Err(AuthError::Expired);
+        }
+        if self.has_revoked(&identity) { Err(AuthError::Revoked) } else { Ok(identity) }
     }
 
     /// The payload, once the signature is known to be good.

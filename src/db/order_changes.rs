@@ -7,6 +7,7 @@ use std::sync::Arc;
 use diesel::prelude::*;
 
 use super::connection::DbConnection;
+use super::idempotency::{self, Answer, Done, Once};
 use super::orders::{self, StoredOrder};
 use super::participants;
 use super::schema::{messages, orders as table};
@@ -31,6 +32,8 @@ pub struct OrderChange {
     pub wish: Wish,
     /// Who decides.
     pub decide: Arc<Decide>,
+    /// The call that asks for it, where that is to count once.
+    pub once: Option<Once<Changed>>,
 }
 
 /// What has become of an order.
@@ -44,6 +47,8 @@ pub struct Changed {
     pub created: bool,
     /// Whether anything changed that rights depend on; then `rev` was raised.
     pub raised: bool,
+    /// What is answered to a call that counts once: now, or when it came first.
+    pub answer: Option<Answer>,
 }
 
 /// Applies changes in one transaction, one after the other; one outcome each. What is refused
@@ -59,20 +64,54 @@ pub fn apply(
     // SQLite's is a writer from its first statement on, as that one locks.
     connection.transaction(|connection| {
         let mut made = lock(connection, changes, now)?;
-        let apply_one = |OrderChange { order, wish, decide }: &OrderChange| {
-            let Some(stored) = orders::find(connection, order)? else {
-                return Ok(Err(Failure::new(ErrorCode::NotFound, "no such order")));
-            };
-            // Only the first change of a row that was just made finds no order in it.
-            let exists = !stored.facts.deleted && !made.remove(order).unwrap_or(false);
-            let known = Known { facts: stored.facts.clone(), version: stored.version, exists };
-            match decide(&known, wish) {
-                Ok(decided) => save(connection, stored, &known, decided, now).map(Ok),
-                Err(failure) => Ok(Err(failure)),
-            }
+        let mut apply_one = |change: &OrderChange| {
+            let done = idempotency::once(connection, change.once.as_ref(), now, |connection| {
+                decide(connection, change, &mut made, now)
+            })?;
+            Ok(match done {
+                Ok(Done::Now(done, answer)) => Ok(Changed { answer, ..done }),
+                Ok(Done::Before(answer)) => as_before(connection, &change.order, answer)?,
+                Err(failure) => Err(failure),
+            })
         };
-        changes.iter().map(apply_one).collect()
+        changes.iter().map(&mut apply_one).collect()
     })
+}
+
+/// Has one change judged, and writes what comes of it. `made` are the orders whose rows are new.
+fn decide(
+    connection: &mut DbConnection,
+    change: &OrderChange,
+    made: &mut BTreeMap<&OrderId, bool>,
+    now: Timestamp,
+) -> QueryResult<Result<Changed, Failure>> {
+    let OrderChange { order, wish, decide, .. } = change;
+    let Some(stored) = orders::find(connection, order)? else { return Ok(Err(no_such_order())) };
+    // Only the first change of a row that was just made finds no order in it.
+    let exists = !stored.facts.deleted && !made.remove(order).unwrap_or(false);
+    let known = Known { facts: stored.facts.clone(), version: stored.version, exists };
+    match decide(&known, wish) {
+        Ok(decided) => save(connection, stored, &known, decided, now).map(Ok),
+        Err(failure) => Ok(Err(failure)),
+    }
+}
+
+/// The order after a call that has counted before. It is told as one that did not change: whoever
+/// did not hear of it then, because the connection was lost during the commit, hears of it now.
+fn as_before(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    answer: Answer,
+) -> QueryResult<Result<Changed, Failure>> {
+    let found = orders::find(connection, order)?.ok_or_else(no_such_order);
+    Ok(found.map(|order| {
+        let (before, answer) = (order.facts.clone(), Some(answer));
+        Changed { before, order, created: false, raised: false, answer }
+    }))
+}
+
+fn no_such_order() -> Failure {
+    Failure::new(ErrorCode::NotFound, "no such order")
 }
 
 /// Locks the orders in the order of their ids, as chat does, so that the two never wait for each
@@ -130,7 +169,7 @@ fn save(
     let created = !known.exists && decided.exists;
     let raised = created || before != decided.facts;
     if !raised && known.version == decided.version {
-        return Ok(Changed { before, order: stored, created, raised });
+        return Ok(Changed { before, order: stored, created, raised, answer: None });
     }
     let Known { facts, version, .. } = decided;
     participants::save(connection, &stored.id, &before.participants, &facts.participants)?;
@@ -144,7 +183,7 @@ fn save(
         ..stored
     };
     write(connection, &order, now)?;
-    Ok(Changed { before, order, created, raised })
+    Ok(Changed { before, order, created, raised, answer: None })
 }
 
 fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> QueryResult<()> {

@@ -105,3 +105,33 @@ diesel::table! {
         expires_at_ms -> BigInt,
     }
 }
+
+diesel::table! {
+    /// Whose tokens no longer count.
+    revocations (user_id) {
+        /// Whose.
+        user_id -> Text,
+        /// Those that were issued before this.
+        issued_before_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// What callers were answered under keys of their own.
+    idempotency (caller, route, key) {
+        /// Who called.
+        caller -> Text,
+        /// What was called.
+        route -> Text,
+        /// The caller's key.
+        key -> Text,
+        /// SHA-256 of the body that came with it.
+        body_hash -> Text,
+        /// The status of the answer; 0 as long as there is none.
+        status -> Integer,
+        /// Its body.
+        answer -> Text,
+        /// When the key may be used anew.
+        expires_at_ms -> BigInt,
+    }
+}

@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
 
 /// An error as a client of the HTTP API sees it.
 #[derive(Debug, Clone)]
@@ -159,6 +159,10 @@ impl From<Failure> for Problem {
             ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
             ErrorCode::Forbidden => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
+            // What RFC 9110 and drafts of the header want: the request was understood, and is wrong.
+            ErrorCode::Conflict if failure.field.as_deref() == Some(IDEMPOTENCY_KEY) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             ErrorCode::NotJoined
             | ErrorCode::OrderClosed
             | ErrorCode::Conflict

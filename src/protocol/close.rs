@@ -42,6 +42,8 @@ impl CloseCode {
     pub const UNAUTHENTICATED: Self = retry(4401, "unauthenticated");
     /// The token has expired.
     pub const TOKEN_EXPIRED: Self = retry(4401, "token_expired");
+    /// The token was revoked; a newer one counts.
+    pub const TOKEN_REVOKED: Self = retry(4401, "token_revoked");
     /// Removed by an admin.
     pub const REMOVED: Self = terminal(4403, "removed");
     /// A newer connection of the same user took the place.
@@ -60,7 +62,7 @@ impl CloseCode {
     }
 
     /// Every code that the hub sends, for metrics.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NORMAL,
         Self::PROTOCOL_ERROR,
         Self::UNSUPPORTED,
@@ -76,6 +78,7 @@ impl CloseCode {
         Self::FLOOD,
         Self::UNAUTHENTICATED,
         Self::TOKEN_EXPIRED,
+        Self::TOKEN_REVOKED,
         Self::REMOVED,
         Self::REPLACED,
     ];

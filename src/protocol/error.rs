@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// The header by which a call over HTTP is known again.
+pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 /// Why something was refused. The text form is part of the protocol and never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +109,12 @@ impl Failure {
     /// What those without a right hear, whether the order exists or not.
     pub fn forbidden() -> Self {
         Self::new(ErrorCode::Forbidden, "no right to this order")
+    }
+
+    /// A call that is not the one to which its `Idempotency-Key` belongs.
+    pub fn other_body() -> Self {
+        let message = "was used with another body";
+        Self { field: Some(IDEMPOTENCY_KEY.into()), ..Self::new(ErrorCode::Conflict, message) }
     }
 
     /// The same refusal, worth another try after `wait`.

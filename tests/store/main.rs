@@ -3,6 +3,7 @@
 
 mod chat;
 mod fixture;
+mod idempotency;
 mod migrations;
 mod orders;
 mod outage;

@@ -61,7 +61,7 @@ impl Witness {
         let rules = Rules { terminal, ..Rules::default() };
         let decide =
             Arc::new(move |known: &_, wish: &_| rules.decide(known, wish, Timestamp::now()));
-        let change = OrderChange { order: order(id), wish, decide };
+        let change = OrderChange { order: order(id), wish, decide, once: None };
         store.change_order(OrderWrite { change, note: Note::default(), tell: self.tell.clone() })
     }
 

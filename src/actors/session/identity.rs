@@ -34,6 +34,11 @@ impl Login {
         answer.ok(Reply::Refreshed { expires_at });
     }
 
+    /// Whether its token was revoked since it was found good.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.shared.verifier.has_revoked(&self.identity)
+    }
+
     fn adopt(&mut self, identity: Identity) {
         self.expiry = expiry(&identity, Instant::now());
         self.count(-1);

@@ -1,6 +1,6 @@
 //! Sessions of this node by their users: a user has many, up to a limit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +86,14 @@ impl Supervisor {
         connections.len()
     }
 
+    /// A way to end each connection of a user.
+    pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<EndSession>> {
+        let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
+        let ways: BTreeMap<_, _> =
+            sessions.iter().map(|entry| (entry.connection, &entry.control)).collect();
+        ways.into_values().cloned().collect()
+    }
+
     pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         for entry in sessions {
@@ -112,7 +120,8 @@ impl Supervisor {
 impl EndSession {
     /// At once.
     pub fn now(close: CloseCode) -> Self {
-        Self { close, reason: None, reconnect_after_ms: None, delay: Duration::ZERO, user: None }
+        let (reason, reconnect_after_ms, delay) = (None, None, Duration::ZERO);
+        Self { close, reason, reconnect_after_ms, delay, user: None, issued_before: None }
     }
 
     /// The same, where others may share the connection: it concerns only this user.

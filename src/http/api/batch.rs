@@ -1,5 +1,7 @@
 //! `POST /api/v1/orders:batch`: many orders, a line each, and a result for each line.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -7,9 +9,10 @@ use serde::Serialize;
 use super::caller::Writer;
 use super::forms::OrderForm;
 use super::json::{Lines, read_form};
+use super::keyed::Keyed;
 use super::orders::words;
-use super::{begin_change, failure, passed_on};
-use crate::actors::store::Note;
+use super::{begin_change, failed, failure, passed_on};
+use crate::actors::store::{Answer, Call, Changed, Note, Once};
 use crate::http::Hub;
 use crate::http::problem::Problem;
 use crate::ids::OrderId;
@@ -48,17 +51,22 @@ struct Line {
 pub(super) async fn put_all(
     _: Writer,
     hub: web::Data<Hub>,
-    Lines(text): Lines,
+    Keyed { body: Lines(text), call }: Keyed<Lines>,
 ) -> Result<HttpResponse, Problem> {
     let lines: Vec<(usize, &str)> =
         (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
     if lines.len() > MAX_LINES {
         return Err(Failure::new(ErrorCode::InvalidPayload, "are more than 5,000 lines").into());
     }
+    if let Some(call) = &call
+        && !hub.shared.store.begin_call(call.clone()).await.map_err(failed)?
+    {
+        return Err(Failure::other_body().into());
+    }
     let mut results = Vec::new();
     for part in lines.chunks(MOST_WAITING) {
         let part: Vec<Line> = part.iter().map(|(number, text)| read(&hub, *number, text)).collect();
-        put_part(&hub, &part, &mut results).await;
+        put_part(&hub, &part, call.as_ref(), &mut results).await;
     }
     passed_on(&hub).await?;
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(results))
@@ -78,12 +86,13 @@ fn read(hub: &Hub, number: usize, text: &str) -> Line {
 }
 
 /// Has the good lines stored, all at once, and writes a result for every line.
-async fn put_part(hub: &Hub, part: &[Line], results: &mut Vec<u8>) {
+async fn put_part(hub: &Hub, part: &[Line], call: Option<&Call>, results: &mut Vec<u8>) {
     let stored = part.iter().map(|line| {
         let change = match (&line.order, &line.patch) {
             (Some(order), Ok(patch)) => {
                 let wish = Wish::Patch(patch.clone());
-                Ok(begin_change(hub, order.clone(), wish, Note::default()))
+                let once = call.map(|call| line.once(call, order));
+                Ok(begin_change(hub, order.clone(), wish, Note::default(), once))
             }
             (_, Err(failure)) => Err(failure.clone()),
             (None, Ok(_)) => Err(Failure::invalid("orderId", "is missing")),
@@ -91,16 +100,51 @@ async fn put_part(hub: &Hub, part: &[Line], results: &mut Vec<u8>) {
         async { change?.await.unwrap_or_else(|error| Err(failure(&error))) }
     });
     for (line, outcome) in part.iter().zip(join_all(stored).await) {
-        let changed = outcome.as_ref().ok().map(|change| &change.changed);
-        let result = LineResult {
-            line: line.number,
-            order_id: line.order.as_ref(),
-            ok: outcome.is_ok(),
-            created: changed.map(|changed| changed.created),
-            changed: changed.map(|changed| changed.raised),
-            error: outcome.as_ref().err(),
-        };
-        json::write(&result, results);
+        match outcome.as_ref().map(|change| &change.changed) {
+            Ok(Changed { answer: Some(answer), .. }) => results.extend(answer.body.as_bytes()),
+            Ok(changed) => {
+                json::write(&stored_line(line.number, &changed.order.id, changed), results);
+            }
+            Err(failure) => json::write(&line.refused(failure), results),
+        }
         results.push(b'\n');
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// How it counts once, in a call that has a key.
+    fn once(&self, call: &Call, order: &OrderId) -> Once<Changed> {
+        let route = format!("{}#{}", call.route, self.number);
+        let (number, order) = (self.number, order.clone());
+        let answer = move |changed: &Changed| {
+            let mut body = Vec::new();
+            json::write(&stored_line(number, &order, changed), &mut body);
+            Answer { status: 200, body: String::from_utf8(body).unwrap_or_default() }
+        };
+        Once { call: Call { route, ..call.clone() }, answer: Arc::new(answer) }
+    }
+
+    fn refused<'a>(&'a self, failure: &'a Failure) -> LineResult<'a> {
+        LineResult {
+            line: self.number,
+            order_id: self.order.as_ref(),
+            ok: false,
+            created: None,
+            changed: None,
+            error: Some(failure),
+        }
+    }
+}
+
+fn stored_line<'a>(line: usize, order: &'a OrderId, changed: &Changed) -> LineResult<'a> {
+    LineResult {
+        line,
+        order_id: Some(order),
+        ok: true,
+        created: Some(changed.created),
+        changed: Some(changed.raised),
+        error: None,
     }
 }

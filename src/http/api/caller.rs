@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 
-use crate::auth::Scope;
+use crate::auth::{Principal, Scope};
 use crate::http::access::allowed;
 use crate::http::problem::Problem;
 
@@ -17,6 +17,9 @@ pub(super) struct Writer;
 
 /// Somebody who may send events to rooms and to users.
 pub(super) struct Announcer;
+
+/// Somebody who may revoke users' tokens.
+pub(super) struct Revoker(pub(super) Principal);
 
 /// Who may by a token, in the words of a refusal.
 const WHOM: &str = "for services and admins";
@@ -45,5 +48,14 @@ impl FromRequest for Announcer {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(allowed(request, Scope::EventsWrite, WHOM).map(|_| Self))
+    }
+}
+
+impl FromRequest for Revoker {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(allowed(request, Scope::UsersWrite, WHOM).map(Self))
     }
 }

@@ -16,23 +16,56 @@ pub(super) struct Json<T>(pub(super) T);
 /// Lines of JSON, as text.
 pub(super) struct Lines(pub(super) String);
 
+/// The same where there need not be a body: without one all fields are as they are by default.
+pub(super) struct Maybe<T>(pub(super) T);
+
+/// A body that is read as text first.
+pub(super) trait FromText: Sized {
+    /// The kinds that it may be of; the first is told where it is of another.
+    const KINDS: &[&'static str];
+    /// Whether there need not be one.
+    const OPTIONAL: bool = false;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `invalid_payload`.
+    fn from_text(text: String) -> Result<Self, Failure>;
+}
+
+impl<T: DeserializeOwned> FromText for Json<T> {
+    const KINDS: &[&'static str] = &["application/json"];
+
+    fn from_text(text: String) -> Result<Self, Failure> {
+        read_form(&text, "body").map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromText for Maybe<T> {
+    const KINDS: &[&'static str] = &["application/json"];
+    const OPTIONAL: bool = true;
+
+    fn from_text(text: String) -> Result<Self, Failure> {
+        if text.is_empty() { Ok(Self(T::default())) } else { read_form(&text, "body").map(Self) }
+    }
+}
+
+impl FromText for Lines {
+    const KINDS: &[&'static str] =
+        &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+
+    fn from_text(text: String) -> Result<Self, Failure> {
+        Ok(Self(text))
+    }
+}
+
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let read = text(request, payload, &["application/json"]);
-        async { Ok(Self(read_form(&read.await?, "body")?)) }.boxed_local()
-    }
-}
-
-impl FromRequest for Lines {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let kinds = &["application/x-ndjson", "application/ndjson", "application/jsonl"];
-        text(request, payload, kinds).map(|read| read.map(Self)).boxed_local()
+        let read = text::<Self>(request, payload);
+        async { Ok(Self::from_text(read.await?)?) }.boxed_local()
     }
 }
 
@@ -47,21 +80,25 @@ pub(super) fn read_form<T: DeserializeOwned>(
     read_object(text, whole)
 }
 
-/// The text of a body of one of these kinds.
-fn text(
+/// The text of a body, where it is of the right kind.
+pub(super) fn text<B: FromText>(
     request: &HttpRequest,
     payload: &mut Payload,
-    kinds: &[&'static str],
-) -> impl Future<Output = Result<String, Problem>> + use<> {
+) -> impl Future<Output = Result<String, Problem>> + use<B> {
     let kind = request.content_type();
-    let known = kinds.iter().any(|known| known.eq_ignore_ascii_case(kind));
-    let expected = kinds.first().copied().unwrap_or_default();
+    let known = B::KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind));
+    let is_unsaid = B::OPTIONAL && kind.is_empty();
     let body = Body::from_request(request, payload);
     async move {
-        if !known {
+        if !known && !is_unsaid {
+            let expected = B::KINDS.first().copied().unwrap_or_default();
             return Err(Problem::unsupported_media_type(expected));
         }
         let bytes = body.await?.0;
+        if !known && !bytes.is_empty() {
+            let expected = B::KINDS.first().copied().unwrap_or_default();
+            return Err(Problem::unsupported_media_type(expected));
+        }
         std::str::from_utf8(&bytes)
             .map(ToOwned::to_owned)
             .map_err(|_| Failure::new(ErrorCode::InvalidPayload, "the body is not UTF-8").into())

@@ -5,8 +5,10 @@ mod caller;
 mod events;
 mod forms;
 mod json;
+mod keyed;
 mod messages;
 mod orders;
+mod users;
 mod view;
 
 use std::sync::Arc;
@@ -16,7 +18,9 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::Hub;
 use super::problem::{Problem, only};
-use crate::actors::store::{Change, ChangeOutcome, Note, OrderChange, OrderWrite, StoreError};
+use crate::actors::store::{
+    Change, ChangeOutcome, Changed, Note, Once, OrderChange, OrderWrite, StoreError,
+};
 use crate::actors::supervisor::Passed;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
@@ -43,6 +47,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         .service(resource("/api/v1/orders/{order}/events", "POST").post(events::to_room))
         .service(resource("/api/v1/users:events", "POST").post(events::to_users))
         .service(resource("/api/v1/users/{user}/events", "POST").post(events::to_user))
+        .service(resource("/api/v1/users/{user}/revoke", "POST").post(users::revoke))
         .service(
             resource("/api/v1/orders/{order}/messages", "GET, POST")
                 .get(messages::list)
@@ -57,8 +62,14 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 
 /// Has an order changed, and answers when whoever it concerns will hear of it before anything that
 /// is sent after the answer.
-async fn change(hub: &Hub, order: OrderId, wish: Wish, note: Note) -> Result<Arc<Change>, Problem> {
-    let changed = begin_change(hub, order, wish, note).await;
+async fn change(
+    hub: &Hub,
+    order: OrderId,
+    wish: Wish,
+    note: Note,
+    once: Option<Once<Changed>>,
+) -> Result<Arc<Change>, Problem> {
+    let changed = begin_change(hub, order, wish, note, once).await;
     passed_on(hub).await?;
     changed.map_err(failed).and_then(|outcome| outcome.map_err(Problem::from))
 }
@@ -70,11 +81,12 @@ fn begin_change(
     order: OrderId,
     wish: Wish,
     note: Note,
+    once: Option<Once<Changed>>,
 ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
     let shared = Arc::clone(&hub.shared);
     let decide =
         move |known: &Known, wish: &Wish| shared.rules.decide(known, wish, Timestamp::now());
-    let change = OrderChange { order, wish, decide: Arc::new(decide) };
+    let change = OrderChange { order, wish, decide: Arc::new(decide), once };
     let tell = hub.supervisor().addr.clone().recipient();
     hub.shared.store.change_order(OrderWrite { change, note, tell })
 }
@@ -96,4 +108,9 @@ fn failure(error: &StoreError) -> Failure {
         }
         _ => crate::actors::shared::unavailable("the database does not answer"),
     }
+}
+
+/// An answer of before that is none: only a hand in the database can lead here.
+fn unreadable_answer() -> Problem {
+    Failure::new(ErrorCode::Internal, "the answer that was kept cannot be read").into()
 }

@@ -12,10 +12,11 @@ use serde::Deserialize;
 use super::caller::{Reader, Writer};
 use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
 use super::json::Json;
+use super::keyed::{Keyed, respond};
 use super::view::{ChangedView, ListView, LiveView, OrderView, members};
 use super::{change, failed};
 use crate::actors::order_room::{Inspect, RoomDetail};
-use crate::actors::store::{Change, Note, OrderFilter, StoredOrder};
+use crate::actors::store::{Answer, Call, Change, Changed, Note, Once, OrderFilter, StoredOrder};
 use crate::actors::supervisor::LookUp;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
@@ -23,6 +24,7 @@ use crate::http::admin::stopped;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::json;
 use crate::protocol::order::is_status;
 use crate::room::change::{OrderPatch, Roll, Wish};
 use crate::room::order::OrderFacts;
@@ -54,12 +56,23 @@ pub(super) fn words(hub: &Hub) -> Words<'_> {
     Words { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
 }
 
-/// The order as it is now.
-fn answer(change: &Change) -> HttpResponse {
-    let created = change.changed.created;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let order = OrderView::from(&change.changed.order);
-    HttpResponse::build(status).json(ChangedView { order, changed: change.changed.raised })
+/// The order as it is now, or as it was when the same call came first.
+fn answer(change: &Change) -> Result<HttpResponse, Problem> {
+    respond(change.changed.answer.clone().unwrap_or_else(|| answer_to(&change.changed)))
+}
+
+fn answer_to(changed: &Changed) -> Answer {
+    let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
+    let order = OrderView::from(&changed.order);
+    let mut body = Vec::new();
+    json::write(&ChangedView { order, changed: changed.raised }, &mut body);
+    let body = String::from_utf8(body).unwrap_or_default();
+    Answer { status: status.as_u16(), body }
+}
+
+/// How a call that has a key counts once.
+fn once(call: Option<Call>) -> Option<Once<Changed>> {
+    call.map(|call| Once { call, answer: Arc::new(answer_to) })
 }
 
 pub(super) async fn put(
@@ -73,27 +86,27 @@ pub(super) async fn put(
         return Err(Failure::invalid("orderId", "is another order than the path names").into());
     }
     let wish = Wish::Patch(form.patch(words(&hub))?);
-    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+    answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
 pub(super) async fn set_status(
     _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
-    Json(form): Json<StatusForm>,
+    Keyed { body: Json(form), call }: Keyed<Json<StatusForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (patch, note) = form.patch(words(&hub))?;
-    Ok(answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note).await?))
+    answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note, once(call)).await?)
 }
 
 pub(super) async fn assign(
     _: Writer,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
-    Json(form): Json<AssignForm>,
+    Keyed { body: Json(form), call }: Keyed<Json<AssignForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (patch, note) = form.patch()?;
-    Ok(answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note).await?))
+    answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note, once(call)).await?)
 }
 
 pub(super) async fn put_participant(
@@ -104,7 +117,7 @@ pub(super) async fn put_participant(
 ) -> Result<HttpResponse, Problem> {
     let (order, user) = path.into_inner();
     let wish = Wish::Patch(form.patch(user, words(&hub))?);
-    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+    answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
 pub(super) async fn remove_participant(
@@ -115,7 +128,7 @@ pub(super) async fn remove_participant(
     let (order, user) = path.into_inner();
     let participants = Some(Roll::Remove(user));
     let wish = Wish::Patch(OrderPatch { participants, ..OrderPatch::default() });
-    Ok(answer(&*change(&hub, order, wish, Note::default()).await?))
+    answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
 pub(super) async fn delete(
@@ -124,7 +137,7 @@ pub(super) async fn delete(
     order: web::Path<OrderId>,
 ) -> Result<HttpResponse, Problem> {
     let order = order.into_inner();
-    change(&hub, order.clone(), Wish::Delete, Note::default()).await?;
+    change(&hub, order.clone(), Wish::Delete, Note::default(), None).await?;
     let shared = Arc::clone(&hub.shared);
     // In a task of its own: a caller that goes away must not leave half of the chat behind.
     let purged = actix_rt::spawn(async move { shared.store.purge(order).await });

@@ -143,6 +143,13 @@ impl Client {
         }
     }
 
+    /// An event that has come already: its data.
+    pub fn expect_seen(&mut self, event: &str) -> Value {
+        let place = self.seen.iter().position(|message| message["event"] == event);
+        let place = place.unwrap_or_else(|| panic!("no {event}; seen: {:?}", self.seen));
+        self.seen.remove(place).expect("it is there")["data"].take()
+    }
+
     /// Takes its leave and waits for the hub's answer.
     pub async fn close(mut self) {
         self.socket.close(None).await.expect("an open socket");

@@ -1,0 +1,6 @@
+-- Whose tokens count only if they were issued at this time or later. A row stays: how long the tokens
+-- before it would last is not known.
+CREATE TABLE revocations (
+    user_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    issued_before_ms BIGINT NOT NULL
+);

@@ -1,0 +1,92 @@
+//! Revocations: whose tokens count only if they were issued at a time or later.
+
+use diesel::prelude::*;
+use diesel::query_dsl::methods::FilterDsl;
+
+use super::connection::DbConnection;
+use super::idempotency::{self, Answer, Done, Once};
+use super::messages::unreadable;
+use super::schema::revocations;
+use crate::ids::UserId;
+use crate::protocol::error::Failure;
+use crate::time::Timestamp;
+
+/// A revocation of a user's tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// Whose.
+    pub user_id: UserId,
+    /// Those that were issued before this.
+    pub issued_before: Timestamp,
+}
+
+/// All of them, in no particular order.
+///
+/// # Errors
+/// Where the query fails.
+pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
+    let rows: Vec<(String, i64)> = revocations::table.load(connection)?;
+    rows.into_iter()
+        .map(|(user, ms)| {
+            let user_id = UserId::new(&user).map_err(unreadable)?;
+            Ok(Revocation { user_id, issued_before: Timestamp::from_millis(ms) })
+        })
+        .collect()
+}
+
+/// Writes a revocation, unless one of the same user reaches as far; gives the one that counts then,
+/// and what is answered to a call that is to count once.
+///
+/// # Errors
+/// Where a query fails; nothing is written then.
+pub fn put(
+    connection: &mut DbConnection,
+    revocation: &Revocation,
+    once: Option<&Once<Revocation>>,
+    now: Timestamp,
+) -> QueryResult<Result<(Revocation, Option<Answer>), Failure>> {
+    connection.transaction(|connection| {
+        let done = idempotency::once(connection, once, now, |connection| {
+            raise(connection, revocation)?;
+            find(connection, &revocation.user_id).map(Ok)
+        })?;
+        Ok(match done {
+            Ok(Done::Now(counts, answer)) => Ok((counts, answer)),
+            Ok(Done::Before(answer)) => Ok((find(connection, &revocation.user_id)?, Some(answer))),
+            Err(failure) => Err(failure),
+        })
+    })
+}
+
+fn find(connection: &mut DbConnection, user: &UserId) -> QueryResult<Revocation> {
+    let ms = revocations::table
+        .find(user.as_str())
+        .select(revocations::issued_before_ms)
+        .get_result(connection)?;
+    Ok(Revocation { user_id: user.clone(), issued_before: Timestamp::from_millis(ms) })
+}
+
+/// It only ever moves on.
+fn raise(connection: &mut DbConnection, revocation: &Revocation) -> QueryResult<()> {
+    // Diesel knows upserts per database only, so the statement is spelled once and run on either.
+    macro_rules! raise_on {
+        ($connection:expr) => {{
+            let ms = revocation.issued_before.as_millis();
+            let insert = diesel::insert_into(revocations::table)
+                .values((
+                    revocations::user_id.eq(revocation.user_id.as_str()),
+                    revocations::issued_before_ms.eq(ms),
+                ))
+                .on_conflict(revocations::user_id)
+                .do_update()
+                .set(revocations::issued_before_ms.eq(ms));
+            FilterDsl::filter(insert, revocations::issued_before_ms.lt(ms))
+                .execute($connection)
+                .map(drop)
+        }};
+    }
+    match connection {
+        DbConnection::Sqlite(sqlite) => raise_on!(sqlite),
+        DbConnection::Postgres(postgres) => raise_on!(postgres),
+    }
+}

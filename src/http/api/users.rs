@@ -1,0 +1,101 @@
+//! `/api/v1/users`: what back ends decide about a user, whatever the order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+
+use super::caller::Revoker;
+use super::failed;
+use super::json::Maybe;
+use super::keyed::{Keyed, respond};
+use crate::actors::store::{Answer, Once, Revocation};
+use crate::actors::supervisor::{Connections, EndSession};
+use crate::http::Hub;
+use crate::http::admin::stopped;
+use crate::http::problem::Problem;
+use crate::ids::UserId;
+use crate::protocol::close::CloseCode;
+use crate::protocol::error::Failure;
+use crate::protocol::json;
+use crate::time::Timestamp;
+
+/// How far the clock of a back end may be ahead. What a revocation has reached it never leaves, so a
+/// mistake further ahead would keep the user out until then.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+/// When clients come back, with a token that was issued in a later second than those that are
+/// refused: `iat` counts seconds.
+const RETURN_AFTER_MS: u64 = 1000;
+
+/// Which tokens no longer count.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RevokeForm {
+    /// Those that were issued before this; absent: all until now.
+    issued_before: Option<Timestamp>,
+}
+
+/// A user's revocation as it counts now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RevokedView<'a> {
+    user_id: &'a UserId,
+    /// Tokens that were issued before this do not count.
+    issued_before: Timestamp,
+}
+
+pub(super) async fn revoke(
+    revoker: Revoker,
+    hub: web::Data<Hub>,
+    user: web::Path<UserId>,
+    Keyed { body: Maybe(form), call }: Keyed<Maybe<RevokeForm>>,
+) -> Result<HttpResponse, Problem> {
+    let now = Timestamp::now();
+    let issued_before = form.issued_before.unwrap_or(now);
+    if issued_before > now.plus(MOST_AHEAD) {
+        let message = "is more than a minute ahead of the hub's clock";
+        return Err(Failure::invalid("issuedBefore", message).into());
+    }
+    let revocation = Revocation { user_id: user.into_inner(), issued_before };
+    let once = call.map(|call| Once { call, answer: Arc::new(answer_to) });
+    let by = revoker.0.name().to_owned();
+    // In a task of its own: one that is stored has to be known to the hub and to close connections,
+    // also where the caller has gone away.
+    let task = actix_rt::spawn(async move { carry_out(&hub, revocation, once, &by).await });
+    respond(task.await.map_err(|_| stopped())??)
+}
+
+/// Stores it, has tokens refused by it, and closes whoever came in with one.
+async fn carry_out(
+    hub: &Hub,
+    revocation: Revocation,
+    once: Option<Once<Revocation>>,
+    by: &str,
+) -> Result<Answer, Problem> {
+    let (counts, answer) = hub.shared.store.revoke(revocation, once).await.map_err(failed)??;
+    let answer = answer.unwrap_or_else(|| answer_to(&counts));
+    let Revocation { user_id, issued_before } = counts;
+    hub.shared.verifier.revoke(user_id.clone(), issued_before);
+    // Whoever registers after this looks for revocations after that, and finds this one.
+    let connections = hub.supervisor().addr.send(Connections(user_id.clone())).await;
+    let end = EndSession {
+        reconnect_after_ms: Some(RETURN_AFTER_MS),
+        issued_before: Some(issued_before),
+        ..EndSession::now(CloseCode::TOKEN_REVOKED).of(user_id.clone())
+    };
+    let ends = connections.map_err(|_| stopped())?;
+    let ends = join_all(ends.iter().map(|connection| connection.send(end.clone()))).await;
+    // One that is gone has ended by itself.
+    let closed = ends.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
+    log::info!(by = by, user = user_id.as_str(); "revoked tokens, closed {closed} connections");
+    Ok(answer)
+}
+
+fn answer_to(revocation: &Revocation) -> Answer {
+    let Revocation { user_id, issued_before } = revocation;
+    let mut body = Vec::new();
+    json::write(&RevokedView { user_id, issued_before: *issued_before }, &mut body);
+    Answer { status: 200, body: String::from_utf8(body).unwrap_or_default() }
+}

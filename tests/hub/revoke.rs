@@ -1,0 +1,265 @@
+//! Revoked tokens: refused wherever a token is shown, and whoever came in with one is closed.
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use orderhub::time::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::api_orders::{call, call_as, problem_or_status};
+use super::support::raw::Upgrade;
+use super::support::socketio::Io;
+use super::support::{Client, Database, Hub, claims, each_database, token};
+
+fn now_secs() -> i64 {
+    Timestamp::now().as_millis() / 1000
+}
+
+/// A token that was issued so many seconds from now.
+fn issued(user: &str, from_now: i64) -> String {
+    let issued_at = now_secs() + from_now;
+    claims(json!({ "sub": user, "orders": ["o1"], "iat": issued_at, "exp": now_secs() + 3600 }))
+}
+
+/// A token that does not say when it was issued.
+fn undated(user: &str) -> String {
+    claims(json!({ "sub": user, "orders": ["o1"], "exp": now_secs() + 3600 }))
+}
+
+async fn revoke(hub: &Hub, user: &str, body: Value) -> (u16, Value) {
+    call(hub, Method::POST, &format!("/users/{user}/revoke"), body).await
+}
+
+/// Time as the API writes it.
+fn at(from_now: i64) -> Value {
+    json!(Timestamp::from_secs(now_secs() + from_now))
+}
+
+async fn over_http(hub: &Hub, token: &str) -> StatusCode {
+    let request = reqwest::Client::new().get(hub.url("/api/v1/orders/o1")).bearer_auth(token);
+    request.send().await.expect("an answer").status()
+}
+
+#[tokio::test]
+async fn an_older_token_is_refused_everywhere_and_a_newer_one_nowhere() {
+    let hub = Hub::start();
+    call(&hub, Method::PUT, "/orders/o1", json!({})).await;
+    let (old, new, undated) = (issued("bob", -100), issued("bob", -10), undated("bob"));
+    let mut newer = hub.connect_with(&new).await;
+    let (status, answer) = revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await;
+    assert_eq!((status, &answer["userId"]), (200, &json!("bob")), "{answer}");
+    for token in [&old, &undated] {
+        assert_eq!(Upgrade::bearer(token).ask(&hub).await.problem(), (401, "unauthenticated"));
+        let (mut raw, _) = Upgrade::browser(token).open(&hub).await;
+        assert_eq!(raw.ending().await.announced(), 4401);
+        let refused = Io::open(&hub).await.connect(json!({ "token": token })).await;
+        assert_eq!(refused.expect_err("refused")["data"]["code"], "unauthenticated");
+        assert_eq!(over_http(&hub, token).await, 401);
+        let refresh = newer.request("auth:refresh", json!({ "token": token })).await;
+        assert_eq!(refresh["error"]["code"], "unauthenticated", "{refresh}");
+    }
+    hub.connect_with(&new).await.join("o1").await;
+    Io::open(&hub).await.connect(json!({ "token": new })).await.expect("let in");
+    assert_eq!(over_http(&hub, &new).await, 200);
+    assert_eq!(newer.request("auth:refresh", json!({ "token": new })).await["ok"], true);
+    hub.connect_with(&issued("eve", -100)).await.join("o1").await;
+}
+
+#[tokio::test]
+async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_with_another() {
+    let hub = Hub::start();
+    let mut desk = hub.connect_with(&issued("bob", -100)).await;
+    let mut phone = Io::open(&hub).await;
+    phone.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
+    let mut dateless = hub.connect_with(&undated("bob")).await;
+    let mut newer = hub.connect_with(&issued("bob", -10)).await;
+    let mut refreshed = hub.connect_with(&issued("bob", -100)).await;
+    let token = issued("bob", -10);
+    assert_eq!(refreshed.request("auth:refresh", json!({ "token": token })).await["ok"], true);
+    let mut other = hub.connect_with(&issued("eve", -100)).await;
+    assert_eq!(revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await.0, 200);
+    for client in [&mut desk, &mut dateless] {
+        let closed = client.closed().await;
+        assert_eq!((closed.code, closed.reason.as_str()), (4401, "token_revoked"));
+        let end = client.expect_seen("session:end");
+        assert_eq!((&end["code"], &end["retry"]), (&json!(4401), &json!(true)), "{end}");
+        assert!(end["reconnectAfterMs"].as_u64().is_some_and(|ms| ms >= 1000), "{end}");
+    }
+    assert_eq!(phone.ending().await.code, Some(4401));
+    for client in [&mut newer, &mut refreshed, &mut other] {
+        assert_eq!(client.drain("session:end").await.len(), 0);
+    }
+    assert!(hub.log().contains("closed 3 connections"), "{}", hub.log());
+}
+
+#[tokio::test]
+async fn a_session_is_taken_up_again_with_a_newer_token_only() {
+    let hub = Hub::start();
+    let mut io = Io::open(&hub).await;
+    io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
+    io.join("o1").await;
+    let memory = io.cut();
+    assert_eq!(revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await.0, 200);
+    let pid = json!(memory.pid.clone().expect("a pid"));
+    let mut again = Io::open(&hub).await;
+    let old = again.connect(json!({ "token": issued("bob", -100), "pid": pid })).await;
+    assert_eq!(old.expect_err("refused")["data"]["code"], "unauthenticated");
+    let new = again.connect(json!({ "token": issued("bob", -10), "pid": pid })).await;
+    assert_eq!(new.expect("let in")["pid"], pid);
+}
+
+#[tokio::test]
+async fn without_a_time_all_tokens_until_now_are_meant_and_no_body_is_needed() {
+    let hub = Hub::start();
+    let mut bob = hub.connect("bob", "customer", &[]).await;
+    let request = reqwest::Client::new().post(hub.url("/api/v1/users/bob/revoke"));
+    let request = request.bearer_auth(token("back-end", "service", &[]));
+    let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    let before: Timestamp = serde_json::from_value(answer["issuedBefore"].clone()).expect("a time");
+    assert!(Timestamp::now().millis_since(before) < 60_000, "{answer}");
+    assert_eq!(bob.closed().await.code, 4401);
+    hub.connect_with(&issued("bob", 1)).await.join("o1").await;
+}
+
+#[tokio::test]
+async fn it_only_ever_moves_on_and_outlives_the_process() {
+    each_database(async |database: Database| {
+        let hub = database.hub().start();
+        let first = at(-50);
+        assert_eq!(
+            revoke(&hub, "bob", json!({ "issuedBefore": first })).await.1["issuedBefore"],
+            first
+        );
+        let (status, answer) = revoke(&hub, "bob", json!({ "issuedBefore": at(-500) })).await;
+        assert_eq!(
+            (status, &answer["issuedBefore"]),
+            (200, &first),
+            "an older one changes nothing"
+        );
+        let later = at(-20);
+        revoke(&hub, "eve", json!({ "issuedBefore": first })).await;
+        revoke(&hub, "eve", json!({ "issuedBefore": later })).await;
+        let hub = hub.kill_and_restart();
+        for (token, expected) in [
+            (issued("bob", -100), 401),
+            (issued("bob", -30), 404),
+            (issued("eve", -30), 401),
+            (issued("eve", -10), 404),
+        ] {
+            let staff = claims_of_staff(&token);
+            assert_eq!(over_http(&hub, &staff).await, expected, "{token}");
+        }
+    })
+    .await;
+}
+
+/// The same token for somebody who is told that an order is not there.
+fn claims_of_staff(token: &str) -> String {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).expect("a payload");
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64");
+    let mut said: HashMap<String, Value> = serde_json::from_slice(&payload).expect("claims");
+    said.insert("role".to_owned(), json!("support"));
+    claims(json!(said))
+}
+
+#[tokio::test]
+async fn a_revocation_that_meets_a_login_wins() {
+    let hub = Hub::start();
+    for number in 0..20 {
+        let user = format!("u{number}");
+        let old = issued(&user, -100);
+        let body = json!({ "issuedBefore": at(-50) });
+        let logins = join_all((0..4).map(|_| try_login(&hub, &old)));
+        let (clients, revoked) = tokio::join!(logins, revoke(&hub, &user, body));
+        assert_eq!(revoked.0, 200);
+        for mut client in clients.into_iter().flatten() {
+            assert_eq!(client.closed().await.code, 4401, "slipped in between");
+        }
+    }
+}
+
+async fn try_login(hub: &Hub, token: &str) -> Option<Client> {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let mut request = format!("ws://{}/ws", hub.addr).into_client_request().expect("a request");
+    let bearer = format!("Bearer {token}").parse().expect("a header");
+    request.headers_mut().insert("authorization", bearer);
+    let (socket, _) = tokio_tungstenite::connect_async(request).await.ok()?;
+    Some(Client::over(socket))
+}
+
+#[tokio::test]
+async fn back_ends_revoke_and_mistakes_are_problems() {
+    let hub = Hub::start();
+    for (role, expected) in [
+        ("customer", "403 forbidden "),
+        ("driver", "403 forbidden "),
+        ("support", "403 forbidden "),
+        ("service", "200"),
+        ("admin", "200"),
+    ] {
+        let answer = call_as(&hub, role, Method::POST, "/users/bob/revoke", json!({})).await;
+        assert_eq!(problem_or_status(answer).await, expected, "{role}");
+    }
+    for (method, path, body, expected) in [
+        (
+            Method::POST,
+            "/users/bob/revoke",
+            json!({ "issuedBefore": at(3600) }),
+            "400 invalid_payload issuedBefore",
+        ),
+        (
+            Method::POST,
+            "/users/bob/revoke",
+            json!({ "issuedBefore": 7 }),
+            "400 invalid_payload issuedBefore",
+        ),
+        (
+            Method::POST,
+            "/users/bob/revoke",
+            json!({ "issuedBefore": "2026-01-01T00:00:00" }),
+            "400 invalid_payload issuedBefore",
+        ),
+        (
+            Method::POST,
+            "/users/bob/revoke",
+            json!({ "before": at(0) }),
+            "400 invalid_payload before",
+        ),
+        (Method::POST, "/users/bob/revoke", json!([]), "400 invalid_payload body"),
+        (Method::POST, "/users/b%20b/revoke", json!({}), "400 invalid_payload "),
+        (Method::GET, "/users/bob/revoke", Value::Null, "405 method_not_allowed "),
+    ] {
+        let answer = call_as(&hub, "service", method, path, body.clone()).await;
+        assert_eq!(problem_or_status(answer).await, expected, "{path} {body}");
+    }
+    let text = reqwest::Client::new().post(hub.url("/api/v1/users/bob/revoke")).body("{}");
+    let text =
+        text.bearer_auth(token("back-end", "service", &[])).header("content-type", "text/plain");
+    let answer = problem_or_status(text.send().await.expect("an answer")).await;
+    assert_eq!(answer, "415 unsupported_media_type ");
+}
+
+#[tokio::test]
+async fn while_the_database_is_locked_nothing_is_revoked() {
+    each_database(async |database: Database| {
+        let hub = database.hub().start();
+        let mut bob = hub.connect_with(&issued("bob", -100)).await;
+        let lock = database.lock(&hub);
+        let body = json!({ "issuedBefore": at(-50) });
+        // PostgreSQL's lock is on chat and orders.
+        let (status, _) = revoke(&hub, "bob", body.clone()).await;
+        if database.postgres.is_none() {
+            assert_eq!(status, 503);
+            assert_eq!(bob.drain("session:end").await.len(), 0);
+        }
+        drop(lock);
+        super::support::until("the database to serve again", async || {
+            revoke(&hub, "bob", body.clone()).await.0 == 200
+        })
+        .await;
+        assert_eq!(bob.closed().await.code, 4401);
+    })
+    .await;
+}

@@ -1,0 +1,82 @@
+//! Keys of calls that count once: whose they are, until when, and how they are forgotten.
+
+use std::time::Duration;
+
+use orderhub::db::idempotency::{Answer, Call, Claim, Done, Once, SWEEP_STEP};
+use orderhub::db::idempotency::{claim, delete_expired, once};
+use orderhub::protocol::error::{ErrorCode, Failure};
+use orderhub::time::Timestamp;
+
+use crate::fixture::{Fixture, each_database};
+
+const NOW: i64 = 1_700_000_000_000;
+const DAY: u64 = 24 * 3600 * 1000;
+
+fn call(key: &str, body: &str) -> Call {
+    let (caller, route) = ("user:shop".to_owned(), "POST /orders/o1/status".to_owned());
+    Call { caller, route, key: key.to_owned(), body_hash: body.to_owned() }
+}
+
+fn at(later_ms: u64) -> Timestamp {
+    Timestamp::from_millis(NOW).plus(Duration::from_millis(later_ms))
+}
+
+/// Does something under a key: what is answered, whether it was done now.
+fn done(fixture: &Fixture, call: Call, later_ms: u64) -> Result<(String, bool), ErrorCode> {
+    let answer = move |text: &String| Answer { status: 201, body: text.clone() };
+    let wanted = Once { call, answer: std::sync::Arc::new(answer) };
+    let effect = |_: &mut _| Ok(Ok(format!("done {later_ms}")));
+    let outcome = once(&mut fixture.connection(), Some(&wanted), at(later_ms), effect);
+    match outcome.expect("a database").map_err(|failure| failure.code)? {
+        Done::Now(_, Some(answer)) => Ok((answer.body, true)),
+        Done::Before(answer) => {
+            assert_eq!(answer.status, 201);
+            Ok((answer.body, false))
+        }
+        Done::Now(_, None) => panic!("no answer was kept"),
+    }
+}
+
+#[test]
+fn a_key_is_free_again_after_a_day() {
+    each_database(async |fixture| {
+        let first = Ok(("done 0".to_owned(), true));
+        let known = Ok(("done 0".to_owned(), false));
+        assert_eq!(done(&fixture, call("k", "a"), 0), first);
+        assert_eq!(done(&fixture, call("k", "a"), DAY - 1), known);
+        assert_eq!(done(&fixture, call("k", "b"), DAY - 1), Err(ErrorCode::Conflict));
+        assert_eq!(done(&fixture, call("k", "b"), DAY), Ok((format!("done {DAY}"), true)));
+        assert_eq!(done(&fixture, call("k", "a"), DAY), Err(ErrorCode::Conflict));
+    });
+}
+
+#[test]
+fn what_is_refused_leaves_the_key_free() {
+    each_database(async |fixture| {
+        let wanted = Once {
+            call: call("k", "a"),
+            answer: std::sync::Arc::new(|(): &()| panic!("nothing to answer")),
+        };
+        let refuse = |_: &mut _| Ok(Err(Failure::forbidden()));
+        let refused = once::<()>(&mut fixture.connection(), Some(&wanted), at(0), refuse);
+        assert!(refused.expect("a database").is_err());
+        assert_eq!(claim(&mut fixture.connection(), &call("k", "b"), at(0)), Ok(Claim::Free));
+    });
+}
+
+#[test]
+fn what_has_expired_is_deleted_in_steps_and_the_rest_stays() {
+    each_database(async |fixture| {
+        let mut connection = fixture.connection();
+        for number in 0..SWEEP_STEP + 100 {
+            let later = u64::try_from(number).expect("small");
+            let call = call(&format!("k{number}"), "a");
+            assert_eq!(claim(&mut connection, &call, at(later)), Ok(Claim::Free));
+        }
+        claim(&mut connection, &call("fresh", "a"), at(DAY)).expect("claimed");
+        let mut sweep = || delete_expired(&mut connection, at(DAY + 1000)).expect("deleted");
+        assert_eq!([sweep(), sweep(), sweep()], [SWEEP_STEP, 100, 0]);
+        let fresh = claim(&mut connection, &call("fresh", "a"), at(DAY + 1000));
+        assert_eq!(fresh, Ok(Claim::Known(Answer { status: 0, body: String::new() })));
+    });
+}
