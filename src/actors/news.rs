@@ -1,71 +1,93 @@
 //! What a committed change of an order is to those who hear of it.
 
+use serde_json::value::RawValue;
+
 use super::store::Change;
+use crate::ids::OrderId;
 use crate::protocol::server::{Assignment, ServerEvent, StatusChange};
 use crate::room::order::OrderFacts;
+use crate::session::resume::Told;
+use crate::time::Timestamp;
 
 /// The events of a change, seen from what a hearer knew before.
 #[derive(Clone, Copy)]
 pub struct News<'a> {
-    change: &'a Change,
+    order: &'a OrderId,
     before: &'a OrderFacts,
+    now: &'a OrderFacts,
+    at: Timestamp,
+    data: Option<&'a RawValue>,
 }
 
 impl<'a> News<'a> {
     /// For somebody who knew the order as it was before this change.
     pub fn of(change: &'a Change) -> Self {
-        Self { change, before: &change.changed.before }
+        Self::since(change, &change.changed.before)
     }
 
     /// For a room, which may not have heard of some changes before this one.
     pub fn since(change: &'a Change, before: &'a OrderFacts) -> Self {
-        Self { change, before }
+        let order = &change.changed.order;
+        let at = change.note.at.unwrap_or(change.at);
+        Self { order: &order.id, before, now: &order.facts, at, data: change.note.data.as_deref() }
+    }
+
+    /// For somebody who was away and hears of it at `at`.
+    pub fn between(
+        order: &'a OrderId,
+        before: &'a OrderFacts,
+        now: &'a OrderFacts,
+        at: Timestamp,
+    ) -> Self {
+        Self { order, before, now, at, data: None }
     }
 
     /// Somebody is the driver no more. Told before the right goes that it gave.
     pub fn unassigned(self) -> Option<ServerEvent<'a>> {
         let driver_id = self.before.driver_id.as_ref()?;
-        let is_new = self.now().driver_id.as_ref() != Some(driver_id);
-        is_new.then(|| {
-            ServerEvent::Unassigned(Assignment {
-                order_id: &self.change.changed.order.id,
-                driver_id,
-                driver_name: self.before.driver_name.as_deref(),
-                at: self.change.note.at.unwrap_or(self.change.at),
-            })
-        })
+        let is_new = self.now.driver_id.as_ref() != Some(driver_id);
+        is_new.then_some(ServerEvent::Unassigned(Assignment {
+            order_id: self.order,
+            driver_id,
+            driver_name: self.before.driver_name.as_deref(),
+            at: self.at,
+        }))
     }
 
     /// Somebody is the driver.
     pub fn assigned(self) -> Option<ServerEvent<'a>> {
-        let driver_id = self.now().driver_id.as_ref()?;
+        let driver_id = self.now.driver_id.as_ref()?;
         let is_new = self.before.driver_id.as_ref() != Some(driver_id);
-        is_new.then(|| {
-            ServerEvent::Assigned(Assignment {
-                order_id: &self.change.changed.order.id,
-                driver_id,
-                driver_name: self.now().driver_name.as_deref(),
-                at: self.change.note.at.unwrap_or(self.change.at),
-            })
-        })
+        is_new.then_some(ServerEvent::Assigned(Assignment {
+            order_id: self.order,
+            driver_id,
+            driver_name: self.now.driver_name.as_deref(),
+            at: self.at,
+        }))
     }
 
     /// There is another status.
     pub fn status(self) -> Option<ServerEvent<'a>> {
-        let status = self.now().status.as_deref()?;
+        let status = self.now.status.as_deref()?;
         let previous_status = self.before.status.as_deref();
-        (previous_status != Some(status)).then(|| {
-            ServerEvent::Status(StatusChange {
-                order_id: &self.change.changed.order.id,
-                status,
-                previous_status,
-                at: self.change.note.at.unwrap_or(self.change.at),
-                data: self.change.note.data.as_deref(),
-            })
-        })
+        (previous_status != Some(status)).then_some(ServerEvent::Status(StatusChange {
+            order_id: self.order,
+            status,
+            previous_status,
+            at: self.at,
+            data: self.data,
+        }))
     }
+}
 
-    fn now(self) -> &'a OrderFacts {
-        &self.change.changed.order.facts
-    }
+/// What there is to know of an order for one who is told of it.
+pub fn told(facts: &OrderFacts) -> Told {
+    let status = facts.status.as_deref().map(Box::from);
+    Told { status, driver: facts.driver_id.clone() }
+}
+
+/// An order of which no more is known than that.
+pub fn as_told(told: Told) -> OrderFacts {
+    let (status, driver_id) = (told.status.map(String::from), told.driver);
+    OrderFacts { status, driver_id, ..OrderFacts::default() }
 }

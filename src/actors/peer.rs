@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use actix::{Message, Recipient};
 
@@ -13,7 +14,7 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::Failure;
 use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
-use crate::session::resume::Pushes;
+use crate::session::resume::{Due, Pushes};
 use crate::transport::{Closed, Frame, Outbox};
 
 use super::shared::unavailable;
@@ -183,6 +184,26 @@ impl Place {
             pushes.note(self.link.0, seq);
         }
         Ok(())
+    }
+
+    /// The client is owed this, from before it goes into the outbox: should the connection be lost,
+    /// what it did not get is sent again.
+    pub fn owe(&self, due: Due) {
+        if let Some(mut pushes) = self.peer.pushes() {
+            pushes.owe(self.link.0, due);
+        }
+    }
+
+    /// What was owed is in the outbox.
+    pub fn paid(&self) {
+        if let Some(mut pushes) = self.peer.pushes() {
+            pushes.paid(self.link.0, Instant::now());
+        }
+    }
+
+    /// What is owed and is not in the outbox.
+    pub fn unpaid(&self) -> Due {
+        self.peer.pushes().map(|pushes| pushes.unpaid(self.link.0)).unwrap_or_default()
     }
 
     /// Tells the session how it went; where that is an end, the place is given up.

@@ -40,7 +40,7 @@ pub struct HandOver {
 #[derive(Debug)]
 pub enum Claim {
     /// The record of a session that has ended. It is the claimant's now, and nobody else's.
-    Detached(Record),
+    Detached(Box<Record>),
     /// The session is not known to have ended: it is asked to. Claiming once more, behind its answer
     /// or where none comes, finds out how it ended.
     Attached(Recipient<HandOver>),
@@ -158,7 +158,7 @@ impl Resumes {
             state.sessions.insert(pid, Entry::Claimed { user: user.clone() });
         }
         self.show(state);
-        found.map_or(Claim::Unknown, |kept| Claim::Detached(kept.record))
+        found.map_or(Claim::Unknown, |kept| Claim::Detached(Box::new(kept.record)))
     }
 
     /// Forgets what has expired at `now`, and says how much that was. Nobody gets an expired record

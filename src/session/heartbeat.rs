@@ -31,12 +31,14 @@ pub struct Heartbeat {
     since: Instant,
     /// When the ping that waits for its pong was sent.
     pinged: Option<Instant>,
+    /// Pings whose pong has not come, whatever else has.
+    unanswered: u32,
 }
 
 impl Heartbeat {
     /// Of a connection that starts now.
     pub fn new(rhythm: Rhythm, now: Instant, ping_every: Duration, pong_within: Duration) -> Self {
-        Self { rhythm, ping_every, pong_within, since: now, pinged: None }
+        Self { rhythm, ping_every, pong_within, since: now, pinged: None, unanswered: 0 }
     }
 
     /// Something came from the client: it is alive. Says whether a ping had waited for that.
@@ -47,10 +49,12 @@ impl Heartbeat {
         self.pinged.take().is_some()
     }
 
-    /// When the last ping of a steady beat was sent, or before; whoever answers it has got all that
-    /// was sent until then.
-    pub fn last_beat(&self) -> Instant {
-        self.since
+    /// A pong came: its client has got all that was sent before the ping that it answers. Says until
+    /// when that was, where it is the last ping of a steady beat.
+    pub fn ponged(&mut self) -> Option<Instant> {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        // One that is late answers an older ping.
+        (self.unanswered == 0).then_some(self.since)
     }
 
     /// The next moment at which something may be due.
@@ -77,6 +81,7 @@ impl Heartbeat {
             return None;
         }
         self.pinged = Some(now);
+        self.unanswered += 1;
         // A timer that comes late must not shift all that follow, unless it missed a whole beat.
         self.since = if now < at + self.ping_every { at } else { now };
         Some(Beat::Ping)

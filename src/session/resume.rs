@@ -1,23 +1,27 @@
 //! What is kept of a Socket.IO session that can be taken up again: its rooms, and by its last chat
 //! pushes what its client has seen of each.
 
+mod due;
 mod pushes;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{OrderId, Pid, SessionId, UserId};
 use crate::protocol::socketio::Namespace;
+pub use due::{Due, Shown, Told};
 pub use pushes::{MAX_PUSHES, Pushes};
 
 /// How many rooms of a session are kept; only staff have more, and join the others again.
 pub const MAX_ROOMS: usize = 1000;
 /// How many orders are kept that a session was put out of.
 pub const MAX_REMOVED: usize = 50;
-/// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms and [`MAX_PUSHES`] pushes of rooms
-/// that were left, with the longest ids and numbers. Most are well below 1 KiB.
-pub const MAX_JSON_BYTES: usize = 256 * 1024;
+/// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms with all that is owed in them, and
+/// [`MAX_PUSHES`] pushes of rooms that were left, with the longest ids and numbers. Most are well below 1 KiB.
+pub const MAX_JSON_BYTES: usize = 1024 * 1024;
 
 /// Everything that a session needs to go on under its old name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +43,10 @@ pub struct Record {
     /// [`MAX_REMOVED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     removed: Vec<OrderId>,
+    /// What the client was told last of the orders of its rooms, each with the room's tie; unless the
+    /// pushes know better. Where that is not known it is absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    told: Vec<(u64, Told)>,
     /// What went out to the client last.
     pub pushes: Pushes,
 }
@@ -64,6 +72,8 @@ pub struct Placed {
     /// For each room of the record, in the same order, the last chat message that the client has;
     /// -1 where the room was never shown.
     pub marks: Vec<(OrderId, i64)>,
+    /// For each room what the client is owed beside chat.
+    pub dues: Vec<Due>,
     /// Whether the marks are sure. If not, messages before them may be missing.
     pub found: bool,
 }
@@ -85,7 +95,24 @@ impl Record {
         // It is kept for minutes and does not grow any more.
         rooms.shrink_to_fit();
         pushes.shrink();
-        Self { pid, user, session, namespace, last_link, rooms, removed: Vec::new(), pushes }
+        Self {
+            pid,
+            user,
+            session,
+            namespace,
+            last_link,
+            rooms,
+            removed: Vec::new(),
+            told: Vec::new(),
+            pushes,
+        }
+    }
+
+    /// The same of a session that was told this of its orders, by the ties to their rooms.
+    #[must_use]
+    pub fn having_told(mut self, told: impl IntoIterator<Item = (u64, Told)>) -> Self {
+        self.told = told.into_iter().take(MAX_ROOMS).collect();
+        self
     }
 
     /// The same of a session that was put out of these orders a moment ago.
@@ -116,7 +143,7 @@ impl Record {
         };
         let pushed = self.pushes.marks(seen);
         let mark = |room: &RoomMark| pushed.get(&room.link).copied().unwrap_or(room.progress);
-        Placed { marks: self.marks(mark), found: true }
+        Placed { marks: self.marks(mark), dues: self.dues(Some(seen)), found: true }
     }
 
     /// What can be said where the offset is no place in the log: its own room goes on there.
@@ -125,7 +152,19 @@ impl Record {
             Some((order, seq)) if *order == room.order && seq >= 0 => seq.min(room.progress),
             _ => room.progress,
         };
-        Placed { marks: self.marks(mark), found: false }
+        Placed { marks: self.marks(mark), dues: self.dues(None), found: false }
+    }
+
+    /// For each room what a client is owed that has seen so many pushes, if that is known.
+    fn dues(&self, seen: Option<usize>) -> Vec<Due> {
+        let mut told: HashMap<u64, &Told> =
+            self.told.iter().map(|(link, told)| (*link, told)).collect();
+        let due = |room: &RoomMark| {
+            let told = told.remove(&room.link).cloned();
+            let due = self.pushes.due(room.link, seen);
+            Due { told: due.told.or(told), ..due }
+        };
+        self.rooms.iter().map(due).collect()
     }
 
     fn marks(&self, mark: impl Fn(&RoomMark) -> i64) -> Vec<(OrderId, i64)> {
@@ -139,8 +178,10 @@ impl Record {
         let orders = self.rooms.iter().map(|room| &room.order).chain(&self.removed);
         let ids: usize = orders.map(|order| size_of::<OrderId>() + id(order.as_str())).sum();
         let rooms = self.rooms.capacity() * size_of::<RoomMark>();
+        let told = self.told.iter().map(|(_, told)| told.heap_bytes()).sum::<usize>()
+            + self.told.capacity() * size_of::<(u64, Told)>();
         let pushes = self.pushes.heap_bytes();
-        size_of::<Self>() + id(self.user.as_str()) + ids + rooms + pushes
+        size_of::<Self>() + id(self.user.as_str()) + ids + rooms + told + pushes
     }
 
     /// As text for the database, at most [`MAX_JSON_BYTES`].

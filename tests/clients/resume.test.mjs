@@ -126,6 +126,37 @@ forEach(CLIENTS, 'an app that joins again with sinceSeq misses nothing either', 
   assert.deepEqual(seqs(ann, order), client.resumes ? [2] : []);
 });
 
+forEach(RESUMING, 'a join whose snapshot was lost: the room is shown once it is back', async (t, client) => {
+  const order = newOrder();
+  const wire = await wireTo(t, hub);
+  const driver = await speaker(t, [order]);
+  await driver.call('order:join', { orderId: order });
+  for (let said = 0; said < 3; said++) await driver.say(order, 'before the join');
+  const phone = await connect(t, wire, client, 'ann', { orders: [order] });
+  await phone.settled();
+  wire.deafen();
+  phone.emit('order:join', { orderId: order });
+  await driver.take('presence:joined', ({ userId }) => userId === 'ann');
+  await driver.say(order, 'lost');
+  wire.down();
+  await phone.life.take('disconnect');
+  await driver.say(order, 'missed');
+  wire.up();
+  await phone.life.take('connect');
+  assert.equal(phone.socket.recovered, true);
+  const room = await phone.take('order:joined');
+  assert.deepEqual(room.messages.map(({ seq }) => seq), [1, 2, 3]);
+  assert.equal(await driver.say(order, 'heard'), 6);
+  await until(() => seqs(phone, order).at(-1) === 6, 'the last is heard');
+  assert.deepEqual(seqs(phone, order), [4, 5, 6]);
+  // Now it has it for sure.
+  wire.cut();
+  await back(phone);
+  await driver.say(order, 'heard too');
+  await until(() => seqs(phone, order).at(-1) === 7, 'it is heard');
+  assert.deepEqual(phone.inbox.events().filter((event) => event !== 'chat:message'), []);
+});
+
 test('nobody notices who is back in time', async (t) => {
   const order = newOrder();
   const wire = await wireTo(t, hub);

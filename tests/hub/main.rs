@@ -29,6 +29,7 @@ mod relay;
 mod resume;
 mod resume_refused;
 mod resume_restart;
+mod resume_shown;
 mod revoke;
 mod rights;
 mod rooms;

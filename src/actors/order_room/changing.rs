@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix::{Context, Handler};
 
 use super::OrderRoom;
-use crate::actors::news::News;
+use crate::actors::news::{News, told};
 use crate::actors::peer::News as Notice;
 use crate::actors::store::{Change, OrderChanged};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
@@ -14,6 +14,7 @@ use crate::room::order::OrderFacts;
 use crate::room::ring::Ring;
 use crate::room::roster::Roster;
 use crate::room::track::Track;
+use crate::session::resume::Due;
 
 impl OrderRoom {
     /// Takes over a change, if it is newer than what is known.
@@ -29,6 +30,11 @@ impl OrderRoom {
             return self.close(order.last_seq);
         }
         let news = News::since(change, &before);
+        let told = [news.unassigned(), news.status(), news.assigned()];
+        let is_news = told.iter().any(Option::is_some);
+        if is_news {
+            self.owe_news(&before);
+        }
         // The driver hears it while the assignment is still a right to be here; whoever was
         // removed hears nothing of what is new.
         let mut gone = self.announce(news.unassigned());
@@ -36,10 +42,28 @@ impl OrderRoom {
         self.await_nobody_removed(&before);
         gone |= self.announce(news.status());
         gone |= self.announce(news.assigned());
+        if is_news {
+            self.news_is_out();
+        }
         if gone {
             self.drop_the_gone();
         }
         self.count_occupants();
+    }
+
+    /// What members knew, who are about to hear that it is otherwise.
+    fn owe_news(&self, before: &OrderFacts) {
+        for member in self.members.values() {
+            member.place.owe(Due { told: Some(told(before)), shown: None });
+        }
+    }
+
+    fn news_is_out(&self) {
+        for member in self.members.values().filter(|member| !member.is_held()) {
+            member.place.paid();
+        }
+        // Behind it all: whoever finds no word of it being under way has been told.
+        self.handle.stats.tell(told(&self.facts));
     }
 
     /// Those who were removed while their connection was broken are not expected back.

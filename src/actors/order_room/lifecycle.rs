@@ -7,6 +7,7 @@ use actix::{
 };
 
 use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
+use crate::actors::news::told;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::client::DEFAULT_PAGE;
@@ -56,6 +57,7 @@ impl OrderRoom {
     fn remember(&mut self, order: LoadedOrder) {
         self.exists = order.exists;
         (self.facts, self.rev) = (order.facts, order.rev);
+        self.handle.stats.tell(told(&self.facts));
         self.delivery = Delivery::new(order.last_seq);
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
         self.ring = Ring::new(before);

@@ -1,16 +1,22 @@
-//! Bringing a member up to date who comes back: all the chat that it has missed, as if it were live.
+//! Bringing a member up to date who comes back: the snapshot that may not have arrived, what has
+//! become of the order, and all the chat that it has missed, as if it were live.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::snapshot::Held;
+use super::snapshot::{Held, as_shown, most};
 use super::{OrderRoom, chat};
+use crate::actors::news::{News, as_told};
+use crate::actors::peer::Answer;
 use crate::actors::store::{self, PageRange, StoreError};
 use crate::ids::SessionId;
-use crate::protocol::client::MAX_PAGE;
+use crate::protocol::client::{ClientEventName, MAX_PAGE};
 use crate::protocol::server::ServerEvent;
 use crate::room::ring::MessageJson;
+use crate::session::resume::{Due, Shown, Told};
+use crate::time::Timestamp;
 use crate::transport::Frame;
 
 /// The share of an outbox beyond which no page is added to it.
@@ -26,6 +32,8 @@ struct CatchingUp {
     read: u64,
     /// The last message that is missing; what comes behind it is held back meanwhile.
     cut: i64,
+    /// What it is to be shown first, up to the last message that it has.
+    shown: Option<Shown>,
 }
 
 impl OrderRoom {
@@ -33,30 +41,56 @@ impl OrderRoom {
     /// not reach back far enough, page by page from the database, at the pace of its client.
     pub(super) fn catch_member_up(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let (cut, read) = (self.delivery.delivered(), self.number());
+        let Some(member) = self.members.get(&session) else { return };
+        let Due { shown, told } = member.place.unpaid();
+        if shown.is_none()
+            && let Some(told) = told
+        {
+            self.tell_what_has_changed(session, told);
+        }
         let Some(member) = self.members.get_mut(&session) else { return };
         let page = self.ring.page(Some(member.place.progress()), MAX_PAGE);
-        if let Some(page) = page.filter(|page| page.recovered) {
+        if let Some(page) = page.filter(|page| page.recovered && shown.is_none()) {
             member.shown = true;
             // They are all that there is up to the cut, without a gap.
             let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
             return self.send_missed(session, (first..).zip(&page.messages));
         }
         member.held = Some(Box::new(Held::new(read)));
-        self.read_missed(CatchingUp { session, read, cut }, ctx);
+        self.read_missed(CatchingUp { session, read, cut, shown }, ctx);
+    }
+
+    /// Tells a member how the order is, if that is not what it was told before.
+    fn tell_what_has_changed(&mut self, session: SessionId, told: Told) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let before = as_told(told);
+        let news = News::between(&self.order, &before, &self.facts, Timestamp::now());
+        for event in [news.unassigned(), news.status(), news.assigned()].into_iter().flatten() {
+            self.shared.metrics.events_out.inc(event.index());
+            // A session that ends meanwhile is noticed at the next fan-out.
+            member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
+        }
+        member.place.paid();
     }
 
     /// Reads the next page, or waits for the client to take in the one before.
     fn read_missed(&mut self, catching_up: CatchingUp, ctx: &mut Context<Self>) {
-        let most = self.shared.config.limits.outbox_bytes / FILLING;
-        let CatchingUp { session, cut, .. } = catching_up;
+        let CatchingUp { session, read, cut, shown } = catching_up;
         let Some(member) = self.members.get(&session) else { return };
-        if member.outbox.backlog().bytes > most {
+        if member.held.as_ref().is_none_or(|held| !held.is_for(read)) {
+            return;
+        }
+        if member.outbox.backlog().bytes > self.shared.config.limits.outbox_bytes / FILLING {
             ctx.run_later(PAUSE, move |room, ctx| room.read_missed(catching_up, ctx));
             return;
         }
-        let range = PageRange::Between { after: member.place.progress(), upto: cut };
+        let after = member.place.progress();
+        let (range, limit) = match shown {
+            Some(shown) => (PageRange::Before(after + 1), most(shown, after)),
+            None => (PageRange::Between { after, upto: cut }, MAX_PAGE),
+        };
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let page = async move { store.page(order, range, MAX_PAGE).await };
+        let page = async move { store.page(order, range, limit).await };
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
             room.read_some(catching_up, page, ctx);
             room.tick(Instant::now(), ctx);
@@ -69,23 +103,42 @@ impl OrderRoom {
         page: Result<store::Page, StoreError>,
         ctx: &mut Context<Self>,
     ) {
-        let CatchingUp { session, read, cut } = catching_up;
+        let CatchingUp { session, read, cut, shown } = catching_up;
         // Where the session has left meanwhile there is nobody to tell.
         let Some(held) = self.take_held(session, read) else { return };
-        let last = page.as_ref().ok().and_then(|page| page.messages.last()).map(|last| last.seq);
-        let (Ok(page), Some(last)) = (page, last) else {
-            return self.give_up_showing(session, *held, None);
+        let Ok(page) = page else { return self.give_up_showing(session, *held, None) };
+        let last = match shown {
+            Some(shown) => self.show_once_more(session, &page, shown),
+            None => page.messages.last().map(|last| last.seq),
         };
-        let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
-        let seqs = page.messages.iter().map(|message| message.seq);
-        self.send_missed(session, seqs.zip(&messages));
+        let Some(last) = last else { return self.give_up_showing(session, *held, None) };
+        if shown.is_none() {
+            let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
+            let seqs = page.messages.iter().map(|message| message.seq);
+            self.send_missed(session, seqs.zip(&messages));
+        }
         let Some(member) = self.members.get_mut(&session) else { return };
         if last >= cut {
             member.shown = true;
             return self.go_on(session, *held, ctx);
         }
         member.held = Some(held);
-        self.read_missed(catching_up, ctx);
+        self.read_missed(CatchingUp { shown: None, ..catching_up }, ctx);
+    }
+
+    /// Shows a member the room as it asked for it before, up to the last message that it has; what
+    /// came since follows as if it were live. Gives back the number of that message.
+    fn show_once_more(
+        &mut self,
+        session: SessionId,
+        page: &store::Page,
+        shown: Shown,
+    ) -> Option<i64> {
+        let place = &self.members.get(&session)?.place;
+        let (peer, upto) = (Arc::clone(&place.peer), place.progress());
+        let answer = Answer::new(peer, ClientEventName::Join, None);
+        self.send_page(session, &as_shown(page, shown, upto), shown, upto, answer);
+        Some(upto)
     }
 
     /// Sends messages as if they were live.

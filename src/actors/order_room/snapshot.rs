@@ -14,7 +14,8 @@ use crate::actors::store::{self, PageRange, StoreError};
 use crate::ids::SessionId;
 use crate::protocol::client::Join;
 use crate::protocol::server::{Reply, ServerEvent, Snapshot};
-use crate::room::ring::{MessageJson, Page};
+use crate::room::ring::Page;
+use crate::session::resume::{Due, Shown};
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
@@ -39,8 +40,8 @@ struct Reading {
     read: u64,
     /// The newest message that it will show.
     cut: i64,
-    /// The last that its client has.
-    since: Option<i64>,
+    /// What its client asked for.
+    shown: Shown,
     answer: Answer,
 }
 
@@ -49,6 +50,11 @@ struct Reading {
 impl Held {
     pub(super) fn new(read: u64) -> Self {
         Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
+    }
+
+    /// Whether it waits for this read.
+    pub(super) fn is_for(&self, read: u64) -> bool {
+        self.read == read
     }
 
     /// Whether more waits than may.
@@ -73,19 +79,20 @@ impl OrderRoom {
         if let Some(held) = &mut member.held {
             return held.queue(join, answer);
         }
+        let cut = self.delivery.delivered();
+        let shown = Shown { since: join.since_seq, limit: join.limit };
         if let Some(page) = self.ring.page(join.since_seq, join.limit) {
-            return self.send_page(session, &page, self.delivery.delivered(), answer);
+            member.shown = true;
+            return self.send_page(session, &page, shown, cut, answer);
         }
         let read = self.number();
         if let Some(member) = self.members.get_mut(&session) {
             member.held = Some(Box::new(Held::new(read)));
         }
-        let cut = self.delivery.delivered();
-        let since = join.since_seq.map(|since| since.min(cut));
-        let limit = since.map_or(join.limit, |since| join.limit.min(cut - since));
-        let reading = Reading { session, read, cut, since, answer };
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let page = async move { store.page(order, PageRange::Before(cut + 1), limit).await };
+        let (range, limit) = (PageRange::Before(cut + 1), most(shown, cut));
+        let page = async move { store.page(order, range, limit).await };
+        let reading = Reading { session, read, cut, shown, answer };
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
             room.read_through(reading, page, ctx);
             room.tick(Instant::now(), ctx);
@@ -99,14 +106,14 @@ impl OrderRoom {
         page: Result<store::Page, StoreError>,
         ctx: &mut Context<Self>,
     ) {
-        let Reading { session, read, cut, since, answer } = reading;
+        let Reading { session, read, cut, shown, answer } = reading;
         // Where the session has left meanwhile the answer says so when it is dropped.
         let Some(held) = self.take_held(session, read) else { return };
         let Ok(page) = page else { return self.give_up_showing(session, *held, Some(answer)) };
-        let found = i64::try_from(page.messages.len()).unwrap_or(0);
-        let recovered = since.is_some_and(|since| since + found == cut);
-        let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
-        self.send_page(session, &Page { messages, recovered }, cut, answer);
+        if let Some(member) = self.members.get_mut(&session) {
+            member.shown = true;
+        }
+        self.send_page(session, &as_shown(&page, shown, cut), shown, cut, answer);
         self.go_on(session, *held, ctx);
     }
 
@@ -131,6 +138,8 @@ impl OrderRoom {
             // One that is gone is noticed at the next fan-out.
             member.push(frame, seq);
         }
+        // News of the order may have been among them.
+        member.place.paid();
     }
 
     /// The page could not be read. A member who was in before stays; a new one is out again.
@@ -157,9 +166,18 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    fn send_page(&mut self, session: SessionId, page: &Page, cut: i64, answer: Answer) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        member.shown = true;
+    /// Shows a member the room with this page, which ends at `cut`.
+    pub(super) fn send_page(
+        &mut self,
+        session: SessionId,
+        page: &Page,
+        shown: Shown,
+        cut: i64,
+        answer: Answer,
+    ) {
+        let Some(member) = self.members.get(&session) else { return };
+        // Before it counts as shown: a session that ends in between does not take it for seen.
+        member.place.owe(Due { shown: Some(shown), told: None });
         member.place.progress.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.place.peer);
         let sees_location = member.sees_location;
@@ -168,6 +186,7 @@ impl OrderRoom {
             peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
         answer.ok(Reply::Joined(&snapshot));
+        member.place.paid();
     }
 
     fn snapshot<'a>(&'a self, page: &'a Page, cut: i64, sees_location: bool) -> Snapshot<'a> {
@@ -182,6 +201,18 @@ impl OrderRoom {
             members: self.roster.members().collect(),
         }
     }
+}
+
+/// How many messages up to `cut` are to be shown at most.
+pub(super) fn most(shown: Shown, cut: i64) -> i64 {
+    shown.since.map_or(shown.limit, |since| shown.limit.min((cut - since).max(0)))
+}
+
+/// What was read for a snapshot up to `cut`.
+pub(super) fn as_shown(page: &store::Page, shown: Shown, cut: i64) -> Page {
+    let found = i64::try_from(page.messages.len()).unwrap_or(0);
+    let recovered = shown.since.is_some_and(|since| since.min(cut) + found == cut);
+    Page { messages: page.messages.iter().map(chat::json).collect(), recovered }
 }
 
 impl Held {

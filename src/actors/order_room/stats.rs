@@ -1,6 +1,7 @@
 //! What a room counts about itself, readable from any thread, and what an admin sees of it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use actix::{Context, Handler, MessageResult};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use super::{Inspect, OrderRoom};
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::protocol::location::Position;
 use crate::protocol::role::Role;
+use crate::session::resume::Told;
 use crate::time::Timestamp;
 
 /// The length of the window that rates are counted over.
@@ -22,6 +24,8 @@ pub struct RoomStats {
     last_activity_ms: AtomicI64,
     locations: Rate,
     chats: Rate,
+    /// What its members were told of the order last.
+    told: Mutex<Told>,
 }
 
 /// Counts events in windows of ten seconds.
@@ -96,6 +100,17 @@ impl RoomStats {
     pub fn location(&self, now: Timestamp) {
         self.touch(now);
         self.locations.count(now);
+    }
+
+    /// Its members have been told this.
+    pub(super) fn tell(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    /// What its members were told of the order last. One who is told otherwise at this moment is
+    /// owed it, in its pushes.
+    pub fn told(&self) -> Told {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A chat message went out.

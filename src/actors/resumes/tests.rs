@@ -38,7 +38,7 @@ fn record(owner: &str) -> Record {
 /// The record that a claim gives, if it does.
 fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record> {
     match resumes.claim(pid, &user(of), now) {
-        Claim::Detached(record) => Some(record),
+        Claim::Detached(record) => Some(*record),
         Claim::Unknown => None,
         Claim::Attached(_) => panic!("still attached"),
         Claim::Claimed => panic!("claimed"),

@@ -80,8 +80,9 @@ impl Session {
             Ok(Said::Connect { namespace, auth }) => self.connect(namespace, auth, now, ctx),
             Ok(Said::Disconnect { namespace }) => self.log_out(namespace, now, ctx),
             Ok(Said::Pong) => {
-                let until = self.heartbeat.last_beat();
-                self.logins.iter_mut().for_each(|login| login.has_heard(until));
+                if let Some(until) = self.heartbeat.ponged() {
+                    self.logins.iter_mut().for_each(|login| login.has_heard(until));
+                }
                 if !awaited {
                     self.unasked_pong(now, ctx);
                 }

@@ -11,6 +11,7 @@ use crate::actors::peer::LinkId;
 use crate::auth::Identity;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::session::resume::Told;
 
 /// For how long a join after a resume may be the client's own way of coming back.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
@@ -71,6 +72,12 @@ impl Link {
             LinkState::Open(room) => Some(room),
             LinkState::Entering(_) | LinkState::Away => None,
         }
+    }
+
+    /// What its client was told of the order last, with the number of the tie, while it is in.
+    pub(super) fn told(&self) -> Option<(u64, Told)> {
+        let room = self.room().filter(|_| self.joins > 0)?;
+        Some((self.id.0, room.stats.told()))
     }
 
     /// Takes one more join, and says whether it counts.

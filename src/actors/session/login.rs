@@ -171,6 +171,9 @@ impl Login {
     /// Its client has got all that was sent until then.
     pub(super) fn has_heard(&mut self, until: Instant) {
         self.removed.retain(|(_, at)| *at > until);
+        if let Some(mut pushes) = self.peer.pushes() {
+            pushes.heard(until);
+        }
     }
 
     /// The rooms that it was put out of, as far as its client may not know.

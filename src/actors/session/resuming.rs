@@ -19,7 +19,7 @@ use crate::protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::protocol::socketio::Namespace;
 use crate::room::order::OrderFacts;
-use crate::session::resume::{Pushes, Record, RoomMark};
+use crate::session::resume::{Due, Pushes, Record, RoomMark};
 
 /// How long a session may take to end for its client's next connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -46,6 +46,8 @@ pub(super) struct Again {
     mark: RoomMark,
     /// The last chat message that the client has; -1 where it was never shown the room.
     since: i64,
+    /// What else it may not have got.
+    due: Due,
     allowed: bool,
 }
 
@@ -73,7 +75,7 @@ async fn look_up(shared: &Shared, pid: Pid, identity: &Identity) -> Option<Recor
     loop {
         let now = Instant::now();
         match shared.resumes.claim(pid, &identity.user, now) {
-            Claim::Detached(record) => return Some(record),
+            Claim::Detached(record) => return Some(*record),
             Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
             // One that is gone already has left its record behind, too.
             Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
@@ -131,9 +133,10 @@ impl Resumed {
         let removed: Vec<OrderId> = record.removed().cloned().collect();
         let recovered =
             placed.found && removed.is_empty() && allowed.iter().all(|allowed| *allowed);
-        let marks = placed.marks.into_iter().map(|(_, since)| since);
+        let marks = placed.marks.into_iter().map(|(_, since)| since).zip(placed.dues);
         let rooms = record.rooms().iter().cloned().zip(marks).zip(allowed);
-        let rooms = rooms.map(|((mark, since), allowed)| Again { mark, since, allowed });
+        let rooms =
+            rooms.map(|((mark, (since, due)), allowed)| Again { mark, since, due, allowed });
         let rooms = rooms.chain(removed.into_iter().map(Again::removed)).collect();
         let names = if recovered {
             let pushes = Pushes::new(offset);
@@ -150,7 +153,7 @@ impl Again {
     /// A room that the client was put out of while it was away.
     fn removed(order: OrderId) -> Self {
         let mark = RoomMark { order, joins: 0, link: 0, progress: -1 };
-        Self { mark, since: -1, allowed: false }
+        Self { mark, since: -1, due: Due::default(), allowed: false }
     }
 }
 
@@ -170,6 +173,8 @@ impl Login {
     /// Taken under the lock that pushes take: each of them is either in it or will be missed.
     pub(super) fn record(&self) -> Option<Record> {
         let (pid, namespace) = (self.pid?, self.peer.codec.namespace()?);
+        // Looked at before the pushes: what is told in between is in these.
+        let told: Vec<_> = self.links.values().filter_map(Link::told).collect();
         let pushes = self.peer.pushes()?;
         let joined = self.links.iter().filter(|(_, link)| link.joins > 0);
         let rooms = joined.map(|(order, link)| RoomMark {
@@ -181,7 +186,7 @@ impl Login {
         let (user, session) = (self.identity.user.clone(), self.peer.id);
         let last_link = self.last_link.0;
         let record = Record::new(pid, user, session, namespace, last_link, rooms, pushes.clone());
-        Some(record.put_out_of(self.removed()))
+        Some(record.put_out_of(self.removed()).having_told(told))
     }
 
     /// Comes back into the rooms that it was in: the client sees nothing of it but what it has
@@ -194,7 +199,7 @@ impl Login {
     ) {
         // No number of a tie is used twice in a session, and this goes on with an older one.
         self.last_link = last_link;
-        for Again { mark, since, allowed } in rooms {
+        for Again { mark, since, due, allowed } in rooms {
             if !allowed {
                 let left = Left { order_id: &mark.order, reason: LeftReason::Removed };
                 self.peer.tell(&ServerEvent::Left(left)).ok();
@@ -209,6 +214,9 @@ impl Login {
                 Purpose::Join(Join { order_id, since_seq: None, limit: DEFAULT_PAGE }, answer)
             } else {
                 link.set_progress(since);
+                if let Some(mut pushes) = self.peer.pushes() {
+                    pushes.owe(link.id.0, due);
+                }
                 Purpose::Rejoin { returned: true }
             };
             self.links.insert(mark.order.clone(), link);

@@ -2,10 +2,12 @@
 //! one that a client has seen, what it has of every room is known.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use super::RoomMark;
+use super::due::{Due, Dues};
 use crate::ids::OrderId;
 
 /// How many pushes are kept.
@@ -27,6 +29,9 @@ pub struct Pushes {
     /// The orders of ties that are over but still have pushes in the log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) left: Vec<(u64, OrderId)>,
+    /// What else its client may not have got.
+    #[serde(default, skip_serializing_if = "Dues::is_empty")]
+    dues: Dues,
 }
 
 impl Pushes {
@@ -51,6 +56,33 @@ impl Pushes {
         if !known && self.has(link) {
             self.left.push((link, order.clone()));
         }
+        self.dues.leave(link);
+    }
+
+    /// The client is owed this by the tie `link`, from before it goes into the outbox.
+    pub fn owe(&mut self, link: u64, due: Due) {
+        self.dues.owe(link, due);
+    }
+
+    /// What was owed by the tie `link` is in the outbox.
+    pub fn paid(&mut self, link: u64, now: Instant) {
+        self.dues.paid(link, self.log.len(), now);
+    }
+
+    /// What is owed by the tie `link` and is not in the outbox.
+    pub fn unpaid(&self, link: u64) -> Due {
+        self.dues.unpaid(link)
+    }
+
+    /// The client has got all that went out until then.
+    pub fn heard(&mut self, until: Instant) {
+        self.dues.heard(until);
+    }
+
+    /// What a client may not have got by the tie `link` that has seen so many of the log's pushes;
+    /// where that cannot be told, all of which no pong has said that it arrived.
+    pub(super) fn due(&self, link: u64, seen: Option<usize>) -> Due {
+        self.dues.of(link, seen)
     }
 
     /// The number of pushes in the log.
@@ -107,13 +139,15 @@ impl Pushes {
         let left: usize = self.left.iter().map(|(_, order)| order.as_str().len() + 16).sum();
         let begin = self.begin.as_ref().map_or(0, |(order, _)| order.as_str().len() + 16);
         let (log, lefts) = (self.log.capacity(), self.left.capacity());
-        log * size_of::<(u64, i64)>() + lefts * size_of::<(u64, OrderId)>() + left + begin
+        let dues = self.dues.heap_bytes();
+        dues + log * size_of::<(u64, i64)>() + lefts * size_of::<(u64, OrderId)>() + left + begin
     }
 
     /// Gives back memory that was taken for pushes to come.
     pub(super) fn shrink(&mut self) {
         self.log.shrink_to_fit();
         self.left.shrink_to_fit();
+        self.dues.shrink();
     }
 
     fn has(&self, link: u64) -> bool {
@@ -124,6 +158,7 @@ impl Pushes {
         self.dropped = true;
         // Nobody can be there any more.
         self.begin = None;
+        self.dues.shift();
         let Some((link, _)) = self.log.pop_front() else { return };
         if let Some(at) = self.left.iter().position(|(left, _)| *left == link)
             && !self.has(link)

@@ -237,9 +237,17 @@ fn the_largest_record_stays_below_its_bound() {
         log.note(u64::MAX - n, i64::MIN);
         log.leave(u64::MAX - n, &order(&longest(n)));
     }
-    let rooms =
-        (0..1500).map(|n| RoomMark { joins: u32::MAX, ..room(&longest(n), u64::MAX, i64::MIN) });
-    let mut largest = record(rooms, log);
+    let most = Told {
+        status: Some("S".repeat(40).into()),
+        driver: Some(UserId::new(&longest(1)).expect("an id")),
+    };
+    for n in 0..1500 {
+        log.owe(u64::MAX - n, Due { told: Some(most.clone()), ..shown(Some(i64::MIN), 200) });
+    }
+    let rooms = (0..1500)
+        .map(|n| RoomMark { joins: u32::MAX, ..room(&longest(n), u64::MAX - n, i64::MIN) });
+    let told = (0..1500).map(|n| (u64::MAX - n, most.clone()));
+    let mut largest = record(rooms, log).having_told(told);
     largest.user = UserId::new(&longest(1)).expect("an id");
     assert_eq!(largest.rooms().len(), MAX_ROOMS);
     let text = largest.to_json().expect("text");
@@ -256,4 +264,86 @@ fn rooms_it_was_put_out_of_are_kept_unless_it_came_back() {
     let text = record.to_json().expect("text");
     assert_eq!(Record::from_json(&text).expect("a record"), record);
     assert_eq!(record.put_out_of(many).removed().count(), MAX_REMOVED);
+}
+
+fn shown(since: Option<i64>, limit: i64) -> Due {
+    Due { shown: Some(Shown { since, limit }), told: None }
+}
+
+fn told(status: &str) -> Due {
+    let told = Told { status: Some(status.into()), driver: None };
+    Due { shown: None, told: Some(told) }
+}
+
+/// What is owed in room `a` to a client that saw this last.
+fn owed(pushes: &Pushes, offset: Option<(&str, i64)>) -> Due {
+    let record = record([room("a", 1, 9), room("b", 2, 9)], pushes.clone());
+    let offset = offset.map(|(id, seq)| (order(id), seq));
+    let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    placed.dues.into_iter().next().expect("two rooms")
+}
+
+#[test]
+fn what_went_out_behind_the_last_that_was_seen_is_owed() {
+    let (mut pushes, now) = (pushed(None, &[(2, 1)]), std::time::Instant::now());
+    pushes.owe(1, shown(Some(7), 20));
+    assert_eq!(owed(&pushes, Some(("b", 1))), shown(Some(7), 20), "not in the outbox");
+    pushes.paid(1, now);
+    pushes.note(2, 2);
+    pushes.owe(1, told("A"));
+    pushes.paid(1, now);
+    pushes.note(2, 3);
+    let both = Due { told: told("A").told, ..shown(Some(7), 20) };
+    for (offset, due) in [
+        (None, both.clone()),
+        (Some(("b", 1)), both.clone()),
+        (Some(("b", 2)), told("A")),
+        (Some(("b", 3)), Due::default()),
+        (Some(("b", 99)), both),
+    ] {
+        assert_eq!(owed(&pushes, offset), due, "{offset:?}");
+    }
+    // Owed once more, for what is surely known of each.
+    pushes.owe(1, shown(Some(9), 50));
+    pushes.owe(1, told("B"));
+    assert_eq!(owed(&pushes, Some(("b", 3))), Due { told: told("A").told, ..shown(Some(7), 50) });
+    pushes.owe(1, shown(None, 1));
+    assert_eq!(owed(&pushes, Some(("b", 3))).shown, shown(None, 50).shown);
+    pushes.leave(1, &order("a"));
+    assert_eq!(owed(&pushes, Some(("b", 3))), Due::default());
+}
+
+#[test]
+fn a_pong_and_the_end_of_the_log_leave_what_is_owed_where_it_is() {
+    let (mut pushes, now) = (Pushes::default(), std::time::Instant::now());
+    let later = now + std::time::Duration::from_secs(1);
+    pushes.owe(1, shown(None, 50));
+    pushes.heard(later);
+    assert_eq!(owed(&pushes, None), shown(None, 50), "not in the outbox");
+    pushes.paid(1, later);
+    pushes.heard(now);
+    assert_eq!(owed(&pushes, None), shown(None, 50), "sent behind the ping");
+    for seq in 1..=200 {
+        pushes.note(2, seq);
+    }
+    assert_eq!(owed(&pushes, Some(("b", 72))), shown(None, 50), "too long ago to tell");
+    assert_eq!(owed(&pushes, Some(("b", 73))), Due::default());
+    pushes.heard(later);
+    assert_eq!(owed(&pushes, None), Due::default());
+}
+
+#[test]
+fn what_was_told_last_is_owed_unless_the_pushes_know_better() {
+    let mut pushes = pushed(None, &[(1, 9)]);
+    let record_of = |pushes: &Pushes| {
+        let told = told("C").told.expect("told");
+        record([room("a", 1, 9), room("b", 2, 9)], pushes.clone()).having_told([(1, told)])
+    };
+    let dues = |pushes: &Pushes| {
+        let text = record_of(pushes).to_json().expect("text");
+        Record::from_json(&text).expect("a record").place(None).dues
+    };
+    assert_eq!(dues(&pushes), [told("C"), Due::default()]);
+    pushes.owe(1, told("B"));
+    assert_eq!(dues(&pushes), [told("B"), Due::default()]);
 }

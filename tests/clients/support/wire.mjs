@@ -6,6 +6,7 @@ export class Wire {
   #server;
   #links = new Set();
   #down = false;
+  #deaf = false;
 
   constructor(hub) {
     this.#server = createServer((near) => this.#link(near, hub));
@@ -27,7 +28,8 @@ export class Wire {
     const link = { near, far, lost: false };
     this.#links.add(link);
     near.pipe(far);
-    far.pipe(near);
+    if (this.#deaf) far.resume();
+    else far.pipe(near);
     // Whichever end goes first takes the other with it, unless the network lost it.
     near.on('close', () => !link.lost && far.destroy());
     far.on('close', () => {
@@ -51,13 +53,22 @@ export class Wire {
   }
 
   up() {
-    this.#down = false;
+    this.#down = this.#deaf = false;
   }
 
   /** Ends every connection; the next one comes through. */
   cut() {
     this.down();
     this.up();
+  }
+
+  /** What the hub sends is lost until `up`; what the device sends arrives. */
+  deafen() {
+    this.#deaf = true;
+    for (const { near, far } of this.#links) {
+      far.unpipe(near);
+      far.resume();
+    }
   }
 
   /** The device has another network: it is gone for it, and the hub knows nothing of it. */

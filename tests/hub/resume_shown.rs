@@ -1,0 +1,220 @@
+//! What a client may not have got beside chat comes again when it is back: the snapshot of a join,
+//! and how the order is. What it has got for sure does not.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::api_orders::call;
+use super::resume::{ann, at, cut};
+use super::rooms::{self, say, seqs, talkative};
+use super::support::socketio::{Io, Memory, place};
+use super::support::{Client, Database, Hub, each_database};
+
+const ORDERS: [&str; 2] = ["o1", "o2"];
+
+/// Changes the order as a back end.
+async fn put(hub: &Hub, order: &str, body: Value) {
+    let (status, answer) = call(hub, Method::PUT, &format!("/orders/{order}"), body).await;
+    assert!(status < 300, "{answer}");
+}
+
+/// Somebody who talks in both rooms without being in them, and has said three things in the first.
+async fn talker(hub: &Hub) -> Client {
+    let mut talker = hub.connect("dan", "driver", &ORDERS).await;
+    for number in 1..=3 {
+        say(&mut talker, "o1", &number.to_string()).await;
+    }
+    talker
+}
+
+/// Back, and recovered.
+async fn back(hub: &Hub, before: &Memory) -> Io {
+    let client = Io::again(hub, &ann(), before).await;
+    assert!(client.memory().recovered);
+    assert_eq!((&client.memory().sid, &client.memory().pid), (&before.sid, &before.pid));
+    client
+}
+
+/// Whatever comes to it but chat until it hears the next thing that is said in `o1`: the events and
+/// what they say, in order.
+async fn news(talker: &mut Client, client: &mut Io) -> Vec<(String, Value)> {
+    let mark = at("o1", say(talker, "o1", "mark").await["seq"].as_i64().expect("a seq"));
+    let mut news = Vec::new();
+    loop {
+        let packet = client.next().await;
+        let name = packet.payload[0].as_str().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "chat:message" if place(packet.data()) == mark => return news,
+            "" | "chat:message" => {}
+            _ => news.push((name, packet.data().clone())),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_chat() {
+    each_database(async |database: Database| {
+        let hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let mut talker = talker(&hub).await;
+        let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+        client.send("order:join", json!({ "orderId": "o1" })).await;
+        client.drain("order:joined").await;
+        // On the way to the client when the connection broke: neither is seen.
+        say(&mut talker, "o1", "4").await;
+        client.drain("nothing").await;
+        let before = Memory { offset: None, ..client.memory().clone() };
+        cut(&hub, client).await;
+        say(&mut talker, "o1", "5").await;
+        for _ in 0..3 {
+            let mut client = back(&hub, &before).await;
+            let joined = client.next().await;
+            assert!(joined.is_event("order:joined"), "{joined:?}");
+            let (messages, last) = (&joined.data()["messages"], &joined.data()["lastSeq"]);
+            assert_eq!((seqs(messages), last), (vec![1, 2, 3], &json!(3)));
+            assert_eq!(client.hear(2).await, [at("o1", 4), at("o1", 5)]);
+            assert_eq!(client.drain("order:joined").await, [] as [Value; 0]);
+            cut(&hub, client).await;
+        }
+        // Once it says that it has heard what came behind, it is not shown the room again.
+        let offset = Some("o1:4".to_owned());
+        let mut client = back(&hub, &Memory { offset, ..before.clone() }).await;
+        assert_eq!(client.hear(1).await, [at("o1", 5)]);
+        assert_eq!(news(&mut talker, &mut client).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_asked_for() {
+    let hub = rooms::unlimited();
+    let mut talker = talker(&hub).await;
+    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    client.join("o2").await;
+    say(&mut talker, "o2", "heard").await;
+    assert_eq!(client.hear(1).await, [at("o2", 1)]);
+    client.request("order:join", json!({ "orderId": "o1", "sinceSeq": 1 })).await;
+    let before = cut(&hub, client).await;
+    say(&mut talker, "o1", "4").await;
+    say(&mut talker, "o2", "2").await;
+    let mut client = back(&hub, &before).await;
+    let mut heard = client.hear(2).await;
+    heard.sort();
+    assert_eq!(heard, [at("o1", 4), at("o2", 2)]);
+    let joined = client.expect("order:joined").await;
+    assert_eq!(joined["orderId"], "o1");
+    assert_eq!((seqs(&joined["messages"]), &joined["recovered"]), (vec![2, 3], &json!(true)));
+    assert_eq!(news(&mut talker, &mut client).await, []);
+}
+
+#[tokio::test]
+async fn a_pong_says_that_all_before_its_ping_has_arrived() {
+    let hub = talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    put(&hub, "o1", json!({ "status": "NEW" })).await;
+    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    client.join("o1").await;
+    put(&hub, "o1", json!({ "status": "PICKED_UP" })).await;
+    let answered = client.answered;
+    while client.answered < answered + 2 {
+        client.drain("nothing").await;
+    }
+    client.drain("order:status").await;
+    let before = cut(&hub, client).await;
+    let mut talker = talker(&hub).await;
+    let mut client = back(&hub, &before).await;
+    assert_eq!(news(&mut talker, &mut client).await, []);
+}
+
+/// What one hears who was away while the order changed.
+fn changed() -> Vec<(String, Value)> {
+    let of = |name: &str, data: Value| (name.to_owned(), data);
+    vec![
+        of("order:unassigned", json!({ "orderId": "o1", "driverId": "dan" })),
+        of("order:status", json!({ "orderId": "o1", "status": "C", "previousStatus": "A" })),
+        of("order:assigned", json!({ "orderId": "o1", "driverId": "eve", "driverName": "Eve" })),
+    ]
+}
+
+/// The same without what it has of a time.
+fn without_time(news: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    let strip = |(name, mut data): (String, Value)| {
+        let fields = data.as_object_mut().expect("an object");
+        assert!(fields.remove("at").is_some_and(|at| at.is_string()), "{name} {fields:?}");
+        fields.retain(|_, value| !value.is_null());
+        (name, data)
+    };
+    news.into_iter().map(strip).collect()
+}
+
+/// Ann, who knows that `o1` is in status A and dan's.
+async fn knows_of_a(hub: &Hub) -> (Io, Client) {
+    put(hub, "o1", json!({ "status": "A", "driverId": "dan" })).await;
+    let mut talker = talker(hub).await;
+    let mut client = Io::login(hub, "ann", "customer", &ORDERS).await;
+    client.join("o1").await;
+    say(&mut talker, "o1", "4").await;
+    assert_eq!(client.hear(1).await, [at("o1", 4)]);
+    (client, talker)
+}
+
+async fn change(hub: &Hub) {
+    put(hub, "o1", json!({ "status": "B" })).await;
+    put(hub, "o1", json!({ "status": "C", "driverId": "eve", "driverName": "Eve" })).await;
+}
+
+#[tokio::test]
+async fn what_has_become_of_the_order_is_told_once() {
+    let hub = rooms::unlimited();
+    let (client, mut talker) = knows_of_a(&hub).await;
+    let before = cut(&hub, client).await;
+    change(&hub).await;
+    // As long as it does not say that it has heard it,
+    let mut memory = before.clone();
+    for _ in 0..3 {
+        let mut client = back(&hub, &before).await;
+        assert_eq!(without_time(news(&mut talker, &mut client).await), changed());
+        memory = cut(&hub, client).await;
+    }
+    // and then no more. A change that is none any more is no news.
+    put(&hub, "o1", json!({ "status": "D" })).await;
+    put(&hub, "o1", json!({ "status": "C" })).await;
+    let mut client = back(&hub, &memory).await;
+    assert_eq!(news(&mut talker, &mut client).await, []);
+}
+
+#[tokio::test]
+async fn news_that_went_into_a_dead_connection_come_again() {
+    let hub = rooms::unlimited();
+    let (mut client, mut talker) = knows_of_a(&hub).await;
+    change(&hub).await;
+    client.drain("nothing").await;
+    let before = client.memory().clone();
+    // Taken over, as by a phone that has changed networks.
+    let mut newer = back(&hub, &before).await;
+    assert_eq!(without_time(news(&mut talker, &mut newer).await), changed());
+}
+
+#[tokio::test]
+async fn what_changed_during_a_deploy_is_told_by_the_next_process() {
+    each_database(async |database: Database| {
+        let mut hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let (mut client, talker) = knows_of_a(&hub).await;
+        client.join("o2").await;
+        drop(talker);
+        hub.signal("TERM");
+        client.ending().await;
+        let before = client.cut();
+        assert_eq!(hub.ended().await.code(), Some(0));
+        let hub = hub.start_again();
+        change(&hub).await;
+        let mut talker = hub.connect("dan", "driver", &ORDERS).await;
+        let mut client = back(&hub, &before).await;
+        let (joined, news): (Vec<_>, Vec<_>) = news(&mut talker, &mut client)
+            .await
+            .into_iter()
+            .partition(|(name, _)| name == "order:joined");
+        assert_eq!(joined.len(), 1, "{joined:?}");
+        assert_eq!(joined[0].1["orderId"], "o2");
+        assert_eq!(without_time(news), changed());
+    })
+    .await;
+}
