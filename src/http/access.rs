@@ -1,8 +1,10 @@
 //! Who asks over HTTP: the token or API key in the `Authorization` header, and what it allows.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_http::ConnectionType;
@@ -14,6 +16,7 @@ use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 
 use super::engineio::Sessions;
+use super::patience::time_body;
 use super::problem::Problem;
 use super::{Hub, Listener};
 use crate::auth::{AuthError, Principal, Scope, find_token};
@@ -35,7 +38,13 @@ pub(super) struct Operator;
 /// would make actix wait for the rest of it, however long that takes.
 pub struct Answer {
     body: BoxBody,
-    _unread: Option<Payload>,
+    _unread: Option<Unread>,
+}
+
+/// A body that nobody has read to its end.
+enum Unread {
+    Whole(#[expect(dead_code, reason = "it is only kept")] Payload),
+    Rest(#[expect(dead_code, reason = "it is only kept")] Rc<RefCell<Payload>>),
 }
 
 /// Ends the connection behind the answer to somebody unknown, whose body nobody reads. The first
@@ -58,7 +67,9 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
         || session
             .as_ref()
             .is_some_and(|session| session.is_vouched_for() || request.method() == Method::POST);
-    let unread = (!is_read).then(|| request.take_payload());
+    let mut unread = (!is_read).then(|| Unread::Whole(request.take_payload()));
+    let patience = hub(request.request()).map(|hub| hub.shared.config.server.connect_timeout);
+    let slow = patience.ok().filter(|_| is_read).and_then(|time| time_body(&mut request, time));
     let is_known = known.is_some();
     if let Some(known) = known {
         request.extensions_mut().insert(known);
@@ -66,6 +77,10 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
     let mut answer = next.call(request).await?;
     // Looked at behind the answer: the login may have come while a poll waited.
     let is_known = is_known || session.is_some_and(|session| session.is_vouched_for());
+    // What is still to come of a body that was too slow, or too long, nobody waits for.
+    if matches!(answer.status(), StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
+        unread = unread.or(slow.map(Unread::Rest));
+    }
     if !is_known || unread.is_some() {
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -81,8 +96,9 @@ pub(super) fn answer_unread(
     response: HttpResponse<BoxBody>,
     unread: Payload,
 ) -> HttpResponse<BoxBody> {
-    let mut response =
-        response.map_body(|_, body| Answer { body, _unread: Some(unread) }).map_into_boxed_body();
+    let mut response = response
+        .map_body(|_, body| Answer { body, _unread: Some(Unread::Whole(unread)) })
+        .map_into_boxed_body();
     response.head_mut().set_connection_type(ConnectionType::Close);
     response
 }

@@ -18,6 +18,7 @@ use crate::actors::supervisor::{EndSession, EndUser};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::close::CloseCode;
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::json;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
 
@@ -179,9 +180,9 @@ impl Removal {
         let removal = if body.is_empty() {
             self
         } else {
-            serde_json::from_slice(body).map_err(|error| {
-                Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string()))
-            })?
+            let text = std::str::from_utf8(body)
+                .map_err(|_| Failure::new(ErrorCode::InvalidPayload, "the body is not UTF-8"))?;
+            json::read_object(text, "body")?
         };
         if removal.ban_secs.is_some_and(|secs| secs > MAX_BAN_SECS) {
             return Err(Failure::invalid("banSecs", "must be 0 to 31622400 (a year)").into());

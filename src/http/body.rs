@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::{FutureExt, LocalBoxFuture, TryFutureExt};
 
+use super::patience::is_too_slow;
 use super::problem::Problem;
 use crate::protocol::error::{ErrorCode, Failure};
 
@@ -25,6 +26,9 @@ impl FromRequest for Body {
 
 fn refused(error: actix_web::Error) -> Problem {
     let status = error.as_response_error().status_code();
+    if is_too_slow(&error) {
+        return Problem::request_timeout();
+    }
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::new(status, ErrorCode::InvalidPayload, "the body is over 1 MiB");
     }

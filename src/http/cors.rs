@@ -1,7 +1,7 @@
 //! Which pages of browsers may use the HTTP API.
 
 use actix_cors::Cors;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 
 use crate::config::Origins;
 
@@ -9,7 +9,12 @@ use crate::config::Origins;
 pub fn cors(origins: &Origins) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "POST", "PUT", "DELETE"])
-        .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allowed_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+        ])
+        .expose_headers([header::RETRY_AFTER])
         .max_age(3600);
     let origins = origins.clone();
     cors.allowed_origin_fn(move |origin, _| {

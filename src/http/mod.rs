@@ -9,6 +9,7 @@ mod cors;
 pub mod engineio;
 mod health;
 mod origin;
+mod patience;
 pub mod problem;
 mod rooms;
 mod socketio;
@@ -26,6 +27,7 @@ use crate::transport::TransportOptions;
 
 pub use access::one_request_for_strangers;
 pub use cors::cors;
+pub use patience::in_time;
 pub use socketio::PATH as SOCKET_IO_PATH;
 
 /// What the routes of one hub work with.

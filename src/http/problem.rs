@@ -65,6 +65,13 @@ impl Problem {
         problem.with_header(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
+    /// The body did not come in time.
+    pub fn request_timeout() -> Self {
+        let detail = "the body did not come in time";
+        let problem = Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Unavailable, detail);
+        Self { code: "request_timeout", ..problem }
+    }
+
     /// The body is of another kind than the call takes.
     pub fn unsupported_media_type(expected: &'static str) -> Self {
         let (status, detail) =
@@ -183,7 +190,12 @@ impl From<Failure> for Problem {
 /// Queries that cannot be read are problems too.
 pub(super) fn query_config() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|error, _| {
-        Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string())).into()
+        let message = error.to_string();
+        let field = ["unknown field `", "duplicate field `", "missing field `"]
+            .iter()
+            .find_map(|said| message.split_once(said)?.1.split('`').next().map(ToOwned::to_owned));
+        let failure = Failure::new(ErrorCode::InvalidPayload, message);
+        Problem::from(Failure { field: field.map(Cow::Owned), ..failure }).into()
     })
 }
 
@@ -204,4 +216,22 @@ pub(super) fn only(allowed: &'static str) -> actix_web::Route {
         }
         Problem::method_not_allowed(allowed).error_response()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_asks_too_much_is_told_when_to_come_back() {
+        let wait = Duration::from_millis(1500);
+        let failure = Failure::new(ErrorCode::RateLimited, "too much").retry_after(wait);
+        let answer = Problem::from(failure).error_response();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        let header = |name| answer.headers().get(name).map(HeaderValue::as_bytes);
+        assert_eq!(header(header::RETRY_AFTER), Some(&b"2"[..]));
+        assert_eq!(header(header::CONTENT_TYPE), Some(&b"application/problem+json"[..]));
+    }
 }

@@ -309,7 +309,7 @@ async fn pages_go_both_ways() {
             ("?afterSeq=9007199254740992", "afterSeq"),
             ("?beforeSeq=-1", ""),
             ("?afterSeq=x", ""),
-            ("?after=1", ""),
+            ("?after=1", "after"),
         ] {
             let path = format!("/orders/o1/messages{query}");
             let answer = call_as(&hub, "service", Method::GET, &path, Value::Null).await;

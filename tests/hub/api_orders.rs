@@ -284,7 +284,7 @@ async fn what_cannot_be_done_is_a_problem_with_its_field() {
         (Method::GET, "/orders?limit=101", Value::Null, "400 invalid_payload limit"),
         (Method::GET, "/orders?cursor=%21", Value::Null, "400 invalid_payload cursor"),
         (Method::GET, "/orders?status=%00", Value::Null, "400 invalid_payload status"),
-        (Method::GET, "/orders?colour=red", Value::Null, "400 invalid_payload "),
+        (Method::GET, "/orders?colour=red", Value::Null, "400 invalid_payload colour"),
         (Method::GET, "/nothing", Value::Null, "404 not_found "),
     ] {
         let answer = call_as(&hub, "service", method.clone(), path, body.clone()).await;

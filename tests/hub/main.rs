@@ -14,6 +14,7 @@ mod expiry;
 mod first_start;
 mod frames;
 mod history;
+mod http_manners;
 mod idempotency;
 mod joins;
 mod keys;

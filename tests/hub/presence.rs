@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::support::socketio::Io;
 use super::support::{Client, Hub};
 
 /// A hub with this grace and a client in the room who hears of the others.
@@ -90,4 +91,37 @@ async fn while_the_grace_lasts_the_user_is_shown() {
     let shown = watcher.join("o1").await;
     let members = shown["members"].as_array().expect("members");
     assert_eq!(members.iter().map(user).collect::<Vec<_>>(), ["ann", "watcher"]);
+}
+
+#[tokio::test]
+async fn of_three_devices_only_the_last_one_is_missed_however_the_others_end() {
+    let (hub, mut watcher) = watched(1).await;
+    let phone = member(&hub, "ann").await;
+    let mut tablet = Io::login(&hub, "ann", "driver", &["o1"]).await;
+    tablet.join("o1").await;
+    let mut desk = member(&hub, "ann").await;
+    assert_eq!(watcher.drain("presence:joined").await.len(), 1);
+    counted(&hub, 2, 4).await;
+    // One breaks, one takes its leave: she is still here, also when the grace of the first is over.
+    drop(phone);
+    counted(&hub, 2, 3).await;
+    tablet.disconnect().await;
+    counted(&hub, 2, 2).await;
+    let mut dan = member(&hub, "dan").await;
+    drop(dan.join("o1").await);
+    drop(dan);
+    assert_eq!(user(&watcher.expect("presence:left").await), "dan", "whose grace began later");
+    assert_eq!(watcher.drain("presence:left").await.len(), 0);
+    desk.request("order:leave", json!({ "orderId": "o1" })).await;
+    assert_eq!(user(&watcher.expect("presence:left").await), "ann");
+    counted(&hub, 1, 1).await;
+    assert_eq!(watcher.drain("presence:left").await.len(), 0, "once");
+}
+
+/// Waits until admins see so many users and connections in the room.
+async fn counted(hub: &Hub, users: usize, sessions: usize) {
+    super::rooms::until(hub, "/admin/v1/rooms/o1", |_, room| {
+        (&room["users"], &room["sessions"]) == (&json!(users), &json!(sessions))
+    })
+    .await;
 }

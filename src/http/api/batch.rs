@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::caller::Writer;
 use super::forms::OrderForm;
 use super::json::{Lines, read_form};
-use super::keyed::Keyed;
+use super::keyed::{Keyed, only_body};
 use super::orders::words;
-use super::{begin_change, failed, failure, passed_on};
+use super::{begin_change, failure, passed_on};
 use crate::actors::store::{Answer, Call, Changed, Note, Once};
 use crate::http::Hub;
 use crate::http::problem::Problem;
@@ -58,11 +58,7 @@ pub(super) async fn put_all(
     if lines.len() > MAX_LINES {
         return Err(Failure::new(ErrorCode::InvalidPayload, "are more than 5,000 lines").into());
     }
-    if let Some(call) = &call
-        && !hub.shared.store.begin_call(call.clone()).await.map_err(failed)?
-    {
-        return Err(Failure::other_body().into());
-    }
+    only_body(&hub, call.as_ref()).await?;
     let mut results = Vec::new();
     for part in lines.chunks(MOST_WAITING) {
         let part: Vec<Line> = part.iter().map(|(number, text)| read(&hub, *number, text)).collect();

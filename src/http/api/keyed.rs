@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::json::{FromText, text};
 use crate::actors::store::{Answer, Call};
 use crate::auth::Principal;
+use crate::http::Hub;
 use crate::http::problem::Problem;
 use crate::protocol::error::{Failure, IDEMPOTENCY_KEY};
 
@@ -66,6 +67,22 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     key.map(|key| Some(key.to_owned())).ok_or_else(|| {
         Failure::invalid(IDEMPOTENCY_KEY, "must be one of 1 to 255 visible characters of ASCII")
     })
+}
+
+/// The key of a message that such a call writes: the message's own row then tells that it has been
+/// written. With another body the call is refused before, by [`only_body`].
+pub(super) fn message_key(call: &Call) -> String {
+    let Call { caller, route, key, body_hash } = call;
+    // No part holds a line break.
+    let whole = [caller.as_str(), route, key, body_hash].join("\n");
+    format!("key:{}", URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.as_bytes())))
+}
+
+/// Notes which body a key belongs to, for a call whose effects count once by keys of their own.
+pub(super) async fn only_body(hub: &Hub, call: Option<&Call>) -> Result<(), Problem> {
+    let Some(call) = call else { return Ok(()) };
+    let is_same = hub.shared.store.begin_call(call.clone()).await.map_err(super::failed)?;
+    if is_same { Ok(()) } else { Err(Failure::other_body().into()) }
 }
 
 /// Sends an answer, which may be that of an earlier call.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forms::{Words, checked_name};
 use super::json::Json;
+use super::keyed::{Keyed, message_key, only_body};
 use super::orders::words;
 use super::{failed, passed_on};
 use crate::actors::shared::{not_stored, unavailable};
@@ -97,7 +98,7 @@ pub(super) async fn post(
     caller: Principal,
     hub: web::Data<Hub>,
     order: web::Path<OrderId>,
-    Json(form): Json<MessageForm>,
+    Keyed { body: Json(form), call }: Keyed<Json<MessageForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (order, now) = (order.into_inner(), Timestamp::now());
     let kind = form.kind.unwrap_or_default();
@@ -112,6 +113,7 @@ pub(super) async fn post(
     } else {
         author_of_user(&hub, &caller, &order, &known, &form)?
     };
+    only_body(&hub, call.as_ref()).await?;
     let message = NewMessage {
         id: uuid::Uuid::now_v7().to_string(),
         order_id: order,
@@ -120,14 +122,16 @@ pub(super) async fn post(
         sender_role: author.role,
         kind,
         content: form.content,
-        client_msg_id: form.client_msg_id,
+        client_msg_id: form.client_msg_id.or_else(|| call.as_ref().map(message_key)),
         created_at: now,
     };
     let tell = hub.supervisor().addr.clone().recipient();
     let stored = hub.shared.store.post_chat(message, tell).await.map_err(not_stored)?;
     passed_on(&hub).await?;
     let ChatMessage { id, seq, created_at, .. } = stored.message;
-    let view = StoredView { id, seq, created_at, duplicate: stored.duplicate };
+    // A call with a key gets the first one's answer, not word that it was the first.
+    let duplicate = stored.duplicate && call.is_none();
+    let view = StoredView { id, seq, created_at, duplicate };
     Ok(HttpResponse::Created().json(view))
 }
 

@@ -1,0 +1,132 @@
+//! How long a call over HTTP may take: its body to come, and its answer to be found.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, web};
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::problem::Problem;
+
+/// How long an answer may take. The longest is that to a batch while the database is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A body that has to come in time. The payload itself stays where it can be kept until the answer
+/// is sent.
+struct Timed {
+    payload: Rc<RefCell<Payload>>,
+    patience: Duration,
+    /// Armed when it is waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// Ends calls that take too long: an answer that comes after the caller has given up is none.
+///
+/// # Errors
+/// Those of the route, and 503.
+pub async fn in_time<B>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    within(PATIENCE, request, next).await
+}
+
+async fn within<B>(
+    patience: Duration,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    if !is_call(request.path()) {
+        return next.call(request).await;
+    }
+    timeout(patience, next.call(request)).await.unwrap_or_else(|_| {
+        Err(Problem::unavailable("it takes too long, and may still be done", 1).into())
+    })
+}
+
+/// Whether it is a call of the API, and not a poll, which waits as long as it likes.
+fn is_call(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/admin/")
+}
+
+/// Lets the body of a call come only so long. Gives the payload, to be kept where the body did not.
+pub(super) fn time_body(
+    request: &mut ServiceRequest,
+    patience: Duration,
+) -> Option<Rc<RefCell<Payload>>> {
+    if !is_call(request.path()) {
+        return None;
+    }
+    let payload = match request.take_payload() {
+        Payload::None => return None,
+        payload => Rc::new(RefCell::new(payload)),
+    };
+    let timed = Timed { payload: Rc::clone(&payload), patience, deadline: None };
+    request.set_payload(Payload::Stream { payload: Box::pin(timed) });
+    Some(payload)
+}
+
+/// Whether a body could not be read because it did not come in time.
+pub(super) fn is_too_slow(error: &actix_web::Error) -> bool {
+    matches!(
+        error.as_error::<PayloadError>(),
+        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::TimedOut
+    )
+}
+
+impl Stream for Timed {
+    type Item = Result<web::Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        if next.is_ready() {
+            return next;
+        }
+        let patience = self.patience;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        deadline
+            .as_mut()
+            .poll(cx)
+            .map(|()| Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, init_service, try_call_service};
+    use actix_web::{App, HttpResponse};
+
+    use super::*;
+
+    /// What becomes of a request that is never answered.
+    async fn asked(path: &str) -> Option<u16> {
+        let hurry = |request, next| within(Duration::from_millis(20), request, next);
+        let never = web::to(|| async {
+            std::future::pending::<()>().await;
+            HttpResponse::Ok().finish()
+        });
+        let app = init_service(App::new().wrap(from_fn(hurry)).default_service(never)).await;
+        let answer = try_call_service(&app, TestRequest::with_uri(path).to_request());
+        match timeout(Duration::from_millis(500), answer).await {
+            Ok(Ok(answer)) => Some(answer.status().as_u16()),
+            Ok(Err(error)) => Some(error.as_response_error().status_code().as_u16()),
+            Err(_) => None,
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_call_that_takes_too_long_is_503_and_a_poll_waits() {
+        assert_eq!(asked("/api/v1/orders").await, Some(503));
+        assert_eq!(asked("/admin/v1/stats").await, Some(503));
+        assert_eq!(asked("/socket.io/").await, None);
+    }
+}
