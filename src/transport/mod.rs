@@ -45,6 +45,7 @@ use bytestring::ByteString;
 
 pub use self::accept::{accept, switching_protocols};
 pub use self::budget::Budget;
+pub use self::flusher::flush_early;
 pub use self::frame::Frame;
 pub use self::gate::{Gate, Hold};
 pub use self::inbound::Inbound;

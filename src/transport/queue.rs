@@ -151,6 +151,12 @@ impl Queue {
         filled
     }
 
+    /// What is left to write of the only frame that waits, where it is one.
+    pub(super) fn only(&self) -> Option<&[u8]> {
+        let first = self.entries.front().filter(|_| self.entries.len() == 1)?;
+        Some(&first.frame.bytes()[self.written..])
+    }
+
     /// Takes out what was written.
     pub(super) fn advance(&mut self, mut count: usize) {
         self.bytes = self.bytes.saturating_sub(count);

@@ -100,10 +100,17 @@ impl Wire {
         let Sink::Socket(socket) = &self.sink else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        match self.queue.fill(&mut slices) {
-            1 => socket.try_write(&slices[0]),
-            count => socket.try_write_vectored(&slices[..count]),
+        if let Some(frame) = self.queue.only() {
+            // The usual case goes by tokio's bookkeeping, which lies in memory that nothing else of
+            // a delivery touches. What the socket does not take, tokio has to know, and try itself.
+            match SockRef::from(socket.as_ref()).send(frame) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.try_write(frame),
+                sent => sent,
+            }
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.queue.fill(&mut slices);
+            socket.try_write_vectored(&slices[..count])
         }
     }
 
