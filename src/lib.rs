@@ -58,6 +58,7 @@ pub mod load;
 pub mod metrics;
 pub mod permits;
 pub mod protocol;
+pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;

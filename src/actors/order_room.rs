@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 
 pub use self::broadcast::Announce;
 use self::entry::{Member, Sender};
@@ -33,12 +32,14 @@ use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::client::{Chat, Fix, History, Join};
+use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
 use crate::room::order::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;
 use crate::transport::LatestKey;
+use crate::transport::flush_early;
 
 /// A session wants to be in the room.
 #[derive(Message)]
@@ -244,7 +245,7 @@ pub struct OrderRoom {
     /// Whether the database knows the order.
     exists: bool,
     /// Sessions that are shown the room.
-    members: IndexMap<SessionId, Member, RandomState>,
+    members: RecentMap<SessionId, Member>,
     /// Sessions that only send.
     senders: HashMap<SessionId, Sender, RandomState>,
     roster: Roster,
@@ -254,7 +255,7 @@ pub struct OrderRoom {
     /// Whether the last position is newer than the database's.
     track_dirty: bool,
     /// Each driver's key in the latest-wins lane.
-    lanes: HashMap<UserId, LatestKey, RandomState>,
+    lanes: RecentMap<UserId, LatestKey>,
     /// Messages that the store has not answered for, by their tokens.
     writes: HashMap<u64, Answer>,
     /// The next number of a write or of a read for a snapshot.
@@ -307,14 +308,14 @@ impl OrderRoom {
             unheard: None,
             chat_unheard: false,
             exists: false,
-            members: IndexMap::default(),
+            members: RecentMap::default(),
             senders: HashMap::default(),
             roster: Roster::default(),
             ring: Ring::default(),
             delivery: Delivery::new(0),
             track: Track::default(),
             track_dirty: false,
-            lanes: HashMap::default(),
+            lanes: RecentMap::default(),
             writes: HashMap::new(),
             next_token: 0,
             idle_since: None,
@@ -429,6 +430,9 @@ impl Handler<Locate> for OrderRoom {
     fn handle(&mut self, locate: Locate, ctx: &mut Self::Context) {
         if self.locate(locate, Instant::now()) {
             self.tick(Instant::now(), ctx);
+        }
+        if self.handle.permits.taken() == 0 {
+            flush_early();
         }
     }
 }

@@ -101,7 +101,7 @@ impl OrderRoom {
     /// it come back.
     fn close(&mut self, last_seq: i64) {
         let order = self.order.clone();
-        for (_, mut member) in std::mem::take(&mut self.members) {
+        for (_, mut member) in std::mem::take(&mut self.members).drain(..) {
             for lane in self.lanes.values() {
                 member.outbox.forget(*lane);
             }

@@ -42,8 +42,8 @@ impl OrderRoom {
     }
 
     /// The driver, by whom the fix counts.
-    fn may_locate(&self, locate: &Locate) -> Result<UserId, Failure> {
-        if let Some(member) = self.members.get(&locate.session) {
+    fn may_locate(&mut self, locate: &Locate) -> Result<UserId, Failure> {
+        if let Some(member) = self.members.get_recent(&locate.session) {
             permitted(&member.may_locate, &member.identity)
         } else if let Some(sender) = self.senders.get(&locate.session) {
             permitted(&sender.may_locate, &sender.identity)
@@ -83,7 +83,7 @@ impl OrderRoom {
     }
 
     fn lane(&mut self, driver: &UserId) -> LatestKey {
-        if let Some(lane) = self.lanes.get(driver) {
+        if let Some(lane) = self.lanes.get_recent(driver) {
             return *lane;
         }
         let lane = LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed));

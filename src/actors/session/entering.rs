@@ -217,7 +217,7 @@ impl Login {
 
     /// Ends a tie. What the client has seen by it may still be the last that it saw at all.
     fn take_link(&mut self, order: &OrderId) -> Option<Link> {
-        let link = self.links.remove(order)?;
+        let link = self.links.swap_remove(order)?;
         if let Some(mut pushes) = self.peer.pushes() {
             pushes.leave(link.id.0, order);
         }

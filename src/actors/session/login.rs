@@ -3,12 +3,9 @@
 //! A plain connection has one from its beginning to its end, a Socket.IO connection one in each
 //! namespace. To rooms and to other clients each is a session of its own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-
-use foldhash::fast::RandomState;
 
 use super::links::{Link, Refusals};
 use super::millis;
@@ -23,6 +20,7 @@ use crate::ids::{OrderId, Pid};
 use crate::protocol::close::CloseCode;
 use crate::protocol::server::{ServerEvent, SessionEnd};
 use crate::protocol::socketio::write;
+use crate::recent::RecentMap;
 use crate::session::expiry::Expiry;
 use crate::session::resume::{MAX_REMOVED, Record};
 use crate::time::Timestamp;
@@ -37,7 +35,7 @@ pub(super) struct Login {
     /// The address of the client, for the log.
     remote: Arc<str>,
     /// The rooms that it is in, or on the way to.
-    pub(super) links: HashMap<OrderId, Link, RandomState>,
+    pub(super) links: RecentMap<OrderId, Link>,
     /// The newest of them.
     pub(super) last_link: LinkId,
     /// Rooms that it was put out of, and when: its client may not have heard of it yet.
@@ -91,7 +89,7 @@ impl Login {
             shared,
             supervisor,
             remote,
-            links: HashMap::default(),
+            links: RecentMap::default(),
             last_link: LinkId::default(),
             removed: Vec::new(),
             refusals: Refusals::default(),
@@ -136,7 +134,7 @@ impl Login {
         }
         self.peer.departed.store(true, Ordering::Release);
         let record = self.record().filter(|_| !end.clean);
-        for (order, link) in self.links.drain() {
+        for (order, link) in self.links.drain(..) {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
                 Some(room) => room.addr.do_send(leave),

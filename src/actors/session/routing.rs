@@ -105,7 +105,7 @@ impl Login {
         now: Instant,
         ctx: &mut Context<Session>,
     ) {
-        match self.links.get_mut(&order).map(|link| &mut link.state) {
+        match self.links.get_recent(&order).map(|link| &mut link.state) {
             Some(LinkState::Open(room)) => match event {
                 // Nearly all events are locations: no handle is cloned for those.
                 RoomEvent::Locate(fix, verdict) => {
