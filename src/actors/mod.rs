@@ -4,6 +4,7 @@
 //! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
 //! of an upper one: it holds a `Recipient` of what it has to say.
 
+mod alarms;
 mod broadcast;
 pub mod news;
 pub mod order_room;

@@ -20,12 +20,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
 
 use self::connecting::Names;
 use self::dialect::{Dialect, SocketIo};
 use self::login::{End, Login};
 use self::pacing::MOST_UNDER_WAY;
+use super::alarms::Alarm;
 use super::peer::{Peer, RoomNotice};
 use super::resumes::HandOver;
 use super::shared::{Shared, close_index};
@@ -99,8 +100,8 @@ pub struct Session {
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
-    /// The armed timer, and for when.
-    timer: Option<(SpawnHandle, Instant)>,
+    /// Goes off at the next deadline.
+    alarm: Option<Alarm>,
     /// Whether the end has begun; nothing that comes counts any more.
     ended: bool,
     _permit: Permit,
@@ -132,7 +133,7 @@ impl Session {
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
                 bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
                 heartbeat: Heartbeat::new(rhythm, now, ping_every, pong_within),
-                timer: None,
+                alarm: None,
                 ended: false,
                 shared,
                 supervisor,
@@ -183,9 +184,9 @@ impl Session {
             self.finish_with(&EndSession::now(CloseCode::TOKEN_REVOKED).of(user), ctx);
         } else if self.shared.is_draining() {
             self.finish(CloseCode::RESTART, ctx);
-        } else if self.timer.is_some() {
+        } else if self.alarm.is_some() {
             // One that has not started arms it when it does.
-            self.arm(Instant::now(), ctx);
+            self.arm(ctx);
         }
     }
 
@@ -266,9 +267,7 @@ impl Session {
     /// Leaves every room at once; the connection may linger to tell its peer.
     fn leave_everything(&mut self, end: End, ctx: &mut Context<Self>) {
         self.depart(end);
-        if let Some((timer, _)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
+        self.alarm = None;
         ctx.run_later(LINGER, |_, ctx| ctx.stop());
     }
 
@@ -308,7 +307,7 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if !self.ended {
-            self.arm(Instant::now(), ctx);
+            self.arm(ctx);
         }
     }
 }

@@ -1,32 +1,24 @@
 //! What a session does by the clock: heartbeats, and the end of tokens. One timer serves all of it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{AsyncContext, Context};
+use actix::{AsyncContext, Context, Handler};
 
 use super::Session;
+use crate::actors::alarms::{Alarm, Due};
 use crate::actors::supervisor::EndSession;
 use crate::protocol::close::CloseCode;
 use crate::session::expiry::Term;
 use crate::session::heartbeat::Beat;
 
 impl Session {
-    /// Arms the one timer for the next deadline, unless it fires sooner: then it is armed anew.
-    pub(super) fn arm(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    /// Sets the one alarm for the next deadline, unless it fires sooner: then it is set anew.
+    pub(super) fn arm(&mut self, ctx: &mut Context<Self>) {
         let expiries = self.logins.iter().map(|login| login.expiry.next());
         let next = expiries.chain(self.nobody_after()).fold(self.heartbeat.next(), Instant::min);
-        if self.timer.is_some_and(|(_, at)| at <= next) {
-            return;
+        if self.alarm.as_ref().is_none_or(|alarm| next < alarm.at()) {
+            self.alarm = Some(Alarm::set(next, ctx.address().recipient()));
         }
-        if let Some((timer, _)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        let wait = next.saturating_duration_since(now).max(Duration::from_millis(1));
-        let timer = ctx.run_later(wait, |session, ctx| {
-            session.timer = None;
-            session.on_deadline(Instant::now(), ctx);
-        });
-        self.timer = Some((timer, next));
     }
 
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
@@ -50,11 +42,22 @@ impl Session {
                 Beat::NoPong => return self.finish(CloseCode::NO_PONG, ctx),
             }
         }
-        self.arm(now, ctx);
+        self.arm(ctx);
     }
 
     /// When the connection ends that nobody uses; none while somebody does.
     fn nobody_after(&self) -> Option<Instant> {
         self.logins.is_empty().then(|| self.dialect.login_by()).flatten()
+    }
+}
+
+impl Handler<Due> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Due: Due, ctx: &mut Context<Self>) {
+        if !self.ended {
+            self.alarm = None;
+            self.on_deadline(Instant::now(), ctx);
+        }
     }
 }

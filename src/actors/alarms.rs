@@ -1,0 +1,207 @@
+//! One clock per thread for the deadlines of all its sessions.
+//!
+//! A timer in an actor's own context is polled with every message that the actor gets, in memory
+//! of its own: for a session that does nothing but pass positions on, that is a good part of the
+//! work. Here a deadline is an entry in a sorted map, and costs nothing before it comes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use actix::{Message, Recipient};
+use tokio::time::{Sleep, sleep_until};
+
+/// Alarms that go off before other tasks of the thread may run.
+const ALARMS_PER_POLL: usize = 256;
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::new()) };
+}
+
+/// A deadline has come.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Due;
+
+/// A deadline, until this is dropped. It stays on the thread that set it.
+#[derive(Debug)]
+pub struct Alarm {
+    key: Key,
+}
+
+/// When, and which of those.
+type Key = (Instant, u64);
+
+/// The deadlines of one thread.
+struct Clock {
+    alarms: BTreeMap<Key, Recipient<Due>>,
+    /// The number of the next one.
+    next: u64,
+    /// Whether this thread's task lives; it ends with the thread's runtime.
+    running: bool,
+    /// Set while the task sleeps, with until when; for ever where there is no alarm.
+    sleeper: Option<(Option<Instant>, Waker)>,
+}
+
+/// The task of one thread that lets alarms go off.
+struct Ticker(Pin<Box<Sleep>>);
+
+// === impl Alarm ===
+
+impl Alarm {
+    /// Has `whom` told when `at` has come. For arbiter threads.
+    pub fn set(at: Instant, whom: Recipient<Due>) -> Self {
+        let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, whom));
+        // Outside the borrow: a runtime that is ending drops a new task at once.
+        if spawn {
+            actix_rt::spawn(Ticker(Box::pin(sleep_until(at.into()))));
+        }
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        Self { key }
+    }
+
+    /// When it goes off.
+    pub fn at(&self) -> Instant {
+        self.key.0
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // Only while a thread ends, when its locals are gone, there is no clock.
+        let _ = CLOCK.try_with(|clock| clock.borrow_mut().alarms.remove(&self.key));
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    const fn new() -> Self {
+        Self { alarms: BTreeMap::new(), next: 0, running: false, sleeper: None }
+    }
+
+    /// Adds an alarm; says whether the task has to be spawned, and whom to wake for it.
+    fn set(&mut self, at: Instant, whom: Recipient<Due>) -> (Key, bool, Option<Waker>) {
+        let key = (at, self.next);
+        self.next += 1;
+        self.alarms.insert(key, whom);
+        let spawn = !std::mem::replace(&mut self.running, true);
+        let sooner =
+            |(until, _): &mut (Option<Instant>, Waker)| until.is_none_or(|until| at < until);
+        let sleeper = self.sleeper.take_if(sooner).map(|(_, waker)| waker);
+        (key, spawn, sleeper)
+    }
+
+    /// Takes out those that are due at `now`, the first ones of many.
+    fn due(&mut self, now: Instant) -> Vec<Recipient<Due>> {
+        let mut due = Vec::new();
+        while due.len() < ALARMS_PER_POLL
+            && let Some(first) = self.alarms.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove());
+        }
+        due
+    }
+}
+
+// === impl Ticker ===
+
+impl Future for Ticker {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            let (due, next) = CLOCK.with_borrow_mut(|clock| {
+                let due = clock.due(now);
+                let next = clock.alarms.first_key_value().map(|((at, _), _)| *at);
+                clock.sleeper = due.is_empty().then(|| (next, cx.waker().clone()));
+                (due, next)
+            });
+            if !due.is_empty() {
+                for whom in due {
+                    whom.do_send(Due);
+                }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Some(next) = next else { return Poll::Pending };
+            self.0.as_mut().reset(next.into());
+            ready!(self.0.as_mut().poll(cx));
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        // The runtime ends; another may begin on this thread (tests do that).
+        let clock = CLOCK.try_with(|clock| clock.replace(Clock::new()));
+        drop(clock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix::{Actor, Context as ActorContext, Handler};
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+    use super::*;
+
+    /// Says when it is told.
+    struct Sleeper(UnboundedSender<&'static str>, &'static str);
+
+    impl Actor for Sleeper {
+        type Context = ActorContext<Self>;
+    }
+
+    impl Handler<Due> for Sleeper {
+        type Result = ();
+
+        fn handle(&mut self, Due: Due, _: &mut Self::Context) {
+            self.0.send(self.1).expect("the test listens");
+        }
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn alarm(log: &UnboundedSender<&'static str>, name: &'static str, after: Duration) -> Alarm {
+        Alarm::set(Instant::now() + after, Sleeper(log.clone(), name).start().recipient())
+    }
+
+    async fn next(told: &mut UnboundedReceiver<&'static str>) -> &'static str {
+        let told = tokio::time::timeout(MS * 10_000, told.recv()).await;
+        told.expect("in time").expect("the log is open")
+    }
+
+    #[actix::test]
+    async fn alarms_go_off_in_order_and_a_dropped_one_does_not() {
+        let (log, mut told) = unbounded_channel();
+        let last = alarm(&log, "last", MS * 60);
+        let dropped = alarm(&log, "dropped", MS * 20);
+        let first = alarm(&log, "first", MS * 10);
+        assert!(first.at() < last.at());
+        drop(dropped);
+        assert_eq!(next(&mut told).await, "first");
+        assert_eq!(next(&mut told).await, "last");
+        let again = alarm(&log, "again", MS);
+        assert_eq!(next(&mut told).await, "again", "also after a rest");
+        assert!(Instant::now() >= again.at());
+    }
+
+    #[actix::test]
+    async fn more_than_one_turn_lets_go_off_all_go_off() {
+        let (log, mut told) = unbounded_channel();
+        let alarms: Vec<_> =
+            (0..=ALARMS_PER_POLL * 2).map(|_| alarm(&log, "one of many", MS)).collect();
+        for _ in &alarms {
+            assert_eq!(next(&mut told).await, "one of many");
+        }
+    }
+}
