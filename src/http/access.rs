@@ -30,7 +30,7 @@ pub(super) struct Viewer;
 /// Somebody who may change things: admin, or a key for it.
 pub(super) struct Admin(pub(super) Principal);
 
-/// Somebody who may see the metrics: whoever reaches an address of operation's own, else an admin
+/// Somebody who may see the metrics and the API's description: whoever reaches an address of operation's own, else an admin
 /// or a key for it.
 pub(super) struct Operator;
 

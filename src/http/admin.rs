@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::access::{Admin, Viewer};
 use super::body::Body;
+use super::exact::Exact;
+use super::openapi::problems::{BadOptionalBody, Refused};
+use super::openapi::words::OfUser;
 use super::problem::{Problem, only};
 use super::{Hub, rooms};
 use crate::actors::shared::Shared;
@@ -17,8 +21,8 @@ use crate::actors::store::Ban;
 use crate::actors::supervisor::{EndSession, EndUser};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::close::CloseCode;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::json;
+use crate::protocol::error::Failure;
+use crate::protocol::json::read_object;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
 
@@ -28,6 +32,11 @@ const DEFAULT_BAN_SECS: u32 = 900;
 const MAX_BAN_SECS: u32 = 366 * 24 * 3600;
 /// The longest reason, in bytes: it is for a line on a screen.
 const MAX_REASON: usize = 120;
+
+/// The calls here, as the document says them.
+#[derive(OpenApi)]
+#[openapi(paths(stats, end_sessions, rooms::list, rooms::show, rooms::remove))]
+pub(super) struct Paths;
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
@@ -63,7 +72,7 @@ struct Sample {
 }
 
 /// Rates of the node.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PerSecond {
     events_in: f64,
@@ -71,33 +80,59 @@ struct PerSecond {
 }
 
 /// How a user is removed; in the query, or as a JSON body.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Removal {
+    /// What the user is told, at most 120 bytes
+    #[schema(max_length = 120)]
+    #[param(max_length = 120, nullable = false)]
     reason: Option<String>,
+    /// For how long the user may not come back: 900 where it is not said
+    #[schema(maximum = 31_622_400)]
+    #[param(maximum = 31_622_400, nullable = false)]
     ban_secs: Option<u32>,
 }
 
-#[derive(Serialize)]
+/// What the node does.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
     uptime_secs: u64,
+    /// Whether it is going down.
     draining: bool,
     connections: Connections,
+    /// Rooms with somebody in them.
     rooms: i64,
     per_second: PerSecond,
+    /// Chat messages that wait to be stored.
     store_queue: usize,
+    /// What waits for clients to read it.
     outbox_bytes: i64,
+    /// Ended connections by close code.
     closes: BTreeMap<&'static str, u64>,
+    /// Refused events by error code.
     rejected: BTreeMap<&'static str, u64>,
+    /// What the process holds, where the system tells.
+    #[schema(required)]
     memory_bytes: Option<u64>,
 }
 
-#[derive(Serialize)]
+/// Who is connected.
+#[derive(Serialize, ToSchema)]
 struct Connections {
     open: i64,
+    /// `MAX_CONNECTIONS`.
     most: usize,
+    /// By framing, then by role.
     by: BTreeMap<&'static str, BTreeMap<&'static str, i64>>,
+}
+
+/// What became of a user's connections.
+#[derive(Serialize, ToSchema)]
+struct Ended {
+    /// How many were closed.
+    closed: usize,
 }
 
 // === impl Rates ===
@@ -124,6 +159,10 @@ impl Rates {
     }
 }
 
+/// What the node does
+#[utoipa::path(get, path = "/admin/v1/stats", tag = "Admin",
+    security(("token" = []), ("apiKey" = ["admin:read"])),
+    responses((status = 200, description = "As of now", body = Stats), Refused))]
 async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
     let (shared, metrics) = (&hub.shared, &hub.shared.metrics);
     let mut by = BTreeMap::<_, BTreeMap<_, _>>::new();
@@ -155,21 +194,30 @@ fn resident_bytes() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
+/// Closes all connections of a user
+///
+/// With 4403: clients stay away. The user may not come back for `banSecs`. The body, where there is
+/// one, wins over the query.
+#[utoipa::path(delete, path = "/admin/v1/users/{user}/sessions", tag = "Admin",
+    security(("token" = []), ("apiKey" = ["admin:write"])),
+    params(OfUser, Removal), request_body = Removal,
+    responses((status = 200, description = "They are closed", body = Ended),
+        BadOptionalBody, Refused))]
 async fn end_sessions(
     hub: web::Data<Hub>,
     admin: Admin,
-    user: web::Path<UserId>,
+    user: web::Path<Exact<UserId>>,
     query: web::Query<Removal>,
     body: Body,
-) -> Result<web::Json<serde_json::Value>, Problem> {
+) -> Result<web::Json<Ended>, Problem> {
     let removal = query.into_inner().or_body(&body.0)?;
-    let user = user.into_inner();
+    let Exact(user) = user.into_inner();
     removal.ban(&hub.shared, None, &user).await?;
     let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
     let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
     let closed = closed.map_err(|_| stopped())?;
     log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
-    Ok(web::Json(serde_json::json!({ "closed": closed })))
+    Ok(web::Json(Ended { closed }))
 }
 
 // === impl Removal ===
@@ -177,20 +225,25 @@ async fn end_sessions(
 impl Removal {
     /// The body, where there is one, wins over the query.
     pub(super) fn or_body(self, body: &[u8]) -> Result<Self, Problem> {
-        let removal = if body.is_empty() {
-            self
-        } else {
-            let text = std::str::from_utf8(body)
-                .map_err(|_| Failure::new(ErrorCode::InvalidPayload, "the body is not UTF-8"))?;
-            json::read_object(text, "body")?
-        };
-        if removal.ban_secs.is_some_and(|secs| secs > MAX_BAN_SECS) {
-            return Err(Failure::invalid("banSecs", "must be 0 to 31622400 (a year)").into());
+        self.check()?;
+        if body.is_empty() {
+            return Ok(self);
         }
-        if removal.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
-            return Err(Failure::invalid("reason", "is over 120 bytes").into());
-        }
+        let text = std::str::from_utf8(body);
+        let text = text.map_err(|_| Failure::invalid("body", "is not UTF-8"))?;
+        let removal: Self = read_object(text, "body")?;
+        removal.check()?;
         Ok(removal)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.ban_secs.is_some_and(|secs| secs > MAX_BAN_SECS) {
+            return Err(Failure::invalid("banSecs", "must be 0 to 31622400 (a year)"));
+        }
+        if self.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+            return Err(Failure::invalid("reason", "is over 120 bytes"));
+        }
+        Ok(())
     }
 
     /// Keeps the user out for as long as was said, also over a restart.

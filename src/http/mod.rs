@@ -1,5 +1,5 @@
-//! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API, health and metrics;
-//! and one form for errors.
+//! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API with its description,
+//! health and metrics; and one form for errors.
 
 mod access;
 mod admin;
@@ -7,7 +7,9 @@ mod api;
 mod body;
 mod cors;
 pub mod engineio;
+mod exact;
 mod health;
+mod openapi;
 mod origin;
 mod patience;
 pub mod problem;
@@ -60,19 +62,19 @@ impl Hub {
 /// Which routes an address serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
-    /// Everything; operation (`/metrics`) without a token on loopback only.
+    /// Everything; operation (`/metrics`, `/docs`) without a token on loopback only.
     Everything {
         /// Whether only this machine can reach it.
         local: bool,
     },
     /// Clients and back ends, where operation has an address of its own.
     Public,
-    /// Operation: `/admin` and `/metrics`.
+    /// Operation: `/admin`, `/metrics` and the API's description.
     Admin,
 }
 
 impl Listener {
-    /// Whether whoever reaches this address may see `/metrics`.
+    /// Whether whoever reaches this address may see `/metrics` and `/docs`.
     fn trusts_everybody(self) -> bool {
         matches!(self, Self::Everything { local: true } | Self::Admin)
     }
@@ -96,7 +98,10 @@ pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) 
             config.configure(engine.routes()).configure(api::routes);
         }
         if listener != Listener::Public {
-            config.configure(health::metrics_route).configure(admin::routes);
+            config
+                .configure(health::metrics_route)
+                .configure(openapi::routes)
+                .configure(admin::routes);
         }
     }
 }

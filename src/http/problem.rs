@@ -86,6 +86,11 @@ impl Problem {
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_secs))
     }
 
+    /// The hub failed; its log has to say why.
+    pub fn internal(detail: &'static str) -> Self {
+        Failure::new(ErrorCode::Internal, detail).into()
+    }
+
     /// No token, or one that does not count; or one of which nobody can tell now.
     pub fn unauthenticated(failure: Failure) -> Self {
         if failure.code == ErrorCode::Unavailable {

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
 use super::access::{Admin, Viewer};
 use super::admin::{Removal, stopped};
 use super::body::Body;
+use super::exact::Exact;
+use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
+use super::openapi::words::{InOrder, OfUser};
 use super::problem::Problem;
 use crate::actors::order_room::{Expel, Inspect, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{ListRooms, LookUp};
@@ -23,18 +27,22 @@ const MAX_LIMIT: usize = 500;
 /// How long a busy room may take to describe itself.
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Rooms on a page.
+    /// Rooms on a page
+    #[param(minimum = 1, maximum = 500, default = 50, nullable = false)]
     limit: Option<usize>,
-    /// The last order of the page before.
+    /// The last order of the page before
+    #[param(nullable = false)]
     cursor: Option<OrderId>,
-    /// The top rooms by this, instead of pages in order of ids.
+    /// The top rooms by this, instead of pages in order of ids; not with `cursor`
+    #[param(nullable = false, inline)]
     sort: Option<Sort>,
 }
 
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum Sort {
     Users,
@@ -44,14 +52,26 @@ enum Sort {
     Activity,
 }
 
-#[derive(Serialize)]
+/// A page of rooms.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RoomList {
     rooms: Vec<RoomActivity>,
     /// Where the next page begins; null on the last.
+    #[schema(required)]
     next_cursor: Option<OrderId>,
 }
 
+/// Somebody is no longer in a room.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Removed {
+    removed: bool,
+}
+
+/// The rooms of the node
+#[utoipa::path(get, path = "/admin/v1/rooms", tag = "Admin", operation_id = "list_rooms",
+    security(("token" = []), ("apiKey" = ["admin:read"])), params(ListQuery),
+    responses((status = 200, description = "A page of them", body = RoomList), BadRequest, Refused))]
 pub(super) async fn list(
     hub: web::Data<Hub>,
     _: Viewer,
@@ -99,13 +119,18 @@ impl Sort {
     }
 }
 
+/// A room and its connections
+#[utoipa::path(get, path = "/admin/v1/rooms/{order}", tag = "Admin", operation_id = "show_room",
+    security(("token" = []), ("apiKey" = ["admin:read"])), params(InOrder),
+    responses((status = 200, description = "As of now", body = RoomDetail), BadRequest, NotFound,
+        Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     _: Viewer,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
     let room =
-        hub.supervisor().addr.send(LookUp(order.into_inner())).await.map_err(|_| stopped())?;
+        hub.supervisor().addr.send(LookUp(order.into_inner().0)).await.map_err(|_| stopped())?;
     let room = room.ok_or_else(nobody_there)?;
     match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
         Ok(Ok(detail)) => Ok(web::Json(detail)),
@@ -119,15 +144,23 @@ fn nobody_there() -> Problem {
     Failure::new(ErrorCode::NotFound, "nobody is in this room").into()
 }
 
+/// Removes a user from a room
+///
+/// The user may not come back to it for `banSecs`. The body, where there is one, wins over the query.
+#[utoipa::path(delete, path = "/admin/v1/rooms/{order}/members/{user}", tag = "Admin",
+    operation_id = "remove_from_room", security(("token" = []), ("apiKey" = ["admin:write"])),
+    params(InOrder, OfUser, Removal), request_body = Removal,
+    responses((status = 200, description = "Is not in it", body = Removed), BadOptionalBody,
+        Refused))]
 pub(super) async fn remove(
     hub: web::Data<Hub>,
     admin: Admin,
-    path: web::Path<(OrderId, UserId)>,
+    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
     query: web::Query<Removal>,
     body: Body,
-) -> Result<web::Json<serde_json::Value>, Problem> {
+) -> Result<web::Json<Removed>, Problem> {
     let removal = query.into_inner().or_body(&body.0)?;
-    let (order, user) = path.into_inner();
+    let (Exact(order), Exact(user)) = path.into_inner();
     removal.ban(&hub.shared, Some(&order), &user).await?;
     let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
     if let Some(room) = room {
@@ -135,5 +168,5 @@ pub(super) async fn remove(
     }
     let (admin, user) = (admin.0.name(), user.as_str());
     log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
-    Ok(web::Json(serde_json::json!({ "removed": true })))
+    Ok(web::Json(Removed { removed: true }))
 }

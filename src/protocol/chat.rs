@@ -1,6 +1,7 @@
 //! Chat messages as members see them and as the database keeps them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::role::Role;
 use crate::ids::{OrderId, UserId};
@@ -16,7 +17,7 @@ pub const MAX_IMAGE_CHARS: usize = 2048;
 pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
 
 /// What a message's content is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ChatKind {
     /// Words.
@@ -40,7 +41,7 @@ impl ChatKind {
 }
 
 /// A stored message: the data of the event `chat:message`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatMessage {
     /// `UUIDv7`, unique over all orders.
@@ -63,5 +64,6 @@ pub struct ChatMessage {
     /// When the hub admitted it.
     pub created_at: Timestamp,
     /// The sender's own key, by which a retry is recognised.
+    #[schema(required)]
     pub client_msg_id: Option<String>,
 }

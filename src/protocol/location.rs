@@ -1,12 +1,13 @@
 //! Positions of drivers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
 /// Where a driver was: what a room remembers and the database keeps of a fix.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
     /// Latitude in degrees, -90 to 90.

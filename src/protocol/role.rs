@@ -1,10 +1,22 @@
 //! Roles: what kind of user a session belongs to.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The role that a token gives its user.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

@@ -290,13 +290,15 @@ async fn operation_moves_to_an_address_of_its_own() {
     let admin = free.local_addr().expect("an address");
     drop(free);
     let hub = Hub::builder().env("ADMIN_BIND", admin).start();
-    for path in ["/metrics", "/admin/v1/stats", "/admin/v1/rooms"] {
+    for path in ["/metrics", "/openapi.json", "/docs", "/admin/v1/stats", "/admin/v1/rooms"] {
         let refused = problem(ask(&hub, "admin", Method::GET, path).await).await;
         assert_eq!(refused.0, 404, "{path}");
     }
     let at = |path: &str| format!("http://{admin}{path}");
     let status = async |path: &str| reqwest::get(at(path)).await.expect("an answer").status();
-    assert_eq!(status("/metrics").await, 200, "whoever reaches it may see them");
+    for path in ["/metrics", "/openapi.json", "/docs"] {
+        assert_eq!(status(path).await, 200, "whoever reaches it may see {path}");
+    }
     assert_eq!(status("/admin/v1/stats").await, 401);
     for path in ["/healthz", "/readyz"] {
         assert_eq!(status(path).await, 200);

@@ -356,3 +356,22 @@ async fn a_key_reads_or_changes_orders_by_its_scopes() {
         assert_eq!(ask(&writes.key, Method::GET, path, Value::Null).await, "403 forbidden ");
     }
 }
+
+#[tokio::test]
+async fn an_id_of_digits_is_taken_as_it_stands_in_the_path() {
+    let hub = Hub::start();
+    let (status, made) = call(&hub, Method::PUT, "/orders/007", json!({})).await;
+    assert_eq!((status, &made["orderId"]), (201, &json!("007")));
+    let (status, other) = call(&hub, Method::PUT, "/orders/7", json!({})).await;
+    assert_eq!((status, &other["orderId"]), (201, &json!("7")), "is another order");
+    let body = json!({ "role": "customer" });
+    for user in ["0042", "-0", "18446744073709551616"] {
+        let path = format!("/orders/007/participants/{user}");
+        let (_, changed) = call(&hub, Method::PUT, &path, body.clone()).await;
+        assert_eq!(changed["participants"][0]["userId"], user);
+        let (_, changed) = call(&hub, Method::DELETE, &path, Value::Null).await;
+        assert_eq!(changed["participants"], json!([]));
+    }
+    let refused = call_as(&hub, "service", Method::GET, "/orders/+7", Value::Null).await;
+    assert_eq!(problem(refused).await.0, 400, "no id has a plus");
+}

@@ -21,6 +21,7 @@ mod keys;
 mod limits;
 mod login;
 mod namespaces;
+mod openapi;
 mod ordering;
 mod outages;
 mod panics;

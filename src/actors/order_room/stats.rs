@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use actix::{Context, Handler, MessageResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Inspect, OrderRoom};
 use crate::ids::{OrderId, SessionId, UserId};
@@ -37,7 +38,7 @@ struct Rate {
 }
 
 /// A room in a list.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomActivity {
     /// Which order.
@@ -55,29 +56,33 @@ pub struct RoomActivity {
 }
 
 /// One room as an admin sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomDetail {
     /// What it counts.
     #[serde(flatten)]
     pub activity: RoomActivity,
     /// The order's state.
+    #[schema(required)]
     pub status: Option<String>,
     /// The assigned driver.
+    #[schema(required)]
     pub driver_id: Option<UserId>,
     /// The newest message.
     pub last_seq: i64,
     /// Where the driver was last seen.
+    #[schema(required)]
     pub last_location: Option<Position>,
     /// Every connection.
     pub sessions_detail: Vec<SessionDetail>,
 }
 
 /// One connection in a room.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDetail {
     /// Which connection.
+    #[schema(value_type = String)]
     pub session_id: SessionId,
     /// Whose.
     pub user_id: UserId,

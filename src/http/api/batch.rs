@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::caller::Writer;
 use super::forms::OrderForm;
@@ -14,6 +15,8 @@ use super::orders::words;
 use super::{begin_change, failure, passed_on};
 use crate::actors::store::{Answer, Call, Changed, Note, Once};
 use crate::http::Hub;
+use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
+use crate::http::openapi::words::OnceKey;
 use crate::http::problem::Problem;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
@@ -26,17 +29,23 @@ const MAX_LINES: usize = 5000;
 const MOST_WAITING: usize = 64;
 
 /// What became of a line.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LineResult<'a> {
+pub(super) struct LineResult<'a> {
+    /// Its place in the body, from 1.
     line: usize,
+    /// Null where it could not be read.
+    #[schema(required)]
     order_id: Option<&'a OrderId>,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     created: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     changed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Failure>, nullable = false)]
     error: Option<&'a Failure>,
 }
 
@@ -48,6 +57,19 @@ struct Line {
     patch: Result<OrderPatch, Failure>,
 }
 
+/// Makes or merges many orders
+///
+/// Each line is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every line has
+/// a result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
+#[utoipa::path(post, path = "/api/v1/orders:batch", tag = "Orders", operation_id = "put_orders",
+    security(("token" = []), ("apiKey" = ["orders:write"])),
+    params(OnceKey), request_body(content = Vec<OrderForm>, content_type = "application/x-ndjson",
+        description = "A line each, not an array",
+        example = "{\"orderId\":\"order-1\",\"status\":\"NEW\"}\n{\"orderId\":\"order-2\"}\n"),
+    responses((status = 200, description = "A line each, not an array", body = Vec<LineResult<'_>>,
+        content_type = "application/x-ndjson",
+        example = "{\"line\":1,\"orderId\":\"order-1\",\"ok\":true,\"created\":true,\"changed\":true}\n"),
+        BadBody, KeyReused, Refused))]
 pub(super) async fn put_all(
     _: Writer,
     hub: web::Data<Hub>,

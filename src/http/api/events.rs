@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::caller::Announcer;
 use super::json::Json;
@@ -13,6 +14,9 @@ use crate::actors::shared::unavailable;
 use crate::actors::supervisor::{LookUp, TellUsers};
 use crate::http::Hub;
 use crate::http::admin::stopped;
+use crate::http::exact::Exact;
+use crate::http::openapi::problems::{BadBody, Refused};
+use crate::http::openapi::words::{self as docs, InOrder, OfUser};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::back_end::BackEndEvent;
@@ -22,38 +26,61 @@ use crate::protocol::error::Failure;
 const MAX_USERS: usize = 1000;
 
 /// An event to send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct EventForm {
+    /// A name that is none of the protocol's.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r#"^[^\x00-\x1f"\\]+$"#,
+        example = "kitchen:ready"
+    )]
     event: String,
+    #[schema(schema_with = docs::data)]
     data: Box<RawValue>,
 }
 
 /// An event for many users.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsersEventForm {
+    #[schema(value_type = Vec<docs::AnyId>, max_items = 1000)]
     user_ids: Vec<UserId>,
+    /// A name that is none of the protocol's.
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r#"^[^\x00-\x1f"\\]+$"#,
+        example = "kitchen:ready"
+    )]
     event: String,
+    #[schema(schema_with = docs::data)]
     data: Box<RawValue>,
 }
 
 /// Whom an event has reached.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeliveredView {
     /// How many connections it was sent on; 0 where nobody is there.
     delivered: usize,
 }
 
+/// Sends an event to an order's room
+///
+/// Nobody stores it: where nobody is in the room, nothing happens.
+#[utoipa::path(post, path = "/api/v1/orders/{order}/events", tag = "Events",
+    operation_id = "send_to_room", security(("token" = []), ("apiKey" = ["events:write"])), params(InOrder), request_body = EventForm,
+    responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_room(
     _: Announcer,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let event = BackEndEvent::new(form.event, form.data)?;
-    let room = hub.supervisor().addr.send(LookUp(order.into_inner())).await;
+    let room = hub.supervisor().addr.send(LookUp(order.into_inner().0)).await;
     let Some(room) = room.map_err(|_| stopped())? else {
         return Ok(web::Json(DeliveredView { delivered: 0 }));
     };
@@ -63,16 +90,24 @@ pub(super) async fn to_room(
     Ok(web::Json(DeliveredView { delivered }))
 }
 
+/// Sends an event to all connections of a user
+#[utoipa::path(post, path = "/api/v1/users/{user}/events", tag = "Events",
+    operation_id = "send_to_user", security(("token" = []), ("apiKey" = ["events:write"])), params(OfUser), request_body = EventForm,
+    responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_user(
     _: Announcer,
     hub: web::Data<Hub>,
-    user: web::Path<UserId>,
+    user: web::Path<Exact<UserId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let event = BackEndEvent::new(form.event, form.data)?;
-    tell(&hub, BTreeSet::from([user.into_inner()]), event).await
+    tell(&hub, BTreeSet::from([user.into_inner().0]), event).await
 }
 
+/// Sends an event to all connections of up to 1,000 users
+#[utoipa::path(post, path = "/api/v1/users:events", tag = "Events",
+    operation_id = "send_to_users", security(("token" = []), ("apiKey" = ["events:write"])), request_body = UsersEventForm,
+    responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_users(
     _: Announcer,
     hub: web::Data<Hub>,

@@ -5,8 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::actors::store::Note;
+use crate::http::openapi::words as docs;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::back_end::checked_data;
 use crate::protocol::client::MAX_SAFE_INTEGER;
@@ -30,56 +32,88 @@ pub(super) struct Words<'a> {
 }
 
 /// An order to make or to merge.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct OrderForm {
-    /// Which order, where the path does not say it.
+    /// Which order; where the path names it, the same or absent.
+    #[schema(value_type = Option<docs::AnyId>)]
     order_id: Option<OrderId>,
+    /// Absent: unchanged.
+    #[schema(pattern = "^[A-Z0-9_]{1,40}$", example = "NEW")]
     status: Option<String>,
+    /// Absent: unchanged; null: nobody.
     #[serde(default)]
+    #[schema(value_type = Option<docs::AnyId>, required = false)]
     driver_id: Edit<UserId>,
+    /// Absent: unchanged; null: none.
     #[serde(default)]
+    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 128,
+        pattern = r"[^\s]")]
     driver_name: Edit<String>,
+    /// Replaces: who took part and is not in it was removed.
+    #[schema(max_items = 100)]
     participants: Option<Vec<ListedForm>>,
+    /// Your own number for the order: an older one than is known is refused.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
 
 /// A new status.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({ "status": "ON_THE_WAY", "version": 3, "data": { "eta": "12:30" } }))]
 pub(super) struct StatusForm {
+    #[schema(pattern = "^[A-Z0-9_]{1,40}$")]
     status: String,
+    /// When it happened, for display.
     at: Option<Timestamp>,
+    /// As for the order.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
+    /// An object or array of up to 16 KiB, which goes with `order:status` as it is.
+    #[schema(schema_with = docs::optional_data)]
     data: Option<Box<RawValue>>,
 }
 
 /// A driver, or none.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({ "driverId": "driver-1", "driverName": "Dan" }))]
 pub(super) struct AssignForm {
     /// Null takes the driver away; not to say it at all is a mistake.
     #[serde(deserialize_with = "Edit::deserialize")]
+    #[schema(value_type = Option<docs::AnyId>, required)]
     driver_id: Edit<UserId>,
+    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
     driver_name: Option<String>,
+    /// When it happened, for display.
     at: Option<Timestamp>,
+    /// As for the order.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
 
 /// As what somebody takes part.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParticipantForm {
+    /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
+    #[schema(example = "customer")]
     role: String,
+    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
     name: Option<String>,
 }
 
 /// One of those who take part.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListedForm {
+    #[schema(value_type = docs::AnyId)]
     user_id: UserId,
+    /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
+    #[schema(example = "customer")]
     role: String,
+    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
     name: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::forms::{Words, checked_name};
 use super::json::Json;
@@ -14,6 +15,11 @@ use crate::actors::shared::{not_stored, unavailable};
 use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
+use crate::http::exact::Exact;
+use crate::http::openapi::problems::{
+    BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
+};
+use crate::http::openapi::words::{AnyId, InOrder, OnceKey};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage};
@@ -32,26 +38,30 @@ const SYSTEM: &str = "system";
 const SYSTEM_NAME: &str = "System";
 
 /// A message to write.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct MessageForm {
     /// What is said; for a picture its address or key.
+    #[schema(min_length = 1, max_length = 4000)]
     content: String,
     /// What the content is.
     #[serde(rename = "type")]
     kind: Option<ChatKind>,
     /// Who says it, where that is not the caller.
+    #[schema(value_type = Option<AnyId>)]
     sender_id: Option<UserId>,
     /// Under which name.
+    #[schema(min_length = 1, max_length = 128)]
     sender_name: Option<String>,
     /// In which role.
     sender_role: Option<String>,
     /// The sender's own key, by which a retry is recognised.
+    #[schema(min_length = 1, max_length = 64)]
     client_msg_id: Option<String>,
 }
 
 /// A message that is stored.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StoredView {
     /// The message's id.
@@ -62,23 +72,28 @@ pub(super) struct StoredView {
     created_at: Timestamp,
     /// Whether it was stored before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
     duplicate: bool,
 }
 
 /// Which page of an order's chat.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct MessagesQuery {
-    /// The page that ends before this message.
+    /// The page that ends before this message
+    #[param(nullable = false, maximum = 9_007_199_254_740_991_u64)]
     before_seq: Option<u64>,
-    /// The page that begins after this message; 0 is the beginning.
+    /// The page that begins after this message; 0 is the beginning. Not with `beforeSeq`
+    #[param(nullable = false, maximum = 9_007_199_254_740_991_u64)]
     after_seq: Option<u64>,
-    /// How many messages at most, 1 to 200.
+    /// How many messages at most
+    #[param(nullable = false, minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
 /// A page of an order's chat.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessagesView {
     /// Messages in order of `seq`.
@@ -94,13 +109,22 @@ struct Author {
     role: Role,
 }
 
+/// Says something in an order's chat
+///
+/// Stored, numbered and heard in the room like a message from a phone. Also for whoever may write
+/// there, as themselves only.
+#[utoipa::path(post, path = "/api/v1/orders/{order}/messages", tag = "Chat",
+    operation_id = "post_message", security(("token" = []), ("apiKey" = ["chat:write"])),
+    params(InOrder, OnceKey), request_body = MessageForm,
+    responses((status = 201, description = "Stored, now or by the same call before", body = StoredView),
+        BadBody, NotFound, ChatConflict, KeyReused, RateLimited, Refused))]
 pub(super) async fn post(
     caller: Principal,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     Keyed { body: Json(form), call }: Keyed<Json<MessageForm>>,
 ) -> Result<HttpResponse, Problem> {
-    let (order, now) = (order.into_inner(), Timestamp::now());
+    let (Exact(order), now) = (order.into_inner(), Timestamp::now());
     let kind = form.kind.unwrap_or_default();
     check_content(kind, &form.content)?;
     check_client_msg_id(form.client_msg_id.as_deref())?;
@@ -217,13 +241,21 @@ fn author_of_user(
     Ok(Author::from(identity))
 }
 
+/// A page of an order's chat
+///
+/// Also for whoever may read it.
+#[utoipa::path(get, path = "/api/v1/orders/{order}/messages", tag = "Chat",
+    operation_id = "list_messages", security(("token" = []), ("apiKey" = ["orders:read"])),
+    params(InOrder, MessagesQuery),
+    responses((status = 200, description = "In order of `seq`", body = MessagesView), BadRequest,
+        NotFound, Refused))]
 pub(super) async fn list(
     caller: Principal,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     query: web::Query<MessagesQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let order = order.into_inner();
+    let Exact(order) = order.into_inner();
     let (range, limit) = query.into_inner().range(&order)?;
     let known = hub.shared.store.load_order(order.clone(), 0).await.map_err(failed)?;
     if !caller.may(Scope::OrdersRead) {

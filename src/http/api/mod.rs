@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use actix_web::Resource;
 use actix_web::web::{self, ServiceConfig};
+use utoipa::OpenApi;
 
 use super::Hub;
 use super::problem::{Problem, only};
@@ -26,6 +27,27 @@ use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::change::{Known, Wish};
 use crate::time::Timestamp;
+
+/// The calls here, as the document says them.
+#[derive(OpenApi)]
+#[openapi(paths(
+    orders::list,
+    orders::show,
+    orders::put,
+    orders::delete,
+    orders::set_status,
+    orders::assign,
+    orders::put_participant,
+    orders::remove_participant,
+    batch::put_all,
+    events::to_room,
+    events::to_user,
+    events::to_users,
+    messages::list,
+    messages::post,
+    users::revoke,
+))]
+pub(super) struct Paths;
 
 /// The route of a call, whose other methods are refused.
 fn resource(path: &str, allowed: &'static str) -> Resource {

@@ -8,12 +8,13 @@ use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::caller::{Reader, Writer};
 use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
 use super::json::Json;
 use super::keyed::{Keyed, respond};
-use super::view::{ChangedView, ListView, LiveView, OrderView, members};
+use super::view::{ChangedView, Deleted, ListView, LiveView, OrderView, members};
 use super::{change, failed};
 use crate::actors::order_room::{Inspect, RoomDetail};
 use crate::actors::store::{Answer, Call, Change, Changed, Note, Once, OrderFilter, StoredOrder};
@@ -21,6 +22,9 @@ use crate::actors::supervisor::LookUp;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::admin::stopped;
+use crate::http::exact::Exact;
+use crate::http::openapi::problems::{BadBody, BadRequest, Conflict, KeyReused, NotFound, Refused};
+use crate::http::openapi::words::{InOrder, OfUser, OnceKey};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -38,15 +42,24 @@ const MAX_LIMIT: usize = 100;
 /// How long a busy room may take to say who is in it.
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Those with this status
+    #[param(nullable = false, pattern = "^[A-Z0-9_]{1,40}$")]
     status: Option<String>,
+    /// Those with this driver
+    #[param(nullable = false)]
     driver: Option<UserId>,
+    /// Those in which this user takes part
+    #[param(nullable = false)]
     participant: Option<UserId>,
-    /// Orders on a page.
+    /// Orders on a page
+    #[param(nullable = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// Where the page before has ended.
+    /// The `nextCursor` of the page before
+    #[param(nullable = false)]
     cursor: Option<String>,
 }
 
@@ -75,13 +88,20 @@ fn once(call: Option<Call>) -> Option<Once<Changed>> {
     call.map(|call| Once { call, answer: Arc::new(answer_to) })
 }
 
+/// Makes an order, or merges into it
+///
+/// What is absent stays as it is. The same again changes nothing, and nobody hears of it.
+#[utoipa::path(put, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "put_order",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder), request_body = OrderForm,
+    responses((status = 200, description = "As it is now", body = ChangedView),
+        (status = 201, description = "Made", body = ChangedView), BadBody, Conflict, Refused))]
 pub(super) async fn put(
     _: Writer,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     Json(mut form): Json<OrderForm>,
 ) -> Result<HttpResponse, Problem> {
-    let order = order.into_inner();
+    let Exact(order) = order.into_inner();
     if form.take_order().is_some_and(|named| named != order) {
         return Err(Failure::invalid("orderId", "is another order than the path names").into());
     }
@@ -89,62 +109,99 @@ pub(super) async fn put(
     answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
+/// Sets an order's status
+///
+/// The room hears `order:status`, and whoever takes part and is not in it.
+#[utoipa::path(post, path = "/api/v1/orders/{order}/status", tag = "Orders",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey), request_body = StatusForm,
+    responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
+        Conflict, KeyReused, Refused))]
 pub(super) async fn set_status(
     _: Writer,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     Keyed { body: Json(form), call }: Keyed<Json<StatusForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (patch, note) = form.patch(words(&hub))?;
-    answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note, once(call)).await?)
+    answer(&*change(&hub, order.into_inner().0, Wish::Patch(patch), note, once(call)).await?)
 }
 
+/// Gives an order a driver, or takes the driver away
+///
+/// The room hears `order:assigned` or `order:unassigned`, and both drivers wherever they are.
+#[utoipa::path(post, path = "/api/v1/orders/{order}/assign", tag = "Orders",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey), request_body = AssignForm,
+    responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
+        Conflict, KeyReused, Refused))]
 pub(super) async fn assign(
     _: Writer,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     Keyed { body: Json(form), call }: Keyed<Json<AssignForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (patch, note) = form.patch()?;
-    answer(&*change(&hub, order.into_inner(), Wish::Patch(patch), note, once(call)).await?)
+    answer(&*change(&hub, order.into_inner().0, Wish::Patch(patch), note, once(call)).await?)
 }
 
+/// Has a user take part, or in another role
+#[utoipa::path(put, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser), request_body = ParticipantForm,
+    responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
+        Conflict, Refused))]
 pub(super) async fn put_participant(
     _: Writer,
     hub: web::Data<Hub>,
-    path: web::Path<(OrderId, UserId)>,
+    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
     Json(form): Json<ParticipantForm>,
 ) -> Result<HttpResponse, Problem> {
-    let (order, user) = path.into_inner();
+    let (Exact(order), Exact(user)) = path.into_inner();
     let wish = Wish::Patch(form.patch(user, words(&hub))?);
     answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
+/// Removes a user from an order
+///
+/// Whatever the user's token says, until the user is put back. Joined connections hear `order:left`.
+#[utoipa::path(delete, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser),
+    responses((status = 200, description = "As it is now", body = ChangedView), BadRequest, NotFound,
+        Refused))]
 pub(super) async fn remove_participant(
     _: Writer,
     hub: web::Data<Hub>,
-    path: web::Path<(OrderId, UserId)>,
+    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
 ) -> Result<HttpResponse, Problem> {
-    let (order, user) = path.into_inner();
+    let (Exact(order), Exact(user)) = path.into_inner();
     let participants = Some(Roll::Remove(user));
     let wish = Wish::Patch(OrderPatch { participants, ..OrderPatch::default() });
     answer(&*change(&hub, order, wish, Note::default(), None).await?)
 }
 
+/// Deletes an order with its chat and positions
+///
+/// Whoever is in its room hears `order:left`.
+#[utoipa::path(delete, path = "/api/v1/orders/{order}", tag = "Orders",
+    operation_id = "delete_order", security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
+    responses((status = 200, description = "It is gone", body = Deleted), BadRequest, NotFound,
+        Refused))]
 pub(super) async fn delete(
     _: Writer,
     hub: web::Data<Hub>,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
-    let order = order.into_inner();
+    let Exact(order) = order.into_inner();
     change(&hub, order.clone(), Wish::Delete, Note::default(), None).await?;
     let shared = Arc::clone(&hub.shared);
     // In a task of its own: a caller that goes away must not leave half of the chat behind.
     let purged = actix_rt::spawn(async move { shared.store.purge(order).await });
     purged.await.map_err(|_| stopped())?.map_err(failed)?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "deleted": true })))
+    Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
 }
 
+/// Orders that fit all filters, by id
+#[utoipa::path(get, path = "/api/v1/orders", tag = "Orders", operation_id = "list_orders",
+    security(("token" = []), ("apiKey" = ["orders:read"])), params(ListQuery),
+    responses((status = 200, description = "A page of them", body = ListView), BadRequest, Refused))]
 pub(super) async fn list(
     _: Reader,
     hub: web::Data<Hub>,
@@ -178,12 +235,19 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
         .ok_or_else(|| Failure::invalid("cursor", "is none that a page has given"))
 }
 
+/// An order, where its driver is, and who is in its room
+///
+/// Also for whoever may join it, with the token that the socket takes.
+#[utoipa::path(get, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "show_order",
+    security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder),
+    responses((status = 200, description = "As of now", body = LiveView), BadRequest, NotFound,
+        Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
-    let order = order.into_inner();
+    let Exact(order) = order.into_inner();
     let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::caller::Revoker;
 use super::failed;
@@ -15,6 +16,9 @@ use crate::actors::store::{Answer, Once, Revocation};
 use crate::actors::supervisor::{Connections, EndSession};
 use crate::http::Hub;
 use crate::http::admin::stopped;
+use crate::http::exact::Exact;
+use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
+use crate::http::openapi::words::{OfUser, OnceKey};
 use crate::http::problem::Problem;
 use crate::ids::UserId;
 use crate::protocol::close::CloseCode;
@@ -30,7 +34,7 @@ const MOST_AHEAD: Duration = Duration::from_secs(60);
 const RETURN_AFTER_MS: u64 = 1000;
 
 /// Which tokens no longer count.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RevokeForm {
     /// Those that were issued before this; absent: all until now.
@@ -38,7 +42,7 @@ pub(super) struct RevokeForm {
 }
 
 /// A user's revocation as it counts now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct RevokedView<'a> {
     user_id: &'a UserId,
@@ -46,10 +50,18 @@ struct RevokedView<'a> {
     issued_before: Timestamp,
 }
 
+/// Has a user's older tokens refused
+///
+/// Connections that came in with one are closed with 4401; a newer token counts.
+#[utoipa::path(post, path = "/api/v1/users/{user}/revoke", tag = "Users",
+    security(("token" = []), ("apiKey" = ["users:write"])), params(OfUser, OnceKey),
+    request_body = RevokeForm,
+    responses((status = 200, description = "What counts now", body = RevokedView<'_>), BadBody,
+        KeyReused, Refused))]
 pub(super) async fn revoke(
     revoker: Revoker,
     hub: web::Data<Hub>,
-    user: web::Path<UserId>,
+    user: web::Path<Exact<UserId>>,
     Keyed { body: Maybe(form), call }: Keyed<Maybe<RevokeForm>>,
 ) -> Result<HttpResponse, Problem> {
     let now = Timestamp::now();
@@ -58,7 +70,7 @@ pub(super) async fn revoke(
         let message = "is more than a minute ahead of the hub's clock";
         return Err(Failure::invalid("issuedBefore", message).into());
     }
-    let revocation = Revocation { user_id: user.into_inner(), issued_before };
+    let revocation = Revocation { user_id: user.into_inner().0, issued_before };
     let once = call.map(|call| Once { call, answer: Arc::new(answer_to) });
     let by = revoker.0.name().to_owned();
     // In a task of its own: one that is stored has to be known to the hub and to close connections,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::actors::order_room::RoomDetail;
 use crate::actors::store::StoredOrder;
@@ -12,32 +13,43 @@ use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// An order.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderView<'a> {
     order_id: &'a OrderId,
+    #[schema(required)]
     status: Option<&'a str>,
+    #[schema(required)]
     driver_id: Option<&'a UserId>,
+    #[schema(required)]
     driver_name: Option<&'a str>,
     participants: Vec<ParticipantView<'a>>,
+    /// Your own number for the order.
+    #[schema(required)]
     version: Option<i64>,
+    /// Counts what has changed.
     rev: i64,
+    /// The number of the newest message.
     last_seq: i64,
+    /// When its status became one that ends it.
+    #[schema(required)]
     ended_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+/// Somebody who takes part in an order.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ParticipantView<'a> {
     user_id: &'a UserId,
     role: Role,
+    #[schema(required)]
     name: Option<&'a str>,
 }
 
 /// An order after a call that was to change it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ChangedView<'a> {
     #[serde(flatten)]
     pub(super) order: OrderView<'a>,
@@ -46,18 +58,20 @@ pub(super) struct ChangedView<'a> {
 }
 
 /// An order with what is going on in its room.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LiveView<'a> {
     #[serde(flatten)]
     pub(super) order: OrderView<'a>,
     /// Where the driver was last seen; null for whoever may not see it.
+    #[schema(required)]
     pub(super) last_location: Option<&'a Position>,
     /// Who is in the room, a line per user.
     pub(super) members: Vec<MemberView<'a>>,
 }
 
-#[derive(Serialize)]
+/// Somebody in a room.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemberView<'a> {
     user_id: &'a UserId,
@@ -66,11 +80,12 @@ pub(super) struct MemberView<'a> {
 }
 
 /// A page of orders.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListView<'a> {
     pub(super) orders: Vec<OrderView<'a>>,
     /// Where the next page begins; null on the last.
+    #[schema(required)]
     pub(super) next_cursor: Option<String>,
 }
 
@@ -95,6 +110,12 @@ impl<'a> From<&'a StoredOrder> for OrderView<'a> {
             updated_at: order.updated_at,
         }
     }
+}
+
+/// An order is no longer there.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Deleted {
+    pub(super) deleted: bool,
 }
 
 /// The users in a room, whatever number of connections each has.

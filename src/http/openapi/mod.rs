@@ -1,0 +1,107 @@
+//! What the HTTP API is, for programs and for people: `/openapi.json` (`OpenAPI` 3.1, made from the
+//! handlers and their types) and `/docs`, a page that shows it. Neither needs anything from elsewhere.
+
+mod page;
+pub(super) mod problems;
+pub(super) mod words;
+
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::web::{self, Bytes, ServiceConfig};
+use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, RefOr, Required, schema::Components};
+use utoipa::{Modify, OpenApi};
+
+use super::access::Operator;
+use super::problem::{Problem, only};
+use super::{admin, api, health};
+
+/// Where the document is.
+const DOCUMENT: &str = "/openapi.json";
+
+/// What the document begins with; the paths follow from the handlers.
+const ABOUT: &str = "\
+What back ends tell the hub of their orders, and what operation asks it. Clients speak events over \
+`/ws` and `/socket.io/` instead.
+
+JSON in and out; unknown fields are refused. Every error is `application/problem+json` with a stable \
+`code`. A path that is none is 404, another method 405 with `Allow`. Ids in bodies may also be whole \
+numbers, which are taken as their text. Where `ADMIN_BIND` is set, `/admin`, `/metrics`, this document \
+and its page are on that address, and the rest on the other.";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "orderhub", description = ABOUT),
+    components(schemas(problems::Problem)),
+    tags(
+        (name = "Orders", description = "What an order is and who takes part. Tokens of services \
+            and admins; API keys with `orders:read` and `orders:write`"),
+        (name = "Chat", description = "The chat of orders. Tokens of services and admins, and of \
+            those who take part; API keys with `chat:write`, and `orders:read` for reading"),
+        (name = "Users", description = "A user, whatever the order. Tokens of services and admins; \
+            API keys with `users:write`"),
+        (name = "Events", description = "Events of your own, for rooms and for users. Tokens of \
+            services and admins; API keys with `events:write`"),
+        (name = "Admin", description = "The node and its rooms. Tokens of admins, for looking also \
+            of support; API keys with `admin:read` and `admin:write`"),
+        (name = "Operation", description = "Health and metrics"),
+    )
+)]
+struct Hub;
+
+/// What belongs to the document as a whole, and what the attributes cannot say: that the body of a
+/// `DELETE` need not be there.
+struct Rest;
+
+impl Modify for Rest {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_with(Components::new);
+        let token = "A JWT of your back end, with the user's role";
+        let key = "A key of API_KEYS_FILE (`orderhub api-key`), with the scopes that a call names";
+        components.add_security_scheme("token", bearer("JWT", token));
+        components.add_security_scheme("apiKey", bearer("ohk_…", key));
+        problems::describe(components);
+        let deletes = document.paths.paths.values_mut().filter_map(|item| item.delete.as_mut());
+        for body in deletes.filter_map(|call| call.request_body.as_mut()) {
+            if let RefOr::T(body) = body {
+                body.required = Some(Required::False);
+            }
+        }
+    }
+}
+
+fn bearer(format: &str, description: &str) -> SecurityScheme {
+    let bearer: Http = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format(format)
+        .description(Some(description))
+        .build();
+    SecurityScheme::Http(bearer)
+}
+
+/// The document, written once.
+static JSON: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| {
+    let mut document = Hub::openapi();
+    document.merge(api::Paths::openapi());
+    document.merge(admin::Paths::openapi());
+    document.merge(health::Paths::openapi());
+    Rest.modify(&mut document);
+    document.to_pretty_json().map(Bytes::from)
+});
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource(DOCUMENT).get(document).default_service(only("GET")))
+        .configure(page::routes);
+}
+
+async fn document(_: Operator) -> Result<HttpResponse, Problem> {
+    match &*JSON {
+        Ok(json) => Ok(HttpResponse::Ok().content_type("application/json").body(json.clone())),
+        Err(error) => {
+            log::error!("the OpenAPI document cannot be written: {error}");
+            Err(Problem::internal("the document cannot be written"))
+        }
+    }
+}

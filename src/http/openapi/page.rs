@@ -1,0 +1,67 @@
+//! `/docs`: Swagger UI, which is built into the program.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::{self, Bytes, ServiceConfig};
+use utoipa_swagger_ui::Config;
+
+use super::DOCUMENT;
+use crate::http::access::Operator;
+use crate::http::problem::{Problem, only};
+
+/// The page, which finds its parts below its own address.
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>orderhub</title>
+<link rel="icon" href="docs/favicon-32x32.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/index.css">
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/swagger-ui-standalone-preset.js"></script>
+<script src="docs/swagger-initializer.js"></script>
+</html>
+"#;
+/// What the page may load: nothing from elsewhere.
+const ONLY_FROM_HERE: &str = "default-src 'self'; img-src 'self' data:; \
+    style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
+
+/// How the page is set up. By default it would have its document judged by a server of its makers.
+static CONFIG: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::from(DOCUMENT).validator_url("none")));
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/docs").get(page).default_service(only("GET")))
+        .service(web::resource("/docs/{file}").get(part).default_service(only("GET")));
+}
+
+async fn page(_: Operator) -> HttpResponse {
+    answer("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes()))
+}
+
+async fn part(_: Operator, file: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let found = utoipa_swagger_ui::serve(&file, Arc::clone(&CONFIG)).map_err(|error| {
+        log::error!("a part of the page /docs cannot be written: {error}");
+        Problem::internal("the page cannot be written")
+    })?;
+    let part = found.ok_or_else(Problem::not_found)?;
+    let bytes = match part.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    Ok(answer(&part.content_type, bytes))
+}
+
+fn answer(kind: &str, body: Bytes) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(kind)
+        .insert_header((header::CONTENT_SECURITY_POLICY, ONLY_FROM_HERE))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body(body)
+}

@@ -1,0 +1,249 @@
+//! What calls are refused with, as the document says it: each kind is described once, and calls
+//! name the groups that they can be refused with.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use serde_json::json;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::{AllOfBuilder, Components, ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
+
+/// The media type of all of them.
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// A kind of refusal.
+struct Kind {
+    /// What the document calls it.
+    name: &'static str,
+    status: StatusCode,
+    /// Every `code` that comes with it.
+    codes: &'static [&'static str],
+    /// When it comes.
+    description: &'static str,
+    /// A header that comes with it, and what that says.
+    header: Option<(&'static str, &'static str)>,
+}
+
+const BAD_REQUEST: Kind = Kind {
+    name: "BadRequest",
+    status: StatusCode::BAD_REQUEST,
+    codes: &["invalid_payload"],
+    description: "An id, a parameter or the body is wrong; `field` says which part of it",
+    header: None,
+};
+const UNAUTHENTICATED: Kind = Kind {
+    name: "Unauthenticated",
+    status: StatusCode::UNAUTHORIZED,
+    codes: &["unauthenticated", "token_expired"],
+    description: "No token or API key, or none that counts",
+    header: Some(("WWW-Authenticate", "`Bearer`")),
+};
+const FORBIDDEN: Kind = Kind {
+    name: "Forbidden",
+    status: StatusCode::FORBIDDEN,
+    codes: &["forbidden"],
+    description: "Known, but without the right to it",
+    header: None,
+};
+const NOT_FOUND: Kind = Kind {
+    name: "NotFound",
+    status: StatusCode::NOT_FOUND,
+    codes: &["not_found"],
+    description: "It does not exist",
+    header: None,
+};
+const CONFLICT: Kind = Kind {
+    name: "Conflict",
+    status: StatusCode::CONFLICT,
+    codes: &["stale", "order_closed"],
+    description: "A newer `version` is known, or the order has ended",
+    header: None,
+};
+const CHAT_CONFLICT: Kind = Kind {
+    name: "ChatConflict",
+    status: StatusCode::CONFLICT,
+    codes: &["conflict", "order_closed"],
+    description: "The `clientMsgId` came with other content, or the order's chat has closed",
+    header: None,
+};
+const TOO_SLOW: Kind = Kind {
+    name: "TooSlow",
+    status: StatusCode::REQUEST_TIMEOUT,
+    codes: &["request_timeout"],
+    description: "The body did not come in time",
+    header: None,
+};
+const KEY_REUSED: Kind = Kind {
+    name: "KeyReused",
+    status: StatusCode::UNPROCESSABLE_ENTITY,
+    codes: &["conflict"],
+    description: "The `Idempotency-Key` came with another body",
+    header: None,
+};
+const RATE_LIMITED: Kind = Kind {
+    name: "RateLimited",
+    status: StatusCode::TOO_MANY_REQUESTS,
+    codes: &["rate_limited"],
+    description: "Too many of them in a short time",
+    header: Some(("Retry-After", "Seconds until it is worth another try")),
+};
+const TOO_LARGE: Kind = Kind {
+    name: "TooLarge",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    codes: &["invalid_payload"],
+    description: "The body is over 1 MiB",
+    header: None,
+};
+const UNSUPPORTED: Kind = Kind {
+    name: "UnsupportedMediaType",
+    status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    codes: &["unsupported_media_type"],
+    description: "The body is of another kind than the call takes",
+    header: None,
+};
+const INTERNAL: Kind = Kind {
+    name: "Internal",
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    codes: &["internal"],
+    description: "The hub failed; its log says why",
+    header: None,
+};
+const UNAVAILABLE: Kind = Kind {
+    name: "Unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    codes: &["unavailable"],
+    description: "Cannot be done now: the same call works later",
+    header: Some(("Retry-After", "Seconds until it is worth another try")),
+};
+
+/// All of them, for the document.
+const KINDS: &[Kind] = &[
+    BAD_REQUEST,
+    UNAUTHENTICATED,
+    FORBIDDEN,
+    NOT_FOUND,
+    CONFLICT,
+    TOO_SLOW,
+    CHAT_CONFLICT,
+    KEY_REUSED,
+    RATE_LIMITED,
+    TOO_LARGE,
+    UNSUPPORTED,
+    INTERNAL,
+    UNAVAILABLE,
+];
+
+macro_rules! groups {
+    ($($(#[$doc:meta])* $name:ident: $($kind:ident),+;)+) => {$(
+        $(#[$doc])*
+        pub(in crate::http) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$($kind),+].iter().map(Kind::reference).collect()
+            }
+        }
+    )+};
+}
+
+groups! {
+    /// What any call that asks who it is from can be refused with.
+    Refused: UNAUTHENTICATED, FORBIDDEN, INTERNAL, UNAVAILABLE;
+    /// An id in the path or a parameter is wrong.
+    BadRequest: BAD_REQUEST;
+    /// A body is missing, of another kind, too large or wrong, or an id is.
+    BadBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
+    /// A body, which need not be there, is too large or wrong, or an id is.
+    BadOptionalBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE;
+    /// What the path names does not exist.
+    NotFound: NOT_FOUND;
+    /// The order is newer than what was said of it, or has ended.
+    Conflict: CONFLICT;
+    /// A message is another than the one of its key, or comes too late.
+    ChatConflict: CHAT_CONFLICT;
+    /// Another call had the same `Idempotency-Key`.
+    KeyReused: KEY_REUSED;
+    /// A user may do it so often only.
+    RateLimited: RATE_LIMITED;
+    /// It cannot be done now.
+    Unavailable: UNAVAILABLE;
+}
+
+/// An error (RFC 9457).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the form of `problem::Problem`, for the document alone")]
+pub(super) struct Problem {
+    /// The kind of problem is in `code`.
+    #[schema(example = "about:blank")]
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The status.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// A stable word for what is wrong.
+    code: String,
+    /// A sentence for a developer.
+    detail: String,
+    /// The part that is wrong, as a path into the body, or the name of a parameter.
+    #[schema(nullable = false, example = "participants[1].role")]
+    field: Option<String>,
+}
+
+/// Puts all of them into the document.
+pub(super) fn describe(components: &mut Components) {
+    let described = KINDS.iter().map(|kind| (kind.name.to_owned(), kind.response().into()));
+    components.responses.extend(described);
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// What an operation says of it.
+    fn reference(&self) -> (String, RefOr<Response>) {
+        (self.status.as_str().to_owned(), Ref::from_response_name(self.name).into())
+    }
+
+    fn response(&self) -> Response {
+        let status = self.status.as_u16();
+        let example = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason(),
+            "status": status,
+            "code": self.codes.first(),
+            "detail": self.description,
+        });
+        let code = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(self.codes.iter().copied()));
+        let status = ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status]));
+        let narrowed = ObjectBuilder::new().property("code", code).property("status", status);
+        let schema = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(narrowed);
+        let content = ContentBuilder::new().schema(Some(schema)).example(Some(example));
+        let response = ResponseBuilder::new()
+            .description(self.description)
+            .content(MEDIA_TYPE, content.build());
+        match self.header {
+            Some((name, says)) => {
+                response.header(name, HeaderBuilder::new().description(Some(says)).build()).build()
+            }
+            None => response.build(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::error::ErrorCode;
+
+    #[test]
+    fn only_codes_that_the_hub_says_are_described() {
+        let http_only = ["unsupported_media_type", "request_timeout"];
+        for code in KINDS.iter().flat_map(|kind| kind.codes) {
+            assert!(ErrorCode::NAMES.contains(code) || http_only.contains(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Ids and times as the document says them, and the parameters that many calls share.
+
+use std::borrow::Cow;
+
+use serde_json::json;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use crate::ids::{MAX_ID_BYTES, OrderId, UserId};
+use crate::time::Timestamp;
+
+macro_rules! id {
+    ($type:ty, $name:literal, $description:literal, $example:literal) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                id($description, $example)
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                $name.into()
+            }
+        }
+    };
+}
+
+id!(OrderId, "OrderId", "An order, by the id that your back end gave it", "order-1");
+id!(UserId, "UserId", "A user, by the id in the token", "customer-1");
+
+/// An id in a body: also a number, which is taken as its text.
+pub(in crate::http) struct AnyId;
+
+impl PartialSchema for AnyId {
+    fn schema() -> RefOr<Schema> {
+        let id = id_of(&[Type::String, Type::Integer]);
+        id.description(Some("An id; a whole number is taken as its text")).build().into()
+    }
+}
+
+impl ToSchema for AnyId {
+    fn name() -> Cow<'static, str> {
+        "AnyId".into()
+    }
+}
+
+fn id(description: &str, example: &str) -> RefOr<Schema> {
+    id_of(&[Type::String]).description(Some(description)).examples([example]).build().into()
+}
+
+fn id_of(types: &[Type]) -> ObjectBuilder {
+    let id = ObjectBuilder::new().schema_type(types.iter().cloned().collect::<SchemaType>());
+    let id = id.pattern(Some("^[A-Za-z0-9._:~-]+$"));
+    id.min_length(Some(1)).max_length(Some(MAX_ID_BYTES))
+}
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        let time = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339, with a zone; the hub says UTC with milliseconds"));
+        time.examples(["2026-11-26T12:00:00.000Z"]).build().into()
+    }
+}
+
+impl ToSchema for Timestamp {
+    fn name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+}
+
+/// Data of a back end, which the hub passes on as it is.
+pub(in crate::http) fn data() -> Schema {
+    passed_on(&[Type::Object, Type::Array])
+}
+
+/// The same, which may be left out.
+pub(in crate::http) fn optional_data() -> Schema {
+    passed_on(&[Type::Object, Type::Array, Type::Null])
+}
+
+fn passed_on(types: &[Type]) -> Schema {
+    ObjectBuilder::new()
+        .schema_type(types.iter().cloned().collect::<SchemaType>())
+        .description(Some("An object or array of up to 16 KiB, passed on as it is"))
+        .examples([json!({ "eta": "12:30" })])
+        .build()
+        .into()
+}
+
+/// The order that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct InOrder {
+    /// Which order
+    order: OrderId,
+}
+
+/// The user that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct OfUser {
+    /// Which user
+    user: UserId,
+}
+
+/// A call that counts once under a key.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct OnceKey {
+    /// Your own key for this call: for 24 hours the same call gets the same answer
+    #[param(
+        rename = "Idempotency-Key",
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    idempotency_key: Option<String>,
+}
