@@ -2,6 +2,7 @@
 //! own type, checked once where it enters.
 
 mod pid;
+pub mod random;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::time::Timestamp;
 pub use pid::{InvalidPid, Pid};
 
 /// The longest id, in bytes.
@@ -115,9 +117,14 @@ impl ConnectionId {
 pub struct SessionId(uuid::Uuid);
 
 impl SessionId {
-    /// A new id. Ids that were made later sort later.
+    /// A new id. Ids that were made in a later millisecond sort later.
     pub fn random() -> Self {
-        Self(uuid::Uuid::now_v7())
+        let mut bytes = [0; 10];
+        if random::fill(&mut bytes).is_err() {
+            return Self(uuid::Uuid::now_v7());
+        }
+        let now = u64::try_from(Timestamp::now().as_millis()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(now, &bytes).into_uuid())
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::random;
+
 /// Under what a session can be taken up again by its client. Nobody can guess one; it counts only
 /// together with its user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +32,7 @@ impl Pid {
     /// Where the system has no randomness to give; the session then goes without.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
+        random::fill(&mut bytes)?;
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::query::Query;
+use crate::ids::random;
 use crate::transport::Polling;
 
 /// Random bytes of an id: 144 bits, which no guess meets.
@@ -78,7 +79,7 @@ impl Sessions {
 /// A new id; none where the system has no randomness to give.
 pub(super) fn new_id() -> Option<String> {
     let mut bytes = [0; ID_BYTES];
-    getrandom::fill(&mut bytes).ok()?;
+    random::fill(&mut bytes).ok()?;
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
