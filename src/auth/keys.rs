@@ -1,6 +1,6 @@
 //! The keys that tokens are signed with, each for one algorithm.
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::config::{AuthConfig, ConfigError, PublicKeyPem};
 
@@ -11,7 +11,6 @@ pub(super) struct Key {
     /// What tokens call it (`kid`); keys of the settings have no name.
     pub(super) id: Option<String>,
     pub(super) decoding: DecodingKey,
-    pub(super) validation: Validation,
 }
 
 /// The keys of these settings.
@@ -36,15 +35,7 @@ fn public_keys_missing(auth: &AuthConfig) -> bool {
 impl Key {
     /// A key without a name.
     pub(super) fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
-        let mut validation = Validation::new(algorithm);
-        // Only the signature is checked there. The claims are checked here, against a clock that
-        // is an argument, and without the library's own ideas (60 s of leeway, `aud` refused where
-        // none is configured).
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        Self { algorithm, id: None, decoding, validation }
+        Self { algorithm, id: None, decoding }
     }
 
     /// The same key with a name, or without.
