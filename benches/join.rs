@@ -54,10 +54,12 @@ impl Room {
             status: Some("ON_THE_WAY"),
             driver_id: Some(&self.driver),
             last_seq: self.ring.last_seq(),
+            unread: 0,
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
             last_location: Some(LastLocation { position, age_ms: 1234, stale: false }),
             members: self.roster.members().collect(),
+            read_marks: Vec::new(),
         };
         Frame::text(|buffer| {
             Codec::Plain.outcome(None, Some(1), &Ok(Reply::Joined(&snapshot)), buffer);

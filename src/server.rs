@@ -271,6 +271,7 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     within(closed, "sessions", sessions_gone(hub)).await;
     let written = by(began, drain.drain);
     within(written, "positions", persist_rooms(hub.supervisor())).await;
+    within(written, "read marks", save_marks(hub)).await;
     within(written, "sessions to be taken up again", keep_sessions(hub)).await;
     within(written, "the store", hub.shared.store.drained()).await;
     within(written, "the database's file", tidy_up(hub)).await;
@@ -336,6 +337,13 @@ async fn keep_sessions(hub: &Hub) {
     };
     if let Err(error) = actix_rt::spawn(keep).await {
         log::error!("writing sessions to be taken up again panicked: {error}");
+    }
+}
+
+/// Writes how far users have read.
+async fn save_marks(hub: &Hub) {
+    if let Err(error) = hub.shared.store.flush_reads().await {
+        log::warn!("some of what was read is unread again after this: {error}");
     }
 }
 

@@ -11,8 +11,10 @@ mod entry;
 mod lifecycle;
 mod location;
 mod missed;
+mod receipts;
 mod snapshot;
 mod stats;
+mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +25,9 @@ use foldhash::fast::RandomState;
 
 pub use self::broadcast::Announce;
 use self::entry::{Member, Sender};
+pub use self::receipts::Receive;
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
+pub use self::typing::Type;
 use super::peer::{Answer, Farewell, Peer, Place};
 use super::shared::Shared;
 use super::store::{ChatWritten, OrderChanged};
@@ -34,10 +38,12 @@ use crate::permits::{Permit, Permits};
 use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
+use crate::room::marks::Marks;
 use crate::room::order::OrderFacts;
 use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;
+use crate::room::typing::Typists;
 use crate::transport::LatestKey;
 use crate::transport::flush_early;
 
@@ -256,6 +262,12 @@ pub struct OrderRoom {
     track_dirty: bool,
     /// Each driver's key in the latest-wins lane.
     lanes: RecentMap<UserId, LatestKey>,
+    /// How far each user has read.
+    marks: Marks,
+    /// Whether some of them wait for a place among those that are written.
+    marks_unsaved: bool,
+    /// Who is typing, and each one's key in the latest-wins lane.
+    typists: Typists<LatestKey>,
     /// Messages that the store has not answered for, by their tokens.
     writes: HashMap<u64, Answer>,
     /// The next number of a write or of a read for a snapshot.
@@ -316,6 +328,9 @@ impl OrderRoom {
             track: Track::default(),
             track_dirty: false,
             lanes: RecentMap::default(),
+            marks: Marks::default(),
+            marks_unsaved: false,
+            typists: Typists::default(),
             writes: HashMap::new(),
             next_token: 0,
             idle_since: None,
@@ -359,10 +374,12 @@ impl OrderRoom {
     /// Does what is due and arms the timer for what comes next.
     fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
         self.say_goodbyes(now);
+        self.tell_typing(now);
         self.fill_hole(now, ctx);
         self.watch_idleness(now, ctx);
+        let typing = self.typists.next_due();
         let due = [self.roster.next_expiry(), self.delivery.hole_due(), self.idle_due()];
-        if let Some(next) = due.into_iter().flatten().min() {
+        if let Some(next) = due.into_iter().chain([typing]).flatten().min() {
             self.wake_at(next, ctx);
         }
     }

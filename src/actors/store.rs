@@ -11,6 +11,7 @@ mod once;
 mod orders;
 mod positions;
 mod posts;
+mod read_marks;
 mod reader;
 mod resumes;
 mod revocations;
@@ -52,6 +53,8 @@ pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
 use orders::{Changes, PurgeLeftovers};
 pub use posts::ChatPosted;
 use posts::Reply;
+pub use read_marks::MAX_WAITING_MARKS;
+use read_marks::ReadMarks;
 use reader::{Ask, Reader, TOO_LATE};
 use resumes::{SweepResumes, Takes};
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
@@ -161,6 +164,8 @@ pub struct Store {
     asking: Arc<Semaphore>,
     /// Changes of orders that wait.
     changes: Arc<Changes>,
+    /// Read marks that wait to be written.
+    marks: ReadMarks,
     /// Who waits for a session to take up again.
     takes: Arc<Takes>,
     /// The turn of the one who asks whether writes are taken.
@@ -195,6 +200,7 @@ impl Store {
         let reader = Reader::new(pool, health);
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
+        let marks = ReadMarks::start(writer.clone(), arbiter);
         writer.do_send(SweepResumes);
         writer.do_send(SweepAnswers);
         writer.do_send(PurgeLeftovers);
@@ -210,6 +216,7 @@ impl Store {
             positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
             asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
             changes: Arc::default(),
+            marks,
             takes: Arc::default(),
             probing: Arc::new(Semaphore::new(1)),
         })
@@ -237,15 +244,6 @@ impl Store {
     fn queue(&self, message: NewMessage, reply: Reply, permit: admission::Permit) {
         let asker = Asker::new(reply, permit, Instant::now());
         self.batcher_of(&message.order_id).do_send(Admit(Pending { message, asker }));
-    }
-
-    /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 64 KiB.
-    /// An unknown order has the defaults and `exists: false`.
-    ///
-    /// # Errors
-    /// Where the store is busy or the database unavailable.
-    pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
-        self.ask(move |connection| db::orders::load(connection, &order, recent)).await
     }
 
     /// Reads of each of these orders what this user's right to be in its room depends on; unknown

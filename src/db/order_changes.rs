@@ -10,6 +10,7 @@ use super::connection::DbConnection;
 use super::idempotency::{self, Answer, Done, Once};
 use super::orders::{self, StoredOrder};
 use super::participants;
+use super::read_marks;
 use super::schema::{messages, orders as table};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -205,6 +206,7 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
     if facts.deleted {
         let gone = (table::last_location.eq(None::<&str>), table::purge_to.eq(order.last_seq));
         diesel::update(row).set(gone).execute(connection)?;
+        read_marks::forget(connection, &order.id)?;
     }
     Ok(())
 }

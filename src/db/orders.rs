@@ -9,6 +9,7 @@ use diesel::upsert::excluded;
 use super::connection::DbConnection;
 use super::messages::{self, PageRange, unreadable};
 use super::participants;
+use super::read_marks;
 use super::schema::{orders, participants as participant_rows};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::ChatMessage;
@@ -32,6 +33,8 @@ pub struct LoadedOrder {
     pub exists: bool,
     /// Its newest messages, ascending, up to `last_seq`.
     pub recent: Vec<ChatMessage>,
+    /// How far users have read; only where messages were asked for.
+    pub read_marks: Vec<(UserId, i64)>,
 }
 
 /// An order as it is stored.
@@ -98,12 +101,13 @@ pub fn load(
     let exists = !facts.deleted;
     // Messages committed since the row was read are left out, so both show one moment.
     let range = PageRange::Before(last_seq.saturating_add(1));
-    let recent = if exists && recent > 0 && last_seq > 0 {
-        messages::page(connection, order, range, recent)?.messages
+    let (recent, read_marks) = if exists && recent > 0 && last_seq > 0 {
+        let page = messages::page(connection, order, range, recent)?;
+        (page.messages, read_marks::of_order(connection, order)?)
     } else {
-        Vec::new()
+        Default::default()
     };
-    Ok(LoadedOrder { facts, last_seq, rev, last_position, exists, recent })
+    Ok(LoadedOrder { facts, last_seq, rev, last_position, exists, recent, read_marks })
 }
 
 /// Reads an order, a deleted one too.

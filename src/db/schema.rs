@@ -79,6 +79,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// How far users have read.
+    read_marks (order_id, user_id) {
+        /// The order.
+        order_id -> Text,
+        /// Who has read.
+        user_id -> Text,
+        /// The highest message that was read.
+        seq -> BigInt,
+    }
+}
+
+diesel::table! {
     /// Who may not come in.
     bans (order_id, user_id) {
         /// The order, or an empty text for the whole hub.

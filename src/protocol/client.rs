@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::chat::{self, ChatKind};
+use super::chat::{ChatKind, check_client_msg_id, check_content};
 use super::error::Failure;
 use super::json;
 use crate::ids::OrderId;
@@ -33,6 +33,10 @@ pub enum ClientEvent {
     Chat(Chat),
     /// `chat:history`: read what was said.
     History(History),
+    /// `chat:delivered` and `chat:read`: what has become of chat.
+    Receipt(ReceiptKind, Receipt),
+    /// `chat:typing`: the user is writing something.
+    Typing(Typing),
     /// `auth:refresh`: go on with a new token.
     Refresh(Refresh),
     /// `ping`: anything, which comes back as `pong`.
@@ -52,6 +56,12 @@ pub enum ClientEventName {
     Chat,
     /// `chat:history`
     History,
+    /// `chat:delivered`
+    Delivered,
+    /// `chat:read`
+    Read,
+    /// `chat:typing`
+    Typing,
     /// `auth:refresh`
     Refresh,
     /// `ping`
@@ -157,6 +167,36 @@ pub struct History {
     pub limit: i64,
 }
 
+/// What has become of chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiptKind {
+    /// A device of the user has it.
+    Delivered,
+    /// The user has read it.
+    Read,
+}
+
+/// The data of `chat:delivered` and `chat:read`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// Which room.
+    pub order_id: OrderId,
+    /// Up to which message; 0 is none.
+    #[serde(deserialize_with = "required_seq")]
+    pub seq: i64,
+}
+
+/// The data of `chat:typing`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Typing {
+    /// Which room.
+    pub order_id: OrderId,
+    /// Whether the user is typing.
+    pub typing: bool,
+}
+
 /// The data of `auth:refresh`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Refresh {
@@ -174,6 +214,9 @@ impl ClientEventName {
         "driver:location",
         "chat:message",
         "chat:history",
+        "chat:delivered",
+        "chat:read",
+        "chat:typing",
         "auth:refresh",
         "ping",
     ];
@@ -186,6 +229,9 @@ impl ClientEventName {
             "order:join" => Self::Join,
             "order:leave" => Self::Leave,
             "chat:history" => Self::History,
+            "chat:delivered" => Self::Delivered,
+            "chat:read" => Self::Read,
+            "chat:typing" => Self::Typing,
             "auth:refresh" => Self::Refresh,
             "ping" => Self::Ping,
             _ => return None,
@@ -212,6 +258,9 @@ impl ClientEvent {
             ClientEventName::Leave => Self::Leave(object(data)?),
             ClientEventName::Chat => Self::Chat(checked_chat(object(data)?)?),
             ClientEventName::History => Self::History(checked_history(object(data)?)?),
+            ClientEventName::Delivered => Self::Receipt(ReceiptKind::Delivered, object(data)?),
+            ClientEventName::Read => Self::Receipt(ReceiptKind::Read, object(data)?),
+            ClientEventName::Typing => Self::Typing(object(data)?),
             ClientEventName::Refresh => Self::Refresh(object(data)?),
             ClientEventName::Ping => Self::Ping(data.map_or_else(null, ToOwned::to_owned)),
         })
@@ -225,6 +274,9 @@ impl ClientEvent {
             Self::Location(_) => ClientEventName::Location,
             Self::Chat(_) => ClientEventName::Chat,
             Self::History(_) => ClientEventName::History,
+            Self::Receipt(ReceiptKind::Delivered, _) => ClientEventName::Delivered,
+            Self::Receipt(ReceiptKind::Read, _) => ClientEventName::Read,
+            Self::Typing(_) => ClientEventName::Typing,
             Self::Refresh(_) => ClientEventName::Refresh,
             Self::Ping(_) => ClientEventName::Ping,
         }
@@ -319,52 +371,6 @@ fn checked_chat(chat: Chat) -> Result<Chat, Failure> {
     Ok(chat)
 }
 
-/// Whether this can be the content of a message.
-///
-/// # Errors
-/// `invalid_payload`, where it is empty, too long, or no address of a picture.
-pub fn check_content(kind: ChatKind, content: &str) -> Result<(), Failure> {
-    let invalid = |message| Err(Failure::invalid("content", message));
-    match kind {
-        ChatKind::Image if !is_image(content) => {
-            invalid("must be an https address or an opaque key of 1 to 2048 characters")
-        }
-        _ if content.trim().is_empty() => invalid("must not be empty"),
-        _ if content.contains('\0') => invalid("must not hold U+0000"),
-        _ if content.len() > chat::MAX_CONTENT_BYTES => invalid("is over 16 KiB"),
-        _ if content.chars().count() > chat::MAX_CONTENT_CHARS => {
-            invalid("is over 4000 characters")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether this can be a sender's own key of a message.
-///
-/// # Errors
-/// `invalid_payload`, where it is empty or too long.
-pub fn check_client_msg_id(key: Option<&str>) -> Result<(), Failure> {
-    let fits = |key: &str| {
-        (1..=chat::MAX_CLIENT_MSG_ID_CHARS).contains(&key.chars().count()) && !key.contains('\0')
-    };
-    if key.is_none_or(fits) {
-        return Ok(());
-    }
-    Err(Failure::invalid("clientMsgId", "must be 1 to 64 characters"))
-}
-
-/// An https address, or a key without a scheme: other clients may put it into an `<img>`, so
-/// nothing that a browser would run or fetch in the clear may pass.
-fn is_image(content: &str) -> bool {
-    let fits = (1..=chat::MAX_IMAGE_CHARS).contains(&content.chars().count());
-    let clean = !content.chars().any(|c| c.is_whitespace() || c.is_control());
-    let prefix = content.get(..8).unwrap_or_default();
-    let https = prefix.eq_ignore_ascii_case("https://") && content.len() > prefix.len();
-    // Browsers read a backslash as a slash.
-    let key = !content.contains([':', '\\']) && !content.starts_with("//");
-    fits && clean && (https || key)
-}
-
 /// A number of a message that came as any number.
 ///
 /// # Errors
@@ -408,6 +414,11 @@ where
 
 fn seq<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     bounded(deserializer, MAX_SAFE_INTEGER, "a seq, 0 to 2^53 - 1")
+}
+
+fn required_seq<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    seq(deserializer)?
+        .ok_or_else(|| de::Error::invalid_type(de::Unexpected::Unit, &"a seq, 0 to 2^53 - 1"))
 }
 
 fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {

@@ -43,6 +43,12 @@ pub enum ServerEvent<'a> {
     Assigned(Assignment<'a>),
     /// Somebody is the order's driver no more.
     Unassigned(Assignment<'a>),
+    /// A device of a user has got chat.
+    Delivered(ReceiptNews<'a>),
+    /// A user has read chat.
+    Read(ReceiptNews<'a>),
+    /// A user is typing, or no more.
+    Typing(TypingNews<'a>),
     /// The token ends soon.
     Expiring(Expiring),
     /// The connection ends now.
@@ -92,6 +98,8 @@ pub struct Snapshot<'a> {
     pub driver_id: Option<&'a UserId>,
     /// The newest message; live ones follow with the next number.
     pub last_seq: i64,
+    /// How many messages of others the user has not read.
+    pub unread: i64,
     /// Whether `messages` is everything since `sinceSeq`.
     pub recovered: bool,
     /// Messages in order of `seq`.
@@ -100,6 +108,18 @@ pub struct Snapshot<'a> {
     pub last_location: Option<LastLocation<'a>>,
     /// Who is here, a line per user.
     pub members: Vec<MemberInfo<'a>>,
+    /// How far each has read who has read anything.
+    pub read_marks: Vec<ReadMark<'a>>,
+}
+
+/// How far a user has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadMark<'a> {
+    /// Who.
+    pub user_id: &'a UserId,
+    /// The highest message that was read.
+    pub seq: i64,
 }
 
 /// The last position of a room, with its age.
@@ -205,6 +225,32 @@ pub struct Assignment<'a> {
     pub at: Timestamp,
 }
 
+/// The data of `chat:delivered` and `chat:read`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptNews<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// Whose.
+    pub user_id: &'a UserId,
+    /// Up to which message.
+    pub seq: i64,
+    /// When the hub heard of it.
+    pub at: Timestamp,
+}
+
+/// The data of `chat:typing`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypingNews<'a> {
+    /// Which room.
+    pub order_id: &'a OrderId,
+    /// Who.
+    pub user_id: &'a UserId,
+    /// Whether that user is typing.
+    pub typing: bool,
+}
+
 /// The data of `auth:expiring`.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,6 +336,8 @@ pub enum Reply<'a> {
         /// Whether there are more in that direction.
         has_more: bool,
     },
+    /// `chat:delivered`, `chat:read` and `chat:typing`: nothing beside `ok`.
+    Done {},
     /// `auth:refresh`.
     Refreshed {
         /// When the new token ends.
@@ -330,6 +378,9 @@ impl<'a> ServerEvent<'a> {
         "exception",
         "pong",
         "back_end",
+        "chat:delivered",
+        "chat:read",
+        "chat:typing",
     ];
 
     /// The event's place in [`Self::NAMES`].
@@ -350,6 +401,9 @@ impl<'a> ServerEvent<'a> {
             Self::Exception(_) => 12,
             Self::Pong(_) => 13,
             Self::BackEnd { .. } => 14,
+            Self::Delivered(_) => 15,
+            Self::Read(_) => 16,
+            Self::Typing(_) => 17,
         }
     }
 
@@ -384,6 +438,8 @@ impl Serialize for ServerEvent<'_> {
             Self::PresenceJoined(data) | Self::PresenceLeft(data) => data.serialize(serializer),
             Self::Status(data) => data.serialize(serializer),
             Self::Assigned(data) | Self::Unassigned(data) => data.serialize(serializer),
+            Self::Delivered(data) | Self::Read(data) => data.serialize(serializer),
+            Self::Typing(data) => data.serialize(serializer),
             Self::Expiring(data) => data.serialize(serializer),
             Self::SessionEnd(data) => data.serialize(serializer),
             Self::Exception(data) => data.serialize(serializer),

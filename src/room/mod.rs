@@ -6,8 +6,10 @@
 pub mod bans;
 pub mod change;
 pub mod delivery;
+pub mod marks;
 pub mod order;
 pub mod policy;
 pub mod ring;
 pub mod roster;
 pub mod track;
+pub mod typing;

@@ -9,5 +9,6 @@ mod orders;
 mod outage;
 #[path = "../common/postgres.rs"]
 mod postgres;
+mod read_marks;
 mod reads;
 mod resumes;

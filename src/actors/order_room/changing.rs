@@ -10,10 +10,12 @@ use crate::actors::peer::News as Notice;
 use crate::actors::store::{Change, OrderChanged};
 use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
+use crate::room::marks::Marks;
 use crate::room::order::OrderFacts;
 use crate::room::ring::Ring;
 use crate::room::roster::Roster;
 use crate::room::track::Track;
+use crate::room::typing::Typists;
 use crate::session::resume::Due;
 
 impl OrderRoom {
@@ -102,9 +104,7 @@ impl OrderRoom {
     fn close(&mut self, last_seq: i64) {
         let order = self.order.clone();
         for (_, mut member) in std::mem::take(&mut self.members).drain(..) {
-            for lane in self.lanes.values() {
-                member.outbox.forget(*lane);
-            }
+            self.forget_latest(&member.outbox);
             let left = Left { order_id: &order, reason: LeftReason::Closed };
             member.place.peer.tell(&ServerEvent::Left(left)).ok();
             member.place.tell(Notice::Removed);
@@ -116,6 +116,9 @@ impl OrderRoom {
         let last_seq = last_seq.max(self.delivery.delivered());
         (self.ring, self.delivery) = (Ring::new(last_seq), Delivery::new(last_seq));
         (self.track, self.track_dirty) = (Track::default(), false);
+        (self.marks, self.marks_unsaved) = (Marks::default(), false);
+        self.shared.store.forget_reads(&self.order);
+        self.typists = Typists::default();
         self.count_occupants();
     }
 }

@@ -92,6 +92,9 @@ impl OrderRoom {
 
     /// Sends a stored message out as soon as all before it are.
     pub(super) fn deliver(&mut self, message: &ChatMessage, now: Instant) {
+        if message.seq > self.delivery.delivered() {
+            self.has_spoken(message, now);
+        }
         for (seq, json) in self.delivery.accept(message.seq, json(message), now) {
             self.fan_out(seq, json);
         }

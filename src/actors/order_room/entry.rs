@@ -255,6 +255,7 @@ impl OrderRoom {
             Vec::into_iter(gone).for_each(|enter: Enter| enter.place.give_up());
         }
         if let Some(sender) = self.senders.remove(&leave.session) {
+            self.forget_typing(leave.session, Instant::now());
             sender.place.give_up();
         }
         let member = self.remove_member(leave.session, leave.clean);
@@ -269,15 +270,19 @@ impl OrderRoom {
     /// has passed.
     pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
-        for lane in self.lanes.values() {
-            member.outbox.forget(*lane);
-        }
+        self.forget_latest(&member.outbox);
+        self.forget_typing(session, Instant::now());
         let grace = (!clean).then_some(self.shared.config.rooms.presence_grace);
         let departed = self.roster.leave(&member.identity.user, grace, Instant::now());
         if let Some(departed) = departed {
             self.announce_departure(&departed);
         }
         Some(member)
+    }
+
+    /// Takes back what still waits of the latest-wins lane.
+    pub(super) fn forget_latest(&self, outbox: &Outbox) {
+        self.lanes.values().copied().chain(self.typists.keys()).for_each(|key| outbox.forget(key));
     }
 
     pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
@@ -368,6 +373,7 @@ impl OrderRoom {
             member.place.tell(News::Removed);
         }
         if let Some(mut place) = sender {
+            self.forget_typing(session, Instant::now());
             place.tell(News::Removed);
         }
     }

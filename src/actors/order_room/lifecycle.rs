@@ -10,8 +10,10 @@ use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
 use crate::actors::news::told;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
+use crate::protocol::chat::ChatKind;
 use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
+use crate::room::marks::Marks;
 use crate::room::ring::Ring;
 use crate::room::track::Track;
 
@@ -65,6 +67,11 @@ impl OrderRoom {
             self.ring.push(message.seq, chat::json(message));
         }
         self.track = Track::new(order.last_position);
+        self.marks = Marks::new(order.read_marks);
+        // What was said is as safe as nothing else: a mark that was not written is found there.
+        for message in order.recent.iter().filter(|message| message.kind != ChatKind::System) {
+            self.marks.advance(&message.sender_id, message.seq);
+        }
         if let Some(change) = self.unheard.take() {
             self.order_changed(&change.0);
         }
@@ -116,7 +123,7 @@ impl OrderRoom {
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
-            if saved && room.is_idle() {
+            if room.save_marks() && saved && room.is_idle() {
                 let (order, epoch) = (room.order.clone(), room.epoch);
                 room.reports.do_send(RoomReport::Idle { order, epoch, seen });
             }
@@ -144,6 +151,7 @@ impl Handler<Persist> for OrderRoom {
 
     fn handle(&mut self, _: Persist, _: &mut Context<Self>) -> Self::Result {
         let save = self.save_position();
+        self.save_marks();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
 }

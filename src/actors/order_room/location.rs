@@ -19,6 +19,11 @@ use crate::actors::shared::unavailable;
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
 static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
 
+/// A key that was not used before.
+pub(super) fn next_lane() -> LatestKey {
+    LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed))
+}
+
 impl OrderRoom {
     /// Takes a fix. True where a member turned out to be gone.
     pub(super) fn locate(&mut self, locate: Locate, now: Instant) -> bool {
@@ -86,7 +91,7 @@ impl OrderRoom {
         if let Some(lane) = self.lanes.get_recent(driver) {
             return *lane;
         }
-        let lane = LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed));
+        let lane = next_lane();
         self.lanes.insert(driver.clone(), lane);
         lane
     }

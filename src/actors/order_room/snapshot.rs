@@ -11,7 +11,7 @@ use super::{OrderRoom, chat};
 use crate::actors::peer::{Answer, News};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{self, PageRange, StoreError};
-use crate::ids::SessionId;
+use crate::ids::{SessionId, UserId};
 use crate::protocol::client::Join;
 use crate::protocol::server::{Reply, ServerEvent, Snapshot};
 use crate::room::ring::Page;
@@ -180,8 +180,8 @@ impl OrderRoom {
         member.place.owe(Due { shown: Some(shown), told: None });
         member.place.progress.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.place.peer);
-        let sees_location = member.sees_location;
-        let snapshot = self.snapshot(page, cut, sees_location);
+        let (sees_location, identity) = (member.sees_location, Arc::clone(&member.identity));
+        let snapshot = self.snapshot(page, cut, sees_location, &identity.user);
         if !answer.is_wanted() {
             peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
@@ -189,16 +189,24 @@ impl OrderRoom {
         member.place.paid();
     }
 
-    fn snapshot<'a>(&'a self, page: &'a Page, cut: i64, sees_location: bool) -> Snapshot<'a> {
+    fn snapshot<'a>(
+        &'a self,
+        page: &'a Page,
+        cut: i64,
+        sees_location: bool,
+        user: &UserId,
+    ) -> Snapshot<'a> {
         Snapshot {
             order_id: &self.order,
             status: self.facts.status.as_deref(),
             driver_id: self.facts.driver_id.as_ref(),
             last_seq: cut,
+            unread: self.marks.unread(user, cut),
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
             last_location: self.track.shown(Timestamp::now()).filter(|_| sees_location),
             members: self.roster.members().collect(),
+            read_marks: self.shown_marks(),
         }
     }
 }

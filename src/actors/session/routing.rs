@@ -8,13 +8,13 @@ use actix::Context;
 use super::Session;
 use super::links::LinkState;
 use super::login::Login;
-use crate::actors::order_room::{JoinAgain, Locate, Read, RoomHandle, Say};
+use crate::actors::order_room::{JoinAgain, Locate, Read, Receive, RoomHandle, Say, Type};
 use crate::actors::peer::{Answer, Farewell};
 use crate::actors::shared::unavailable;
 use crate::actors::tally::{Tally, Verdict};
 use crate::ids::{OrderId, SessionId};
 use crate::metrics::Metrics;
-use crate::protocol::client::{Chat, ClientEvent, Fix, History, Join, Target};
+use crate::protocol::client::{Chat, ClientEvent, Fix, History, Join, ReceiptKind, Target};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::Reply;
 
@@ -25,6 +25,8 @@ pub(super) enum RoomEvent {
     Locate(Fix, Verdict),
     Say(Chat, Answer),
     Read(History, Answer),
+    Receive(ReceiptKind, i64, Answer),
+    Type(bool, Answer),
 }
 
 // === impl RoomEvent ===
@@ -37,7 +39,9 @@ impl RoomEvent {
             Self::Join(_, answer)
             | Self::Leave { answer, .. }
             | Self::Say(_, answer)
-            | Self::Read(_, answer) => answer.refuse(failure),
+            | Self::Read(_, answer)
+            | Self::Receive(_, _, answer)
+            | Self::Type(_, answer) => answer.refuse(failure),
         }
     }
 }
@@ -67,6 +71,14 @@ impl Login {
             ClientEvent::History(history) => {
                 let order = history.order_id.clone();
                 self.route_one(order, RoomEvent::Read(history, answer), now, ctx);
+            }
+            ClientEvent::Receipt(kind, receipt) => {
+                let event = RoomEvent::Receive(kind, receipt.seq, answer);
+                self.route_one(receipt.order_id, event, now, ctx);
+            }
+            ClientEvent::Typing(typing) => {
+                let event = RoomEvent::Type(typing.typing, answer);
+                self.route_one(typing.order_id, event, now, ctx);
             }
             ClientEvent::Location(location) => match location.target {
                 Target::One(order) => {
@@ -152,6 +164,12 @@ impl Login {
             }
             RoomEvent::Read(history, answer) => {
                 room.addr.do_send(Read { session, history, answer, permit });
+            }
+            RoomEvent::Receive(kind, seq, answer) => {
+                room.addr.do_send(Receive { session, kind, seq, answer, permit });
+            }
+            RoomEvent::Type(typing, answer) => {
+                room.addr.do_send(Type { session, typing, answer, permit });
             }
             RoomEvent::Join(join, answer) => {
                 let Some(link) = self.links.get_mut(order) else { return };

@@ -22,10 +22,8 @@ use crate::http::openapi::problems::{
 use crate::http::openapi::words::{AnyId, InOrder, OnceKey};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage};
-use crate::protocol::client::{
-    DEFAULT_PAGE, History, check_client_msg_id, check_content, checked_history, checked_seq,
-};
+use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
+use crate::protocol::client::{DEFAULT_PAGE, History, checked_history, checked_seq};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;

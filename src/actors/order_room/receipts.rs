@@ -1,0 +1,122 @@
+//! Receipts: what has arrived at a user and what he has read. Neither is chat: a receipt that is lost
+//! is made good by the next.
+
+use std::time::Instant;
+
+use actix::{Context, Handler, Message};
+
+use super::OrderRoom;
+use crate::actors::peer::Answer;
+use crate::actors::shared::unavailable;
+use crate::ids::{SessionId, UserId};
+use crate::permits::Permit;
+use crate::protocol::chat::{ChatKind, ChatMessage};
+use crate::protocol::client::ReceiptKind;
+use crate::protocol::error::Failure;
+use crate::protocol::server::{ReadMark, ReceiptNews, Reply, ServerEvent};
+use crate::room::marks::Moved;
+use crate::room::policy::Action;
+use crate::time::Timestamp;
+
+/// A session has got chat, or its user has read it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Receive {
+    /// Which session.
+    pub session: SessionId,
+    /// What has become of the chat.
+    pub kind: ReceiptKind,
+    /// Up to which message.
+    pub seq: i64,
+    /// Where the outcome goes.
+    pub answer: Answer,
+    /// Its place in the queue.
+    pub permit: Permit,
+}
+
+impl OrderRoom {
+    /// Takes a receipt. True where a member turned out to be gone.
+    fn receive(&mut self, receive: Receive) -> bool {
+        let user = match self.may_act(receive.session, Action::Read) {
+            Ok(user) => user,
+            Err(failure) => {
+                receive.answer.refuse(failure);
+                return false;
+            }
+        };
+        // Of what is beyond nobody has heard.
+        let seq = receive.seq.min(self.delivery.delivered());
+        let is_news = match receive.kind {
+            ReceiptKind::Read => self.advance_mark(&user, seq),
+            ReceiptKind::Delivered => seq > 0,
+        };
+        receive.answer.ok(Reply::Done {});
+        if !is_news {
+            return false;
+        }
+        let order = self.order.clone();
+        let news = ReceiptNews { order_id: &order, user_id: &user, seq, at: Timestamp::now() };
+        self.send_to_all(match receive.kind {
+            ReceiptKind::Read => ServerEvent::Read(news),
+            ReceiptKind::Delivered => ServerEvent::Delivered(news),
+        })
+    }
+
+    /// Whose session it is, if it may do that.
+    pub(super) fn may_act(&self, session: SessionId, action: Action) -> Result<UserId, Failure> {
+        let Some((_, identity)) = self.attached(session) else {
+            return Err(unavailable("the session is not in the room any more"));
+        };
+        let asker = self.shared.asker(identity, &self.order);
+        let now = Timestamp::now();
+        crate::room::policy::judge(&self.shared.rules, &self.facts, asker, action, now)?;
+        Ok(identity.user.clone())
+    }
+
+    /// Whoever says something has read what was before. What a back end says is nobody's.
+    pub(super) fn has_spoken(&mut self, message: &ChatMessage, now: Instant) {
+        if message.kind != ChatKind::System {
+            self.stop_typing(&message.sender_id, now);
+            self.advance_mark(&message.sender_id, message.seq);
+        }
+    }
+
+    /// Moves a mark and has it written. False where that moves nothing.
+    fn advance_mark(&mut self, user: &UserId, seq: i64) -> bool {
+        let Some(Moved { forgotten }) = self.marks.advance(user, seq) else { return false };
+        let store = &self.shared.store;
+        let mut noted = store.note_read(&self.order, user, seq);
+        if let Some(forgotten) = forgotten {
+            noted &= store.note_read(&self.order, &forgotten, 0);
+        }
+        self.marks_unsaved |= !noted;
+        true
+    }
+
+    /// Has the marks written for which there was no place before. False where there is none still.
+    pub(super) fn save_marks(&mut self) -> bool {
+        if self.marks_unsaved {
+            let (store, order) = (&self.shared.store, &self.order);
+            let noted = self.marks.iter().all(|(user, seq)| store.note_read(order, user, seq));
+            self.marks_unsaved = !noted;
+        }
+        !self.marks_unsaved
+    }
+
+    /// The marks as a snapshot shows them: as they are, also where its messages end before, since
+    /// nobody is told of a mark again.
+    pub(super) fn shown_marks(&self) -> Vec<ReadMark<'_>> {
+        self.marks.iter().map(|(user_id, seq)| ReadMark { user_id, seq }).collect()
+    }
+}
+
+impl Handler<Receive> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, receive: Receive, ctx: &mut Context<Self>) {
+        if self.receive(receive) {
+            self.drop_the_gone();
+            self.tick(Instant::now(), ctx);
+        }
+    }
+}

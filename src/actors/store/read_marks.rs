@@ -1,0 +1,283 @@
+//! Read marks that wait to be written: the furthest of each user and order, behind chat, at most
+//! once a second. What a process did not write before it was killed is lost: then somebody reads
+//! something twice.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Addr, ArbiterHandle, Handler, Message};
+use tokio::sync::mpsc;
+
+use super::batcher::MAX_BATCH;
+use super::writer::Writer;
+use super::{LoadedOrder, Store, StoreError};
+use crate::db::orders;
+use crate::db::read_marks::{self, ReadMark};
+use crate::ids::{OrderId, UserId};
+
+/// The most read marks that wait to be written.
+pub const MAX_WAITING_MARKS: usize = 16_384;
+/// How long marks are collected before they are written.
+const COLLECTED: Duration = Duration::from_secs(1);
+
+/// Write these marks.
+#[derive(Message)]
+#[rtype(result = "Result<(), StoreError>")]
+pub(super) struct WriteMarks(Arc<Vec<ReadMark>>);
+
+/// The marks that wait, and who writes them.
+#[derive(Clone)]
+pub(super) struct ReadMarks {
+    waiting: Arc<Waiting>,
+    /// Says that there is something to write.
+    wake: mpsc::Sender<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    marks: Mutex<Noted>,
+    /// Held while some are written, so that whoever finds nothing to write knows it is written.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Noted {
+    /// By order, which is how they are locked.
+    by_order: BTreeMap<OrderId, BTreeMap<UserId, i64>>,
+    /// How many these are.
+    count: usize,
+    /// Those that are being written: not sure to be in the database yet.
+    writing: Arc<Vec<ReadMark>>,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Has it written, some time soon, how far a user has read; 0 forgets it. False where too many
+    /// wait.
+    #[must_use]
+    pub fn note_read(&self, order: &OrderId, user: &UserId, seq: i64) -> bool {
+        let noted = self.marks.waiting.lock().put(order, user, seq);
+        // One that is awake already looks again.
+        self.marks.wake.try_send(()).ok();
+        noted
+    }
+
+    /// Forgets what waits of an order.
+    pub fn forget_reads(&self, order: &OrderId) {
+        self.marks.waiting.lock().forget(order);
+    }
+
+    /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 64 KiB.
+    /// An unknown order has the defaults and `exists: false`. How far users have read is told, where
+    /// messages are asked for, as it was noted before this began, written or not.
+    ///
+    /// # Errors
+    /// Where the store is busy or the database unavailable.
+    pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
+        // Before the read: what is written meanwhile is found by it.
+        let noted = if recent > 0 { self.marks.waiting.lock().of(&order) } else { Vec::new() };
+        let loaded = self.ask(move |connection| orders::load(connection, &order, recent)).await?;
+        let known = loaded.exists && recent > 0;
+        let read_marks = if known { overlay(loaded.read_marks, noted) } else { Vec::new() };
+        Ok(LoadedOrder { read_marks, ..loaded })
+    }
+
+    /// Resolves when every mark that was noted is written.
+    ///
+    /// # Errors
+    /// Where the database is unavailable; they still wait then.
+    pub async fn flush_reads(&self) -> Result<(), StoreError> {
+        self.marks.waiting.write(&self.writers).await
+    }
+}
+
+// === impl ReadMarks ===
+
+impl ReadMarks {
+    /// Starts whoever writes them, on `arbiter`.
+    pub(super) fn start(writers: Addr<Writer>, arbiter: &ArbiterHandle) -> Self {
+        let waiting = Arc::<Waiting>::default();
+        let (wake, woken) = mpsc::channel(1);
+        arbiter.spawn(write_behind(Arc::clone(&waiting), woken, writers));
+        Self { waiting, wake }
+    }
+}
+
+/// Writes what waits, until the store is gone.
+async fn write_behind(waiting: Arc<Waiting>, mut woken: mpsc::Receiver<()>, writers: Addr<Writer>) {
+    while woken.recv().await.is_some() {
+        // While the database is down they wait on, and are tried again.
+        while waiting.lock().count > 0 && !woken.is_closed() {
+            tokio::time::sleep(COLLECTED).await;
+            // The writer has said what was wrong.
+            drop(waiting.write(&writers).await);
+        }
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, writers: &Addr<Writer>) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let part = self.lock().take();
+            if part.is_empty() {
+                return Ok(());
+            }
+            let sent = writers.send(WriteMarks(part)).await;
+            let written = sent.map_err(|_| StoreError::Closed).and_then(|written| written);
+            // Those that the database refuses it would refuse again.
+            let again = matches!(&written, Err(error) if !matches!(error, StoreError::Refused(_)));
+            self.lock().written(again);
+            if again {
+                return written;
+            }
+        }
+    }
+}
+
+// === impl Noted ===
+
+impl Noted {
+    fn put(&mut self, order: &OrderId, user: &UserId, seq: i64) -> bool {
+        let known = self.by_order.get_mut(order).and_then(|marks| marks.get_mut(user));
+        if let Some(mark) = known {
+            *mark = seq;
+            return true;
+        }
+        if self.count >= MAX_WAITING_MARKS {
+            return false;
+        }
+        self.by_order.entry(order.clone()).or_default().insert(user.clone(), seq);
+        self.count += 1;
+        true
+    }
+
+    fn forget(&mut self, order: &OrderId) {
+        self.count -= self.by_order.remove(order).map_or(0, |marks| marks.len());
+    }
+
+    /// Some, for whoever has the turn to write them.
+    fn take(&mut self) -> Arc<Vec<ReadMark>> {
+        let mut part = Vec::new();
+        while part.len() < MAX_BATCH
+            && let Some(mut entry) = self.by_order.first_entry()
+        {
+            let order = entry.key().clone();
+            let Some((user, seq)) = entry.get_mut().pop_first() else {
+                entry.remove();
+                continue;
+            };
+            self.count -= 1;
+            part.push(ReadMark { order, user, seq });
+        }
+        // Nothing is left of an order whose last mark was the last of the part.
+        self.by_order.retain(|_, marks| !marks.is_empty());
+        self.writing = Arc::new(part);
+        Arc::clone(&self.writing)
+    }
+
+    /// The part is written, or waits again; where something newer waits that counts.
+    fn written(&mut self, again: bool) {
+        let part = std::mem::take(&mut self.writing);
+        for ReadMark { order, user, seq } in part.iter().filter(|_| again) {
+            let marks = self.by_order.entry(order.clone()).or_default();
+            if let Entry::Vacant(place) = marks.entry(user.clone()) {
+                place.insert(*seq);
+                self.count += 1;
+            }
+        }
+    }
+
+    /// What the database may not have of an order, the newest last.
+    fn of(&self, order: &OrderId) -> Vec<(UserId, i64)> {
+        let begun = self.writing.iter().filter(|mark| mark.order == *order);
+        let begun = begun.map(|mark| (mark.user.clone(), mark.seq));
+        let later = self.by_order.get(order).into_iter().flatten();
+        begun.chain(later.map(|(user, seq)| (user.clone(), *seq))).collect()
+    }
+}
+
+/// The marks that are stored, with what is noted beyond.
+fn overlay(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId, i64)> {
+    let mut marks: BTreeMap<UserId, i64> = stored.into_iter().collect();
+    for (user, seq) in noted {
+        let mark = marks.entry(user).or_default();
+        // It is forgotten, or moves up, as it is in the database.
+        *mark = if seq == 0 { 0 } else { seq.max(*mark) };
+    }
+    marks.into_iter().filter(|(_, seq)| *seq > 0).collect()
+}
+
+// === impl Writer ===
+
+impl Handler<WriteMarks> for Writer {
+    type Result = Result<(), StoreError>;
+
+    fn handle(&mut self, WriteMarks(marks): WriteMarks, _: &mut Self::Context) -> Self::Result {
+        // It may run twice: a mark that is there is written again.
+        self.run_twice(|connection| read_marks::save(connection, &marks))
+            .map_err(|failure| self.failed("read marks were not written", failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(order: &str, user: &str) -> (OrderId, UserId) {
+        (order.parse().expect("an id"), user.parse().expect("an id"))
+    }
+
+    #[test]
+    fn the_newest_of_each_waits_and_there_is_an_end_to_how_many() {
+        let mut noted = Noted::default();
+        let put = |noted: &mut Noted, order: &str, user: &str, seq| {
+            let (order, user) = ids(order, user);
+            noted.put(&order, &user, seq)
+        };
+        for number in 0..MAX_WAITING_MARKS {
+            assert!(put(&mut noted, "o", &format!("u{number:05}"), 1));
+        }
+        assert!(!put(&mut noted, "o", "one-more", 1), "too many");
+        assert!(put(&mut noted, "o", "u00001", 5), "one that waits already");
+        let part = noted.take();
+        assert_eq!((part.len(), part[0].seq, part[1].seq), (MAX_BATCH, 1, 5));
+        assert!(put(&mut noted, "o", "u00000", 9));
+        noted.written(true);
+        let (order, first) = ids("o", "u00000");
+        assert_eq!((noted.count, noted.by_order[&order][&first]), (MAX_WAITING_MARKS, 9));
+        noted.take();
+        noted.written(false);
+        assert_eq!(noted.count, MAX_WAITING_MARKS - MAX_BATCH);
+        noted.forget(&order);
+        assert_eq!((noted.count, noted.take().len(), noted.by_order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn an_order_is_told_with_what_is_not_written_yet() {
+        let mut noted = Noted::default();
+        let (order, ann) = ids("o", "ann");
+        let (other, bob) = ids("p", "bob");
+        noted.put(&order, &ann, 3);
+        noted.put(&other, &bob, 8);
+        noted.take();
+        noted.put(&order, &bob, 4);
+        assert_eq!(noted.of(&order), [(ann.clone(), 3), (bob.clone(), 4)]);
+        noted.put(&order, &ann, 5);
+        let stored = vec![(ann.clone(), 2), (bob.clone(), 7), (ids("o", "carl").1, 1)];
+        let told = overlay(stored.clone(), noted.of(&order));
+        assert_eq!(told, [(ann.clone(), 5), (bob.clone(), 7), (ids("o", "carl").1, 1)]);
+        noted.put(&order, &bob, 0);
+        let told = overlay(stored, noted.of(&order));
+        assert_eq!(told, [(ann, 5), (ids("o", "carl").1, 1)], "forgotten");
+    }
+}

@@ -1,0 +1,130 @@
+//! How far users have read the chat of orders.
+
+use std::collections::{BTreeSet, HashSet};
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel::upsert::excluded;
+
+use super::connection::DbConnection;
+use super::messages::unreadable;
+use super::schema::{orders, read_marks};
+use crate::ids::{OrderId, UserId};
+
+/// Deletions wait for this lock, so that nothing is written behind one. In the order in which chat
+/// locks the rows, so that the two never wait for each other in a ring.
+const LOCK_ON_POSTGRES: &str = "SELECT id FROM orders WHERE id = ANY($1) \
+     AND deleted_at_ms IS NULL ORDER BY id FOR SHARE";
+
+const PUT_ON_POSTGRES: &str = "INSERT INTO read_marks (order_id, user_id, seq) \
+     SELECT order_id, user_id, seq FROM unnest($1, $2, $3) AS new (order_id, user_id, seq) \
+     ON CONFLICT (order_id, user_id) DO UPDATE SET seq = excluded.seq \
+     WHERE read_marks.seq < excluded.seq";
+
+/// How far a user has read an order's chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadMark {
+    /// Which order.
+    pub order: OrderId,
+    /// Who.
+    pub user: UserId,
+    /// The highest message that was read; 0 where the mark is forgotten.
+    pub seq: i64,
+}
+
+#[derive(QueryableByName)]
+struct Locked {
+    #[diesel(sql_type = Text)]
+    id: String,
+}
+
+/// Reads the marks of an order. There is a bound on how many a room keeps.
+///
+/// # Errors
+/// Where the query fails.
+pub fn of_order(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Vec<(UserId, i64)>> {
+    let rows: Vec<(String, i64)> = read_marks::table
+        .filter(read_marks::order_id.eq(order.as_str()))
+        .select((read_marks::user_id, read_marks::seq))
+        .load(connection)?;
+    let mark = |(user, seq): (String, i64)| Ok((UserId::new(&user).map_err(unreadable)?, seq));
+    rows.into_iter().map(mark).collect()
+}
+
+/// Writes marks in one transaction, at most one of a user and order, by order and user. A stored
+/// mark that is further stays, and an order that is not there or was deleted gets none.
+///
+/// # Errors
+/// Where a query fails; nothing is written then.
+pub fn save(connection: &mut DbConnection, marks: &[ReadMark]) -> QueryResult<()> {
+    let (gone, moved): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.seq == 0);
+    match connection {
+        DbConnection::Sqlite(sqlite) => {
+            sqlite.immediate_transaction(|sqlite| put_on_sqlite(sqlite, &moved))?;
+        }
+        DbConnection::Postgres(postgres) => {
+            postgres.transaction(|postgres| put_on_postgres(postgres, &moved))?;
+        }
+    }
+    for mark in gone {
+        let row = read_marks::table.find((mark.order.as_str(), mark.user.as_str()));
+        diesel::delete(row).execute(connection)?;
+    }
+    Ok(())
+}
+
+fn put_on_sqlite(sqlite: &mut SqliteConnection, marks: &[&ReadMark]) -> QueryResult<()> {
+    use diesel::query_dsl::methods::FilterDsl;
+
+    let mut living: (Option<&OrderId>, bool) = (None, false);
+    for mark in marks {
+        if living.0 != Some(&mark.order) {
+            let row = orders::table.find(mark.order.as_str()).select(orders::deleted_at_ms);
+            let found: Option<Option<i64>> = row.get_result(sqlite).optional()?;
+            living = (Some(&mark.order), found == Some(None));
+        }
+        if !living.1 {
+            continue;
+        }
+        diesel::insert_into(read_marks::table)
+            .values((
+                read_marks::order_id.eq(mark.order.as_str()),
+                read_marks::user_id.eq(mark.user.as_str()),
+                read_marks::seq.eq(mark.seq),
+            ))
+            .on_conflict((read_marks::order_id, read_marks::user_id))
+            .do_update()
+            .set(read_marks::seq.eq(excluded(read_marks::seq)))
+            .filter(read_marks::seq.lt(excluded(read_marks::seq)))
+            .execute(sqlite)?;
+    }
+    Ok(())
+}
+
+fn put_on_postgres(postgres: &mut PgConnection, marks: &[&ReadMark]) -> QueryResult<()> {
+    let ids: BTreeSet<&str> = marks.iter().map(|mark| mark.order.as_str()).collect();
+    let locked: Vec<Locked> = diesel::sql_query(LOCK_ON_POSTGRES)
+        .bind::<Array<Text>, _>(ids.into_iter().collect::<Vec<_>>())
+        .load(postgres)?;
+    let living: HashSet<&str> = locked.iter().map(|order| order.id.as_str()).collect();
+    let marks: Vec<_> = marks.iter().filter(|mark| living.contains(mark.order.as_str())).collect();
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&ReadMark) -> &str| marks.iter().map(|mark| of(mark)).collect::<Vec<_>>();
+    diesel::sql_query(PUT_ON_POSTGRES)
+        .bind::<Array<Text>, _>(column(|mark| mark.order.as_str()))
+        .bind::<Array<Text>, _>(column(|mark| mark.user.as_str()))
+        .bind::<Array<BigInt>, _>(marks.iter().map(|mark| mark.seq).collect::<Vec<_>>())
+        .execute(postgres)
+        .map(drop)
+}
+
+/// Removes the marks of an order, whose row is locked.
+///
+/// # Errors
+/// Where the query fails.
+pub(super) fn forget(connection: &mut DbConnection, order: &OrderId) -> QueryResult<()> {
+    let of_order = read_marks::table.filter(read_marks::order_id.eq(order.as_str()));
+    diesel::delete(of_order).execute(connection).map(drop)
+}
