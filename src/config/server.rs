@@ -35,7 +35,7 @@ pub struct ServerConfig {
     /// `MAX_CONNECTIONS`: default the file limit less 256. Beyond it an upgrade is answered with
     /// 503.
     pub max_connections: usize,
-    /// `CONNECT_TIMEOUT_MS`: for the head of a request,
+    /// `CONNECT_TIMEOUT_MS`: for the head of a request, and for the body of a call,
     /// milliseconds, default 10000. Short ones refuse phones on slow networks.
     pub connect_timeout: Duration,
     /// `ALLOW_QUERY_TOKEN`: whether `?token=` counts, default only on loopback, because proxies

@@ -212,12 +212,23 @@ async fn end_sessions(
 ) -> Result<web::Json<Ended>, Problem> {
     let removal = query.into_inner().or_body(&body.0)?;
     let Exact(user) = user.into_inner();
-    removal.ban(&hub.shared, None, &user).await?;
-    let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
-    let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
-    let closed = closed.map_err(|_| stopped())?;
-    log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
-    Ok(web::Json(Ended { closed }))
+    to_the_end(async move {
+        removal.ban(&hub.shared, None, &user).await?;
+        let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
+        let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
+        let closed = closed.map_err(|_| stopped())?;
+        log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
+        Ok(web::Json(Ended { closed }))
+    })
+    .await
+}
+
+/// Does something in a task of its own: a caller that goes away must not leave half of it undone,
+/// as what is stored and not carried out.
+pub(super) async fn to_the_end<T: 'static>(
+    work: impl Future<Output = Result<T, Problem>> + 'static,
+) -> Result<T, Problem> {
+    actix_rt::spawn(work).await.map_err(|_| stopped())?
 }
 
 // === impl Removal ===

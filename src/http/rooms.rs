@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
 use super::access::{Admin, Viewer};
-use super::admin::{Removal, stopped};
+use super::admin::{Removal, stopped, to_the_end};
 use super::body::Body;
 use super::exact::Exact;
 use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
@@ -161,12 +161,15 @@ pub(super) async fn remove(
 ) -> Result<web::Json<Removed>, Problem> {
     let removal = query.into_inner().or_body(&body.0)?;
     let (Exact(order), Exact(user)) = path.into_inner();
-    removal.ban(&hub.shared, Some(&order), &user).await?;
-    let room = hub.supervisor().addr.send(LookUp(order.clone())).await.map_err(|_| stopped())?;
-    if let Some(room) = room {
-        room.addr.do_send(Expel(user.clone()));
-    }
-    let (admin, user) = (admin.0.name(), user.as_str());
-    log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
-    Ok(web::Json(Removed { removed: true }))
+    to_the_end(async move {
+        removal.ban(&hub.shared, Some(&order), &user).await?;
+        let room = hub.supervisor().addr.send(LookUp(order.clone())).await;
+        if let Some(room) = room.map_err(|_| stopped())? {
+            room.addr.do_send(Expel(user.clone()));
+        }
+        let (admin, user) = (admin.0.name(), user.as_str());
+        log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
+        Ok(web::Json(Removed { removed: true }))
+    })
+    .await
 }

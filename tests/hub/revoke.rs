@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use diesel::RunQueryDsl;
+use diesel::connection::SimpleConnection;
 use futures_util::future::join_all;
 use orderhub::time::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -262,4 +264,33 @@ async fn while_the_database_is_locked_nothing_is_revoked() {
         assert_eq!(bob.closed().await.code, 4401);
     })
     .await;
+}
+
+#[derive(diesel::QueryableByName)]
+struct Waiters {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    waiters: i64,
+}
+
+#[tokio::test]
+async fn a_session_that_is_on_its_way_in_does_not_slip_through() {
+    // SQLite has one writer, which would do one after the other.
+    let Some(database) = Database::postgres() else { return };
+    let hub = database.hub().start();
+    let eve = Io::login(&hub, "eve", "customer", &[]).await;
+    let unknown_to_bob = json!(eve.memory().pid.clone().expect("a pid"));
+    let mut lock = database.connection(&hub);
+    lock.batch_execute("BEGIN; LOCK TABLE resumes IN ACCESS EXCLUSIVE MODE").expect("locked");
+    let mut bob = Io::open(&hub).await;
+    bob.send_connect(json!({ "token": issued("bob", -100), "pid": unknown_to_bob })).await;
+    super::support::until("its look for what it had", async || {
+        let waiting = "SELECT count(*) AS waiters FROM pg_locks JOIN pg_database d ON d.oid = database \
+             WHERE NOT granted AND datname = current_database()";
+        let found: Waiters = diesel::sql_query(waiting).get_result(&mut lock).expect("a count");
+        found.waiters > 0
+    })
+    .await;
+    assert_eq!(revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await.0, 200);
+    lock.batch_execute("ROLLBACK").expect("unlocked");
+    assert_eq!(bob.ending().await.code, Some(4401));
 }

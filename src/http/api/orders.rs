@@ -21,7 +21,7 @@ use crate::actors::store::{Answer, Call, Change, Changed, Note, Once, OrderFilte
 use crate::actors::supervisor::LookUp;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
-use crate::http::admin::stopped;
+use crate::http::admin::{stopped, to_the_end};
 use crate::http::exact::Exact;
 use crate::http::openapi::problems::{BadBody, BadRequest, Conflict, KeyReused, NotFound, Refused};
 use crate::http::openapi::words::{InOrder, OfUser, OnceKey};
@@ -192,9 +192,7 @@ pub(super) async fn delete(
     let Exact(order) = order.into_inner();
     change(&hub, order.clone(), Wish::Delete, Note::default(), None).await?;
     let shared = Arc::clone(&hub.shared);
-    // In a task of its own: a caller that goes away must not leave half of the chat behind.
-    let purged = actix_rt::spawn(async move { shared.store.purge(order).await });
-    purged.await.map_err(|_| stopped())?.map_err(failed)?;
+    to_the_end(async move { shared.store.purge(order).await.map_err(failed) }).await?;
     Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
 }
 

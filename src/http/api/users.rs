@@ -15,7 +15,7 @@ use super::keyed::{Keyed, respond};
 use crate::actors::store::{Answer, Once, Revocation};
 use crate::actors::supervisor::{Connections, EndSession};
 use crate::http::Hub;
-use crate::http::admin::stopped;
+use crate::http::admin::{stopped, to_the_end};
 use crate::http::exact::Exact;
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::words::{OfUser, OnceKey};
@@ -44,7 +44,7 @@ pub(super) struct RevokeForm {
 /// A user's revocation as it counts now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct RevokedView<'a> {
+pub(super) struct RevokedView<'a> {
     user_id: &'a UserId,
     /// Tokens that were issued before this do not count.
     issued_before: Timestamp,
@@ -73,10 +73,7 @@ pub(super) async fn revoke(
     let revocation = Revocation { user_id: user.into_inner().0, issued_before };
     let once = call.map(|call| Once { call, answer: Arc::new(answer_to) });
     let by = revoker.0.name().to_owned();
-    // In a task of its own: one that is stored has to be known to the hub and to close connections,
-    // also where the caller has gone away.
-    let task = actix_rt::spawn(async move { carry_out(&hub, revocation, once, &by).await });
-    respond(task.await.map_err(|_| stopped())??)
+    respond(to_the_end(async move { carry_out(&hub, revocation, once, &by).await }).await?)
 }
 
 /// Stores it, has tokens refused by it, and closes whoever came in with one.
