@@ -11,3 +11,4 @@ mod outage;
 mod postgres;
 mod reads;
 mod resumes;
+mod scale;
