@@ -30,8 +30,8 @@ pub(super) struct Viewer;
 /// Somebody who may change things: admin, or a key for it.
 pub(super) struct Admin(pub(super) Principal);
 
-/// Somebody who may see the metrics and the API's description: whoever reaches an address of operation's own, else an admin
-/// or a key for it.
+/// Somebody who may see the metrics and the API's description: whoever reaches an address of
+/// operation's own, else an admin or a key for it.
 pub(super) struct Operator;
 
 /// An answer that keeps the request's body until it is sent: a body that was neither read nor kept

@@ -199,10 +199,10 @@ fn resident_bytes() -> Option<u64> {
 /// With 4403: clients stay away. The user may not come back for `banSecs`. The body, where there is
 /// one, wins over the query.
 #[utoipa::path(delete, path = "/admin/v1/users/{user}/sessions", tag = "Admin",
-    security(("token" = []), ("apiKey" = ["admin:write"])),
-    params(OfUser, Removal), request_body = Removal,
-    responses((status = 200, description = "They are closed", body = Ended),
-        BadOptionalBody, Refused))]
+    security(("token" = []), ("apiKey" = ["admin:write"])), params(OfUser, Removal),
+    request_body = Removal,
+    responses(
+        (status = 200, description = "They are closed", body = Ended), BadOptionalBody, Refused))]
 async fn end_sessions(
     hub: web::Data<Hub>,
     admin: Admin,

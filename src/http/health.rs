@@ -47,8 +47,8 @@ async fn healthz() -> HttpResponse {
 
 /// The hub takes clients
 ///
-/// It is not going down, and the database answers and takes writes: a hub that could only read would
-/// refuse every chat message.
+/// It is not going down, and the database answers and takes writes: a hub that could only read
+/// would refuse every chat message.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()),
     responses((status = 200, description = "It does", body = Health), Unavailable))]
 async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
@@ -71,7 +71,7 @@ fn not_ready(reason: &'static str) -> HttpResponse {
 #[utoipa::path(get, path = "/metrics", tag = "Operation",
     security((), ("token" = []), ("apiKey" = ["metrics:read"])),
     responses((status = 200, description = "OpenMetrics", body = String,
-        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), Refused))]
+            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), Refused))]
 async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Problem> {
     hub.shared
         .metrics

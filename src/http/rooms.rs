@@ -71,7 +71,8 @@ pub(super) struct Removed {
 /// The rooms of the node
 #[utoipa::path(get, path = "/admin/v1/rooms", tag = "Admin", operation_id = "list_rooms",
     security(("token" = []), ("apiKey" = ["admin:read"])), params(ListQuery),
-    responses((status = 200, description = "A page of them", body = RoomList), BadRequest, Refused))]
+    responses(
+        (status = 200, description = "A page of them", body = RoomList), BadRequest, Refused))]
 pub(super) async fn list(
     hub: web::Data<Hub>,
     _: Viewer,
@@ -146,12 +147,13 @@ fn nobody_there() -> Problem {
 
 /// Removes a user from a room
 ///
-/// The user may not come back to it for `banSecs`. The body, where there is one, wins over the query.
+/// The user may not come back to it for `banSecs`. The body, where there is one, wins over the
+/// query.
 #[utoipa::path(delete, path = "/admin/v1/rooms/{order}/members/{user}", tag = "Admin",
     operation_id = "remove_from_room", security(("token" = []), ("apiKey" = ["admin:write"])),
     params(InOrder, OfUser, Removal), request_body = Removal,
-    responses((status = 200, description = "Is not in it", body = Removed), BadOptionalBody,
-        Refused))]
+    responses(
+        (status = 200, description = "Is not in it", body = Removed), BadOptionalBody, Refused))]
 pub(super) async fn remove(
     hub: web::Data<Hub>,
     admin: Admin,

@@ -11,7 +11,7 @@ use super::support::raw::{Answer, Raw, TEXT, Upgrade, frame};
 use super::support::{Hub, SECRET, claims, token};
 
 /// Seconds since 1970.
-fn now() -> i64 {
+pub fn now() -> i64 {
     Timestamp::now().as_millis() / 1000
 }
 

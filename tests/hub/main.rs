@@ -7,6 +7,7 @@ mod api_orders;
 mod api_races;
 mod api_rights;
 mod back_end_events;
+mod bad_input;
 mod drain;
 mod durability;
 mod envelopes;

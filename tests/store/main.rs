@@ -12,3 +12,4 @@ mod postgres;
 mod read_marks;
 mod reads;
 mod resumes;
+mod scale;

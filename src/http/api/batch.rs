@@ -59,16 +59,16 @@ struct Line {
 
 /// Makes or merges many orders
 ///
-/// Each line is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every line has
-/// a result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
+/// Each line is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every line
+/// has a result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
 #[utoipa::path(post, path = "/api/v1/orders:batch", tag = "Orders", operation_id = "put_orders",
-    security(("token" = []), ("apiKey" = ["orders:write"])),
-    params(OnceKey), request_body(content = Vec<OrderForm>, content_type = "application/x-ndjson",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(OnceKey),
+    request_body(content = Vec<OrderForm>, content_type = "application/x-ndjson",
         description = "A line each, not an array",
         example = "{\"orderId\":\"order-1\",\"status\":\"NEW\"}\n{\"orderId\":\"order-2\"}\n"),
     responses((status = 200, description = "A line each, not an array", body = Vec<LineResult<'_>>,
-        content_type = "application/x-ndjson",
-        example = "{\"line\":1,\"orderId\":\"order-1\",\"ok\":true,\"created\":true,\"changed\":true}\n"),
+            content_type = "application/x-ndjson",
+            example = "{\"line\":1,\"orderId\":\"o1\",\"ok\":true,\"created\":true,\"changed\":true}\n"),
         BadBody, KeyReused, Refused))]
 pub(super) async fn put_all(
     _: Writer,

@@ -29,13 +29,7 @@ const MAX_USERS: usize = 1000;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct EventForm {
-    /// A name that is none of the protocol's.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[^\x00-\x1f"\\]+$"#,
-        example = "kitchen:ready"
-    )]
+    #[schema(value_type = docs::EventName)]
     event: String,
     #[schema(schema_with = docs::data)]
     data: Box<RawValue>,
@@ -47,13 +41,7 @@ pub(super) struct EventForm {
 pub(super) struct UsersEventForm {
     #[schema(value_type = Vec<docs::AnyId>, max_items = 1000)]
     user_ids: Vec<UserId>,
-    /// A name that is none of the protocol's.
-    #[schema(
-        min_length = 1,
-        max_length = 64,
-        pattern = r#"^[^\x00-\x1f"\\]+$"#,
-        example = "kitchen:ready"
-    )]
+    #[schema(value_type = docs::EventName)]
     event: String,
     #[schema(schema_with = docs::data)]
     data: Box<RawValue>,
@@ -70,8 +58,10 @@ pub(super) struct DeliveredView {
 /// Sends an event to an order's room
 ///
 /// Nobody stores it: where nobody is in the room, nothing happens.
-#[utoipa::path(post, path = "/api/v1/orders/{order}/events", tag = "Events",
-    operation_id = "send_to_room", security(("token" = []), ("apiKey" = ["events:write"])), params(InOrder), request_body = EventForm,
+#[utoipa::path(
+    post, path = "/api/v1/orders/{order}/events", tag = "Events", operation_id = "send_to_room",
+    security(("token" = []), ("apiKey" = ["events:write"])), params(InOrder),
+    request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_room(
     _: Announcer,
@@ -91,8 +81,10 @@ pub(super) async fn to_room(
 }
 
 /// Sends an event to all connections of a user
-#[utoipa::path(post, path = "/api/v1/users/{user}/events", tag = "Events",
-    operation_id = "send_to_user", security(("token" = []), ("apiKey" = ["events:write"])), params(OfUser), request_body = EventForm,
+#[utoipa::path(
+    post, path = "/api/v1/users/{user}/events", tag = "Events", operation_id = "send_to_user",
+    security(("token" = []), ("apiKey" = ["events:write"])), params(OfUser),
+    request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_user(
     _: Announcer,
@@ -105,8 +97,8 @@ pub(super) async fn to_user(
 }
 
 /// Sends an event to all connections of up to 1,000 users
-#[utoipa::path(post, path = "/api/v1/users:events", tag = "Events",
-    operation_id = "send_to_users", security(("token" = []), ("apiKey" = ["events:write"])), request_body = UsersEventForm,
+#[utoipa::path(post, path = "/api/v1/users:events", tag = "Events", operation_id = "send_to_users",
+    security(("token" = []), ("apiKey" = ["events:write"])), request_body = UsersEventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_users(
     _: Announcer,

@@ -39,7 +39,7 @@ pub(super) struct OrderForm {
     #[schema(value_type = Option<docs::AnyId>)]
     order_id: Option<OrderId>,
     /// Absent: unchanged.
-    #[schema(pattern = "^[A-Z0-9_]{1,40}$", example = "NEW")]
+    #[schema(value_type = Option<docs::Status>)]
     status: Option<String>,
     /// Absent: unchanged; null: nobody.
     #[serde(default)]
@@ -47,8 +47,7 @@ pub(super) struct OrderForm {
     driver_id: Edit<UserId>,
     /// Absent: unchanged; null: none.
     #[serde(default)]
-    #[schema(value_type = Option<String>, required = false, min_length = 1, max_length = 128,
-        pattern = r"[^\s]")]
+    #[schema(value_type = Option<docs::Name>, required = false)]
     driver_name: Edit<String>,
     /// Replaces: who took part and is not in it was removed.
     #[schema(max_items = 100)]
@@ -63,7 +62,7 @@ pub(super) struct OrderForm {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "status": "ON_THE_WAY", "version": 3, "data": { "eta": "12:30" } }))]
 pub(super) struct StatusForm {
-    #[schema(pattern = "^[A-Z0-9_]{1,40}$")]
+    #[schema(value_type = docs::Status)]
     status: String,
     /// When it happened, for display.
     at: Option<Timestamp>,
@@ -84,7 +83,7 @@ pub(super) struct AssignForm {
     #[serde(deserialize_with = "Edit::deserialize")]
     #[schema(value_type = Option<docs::AnyId>, required)]
     driver_id: Edit<UserId>,
-    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
+    #[schema(value_type = Option<docs::Name>)]
     driver_name: Option<String>,
     /// When it happened, for display.
     at: Option<Timestamp>,
@@ -100,7 +99,7 @@ pub(super) struct ParticipantForm {
     /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
     #[schema(example = "customer")]
     role: String,
-    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
+    #[schema(value_type = Option<docs::Name>)]
     name: Option<String>,
 }
 
@@ -113,7 +112,7 @@ struct ListedForm {
     /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
     #[schema(example = "customer")]
     role: String,
-    #[schema(min_length = 1, max_length = 128, pattern = r"[^\s]")]
+    #[schema(value_type = Option<docs::Name>)]
     name: Option<String>,
 }
 

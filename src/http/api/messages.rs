@@ -19,7 +19,7 @@ use crate::http::exact::Exact;
 use crate::http::openapi::problems::{
     BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::{AnyId, InOrder, OnceKey};
+use crate::http::openapi::words::{AnyId, InOrder, Name, OnceKey};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
@@ -49,7 +49,7 @@ pub(super) struct MessageForm {
     #[schema(value_type = Option<AnyId>)]
     sender_id: Option<UserId>,
     /// Under which name.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(value_type = Option<Name>)]
     sender_name: Option<String>,
     /// In which role.
     sender_role: Option<String>,
@@ -111,10 +111,12 @@ struct Author {
 ///
 /// Stored, numbered and heard in the room like a message from a phone. Also for whoever may write
 /// there, as themselves only.
-#[utoipa::path(post, path = "/api/v1/orders/{order}/messages", tag = "Chat",
-    operation_id = "post_message", security(("token" = []), ("apiKey" = ["chat:write"])),
-    params(InOrder, OnceKey), request_body = MessageForm,
-    responses((status = 201, description = "Stored, now or by the same call before", body = StoredView),
+#[utoipa::path(
+    post, path = "/api/v1/orders/{order}/messages", tag = "Chat", operation_id = "post_message",
+    security(("token" = []), ("apiKey" = ["chat:write"])), params(InOrder, OnceKey),
+    request_body = MessageForm,
+    responses(
+        (status = 201, description = "Stored, now or by the same call before", body = StoredView),
         BadBody, NotFound, ChatConflict, KeyReused, RateLimited, Refused))]
 pub(super) async fn post(
     caller: Principal,
@@ -242,9 +244,9 @@ fn author_of_user(
 /// A page of an order's chat
 ///
 /// Also for whoever may read it.
-#[utoipa::path(get, path = "/api/v1/orders/{order}/messages", tag = "Chat",
-    operation_id = "list_messages", security(("token" = []), ("apiKey" = ["orders:read"])),
-    params(InOrder, MessagesQuery),
+#[utoipa::path(
+    get, path = "/api/v1/orders/{order}/messages", tag = "Chat", operation_id = "list_messages",
+    security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder, MessagesQuery),
     responses((status = 200, description = "In order of `seq`", body = MessagesView), BadRequest,
         NotFound, Refused))]
 pub(super) async fn list(

@@ -24,7 +24,7 @@ use crate::http::Hub;
 use crate::http::admin::{stopped, to_the_end};
 use crate::http::exact::Exact;
 use crate::http::openapi::problems::{BadBody, BadRequest, Conflict, KeyReused, NotFound, Refused};
-use crate::http::openapi::words::{InOrder, OfUser, OnceKey};
+use crate::http::openapi::words::{InOrder, OfUser, OnceKey, Status};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -47,7 +47,7 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// Those with this status
-    #[param(nullable = false, pattern = "^[A-Z0-9_]{1,40}$")]
+    #[param(nullable = false, value_type = Option<Status>, inline)]
     status: Option<String>,
     /// Those with this driver
     #[param(nullable = false)]
@@ -92,7 +92,8 @@ fn once(call: Option<Call>) -> Option<Once<Changed>> {
 ///
 /// What is absent stays as it is. The same again changes nothing, and nobody hears of it.
 #[utoipa::path(put, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "put_order",
-    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder), request_body = OrderForm,
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
+    request_body = OrderForm,
     responses((status = 200, description = "As it is now", body = ChangedView),
         (status = 201, description = "Made", body = ChangedView), BadBody, Conflict, Refused))]
 pub(super) async fn put(
@@ -113,7 +114,8 @@ pub(super) async fn put(
 ///
 /// The room hears `order:status`, and whoever takes part and is not in it.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/status", tag = "Orders",
-    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey), request_body = StatusForm,
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey),
+    request_body = StatusForm,
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn set_status(
@@ -130,7 +132,8 @@ pub(super) async fn set_status(
 ///
 /// The room hears `order:assigned` or `order:unassigned`, and both drivers wherever they are.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/assign", tag = "Orders",
-    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey), request_body = AssignForm,
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey),
+    request_body = AssignForm,
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn assign(
@@ -145,7 +148,8 @@ pub(super) async fn assign(
 
 /// Has a user take part, or in another role
 #[utoipa::path(put, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
-    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser), request_body = ParticipantForm,
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser),
+    request_body = ParticipantForm,
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, Refused))]
 pub(super) async fn put_participant(
@@ -161,10 +165,12 @@ pub(super) async fn put_participant(
 
 /// Removes a user from an order
 ///
-/// Whatever the user's token says, until the user is put back. Joined connections hear `order:left`.
+/// Whatever the user's token says, until the user is put back. Joined connections hear
+/// `order:left`.
 #[utoipa::path(delete, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser),
-    responses((status = 200, description = "As it is now", body = ChangedView), BadRequest, NotFound,
+    responses(
+        (status = 200, description = "As it is now", body = ChangedView), BadRequest, NotFound,
         Refused))]
 pub(super) async fn remove_participant(
     _: Writer,
@@ -180,10 +186,11 @@ pub(super) async fn remove_participant(
 /// Deletes an order with its chat and positions
 ///
 /// Whoever is in its room hears `order:left`.
-#[utoipa::path(delete, path = "/api/v1/orders/{order}", tag = "Orders",
-    operation_id = "delete_order", security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
-    responses((status = 200, description = "It is gone", body = Deleted), BadRequest, NotFound,
-        Refused))]
+#[utoipa::path(
+    delete, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "delete_order",
+    security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
+    responses(
+        (status = 200, description = "It is gone", body = Deleted), BadRequest, NotFound, Refused))]
 pub(super) async fn delete(
     _: Writer,
     hub: web::Data<Hub>,
@@ -199,7 +206,8 @@ pub(super) async fn delete(
 /// Orders that fit all filters, by id
 #[utoipa::path(get, path = "/api/v1/orders", tag = "Orders", operation_id = "list_orders",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(ListQuery),
-    responses((status = 200, description = "A page of them", body = ListView), BadRequest, Refused))]
+    responses(
+        (status = 200, description = "A page of them", body = ListView), BadRequest, Refused))]
 pub(super) async fn list(
     _: Reader,
     hub: web::Data<Hub>,
@@ -238,8 +246,8 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
 /// Also for whoever may join it, with the token that the socket takes.
 #[utoipa::path(get, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "show_order",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder),
-    responses((status = 200, description = "As of now", body = LiveView), BadRequest, NotFound,
-        Refused))]
+    responses(
+        (status = 200, description = "As of now", body = LiveView), BadRequest, NotFound, Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,

@@ -56,8 +56,9 @@ pub(super) struct RevokedView<'a> {
 #[utoipa::path(post, path = "/api/v1/users/{user}/revoke", tag = "Users",
     security(("token" = []), ("apiKey" = ["users:write"])), params(OfUser, OnceKey),
     request_body = RevokeForm,
-    responses((status = 200, description = "What counts now", body = RevokedView<'_>), BadBody,
-        KeyReused, Refused))]
+    responses(
+        (status = 200, description = "What counts now", body = RevokedView<'_>), BadBody, KeyReused,
+        Refused))]
 pub(super) async fn revoke(
     revoker: Revoker,
     hub: web::Data<Hub>,

@@ -1,5 +1,6 @@
 //! What the HTTP API is, for programs and for people: `/openapi.json` (`OpenAPI` 3.1, made from the
-//! handlers and their types) and `/docs`, a page that shows it. Neither needs anything from elsewhere.
+//! handlers and their types) and `/docs`, a page that shows it. Neither needs anything from
+//! elsewhere.
 
 mod page;
 pub(super) mod problems;
@@ -25,10 +26,10 @@ const ABOUT: &str = "\
 What back ends tell the hub of their orders, and what operation asks it. Clients speak events over \
 `/ws` and `/socket.io/` instead.
 
-JSON in and out; unknown fields are refused. Every error is `application/problem+json` with a stable \
-`code`. A path that is none is 404, another method 405 with `Allow`. Ids in bodies may also be whole \
-numbers, which are taken as their text. Where `ADMIN_BIND` is set, `/admin`, `/metrics`, this document \
-and its page are on that address, and the rest on the other.";
+JSON in and out; unknown fields are refused. Every error is `application/problem+json` with a \
+stable `code`. A path that is none is 404, another method 405 with `Allow`. Ids in bodies may also \
+be whole numbers, which are taken as their text. Where `ADMIN_BIND` is set, `/admin`, `/metrics`, \
+this document and its page are on that address, and the rest on the other.";
 
 #[derive(OpenApi)]
 #[openapi(

@@ -29,20 +29,45 @@ macro_rules! id {
 id!(OrderId, "OrderId", "An order, by the id that your back end gave it", "order-1");
 id!(UserId, "UserId", "A user, by the id in the token", "customer-1");
 
-/// An id in a body: also a number, which is taken as its text.
-pub(in crate::http) struct AnyId;
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident: $described:expr;)+) => {$(
+        $(#[$doc])*
+        pub(in crate::http) struct $name;
 
-impl PartialSchema for AnyId {
-    fn schema() -> RefOr<Schema> {
-        let id = id_of(&[Type::String, Type::Integer]);
-        id.description(Some("An id; a whole number is taken as its text")).build().into()
-    }
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $described.build().into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
+    )+};
 }
 
-impl ToSchema for AnyId {
-    fn name() -> Cow<'static, str> {
-        "AnyId".into()
-    }
+words! {
+    /// An id in a body: also a number, which is taken as its text.
+    AnyId: id_of(&[Type::String, Type::Integer])
+        .description(Some("An id; a whole number is taken as its text"));
+    /// What a user is called.
+    Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
+        .description(Some("What somebody is called: not blank, without control characters"));
+    /// The status of an order.
+    Status: text(40, "^[A-Z0-9_]+$")
+        .description(Some("One of `ORDER_STATUSES`, where that is set"))
+        .examples(["ON_THE_WAY"]);
+    /// The name of a back end's event.
+    EventName: text(64, r#"^[^\x00-\x1f\x7f-\x9f"\\]+$"#)
+        .description(Some("None of the names of the protocol and of Socket.IO"))
+        .examples(["kitchen:ready"]);
+}
+
+fn text(longest: usize, pattern: &str) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    text.min_length(Some(1)).max_length(Some(longest))
 }
 
 fn id(description: &str, example: &str) -> RefOr<Schema> {
