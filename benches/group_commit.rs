@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
 use criterion::{Criterion, Throughput};
 use diesel::connection::SimpleConnection;
-use orderhub::actors::store::{ChatWrite, ChatWritten, NewMessage, Store, StoreOptions};
+use orderhub::actors::store::{
+    ChatWrite, ChatWritten, NewMessage, Store, StoreOptions, TrailOptions,
+};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
@@ -93,7 +95,7 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     let words = Vocabulary::default();
     let system = System::new();
     let rooms = system.block_on(async {
-        let options = StoreOptions { url, pool_size: 4 };
+        let options = StoreOptions { url, pool_size: 4, trail: TrailOptions::default() };
         let metrics = Arc::new(Metrics::new(&words));
         let store = Store::start(&options, metrics, &Arbiter::current()).expect("a store");
         store.ping().await.expect("an answer");

@@ -63,6 +63,12 @@ pub struct Metrics {
     pub chat_batch: Histogram,
     /// Chat messages that wait for a commit.
     pub store_queue: Gauge,
+    /// Positions that wait to be written: last ones, and parts of trails.
+    pub positions_queue: Gauge,
+    /// Positions that were to be written behind, and were not.
+    pub positions_lost: Counter,
+    /// Fixes that were posted over HTTP, by what became of them.
+    pub posted: Counters,
     /// Failed database operations.
     pub store_errors: Counter,
     /// Rooms that panicked.
@@ -106,6 +112,9 @@ impl Metrics {
             chat_commit: latency(r, "chat_commit", "From admission to commit of a chat message"),
             chat_batch: sizes(r, "chat_batch_messages", "Chat messages per commit"),
             store_queue: gauge(r, "store_queue_messages", "Chat messages that wait for a commit"),
+            positions_queue: gauge(r, "store_queue_positions", "Positions that wait for a commit"),
+            positions_lost: counter(r, "positions_lost", "Positions that were not written"),
+            posted: Counters::register(r, "posted_fixes", "Fixes by HTTP", "fate", FATES),
             store_errors: counter(r, "store_errors", "Failed database operations"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
             registry,
@@ -122,6 +131,9 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// What becomes of a fix that is posted over HTTP.
+pub const FATES: &[&str] = &["accepted", "stale", "rejected"];
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -153,6 +165,13 @@ impl Counters {
     pub fn inc(&self, index: usize) {
         if let Some(cell) = self.cells.get(index) {
             cell.inc();
+        }
+    }
+
+    /// Counts several at once.
+    pub fn inc_by(&self, index: usize, count: u64) {
+        if let Some(cell) = self.cells.get(index) {
+            cell.inc_by(count);
         }
     }
 

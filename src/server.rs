@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::actors::order_room::{Persist, Settle};
 use crate::actors::shared::{Shared, VOCABULARY};
-use crate::actors::store::{Revocation, Store, StoreError, StoreOptions};
+use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOptions};
 use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
@@ -101,8 +101,7 @@ pub fn run(
 /// Starts what every address shares.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
     let metrics = Arc::new(Metrics::new(&VOCABULARY));
-    let options =
-        StoreOptions { url: config.database.url.clone(), pool_size: config.database.pool_size };
+    let options = store_options(&config);
     verifier.watch_keys()?;
     if config.database.auto_migrate {
         migrate::bring_up_to_date(&options.url)?;
@@ -122,6 +121,13 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
     let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
     Ok(Hub { shared, registry, transport, engine_sessions, rates, started })
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let (database, rooms) = (&config.database, &config.rooms);
+    let trail =
+        TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
+    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail }
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {

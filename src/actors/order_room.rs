@@ -4,6 +4,7 @@
 //! What a room decides is in [`crate::room`]; this actor unpacks, asks and sends. Only the room
 //! writes room events into its members' outboxes, so they keep one order.
 
+mod batch;
 mod broadcast;
 mod changing;
 mod chat;
@@ -23,8 +24,11 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use foldhash::fast::RandomState;
 
+pub use self::batch::{Batch, Batched, Reporter, driver_of};
 pub use self::broadcast::Announce;
 use self::entry::{Member, Sender};
+pub use self::lifecycle::{Persist, Settle, Stop};
+use self::location::Lane;
 pub use self::receipts::Receive;
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
 pub use self::typing::Type;
@@ -162,21 +166,6 @@ pub struct Expel(pub UserId);
 #[rtype(result = "RoomDetail")]
 pub struct Inspect;
 
-/// The room's last position is to be in the database when this is answered.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Persist;
-
-/// What the room was told before is handled when this is answered.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Settle;
-
-/// The supervisor has forgotten the room.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Stop;
-
 /// What the supervisor hears of a room.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -260,8 +249,8 @@ pub struct OrderRoom {
     track: Track,
     /// Whether the last position is newer than the database's.
     track_dirty: bool,
-    /// Each driver's key in the latest-wins lane.
-    lanes: RecentMap<UserId, LatestKey>,
+    /// What is remembered of each driver.
+    lanes: RecentMap<UserId, Lane>,
     /// How far each user has read.
     marks: Marks,
     /// Whether some of them wait for a place among those that are written.

@@ -49,6 +49,8 @@ pub struct Shared {
     pub bans: Bans,
     /// What ended sessions need to be taken up again.
     pub resumes: Resumes,
+    /// How often users may post positions over HTTP: as often as a connection may send events.
+    pub fixes: Rates<UserId>,
     /// Held while records of sessions are written at the end.
     pub keeping: Arc<tokio::sync::Mutex<()>>,
     /// How fast each user may write chat over HTTP; a connection counts its own.
@@ -78,6 +80,7 @@ impl Shared {
         };
         let limits = &config.limits;
         let posts = Rates::new(limits.chat_per_second, limits.chat_burst, MOST_WRITERS);
+        let fixes = Rates::new(limits.events_per_second, limits.events_burst, MOST_WRITERS);
         let connections = Permits::new(config.server.max_connections);
         let strangers = Permits::new(most_strangers(config.server.max_connections));
         // As many as may be open: at a drain all of them end at once.
@@ -91,6 +94,7 @@ impl Shared {
             store,
             bans: Bans::default(),
             resumes,
+            fixes,
             keeping: Arc::default(),
             posts,
             connections,

@@ -15,6 +15,7 @@ mod read_marks;
 mod reader;
 mod resumes;
 mod revocations;
+mod trail;
 mod writer;
 
 use std::collections::HashMap;
@@ -24,8 +25,7 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System};
 use diesel::QueryResult;
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::DatabaseUrl;
@@ -38,15 +38,15 @@ pub use crate::db::order_changes::{Changed, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
 pub use crate::db::revocations::Revocation;
+pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
 use crate::db::{bans, messages};
 use crate::ids::{OrderId, UserId};
 use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
-use crate::protocol::location::Position;
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 use admission::Gate;
-use batcher::{Admit, Asker, Batcher, Pending, Save};
+use batcher::{Admit, Asker, Batcher, Pending};
 use health::Health;
 use once::SweepAnswers;
 pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
@@ -57,14 +57,19 @@ pub use read_marks::MAX_WAITING_MARKS;
 use read_marks::ReadMarks;
 use reader::{Ask, Reader, TOO_LATE};
 use resumes::{SweepResumes, Takes};
+use trail::SweepTrail;
+pub use trail::TrailOptions;
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
 /// The most bytes of chat that wait for a commit.
 pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
-/// The most last positions that wait to be written, also those that a newer one has replaced.
+/// The most positions that wait to be written, as last ones, also those that a newer one has
+/// replaced, or as parts of trails.
 pub const MAX_WAITING_POSITIONS: usize = 4096;
+/// The most points of trails that wait to be written.
+pub const MAX_WAITING_POINTS: usize = 65_536;
 /// The most reads that wait for a connection.
 pub const MAX_WAITING_READS: usize = 1024;
 
@@ -75,6 +80,8 @@ pub struct StoreOptions {
     pub url: DatabaseUrl,
     /// Connections in all; at least one more than there are writers is used.
     pub pool_size: u32,
+    /// How much of the trail is kept.
+    pub trail: TrailOptions,
 }
 
 /// Why the store did not do what it was asked. Chat has its own, [`ChatWriteError`].
@@ -170,6 +177,9 @@ pub struct Store {
     takes: Arc<Takes>,
     /// The turn of the one who asks whether writes are taken.
     probing: Arc<Semaphore>,
+    /// How much of the trail is kept.
+    trail: TrailOptions,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Store ===
@@ -196,7 +206,8 @@ impl Store {
         let size = options.pool_size.max(writers + 1);
         let pool = DbPool::new(&options.url, size);
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let writer = Writer::new(pool.clone(), Arc::clone(&health), Arc::clone(&metrics));
+        let counters = Arc::clone(&metrics);
+        let writer = Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail);
         let reader = Reader::new(pool, health);
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
@@ -204,21 +215,28 @@ impl Store {
         writer.do_send(SweepResumes);
         writer.do_send(SweepAnswers);
         writer.do_send(PurgeLeftovers);
-        let batcher = |_| {
-            let writer = writer.clone();
-            Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer))
+        writer.do_send(SweepTrail);
+        let batcher = |number| {
+            let (writer, metrics) = (writer.clone(), Arc::clone(&metrics));
+            Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer, metrics, number == 0))
         };
         Ok(Self {
             batchers: (0..writers).map(batcher).collect(),
             writers: writer,
             readers,
             chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
-            positions: Gate::new(MAX_WAITING_POSITIONS, usize::MAX, Gauge::default()),
+            positions: Gate::new(
+                MAX_WAITING_POSITIONS,
+                MAX_WAITING_POINTS,
+                metrics.positions_queue.clone(),
+            ),
             asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
             changes: Arc::default(),
             marks,
             takes: Arc::default(),
             probing: Arc::new(Semaphore::new(1)),
+            trail: options.trail,
+            metrics,
         })
     }
 
@@ -276,27 +294,6 @@ impl Store {
         limit: i64,
     ) -> Result<Page, StoreError> {
         self.ask(move |connection| messages::page(connection, &order, range, limit)).await
-    }
-
-    /// Has the last position of an order written, after the chat that waits. It is admitted at
-    /// once, awaited or not; the future ends when it, or a newer one in its place, is committed.
-    ///
-    /// # Errors
-    /// Where too many wait or the database is unavailable; it is not tried again.
-    pub fn save_position(
-        &self,
-        order: OrderId,
-        position: Position,
-    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let (done, written) = oneshot::channel();
-        let admitted = self.positions.enter(0).map(|permit| {
-            self.batcher_of(&order).do_send(Save { order, position, done, permit });
-        });
-        async move {
-            admitted.ok_or(StoreError::Busy)?;
-            let given_up = |_| Err(StoreError::Unavailable("given up with a failed batch".into()));
-            written.await.unwrap_or_else(given_up)
-        }
     }
 
     /// Reads the bans that hold now.

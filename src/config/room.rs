@@ -72,6 +72,22 @@ pub struct RoomConfig {
     #[arg(value_parser = statuses)]
     pub location_visible_statuses: Option<BTreeSet<String>>,
 
+    /// From one stored point of a driver's trail to the next (seconds)
+    ///
+    /// `TRAIL_INTERVAL_SECS`, seconds, default 10. Short ones cost writes; where the last position
+    /// is written behind, it is every so often too, but at least every 10 s.
+    #[arg(long = "trail-interval-secs", env = "TRAIL_INTERVAL_SECS", value_name = "SECS")]
+    #[arg(default_value = "10", value_parser = secs(1, 3600))]
+    pub trail_interval: Duration,
+
+    /// A stored point of a driver's trail is deleted after this time (hours)
+    ///
+    /// `LOCATION_RETENTION_HOURS`, hours, default 24. 0: there is no trail, and one from before is
+    /// deleted; the last position of an order is kept all the same.
+    #[arg(long = "location-retention-hours", env = "LOCATION_RETENTION_HOURS")]
+    #[arg(value_name = "HOURS", default_value = "24", value_parser = hours(0, 87_600))]
+    pub location_retention: Duration,
+
     /// Chat stays open so long after an order has ended (hours)
     ///
     /// `CHAT_OPEN_HOURS`, hours, default 24. 0 closes it with the order.

@@ -52,6 +52,8 @@ fn nothing_set_is_the_documented_default() {
     assert_eq!(config.rooms.room_idle, Duration::from_secs(60));
     assert_eq!(Vec::from_iter(&config.rooms.terminal_statuses), ["CANCELLED", "DELIVERED"]);
     assert_eq!(config.rooms.chat_open, Duration::from_secs(86_400));
+    assert_eq!(config.rooms.trail_interval, Duration::from_secs(10));
+    assert_eq!(config.rooms.location_retention, Duration::from_secs(86_400));
     assert_eq!((config.drain.delay, config.drain.drain), (Duration::ZERO, Duration::from_secs(5)));
     assert_eq!((config.log.filter.as_str(), config.log.format), ("info", LogFormat::Text));
     assert_eq!(config.warnings(), Vec::<String>::new());

@@ -15,3 +15,4 @@ pub mod read_marks;
 pub mod resumes;
 pub mod revocations;
 pub mod schema;
+pub mod trail;

@@ -12,6 +12,7 @@ use super::orders::{self, StoredOrder};
 use super::participants;
 use super::read_marks;
 use super::schema::{messages, orders as table};
+use super::trail;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::change::{Known, Wish};
@@ -196,6 +197,7 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
             table::driver_id.eq(facts.driver_id.as_ref().map(UserId::as_str)),
             table::driver_name.eq(facts.driver_name.as_deref()),
             table::ended_at_ms.eq(facts.ended_at.map(Timestamp::as_millis)),
+            table::shown_since_ms.eq(facts.shown_since.map(Timestamp::as_millis)),
             table::dispatched.eq(facts.dispatched),
             table::rev.eq(order.rev),
             table::version.eq(order.version),
@@ -204,23 +206,34 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
         ))
         .execute(connection)?;
     if facts.deleted {
-        let gone = (table::last_location.eq(None::<&str>), table::purge_to.eq(order.last_seq));
+        let gone = (
+            table::last_location.eq(None::<&str>),
+            table::purge_to.eq(order.last_seq),
+            table::purge_trail_ms.eq(now.as_millis()),
+        );
         diesel::update(row).set(gone).execute(connection)?;
         read_marks::forget(connection, &order.id)?;
     }
     Ok(())
 }
 
-/// Removes a part of a deleted order's chat; true as long as there may be more. An order that has
-/// come back meanwhile keeps what was said since.
+/// Removes a part of a deleted order's trail or chat; true as long as there may be more. An order
+/// that has come back meanwhile keeps what was said and where its driver was since.
 ///
 /// # Errors
 /// Where a query fails.
 pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool> {
     let row = table::table.find(order.as_str());
-    let purge_to: Option<i64> =
-        row.select(table::purge_to).get_result(connection).optional()?.flatten();
-    let Some(purge_to) = purge_to else { return Ok(false) };
+    let marks: Option<(Option<i64>, Option<i64>)> =
+        row.select((table::purge_to, table::purge_trail_ms)).get_result(connection).optional()?;
+    let Some((Some(purge_to), trail_upto)) = marks else { return Ok(false) };
+    if let Some(upto) = trail_upto {
+        if !trail::purge(connection, order.as_str(), Timestamp::from_millis(upto))? {
+            let done = row.filter(table::purge_trail_ms.eq(upto));
+            diesel::update(done).set(table::purge_trail_ms.eq(None::<i64>)).execute(connection)?;
+        }
+        return Ok(true);
+    }
     let of_order = messages::order_id.eq(order.as_str());
     let first: Option<i64> = messages::table
         .filter(of_order)

@@ -77,6 +77,7 @@ struct OrderRow {
     driver_id: Option<String>,
     driver_name: Option<String>,
     ended_at_ms: Option<i64>,
+    shown_since_ms: Option<i64>,
     dispatched: bool,
     last_seq: i64,
     rev: i64,
@@ -213,16 +214,8 @@ pub fn probe_writes(connection: &mut DbConnection) -> QueryResult<()> {
         .map(drop)
 }
 
-/// Writes last positions, each a JSON text, in one transaction. An order that is not known yet
-/// begins to exist; a deleted one stays as it is.
-///
-/// # Errors
-/// Where the query fails.
-pub fn save_positions(
-    connection: &mut DbConnection,
-    positions: &[(OrderId, Position)],
-    now: Timestamp,
-) -> QueryResult<()> {
+/// Last positions, each a JSON text, as they are to be written.
+pub(super) fn position_rows(positions: &[(OrderId, Position)]) -> QueryResult<Vec<(&str, String)>> {
     let mut rows = positions
         .iter()
         .map(|(order, position)| Ok((order.as_str(), serde_json::to_string(position)?)))
@@ -230,15 +223,30 @@ pub fn save_positions(
         .map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))?;
     // The order in which chat locks them, so that the two never wait for each other in a ring.
     rows.sort_unstable_by_key(|(order, _)| *order);
-    match connection {
-        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            rows.iter().try_for_each(|(order, json)| save_position(sqlite, order, json, now))
-        }),
-        DbConnection::Postgres(postgres) => {
-            let (ids, json) = rows.iter().map(|(order, json)| (*order, json.as_str())).unzip();
-            SavePositions { ids, json, now_ms: now.as_millis() }.execute(postgres).map(drop)
-        }
+    Ok(rows)
+}
+
+/// Writes last positions. An order that is not known yet begins to exist; a deleted one stays as it
+/// is.
+pub(super) fn save_positions_on_sqlite(
+    sqlite: &mut SqliteConnection,
+    rows: &[(&str, String)],
+    now: Timestamp,
+) -> QueryResult<()> {
+    rows.iter().try_for_each(|(order, json)| save_position(sqlite, order, json, now))
+}
+
+/// The same on PostgreSQL, in one statement.
+pub(super) fn save_positions_on_postgres(
+    postgres: &mut PgConnection,
+    rows: &[(&str, String)],
+    now: Timestamp,
+) -> QueryResult<()> {
+    if rows.is_empty() {
+        return Ok(());
     }
+    let (ids, json) = rows.iter().map(|(order, json)| (*order, json.as_str())).unzip();
+    SavePositions { ids, json, now_ms: now.as_millis() }.execute(postgres).map(drop)
 }
 
 fn save_position(
@@ -320,6 +328,7 @@ impl OrderRow {
                     .map_err(unreadable)?,
                 driver_name: self.driver_name,
                 ended_at: self.ended_at_ms.map(Timestamp::from_millis),
+                shown_since: self.shown_since_ms.map(Timestamp::from_millis),
                 dispatched: self.dispatched,
                 deleted: self.deleted_at_ms.is_some(),
                 participants,

@@ -31,6 +31,10 @@ diesel::table! {
         dispatched -> Bool,
         /// After a deletion: chat up to this number is still to be removed.
         purge_to -> Nullable<BigInt>,
+        /// After a deletion: points of the trail up to this time are still to be removed.
+        purge_trail_ms -> Nullable<BigInt>,
+        /// Since when customers see the driver.
+        shown_since_ms -> Nullable<BigInt>,
     }
 }
 
@@ -87,6 +91,30 @@ diesel::table! {
         user_id -> Text,
         /// The highest message that was read.
         seq -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Where drivers were.
+    trail (order_id, at_ms, driver_id) {
+        /// The order.
+        order_id -> Text,
+        /// When, by the phone's clock where it said so.
+        at_ms -> BigInt,
+        /// Who.
+        driver_id -> Text,
+        /// Latitude in degrees.
+        lat -> Double,
+        /// Longitude in degrees.
+        lng -> Double,
+        /// Radius in metres.
+        accuracy -> Nullable<Double>,
+        /// Degrees from north, clockwise.
+        heading -> Nullable<Double>,
+        /// Metres per second.
+        speed -> Nullable<Double>,
+        /// Metres.
+        altitude -> Nullable<Double>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API with its description,
 //! health and metrics; and one form for errors.
 
+mod accept;
 mod access;
 mod admin;
 mod api;

@@ -80,6 +80,13 @@ impl Problem {
         Self { code, ..Self::new(status, ErrorCode::InvalidPayload, detail) }
     }
 
+    /// The answer has none of the forms that the client takes.
+    pub fn not_acceptable(offered: &[&str]) -> Self {
+        let detail = format!("Accept must allow {}", offered.join(" or "));
+        let code = "not_acceptable";
+        Self { code, ..Self::new(StatusCode::NOT_ACCEPTABLE, ErrorCode::InvalidPayload, detail) }
+    }
+
     /// Cannot be done now.
     pub fn unavailable(detail: &'static str, retry_after_secs: u16) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)

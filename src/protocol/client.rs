@@ -293,30 +293,32 @@ fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
 
+/// A location before it is checked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RawLocation {
+pub(super) struct RawLocation {
     #[serde(default)]
-    order_id: Option<OrderId>,
+    pub(super) order_id: Option<OrderId>,
     #[serde(default)]
-    order_ids: Option<Vec<OrderId>>,
-    lat: f64,
-    lng: f64,
+    pub(super) order_ids: Option<Vec<OrderId>>,
+    pub(super) lat: f64,
+    pub(super) lng: f64,
     #[serde(default)]
-    accuracy: Option<f64>,
+    pub(super) accuracy: Option<f64>,
     #[serde(default)]
-    heading: Option<f64>,
+    pub(super) heading: Option<f64>,
     #[serde(default)]
-    speed: Option<f64>,
+    pub(super) speed: Option<f64>,
     #[serde(default)]
-    altitude: Option<f64>,
+    pub(super) altitude: Option<f64>,
     #[serde(default)]
-    battery: Option<f64>,
+    pub(super) battery: Option<f64>,
     #[serde(default)]
-    recorded_at: Option<Timestamp>,
+    pub(super) recorded_at: Option<Timestamp>,
 }
 
-fn location(raw: RawLocation) -> Result<Location, Failure> {
+/// Checks a location.
+pub(super) fn location(raw: RawLocation) -> Result<Location, Failure> {
     if !(-90.0..=90.0).contains(&raw.lat) {
         return Err(Failure::invalid("lat", "must be -90 to 90 degrees"));
     }

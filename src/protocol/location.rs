@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::client::Fix;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
@@ -33,4 +34,28 @@ pub struct Position {
     /// When the phone took it, by the phone's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded_at: Option<Timestamp>,
+}
+
+// === impl Position ===
+
+impl Position {
+    /// A driver's fix, taken by the hub at this time.
+    pub fn of(fix: &Fix, driver: &UserId, timestamp: Timestamp) -> Self {
+        Self {
+            lat: fix.lat,
+            lng: fix.lng,
+            timestamp,
+            driver_id: driver.clone(),
+            accuracy: fix.accuracy,
+            heading: fix.heading,
+            speed: fix.speed,
+            altitude: fix.altitude,
+            recorded_at: fix.recorded_at,
+        }
+    }
+
+    /// When the driver was there: by the phone's clock, where that is not ahead, else by the hub's.
+    pub fn taken_at(&self) -> Timestamp {
+        self.recorded_at.map_or(self.timestamp, |recorded| recorded.min(self.timestamp))
+    }
 }

@@ -10,6 +10,7 @@ pub mod close;
 pub mod codec;
 pub mod envelope;
 pub mod error;
+pub mod fixes;
 pub mod json;
 pub mod location;
 pub mod order;

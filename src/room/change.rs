@@ -129,6 +129,8 @@ impl Rules {
             return Err(Failure::new(ErrorCode::OrderClosed, "a terminal status is not left"));
         }
         facts.ended_at = self.terminal.contains(status).then_some(now);
+        // From one status that shows the driver to another nothing begins anew.
+        facts.shown_since = self.shows_driver(status).then(|| facts.shown_since.unwrap_or(now));
         facts.status = Some(status.clone());
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! Everything here is plain data; time is an argument.
 
 pub mod bans;
+pub mod batch;
 pub mod change;
 pub mod delivery;
 pub mod marks;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::ids::UserId;
+use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
@@ -18,6 +18,8 @@ pub struct OrderFacts {
     pub driver_name: Option<String>,
     /// When it reached a terminal status.
     pub ended_at: Option<Timestamp>,
+    /// Since when customers see where the driver is, where they do.
+    pub shown_since: Option<Timestamp>,
     /// Whether a back end ever assigned a driver: from then on only the assigned one drives.
     pub dispatched: bool,
     /// Whether a back end has deleted it and not set it anew.
@@ -66,12 +68,32 @@ impl OrderFacts {
         drives && !self.deleted && self.ended_at.is_none()
     }
 
+    /// Whom a back end made the driver: by assignment, or else as the one who takes part so.
+    pub fn driver(&self) -> Option<&UserId> {
+        let is_driver =
+            |(user, _): &(&UserId, _)| self.participants.role_of(user) == Some(Role::Driver);
+        let by_part = || self.participants.present().find(is_driver).map(|(user, _)| user);
+        self.driver_id.as_ref().or_else(|| (!self.dispatched).then(by_part).flatten())
+    }
+
     /// Whom the order concerns: those who take part, and its driver.
     pub fn concerned(&self) -> impl Iterator<Item = &UserId> {
         let driver = self.driver_id.as_ref();
         let driver = driver.filter(|driver| self.participants.role_of(driver).is_none());
         self.participants.present().map(|(user, _)| user).chain(driver)
     }
+}
+
+/// The most orders to which a position without one goes.
+pub const MOST_DRIVEN: usize = 50;
+
+/// The orders to which a position without one goes, of those that may be named more than once.
+pub fn driven<'a>(orders: impl Iterator<Item = &'a OrderId>) -> Vec<OrderId> {
+    let mut orders: Vec<OrderId> = orders.cloned().collect();
+    orders.sort_unstable();
+    orders.dedup();
+    orders.truncate(MOST_DRIVEN);
+    orders
 }
 
 // === impl Participants ===

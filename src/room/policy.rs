@@ -81,6 +81,48 @@ pub fn judge(
     }
 }
 
+/// The driver by whom positions count that a back end posts.
+///
+/// # Errors
+/// `not_found` without an order or a driver, `order_closed` where the order has ended.
+pub fn driver_to_report(rules: &Rules, order: &OrderFacts) -> Result<UserId, Failure> {
+    if has_ended(rules, order) {
+        return Err(closed());
+    }
+    let driver = order.driver().filter(|_| !order.deleted).cloned();
+    driver.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such order, or it has no driver"))
+}
+
+/// Since when somebody may see where an order's driver was; none: from the beginning.
+///
+/// # Errors
+/// As [`judge`]; staff may look back also after the order's end.
+pub fn sees_trail_since(
+    rules: &Rules,
+    order: &OrderFacts,
+    asker: Asker<'_>,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Failure> {
+    if asker.role.is_staff() {
+        return judge(rules, order, asker, Action::Read, now).map(|()| None);
+    }
+    judge(rules, order, asker, Action::SeeLocation, now)?;
+    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
+    if rules.location_visible.is_none() || supports || may_drive(order, asker) {
+        return Ok(None);
+    }
+    // Of an order from before this was noted nobody knows since when.
+    Ok(Some(order.shown_since.unwrap_or(now)))
+}
+
+impl Rules {
+    /// Whether customers see where the driver is in this status.
+    pub fn shows_driver(&self, status: &str) -> bool {
+        let listed = self.location_visible.as_ref().is_none_or(|visible| visible.contains(status));
+        listed && !self.terminal.contains(status)
+    }
+}
+
 /// Whether an order's status is terminal.
 pub fn has_ended(rules: &Rules, order: &OrderFacts) -> bool {
     order.status.as_ref().is_some_and(|status| rules.terminal.contains(status))
@@ -115,11 +157,11 @@ fn sees_location(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
     if asker.role.is_staff() || supports || may_drive(order, asker) {
         return true;
     }
-    match (&rules.location_visible, &order.status) {
-        (None, _) => true,
-        (Some(visible), Some(status)) => visible.contains(status),
-        (Some(_), None) => false,
-    }
+    // No status is none that a list could have.
+    order
+        .status
+        .as_ref()
+        .map_or(rules.location_visible.is_none(), |status| rules.shows_driver(status))
 }
 
 /// Whether an order has ended so long ago that its chat is closed.

@@ -20,14 +20,16 @@ const STALE_AFTER_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 pub struct Track {
     last: Option<Position>,
-    /// When it was accepted; none for one that the database remembered.
+    /// When it was accepted; none for one of long ago that the database remembered.
     accepted: Option<Instant>,
 }
 
 impl Track {
     /// Goes on after what the database remembers.
-    pub fn new(last: Option<Position>) -> Self {
-        Self { last, accepted: None }
+    pub fn new(last: Option<Position>, at: Timestamp, now: Instant) -> Self {
+        let age = last.as_ref().map(|last| Duration::from_millis(at.millis_since(last.timestamp)));
+        let accepted = age.filter(|age| *age < FORGET_ORDER).and_then(|age| now.checked_sub(age));
+        Self { last, accepted }
     }
 
     /// The last position.
@@ -55,17 +57,23 @@ impl Track {
             return None;
         }
         self.accepted = Some(now);
-        Some(self.last.insert(Position {
-            lat: fix.lat,
-            lng: fix.lng,
-            timestamp: at,
-            driver_id: driver.clone(),
-            accuracy: fix.accuracy,
-            heading: fix.heading,
-            speed: fix.speed,
-            altitude: fix.altitude,
-            recorded_at,
-        }))
+        Some(self.last.insert(Position { recorded_at, ..Position::of(fix, driver, at) }))
+    }
+
+    /// Takes the newest of fixes that come together, in order of their times, if it is not older
+    /// than the last one of the same driver; says how many of them are.
+    pub fn accept_newest(
+        &mut self,
+        driver: &UserId,
+        fixes: &[Fix],
+        at: Timestamp,
+        now: Instant,
+    ) -> usize {
+        let stale = fixes.partition_point(|fix| self.is_older(driver, fix.recorded_at, now));
+        if let Some(newest) = fixes.get(stale..).and_then(<[Fix]>::last) {
+            self.accept(driver, newest, at, now);
+        }
+        stale
     }
 
     fn is_older(&self, driver: &UserId, recorded_at: Option<Timestamp>, now: Instant) -> bool {
@@ -124,6 +132,34 @@ mod tests {
         let (almost, late) = (now + Duration::from_secs(29), now + FORGET_ORDER);
         assert!(track.accept(&ann, &recorded(400), at, almost).is_none());
         assert!(track.accept(&ann, &recorded(400), at, late).is_some());
+    }
+
+    #[test]
+    fn of_fixes_that_come_together_the_newest_is_taken_and_older_ones_are_counted() {
+        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let ann: UserId = "ann".parse().expect("id");
+        let batch = |times: &[i64]| times.iter().copied().map(recorded).collect::<Vec<_>>();
+        let mut take = |times: &[i64]| {
+            let stale = track.accept_newest(&ann, &batch(times), at, now);
+            let last = track.last().and_then(|last| last.recorded_at);
+            (stale, last.map_or(0, |last| last.as_millis() / 1000))
+        };
+        assert_eq!(take(&[]), (0, 0));
+        assert_eq!(take(&[10, 20, 30]), (0, 30));
+        assert_eq!(take(&[10, 20, 30]), (2, 30), "once more");
+        assert_eq!(take(&[5, 6]), (2, 30));
+        assert_eq!(take(&[25, 35]), (1, 35));
+    }
+
+    #[test]
+    fn the_order_goes_on_after_what_the_database_remembers_for_half_a_minute() {
+        let ann: UserId = "ann".parse().expect("id");
+        let known = Position::of(&recorded(500), &ann, Timestamp::from_secs(1000));
+        let older_counts = |secs| {
+            let (at, now) = (Timestamp::from_secs(secs), Instant::now());
+            Track::new(Some(known.clone()), at, now).accept(&ann, &recorded(499), at, now).is_some()
+        };
+        assert_eq!([1000, 1029, 1030].map(older_counts), [false, false, true]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, Context, Handler, System};
 use orderhub::actors::store::{
     ChatWrite, ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat,
+    TrailOptions,
 };
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
@@ -57,7 +58,8 @@ impl Fixture {
     pub fn start(url: DatabaseUrl) -> Self {
         migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
         let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
-        let options = StoreOptions { url: url.clone(), pool_size: 4 };
+        let options =
+            StoreOptions { url: url.clone(), pool_size: 4, trail: TrailOptions::default() };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
         let answers = Arc::<Mutex<Vec<_>>>::default();
         let collector = Collector(Arc::clone(&answers)).start();

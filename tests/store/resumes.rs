@@ -6,7 +6,7 @@ use actix::Arbiter;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use futures_util::future::{join_all, select};
-use orderhub::actors::store::{Store, StoreError, StoreOptions};
+use orderhub::actors::store::{Store, StoreError, StoreOptions, TrailOptions};
 use orderhub::config::DatabaseUrl;
 use orderhub::ids::{Pid, SessionId, UserId};
 use orderhub::protocol::socketio::Namespace;
@@ -101,7 +101,8 @@ fn expired_sessions_are_not_given_and_gone_after_the_next_start() {
         hub.store.save_resumes(vec![kept.clone()], in_secs(60)).await.expect("written");
         assert_eq!(hub.store.take_resume(pid, owner).await, Ok(None));
         assert_eq!(rows(&hub), 2101);
-        let options = StoreOptions { url: hub.url.clone(), pool_size: 4 };
+        let options =
+            StoreOptions { url: hub.url.clone(), pool_size: 4, trail: TrailOptions::default() };
         let next = Store::start(&options, hub.metrics.clone(), &Arbiter::current());
         let next = next.expect("a store");
         until("expired sessions to go", async || rows(&hub) == 1).await;

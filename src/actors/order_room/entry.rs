@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use actix::{Context, Handler};
 
+use super::location::Lane;
 use super::snapshot::Held;
 use super::stats::SessionDetail;
 use super::{Enter, Expel, JoinAgain, Leave, OrderRoom, Purpose, Rejudge};
@@ -17,7 +18,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
-use crate::transport::{Frame, LatestKey, Outbox};
+use crate::transport::{Frame, Outbox};
 
 /// A session that is shown the room. Fan-out goes through all of them for every event, so what it
 /// needs stands here and not behind another pointer, and what is rare does.
@@ -100,10 +101,10 @@ impl Member {
     pub(super) fn see_location<'a>(
         &mut self,
         sees: bool,
-        mut lanes: impl Iterator<Item = &'a LatestKey>,
+        mut lanes: impl Iterator<Item = &'a Lane>,
     ) {
         if std::mem::replace(&mut self.sees_location, sees) && !sees {
-            lanes.by_ref().for_each(|lane| self.outbox.forget(*lane));
+            lanes.by_ref().for_each(|lane| self.outbox.forget(lane.key));
         }
     }
 
@@ -282,7 +283,8 @@ impl OrderRoom {
 
     /// Takes back what still waits of the latest-wins lane.
     pub(super) fn forget_latest(&self, outbox: &Outbox) {
-        self.lanes.values().copied().chain(self.typists.keys()).for_each(|key| outbox.forget(key));
+        let lanes = self.lanes.values().map(|lane| lane.key);
+        lanes.chain(self.typists.keys()).for_each(|key| outbox.forget(key));
     }
 
     pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {

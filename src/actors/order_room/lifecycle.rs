@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use actix::{
-    ActorContext, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
+    ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    WrapFuture,
 };
 
-use super::{Enter, OrderRoom, Persist, RoomReport, Settle, Stop, chat};
+use super::{Enter, OrderRoom, RoomReport, chat};
 use crate::actors::news::told;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
@@ -16,9 +17,25 @@ use crate::room::delivery::Delivery;
 use crate::room::marks::Marks;
 use crate::room::ring::Ring;
 use crate::room::track::Track;
+use crate::time::Timestamp;
 
 /// When a room that follows one that panicked looks for messages whose writes were under way.
 const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
+
+/// The room's last position is to be in the database when this is answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Persist;
+
+/// What the room was told before is handled when this is answered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settle;
+
+/// The supervisor has forgotten the room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop;
 
 impl OrderRoom {
     /// Reads the order; sessions wait for it.
@@ -66,7 +83,7 @@ impl OrderRoom {
         for message in &order.recent {
             self.ring.push(message.seq, chat::json(message));
         }
-        self.track = Track::new(order.last_position);
+        self.track = Track::new(order.last_position, Timestamp::now(), Instant::now());
         self.marks = Marks::new(order.read_marks);
         // What was said is as safe as nothing else: a mark that was not written is found there.
         for message in order.recent.iter().filter(|message| message.kind != ChatKind::System) {

@@ -19,12 +19,12 @@ use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::room::order::OrderFacts;
+use crate::room::order::{MOST_DRIVEN, OrderFacts};
 
 /// How many events may wait for rooms before the socket is not read.
 pub(super) const MOST_WAITING: usize = 32;
 /// How many rooms a session may send to without having joined them.
-pub(super) const MOST_SENDING: usize = 50;
+const MOST_SENDING: usize = MOST_DRIVEN;
 /// How long to wait before another try to come back into a room that was lost.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -8,13 +8,14 @@ use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
 
 use super::Session;
-use super::entering::{MOST_SENDING, MOST_WAITING};
+use super::entering::MOST_WAITING;
 use super::login::Login;
 use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{Change, StoreError};
 use crate::ids::OrderId;
 use crate::protocol::client::Fix;
+use crate::room::order::driven;
 
 /// How long locations go without what the database knows, after it could not be read.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -99,9 +100,8 @@ impl Login {
 
     fn read_open_orders(&self, ctx: &mut Context<Session>) {
         let (store, user) = (self.shared.store.clone(), self.identity.user.clone());
-        let most = i64::try_from(MOST_SENDING).unwrap_or(i64::MAX);
         let session = self.peer.id;
-        let read = wrap_future::<_, Session>(async move { store.open_orders(user, most).await });
+        let read = wrap_future::<_, Session>(async move { store.open_orders(user).await });
         ctx.spawn(read.map(move |found, connection, ctx| {
             let Some(login) = connection.login(session) else { return };
             if let Err(error) = &found {
@@ -124,14 +124,11 @@ impl Login {
     /// Those that the user serves, those that the token names, and those that the session is in.
     fn own_orders(&self) -> Vec<OrderId> {
         let joined = self.links.iter().filter(|(_, link)| link.joins > 0).map(|(order, _)| order);
-        let mut orders: Vec<OrderId> = self.identity.orders.iter().chain(joined).cloned().collect();
-        if let OpenOrders::Known(open) = &self.open_orders {
-            orders.extend(open.iter().cloned());
-        }
-        orders.sort_unstable();
-        orders.dedup();
-        orders.truncate(MOST_SENDING);
-        orders
+        let open = match &self.open_orders {
+            OpenOrders::Known(open) => Some(open),
+            OpenOrders::Unread(_) | OpenOrders::Reading { .. } => None,
+        };
+        driven(self.identity.orders.iter().chain(joined).chain(open.into_iter().flatten()))
     }
 }
 

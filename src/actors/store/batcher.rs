@@ -4,23 +4,28 @@
 //! those who asked: one that goes away cancels nothing.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::MailboxError;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use super::admission::Permit;
-use super::positions::{Done, Positions};
+use super::positions::{Done, Positions, WaitingPoints};
 use super::posts::Reply;
+use super::trail::SweepTrail;
 use super::writer::{BatchEnd, WriteBatch, WritePositions, Writer};
-use super::{ChatWriteError, NewMessage, StoredChat};
+use super::{ChatWriteError, NewMessage, StoreError, StoredChat};
 use crate::ids::OrderId;
+use crate::metrics::Metrics;
 use crate::protocol::location::Position;
 
 /// The most messages, or positions, of one transaction.
 pub(super) const MAX_BATCH: usize = 256;
 /// Positions go after chat, but under steady chat they go at last.
 const POSITIONS_WAIT: Duration = Duration::from_secs(1);
+/// How often expired points of trails are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Queue a chat message for the next batch.
 #[derive(Message)]
@@ -35,6 +40,17 @@ pub(super) struct Save {
     pub(super) position: Position,
     pub(super) done: Done,
     pub(super) permit: Permit,
+    /// From when on it is to be written.
+    pub(super) due: Instant,
+}
+
+/// Queue points of a trail.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Extend {
+    pub(super) waiting: WaitingPoints,
+    /// From when on they are to be written.
+    pub(super) due: Instant,
 }
 
 /// A message that waits, with the one who hears of it.
@@ -61,14 +77,19 @@ pub(super) struct Batcher {
     positions: Positions,
     /// A batch is with the writer.
     in_flight: bool,
+    /// A timer runs for positions that are not due yet.
+    is_armed: bool,
+    /// Whether this one has expired points deleted; one of all does.
+    sweeps: bool,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Batcher ===
 
 impl Batcher {
-    pub(super) fn new(writer: Addr<Writer>) -> Self {
-        let positions = Positions::default();
-        Self { writer, waiting: VecDeque::new(), positions, in_flight: false }
+    pub(super) fn new(writer: Addr<Writer>, metrics: Arc<Metrics>, sweeps: bool) -> Self {
+        let (waiting, positions) = (VecDeque::new(), Positions::default());
+        Self { writer, waiting, positions, in_flight: false, is_armed: false, sweeps, metrics }
     }
 
     /// Hands the next batch to the writer, unless one is with it.
@@ -84,12 +105,25 @@ impl Batcher {
             let most = self.waiting.len().min(MAX_BATCH);
             let batch = self.waiting.drain(..most).collect();
             self.hand_over(self.writer.send(WriteBatch(batch)), ctx);
+        } else if let Some(due) = self.positions.due() {
+            self.wake_at(due, now, ctx);
         }
     }
 
     fn positions_are_due(&self, now: Instant) -> bool {
-        let late = |since| self.waiting.is_empty() || now.duration_since(since) >= POSITIONS_WAIT;
-        self.positions.since().is_some_and(late)
+        let wait = if self.waiting.is_empty() { Duration::ZERO } else { POSITIONS_WAIT };
+        self.positions.due().is_some_and(|due| now >= due + wait)
+    }
+
+    fn wake_at(&mut self, due: Instant, now: Instant, ctx: &mut Context<Self>) {
+        if self.is_armed {
+            return;
+        }
+        self.is_armed = true;
+        ctx.run_later(due.saturating_duration_since(now), |batcher, ctx| {
+            batcher.is_armed = false;
+            batcher.next(ctx);
+        });
     }
 
     fn hand_over(
@@ -112,14 +146,21 @@ impl Batcher {
     /// waiting for a timeout per batch. What comes later tries it again.
     fn give_up_waiting(&mut self) {
         self.waiting.clear();
+        let given_up = Err(StoreError::Unavailable("given up with a failed batch".to_owned()));
         while !self.positions.is_empty() {
-            self.positions.take(MAX_BATCH, Instant::now());
+            self.positions.take(MAX_BATCH, Instant::now()).answer(&given_up, &self.metrics);
         }
     }
 }
 
 impl Actor for Batcher {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.sweeps {
+            ctx.run_interval(SWEEP_EVERY, |batcher, _| batcher.writer.do_send(SweepTrail));
+        }
+    }
 }
 
 impl Handler<Admit> for Batcher {
@@ -135,7 +176,17 @@ impl Handler<Save> for Batcher {
     type Result = ();
 
     fn handle(&mut self, save: Save, ctx: &mut Self::Context) {
-        self.positions.put(save.order, save.position, save.done, save.permit, Instant::now());
+        let Save { order, position, done, permit, due } = save;
+        self.positions.put(order, position, done, permit, due);
+        self.next(ctx);
+    }
+}
+
+impl Handler<Extend> for Batcher {
+    type Result = ();
+
+    fn handle(&mut self, Extend { waiting, due }: Extend, ctx: &mut Self::Context) {
+        self.positions.extend(waiting, due);
         self.next(ctx);
     }
 }

@@ -14,6 +14,7 @@ use super::{Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::Failure;
+use crate::room::order::MOST_DRIVEN;
 use crate::time::Timestamp;
 
 /// The most changes of one transaction.
@@ -138,11 +139,12 @@ impl Store {
     }
 
     /// Reads the orders that back ends made this user the driver of and that have not ended, up to
-    /// `limit` by assignment and as many by taking part.
+    /// [`MOST_DRIVEN`] by assignment and as many by taking part.
     ///
     /// # Errors
     /// Where the store is busy or the database unavailable.
-    pub async fn open_orders(&self, user: UserId, limit: i64) -> Result<Vec<OrderId>, StoreError> {
+    pub async fn open_orders(&self, user: UserId) -> Result<Vec<OrderId>, StoreError> {
+        let limit = i64::try_from(MOST_DRIVEN).unwrap_or(i64::MAX);
         self.ask(move |connection| orders::open_of_driver(connection, &user, limit)).await
     }
 

@@ -10,13 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::batcher::{Asker, Pending};
 use super::health::Health;
-use super::positions::WaitingPosition;
-use super::{Ban, ChatWriteError, NewMessage, StoreError, StoredChat};
+use super::positions::{Taken, WaitingPosition};
+use super::{Ban, ChatWriteError, NewMessage, StoreError, StoredChat, TrailOptions};
 use crate::db::chat_batch::{self, Written};
 use crate::db::connection::DbConnection;
 use crate::db::failure;
 use crate::db::pool::{DbError, DbPool};
-use crate::db::{bans, orders};
+use crate::db::{bans, orders, trail};
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::time::Timestamp;
@@ -33,7 +33,7 @@ pub(super) struct WriteBatch(pub(super) Vec<Pending>);
 /// Write these positions and tell who asked.
 #[derive(Message)]
 #[rtype(result = "BatchEnd")]
-pub(super) struct WritePositions(pub(super) Vec<(OrderId, WaitingPosition)>);
+pub(super) struct WritePositions(pub(super) Taken);
 
 /// Write a ban.
 #[derive(Message)]
@@ -70,6 +70,7 @@ pub(super) struct Writer {
     pool: DbPool,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    pub(super) trail: TrailOptions,
 }
 
 /// Why nothing was written.
@@ -84,8 +85,13 @@ pub(super) enum Failure {
 // === impl Writer ===
 
 impl Writer {
-    pub(super) fn new(pool: DbPool, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
-        Self { pool, health, metrics }
+    pub(super) fn new(
+        pool: DbPool,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        trail: TrailOptions,
+    ) -> Self {
+        Self { pool, health, metrics, trail }
     }
 
     /// Runs `work`; a panic in it becomes a failure, or it would end this thread for good.
@@ -217,13 +223,22 @@ impl Handler<WritePositions> for Writer {
     type Result = MessageResult<WritePositions>;
 
     fn handle(&mut self, message: WritePositions, _: &mut Self::Context) -> Self::Result {
-        let (rows, askers): (Vec<_>, Vec<_>) = message
-            .0
-            .into_iter()
-            .map(|(order, waiting)| ((order, waiting.position.clone()), waiting))
-            .unzip();
-        let now = Timestamp::now();
-        let written = self.run(|connection| orders::save_positions(connection, &rows, now));
+        let WritePositions(mut taken) = message;
+        let last = |(order, waiting): &(OrderId, WaitingPosition)| {
+            (order.clone(), waiting.position.clone())
+        };
+        let lasts: Vec<_> = taken.lasts.iter().map(last).collect();
+        let points: Vec<_> = taken
+            .trail
+            .iter_mut()
+            .flat_map(|part| {
+                let order = part.order.clone();
+                std::mem::take(&mut part.points).into_iter().map(move |one| (order.clone(), one))
+            })
+            .collect();
+        let (interval, now) = (self.trail.interval, Timestamp::now());
+        let written =
+            self.run_twice(|connection| trail::save(connection, &lasts, &points, interval, now));
         let mut end = BatchEnd::Served;
         let result = written.map_err(|failure| {
             self.health.failed("positions were not written", &failure);
@@ -232,11 +247,7 @@ impl Handler<WritePositions> for Writer {
             }
             StoreError::from(failure)
         });
-        for (done, permit) in askers.into_iter().flat_map(|waiting| waiting.askers) {
-            // Whoever no longer wants to know has dropped the other half.
-            drop(done.send(result.clone()));
-            drop(permit);
-        }
+        taken.answer(&result, &self.metrics);
         MessageResult(end)
     }
 }
@@ -282,7 +293,9 @@ mod tests {
         let metrics = Arc::new(Metrics::new(&words));
         let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let writer = Writer::new(pool, health, metrics);
+        let hour = Duration::from_secs(3600);
+        let trail = TrailOptions { interval: hour, retention: hour };
+        let writer = Writer::new(pool, health, metrics, trail);
         let failed = writer.run::<()>(|_| panic!("a test of panics")).expect_err("a failure");
         assert!(matches!(failed, Failure::Panic) && !failed.is_down());
         writer.run(|_| Ok(())).expect("another connection");

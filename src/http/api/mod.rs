@@ -4,10 +4,14 @@ mod batch;
 mod caller;
 mod events;
 mod forms;
+mod geojson;
 mod json;
 mod keyed;
+mod locations;
 mod messages;
 mod orders;
+mod posting;
+mod trail;
 mod users;
 mod view;
 
@@ -74,6 +78,14 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             resource("/api/v1/orders/{order}/messages", "GET, POST")
                 .get(messages::list)
                 .post(messages::post),
+        )
+        .service(
+            resource("/api/v1/orders/{order}/locations", "GET, POST")
+                .get(trail::show)
+                .post(locations::post_to_order),
+        )
+        .service(
+            resource("/api/v1/drivers/me/locations", "POST").post(locations::post_to_open_orders),
         )
         .service(
             resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")

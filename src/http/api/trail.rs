@@ -1,0 +1,151 @@
+//! `GET /api/v1/orders/{id}/locations`: where an order's driver was, as JSON or `GeoJSON`.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::failed;
+use super::geojson::FeatureCollection;
+use crate::actors::store::{TrailPage, TrailPoint, TrailRange};
+use crate::auth::{Principal, Scope};
+use crate::http::Hub;
+use crate::http::accept::preferred;
+use crate::http::problem::Problem;
+use crate::ids::{OrderId, UserId};
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::room::order::OrderFacts;
+use crate::room::policy::sees_trail_since;
+use crate::time::Timestamp;
+
+/// Points on a page, where nothing else is said.
+const DEFAULT_LIMIT: i64 = 1000;
+/// The most points on a page.
+const MAX_LIMIT: i64 = 5000;
+/// What there is, the first being what is taken where all are welcome.
+const OFFERED: [&str; 2] = ["application/json", "application/geo+json"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TrailQuery {
+    /// From this time on.
+    since: Option<String>,
+    /// Before this time.
+    until: Option<String>,
+    /// Points on a page.
+    limit: Option<i64>,
+}
+
+/// A page of a trail.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TrailView<'a> {
+    order_id: &'a OrderId,
+    /// Where the driver was, in order of the times.
+    locations: Vec<PointView<'a>>,
+    /// The `since` of the next page; null on the last.
+    next_since: Option<Timestamp>,
+}
+
+/// Where a driver was.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PointView<'a> {
+    lat: f64,
+    lng: f64,
+    /// By the phone's clock, where it has said so.
+    recorded_at: Timestamp,
+    driver_id: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heading: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    altitude: Option<f64>,
+}
+
+pub(super) async fn show(
+    hub: web::Data<Hub>,
+    caller: Principal,
+    order: web::Path<OrderId>,
+    query: web::Query<TrailQuery>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let form = preferred(&request, &OFFERED).ok_or_else(|| Problem::not_acceptable(&OFFERED))?;
+    let mut range = query.range()?;
+    let order = order.into_inner();
+    let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
+    let unknown = OrderFacts::default();
+    let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
+    if let Some(since) = seen_since(&hub, &caller, &order, facts)? {
+        range.since = range.since.max(since);
+    }
+    if stored.is_none() {
+        return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
+    }
+    let page = hub.shared.store.trail(order.clone(), range).await.map_err(failed)?;
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((header::CONTENT_TYPE, form)).insert_header((header::VARY, "accept"));
+    Ok(if form == OFFERED[0] {
+        answer.json(view(&order, &page))
+    } else {
+        answer.json(FeatureCollection::new(&order, &page))
+    })
+}
+
+/// Since when somebody may see where the driver was; none: from the beginning.
+fn seen_since(
+    hub: &Hub,
+    caller: &Principal,
+    order: &OrderId,
+    facts: &OrderFacts,
+) -> Result<Option<Timestamp>, Failure> {
+    if caller.may(Scope::OrdersRead) {
+        return Ok(None);
+    }
+    let user = caller
+        .identity()
+        .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
+    let asker = hub.shared.asker(user, order);
+    sees_trail_since(&hub.shared.rules, facts, asker, Timestamp::now())
+}
+
+fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {
+    let point = |point: &'a TrailPoint| PointView {
+        lat: point.lat,
+        lng: point.lng,
+        recorded_at: point.at,
+        driver_id: &point.driver_id,
+        accuracy: point.accuracy,
+        heading: point.heading,
+        speed: point.speed,
+        altitude: point.altitude,
+    };
+    let locations = page.points.iter().map(point).collect();
+    TrailView { order_id, locations, next_since: page.next }
+}
+
+// === impl TrailQuery ===
+
+impl TrailQuery {
+    fn range(&self) -> Result<TrailRange, Failure> {
+        let since =
+            time("since", self.since.as_deref())?.unwrap_or(Timestamp::from_millis(i64::MIN));
+        let until =
+            time("until", self.until.as_deref())?.unwrap_or(Timestamp::from_millis(i64::MAX));
+        if until < since {
+            return Err(Failure::invalid("until", "must not be before since"));
+        }
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Failure::invalid("limit", "must be 1 to 5000"));
+        }
+        Ok(TrailRange { since, until, limit })
+    }
+}
+
+fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+    let time = text.map(str::parse).transpose();
+    time.map_err(|error: crate::time::InvalidTime| Failure::invalid(field, error.to_string()))
+}
