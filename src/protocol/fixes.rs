@@ -265,7 +265,7 @@ mod tests {
             (r#"{"lat":1,"lng":2,"recordedAt":"2026-11-22T20:18:20"}"#, "recordedAt"),
             (r#"{"lat":1,"lng":2,"recordedAt":1763842700261}"#, "recordedAt"),
             (r#"{"lat":1,"lng":2,"orderId":"a b"}"#, "orderId"),
-            (r#"{"coords":{}}"#, "latitude"),
+            (r#"{"coords":{}}"#, "coords"),
             (r#"{"coords":{"latitude":1,"longitude":181}}"#, "coords.longitude"),
             (
                 r#"{"coords":{"latitude":1,"longitude":2},"timestamp":"2026-11-22 20:18"}"#,

@@ -205,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_since_when_customers_see_the_driver() {
+        let visible = ["NEAR", "THERE", "DELIVERED"].map(ToOwned::to_owned);
+        let rules = Rules { location_visible: Some(BTreeSet::from(visible)), ..rules() };
+        let mut known = Known::default();
+        let mut shown_after = |status: &str, at| {
+            let wish = put(OrderPatch { status: Some(status.into()), ..OrderPatch::default() });
+            known = rules.decide(&known, &wish, Timestamp::from_secs(at)).expect("changed");
+            known.facts.shown_since.map_or(0, |since| since.as_millis() / 1000)
+        };
+        let moves = [("NEW", 1), ("NEAR", 2), ("THERE", 3), ("NEW", 4), ("NEAR", 5)];
+        assert_eq!(moves.map(|(status, at)| shown_after(status, at)), [0, 2, 2, 0, 5]);
+        assert_eq!(shown_after("DELIVERED", 6), 0, "after the end nobody does");
+    }
+
+    #[test]
     fn an_older_version_is_stale_and_the_same_is_not() {
         let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
         assert_eq!(after(&[version(7), version(7)]).map(|known| known.version), Ok(Some(7)));
@@ -242,7 +257,9 @@ mod tests {
         let deleted = after(&[put(driver(Some("dan"))), Wish::Delete]).expect("deleted");
         assert!(deleted.facts.deleted && !deleted.exists);
         let anew = after(&[put(driver(Some("dan"))), Wish::Delete, put(status("NEW"))]);
-        let expected = OrderFacts { status: Some("NEW".into()), ..OrderFacts::default() };
+        let shown_since = Some(Timestamp::from_secs(9));
+        let status_new = Some("NEW".into());
+        let expected = OrderFacts { status: status_new, shown_since, ..OrderFacts::default() };
         assert_eq!(anew.map(|known| known.facts), Ok(expected));
         let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
         assert_eq!(after(&[version(7), Wish::Delete, version(6)]), Err(ErrorCode::Stale));

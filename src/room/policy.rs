@@ -311,6 +311,48 @@ mod tests {
         }
     }
 
+    /// Since when: 0 from the beginning; or why not.
+    fn trail_since(order: &OrderFacts, role: Role) -> Result<i64, ErrorCode> {
+        let (user, rules, now) = (user("u"), rules(false), Timestamp::from_secs(60));
+        let asker = Asker { user: &user, role, named: true, banned: false };
+        let since = sees_trail_since(&rules, order, asker, now).map_err(|failure| failure.code)?;
+        Ok(since.map_or(0, |since| since.as_millis() / 1000))
+    }
+
+    #[test]
+    fn a_customer_sees_the_trail_since_the_driver_is_shown_and_others_all_of_it() {
+        use Role::{Admin, Customer, Driver, Support};
+        let shown =
+            |words: &str| OrderFacts { shown_since: Some(Timestamp::from_secs(7)), ..order(words) };
+        for (facts, role, expected) in [
+            (shown("PICKED_UP driver:else"), Customer, Ok(7)),
+            (order("PICKED_UP driver:else"), Customer, Ok(60)),
+            (order("NEW driver:else"), Customer, Err(ErrorCode::Forbidden)),
+            (shown("PICKED_UP driver:u"), Driver, Ok(0)),
+            (shown("PICKED_UP driver:else u:support"), Customer, Ok(0)),
+            (shown("PICKED_UP driver:else"), Support, Ok(0)),
+            (order("DELIVERED driver:else"), Admin, Ok(0)),
+            (order("DELIVERED driver:u"), Driver, Err(ErrorCode::OrderClosed)),
+            (order("deleted"), Admin, Err(ErrorCode::Forbidden)),
+        ] {
+            assert_eq!(trail_since(&facts, role), expected, "{facts:?} {role:?}");
+        }
+    }
+
+    #[test]
+    fn a_back_end_reports_for_the_driver_that_the_order_has() {
+        let driver = |words: &str| {
+            let driver = driver_to_report(&rules(false), &order(words));
+            driver.map(|driver| driver.to_string()).map_err(|failure| failure.code)
+        };
+        assert_eq!(driver("NEW driver:dan u:driver"), Ok("dan".to_owned()));
+        assert_eq!(driver("NEW c:customer ann:driver"), Ok("ann".to_owned()));
+        for none in ["", "NEW c:customer", "had-driver ann:driver", "deleted driver:dan"] {
+            assert_eq!(driver(none), Err(ErrorCode::NotFound), "{none}");
+        }
+        assert_eq!(driver("DELIVERED driver:dan"), Err(ErrorCode::OrderClosed));
+    }
+
     #[test]
     fn the_open_policy_lets_every_user_in_but_services_and_the_removed() {
         let none = order("");

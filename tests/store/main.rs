@@ -13,3 +13,4 @@ mod read_marks;
 mod reads;
 mod resumes;
 mod scale;
+mod trail;
