@@ -103,7 +103,8 @@ fn a_point_on_its_way_to_a_deleted_order_is_left_out() {
             let rules = std::sync::Arc::clone(&rules);
             let decide = move |known: &_, wish: &_| rules.decide(known, wish, Timestamp::now());
             let decide = std::sync::Arc::new(decide);
-            let change = order_changes::OrderChange { order: order("o1"), wish, decide };
+            let change =
+                order_changes::OrderChange { order: order("o1"), wish, decide, once: None };
             let outcomes = order_changes::apply(&mut connection, &[change], Timestamp::now());
             assert!(outcomes.expect("applied")[0].is_ok());
         };

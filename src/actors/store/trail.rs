@@ -60,10 +60,11 @@ impl Store {
     /// of it: where too many wait, or the database is down, it is lost and counted.
     pub fn keep_behind(&self, order: &OrderId, position: &Position) {
         let due = Instant::now() + LINGER;
+        // First, so that whoever sees it in the trail finds it as the last too.
+        self.save(order.clone(), position.clone(), None, due).ok();
         if self.trail.is_kept() {
             self.extend(order, vec![position.clone()], None, due).ok();
         }
-        self.save(order.clone(), position.clone(), None, due).ok();
     }
 
     /// Has an order's last position, where there is a new one, and points of its trail written. The
