@@ -1,5 +1,7 @@
 //! The trail: where the driver of an order was, a point every some seconds.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound::Excluded;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -20,15 +22,19 @@ pub const MAX_EXPIRED: i64 = 500;
 /// Points of one moment, of different drivers, by which a page may be longer than asked for.
 const MOST_TIES: i64 = 16;
 
-/// All points at once. Nothing where the same driver has a point nearby already, so the same may be
-/// posted twice; nor where the order was deleted while the point was on its way.
-const INSERT_ON_POSTGRES: &str = "INSERT INTO trail (order_id, at_ms, driver_id, lat, lng, accuracy, \
-     heading, speed, altitude) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+/// All points at once, which are apart from each other and from those that are there. None where
+/// the order was deleted while the point was on its way.
+const INSERT_ON_POSTGRES: &str = "INSERT INTO trail (order_id, at_ms, driver_id, lat, lng, accuracy, heading, speed, altitude) \
+     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
      AS new (order_id, at_ms, driver_id, lat, lng, accuracy, heading, speed, altitude) \
-     WHERE NOT EXISTS (SELECT 1 FROM trail WHERE trail.order_id = new.order_id \
-     AND trail.at_ms > new.at_ms - $10 AND trail.at_ms < new.at_ms + $10 \
-     AND trail.driver_id = new.driver_id) AND NOT EXISTS (SELECT 1 FROM orders \
+     WHERE NOT EXISTS (SELECT 1 FROM orders \
      WHERE orders.id = new.order_id AND orders.deleted_at_ms IS NOT NULL) ON CONFLICT DO NOTHING";
+
+/// The points that are there between two times of an order.
+const FIND_ON_POSTGRES: &str = "SELECT trail.order_id, trail.driver_id, trail.at_ms \
+     FROM unnest($1, $2, $3) AS near (order_id, after_ms, before_ms) JOIN trail \
+     ON trail.order_id = near.order_id AND trail.at_ms > near.after_ms \
+     AND trail.at_ms < near.before_ms";
 
 /// Where a driver was.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +77,16 @@ pub struct TrailRange {
     pub limit: i64,
 }
 
+#[derive(QueryableByName)]
+struct KnownPoint {
+    #[diesel(sql_type = Text)]
+    order_id: String,
+    #[diesel(sql_type = Text)]
+    driver_id: String,
+    #[diesel(sql_type = BigInt)]
+    at_ms: i64,
+}
+
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = trail)]
 struct TrailRow {
@@ -96,7 +112,7 @@ pub fn save(
     interval: Duration,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
     let lasts = position_rows(lasts)?;
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
@@ -184,7 +200,7 @@ fn insert_on_postgres(
     interval_ms: i64,
 ) -> QueryResult<()> {
     fn column<'a, T>(
-        points: &'a [(OrderId, Position)],
+        points: &[&'a (OrderId, Position)],
         field: impl Fn(&'a OrderId, &'a Position) -> T,
     ) -> Vec<T> {
         points.iter().map(|(order, position)| field(order, position)).collect()
@@ -192,6 +208,10 @@ fn insert_on_postgres(
     if points.is_empty() {
         return Ok(());
     }
+    // A statement does not see the rows that it inserts itself, so these are judged here; no other
+    // writer writes points of these orders.
+    let known = find_on_postgres(postgres, points, interval_ms)?;
+    let points = &apart(&known, points, interval_ms);
     diesel::sql_query(INSERT_ON_POSTGRES)
         .bind::<Array<Text>, _>(column(points, |order, _| order.as_str()))
         .bind::<Array<BigInt>, _>(column(points, |_, position| position.taken_at().as_millis()))
@@ -202,9 +222,51 @@ fn insert_on_postgres(
         .bind::<Array<Nullable<Double>>, _>(column(points, |_, position| position.heading))
         .bind::<Array<Nullable<Double>>, _>(column(points, |_, position| position.speed))
         .bind::<Array<Nullable<Double>>, _>(column(points, |_, position| position.altitude))
-        .bind::<BigInt, _>(interval_ms)
         .execute(postgres)
         .map(drop)
+}
+
+fn find_on_postgres(
+    postgres: &mut PgConnection,
+    points: &[(OrderId, Position)],
+    interval_ms: i64,
+) -> QueryResult<Vec<KnownPoint>> {
+    let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for point in points {
+        let InsertPoint { order, after_ms, before_ms, .. } = InsertPoint::new(point, interval_ms);
+        let span = spans.entry(order.as_str()).or_insert((after_ms, before_ms));
+        *span = (span.0.min(after_ms), span.1.max(before_ms));
+    }
+    diesel::sql_query(FIND_ON_POSTGRES)
+        .bind::<Array<Text>, _>(spans.keys().copied().collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(spans.values().map(|span| span.0).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(spans.values().map(|span| span.1).collect::<Vec<_>>())
+        .load(postgres)
+}
+
+/// The points without those that are too near to a known one, or to one before them, of the same
+/// order and driver.
+fn apart<'a>(
+    known: &[KnownPoint],
+    points: &'a [(OrderId, Position)],
+    interval_ms: i64,
+) -> Vec<&'a (OrderId, Position)> {
+    let mut times: HashMap<(&str, &str), BTreeSet<i64>> = HashMap::new();
+    for KnownPoint { order_id, driver_id, at_ms } in known {
+        times.entry((order_id, driver_id)).or_default().insert(*at_ms);
+    }
+    let mut found = Vec::with_capacity(points.len());
+    for point in points {
+        let InsertPoint { order, position, at_ms, after_ms, before_ms } =
+            InsertPoint::new(point, interval_ms);
+        let times = times.entry((order.as_str(), position.driver_id.as_str())).or_default();
+        let mut near = times.range((Excluded(after_ms), Excluded(before_ms)));
+        if near.next().is_none() {
+            times.insert(at_ms);
+            found.push(point);
+        }
+    }
+    found
 }
 
 /// Reads a stretch of an order's trail. It may be longer than asked for by points of one moment.
