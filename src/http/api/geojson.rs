@@ -1,13 +1,14 @@
 //! A trail as `GeoJSON` (RFC 7946): a line per driver.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::actors::store::{TrailPage, TrailPoint};
 use crate::ids::{OrderId, UserId};
 use crate::time::Timestamp;
 
 /// A page of a trail.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FeatureCollection<'a> {
     r#type: &'static str,
@@ -17,25 +18,25 @@ pub(super) struct FeatureCollection<'a> {
 }
 
 /// Where one driver was.
-#[derive(Serialize)]
-struct Feature<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Feature<'a> {
     r#type: &'static str,
     geometry: Geometry,
     properties: Properties<'a>,
 }
 
 /// Each place is longitude, latitude.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "type", content = "coordinates")]
-enum Geometry {
+pub(super) enum Geometry {
     LineString(Vec<[f64; 2]>),
     /// A line has at least two places.
     Point([f64; 2]),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Properties<'a> {
+pub(super) struct Properties<'a> {
     order_id: &'a OrderId,
     driver_id: &'a UserId,
     /// One for each place.

@@ -18,11 +18,24 @@ use crate::actors::shared::unavailable;
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::body::Body;
+use crate::http::openapi::problems::{RateLimited, Refused, TooMuch};
+use crate::http::openapi::words::InOrder;
 use crate::http::problem::Problem;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::fixes::{TooMany, read_fixes};
 
+/// Takes positions of an order's driver
+///
+/// Up to 1,000 fixes, `{"locations": […]}` with the fields of `driver:location`, or as
+/// react-native-background-geolocation and Expo have them. Whatever is wrong with a fix is told
+/// beside a 200, or a phone would post it again for ever.
+#[utoipa::path(post, path = "/api/v1/orders/{order}/locations", tag = "Positions",
+    operation_id = "post_positions", security(("token" = []), ("apiKey" = ["orders:write"])),
+    params(InOrder),
+    request_body(content = serde_json::Value, description = "Fixes", content_type = "application/json"),
+    responses((status = 200, description = "Each fix is in one of the three, and stored where it \
+        counts", body = PostedFixes), TooMuch, RateLimited, Refused))]
 pub(super) async fn post_to_order(
     hub: web::Data<Hub>,
     caller: Principal,
@@ -42,6 +55,14 @@ pub(super) async fn post_to_order(
     post(&hub, by, Some(order), &body).await
 }
 
+/// Takes positions of the caller for all open orders
+///
+/// As for one order; those that back ends gave the driver and that the token names.
+#[utoipa::path(post, path = "/api/v1/drivers/me/locations", tag = "Positions",
+    operation_id = "post_my_positions", security(("token" = [])),
+    request_body(content = serde_json::Value, description = "Fixes", content_type = "application/json"),
+    responses((status = 200, description = "Each fix is in one of the three, and stored where it \
+        counts", body = PostedFixes), TooMuch, RateLimited, Refused))]
 pub(super) async fn post_to_open_orders(
     hub: web::Data<Hub>,
     caller: Principal,

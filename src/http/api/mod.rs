@@ -49,6 +49,9 @@ use crate::time::Timestamp;
     events::to_users,
     messages::list,
     messages::post,
+    locations::post_to_order,
+    locations::post_to_open_orders,
+    trail::show,
     users::revoke,
 ))]
 pub(super) struct Paths;

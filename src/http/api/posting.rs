@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 use super::failure;
 use crate::actors::order_room::{Batch, Batched, Reporter, driver_of};
@@ -40,7 +41,7 @@ pub(super) struct Posting {
 }
 
 /// What became of fixes: each is in one of the three.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PostedFixes {
     /// How many count: at least one order took them.
@@ -53,7 +54,7 @@ pub(super) struct PostedFixes {
 }
 
 /// A fix that was not taken; to post it again is of no use.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RejectedFix {
     /// Its place in the body, from 0.
@@ -62,6 +63,7 @@ pub(super) struct RejectedFix {
     code: ErrorCode,
     /// The field that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     field: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::failed;
 use super::geojson::FeatureCollection;
@@ -10,6 +11,9 @@ use crate::actors::store::{TrailPage, TrailPoint, TrailRange};
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::accept::preferred;
+use crate::http::exact::Exact;
+use crate::http::openapi::problems::{BadRequest, Conflict, NotAcceptable, NotFound, Refused};
+use crate::http::openapi::words::InOrder;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
@@ -24,21 +28,25 @@ const MAX_LIMIT: i64 = 5000;
 /// What there is, the first being what is taken where all are welcome.
 const OFFERED: [&str; 2] = ["application/json", "application/geo+json"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct TrailQuery {
-    /// From this time on.
+    /// From this time on: RFC 3339 with a zone, or the `nextSince` of the page before
+    #[param(nullable = false, format = DateTime)]
     since: Option<String>,
-    /// Before this time.
+    /// Before this time
+    #[param(nullable = false, format = DateTime)]
     until: Option<String>,
-    /// Points on a page.
+    /// Points on a page
+    #[param(nullable = false, minimum = 1, maximum = 5000, default = 1000)]
     limit: Option<i64>,
 }
 
 /// A page of a trail.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TrailView<'a> {
+pub(super) struct TrailView<'a> {
     order_id: &'a OrderId,
     /// Where the driver was, in order of the times.
     locations: Vec<PointView<'a>>,
@@ -47,34 +55,49 @@ struct TrailView<'a> {
 }
 
 /// Where a driver was.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PointView<'a> {
+pub(super) struct PointView<'a> {
     lat: f64,
     lng: f64,
     /// By the phone's clock, where it has said so.
     recorded_at: Timestamp,
     driver_id: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     accuracy: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     heading: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     speed: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     altitude: Option<f64>,
 }
 
+/// Reads where an order's driver was
+///
+/// A point per driver and `TRAIL_INTERVAL_SECS`, for `LOCATION_RETENTION_HOURS`. Also for whoever may
+/// see positions.
+#[utoipa::path(get, path = "/api/v1/orders/{order}/locations", tag = "Positions",
+    operation_id = "read_trail", security(("token" = []), ("apiKey" = ["orders:read"])),
+    params(InOrder, TrailQuery),
+    responses((status = 200, description = "In order of the times", content(
+        (TrailView<'static> = "application/json"),
+        (FeatureCollection<'static> = "application/geo+json"))),
+        BadRequest, NotFound, NotAcceptable, Conflict, Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
-    order: web::Path<OrderId>,
+    order: web::Path<Exact<OrderId>>,
     query: web::Query<TrailQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let form = preferred(&request, &OFFERED).ok_or_else(|| Problem::not_acceptable(&OFFERED))?;
     let mut range = query.range()?;
-    let order = order.into_inner();
+    let Exact(order) = order.into_inner();
     let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);

@@ -40,6 +40,8 @@ this document and its page are on that address, and the rest on the other.";
             and admins; API keys with `orders:read` and `orders:write`"),
         (name = "Chat", description = "The chat of orders. Tokens of services and admins, and of \
             those who take part; API keys with `chat:write`, and `orders:read` for reading"),
+        (name = "Positions", description = "Where drivers are and were. Phones post with their own \
+            tokens; API keys with `orders:write`, and `orders:read` for reading"),
         (name = "Users", description = "A user, whatever the order. Tokens of services and admins; \
             API keys with `users:write`"),
         (name = "Events", description = "Events of your own, for rooms and for users. Tokens of \

@@ -93,7 +93,14 @@ const TOO_LARGE: Kind = Kind {
     name: "TooLarge",
     status: StatusCode::PAYLOAD_TOO_LARGE,
     codes: &["invalid_payload"],
-    description: "The body is over 1 MiB",
+    description: "The body is over 1 MiB, or has too many fixes",
+    header: None,
+};
+const NOT_ACCEPTABLE: Kind = Kind {
+    name: "NotAcceptable",
+    status: StatusCode::NOT_ACCEPTABLE,
+    codes: &["not_acceptable"],
+    description: "`Accept` allows none of the forms of the answer",
     header: None,
 };
 const UNSUPPORTED: Kind = Kind {
@@ -130,6 +137,7 @@ const KINDS: &[Kind] = &[
     KEY_REUSED,
     RATE_LIMITED,
     TOO_LARGE,
+    NOT_ACCEPTABLE,
     UNSUPPORTED,
     INTERNAL,
     UNAVAILABLE,
@@ -157,6 +165,10 @@ groups! {
     BadBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
     /// A body, which need not be there, is too large or wrong, or an id is.
     BadOptionalBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE;
+    /// A body is too much; whatever else is wrong with it is told beside a 200.
+    TooMuch: TOO_SLOW, TOO_LARGE;
+    /// The answer has another form.
+    NotAcceptable: NOT_ACCEPTABLE;
     /// What the path names does not exist.
     NotFound: NOT_FOUND;
     /// The order is newer than what was said of it, or has ended.
@@ -241,7 +253,7 @@ mod tests {
 
     #[test]
     fn only_codes_that_the_hub_says_are_described() {
-        let http_only = ["unsupported_media_type", "request_timeout"];
+        let http_only = ["unsupported_media_type", "request_timeout", "not_acceptable"];
         for code in KINDS.iter().flat_map(|kind| kind.codes) {
             assert!(ErrorCode::NAMES.contains(code) || http_only.contains(code), "{code}");
         }
