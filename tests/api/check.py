@@ -94,6 +94,10 @@ def check(folder):
             (1, 0),
             schemathesis(folder, base, "a service", key),
             schemathesis(folder, base, "a customer", token(folder, "customer-1", "customer")),
+            schemathesis(
+                folder, base, "a driver", token(folder, "driver-1", "driver"),
+                "--include-operation-id", "post_my_positions",
+            ),
         ]
         if running.poll() is not None:
             sys.exit(f"the hub is gone:\n{(folder / 'log').read_text()}")

@@ -157,9 +157,10 @@ async fn strangers_and_those_without_the_right_do_nothing_at_all() {
     assert_eq!(made.send().await.expect("an answer").status(), 201);
     let other = token("eve", "customer", &["o2"]);
     for Call { method, path, takes } in calls(&hub).await {
+        // Each fix is refused for itself, beside a 200.
+        let posts_fixes = method == "post" && path.ends_with("/locations");
         let body = match path.rsplit('/').next() {
             Some("messages") => json!({ "content": "let me in" }),
-            Some("locations") => json!({ "locations": [] }),
             _ => json!({}),
         };
         let case = format!("{method} {path}");
@@ -169,6 +170,9 @@ async fn strangers_and_those_without_the_right_do_nothing_at_all() {
         };
         let refused = problem(with_body(request(&hub, &method, &path)), &case).await;
         assert_eq!((refused.0, refused.1.as_str()), (401, "unauthenticated"), "{case}");
+        if posts_fixes {
+            continue;
+        }
         let asked = with_body(request(&hub, &method, &path)).bearer_auth(&other);
         let refused = problem(asked, &case).await;
         assert_eq!((refused.0, refused.1.as_str()), (403, "forbidden"), "{case}");
