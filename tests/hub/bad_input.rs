@@ -302,6 +302,18 @@ async fn times_need_a_zone_and_numbers_a_range() {
             assert_eq!(refused, (400, "invalid_payload".into(), field.into()), "{path} {time}");
         }
     }
+    for time in ["2026-11-26T12:00:00", "yesterday", "", "1764158400"] {
+        for field in ["since", "until"] {
+            let path = format!("/api/v1/orders/o1/locations?{field}={time}");
+            let refused = problem(as_admin(&hub, "GET", &path), &path).await;
+            assert_eq!(refused, (400, "invalid_payload".into(), field.into()), "{path}");
+        }
+        let fix = json!({ "locations": [{ "lat": 45.2, "lng": 13.7, "recordedAt": time }] });
+        let posted = as_admin(&hub, "POST", "/api/v1/orders/o1/locations").json(&fix).send().await;
+        let posted: Value = posted.expect("an answer").json().await.expect("JSON");
+        let rejected = json!([{ "index": 0, "code": "invalid_payload", "field": "recordedAt" }]);
+        assert_eq!(posted["rejected"], rejected, "{time}");
+    }
     for number in
         [json!(9_007_199_254_740_992_i64), json!(-1), json!(1.5), json!("7"), json!(1e300)]
     {
