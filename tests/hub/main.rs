@@ -23,6 +23,7 @@ mod limits;
 mod login;
 mod namespaces;
 mod openapi;
+mod order_life;
 mod ordering;
 mod outages;
 mod panics;

@@ -1,4 +1,4 @@
-//! A hundred thousand orders: what a room, a list and a message ask for is found by an index, on
+//! A hundred thousand orders: what a room, a list, a trail and a message ask for is found by an index, on
 //! either database, so that what an order costs does not depend on how many there are.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,8 @@ use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::messages::PageRange;
 use orderhub::db::orders::OrderFilter;
-use orderhub::db::{chat_batch, messages, migrate, orders, participants};
+use orderhub::db::trail::{self, TrailRange};
+use orderhub::db::{chat_batch, messages, migrate, orders, participants, read_marks};
 use orderhub::ids::UserId;
 use orderhub::time::Timestamp;
 
@@ -39,7 +40,12 @@ fn fill(connection: &mut DbConnection, numbers: &str) {
         CASE WHEN n % 1000 = 0 THEN NULL ELSE n END, 2, 1, n, n FROM numbers";
     let participants = "INSERT INTO participants (order_id, user_id, role, removed) \
         SELECT 'o' || n, 'c' || (n % 20000), 'customer', FALSE FROM numbers";
-    for rows in [orders.to_owned(), participants.to_owned(), message(1), message(2)] {
+    let trail = "INSERT INTO trail (order_id, at_ms, driver_id, lat, lng) \
+        SELECT 'o' || n, n, 'd' || (n % 5000), 45.27, 13.71 FROM numbers";
+    let marks = "INSERT INTO read_marks (order_id, user_id, seq) \
+        SELECT 'o' || n, 'c' || (n % 20000), 1 FROM numbers";
+    let (orders, participants) = (orders.to_owned(), participants.to_owned());
+    for rows in [orders, participants, message(1), message(2), trail.to_owned(), marks.to_owned()] {
         connection.batch_execute(&format!("{numbers} {rows}")).expect("rows");
     }
 }
@@ -65,7 +71,7 @@ fn questions(ask: impl FnMut(&Question<'_>)) {
             messages::page(connection, &order("o77777"), range, 200).expect("a page");
         }
     };
-    let all: [Question<'_>; 13] = [
+    let all: [Question<'_>; 15] = [
         ("a room that opens", None, &|connection: &mut DbConnection| {
             assert!(orders::load(connection, &order("o77777"), 200).expect("an order").exists);
         }),
@@ -88,6 +94,16 @@ fn questions(ask: impl FnMut(&Question<'_>)) {
         ("messages before", None, &page(PageRange::Before(2))),
         ("messages after", None, &page(PageRange::After(1))),
         ("a hole", None, &page(PageRange::Between { after: 0, upto: 1 })),
+        ("the trail", None, &|connection| {
+            let (since, until) = (Timestamp::from_millis(0), Timestamp::from_secs(1_000_000));
+            let range = TrailRange { since, until, limit: 1000 };
+            let page = trail::page(connection, &order("o77777"), range).expect("a trail");
+            assert_eq!(page.points.len(), 1);
+        }),
+        ("who has read what", None, &|connection| {
+            let marks = read_marks::of_order(connection, &order("o77777")).expect("marks");
+            assert_eq!(marks.len(), 1);
+        }),
         ("a message", None, &|connection| {
             let said = [keyed("o77777", "a key", "hello")];
             chat_batch::write(connection, &said, Timestamp::now()).expect("stored");
@@ -145,7 +161,7 @@ fn sqlite_finds_by_an_index_whatever_is_asked() {
         let queries: Vec<_> = statements.iter().filter(is_query).collect();
         assert!(!queries.is_empty(), "{what} asks nothing: {statements:?}");
         let plans: Vec<_> = queries.iter().flat_map(|text| plan(&mut connection, text)).collect();
-        for table in ["orders", "participants", "messages"] {
+        for table in ["orders", "participants", "messages", "trail", "read_marks"] {
             let scan = plans.iter().find(|step| step.starts_with(&format!("SCAN {table}")));
             assert_eq!(scan, None, "{what}: {plans:?}");
         }

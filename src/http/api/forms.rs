@@ -34,6 +34,8 @@ pub(super) struct Words<'a> {
 /// An order to make or to merge.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({ "status": "NEW", "version": 1,
+    "participants": [{ "userId": "customer-1", "role": "customer", "name": "Ana" }] }))]
 pub(super) struct OrderForm {
     /// Which order; where the path names it, the same or absent.
     #[schema(value_type = Option<docs::AnyId>)]
@@ -96,8 +98,7 @@ pub(super) struct AssignForm {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParticipantForm {
-    /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
-    #[schema(example = "customer")]
+    #[schema(value_type = docs::RoleName)]
     role: String,
     #[schema(value_type = Option<docs::Name>)]
     name: Option<String>,
@@ -109,8 +110,7 @@ pub(super) struct ParticipantForm {
 struct ListedForm {
     #[schema(value_type = docs::AnyId)]
     user_id: UserId,
-    /// `customer`, `driver` or `support`, or one of yours by `JWT_ROLE_MAP`.
-    #[schema(example = "customer")]
+    #[schema(value_type = docs::RoleName)]
     role: String,
     #[schema(value_type = Option<docs::Name>)]
     name: Option<String>,

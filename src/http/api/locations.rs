@@ -18,6 +18,7 @@ use crate::actors::shared::unavailable;
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::body::Body;
+use crate::http::openapi::fixes::FixesForm;
 use crate::http::openapi::problems::{RateLimited, Refused, TooMuch};
 use crate::http::openapi::words::InOrder;
 use crate::http::problem::Problem;
@@ -32,10 +33,10 @@ use crate::protocol::fixes::{TooMany, read_fixes};
 /// beside a 200, or a phone would post it again for ever.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/locations", tag = "Positions",
     operation_id = "post_positions", security(("token" = []), ("apiKey" = ["orders:write"])),
-    params(InOrder),
-    request_body(content = serde_json::Value, description = "Fixes", content_type = "application/json"),
-    responses((status = 200, description = "Each fix is in one of the three, and stored where it \
-        counts", body = PostedFixes), TooMuch, RateLimited, Refused))]
+    params(InOrder), request_body(content = FixesForm, content_type = "application/json"),
+    responses((status = 200,
+            description = "Each fix is in one of the three, and stored where it counts",
+            body = PostedFixes), TooMuch, RateLimited, Refused))]
 pub(super) async fn post_to_order(
     hub: web::Data<Hub>,
     caller: Principal,
@@ -60,9 +61,10 @@ pub(super) async fn post_to_order(
 /// As for one order; those that back ends gave the driver and that the token names.
 #[utoipa::path(post, path = "/api/v1/drivers/me/locations", tag = "Positions",
     operation_id = "post_my_positions", security(("token" = [])),
-    request_body(content = serde_json::Value, description = "Fixes", content_type = "application/json"),
-    responses((status = 200, description = "Each fix is in one of the three, and stored where it \
-        counts", body = PostedFixes), TooMuch, RateLimited, Refused))]
+    request_body(content = FixesForm, content_type = "application/json"),
+    responses((status = 200,
+            description = "Each fix is in one of the three, and stored where it counts",
+            body = PostedFixes), TooMuch, RateLimited, Refused))]
 pub(super) async fn post_to_open_orders(
     hub: web::Data<Hub>,
     caller: Principal,

@@ -19,7 +19,7 @@ use crate::http::exact::Exact;
 use crate::http::openapi::problems::{
     BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::{AnyId, InOrder, Name, OnceKey};
+use crate::http::openapi::words::{AnyId, InOrder, Name, OnceKey, RoleName};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
@@ -38,6 +38,7 @@ const SYSTEM_NAME: &str = "System";
 /// A message to write.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({ "type": "SYSTEM", "content": "Your order is on its way" }))]
 pub(super) struct MessageForm {
     /// What is said; for a picture its address or key.
     #[schema(min_length = 1, max_length = 4000)]
@@ -52,6 +53,7 @@ pub(super) struct MessageForm {
     #[schema(value_type = Option<Name>)]
     sender_name: Option<String>,
     /// In which role.
+    #[schema(value_type = Option<RoleName>)]
     sender_role: Option<String>,
     /// The sender's own key, by which a retry is recognised.
     #[schema(min_length = 1, max_length = 64)]

@@ -2,6 +2,7 @@
 //! handlers and their types) and `/docs`, a page that shows it. Neither needs anything from
 //! elsewhere.
 
+pub(super) mod fixes;
 mod page;
 pub(super) mod problems;
 pub(super) mod words;

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use serde_json::json;
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
@@ -29,6 +31,9 @@ macro_rules! id {
 id!(OrderId, "OrderId", "An order, by the id that your back end gave it", "order-1");
 id!(UserId, "UserId", "A user, by the id in the token", "customer-1");
 
+/// The roles of those who take part in an order.
+const ROLES: [&str; 3] = ["customer", "driver", "support"];
+
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident: $described:expr;)+) => {$(
         $(#[$doc])*
@@ -36,7 +41,7 @@ macro_rules! words {
 
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
-                $described.build().into()
+                $described.into()
             }
         }
 
@@ -55,6 +60,11 @@ words! {
     /// What a user is called.
     Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
         .description(Some("What somebody is called: not blank, without control characters"));
+    /// As what somebody takes part.
+    RoleName: AnyOfBuilder::new()
+        .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ROLES)))
+        .item(ObjectBuilder::new().schema_type(Type::String))
+        .description(Some("One of these, or of your own words for them in `JWT_ROLE_MAP`"));
     /// The status of an order.
     Status: text(40, "^[A-Z0-9_]+$")
         .description(Some("One of `ORDER_STATUSES`, where that is set"))
