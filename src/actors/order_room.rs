@@ -48,8 +48,7 @@ use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;
 use crate::room::typing::Typists;
-use crate::transport::LatestKey;
-use crate::transport::flush_early;
+use crate::transport::{LatestKey, flush_early};
 
 /// A session wants to be in the room.
 #[derive(Message)]

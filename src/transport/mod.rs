@@ -3,7 +3,7 @@
 //! [`accept`] takes over a socket whose upgrade was granted and gives its two ends. [`Inbound`] is
 //! a stream of whole messages, polled by the task of the session that it belongs to. [`Outbox`] is
 //! the handle that rooms on any thread hold: what they push is queued, and written by the pushing
-//! thread itself at the end of its turn.
+//! thread itself at the end of its turn, or sooner where that is asked for ([`flush_early`]).
 //!
 //! ```text
 //!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
