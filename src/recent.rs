@@ -17,6 +17,15 @@ pub struct RecentMap<K, V> {
 }
 
 impl<K: Hash + Eq, V> RecentMap<K, V> {
+    /// Adds an entry, or replaces the value of the one that has its key.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.entries.is_empty() {
+            // Many never have a second one; a first insertion would make room for three.
+            self.entries.reserve_exact(1);
+        }
+        self.entries.insert(key, value)
+    }
+
     /// The value of a key, remembered for the next time.
     pub fn get_recent(&mut self, key: &K) -> Option<&mut V> {
         let guessed = self.entries.get_index(self.last).is_some_and(|(known, _)| known == key);

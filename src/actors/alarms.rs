@@ -7,11 +7,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use actix::{Message, Recipient};
+use actix::Message;
 use tokio::time::{Sleep, sleep_until};
+
+use super::reachable::Reachable;
 
 /// Alarms that go off before other tasks of the thread may run.
 const ALARMS_PER_POLL: usize = 256;
@@ -36,7 +39,7 @@ type Key = (Instant, u64);
 
 /// The deadlines of one thread.
 struct Clock {
-    alarms: BTreeMap<Key, Recipient<Due>>,
+    alarms: BTreeMap<Key, Arc<dyn Reachable<Due>>>,
     /// The number of the next one.
     next: u64,
     /// Whether this thread's task lives; it ends with the thread's runtime.
@@ -52,7 +55,7 @@ struct Ticker(Pin<Box<Sleep>>);
 
 impl Alarm {
     /// Has `whom` told when `at` has come. For arbiter threads.
-    pub fn set(at: Instant, whom: Recipient<Due>) -> Self {
+    pub fn set(at: Instant, whom: Arc<dyn Reachable<Due>>) -> Self {
         let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, whom));
         // Outside the borrow: a runtime that is ending drops a new task at once.
         if spawn {
@@ -85,7 +88,7 @@ impl Clock {
     }
 
     /// Adds an alarm; says whether the task has to be spawned, and whom to wake for it.
-    fn set(&mut self, at: Instant, whom: Recipient<Due>) -> (Key, bool, Option<Waker>) {
+    fn set(&mut self, at: Instant, whom: Arc<dyn Reachable<Due>>) -> (Key, bool, Option<Waker>) {
         let key = (at, self.next);
         self.next += 1;
         self.alarms.insert(key, whom);
@@ -97,7 +100,7 @@ impl Clock {
     }
 
     /// Takes out those that are due at `now`, the first ones of many.
-    fn due(&mut self, now: Instant) -> Vec<Recipient<Due>> {
+    fn due(&mut self, now: Instant) -> Vec<Arc<dyn Reachable<Due>>> {
         let mut due = Vec::new();
         while due.len() < ALARMS_PER_POLL
             && let Some(first) = self.alarms.first_entry()
@@ -125,7 +128,7 @@ impl Future for Ticker {
             });
             if !due.is_empty() {
                 for whom in due {
-                    whom.do_send(Due);
+                    whom.tell(Due);
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -172,7 +175,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn alarm(log: &UnboundedSender<&'static str>, name: &'static str, after: Duration) -> Alarm {
-        Alarm::set(Instant::now() + after, Sleeper(log.clone(), name).start().recipient())
+        Alarm::set(Instant::now() + after, Arc::new(Sleeper(log.clone(), name).start()))
     }
 
     async fn next(told: &mut UnboundedReceiver<&'static str>) -> &'static str {

@@ -2,13 +2,15 @@
 //!
 //! A [`session`] talks to rooms; the [`supervisor`] knows which room serves an order; an
 //! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
-//! of an upper one: it holds a `Recipient` of what it has to say.
+//! of an upper one: it holds a `Recipient` of what it has to say, or a [`reachable::Reachable`], where it
+//! is one of many holders.
 
 mod alarms;
 mod broadcast;
 pub mod news;
 pub mod order_room;
 pub mod peer;
+mod reachable;
 pub mod resumes;
 pub mod session;
 pub mod shared;

@@ -223,7 +223,7 @@ pub struct OrderRoom {
     after_crash: bool,
     /// Joins that the supervisor forwarded and that have arrived.
     seen: u64,
-    handle: RoomHandle,
+    handle: Arc<RoomHandle>,
     /// Where the store's answers go.
     writes_reply: Recipient<ChatWritten>,
     /// Sessions that wait until the order is read from the database; none once it was.
@@ -292,7 +292,7 @@ impl OrderRoom {
         stats: Arc<RoomStats>,
         ctx: &mut Context<Self>,
     ) -> Self {
-        let handle = RoomHandle { addr: ctx.address(), permits, stats };
+        let handle = Arc::new(RoomHandle { addr: ctx.address(), permits, stats });
         Self {
             order: founding.order,
             shared: founding.shared,

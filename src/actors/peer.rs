@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use actix::{Message, Recipient};
+use actix::Message;
 
+use super::alarms::Due as Alarmed;
 use super::order_room::RoomHandle;
+use super::reachable::Reachable;
+use super::resumes::HandOver;
 use crate::ids::{OrderId, SessionId};
 use crate::metrics::Metrics;
 use crate::permits::{Permit, Permits};
@@ -18,6 +21,7 @@ use crate::session::resume::{Due, Pushes};
 use crate::transport::{Closed, Frame, Outbox};
 
 use super::shared::unavailable;
+use super::supervisor::{EndSession, OrderNews};
 
 /// What a room tells a session about its place there.
 #[derive(Message)]
@@ -36,7 +40,7 @@ pub struct RoomNotice {
 /// What became of a session's tie to a room.
 pub enum News {
     /// The session is in: from now on it talks to the room directly.
-    Entered(RoomHandle),
+    Entered(Arc<RoomHandle>),
     /// The session was not let in.
     Refused(Failure),
     /// The session was in, and is no longer; its client was told.
@@ -52,6 +56,25 @@ pub enum News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LinkId(pub u64);
 
+/// What others may tell a session.
+pub trait SessionAddress:
+    Reachable<RoomNotice>
+    + Reachable<OrderNews>
+    + Reachable<EndSession>
+    + Reachable<HandOver>
+    + Reachable<Alarmed>
+{
+}
+
+impl<T> SessionAddress for T where
+    T: Reachable<RoomNotice>
+        + Reachable<OrderNews>
+        + Reachable<EndSession>
+        + Reachable<HandOver>
+        + Reachable<Alarmed>
+{
+}
+
 /// The part of a session that rooms hold.
 pub struct Peer {
     /// Which session.
@@ -60,8 +83,8 @@ pub struct Peer {
     pub outbox: Outbox,
     /// How they are framed.
     pub codec: Codec,
-    /// Who hears of its place in rooms.
-    pub notices: Recipient<RoomNotice>,
+    /// Who hears of its place in rooms, of orders that concern its user, and of its end.
+    pub session: Arc<dyn SessionAddress>,
     /// Where refusals and events are counted.
     pub metrics: Arc<Metrics>,
     /// Snapshots and pages that may be on their way to it at once.
@@ -133,7 +156,7 @@ impl Peer {
 
     /// Tells the session about its place in a room.
     fn notify(&self, order: OrderId, link: LinkId, news: News) {
-        self.notices.do_send(RoomNotice { session: self.id, order, link, news });
+        self.session.tell(RoomNotice { session: self.id, order, link, news });
     }
 
     /// Sends the outcome of an event, where the client is to hear of it. A session that has ended

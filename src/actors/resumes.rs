@@ -8,12 +8,13 @@
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::{Message, Recipient};
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::reachable::Reachable;
 use crate::ids::{Pid, UserId};
 use crate::metrics::Metrics;
 use crate::session::resume::Record;
@@ -80,7 +81,7 @@ struct State {
 
 enum Entry {
     /// Its client may be there still.
-    Attached { user: UserId, owner: Recipient<HandOver> },
+    Attached { user: UserId, owner: Arc<dyn Reachable<HandOver>> },
     /// It has ended; its key in `kept`.
     Detached(u64),
     /// It has ended, and somebody has its record for the moment.
@@ -106,7 +107,7 @@ impl Resumes {
     }
 
     /// A session of `user` has this pid from now on, in place of one that ended for it.
-    pub fn attach(&self, pid: Pid, user: UserId, owner: Recipient<HandOver>) {
+    pub fn attach(&self, pid: Pid, user: UserId, owner: Arc<dyn Reachable<HandOver>>) {
         let mut state = self.lock();
         let before = state.forget(pid);
         state.sessions.insert(pid, Entry::Attached { user, owner });
@@ -143,8 +144,9 @@ impl Resumes {
         let mut state = self.lock();
         match state.sessions.get(&pid) {
             Some(Entry::Attached { user: owner_is, owner }) if owner_is == user => {
+                let owner = owner.recipient();
                 if owner.connected() {
-                    return Claim::Attached(owner.clone());
+                    return Claim::Attached(owner);
                 }
                 // Its actor is gone without a word: it panicked.
             }

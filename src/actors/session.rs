@@ -27,7 +27,7 @@ use self::dialect::{Dialect, SocketIo};
 use self::login::{End, Login};
 use self::pacing::MOST_UNDER_WAY;
 use super::alarms::Alarm;
-use super::peer::{Peer, RoomNotice};
+use super::peer::{Peer, RoomNotice, SessionAddress};
 use super::resumes::HandOver;
 use super::shared::{Shared, close_index};
 use super::supervisor::{EndSession, Register, SupervisorHandle};
@@ -66,7 +66,7 @@ pub struct Opening {
     /// What all actors share.
     pub shared: Arc<Shared>,
     /// Who knows the rooms.
-    pub supervisor: SupervisorHandle,
+    pub supervisor: Arc<SupervisorHandle>,
 }
 
 /// Who opens a connection.
@@ -85,11 +85,13 @@ pub enum Visitor {
 /// The actor.
 pub struct Session {
     connection: ConnectionId,
+    /// Of this actor, for all who tell it something.
+    address: Arc<dyn SessionAddress>,
     outbox: Outbox,
     /// Stops reading while somebody holds it.
     gate: Gate,
     shared: Arc<Shared>,
-    supervisor: SupervisorHandle,
+    supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
     remote: Arc<str>,
     dialect: Dialect,
@@ -122,6 +124,7 @@ impl Session {
             let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
             let mut session = Self {
                 connection: ConnectionId::next(),
+                address: Arc::new(ctx.address()),
                 outbox,
                 gate,
                 remote: remote.into(),
@@ -153,11 +156,11 @@ impl Session {
         self.outbox.vouch();
         let user = identity.user.clone();
         if let Some(pid) = names.pid {
-            self.shared.resumes.attach(pid, user.clone(), ctx.address().recipient());
+            self.shared.resumes.attach(pid, user.clone(), self.address.clone());
         }
         let pid = names.pid;
         let login = Login::new(
-            self.peer(codec, names, ctx),
+            self.peer(codec, names),
             identity,
             Arc::clone(&self.shared),
             self.supervisor.clone(),
@@ -174,8 +177,6 @@ impl Session {
             peer: Arc::clone(&login.peer),
             connection: self.connection,
             user: user.clone(),
-            control: ctx.address().recipient(),
-            news: ctx.address().recipient(),
         });
         self.logins.push(login);
         if self.shared.bans.from_hub(&user, Timestamp::now()).is_some() {
@@ -186,17 +187,17 @@ impl Session {
             self.finish(CloseCode::RESTART, ctx);
         } else if self.alarm.is_some() {
             // One that has not started arms it when it does.
-            self.arm(ctx);
+            self.arm();
         }
     }
 
     /// The part of a login that rooms hold.
-    fn peer(&self, codec: Codec, names: Names, ctx: &mut Context<Self>) -> Arc<Peer> {
+    fn peer(&self, codec: Codec, names: Names) -> Arc<Peer> {
         Arc::new(Peer {
             id: names.session,
             outbox: self.outbox.clone(),
             codec,
-            notices: ctx.address().recipient(),
+            session: Arc::clone(&self.address),
             metrics: Arc::clone(&self.shared.metrics),
             under_way: Permits::new(MOST_UNDER_WAY),
             departed: AtomicBool::new(false),
@@ -305,9 +306,9 @@ fn millis(duration: Duration) -> u64 {
 impl Actor for Session {
     type Context = Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
+    fn started(&mut self, _: &mut Self::Context) {
         if !self.ended {
-            self.arm(ctx);
+            self.arm();
         }
     }
 }

@@ -62,10 +62,6 @@ pub struct Register {
     pub connection: ConnectionId,
     /// Whose.
     pub user: UserId,
-    /// Who ends it.
-    pub control: Recipient<EndSession>,
-    /// Who hears of orders that concern its user.
-    pub news: Recipient<OrderNews>,
 }
 
 /// An order that concerns a session's user has changed.
@@ -160,16 +156,15 @@ pub struct ListRooms {
 
 /// The way to one room.
 #[derive(Message)]
-#[rtype(result = "Option<RoomHandle>")]
+#[rtype(result = "Option<Arc<RoomHandle>>")]
 pub struct LookUp(pub OrderId);
 
 /// The ways to every room.
 #[derive(Message)]
-#[rtype(result = "Vec<RoomHandle>")]
+#[rtype(result = "Vec<Arc<RoomHandle>>")]
 pub struct EveryRoom;
 
 /// A way to the supervisor, with the bound of its queue.
-#[derive(Clone)]
 pub struct SupervisorHandle {
     /// The supervisor.
     pub addr: Addr<Supervisor>,
@@ -196,7 +191,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Starts the supervisor of a node on this thread's arbiter.
-    pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> SupervisorHandle {
+    pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> Arc<SupervisorHandle> {
         let addr = Self::start_in_arbiter(arbiter, move |ctx: &mut Context<Self>| Self {
             shared,
             reports: ctx.address().recipient(),
@@ -205,7 +200,7 @@ impl Supervisor {
             users: HashMap::new(),
             next_epoch: 0,
         });
-        SupervisorHandle { addr, permits: Permits::new(MAILBOX) }
+        Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }
 
@@ -337,7 +332,7 @@ impl Handler<ListRooms> for Supervisor {
 }
 
 impl Handler<LookUp> for Supervisor {
-    type Result = Option<RoomHandle>;
+    type Result = Option<Arc<RoomHandle>>;
 
     fn handle(&mut self, message: LookUp, _: &mut Self::Context) -> Self::Result {
         self.rooms.get(&message.0).map(|entry| entry.handle.clone())
@@ -345,7 +340,7 @@ impl Handler<LookUp> for Supervisor {
 }
 
 impl Handler<EveryRoom> for Supervisor {
-    type Result = Vec<RoomHandle>;
+    type Result = Vec<Arc<RoomHandle>>;
 
     fn handle(&mut self, _: EveryRoom, _: &mut Self::Context) -> Self::Result {
         self.rooms.values().map(|entry| entry.handle.clone()).collect()

@@ -39,7 +39,7 @@ pub struct Hub {
     /// What all actors share.
     pub shared: Arc<Shared>,
     /// Who knows the rooms; see [`Hub::supervisor`].
-    pub registry: Arc<OnceLock<SupervisorHandle>>,
+    pub registry: Arc<OnceLock<Arc<SupervisorHandle>>>,
     /// How sockets are taken over.
     pub transport: Arc<TransportOptions>,
     /// The sessions of Engine.IO, each with the id that its client knows it by.
@@ -54,7 +54,7 @@ impl Hub {
     /// Who knows the rooms. It runs on the thread that asks first, which is a worker's: a join
     /// then mostly finds supervisor, session and room on one thread, and a hub with one worker
     /// never wakes another for it.
-    pub fn supervisor(&self) -> &SupervisorHandle {
+    pub fn supervisor(&self) -> &Arc<SupervisorHandle> {
         self.registry
             .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
     }

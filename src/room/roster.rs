@@ -1,6 +1,5 @@
 //! Who is in a room: users, whatever number of connections each of them has.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::ids::UserId;
@@ -10,12 +9,14 @@ use crate::protocol::server::MemberInfo;
 /// The users of a room.
 #[derive(Debug, Default)]
 pub struct Roster {
-    users: BTreeMap<UserId, Present>,
+    /// In order of their ids. A tree would have room for eleven from the start, and most rooms have
+    /// three.
+    users: Vec<(UserId, Present)>,
 }
 
 #[derive(Debug)]
 struct Present {
-    name: String,
+    name: Box<str>,
     role: Role,
     connections: usize,
     /// When a user whose last connection broke counts as gone.
@@ -37,16 +38,21 @@ impl Roster {
     /// A connection of a user comes in. True where others should hear of it: it is the first, and
     /// the user was not just away for a moment.
     pub fn enter(&mut self, user: &UserId, name: &str, role: Role) -> bool {
-        if let Some(present) = self.users.get_mut(user) {
-            present.connections += 1;
-            present.gone_at = None;
-            name.clone_into(&mut present.name);
-            present.role = role;
-            return false;
+        match self.place(user) {
+            Ok(place) => {
+                let present = &mut self.users[place].1;
+                present.connections += 1;
+                present.gone_at = None;
+                present.name = name.into();
+                present.role = role;
+                false
+            }
+            Err(place) => {
+                let present = Present { name: name.into(), role, connections: 1, gone_at: None };
+                self.users.insert(place, (user.clone(), present));
+                true
+            }
         }
-        let present = Present { name: name.to_owned(), role, connections: 1, gone_at: None };
-        self.users.insert(user.clone(), present);
-        true
     }
 
     /// A connection of a user goes. With `grace`, which an unclean end has, the user stays for so
@@ -57,7 +63,8 @@ impl Roster {
         grace: Option<Duration>,
         now: Instant,
     ) -> Option<Departed> {
-        let present = self.users.get_mut(user)?;
+        let place = self.place(user).ok()?;
+        let present = &mut self.users[place].1;
         present.connections = present.connections.saturating_sub(1);
         if present.connections > 0 {
             return None;
@@ -66,26 +73,25 @@ impl Roster {
             present.gone_at = Some(now + grace);
             return None;
         }
-        self.remove(user)
+        Some(self.remove(place))
     }
 
     /// A user may not come back: one who is only awaited is given back, to be told to others.
     pub fn stop_awaiting(&mut self, user: &UserId) -> Option<Departed> {
-        self.users.get(user).filter(|present| present.gone_at.is_some())?;
-        self.remove(user)
+        let place = self.place(user).ok()?;
+        self.users[place].1.gone_at.is_some().then(|| self.remove(place))
     }
 
     /// The users whose grace has ended.
     pub fn expired(&mut self, now: Instant) -> Vec<Departed> {
         let is_due = |present: &Present| present.gone_at.is_some_and(|gone_at| gone_at <= now);
-        let due: Vec<UserId> =
-            self.users.iter().filter(|(_, p)| is_due(p)).map(|(user, _)| user.clone()).collect();
-        due.iter().filter_map(|user| self.remove(user)).collect()
+        let due = self.users.extract_if(.., |(_, present)| is_due(present));
+        due.map(Departed::from).collect()
     }
 
     /// When the next grace ends.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.users.values().filter_map(|present| present.gone_at).min()
+        self.users.iter().filter_map(|(_, present)| present.gone_at).min()
     }
 
     /// Everybody, in order of their ids.
@@ -107,9 +113,19 @@ impl Roster {
         self.users.is_empty()
     }
 
-    fn remove(&mut self, user: &UserId) -> Option<Departed> {
-        let (user, present) = self.users.remove_entry(user)?;
-        Some(Departed { user, name: present.name, role: present.role })
+    /// Where a user is, or would be.
+    fn place(&self, user: &UserId) -> Result<usize, usize> {
+        self.users.binary_search_by(|(known, _)| known.cmp(user))
+    }
+
+    fn remove(&mut self, place: usize) -> Departed {
+        self.users.remove(place).into()
+    }
+}
+
+impl From<(UserId, Present)> for Departed {
+    fn from((user, present): (UserId, Present)) -> Self {
+        Self { user, name: present.name.into(), role: present.role }
     }
 }
 

@@ -25,8 +25,10 @@ pub enum Rhythm {
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     rhythm: Rhythm,
-    ping_every: Duration,
-    pong_within: Duration,
+    /// In milliseconds.
+    ping_every: u32,
+    /// In milliseconds.
+    pong_within: u32,
     /// From when the time to the next ping counts.
     since: Instant,
     /// When the ping that waits for its pong was sent.
@@ -38,6 +40,7 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Of a connection that starts now.
     pub fn new(rhythm: Rhythm, now: Instant, ping_every: Duration, pong_within: Duration) -> Self {
+        let (ping_every, pong_within) = (millis(ping_every), millis(pong_within));
         Self { rhythm, ping_every, pong_within, since: now, pinged: None, unanswered: 0 }
     }
 
@@ -60,8 +63,8 @@ impl Heartbeat {
     /// The next moment at which something may be due.
     pub fn next(&self) -> Instant {
         match self.pinged {
-            Some(pinged) => pinged + self.pong_within,
-            None => self.since + self.ping_every,
+            Some(pinged) => pinged + self.pong_within(),
+            None => self.since + self.ping_every(),
         }
     }
 
@@ -73,19 +76,32 @@ impl Heartbeat {
         if !listening {
             self.heard(now);
         }
-        if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within) {
+        if self.pinged.is_some_and(|pinged| now >= pinged + self.pong_within()) {
             return Some(Beat::NoPong);
         }
-        let at = self.since + self.ping_every;
+        let at = self.since + self.ping_every();
         if self.pinged.is_some() || now < at {
             return None;
         }
         self.pinged = Some(now);
         self.unanswered += 1;
         // A timer that comes late must not shift all that follow, unless it missed a whole beat.
-        self.since = if now < at + self.ping_every { at } else { now };
+        self.since = if now < at + self.ping_every() { at } else { now };
         Some(Beat::Ping)
     }
+
+    fn ping_every(&self) -> Duration {
+        Duration::from_millis(self.ping_every.into())
+    }
+
+    fn pong_within(&self) -> Duration {
+        Duration::from_millis(self.pong_within.into())
+    }
+}
+
+/// Every connection has a heartbeat, so it is kept small.
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@ use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// A second in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// A bucket of tokens that refills steadily: so many events a second, so many at once.
 #[derive(Debug, Clone)]
 pub struct Bucket {
-    /// Time that one event costs; none where the rate is not limited.
-    cost: Option<Duration>,
-    /// Time that can be saved up.
-    depth: Duration,
+    /// Time that one event costs, in nanoseconds; 0 where the rate is not limited.
+    cost: u64,
+    /// Time that can be saved up, in nanoseconds.
+    depth: u64,
     /// From when on the bucket is full.
     full_at: Option<Instant>,
 }
@@ -37,8 +40,8 @@ pub struct Rates<K> {
 impl Bucket {
     /// `per_second` events a second, `burst` at once. 0 a second means no limit.
     pub fn new(per_second: u32, burst: u32) -> Self {
-        let cost = (per_second > 0).then(|| Duration::from_secs(1) / per_second);
-        Self { cost, depth: cost.unwrap_or_default() * burst, full_at: None }
+        let cost = SECOND.checked_div(u64::from(per_second)).unwrap_or(0);
+        Self { cost, depth: cost * u64::from(burst), full_at: None }
     }
 
     /// Takes one.
@@ -46,10 +49,13 @@ impl Bucket {
     /// # Errors
     /// How long until there is one again.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let Some(cost) = self.cost else { return Ok(()) };
+        if self.cost == 0 {
+            return Ok(());
+        }
+        let (cost, depth) = (Duration::from_nanos(self.cost), Duration::from_nanos(self.depth));
         let owed = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if owed + cost > self.depth {
-            return Err((owed + cost).saturating_sub(self.depth));
+        if owed + cost > depth {
+            return Err((owed + cost).saturating_sub(depth));
         }
         self.full_at = Some(now + owed + cost);
         Ok(())
@@ -61,7 +67,9 @@ impl Bucket {
 impl Strikes {
     /// The `most`-th offence ends patience; one is forgiven every `forgive`.
     pub fn new(most: u32, forgive: Duration) -> Self {
-        let bucket = Bucket { cost: Some(forgive), depth: forgive * (most - 1), full_at: None };
+        let cost = u64::try_from(forgive.as_nanos()).unwrap_or(u64::MAX);
+        let depth = cost.saturating_mul(u64::from(most.saturating_sub(1)));
+        let bucket = Bucket { cost, depth, full_at: None };
         Self { bucket }
     }
 

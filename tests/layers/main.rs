@@ -32,6 +32,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("actors::news", 4),
     ("actors::store", 4),
     ("actors::resumes", 4),
+    ("actors::reachable", 4),
+    ("actors::alarms", 4),
     ("actors::shared", 4),
     ("actors::supervisor", 5),
     ("actors::order_room", 5),

@@ -96,7 +96,7 @@ fn a_session_that_is_attached_is_asked_to_hand_over() {
     actix::System::new().block_on(async {
         let (resumes, now) = (Arc::new(resumes(9)), Instant::now());
         let ann = record("ann");
-        let owner = Owner(Some((Arc::clone(&resumes), ann.clone()))).start().recipient();
+        let owner = Arc::new(Owner(Some((Arc::clone(&resumes), ann.clone()))).start());
         resumes.attach(ann.pid, user("ann"), owner);
         assert!(matches!(resumes.claim(ann.pid, &user("bob"), now), Claim::Unknown));
         let Claim::Attached(owner) = resumes.claim(ann.pid, &user("ann"), now) else {
@@ -105,7 +105,7 @@ fn a_session_that_is_attached_is_asked_to_hand_over() {
         owner.send(HandOver { pid: ann.pid }).await.expect("it lives");
         assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann.clone()));
         // The next session has the pid; then it is lost, and found again.
-        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+        resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
         resumes.detach(ann.clone(), now);
         assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann));
     });
@@ -116,7 +116,7 @@ fn a_session_that_ended_for_good_is_gone() {
     actix::System::new().block_on(async {
         let (resumes, now) = (resumes(9), Instant::now());
         let (ann, bob) = (record("ann"), record("bob"));
-        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+        resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
         resumes.detach(bob.clone(), now);
         for gone in [&ann, &bob] {
             resumes.remove(gone.pid);
@@ -131,7 +131,7 @@ fn a_session_that_ended_for_good_is_gone() {
 fn a_session_whose_actor_has_died_is_forgotten() {
     let (resumes, now, ann) = (resumes(9), Instant::now(), record("ann"));
     actix::System::new().block_on(async {
-        resumes.attach(ann.pid, user("ann"), Owner(None).start().recipient());
+        resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
     });
     // With its system the actor is gone.
     assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Unknown));
@@ -210,7 +210,7 @@ fn a_drain_takes_out_what_has_not_expired() {
         let metrics = metrics();
         let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
         let (old, ann, bob) = (record("old"), record("ann"), record("bob"));
-        resumes.attach(pid(), user("here"), Owner(None).start().recipient());
+        resumes.attach(pid(), user("here"), Arc::new(Owner(None).start()));
         resumes.detach(old, now);
         resumes.detach(ann.clone(), now + S);
         resumes.detach(bob.clone(), now + S * 2);

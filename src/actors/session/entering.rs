@@ -165,7 +165,7 @@ impl Login {
         }
     }
 
-    fn entered(&mut self, order: OrderId, room: RoomHandle, ctx: &mut Context<Session>) {
+    fn entered(&mut self, order: OrderId, room: Arc<RoomHandle>, ctx: &mut Context<Session>) {
         let Some(link) = self.links.get_mut(&order) else { return };
         if !Arc::ptr_eq(&link.identity, &self.identity) {
             // A new token came while the room judged the one before.

@@ -111,7 +111,7 @@ impl Session {
             };
             self.dialect.unused(now + self.shared.config.server.connect_timeout, nobody);
         }
-        self.arm(ctx);
+        self.arm();
     }
 
     fn text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
@@ -139,7 +139,7 @@ impl Session {
             }
             ClientEvent::Refresh(refresh) => {
                 login.refresh(&refresh, answer);
-                self.arm(ctx);
+                self.arm();
             }
             event => login.pace(event, answer, now, ctx),
         }

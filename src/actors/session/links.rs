@@ -45,7 +45,7 @@ pub(super) enum LinkState {
     /// On the way in; what comes meanwhile waits.
     Entering(VecDeque<RoomEvent>),
     /// In.
-    Open(RoomHandle),
+    Open(Arc<RoomHandle>),
     /// It was in, the room is lost, and there cannot be another yet: it tries again in a moment.
     Away,
 }

@@ -31,7 +31,7 @@ pub(super) struct Login {
     pub(super) peer: Arc<Peer>,
     pub(super) identity: Arc<Identity>,
     pub(super) shared: Arc<Shared>,
-    pub(super) supervisor: SupervisorHandle,
+    pub(super) supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
     remote: Arc<str>,
     /// The rooms that it is in, or on the way to.
@@ -76,7 +76,7 @@ impl Login {
         peer: Arc<Peer>,
         identity: Identity,
         shared: Arc<Shared>,
-        supervisor: SupervisorHandle,
+        supervisor: Arc<SupervisorHandle>,
         remote: Arc<str>,
         gate: Gate,
         pid: Option<Pid>,

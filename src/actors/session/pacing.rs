@@ -24,8 +24,8 @@ const FILLING: usize = 4;
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// An event that waits until the client has taken in what it asked for before; meanwhile the socket
-/// is not read.
-pub(super) type Postponed = Option<(ClientEvent, Answer, Hold)>;
+/// is not read. Hardly any login has one.
+pub(super) type Postponed = Option<Box<(ClientEvent, Answer, Hold)>>;
 
 impl Login {
     /// Routes an event; one whose answer is large only when there is room for that.
@@ -42,7 +42,7 @@ impl Login {
         if let Some(permit) = self.may_begin() {
             return self.route(event, answer.holding(permit), now, ctx);
         }
-        self.postponed = Some((event, answer, self.gate.hold()));
+        self.postponed = Some(Box::new((event, answer, self.gate.hold())));
         let session = self.peer.id;
         ctx.run_later(PAUSE, move |connection: &mut Session, ctx| {
             // A login that has ended leaves it to be answered by its drop.
@@ -59,7 +59,8 @@ impl Login {
 
     fn take_up(&mut self, ctx: &mut Context<Session>) {
         // The hold goes at the end: one that is postponed again has taken its own by then.
-        if let Some((event, answer, _hold)) = self.postponed.take() {
+        if let Some(postponed) = self.postponed.take() {
+            let (event, answer, _hold) = *postponed;
             self.pace(event, answer, Instant::now(), ctx);
         }
     }

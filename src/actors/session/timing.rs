@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use actix::{AsyncContext, Context, Handler};
+use actix::{Context, Handler};
 
 use super::Session;
 use crate::actors::alarms::{Alarm, Due};
@@ -13,11 +13,11 @@ use crate::session::heartbeat::Beat;
 
 impl Session {
     /// Sets the one alarm for the next deadline, unless it fires sooner: then it is set anew.
-    pub(super) fn arm(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn arm(&mut self) {
         let expiries = self.logins.iter().map(|login| login.expiry.next());
         let next = expiries.chain(self.nobody_after()).fold(self.heartbeat.next(), Instant::min);
         if self.alarm.as_ref().is_none_or(|alarm| next < alarm.at()) {
-            self.alarm = Some(Alarm::set(next, ctx.address().recipient()));
+            self.alarm = Some(Alarm::set(next, self.address.clone()));
         }
     }
 
@@ -42,7 +42,7 @@ impl Session {
                 Beat::NoPong => return self.finish(CloseCode::NO_PONG, ctx),
             }
         }
-        self.arm(ctx);
+        self.arm();
     }
 
     /// When the connection ends that nobody uses; none while somebody does.

@@ -21,7 +21,7 @@ const CRASH_WAITS: [Duration; 3] =
 
 /// A room that runs.
 pub(super) struct RoomEntry {
-    pub(super) handle: RoomHandle,
+    pub(super) handle: Arc<RoomHandle>,
     epoch: u64,
     /// Joins that were forwarded to it. Only a room that has seen them all may be forgotten.
     forwarded: u64,
@@ -70,7 +70,8 @@ impl Supervisor {
         let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
             OrderRoom::found(founding, bound, counted, ctx)
         });
-        RoomEntry { handle: RoomHandle { addr, permits, stats }, epoch, forwarded: 0 }
+        let handle = Arc::new(RoomHandle { addr, permits, stats });
+        RoomEntry { handle, epoch, forwarded: 0 }
     }
 
     /// Forgets an idle room, unless somebody is on the way to it.

@@ -25,17 +25,16 @@ const LEAST_SPREAD_MS: u64 = 5000;
 pub(super) struct SessionEntry {
     peer: Arc<Peer>,
     connection: ConnectionId,
-    control: Recipient<EndSession>,
-    news: Recipient<OrderNews>,
 }
 
 impl Supervisor {
     /// Notes a session. One connection too many of a user ends the oldest.
     pub(super) fn register(&mut self, register: Register) {
-        let Register { peer, connection, user, control, news } = register;
+        let Register { peer, connection, user } = register;
         let most = self.shared.config.limits.max_connections_per_user;
-        let sessions = self.users.entry(user.clone()).or_default();
-        sessions.push(SessionEntry { peer, connection, control, news });
+        // Nearly all have one; a first push would make room for four.
+        let sessions = self.users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
+        sessions.push(SessionEntry { peer, connection });
         if sessions.len() > most
             && let Some(oldest) = oldest_of_too_many(sessions, most)
         {
@@ -45,7 +44,7 @@ impl Supervisor {
                 .partition(|entry: &SessionEntry| entry.connection == oldest);
             *sessions = stay;
             if let Some(entry) = ending.first() {
-                entry.control.do_send(EndSession::now(CloseCode::REPLACED).of(user));
+                entry.peer.session.tell(EndSession::now(CloseCode::REPLACED).of(user));
             }
         }
     }
@@ -65,7 +64,7 @@ impl Supervisor {
         let users: BTreeSet<&UserId> = before.concerned().chain(after.concerned()).collect();
         for entry in users.into_iter().filter_map(|user| self.users.get(user)).flatten() {
             let (session, change) = (entry.peer.id, Arc::clone(change));
-            entry.news.do_send(OrderNews { session, change });
+            entry.peer.session.tell(OrderNews { session, change });
         }
     }
 
@@ -90,14 +89,14 @@ impl Supervisor {
     pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<EndSession>> {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         let ways: BTreeMap<_, _> =
-            sessions.iter().map(|entry| (entry.connection, &entry.control)).collect();
-        ways.into_values().cloned().collect()
+            sessions.iter().map(|entry| (entry.connection, &entry.peer.session)).collect();
+        ways.into_values().map(|session| session.recipient()).collect()
     }
 
     pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         for entry in sessions {
-            entry.control.do_send(end.clone().of(user.clone()));
+            entry.peer.session.tell(end.clone().of(user.clone()));
         }
         sessions.len()
     }
@@ -107,7 +106,7 @@ impl Supervisor {
         let sessions: Vec<_> = self.users.values().flatten().collect();
         for (place, entry) in sessions.iter().enumerate() {
             let (delay, reconnect_after_ms) = farewell(place as u64, sessions.len() as u64, spread);
-            entry.control.do_send(EndSession {
+            entry.peer.session.tell(EndSession {
                 delay,
                 reconnect_after_ms: Some(reconnect_after_ms),
                 ..EndSession::now(close)
