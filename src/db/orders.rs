@@ -6,7 +6,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Text};
 use diesel::upsert::excluded;
 
-use super::connection::DbConnection;
+use super::connection::{DbConnection, give_way};
 use super::messages::{self, PageRange, unreadable};
 use super::participants;
 use super::read_marks;
@@ -233,7 +233,10 @@ pub(super) fn save_positions_on_sqlite(
     rows: &[(&str, String)],
     now: Timestamp,
 ) -> QueryResult<()> {
-    rows.iter().try_for_each(|(order, json)| save_position(sqlite, order, json, now))
+    rows.iter().enumerate().try_for_each(|(place, (order, json))| {
+        give_way(place);
+        save_position(sqlite, order, json, now)
+    })
 }
 
 /// The same on PostgreSQL, in one statement.

@@ -9,7 +9,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
-use super::connection::DbConnection;
+use super::connection::{DbConnection, give_way};
 use super::messages::unreadable;
 use super::orders::{position_rows, save_positions_on_postgres, save_positions_on_sqlite};
 use super::schema::trail;
@@ -118,7 +118,8 @@ pub fn save(
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
             save_positions_on_sqlite(sqlite, &lasts, now)?;
             // A statement is a function call on SQLite, so each row has its own, prepared once.
-            points.iter().try_for_each(|point| {
+            points.iter().enumerate().try_for_each(|(place, point)| {
+                give_way(place);
                 InsertPoint::new(point, interval_ms).execute(sqlite).map(drop)
             })
         }),
