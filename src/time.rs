@@ -59,6 +59,11 @@ impl Timestamp {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
 
+    /// As it is written, like `2026-05-04T12:30:00.000Z`.
+    pub fn text(self) -> Text {
+        Text::of(self)
+    }
+
     /// The time from now until this, zero where it has passed.
     pub fn until_from(self, now: Self) -> Duration {
         Duration::from_millis(self.millis_since(now))
@@ -67,7 +72,7 @@ impl Timestamp {
 
 /// The text form, every digit in its place. A location is stamped for every broadcast, and
 /// [`fmt`]'s machinery would be a tenth of what that costs.
-struct Text([u8; 24]);
+pub struct Text([u8; 24]);
 
 impl Text {
     fn of(timestamp: Timestamp) -> Self {
@@ -92,7 +97,8 @@ impl Text {
         }
     }
 
-    fn as_str(&self) -> &str {
+    /// As text.
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

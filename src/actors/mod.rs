@@ -2,7 +2,7 @@
 //!
 //! A [`session`] talks to rooms; the [`supervisor`] knows which room serves an order; an
 //! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
-//! of an upper one: it holds a `Recipient` of what it has to say, or a [`reachable::Reachable`], where it
+//! of an upper one: it holds a `Recipient` of what it has to say, or a `Reachable`, where it
 //! is one of many holders.
 
 mod alarms;

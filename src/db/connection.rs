@@ -107,7 +107,7 @@ fn with_defaults(url: &str) -> String {
 /// SQLite works on the caller's thread: where that has its core to share with those who relay, some
 /// hundred rows in one go would hold up every message by milliseconds.
 pub(super) fn give_way(row: usize) {
-    if row % ROWS_AT_A_STRETCH == 0 {
+    if row.is_multiple_of(ROWS_AT_A_STRETCH) {
         std::thread::yield_now();
     }
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::chat::{ChatKind, check_client_msg_id, check_content};
 use super::error::Failure;
-use super::json;
+use super::{json, quick};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
@@ -253,7 +253,10 @@ impl ClientEvent {
     /// `invalid_payload` with the field that is missing, mistyped, doubled or out of range.
     pub fn read(name: ClientEventName, data: Option<&RawValue>) -> Result<Self, Failure> {
         Ok(match name {
-            ClientEventName::Location => Self::Location(location(object(data)?)?),
+            ClientEventName::Location => Self::Location(
+                data.and_then(|data| quick::data(data.get()))
+                    .map_or_else(|| location(object(data)?), Ok)?,
+            ),
             ClientEventName::Join => Self::Join(object(data)?),
             ClientEventName::Leave => Self::Leave(object(data)?),
             ClientEventName::Chat => Self::Chat(checked_chat(object(data)?)?),
@@ -294,7 +297,7 @@ fn null() -> Box<RawValue> {
 }
 
 /// A location before it is checked.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawLocation {
     #[serde(default)]

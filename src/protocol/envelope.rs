@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::client::MAX_SAFE_INTEGER;
 use super::error::Failure;
 use super::json::{self, MAX_DEPTH, nests_deeper_than};
+use super::quick;
 use super::request::{Rejected, Request};
 use super::server::{Reply, ServerEvent};
 
@@ -26,6 +27,9 @@ struct Envelope<'a> {
 /// # Errors
 /// [`Rejected`] with `bad_envelope`, `unknown_event` or `invalid_payload`.
 pub fn decode(text: &str) -> Result<Request, Rejected> {
+    if let Some(request) = quick::request(text) {
+        return Ok(request);
+    }
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(Rejected::bad_envelope(None, "nested over 64 levels deep"));
     }
@@ -42,7 +46,7 @@ pub fn encode_event(event: &ServerEvent<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"event\":\"");
     out.extend_from_slice(event.name().as_bytes());
     out.extend_from_slice(b"\",\"data\":");
-    json::write(event, out);
+    event.write(out);
     out.push(b'}');
 }
 

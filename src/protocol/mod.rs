@@ -14,6 +14,7 @@ pub mod fixes;
 pub mod json;
 pub mod location;
 pub mod order;
+mod quick;
 pub mod request;
 pub mod role;
 pub mod server;

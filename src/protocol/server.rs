@@ -7,6 +7,7 @@ use super::close::CloseCode;
 use super::error::{ErrorCode, Failure};
 use super::location::Position;
 use super::role::Role;
+use super::{json, quick};
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::time::Timestamp;
 
@@ -382,6 +383,14 @@ impl<'a> ServerEvent<'a> {
         "chat:read",
         "chat:typing",
     ];
+
+    /// Writes the event's data.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Location(update) => quick::write(update, out),
+            other => json::write(other, out),
+        }
+    }
 
     /// The event's place in [`Self::NAMES`].
     pub fn index(&self) -> usize {

@@ -22,6 +22,7 @@
 
 mod accept;
 mod budget;
+mod entries;
 mod flusher;
 mod frame;
 mod gate;

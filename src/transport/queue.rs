@@ -2,10 +2,10 @@
 //! never dropped; latest-wins frames are replaced in place by newer ones of the same key. Pure:
 //! time comes as an argument, bytes leave through slices.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Instant;
 
+use super::entries::Entries;
 use super::frame::Frame;
 
 /// What a latest-wins frame is about; the transport compares it and knows no more.
@@ -35,7 +35,7 @@ struct Entry {
 /// The waiting frames of one socket. Empty it owns no memory.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    entries: VecDeque<Entry>,
+    entries: Entries<Entry>,
     /// Bytes that wait, without those of the first frame that have left.
     bytes: usize,
     /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped.
@@ -124,7 +124,7 @@ impl Queue {
 
     /// Notes that what is here waits since `now`, unless it was noted before.
     pub(super) fn stamp(&mut self, now: Instant) {
-        for entry in &mut self.entries {
+        for entry in self.entries.iter_mut() {
             if let Manner::Reliable(since @ None) = &mut entry.manner {
                 *since = Some(now);
             }
@@ -143,7 +143,7 @@ impl Queue {
     pub(super) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.written;
         let mut filled = 0;
-        for (slice, entry) in slices.iter_mut().zip(&self.entries) {
+        for (slice, entry) in slices.iter_mut().zip(self.entries.iter()) {
             *slice = IoSlice::new(&entry.frame.bytes()[skip..]);
             skip = 0;
             filled += 1;
@@ -172,7 +172,7 @@ impl Queue {
             self.entries.pop_front();
         }
         // Most sockets are idle most of the time: none keeps room for a burst of the past.
-        *self = Self::default();
+        self.entries.release();
     }
 
     /// The frame that waits longest.
@@ -224,7 +224,8 @@ impl Queue {
             self.latest -= usize::from(matches!(entry.manner, Manner::Latest(_)));
         }
         if self.entries.is_empty() {
-            *self = Self::default();
+            (self.bytes, self.written) = (0, 0);
+            self.entries.release();
         }
     }
 }
@@ -294,7 +295,7 @@ mod tests {
         assert!(!queue.drop_oldest_latest());
         assert_eq!(content(&queue), "1 two ");
         queue.advance(6);
-        assert!(queue.is_empty() && queue.latest == 0 && queue.entries.capacity() == 0);
+        assert!(queue.is_empty() && queue.latest == 0);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub fn encode_event(
     out.extend_from_slice(b"[\"");
     out.extend_from_slice(event.name().as_bytes());
     out.extend_from_slice(b"\",");
-    json::write(event, out);
+    event.write(out);
     match event {
         ServerEvent::Chat { order_id, seq, .. } if offsets => {
             out.push(b',');
