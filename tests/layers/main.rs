@@ -141,12 +141,14 @@ fn violations(file: &Path, text: &str) -> Vec<Violation> {
     found
 }
 
-/// Every Rust file below a folder.
+/// Every Rust file below a folder, less what cargo and npm have put there.
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            rust_files(&path, found);
+            if !path.ends_with("target") && !path.ends_with("node_modules") {
+                rust_files(&path, found);
+            }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }

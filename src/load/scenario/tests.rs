@@ -88,3 +88,19 @@ fn every_ready_scenario_can_be_run() {
         assert!(!scenario.about.is_empty(), "{name} does not say what it is for");
     }
 }
+
+#[test]
+fn every_scenario_of_the_comparison_with_others_can_be_run() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/scenarios");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let scenario =
+            Scenario::read(&text, &[]).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        assert_eq!(path.file_stem(), Some(scenario.name.as_ref()));
+        names.push(scenario.name);
+    }
+    names.sort();
+    assert_eq!(names, ["big-room", "chat", "idle", "rooms"]);
+}

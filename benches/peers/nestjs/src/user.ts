@@ -1,0 +1,7 @@
+/** The claims of a token. */
+export interface User {
+  sub: string;
+  name?: string;
+  role?: string;
+  orders?: string[];
+}
