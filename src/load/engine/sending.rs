@@ -18,7 +18,7 @@ impl Engine<'_> {
     pub(super) fn schedule_messages(&mut self, id: MemberId, due: u64) {
         let member = &mut self.members[id];
         let (locations, chat) = (member.part.locations.0, member.part.chat.0);
-        member.offset = member.talk.unit() * 600.0;
+        member.offset = member.talk.unit() * 2.0 * self.plan.track.length();
         if locations > 0.0 {
             let first = due + member.talk.below(period(locations));
             self.timers.at(first, Wake::Location(id));

@@ -93,7 +93,7 @@
       const y = plan.log ? { distr: 3 } : { range: (_, least, most) => [0, most > 0 ? most * 1.05 : 1] };
       const parts = (x) => `${+(100 - 100 / x).toFixed(4)} %`;
       const options = {
-        width, height: 220, padding: [8, 20, 0, 0],
+        width, height: 220, padding: [8, 28, 0, 0],
         scales: { x: plan.percentile ? { time: false, distr: 3 } : { time: false }, y },
         axes: [
           plan.percentile

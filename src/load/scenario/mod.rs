@@ -146,8 +146,13 @@ impl Scenario {
     /// [`BadScenario`] with the line of an unknown key or an impossible value; without a line
     /// where a change is to blame or where values do not go together.
     pub fn read(text: &str, changes: &[String]) -> Result<Self, BadScenario> {
-        let read = toml::from_str(text).map_err(|error| of_file(text, &error));
-        let scenario: Self = if changes.is_empty() { read? } else { changed(text, changes)? };
+        let read = toml::from_str::<Self>(text).map_err(|error| of_file(text, &error));
+        let scenario = if changes.is_empty() {
+            read?
+        } else {
+            // What is wrong in the file itself has a line there.
+            changed(text, changes).map_err(|error| read.err().unwrap_or(error))?
+        };
         scenario.check()?;
         Ok(scenario)
     }

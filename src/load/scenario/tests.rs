@@ -85,6 +85,15 @@ fn changes_lie_over_the_file() {
 }
 
 #[test]
+fn a_mistake_in_the_file_has_its_line_also_under_changes_and_a_change_can_mend_it() {
+    let text = SMALL.replace("locations = 1", "locations = -1");
+    let read = |change: &str| Scenario::read(&text, &[change.to_owned()]);
+    let said = read("rooms=3").expect_err("still wrong").to_string();
+    assert!(said.starts_with("line 5: -1 is no rate"), "{said}");
+    assert!(read("driver.locations=2").is_ok());
+}
+
+#[test]
 fn a_role_can_be_left_out_but_not_everybody() {
     let text = SMALL.to_owned() + "[customer]\nper-room = 2\n";
     let scenario = Scenario::read(&text, &["customer.per-room=0".to_owned()]).expect("good");
