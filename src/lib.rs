@@ -20,7 +20,7 @@
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`session`], [`auth`], [`db`] |
 //! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
-//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`] |
+//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`] |
 //!
 //! # The way of a message
 //!
@@ -57,6 +57,7 @@ pub mod ids;
 pub mod load;
 pub mod metrics;
 pub mod permits;
+pub mod process;
 pub mod protocol;
 pub mod recent;
 pub mod room;

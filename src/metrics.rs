@@ -5,11 +5,15 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::process;
 
 /// The label values of the metrics that are counted by name; by default none, which counts only
 /// totals.
@@ -33,6 +37,8 @@ pub struct Vocabulary {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// The process, in the names that every program has for it: without a prefix.
+    process: Registry,
     /// Open sessions, by framing and role.
     pub connections: Grid,
     /// Occupied rooms.
@@ -79,6 +85,8 @@ impl Metrics {
     /// A set of counters at zero.
     pub fn new(words: &Vocabulary) -> Self {
         let mut registry = Registry::with_prefix("orderhub");
+        let mut process = Registry::default();
+        process.register_collector(Box::new(OwnProcess));
         let r = &mut registry;
         Self {
             connections: Grid::register(r, words),
@@ -118,6 +126,7 @@ impl Metrics {
             store_errors: counter(r, "store_errors", "Failed database operations"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
             registry,
+            process,
         }
     }
 
@@ -127,8 +136,33 @@ impl Metrics {
     /// Where a metric cannot be written as text, which would be a bug.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)?;
+        prometheus_client::encoding::text::encode(&mut text, &self.process)?;
         Ok(text)
+    }
+}
+
+/// What this process takes, read when it is asked for; nothing where the system does not tell.
+#[derive(Debug)]
+struct OwnProcess;
+
+// === impl OwnProcess ===
+
+impl Collector for OwnProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(usage) = process::own() else { return Ok(()) };
+        let mut tell = |name, help, unit, metric: &dyn EncodeMetric| {
+            metric.encode(encoder.encode_descriptor(
+                name,
+                help,
+                Some(&unit),
+                metric.metric_type(),
+            )?)
+        };
+        let cpu = ConstCounter::new(usage.cpu.as_secs_f64());
+        tell("process_cpu", "Processor time of all threads", Unit::Seconds, &cpu)?;
+        let resident = ConstGauge::new(i64::try_from(usage.resident).unwrap_or(i64::MAX));
+        tell("process_resident_memory", "What is held in memory", Unit::Bytes, &resident)
     }
 }
 
@@ -282,6 +316,13 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        if cfg!(target_os = "linux") {
+            for name in ["process_cpu_seconds_total ", "process_resident_memory_bytes "] {
+                assert!(text.contains(&format!("\n{name}")), "{name} is not in\n{text}");
+            }
+        }
+        assert_eq!(text.matches("# EOF").count(), 1);
+        assert!(text.ends_with("# EOF\n"));
         assert_eq!(metrics.connections.total(), 1);
     }
 }

@@ -6,31 +6,24 @@
 #![expect(clippy::print_stderr, reason = "how far it is goes to the terminal, results to stdout")]
 
 mod files;
+mod plan;
 mod progress;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use clap::{ArgMatches, Args, Subcommand};
 
 use self::files::Files;
 use super::{CliError, output};
-use crate::auth::{Grant, mint};
-use crate::config::{Config, Secret};
-use crate::ids::{OrderId, UserId};
-use crate::load::address::Target;
 use crate::load::engine::{self, Ended, Outcome, Plan};
+use crate::load::probe;
 use crate::load::report::assertion::Assertion;
 use crate::load::report::{Report, compare, table};
-use crate::load::scenario::{READY, Scenario, ready};
-use crate::load::tokens::People;
-use crate::load::track::Track;
-use crate::load::{limits, probe};
+use crate::load::scenario::{READY, Scenario};
 use crate::protocol::codec::Framing;
-use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// A promise is broken, or an assertion fails.
@@ -55,9 +48,12 @@ pub(super) struct LoadArgs {
     /// List the scenarios that come with the program
     #[arg(long)]
     list: bool,
-    /// The hub: ws://HOST:PORT or http://HOST:PORT
+    /// The hub: ws://, http://, wss:// or https://HOST:PORT
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
+    /// Authorities for wss:// and https://, a PEM file [default: the public ones, built in]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// plain or socketio
     #[arg(long, default_value = "plain", value_parser = framing)]
     framing: Framing,
@@ -79,7 +75,10 @@ pub(super) struct LoadArgs {
     /// Over how long people come, instead of the scenario's
     #[arg(long, value_name = "TIME")]
     ramp_up: Option<String>,
-    /// Another schedule
+    /// Over how long they go at the end, instead of the scenario's
+    #[arg(long, value_name = "TIME")]
+    ramp_down: Option<String>,
+    /// The same seed, the same schedule
     #[arg(long, value_name = "N")]
     seed: Option<String>,
     /// Change anything in the scenario, like driver.locations=5; can be given several times
@@ -88,6 +87,12 @@ pub(super) struct LoadArgs {
     /// What must hold, like 'chat.p99<50ms' or 'errors==0'; can be given several times
     #[arg(long = "assert", value_name = "ASSERTION", num_args = 1..)]
     assertions: Vec<String>,
+    /// The hub's process on this machine: its processor and memory are shown too
+    #[arg(long, value_name = "PID", conflicts_with = "metrics")]
+    pid: Option<u32>,
+    /// The address of the hub's /metrics, for the same
+    #[arg(long, value_name = "URL")]
+    metrics: Option<String>,
     #[command(flatten)]
     files: Files,
 }
@@ -112,6 +117,29 @@ fn refused(status: u8) -> impl Fn(String) -> CliError {
     move |text| CliError::Status(status, text)
 }
 
+/// What the settings of a hub have to do with it is said below, once: most of them nothing.
+const AFTER_HELP: &str = "\
+Examples:
+  orderhub load tracking --rooms 100 --hold 10s
+  orderhub load mixed --url wss://hub.example.com --tokens tokens.ndjson --html mixed.html
+  orderhub load chat --assert 'chat.p99<50ms' 'errors==0' --json chat.json
+  orderhub load compare before.json after.json
+
+Without --tokens, tokens are made by the settings of `orderhub token`: JWT_SECRET, JWT_ISSUER and
+so on, or the secret in the --data-dir of a hub on this machine (see orderhub --help).
+
+Exit status: 0 all is well; 1 a promise is broken or an assertion fails; 2 what was asked cannot be
+done; 3 no hub, or it was lost; 4 a result cannot be written; 130 interrupted.";
+
+/// The settings of a hub stay, and are left out of the help: they would be ten times what counts.
+pub(super) fn without_settings(command: clap::Command) -> clap::Command {
+    let hidden = |arg: clap::Arg| {
+        let hide = arg.get_env().is_some();
+        arg.hide(hide)
+    };
+    command.mut_args(hidden).after_help(AFTER_HELP)
+}
+
 pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> {
     if let Some(LoadCommand::Compare { a, b }) = &args.command {
         return output(&compare::compare(&result(a)?, &result(b)?));
@@ -122,10 +150,13 @@ pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> 
     let assertions: Result<Vec<Assertion>, String> =
         args.assertions.iter().map(|text| Assertion::read(text)).collect();
     let assertions = assertions.map_err(refused(BAD_INPUT))?;
-    let plan = plan(name, &args, matches)?;
+    let mut plan = plan::plan(name, &args, matches)?;
     args.files.check().map_err(refused(NOT_WRITTEN))?;
     let token = plan.people.persons.first().map_or("", |person| &person.token);
-    probe::ask(&plan.target, token).map_err(refused(NO_HUB))?;
+    probe::ask(&mut plan.target, token).map_err(refused(NO_HUB))?;
+    if let Some(warning) = short_lived(&plan) {
+        eprintln!("orderhub: {warning}");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     listen_for_signals(&stop);
     let mut progress = progress::Progress::new();
@@ -145,14 +176,28 @@ fn conclude(
     let mut report = Report::new(plan, outcome);
     report.assertions = assertions.iter().map(|assertion| assertion.judge(&report)).collect();
     // First where it cannot get lost: a full disk must not cost the results.
-    let shown = output(&table::table(&report));
-    let written = files.write(&report, &outcome.measure);
-    if let Err(error) = &written {
-        eprintln!("orderhub: {error}");
+    let mut missing = Vec::new();
+    if let Err(error) = output(&table::table(&report)) {
+        missing.push(error.to_string());
+    }
+    missing.extend(files.write(&report, &outcome.measure));
+    for problem in &missing {
+        eprintln!("orderhub: {problem}");
     }
     judge(&report, outcome.ended)?;
-    written.map_err(|_| CliError::Status(NOT_WRITTEN, "a report is missing".to_owned()))?;
-    shown
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Status(NOT_WRITTEN, "not all results could be written".to_owned()))
+}
+
+/// What to say where the first token expires before the run may be over.
+fn short_lived(plan: &Plan) -> Option<String> {
+    let left = plan.people.expires? - Timestamp::now().as_millis() / 1000;
+    let length = plan.scenario.length().as_secs();
+    let short = u64::try_from(left).unwrap_or(0) < length;
+    short
+        .then(|| format!("the first token expires in {left} s, and the run lasts up to {length} s"))
 }
 
 fn judge(report: &Report, ended: Ended) -> Result<(), CliError> {
@@ -190,84 +235,8 @@ fn listing() -> String {
 
 fn result(path: &Path) -> Result<Report, CliError> {
     let text = files::read(path).map_err(refused(BAD_INPUT))?;
-    serde_json::from_str(&text).map_err(|error| {
-        let text = format!("{}: it is no result of a run: {error}", path.display());
-        CliError::Status(BAD_INPUT, text)
-    })
-}
-
-/// Everything that a run needs, checked.
-fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<Plan, CliError> {
-    let bad = refused(BAD_INPUT);
-    let scenario = scenario(name, args).map_err(&bad)?;
-    limits::make_room(scenario.people()).map_err(&bad)?;
-    let track = match &args.track {
-        None => Track::made_up(scenario.seed),
-        Some(path) => files::read(path)
-            .and_then(|text| {
-                Track::read(&text).map_err(|error| format!("{}: {error}", path.display()))
-            })
-            .map_err(&bad)?,
-    };
-    let target = Target::find(&args.url, args.framing).map_err(refused(NO_HUB))?;
-    let people = match &args.tokens {
-        Some(path) => files::read(path).and_then(|text| {
-            People::listed(&scenario, &text).map_err(|error| format!("{}: {error}", path.display()))
-        }),
-        None => people(&scenario, args.secret.as_deref(), matches)?,
-    };
-    Ok(Plan { people: people.map_err(&bad)?, scenario, target, track })
-}
-
-fn scenario(name: &str, args: &LoadArgs) -> Result<Scenario, String> {
-    let text = match ready(name) {
-        Some(text) => text.to_owned(),
-        None if Path::new(name).exists() || name.contains(['/', '.']) => {
-            files::read(Path::new(name))?
-        }
-        None => {
-            let names: Vec<&str> = READY.iter().map(|(name, _)| *name).collect();
-            return Err(format!("{name}: there is no such scenario or file; {}", names.join(", ")));
-        }
-    };
-    let flags = [
-        ("rooms", &args.rooms),
-        ("hold", &args.hold),
-        ("ramp-up", &args.ramp_up),
-        ("seed", &args.seed),
-    ];
-    let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
-    let mut changes: Vec<String> = flags.map(|(key, value)| format!("{key}={value}")).collect();
-    changes.extend(args.changes.iter().cloned());
-    Scenario::read(&text, &changes).map_err(|error| format!("{name}: {error}"))
-}
-
-/// Makes tokens by the same settings as `orderhub token`.
-fn people(
-    scenario: &Scenario,
-    secret: Option<&str>,
-    matches: &ArgMatches,
-) -> Result<Result<People, String>, CliError> {
-    let mut config = Config::from_matches(matches)?;
-    match secret {
-        Some(secret) => config.auth.secret = Some(Secret::new(secret)),
-        None => config.read_secret()?,
-    }
-    if config.auth.secret.is_none() {
-        let text = "there is no secret to make tokens with: give --secret, JWT_SECRET, the hub's \
-             --data-dir, or --tokens";
-        return Err(CliError::Status(BAD_INPUT, text.to_owned()));
-    }
-    let times = [scenario.ramp_up, scenario.hold, scenario.settle, scenario.ramp_down];
-    let length: Duration = times.iter().map(|time| time.0).sum();
-    let ttl = length + Duration::from_secs(3600);
-    let now = Timestamp::now();
-    let sign = |user: &UserId, role: Role, order: &OrderId| {
-        let (user, orders) = (user.clone(), vec![order.clone()]);
-        let grant = Grant { user, name: None, role, orders, ttl };
-        mint(&config.auth, &grant, now).map_err(|error| error.to_string())
-    };
-    Ok(People::made(scenario, &sign))
+    Report::read(&text)
+        .map_err(|error| CliError::Status(BAD_INPUT, format!("{}: {error}", path.display())))
 }
 
 /// The first signal ends the run with its results, the second one at once.

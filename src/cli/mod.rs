@@ -73,9 +73,10 @@ enum CliError {
 /// tells more.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = command();
-    let matches = match command.clone().try_get_matches_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let matches = match command.clone().try_get_matches_from(&args) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error, &command),
+        Err(error) => return refuse(&error, &command, &args),
     };
     let result = unreadable(&command).map_or_else(|| dispatch(&matches), |error| Err(error.into()));
     match result {
@@ -92,7 +93,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The command line, with every setting allowed before and after the command.
 fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| if arg.get_env().is_some() { arg.global(true) } else { arg })
+    let mut command =
+        Cli::command().mut_args(|arg| if arg.get_env().is_some() { arg.global(true) } else { arg });
+    // Only then has each command the settings as well.
+    command.build();
+    command.mut_subcommand("load", load::without_settings)
 }
 
 /// Writes the result of a command. A reader that has gone away is no reason to panic, as `print!`
@@ -127,19 +132,23 @@ fn unreadable(command: &clap::Command) -> Option<ConfigError> {
 }
 
 /// Answers a command line that could not be parsed, or that asked for help.
-fn refuse(error: &clap::Error, command: &clap::Command) -> ExitCode {
+fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    let asked = words.find(|word| command.find_subcommand(word).is_some());
     if let Some(problem) = unreadable(command).or_else(|| config::explain(error, command)) {
         eprintln!("orderhub: {problem}");
-        return ExitCode::FAILURE;
+        // There a failure means that a promise is broken.
+        return if asked == Some("load") { ExitCode::from(2) } else { ExitCode::FAILURE };
     }
     let text = error.to_string();
     let first: Vec<&str> =
         text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let first = first.join(" ");
     let problem = first.strip_prefix("error: ").unwrap_or(&first);
-    eprintln!("orderhub: {problem} (see orderhub --help)");
+    let asked = asked.map(|asked| format!(" {asked}")).unwrap_or_default();
+    eprintln!("orderhub: {problem} (see orderhub{asked} --help)");
     ExitCode::from(2)
 }

@@ -20,6 +20,7 @@ use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
 use crate::actors::supervisor::{EndSession, EndUser};
 use crate::ids::{OrderId, UserId};
+use crate::process;
 use crate::protocol::close::CloseCode;
 use crate::protocol::error::Failure;
 use crate::protocol::json::read_object;
@@ -183,15 +184,8 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
         outbox_bytes: metrics.outbox_bytes.get(),
         closes: metrics.closes.iter().collect(),
         rejected: metrics.rejected.iter().collect(),
-        memory_bytes: resident_bytes(),
+        memory_bytes: process::own().map(|usage| usage.resident),
     })
-}
-
-/// What the process holds in memory, where the system tells.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
 /// Closes all connections of a user

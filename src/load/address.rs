@@ -2,56 +2,107 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
+use super::tls::{Authorities, Trust};
 use crate::protocol::codec::Framing;
 
 /// The hub under load.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// As it was given, for reports.
     pub url: String,
     /// What stands in `Host`.
     pub host: String,
-    /// Where to connect.
-    pub address: SocketAddr,
+    /// Where to connect, and what else the host's name stands for.
+    pub addresses: Vec<SocketAddr>,
+    /// Whom to believe, where it speaks TLS.
+    pub tls: Option<Trust>,
     /// How to speak.
     pub framing: Framing,
 }
 
-/// Splits an address into its host and, where one is named, its port.
-fn authority(url: &str) -> Result<&str, String> {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("ws", url));
-    match scheme {
-        "ws" | "http" => {}
-        "wss" | "https" => {
-            return Err(format!(
-                "{url}: there is no TLS here; name the hub behind the proxy, with ws://"
-            ));
-        }
-        _ => return Err(format!("{url}: it must begin with ws:// or http://")),
-    }
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let known = ["", "ws", "socket.io", "socket.io/"];
-    if authority.is_empty() || !known.contains(&path) {
-        return Err(format!("{url}: it must be like ws://host:8080; the hub has its own paths"));
-    }
-    Ok(authority)
+/// An address as it was given, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As it was given.
+    pub url: String,
+    /// Whether TLS is spoken there.
+    pub secure: bool,
+    /// The host with the port, where one is named.
+    pub authority: String,
+    /// The host alone, without brackets.
+    host: String,
+    port: u16,
 }
 
-impl Target {
-    /// Finds the hub. Of several addresses the first one counts.
+// === impl Address ===
+
+impl Address {
+    /// Reads an address.
     ///
     /// # Errors
-    /// A sentence where the address is none, or where nobody knows the host.
-    pub fn find(url: &str, framing: Framing) -> Result<Self, String> {
-        let authority = authority(url)?;
-        let named = if authority.ends_with(']') || !authority.contains(':') {
-            format!("{authority}:80")
-        } else {
-            authority.to_owned()
+    /// A sentence where it is none of a hub.
+    pub fn read(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("ws", url));
+        let secure = match scheme {
+            "ws" | "http" => false,
+            "wss" | "https" => true,
+            _ => {
+                return Err(format!(
+                    "{url}: it must begin with ws://, http://, wss:// or https://"
+                ));
+            }
         };
-        let found = named.to_socket_addrs().map_err(|error| format!("{url}: {error}"))?;
-        let address = { found }.next().ok_or_else(|| format!("{url}: the host has no address"))?;
-        Ok(Self { url: url.to_owned(), host: authority.to_owned(), address, framing })
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let known = ["", "ws", "socket.io", "socket.io/"];
+        if authority.is_empty() || !known.contains(&path) {
+            return Err(format!(
+                "{url}: it must be like ws://host:8080; the hub has its own paths"
+            ));
+        }
+        let named = authority.rsplit_once(':').filter(|_| !authority.ends_with(']'));
+        let (host, port) = match named {
+            Some((host, port)) => {
+                let known = port.parse().ok().filter(|port| *port != 0);
+                (host, known.ok_or_else(|| format!("{url}: {port} is no port"))?)
+            }
+            None => (authority, if secure { 443 } else { 80 }),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { url: url.to_owned(), secure, authority: authority.to_owned(), host, port })
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Finds the hub. Where it speaks TLS it must be known to these authorities.
+    ///
+    /// # Errors
+    /// A sentence where nobody knows the host.
+    pub fn find(
+        address: &Address,
+        framing: Framing,
+        authorities: &Authorities,
+    ) -> Result<Self, String> {
+        let Address { url, host, .. } = address;
+        let found = (&**host, address.port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        let addresses = found.unwrap_or_default();
+        if addresses.is_empty() {
+            return Err(format!("{url}: nobody knows the host {host}"));
+        }
+        let tls = address.secure.then(|| Trust::new(host, authorities)).transpose();
+        Ok(Self {
+            url: url.clone(),
+            host: address.authority.clone(),
+            addresses,
+            tls: tls.map_err(|error| format!("{url}: {error}"))?,
+            framing,
+        })
+    }
+
+    /// Where to connect.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
     }
 
     /// The request for the upgrade. On Socket.IO the token follows later, as stock clients do it.
@@ -84,7 +135,8 @@ pub fn answer(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = std::str::from_utf8(line).unwrap_or_default();
-    let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let rest = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+    let status = rest.and_then(|status| status.parse().ok());
     Some(Answer { status: status.unwrap_or(0), length: end + 4 })
 }
 
@@ -92,32 +144,40 @@ pub fn answer(bytes: &[u8]) -> Option<Answer> {
 mod tests {
     use super::*;
 
+    fn find(url: &str, framing: Framing) -> Result<Target, String> {
+        Target::find(&Address::read(url)?, framing, &Authorities::public())
+    }
+
     #[test]
     fn addresses_are_found_or_refused_in_a_sentence() {
-        for (url, address) in [
-            ("ws://127.0.0.1:8080", "127.0.0.1:8080"),
-            ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
-            ("127.0.0.1:8080/ws", "127.0.0.1:8080"),
-            ("ws://[::1]", "[::1]:80"),
+        for (url, address, secure) in [
+            ("ws://127.0.0.1:8080", "127.0.0.1:8080", false),
+            ("http://127.0.0.1:8080/", "127.0.0.1:8080", false),
+            ("127.0.0.1:8080/ws", "127.0.0.1:8080", false),
+            ("ws://[::1]", "[::1]:80", false),
+            ("wss://127.0.0.1", "127.0.0.1:443", true),
+            ("https://[::1]:8443/socket.io/", "[::1]:8443", true),
         ] {
-            let target = Target::find(url, Framing::Plain).expect("an address");
-            assert_eq!(target.address.to_string(), address);
+            let target = find(url, Framing::Plain).expect("an address");
+            assert_eq!((&*target.address().to_string(), target.tls.is_some()), (address, secure));
         }
         for (url, part) in [
-            ("wss://127.0.0.1", "no TLS"),
-            ("ftp://127.0.0.1", "ws:// or http://"),
+            ("ftp://127.0.0.1", "ws://, http://"),
             ("ws://127.0.0.1/chat", "its own paths"),
             ("ws://", "its own paths"),
-            ("ws://127.0.0.1:port", "port"),
+            ("ws://127.0.0.1:port", "port is no port"),
+            ("ws://127.0.0.1:99999", "99999 is no port"),
+            ("ws://127.0.0.1:0", "0 is no port"),
+            ("ws://there is none", "nobody knows the host"),
         ] {
-            let error = Target::find(url, Framing::Plain).expect_err(url);
+            let error = find(url, Framing::Plain).expect_err(url);
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn the_token_stands_in_the_head_of_plain_connections_only() {
-        let target = |framing| Target::find("127.0.0.1:8080", framing).expect("an address");
+        let target = |framing| find("127.0.0.1:8080", framing).expect("an address");
         let plain = target(Framing::Plain).upgrade("t");
         assert!(plain.starts_with("GET /ws HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"));
         assert!(plain.ends_with("\r\nAuthorization: Bearer t\r\n\r\n"));
@@ -129,6 +189,8 @@ mod tests {
         assert_eq!(answer(b"HTTP/1.1 101 Switching\r\n"), None);
         let head = b"HTTP/1.1 101 Switching\r\nA: b\r\n\r\n\x81";
         assert_eq!(answer(head), Some(Answer { status: 101, length: head.len() - 1 }));
+        let old = answer(b"HTTP/1.0 404 File not found\r\n\r\n");
+        assert_eq!(old.map(|answer| answer.status), Some(404));
         assert_eq!(answer(b"SSH-2.0\r\n\r\n").map(|answer| answer.status), Some(0));
     }
 }

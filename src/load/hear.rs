@@ -16,8 +16,8 @@ pub enum Heard<'a> {
     EnginePing,
     /// The session has begun.
     Opened,
-    /// The token was refused (Socket.IO).
-    Refused,
+    /// The namespace does not let the token in (Socket.IO): with why.
+    Refused(&'a str),
     /// The namespace is over (Socket.IO).
     Dismissed,
     /// The reply to an event of this number.
@@ -80,6 +80,17 @@ pub struct Refusal<'a> {
     /// Which.
     #[serde(borrow)]
     pub code: Cow<'a, str>,
+}
+
+/// What a `CONNECT_ERROR` of Socket.IO says.
+#[derive(Debug, Deserialize)]
+pub struct Rejection<'a> {
+    /// In words.
+    #[serde(borrow)]
+    pub message: Cow<'a, str>,
+    /// The code, which a hub adds.
+    #[serde(default, borrow)]
+    pub data: Option<Refusal<'a>>,
 }
 
 /// The data of `session:end`.
@@ -145,7 +156,7 @@ fn socket_io(text: &str) -> Heard<'_> {
             Err(_) => Heard::Other,
         },
         "3" => reply(rest).unwrap_or(Heard::Other),
-        "4" => Heard::Refused,
+        "4" => Heard::Refused(rest),
         _ => Heard::Other,
     }
 }
@@ -187,7 +198,7 @@ mod tests {
             ("42/events,[\"pong\",1]", r#"Event("pong", "1")"#),
             ("42[\"pong\",{}]", r#"Event("pong", "{}")"#),
             ("43/events,7[{\"ok\":true}]", r#"Reply(7, "{\"ok\":true}")"#),
-            ("44/events,{\"message\":\"x\"}", "Refused"),
+            ("44/events,{\"message\":\"x\"}", r#"Refused("{\"message\":\"x\"}")"#),
             ("43/events,[1]", "Other"),
             ("4ä", "Other"),
             ("6", "Other"),

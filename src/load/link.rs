@@ -4,14 +4,18 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mio::{Interest, Registry, Token};
+use rustls::ClientConnection;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::Target;
 use super::wire;
 
 /// A connection, from its first SYN.
 #[derive(Debug)]
 pub struct Link {
     stream: mio::net::TcpStream,
+    /// What makes bytes of TLS of ours, and ours of them.
+    tls: Option<Box<ClientConnection>>,
     /// Bytes that were read and end in the middle of a frame.
     pub rest: Vec<u8>,
     /// The parts of a message that came in fragments.
@@ -27,11 +31,13 @@ impl Link {
     /// # Errors
     /// Where the system has no more sockets or ports.
     pub fn open(
-        address: SocketAddr,
+        target: &Target,
         registry: &Registry,
         number: usize,
         receive_buffer: Option<usize>,
     ) -> io::Result<Self> {
+        let address = target.address();
+        let tls = target.tls.as_ref().map(|trust| trust.begin().map(Box::new)).transpose()?;
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -48,7 +54,7 @@ impl Link {
         }
         let mut stream = mio::net::TcpStream::from_std(socket.into());
         registry.register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, rest: Vec::new(), fragments: Vec::new(), out: Vec::new() })
+        Ok(Self { stream, tls, rest: Vec::new(), fragments: Vec::new(), out: Vec::new() })
     }
 
     /// Whether the connection stands; false while that is open.
@@ -89,38 +95,92 @@ impl Link {
     /// # Errors
     /// Where the connection is gone.
     pub fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let result = loop {
-            match self.stream.write(&self.out[written..]) {
-                _ if written == self.out.len() => break Ok(()),
-                Ok(0) => break Err(ErrorKind::WriteZero.into()),
-                Ok(more) => written += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_under_way(&error) => break Ok(()),
-                Err(error) => break Err(error),
-            }
-            if written == self.out.len() {
-                break Ok(());
-            }
+        let Some(tls) = self.tls.as_deref_mut() else {
+            return drain(&mut self.stream, &mut self.out);
         };
-        self.out.drain(..written);
-        result
+        loop {
+            while tls.wants_write() {
+                match tls.write_tls(&mut self.stream) {
+                    Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if is_under_way(&error) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            // Only what the socket takes goes on, so that what waits can be told and bounded.
+            if self.out.is_empty() {
+                return Ok(());
+            }
+            tls.writer().write_all(&self.out)?;
+            self.out.clear();
+        }
     }
 
     /// Reads what is there: none where that is nothing yet, 0 at the end.
     ///
     /// # Errors
-    /// Where the connection is gone.
+    /// Where the connection is gone, or where what came is no TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
-            match self.stream.read(buffer) {
-                Ok(length) => return Ok(Some(length)),
+            let read = match self.tls.as_deref_mut() {
+                None => self.stream.read(buffer),
+                Some(tls) => match tls.reader().read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.decrypt(),
+                    read => return read.map(Some),
+                },
+            };
+            match read {
+                Ok(0) => return Ok(Some(0)),
+                Ok(length) if self.tls.is_none() => return Ok(Some(length)),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
     }
+
+    /// Whether there may be more to read after so many bytes of as many as there was room for: a
+    /// socket is empty when it gives less, a record of TLS is not.
+    pub fn may_hold_more(&self, length: usize, room: usize) -> bool {
+        length == room || self.tls.is_some()
+    }
+
+    /// Takes bytes of TLS from the socket, and answers what has to be answered there.
+    fn decrypt(&mut self) -> io::Result<usize> {
+        let Some(tls) = self.tls.as_deref_mut() else { return Ok(0) };
+        let length = tls.read_tls(&mut self.stream)?;
+        let taken = tls.process_new_packets();
+        // What is wrong is told to the other side as well.
+        let flushed = self.flush();
+        taken.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        flushed.map(|()| length)
+    }
+
+    /// How many bytes wait for the socket to take them.
+    pub fn waiting(&self) -> usize {
+        self.out.len()
+    }
+}
+
+/// Writes what the socket takes, and keeps the rest.
+fn drain(stream: &mut mio::net::TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut written = 0;
+    let result = loop {
+        if written == out.len() {
+            break Ok(());
+        }
+        match stream.write(&out[written..]) {
+            Ok(0) => break Err(ErrorKind::WriteZero.into()),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if is_under_way(&error) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    out.drain(..written);
+    result
 }
 
 /// Connections to one hub from one address. Linux gives half of its ports (14,000) quickly, and

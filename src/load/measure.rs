@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::seconds::{Brief, Second};
+
 /// What is timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Timing {
     /// From the moment a connection was due to its session.
     Connect,
@@ -52,25 +55,13 @@ pub struct Counts {
     pub bytes_out: u64,
 }
 
-/// One second of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Second {
-    /// When it ended, in seconds.
-    pub at: f64,
-    /// Members in their rooms at that moment.
-    pub inside: usize,
-    /// Messages sent in it.
-    pub sent: u64,
-    /// Messages seen in it.
-    pub seen: u64,
-    /// The processor that this program took, 1 is a core.
-    pub cpu: f64,
-}
-
 /// Everything that is measured.
 #[derive(Debug, Clone)]
 pub struct Measure {
+    /// Times until the last stretch ended.
     timings: Vec<Histogram<u64>>,
+    /// Times since then.
+    lately: Vec<Histogram<u64>>,
     /// The sums of the whole run.
     pub counts: Counts,
     /// Refusals by code.
@@ -155,12 +146,13 @@ impl Measure {
     pub fn new(from: u64, until: u64) -> Self {
         // Three digits up to ten minutes: these bounds are good, and a histogram that grows by
         // itself takes the same.
-        let empty = || {
+        let empty = |_: &Timing| {
             Histogram::new_with_bounds(1, LONGEST, 3)
                 .unwrap_or_else(|_| unreachable!("the bounds are in order"))
         };
         Self {
-            timings: Timing::ALL.iter().map(|_| empty()).collect(),
+            timings: Timing::ALL.iter().map(empty).collect(),
+            lately: Timing::ALL.iter().map(empty).collect(),
             counts: Counts::default(),
             errors: BTreeMap::new(),
             closes: BTreeMap::new(),
@@ -173,11 +165,28 @@ impl Measure {
     /// What was due then has happened now.
     pub fn time(&mut self, timing: Timing, due: u64, now: u64) {
         if timing.always() || (self.from..self.until).contains(&due) {
-            self.timings[timing as usize].saturating_record(now.saturating_sub(due).max(1));
+            self.lately[timing as usize].saturating_record(now.saturating_sub(due).max(1));
         }
     }
 
-    /// All times of one kind.
+    /// Ends a stretch: says its times, and puts them to all.
+    pub fn turn(&mut self) -> BTreeMap<Timing, Brief> {
+        let mut times = BTreeMap::new();
+        for ((timing, all), lately) in
+            Timing::ALL.iter().zip(&mut self.timings).zip(&mut self.lately)
+        {
+            if lately.is_empty() {
+                continue;
+            }
+            times.insert(*timing, brief(lately));
+            // They have the same bounds, so there is room for all.
+            let _ = all.add(&*lately);
+            lately.reset();
+        }
+        times
+    }
+
+    /// All times of one kind, up to the last [`Self::turn`].
     pub fn timing(&self, timing: Timing) -> &Histogram<u64> {
         &self.timings[timing as usize]
     }
@@ -190,6 +199,17 @@ impl Measure {
     /// The hub, or the way to it, ended a connection.
     pub fn close(&mut self, how: &str) {
         count(&mut self.closes, how);
+    }
+}
+
+fn brief(times: &Histogram<u64>) -> Brief {
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes of microseconds fit")]
+    let ms = |us: u64| us as f64 / 1000.0;
+    Brief {
+        count: times.len(),
+        p50: ms(times.value_at_quantile(0.5)),
+        p99: ms(times.value_at_quantile(0.99)),
+        max: ms(times.max()),
     }
 }
 
@@ -214,6 +234,7 @@ mod tests {
             measure.time(Timing::Chat, due, 5000);
             measure.time(Timing::Connect, due, due + 3);
         }
+        measure.turn();
         assert_eq!(measure.timing(Timing::Chat).len(), 2);
         assert_eq!(measure.timing(Timing::Chat).max() / 10, 400);
         assert_eq!(measure.timing(Timing::Connect).len(), 4);
@@ -224,8 +245,22 @@ mod tests {
         let mut measure = Measure::new(0, 10);
         measure.time(Timing::Late, 5, u64::MAX);
         measure.time(Timing::Late, 5, 1);
+        measure.turn();
         assert_eq!(measure.timing(Timing::Late).min(), 1);
         assert!(measure.timing(Timing::Late).max() >= LONGEST);
+    }
+
+    #[test]
+    fn a_stretch_has_its_own_times_and_all_have_them_together() {
+        let mut measure = Measure::new(0, 10);
+        measure.time(Timing::Chat, 0, 1000);
+        let first = measure.turn();
+        measure.time(Timing::Chat, 0, 3000);
+        measure.time(Timing::Chat, 0, 3000);
+        let second = measure.turn();
+        assert_eq!((first[&Timing::Chat].count, second[&Timing::Chat].count), (1, 2));
+        assert!((second[&Timing::Chat].p50 - 3.0).abs() < 0.01, "{second:?}");
+        assert_eq!((measure.timing(Timing::Chat).len(), measure.turn().len()), (3, 0));
     }
 
     #[test]

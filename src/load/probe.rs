@@ -1,85 +1,272 @@
-//! One connection before all others: whether a hub is there and takes the tokens.
+//! One connection before all others: whether a hub is there, which address it has, and whether it
+//! takes the tokens. What is wrong is said here once, and not by ten thousand connections.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustls::StreamOwned;
+use serde::Deserialize;
+
 use super::address::{self, Target};
-use super::hear::{Heard, hear};
-use super::{say, wire};
+use super::hear::{End, Heard, Rejection, hear};
+use super::{say, tls, wire};
 use crate::protocol::codec::Framing;
 
 /// How long the hub may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The most that is read of an answer.
+const MOST: usize = 64 * 1024;
 
-/// Opens a WebSocket with this token, and closes it.
+/// A socket, or TLS over one.
+trait Line: Read + Write {}
+impl<T: Read + Write> Line for T {}
+
+/// How a hub, or whatever is there, answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Greeting {
+    /// The session has begun.
+    Welcome,
+    /// It does not let this token in, with its code.
+    Refused(String),
+    /// It wants to be asked elsewhere.
+    Moved(String),
+    /// It is something else, or cannot serve now.
+    Other(String),
+}
+
+/// Begins a session with this token, and drops it. Of several addresses of the host that one stays
+/// in the target which answers.
 ///
 /// # Errors
 /// A sentence that says what is wrong: nobody there, the wrong secret, no orderhub.
-pub fn ask(target: &Target, token: &str) -> Result<(), String> {
+pub fn ask(target: &mut Target, token: &str) -> Result<(), String> {
+    let stream = connect(target)?;
     let url = &target.url;
-    let mut stream = TcpStream::connect_timeout(&target.address, PATIENCE)
-        .map_err(|error| format!("{url}: the hub cannot be reached: {error}"))?;
-    let silent = |error| format!("{url}: the hub does not answer: {error}");
-    let mut bytes = exchange(&mut stream, target.upgrade(token).as_bytes()).map_err(silent)?;
-    let answer = address::answer(&bytes);
-    match answer.map(|answer| answer.status) {
-        Some(101) if target.framing == Framing::Plain => Ok(()),
-        Some(101) => {
-            bytes.drain(..answer.map_or(0, |answer| answer.length));
-            let entered = enter(&mut stream, bytes, token).map_err(silent)?;
-            if entered { Ok(()) } else { Err(refused(url, "CONNECT_ERROR")) }
-        }
-        Some(401) => Err(refused(url, "401")),
-        Some(503) => Err(format!("{url}: the hub is full or draining (503)")),
-        Some(404) => Err(format!("{url}: there is no orderhub (404)")),
-        Some(0) | None => Err(format!("{url}: what answers there is no HTTP server")),
-        Some(status) => Err(format!("{url}: the hub refuses the connection ({status})")),
+    let greeting = secure(target, stream).and_then(|mut line| greet(target, &mut *line, token));
+    match greeting.map_err(|error| format!("{url}: {}", silence(&error)))? {
+        Greeting::Welcome => Ok(()),
+        Greeting::Refused(code) => Err(format!("{url}: {}", refusal(&code))),
+        Greeting::Moved(place) => Err(format!("{url}: it sends on to {place}; name that address")),
+        Greeting::Other(what) => Err(format!("{url}: {what}")),
     }
 }
 
-fn refused(url: &str, how: &str) -> String {
+/// Connects to the first address that answers.
+fn connect(target: &mut Target) -> Result<TcpStream, String> {
+    let mut problems = Vec::new();
+    for address in target.addresses.clone() {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => {
+                target.addresses = vec![address];
+                return Ok(stream);
+            }
+            Err(error) => problems.push(unreachable(address, &error)),
+        }
+    }
+    Err(format!("{}: the hub cannot be reached: {}", target.url, problems.join(", ")))
+}
+
+fn unreachable(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => {
+            format!("nobody listens at {address} (connection refused)")
+        }
+        ErrorKind::TimedOut => {
+            format!("{address} did not answer within {} s", PATIENCE.as_secs())
+        }
+        _ => format!("{address}: {error}"),
+    }
+}
+
+/// What it means that nothing, or nothing whole, came back.
+fn silence(error: &io::Error) -> String {
+    if let Some(problem) = tls::problem(error) {
+        return problem;
+    }
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("something listens there, but it says nothing within {} s", PATIENCE.as_secs())
+        }
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "something listens there, but it hangs up at once".to_owned()
+        }
+        _ => format!("what answers there is no orderhub: {error}"),
+    }
+}
+
+fn refusal(code: &str) -> String {
+    if code == "token_expired" {
+        return "the token has expired; make new ones, with a longer --ttl".to_owned();
+    }
     format!(
-        "{url}: the hub does not take the token ({how}): is it the hub's secret (--secret, \
-         JWT_SECRET), and are issuer and audience the same?"
+        "the hub does not take the token ({code}): is it made with the hub's secret (--secret, \
+         JWT_SECRET, or what --tokens was made with), and are issuer and audience the same?"
     )
 }
 
-/// Enters the namespace of Socket.IO; says whether the hub lets the token in.
-fn enter(stream: &mut TcpStream, mut bytes: Vec<u8>, token: &str) -> io::Result<bool> {
-    let mut packet = Vec::new();
-    wire::write(&mut packet, wire::TEXT, say::enter(token).as_bytes(), 0);
-    stream.write_all(&packet)?;
+fn secure(target: &Target, stream: TcpStream) -> io::Result<Box<dyn Line>> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let Some(trust) = &target.tls else { return Ok(Box::new(stream)) };
+    Ok(Box::new(StreamOwned::new(trust.begin()?, stream)))
+}
+
+/// Asks for the upgrade, and reads on until the session has begun.
+fn greet(target: &Target, line: &mut dyn Line, token: &str) -> io::Result<Greeting> {
+    line.write_all(target.upgrade(token).as_bytes())?;
+    let mut bytes = Vec::new();
+    let answer = loop {
+        if let Some(answer) = address::answer(&bytes) {
+            break answer;
+        }
+        // An alert of TLS, to somebody who did not begin with it.
+        if let &[0x15, 0x03, ..] = bytes.as_slice() {
+            return Ok(Greeting::Other("TLS is spoken there; use wss://".to_owned()));
+        }
+        if bytes.len() > MOST || !more(line, &mut bytes)? {
+            return Ok(Greeting::Other("what answers there is no HTTP server".to_owned()));
+        }
+    };
+    if answer.status == 101 {
+        bytes.drain(..answer.length);
+        return begin(target.framing, line, bytes, token);
+    }
+    let length = header(&bytes[..answer.length], "content-length").and_then(|it| it.parse().ok());
+    let whole = answer.length.saturating_add(length.unwrap_or(0)).min(MOST);
+    // A body that does not come changes nothing: the status has said what counts.
+    while bytes.len() < whole && more(line, &mut bytes).unwrap_or(false) {}
+    let (head, body) = bytes.split_at(answer.length);
+    Ok(judge(answer.status, head, body))
+}
+
+/// Reads what is there; false at the end.
+fn more(line: &mut dyn Line, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 4096];
+    let length = line.read(&mut chunk)?;
+    bytes.extend_from_slice(&chunk[..length]);
+    Ok(length > 0)
+}
+
+/// What an answer means that grants nothing.
+fn judge(status: u16, head: &[u8], body: &[u8]) -> Greeting {
+    let problem = serde_json::from_slice::<Problem>(body).ok();
+    match status {
+        0 => Greeting::Other("what answers there is no HTTP server".to_owned()),
+        401 => Greeting::Refused(problem.map_or_else(|| "401".to_owned(), |it| it.code)),
+        300..=399 => match header(head, "location") {
+            Some(place) => Greeting::Moved(place),
+            None => Greeting::Other(format!("what answers there is no orderhub ({status})")),
+        },
+        503 if problem.is_some() => Greeting::Other(
+            "the hub is full (MAX_CONNECTIONS) or draining, it takes nobody (503)".to_owned(),
+        ),
+        502..=504 => Greeting::Other(format!("the proxy there has no hub behind it ({status})")),
+        _ => Greeting::Other(match problem {
+            Some(problem) => format!("the hub refuses the connection ({status} {})", problem.code),
+            None => format!("what answers there is no orderhub ({status})"),
+        }),
+    }
+}
+
+/// The `problem+json` of a hub.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+}
+
+/// A header of an answer, by its name in small letters.
+fn header(head: &[u8], name: &str) -> Option<String> {
+    let head = String::from_utf8_lossy(head);
+    let mut pairs = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(value.trim().to_owned())
+}
+
+/// Hears until the session has begun; on Socket.IO enters the namespace first.
+fn begin(
+    framing: Framing,
+    line: &mut dyn Line,
+    mut bytes: Vec<u8>,
+    token: &str,
+) -> io::Result<Greeting> {
+    if framing == Framing::SocketIo {
+        let mut packet = Vec::new();
+        wire::write(&mut packet, wire::TEXT, say::enter(token).as_bytes(), 0);
+        line.write_all(&packet)?;
+    }
+    let mut announced = None;
     loop {
         while let Some((frame, length)) = wire::read(&bytes).map_err(io::Error::other)? {
             let text = std::str::from_utf8(frame.payload).unwrap_or_default();
-            match hear(Framing::SocketIo, text) {
-                Heard::Opened => return Ok(true),
-                Heard::Refused | Heard::Dismissed => return Ok(false),
-                _ if frame.opcode == wire::CLOSE => return Ok(false),
+            match hear(framing, text) {
+                Heard::Opened => return Ok(Greeting::Welcome),
+                Heard::Refused(data) => return Ok(rejected(data)),
+                Heard::Event(name, data) if name == "session:end" => {
+                    announced = serde_json::from_str::<End>(data).ok().map(|end| end.code);
+                }
+                Heard::Dismissed => return Ok(ended(announced)),
+                _ if frame.opcode == wire::CLOSE => return Ok(ended(announced)),
                 _ => {}
             }
             bytes.drain(..length);
         }
-        match stream.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            length => bytes.extend_from_slice(&chunk[..length]),
+        if bytes.len() > MOST || !more(line, &mut bytes)? {
+            return Ok(ended(announced));
         }
     }
 }
 
-/// Sends the request, and reads until the head of the answer is whole or the hub has closed.
-fn exchange(stream: &mut TcpStream, request: &[u8]) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(request)?;
-    let (mut head, mut chunk) = (Vec::new(), [0; 4096]);
-    while address::answer(&head).is_none() && head.len() < 64 * 1024 {
-        match stream.read(&mut chunk)? {
-            0 => break,
-            length => head.extend_from_slice(&chunk[..length]),
-        }
+fn rejected(data: &str) -> Greeting {
+    match serde_json::from_str::<Rejection<'_>>(data) {
+        Ok(Rejection { data: Some(refusal), .. }) => Greeting::Refused(refusal.code.into_owned()),
+        Ok(Rejection { message, .. }) => Greeting::Other(format!(
+            "the Socket.IO server there has no /events as an orderhub has: {message}"
+        )),
+        Err(_) => Greeting::Other("what answers there is no orderhub".to_owned()),
     }
-    Ok(head)
+}
+
+fn ended(announced: Option<u16>) -> Greeting {
+    Greeting::Other(match announced {
+        Some(code) => format!("the hub ends the session at once ({code})"),
+        None => "a WebSocket is opened there, but no session begins: it is no orderhub".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_grants_nothing_says_what_to_do() {
+        let head = b"HTTP/1.1 200 OK\r\nLocation: https://hub.example.com/ws\r\n\r\n";
+        let expired = br#"{"type":"about:blank","code":"token_expired"}"#;
+        let other = |text: &str| Greeting::Other(text.to_owned());
+        for (status, body, expected) in [
+            (401, &expired[..], Greeting::Refused("token_expired".to_owned())),
+            (401, b"", Greeting::Refused("401".to_owned())),
+            (301, b"", Greeting::Moved("https://hub.example.com/ws".to_owned())),
+            (404, b"<html>", other("what answers there is no orderhub (404)")),
+            (403, expired, other("the hub refuses the connection (403 token_expired)")),
+            (502, b"", other("the proxy there has no hub behind it (502)")),
+            (503, b"", other("the proxy there has no hub behind it (503)")),
+        ] {
+            assert_eq!(judge(status, head, body), expected);
+        }
+        assert!(
+            matches!(judge(503, head, expired), Greeting::Other(text) if text.contains("full"))
+        );
+        assert!(refusal("token_expired").contains("--ttl") && refusal("401").contains("--secret"));
+    }
+
+    #[test]
+    fn a_rejection_of_another_socket_io_server_is_told_from_one_of_a_hub() {
+        let hub = r#"{"message":"no","data":{"code":"unauthenticated"}}"#;
+        assert_eq!(rejected(hub), Greeting::Refused("unauthenticated".to_owned()));
+        let Greeting::Other(text) = rejected(r#"{"message":"Invalid namespace"}"#) else {
+            panic!("another server")
+        };
+        assert!(text.contains("Invalid namespace"), "{text}");
+    }
 }

@@ -10,6 +10,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// One of many streams of a seed, by its number: what one draws changes no other.
+    pub fn stream(seed: u64, number: u64) -> Self {
+        Self(Self(seed ^ Self(number).next()).next())
+    }
+
     /// The next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -61,6 +66,15 @@ mod tests {
             two = one.clone();
         }
         assert_eq!(one.below(0), 0);
+    }
+
+    #[test]
+    fn streams_of_a_seed_repeat_and_differ() {
+        let first = |seed, number| Rng::stream(seed, number).next();
+        assert_eq!(first(1, 2), first(1, 2));
+        let all: std::collections::BTreeSet<u64> =
+            (0..10).flat_map(|seed| (0..100).map(move |number| first(seed, number))).collect();
+        assert_eq!(all.len(), 1000);
     }
 
     #[test]

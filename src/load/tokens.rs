@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::{ROLES, Scenario};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
+use crate::time::Timestamp;
 
 /// One connection's owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +25,14 @@ pub struct Person {
 }
 
 /// The rooms of a run, and who is in them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct People {
     /// The orders.
     pub rooms: Vec<OrderId>,
     /// Everybody, room by room.
     pub persons: Vec<Person>,
+    /// When the first of their tokens expires, in seconds since 1970, as far as that can be read.
+    pub expires: Option<i64>,
 }
 
 /// A line of a file of tokens, as `orderhub token --format ndjson` writes it.
@@ -53,7 +58,7 @@ impl People {
     /// # Errors
     /// A sentence where a token cannot be made.
     pub fn made(scenario: &Scenario, sign: &Sign<'_>) -> Result<Self, String> {
-        let mut people = Self { rooms: Vec::new(), persons: Vec::new() };
+        let mut people = Self { rooms: Vec::new(), persons: Vec::new(), expires: None };
         for room in 0..scenario.rooms.0 as usize {
             let order = id(&format!("{}-{}", scenario.order, room + 1), OrderId::new)?;
             for (role, place) in places(scenario) {
@@ -70,13 +75,18 @@ impl People {
     /// come.
     ///
     /// # Errors
-    /// A sentence with the line that cannot be read, or with what is missing.
-    pub fn listed(scenario: &Scenario, text: &str) -> Result<Self, String> {
+    /// A sentence with the line that cannot be read or whose token has expired, or with what is
+    /// missing.
+    pub fn listed(scenario: &Scenario, text: &str, now: Timestamp) -> Result<Self, String> {
         let mut rooms: Vec<OrderId> = Vec::new();
         let mut waiting: HashMap<(OrderId, Role), Vec<TokenLine>> = HashMap::new();
+        let now = now.as_millis() / 1000;
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line: TokenLine = serde_json::from_str(line)
-                .map_err(|error| format!("line {}: {error}", number + 1))?;
+                .map_err(|error| format!("line {}: {}", number + 1, without_place(&error)))?;
+            if expiry(&line.token).is_some_and(|expiry| expiry <= now) {
+                return Err(format!("line {}: the token has expired", number + 1));
+            }
             let Some(order) = line.orders.first().cloned() else {
                 return Err(format!("line {}: the token names no order", number + 1));
             };
@@ -88,25 +98,51 @@ impl People {
         }
         let wanted = scenario.rooms.0 as usize;
         if rooms.len() < wanted {
-            return Err(format!("it names {} orders, the scenario wants {wanted}", rooms.len()));
+            return Err(format!(
+                "it names {} orders, the scenario wants {wanted}: take fewer with --rooms, or make \
+                 more tokens",
+                rooms.len()
+            ));
         }
         rooms.truncate(wanted);
         // Taken from the end; so the first of the file comes first.
         for lines in waiting.values_mut() {
             lines.reverse();
         }
-        let mut persons = Vec::new();
+        let mut persons: Vec<Person> = Vec::new();
         for (room, order) in rooms.iter().enumerate() {
             for (role, _) in places(scenario) {
                 let line = waiting.get_mut(&(order.clone(), role)).and_then(Vec::pop);
                 let line = line.ok_or_else(|| {
-                    format!("{order} has too few tokens of the role {}", role.as_str())
+                    let wanted = scenario.part(role).map_or(0, |part| part.per_room.0);
+                    let role = role.as_str();
+                    format!(
+                        "{order} has too few tokens of the role {role}, each room wants {wanted}"
+                    )
                 })?;
                 persons.push(Person { room, role, user: line.user, token: line.token });
             }
         }
-        Ok(Self { rooms, persons })
+        let expires = persons.iter().filter_map(|person| expiry(&person.token)).min();
+        Ok(Self { rooms, persons, expires })
     }
+}
+
+/// When a token expires, in seconds since 1970; none where it is no JWT that can be read.
+fn expiry(token: &str) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: i64,
+    }
+    let payload = token.split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    Some(serde_json::from_slice::<Claims>(&payload).ok()?.exp)
+}
+
+/// An error of a line alone: that it is in "line 1" of itself says nothing.
+fn without_place(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    said.rsplit_once(" at line ").map_or(said.clone(), |(what, _)| what.to_owned())
 }
 
 /// The places of one room: each role with its number.
@@ -158,7 +194,7 @@ mod tests {
             text += &line(&format!("{order}2"), "customer", order);
             text += &line(&format!("{order}3"), "driver", order);
         }
-        let people = People::listed(&scenario(), &text).expect("people");
+        let people = People::listed(&scenario(), &text, Timestamp::from_secs(0)).expect("people");
         let users: Vec<&str> = people.persons.iter().map(|person| person.user.as_str()).collect();
         assert_eq!(users, ["b3", "b1", "b2", "a3", "a1", "a2"]);
     }
@@ -167,13 +203,31 @@ mod tests {
     fn a_file_that_is_not_enough_says_what_is_missing() {
         let one = line("u", "driver", "a");
         for (text, part) in [
-            ("\n{}\n".to_owned(), "line 2: missing field"),
+            ("\n{}\n".to_owned(), "line 2: missing field `user`"),
             (one.clone(), "it names 1 orders, the scenario wants 2"),
             (one.clone() + &line("v", "driver", "b"), "a has too few tokens of the role customer"),
             ("{\"user\":\"u\",\"role\":\"driver\",\"token\":\"t\"}".to_owned(), "names no order"),
         ] {
-            let error = People::listed(&scenario(), &text).expect_err("bad");
+            let error =
+                People::listed(&scenario(), &text, Timestamp::from_secs(0)).expect_err("bad");
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn tokens_that_have_expired_are_named_and_the_first_to_expire_is_known() {
+        let token = |exp: i64| {
+            let claims = URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp}}}"));
+            format!("e30.{claims}.x")
+        };
+        let mut text = String::new();
+        for (order, exp) in [("a", 200), ("b", 100)] {
+            for role in ["driver", "customer", "customer"] {
+                text += &line("u", role, order).replace("t-u", &token(exp));
+            }
+        }
+        let listed = |now| People::listed(&scenario(), &text, Timestamp::from_secs(now));
+        assert_eq!(listed(99).map(|people| people.expires), Ok(Some(100)));
+        assert_eq!(listed(100), Err("line 4: the token has expired".to_owned()));
     }
 }

@@ -72,9 +72,14 @@ impl Track {
         Self { points }
     }
 
+    /// How many seconds it takes in one direction.
+    pub fn length(&self) -> f64 {
+        self.points.last().map_or(0.0, |point| point.at).max(1e-3)
+    }
+
     /// Where a driver is after so many seconds.
     pub fn at(&self, seconds: f64) -> Place {
-        let length = self.points.last().map_or(0.0, |point| point.at).max(1e-3);
+        let length = self.length();
         let along = seconds.max(0.0) % (2.0 * length);
         let back = along > length;
         let along = if back { 2.0 * length - along } else { along };

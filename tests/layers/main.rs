@@ -16,6 +16,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ids", 0),
     ("metrics", 0),
     ("permits", 0),
+    ("process", 0),
     ("recent", 0),
     ("time", 0),
     ("protocol", 1),

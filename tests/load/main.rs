@@ -6,3 +6,4 @@ mod mistakes;
 mod promises;
 mod runs;
 mod support;
+mod tls_proxy;

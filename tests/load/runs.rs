@@ -1,9 +1,11 @@
 //! Short runs against a real hub: what they do, and that the hub keeps its word.
 
 use std::process::Command;
-use std::time::Duration;
 
-use crate::support::{Hub, Load, Ran, SECRET};
+use serde_json::Value;
+
+use crate::support::{Hub, Load, Ran, tokens};
+use crate::tls_proxy::{self, AUTHORITY};
 
 const SHORT: &str = "--ramp-up 300ms --hold 2s";
 
@@ -30,6 +32,68 @@ fn positions_and_chat_reach_everybody_in_both_framings() {
         assert!(ran.number("timings.chat.p99") > 0.0);
         assert!(ran.number("timings.location.p50") > 0.0);
         assert!(ran.stdout.contains("promises        all kept"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_hub_behind_tls_is_reached_in_both_framings() {
+    let hub = Hub::start();
+    let proxy = tls_proxy::start(hub.addr);
+    for framing in ["plain", "socketio"] {
+        let url = format!("wss://localhost:{}", proxy.port());
+        let args = format!("tracking --rooms 2 --framing {framing} --set customer.chat=2 {SHORT}");
+        let ran = Load::at(&url, &args).arg("--ca").arg(AUTHORITY).run().good();
+        assert!(same(ran.number("connections.atEnd"), 6.0));
+        assert!(ran.number("counts.chatAcked") > 4.0, "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_same_seed_sends_the_same_and_another_does_not() {
+    let hub = Hub::start();
+    let due = |seed: u32| {
+        let args = format!("chat --rooms 3 --set driver.chat=4 --seed {seed}");
+        let ran = ran(&hub, &args).good();
+        ran.number("counts.chatSent") + ran.number("counts.skipped")
+    };
+    let first = due(7);
+    assert!(same(first, due(7)));
+    assert!((8..12).any(|seed| !same(first, due(seed))));
+}
+
+#[test]
+fn drivers_follow_the_track_that_is_given() {
+    let hub = Hub::start();
+    let token = tokens(&["--user", "boss", "--role", "admin"]);
+    let gpx = "<gpx><trk><trkseg><trkpt lat=\"45.1\" lon=\"13.1\"/>\
+               <trkpt lat=\"45.2\" lon=\"13.2\"/></trkseg></trk></gpx>";
+    let csv = "time,lng,lat\n0,-71.2,-33.2\n600,-71.1,-33.1\n";
+    for (name, text, lat, lng) in [
+        ("drive.gpx", gpx, 45.1..=45.2, 13.1..=13.2),
+        ("drive.csv", csv, -33.2..=-33.1, -71.2..=-71.1),
+    ] {
+        let load = Load::new(hub.addr, &format!("tracking --rooms 1 --track {name} {SHORT}"));
+        load.file(name, text).run().good();
+        let url = format!("http://{}/admin/v1/rooms/load-1", hub.addr);
+        let room = ureq::get(url).header("authorization", format!("Bearer {}", token.trim()));
+        let room = room.call().expect("a room").body_mut().read_to_string().expect("text");
+        let room: Value = serde_json::from_str(&room).expect("JSON");
+        let last = |key: &str| room["lastLocation"][key].as_f64().expect("a number");
+        assert!(lat.contains(&last("lat")) && lng.contains(&last("lng")), "{name}: {room}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_hub_takes_is_shown_where_it_is_looked_for() {
+    let hub = Hub::start();
+    let pid = format!("--pid {}", hub.child.id());
+    let metrics = format!("--metrics http://{}/metrics", hub.addr);
+    for source in [pid, metrics] {
+        let args = format!("tracking --rooms 2 --assert hub.memory>1MB {source}");
+        let ran = ran(&hub, &args).good();
+        assert!(ran.number("hub.memory") > 1e6, "{source}");
+        assert!(ran.stdout.contains("the hub         "), "{}", ran.stdout);
     }
 }
 
@@ -78,16 +142,8 @@ fn slow_readers_are_told_apart() {
 fn tokens_may_come_from_a_file() {
     let hub = Hub::start();
     let made = |role: &str, user: &str| {
-        let args = ["token", "--count", "2", "--format", "ndjson", "--order", "trip-{n}"];
-        let made = Command::new(env!("CARGO_BIN_EXE_orderhub"))
-            .args(args)
-            .args(["--role", role, "--user", user])
-            .env_clear()
-            .env("JWT_SECRET", SECRET)
-            .output()
-            .expect("runs");
-        assert!(made.status.success());
-        String::from_utf8(made.stdout).expect("UTF-8")
+        let args = ["--count", "2", "--format", "ndjson", "--order", "trip-{n}"];
+        tokens(&[&args[..], &["--role", role, "--user", user]].concat())
     };
     let lines = made("driver", "d-{n}") + &made("customer", "c-{n}") + &made("customer", "e-{n}");
     let load = Load::new(hub.addr, &format!("tracking --tokens tokens --rooms 2 {SHORT}"));
@@ -108,6 +164,7 @@ fn assertions_decide_the_status_and_results_are_compared() {
     };
     let good = load(&["errors==0", "connections.peak==3"]).run().good();
     assert_eq!(good.json["assertions"][1]["held"], true);
+    assert!(good.file("page.html").contains("uPlot") && good.file("times.hgrm").contains("# chat"));
     let bad = load(&["errors==0", "connections.peak>3"]).run();
     let bad = bad.failed(1, &["does not hold: connections.peak>3 (3)"]);
     assert!(bad.stdout.contains("FAILS  connections.peak>3"), "{}", bad.stdout);
@@ -127,8 +184,7 @@ fn assertions_decide_the_status_and_results_are_compared() {
 #[test]
 fn a_signal_ends_a_run_with_its_results() {
     let hub = Hub::start();
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
-    std::thread::sleep(Duration::from_secs(2));
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     let id = run.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let ran = run.end().failed(130, &["interrupted"]);
@@ -139,8 +195,7 @@ fn a_signal_ends_a_run_with_its_results() {
 #[test]
 fn a_hub_that_dies_and_stays_dead_is_lost_with_the_results_so_far() {
     let mut hub = Hub::start();
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
-    std::thread::sleep(Duration::from_secs(2));
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     hub.child.kill().expect("killed");
     let ran = run.end().failed(3, &["the hub was lost"]);
     assert_eq!(ran.json["ended"], "hub lost");
@@ -155,8 +210,7 @@ fn a_hub_that_crashes_and_comes_back_has_lost_nothing_that_it_acknowledged() {
     let mut hub = Hub::start();
     let chat = "--set driver.chat=4 --set customer.chat=2 --set settle=15s";
     let run = Load::new(hub.addr, &format!("tracking --rooms 2 --hold 6s --ramp-up 300ms {chat}"));
-    let run = run.start();
-    std::thread::sleep(Duration::from_secs(2));
+    let run = run.start().holds();
     hub.crash();
     let ran = run.end().good();
     assert!(ran.number("counts.connects") >= 12.0, "{}", ran.stdout);
@@ -167,8 +221,7 @@ fn a_hub_that_crashes_and_comes_back_has_lost_nothing_that_it_acknowledged() {
 #[test]
 fn a_hub_that_drains_is_left_by_its_codes() {
     let hub = Hub::with(&[("DRAIN_SECS", "1")]);
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start();
-    std::thread::sleep(Duration::from_secs(2));
+    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     let id = hub.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
     let ran = run.end().failed(3, &["the hub was lost"]);

@@ -1,9 +1,9 @@
 //! A hub and a load generator, each in a process of its own.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -76,16 +76,22 @@ pub struct Ran {
     pub stderr: String,
     /// The results as JSON, null where there are none.
     pub json: Value,
+    dir: TempDir,
 }
 
 impl Load {
     /// Arguments as a shell would give them: `chat --rooms 2`.
     pub fn new(addr: SocketAddr, args: &str) -> Self {
+        Self::at(&format!("ws://{addr}"), args)
+    }
+
+    /// The same, against an address that is given in full.
+    pub fn at(url: &str, args: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_orderhub"));
         command.env_clear().env("JWT_SECRET", SECRET).current_dir(dir.path()).arg("load");
         command.args(args.split_whitespace());
-        command.args(["--url", &format!("ws://{addr}"), "--json", "result.json"]);
+        command.args(["--url", url, "--json", "result.json"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { dir, command }
     }
@@ -101,8 +107,16 @@ impl Load {
         self
     }
 
+    /// Where the results go that the program prints.
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
     pub fn start(mut self) -> Running {
-        Running { child: self.command.spawn().expect("the program"), dir: self.dir }
+        let mut child = self.command.spawn().expect("the program");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Running { child, dir: self.dir, stderr, said: String::new() }
     }
 
     pub fn run(self) -> Ran {
@@ -114,23 +128,41 @@ impl Load {
 pub struct Running {
     pub child: Child,
     dir: TempDir,
+    stderr: BufReader<ChildStderr>,
+    said: String,
 }
 
 impl Running {
-    pub fn end(self) -> Ran {
-        ran(self.child.wait_with_output().expect("an end"), self.dir.path())
+    /// Reads on until a line on stderr holds this text.
+    #[track_caller]
+    pub fn says(mut self, text: &str) -> Self {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let length = self.stderr.read_line(&mut line).expect("UTF-8");
+            self.said += &line;
+            assert!(length > 0, "{text:?} is not in {:?}", self.said);
+        }
+        self
     }
-}
 
-fn ran(output: Output, dir: &Path) -> Ran {
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    let file: PathBuf = dir.join("result.json");
-    let json = std::fs::read_to_string(file).unwrap_or_default();
-    Ran {
-        status: output.status.code().expect("not killed"),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-        json: serde_json::from_str(&json).unwrap_or(Value::Null),
+    /// Everybody is in, and what is sent counts.
+    pub fn holds(self) -> Self {
+        self.says(" hold ")
+    }
+
+    pub fn end(mut self) -> Ran {
+        self.stderr.read_to_string(&mut self.said).expect("UTF-8");
+        let output = self.child.wait_with_output().expect("an end");
+        let file: PathBuf = self.dir.path().join("result.json");
+        let json = std::fs::read_to_string(file).unwrap_or_default();
+        Ran {
+            status: output.status.code().expect("not killed"),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: self.said,
+            json: serde_json::from_str(&json).unwrap_or(Value::Null),
+            dir: self.dir,
+        }
     }
 }
 
@@ -155,10 +187,29 @@ impl Ran {
         self
     }
 
+    /// A file that it has left behind.
+    #[track_caller]
+    pub fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).expect("a text")
+    }
+
     /// A number in the results, by its path (`counts.chatSent`).
     #[track_caller]
     pub fn number(&self, path: &str) -> f64 {
         let found = path.split('.').fold(&self.json, |value, key| &value[key]);
         found.as_f64().unwrap_or_else(|| panic!("no {path} in {}", self.json))
     }
+}
+
+/// Tokens as `orderhub token` makes them.
+pub fn tokens(args: &[&str]) -> String {
+    let made = Command::new(env!("CARGO_BIN_EXE_orderhub"))
+        .arg("token")
+        .args(args)
+        .env_clear()
+        .env("JWT_SECRET", SECRET)
+        .output()
+        .expect("runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).expect("UTF-8")
 }

@@ -1,6 +1,7 @@
 //! The files that a run reads and leaves behind.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -29,31 +30,86 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 
 impl Files {
     /// Looks before the run whether its results can be written; what stands there stays until
-    /// then.
+    /// then, and what does not is not left behind by a run that never begins.
     pub(super) fn check(&self) -> Result<(), String> {
         for path in [&self.json, &self.html, &self.hdr].into_iter().flatten() {
+            let is_new = !path.exists();
             OpenOptions::new()
                 .create(true)
                 .append(true)
                 .open(path)
-                .map_err(|error| format!("{}: cannot write it: {error}", path.display()))?;
+                .map_err(|error| unwritable(path, &error))?;
+            if is_new {
+                fs::remove_file(path).map_err(|error| unwritable(path, &error))?;
+            }
         }
         Ok(())
     }
 
-    /// Writes all that were asked for, and says the first that cannot be.
-    pub(super) fn write(&self, report: &Report, measure: &Measure) -> Result<(), String> {
-        let json = || serde_json::to_string_pretty(report).map(|text| text + "\n");
+    /// Writes all that were asked for, and says which cannot be.
+    pub(super) fn write(&self, report: &Report, measure: &Measure) -> Vec<String> {
         let json = self.json.as_deref().map(|path| {
-            let text = json().map_err(|error| format!("{}: {error}", path.display()))?;
-            write(path, &text)
+            let text = serde_json::to_string_pretty(report).map_err(io::Error::from);
+            text.and_then(|text| write(path, &(text + "\n")))
+                .map_err(|error| unwritable(path, &error))
         });
-        let html = self.html.as_deref().map(|path| write(path, &html::page(report)));
-        let hdr = self.hdr.as_deref().map(|path| write(path, &percentiles(measure)));
-        [json, html, hdr].into_iter().flatten().collect()
+        let text =
+            |path: &Path, text: &str| write(path, text).map_err(|error| unwritable(path, &error));
+        let html = self.html.as_deref().map(|path| text(path, &html::page(report)));
+        let hdr = self.hdr.as_deref().map(|path| text(path, &percentiles(measure)));
+        [json, html, hdr].into_iter().flatten().filter_map(Result::err).collect()
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|error| format!("{}: cannot write it: {error}", path.display()))
+fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("{}: cannot write it: {error}", path.display())
+}
+
+/// Writes a file whole or not at all: a full disk leaves no half of a report, and what stood there
+/// before stays. A pipe or a device is just written to.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return fs::write(path, text);
+    }
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.part", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let Ok(mut file) = File::create(&draft) else {
+        // A folder that takes no new files may still hold one that can be written.
+        return fs::write(path, text);
+    };
+    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // Where even this fails there is nothing left to be done.
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_cannot_be_written_leaves_what_stood_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("report");
+        write(&path, "one").expect("written");
+        write(&path, "two").expect("written again");
+        assert_eq!(fs::read_to_string(&path).expect("read"), "two");
+        // A folder cannot be replaced by a file.
+        assert!(write(&dir.path().join("none/report"), "x").is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn looking_whether_a_report_can_be_written_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let old = dir.path().join("old");
+        fs::write(&old, "results").expect("written");
+        let new = dir.path().join("new");
+        let files = Files { json: Some(new.clone()), html: Some(old.clone()), hdr: None };
+        assert_eq!(files.check(), Ok(()));
+        assert!(!new.exists() && fs::read_to_string(&old).expect("read") == "results");
+    }
 }

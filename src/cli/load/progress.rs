@@ -1,5 +1,5 @@
-//! How far a run is: a live line on a terminal, a line every few seconds elsewhere. On stderr, so
-//! that stdout holds the results alone.
+//! How far a run is: a live line on a terminal; elsewhere a line every few seconds, and one where a
+//! stage begins. On stderr, so that stdout holds the results alone.
 #![expect(clippy::print_stderr, reason = "it is no result")]
 
 use std::io::IsTerminal as _;
@@ -17,28 +17,32 @@ pub(super) struct Progress {
     /// None where stderr is no terminal.
     bar: Option<ProgressBar>,
     seconds: u64,
+    stage: &'static str,
 }
 
 impl Progress {
     pub(super) fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(1);
-            let style = ProgressStyle::with_template("{bar:20} {wide_msg}");
+            let style = ProgressStyle::with_template("{bar:12} {wide_msg}");
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        Self { bar, seconds: 0 }
+        Self { bar, seconds: 0, stage: "" }
     }
 
     /// Tells the second that is over.
     pub(super) fn show(&mut self, live: &Live) {
         self.seconds += 1;
+        let begins = std::mem::replace(&mut self.stage, live.stage) != live.stage;
         match &self.bar {
             Some(bar) => {
                 bar.set_length(live.length.as_secs());
                 bar.set_position(self.seconds);
                 bar.set_message(table::line(live));
             }
-            None if self.seconds.is_multiple_of(EVERY) => eprintln!("{}", table::line(live)),
+            None if begins || self.seconds.is_multiple_of(EVERY) => {
+                eprintln!("{}", table::line(live));
+            }
             None => {}
         }
     }

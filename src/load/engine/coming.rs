@@ -31,8 +31,7 @@ impl Engine<'_> {
             return;
         }
         let slow = self.members[id].is_slow().then_some(SLOW_BUFFER);
-        let address = self.plan.target.address;
-        let link = Link::open(address, self.poll.registry(), id, slow);
+        let link = Link::open(&self.plan.target, self.poll.registry(), id, slow);
         let member = &mut self.members[id];
         member.due = due;
         member.generation += 1;
@@ -55,7 +54,7 @@ impl Engine<'_> {
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             let slow = self.members[id].is_slow() && self.members[id].phase == Phase::Inside;
             if !slow || self.stage >= Stage::Settle {
-                self.readable(id);
+                self.readable(id, event.is_read_closed() || event.is_error());
             }
         }
     }
@@ -122,7 +121,7 @@ impl Engine<'_> {
         self.all_inside += 1;
         self.peak = self.peak.max(self.all_inside);
         if let Some(stay) = stay {
-            let due = self.now + self.rng.around(micros(stay.0));
+            let due = self.now + self.members[id].ways.around(micros(stay.0));
             self.timers.at(due, Wake::Depart(id, generation));
         }
         if slow {
@@ -171,7 +170,7 @@ impl Engine<'_> {
     fn come_back(&mut self, id: MemberId) {
         if self.stage < Stage::RampDown {
             let away = micros(self.members[id].part.away.0);
-            let due = self.now + self.rng.around(away);
+            let due = self.now + self.members[id].ways.around(away);
             self.timers.at(due, Wake::Connect(id, self.members[id].generation));
         }
     }
@@ -187,7 +186,7 @@ impl Engine<'_> {
                 continue;
             }
             self.drop_link(id, Phase::Away);
-            let due = due + self.rng.below(jitter + 1);
+            let due = due + self.members[id].ways.below(jitter + 1);
             self.timers.at(due, Wake::Connect(id, self.members[id].generation));
         }
     }
@@ -246,7 +245,7 @@ impl Engine<'_> {
         let (first, most) = BACK_OFF;
         let wait = match after_ms {
             Some(ms) => ms.min(LONGEST_WAIT_MS) * 1000,
-            None => self.rng.around((first << member.failures.min(8)).min(most)),
+            None => member.ways.around((first << member.failures.min(8)).min(most)),
         };
         member.failures += 1;
         self.timers.at(self.now + wait, Wake::Connect(id, member.generation));

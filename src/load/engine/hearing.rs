@@ -1,11 +1,13 @@
 //! What comes from the hub: bytes, frames, messages.
 
+use std::io;
+
 use super::member::{Asked, Phase};
 use super::timers::Wake;
 use super::{Engine, Stage};
 use crate::load::address;
 use crate::load::check::{Joined, Key, MemberId};
-use crate::load::hear::{Chat, End, Heard, Location, Outcome, Refusal, hear};
+use crate::load::hear::{Chat, End, Heard, Location, Outcome, Refusal, Rejection, hear};
 use crate::load::measure::Timing;
 use crate::load::wire::{self, Frame};
 
@@ -15,9 +17,9 @@ const MOST_FRAGMENTS: usize = 64 * 1024 * 1024;
 const SIP: u64 = 250_000;
 
 impl Engine<'_> {
-    /// Reads all that is there.
-    pub(super) fn readable(&mut self, id: MemberId) {
-        while self.read_once(id, usize::MAX) {}
+    /// Reads all that is there: to the end, where that is known to have come. It is told once.
+    pub(super) fn readable(&mut self, id: MemberId, to_the_end: bool) {
+        while self.read_once(id, usize::MAX, to_the_end) {}
     }
 
     /// Reads a little, and again in a moment.
@@ -28,11 +30,11 @@ impl Engine<'_> {
         }
         let rate = member.part.read_bytes_per_second.map_or(u32::MAX, |rate| rate.0);
         self.timers.at(self.now + SIP, Wake::Read(id, member.generation));
-        self.read_once(id, (rate as usize / 4).max(1));
+        self.read_once(id, (rate as usize / 4).max(1), false);
     }
 
     /// Reads once, and says whether there may be more.
-    fn read_once(&mut self, id: MemberId, most: usize) -> bool {
+    fn read_once(&mut self, id: MemberId, most: usize, to_the_end: bool) -> bool {
         let Some(link) = self.members[id].link.as_mut() else { return false };
         let mut buffer = std::mem::take(&mut self.buffer);
         let room = buffer.len().min(most);
@@ -44,12 +46,14 @@ impl Engine<'_> {
             }
             Ok(Some(length)) => {
                 self.measure.counts.bytes_in += length as u64;
+                let more = most == usize::MAX && (to_the_end || link.may_hold_more(length, room));
                 self.take(id, &buffer[..length]);
-                length == room && most == usize::MAX
+                more
             }
             Ok(None) => false,
-            Err(_) => {
-                self.ended(id, "reset");
+            Err(error) => {
+                let broken = error.kind() == io::ErrorKind::InvalidData;
+                self.ended(id, if broken { "bad_tls" } else { "reset" });
                 false
             }
         };
@@ -145,12 +149,22 @@ impl Engine<'_> {
                 self.write(id, wire::TEXT, packet.as_bytes());
             }
             Heard::Opened => self.opened(id),
-            Heard::Refused => {
-                self.measure.error("connect_error");
-                self.drop_link(id, Phase::Gone);
-            }
+            Heard::Refused(data) => self.rejected(id, data),
             Heard::Dismissed => self.ended(id, "disconnect"),
             Heard::Other => self.measure.error("unreadable"),
+        }
+    }
+
+    /// The namespace of Socket.IO is closed to this token: for good, or for now.
+    fn rejected(&mut self, id: MemberId, data: &str) {
+        let rejection = serde_json::from_str::<Rejection<'_>>(data).ok();
+        let code = rejection.and_then(|rejection| rejection.data).map(|refusal| refusal.code);
+        match code.as_deref() {
+            Some(code @ ("unavailable" | "rate_limited")) => self.failed(id, code),
+            code => {
+                self.measure.error(code.unwrap_or("connect_error"));
+                self.drop_link(id, Phase::Gone);
+            }
         }
     }
 

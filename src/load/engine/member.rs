@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::load::check::Key;
+use crate::load::check::{Key, MemberId};
 use crate::load::link::Link;
+use crate::load::rng::Rng;
 use crate::load::scenario::Part;
 
 /// How far a connection is.
@@ -69,11 +70,16 @@ pub struct Member {
     pub announced: Option<(u16, Option<u64>)>,
     /// Where in the drive it begins, in seconds.
     pub offset: f64,
+    /// When it says what: by the seed alone, however the hub answers.
+    pub talk: Rng,
+    /// When it comes and goes.
+    pub ways: Rng,
 }
 
 impl Member {
-    /// Somebody who has not come yet.
-    pub fn new(room: usize, part: Part) -> Self {
+    /// Somebody who has not come yet, the `id`th of a run with this seed.
+    pub fn new(id: MemberId, room: usize, part: Part, seed: u64) -> Self {
+        let stream = id as u64 * 2;
         Self {
             room,
             part,
@@ -89,6 +95,8 @@ impl Member {
             turns: (0, 0),
             announced: None,
             offset: 0.0,
+            talk: Rng::stream(seed, stream),
+            ways: Rng::stream(seed, stream + 1),
         }
     }
 

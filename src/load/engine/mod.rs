@@ -7,6 +7,8 @@ mod coming;
 mod hearing;
 mod member;
 mod sending;
+mod span;
+mod stages;
 mod timers;
 
 use std::collections::HashMap;
@@ -17,17 +19,22 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mio::{Events, Poll};
 
-use self::member::{Member, Phase};
+use self::member::Member;
+use self::span::Mark;
 use self::timers::{Timers, Wake};
 use super::address::Target;
 use super::check::{Checker, MemberId};
-use super::measure::{Counts, Measure, Second, Timing};
-use super::own_cpu;
+use super::hub_usage::{Source, Watch};
+use super::measure::{Measure, Timing};
 use super::rng::Rng;
 use super::scenario::{Part, Scenario};
+use super::seconds;
 use super::tokens::People;
 use super::track::Track;
+use crate::process::Usage;
 use crate::time::Timestamp;
+
+pub use self::span::Span;
 
 /// What a run needs to know.
 #[derive(Debug, Clone)]
@@ -40,6 +47,8 @@ pub struct Plan {
     pub people: People,
     /// Along which way.
     pub track: Track,
+    /// Where to see what the hub takes, and what was seen there before the run.
+    pub hub: Option<(Source, Usage)>,
 }
 
 /// How a run ended.
@@ -58,8 +67,12 @@ pub enum Ended {
 pub struct Live {
     /// What goes on.
     pub stage: &'static str,
+    /// When that is, in seconds from the beginning.
+    pub at: f64,
     /// The second that is over.
-    pub second: Second,
+    pub second: Span,
+    /// Members in their rooms.
+    pub inside: usize,
     /// Everybody.
     pub people: usize,
     /// How long the run lasts if all goes well.
@@ -81,13 +94,8 @@ pub struct Outcome {
     pub measure: Measure,
     /// What was promised.
     pub checker: Checker,
-    /// The sums of the hold alone.
-    pub hold: Counts,
-    /// The length of the hold, as far as it went.
-    pub hold_time: Duration,
-    /// The processor that this program took in the hold; 1 is a core. None where the system does
-    /// not tell.
-    pub cpu: Option<f64>,
+    /// The hold alone, as far as it went.
+    pub hold: Span,
     /// The most members that were in their rooms at once.
     pub peak: usize,
     /// Members in their rooms before they went.
@@ -132,7 +140,8 @@ struct Engine<'a> {
     all_inside: usize,
     checker: Checker,
     measure: Measure,
-    rng: Rng,
+    /// What frames are masked with; no schedule depends on it.
+    masks: Rng,
     stage: Stage,
     ended: Ended,
     /// The last time that anybody got in, or heard anything.
@@ -141,11 +150,18 @@ struct Engine<'a> {
     deadline: u64,
     peak: usize,
     inside_at_end: usize,
-    /// Counts and processor time at the beginning of the hold, then of the hold.
-    at_hold: (Counts, Option<Duration>, u64),
-    hold: Option<(Counts, Option<f64>, Duration)>,
-    /// Counts and processor time at the last second.
-    at_second: (Counts, Option<Duration>, u64),
+    /// How it stood when the hold began; none before.
+    at_hold: Option<Mark>,
+    /// The hold, when it is over.
+    hold: Option<Span>,
+    /// How it stood a second ago.
+    at_second: Mark,
+    /// How it stood at the end of the last stretch that is kept.
+    at_stretch: Mark,
+    /// How many seconds a stretch has, and how many have gone.
+    seconds: (u64, u64),
+    /// Who looks at the hub.
+    hub: Option<Watch>,
     /// Where bytes are read to; taken out while they are looked at.
     buffer: Vec<u8>,
     /// Where messages are written.
@@ -160,6 +176,7 @@ struct Engine<'a> {
 pub fn run(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Live)) -> io::Result<Outcome> {
     let mut engine = Engine::new(plan)?;
     engine.schedule();
+    engine.begin();
     let mut events = Events::with_capacity(1024);
     while engine.stage != Stage::Over {
         engine.look();
@@ -188,7 +205,9 @@ impl<'a> Engine<'a> {
         let nothing = |role| unreachable!("nobody of the role {role:?} was planned");
         let part = |role| -> Part { scenario.part(role).cloned().unwrap_or_else(|| nothing(role)) };
         let persons = &plan.people.persons;
-        let member = |person: &super::tokens::Person| Member::new(person.room, part(person.role));
+        let member = |(id, person): (MemberId, &super::tokens::Person)| {
+            Member::new(id, person.room, part(person.role), scenario.seed)
+        };
         let drivers = persons.iter().enumerate().map(|(id, person)| (person.user.as_str(), id));
         let wall = Timestamp::now();
         let mut run = Rng::new(u64::from(std::process::id()) ^ wall.as_millis().unsigned_abs());
@@ -200,7 +219,7 @@ impl<'a> Engine<'a> {
             now: 0,
             poll: Poll::new()?,
             timers: Timers::default(),
-            members: persons.iter().map(member).collect(),
+            members: persons.iter().enumerate().map(member).collect(),
             drivers: drivers.filter(|(_, id)| persons[*id].role == super::DRIVER).collect(),
             inside: vec![0; plan.people.rooms.len()],
             all_inside: 0,
@@ -209,16 +228,19 @@ impl<'a> Engine<'a> {
                 persons.iter().map(|person| person.room),
             ),
             measure: Measure::new(from, until),
-            rng: Rng::new(scenario.seed),
+            masks: run,
             stage: Stage::RampUp,
             ended: Ended::Complete,
             alive: 0,
             deadline: from,
             peak: 0,
             inside_at_end: 0,
-            at_hold: (Counts::default(), None, from),
+            at_hold: None,
             hold: None,
-            at_second: (Counts::default(), None, 0),
+            at_second: Mark::default(),
+            at_stretch: Mark::default(),
+            seconds: (seconds::stretch(scenario.length().as_secs()), 0),
+            hub: plan.hub.clone().map(|(source, first)| source.watch(first)),
             buffer: vec![0; READ],
             data: String::new(),
             text: String::new(),
@@ -285,137 +307,14 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Goes on to the next stage when it is time.
-    fn advance(&mut self, stop: bool) {
-        if stop && self.stage < Stage::Settle {
-            self.ended = Ended::Interrupted;
-            self.end_hold();
-            self.settle(self.plan.scenario.settle.0);
-        }
-        if self.all_inside > 0 {
-            self.alive = self.now;
-        } else if self.stage < Stage::RampDown && self.now - self.alive > LOST_AFTER {
-            self.ended = Ended::HubLost;
-            self.end_hold();
-            self.go_down();
-        }
-        let due = self.now >= self.deadline;
-        match self.stage {
-            Stage::RampUp if due => self.begin_hold(),
-            Stage::Hold if due => {
-                self.end_hold();
-                self.settle(self.plan.scenario.settle.0);
-            }
-            Stage::Settle if due || self.is_quiet() => self.go_down(),
-            Stage::RampDown if due || self.members.iter().all(|member| member.link.is_none()) => {
-                self.stage = Stage::Over;
-            }
-            _ => {}
-        }
-    }
-
-    fn begin_hold(&mut self) {
-        self.stage = Stage::Hold;
-        self.deadline = self.measure.until;
-        self.at_hold = (self.measure.counts, own_cpu::used(), self.now);
-    }
-
-    fn end_hold(&mut self) {
-        if self.hold.is_some() {
-            return;
-        }
-        let (counts, cpu, from) = self.at_hold;
-        let time = Duration::from_micros(self.now.saturating_sub(from));
-        let used = own_cpu::used().zip(cpu).map(|(now, then)| now.saturating_sub(then));
-        let share = used.map(|used| used.as_secs_f64() / time.as_secs_f64().max(1e-3));
-        let counts = if self.stage == Stage::RampUp { self.measure.counts } else { counts };
-        self.hold = Some((self.measure.counts.since(&counts), share, time));
-    }
-
-    /// Nobody says anything any more; what is under way may still come.
-    fn settle(&mut self, longest: Duration) {
-        self.stage = Stage::Settle;
-        self.deadline = self.now + micros(longest);
-        for id in 0..self.members.len() {
-            if self.members[id].is_slow() {
-                self.readable(id);
-            }
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        let waits = |member: &Member| match member.phase {
-            Phase::Inside => !member.asked.is_empty(),
-            Phase::Gone => false,
-            _ => self.ended == Ended::Complete,
-        };
-        !self.members.iter().any(waits) && self.checker.behind() == 0
-    }
-
-    /// Looks at what was promised, and says good-bye.
-    fn go_down(&mut self) {
-        self.inside_at_end = self.all_inside;
-        for (id, member) in self.members.iter().enumerate() {
-            if member.phase == Phase::Inside && self.ended != Ended::Interrupted {
-                for _ in &member.asked {
-                    self.checker.unanswered(id, "chat:message");
-                }
-            }
-        }
-        self.checker.finish();
-        self.stage = Stage::RampDown;
-        let ramp =
-            if self.ended == Ended::Complete { micros(self.plan.scenario.ramp_down.0) } else { 0 };
-        self.deadline = self.now + ramp + 2_000_000;
-        for id in 0..self.members.len() {
-            let due = self.now + self.rng.below(ramp + 1);
-            let generation = self.members[id].generation;
-            self.timers.at(due, Wake::Depart(id, generation));
-        }
-    }
-
-    fn second(&mut self) -> Live {
-        let (before, cpu, at) = self.at_second;
-        let (counts, used) = (self.measure.counts, own_cpu::used());
-        let time = Duration::from_micros(self.now.saturating_sub(at)).as_secs_f64().max(1e-3);
-        let cpu = used.zip(cpu).map_or(0.0, |(now, then)| now.saturating_sub(then).as_secs_f64());
-        let done = counts.since(&before);
-        self.at_second = (counts, used, self.now);
-        let second = Second {
-            at: Duration::from_micros(self.now).as_secs_f64(),
-            inside: self.all_inside,
-            sent: done.sent(),
-            seen: done.seen(),
-            cpu: cpu / time,
-        };
-        self.measure.seconds.push(second);
-        let stage = match self.stage {
-            Stage::RampUp => "ramp up",
-            Stage::Hold => "hold",
-            Stage::Settle => "settle",
-            Stage::RampDown | Stage::Over => "ramp down",
-        };
-        Live {
-            stage,
-            second,
-            people: self.members.len(),
-            length: Duration::from_micros(self.measure.until),
-            errors: self.measure.errors.values().sum(),
-            closes: self.measure.closes.values().sum(),
-            broken: self.checker.breaches().map(|(_, breach)| breach.count).sum(),
-        }
-    }
-
     fn outcome(mut self) -> Outcome {
         self.end_hold();
-        let (hold, cpu, hold_time) = self.hold.unwrap_or_default();
+        self.measure.turn();
         Outcome {
             ended: self.ended,
             measure: self.measure,
             checker: self.checker,
-            hold,
-            hold_time,
-            cpu,
+            hold: self.hold.unwrap_or_default(),
             peak: self.peak,
             inside_at_end: self.inside_at_end,
         }

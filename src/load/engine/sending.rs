@@ -10,17 +10,21 @@ use crate::load::measure::{LATE, Timing};
 use crate::load::{say, wire};
 use crate::protocol::client::ClientEventName;
 
+/// A hub that takes nothing until so many bytes wait for it has stopped to read.
+const MOST_WAITING: usize = 4 * 1024 * 1024;
+
 impl Engine<'_> {
     /// The first messages of a member who is to come at that time.
     pub(super) fn schedule_messages(&mut self, id: MemberId, due: u64) {
-        let (locations, chat) = (self.members[id].part.locations.0, self.members[id].part.chat.0);
-        self.members[id].offset = self.rng.unit() * 600.0;
+        let member = &mut self.members[id];
+        let (locations, chat) = (member.part.locations.0, member.part.chat.0);
+        member.offset = member.talk.unit() * 2.0 * self.plan.track.length();
         if locations > 0.0 {
-            let first = due + self.rng.below(period(locations));
+            let first = due + member.talk.below(period(locations));
             self.timers.at(first, Wake::Location(id));
         }
         if chat > 0.0 {
-            let first = due + self.rng.gap(chat);
+            let first = due + member.talk.gap(chat);
             self.timers.at(first, Wake::Chat(id));
         }
     }
@@ -28,7 +32,7 @@ impl Engine<'_> {
     /// The schedule wants a position. The next is due a period after this one was, whenever that
     /// went out.
     pub(super) fn location_due(&mut self, id: MemberId, due: u64) {
-        if self.stage >= Stage::Settle {
+        if self.is_over(due) {
             return;
         }
         let rate = self.members[id].part.locations.0;
@@ -40,14 +44,21 @@ impl Engine<'_> {
 
     /// The schedule wants a chat message.
     pub(super) fn chat_due(&mut self, id: MemberId, due: u64) {
-        if self.stage >= Stage::Settle {
+        if self.is_over(due) {
             return;
         }
-        let gap = self.rng.gap(self.members[id].part.chat.0);
+        let member = &mut self.members[id];
+        let gap = member.talk.gap(member.part.chat.0);
         self.timers.at(due + gap, Wake::Chat(id));
         if self.on_time(id, due) {
             self.send_chat(id, due);
         }
+    }
+
+    /// Whether nothing more is to be sent. What is due after the hold is not, also where it is
+    /// looked at before the hold has ended: the same seed sends the same.
+    fn is_over(&self, due: u64) -> bool {
+        self.stage >= Stage::Settle || due >= self.measure.until
     }
 
     /// Whether the member is there to send; how late that is, is this program's own fault.
@@ -146,10 +157,14 @@ impl Engine<'_> {
 
     /// Writes a message, or ends the connection where that is gone.
     pub(super) fn write(&mut self, id: MemberId, opcode: u8, payload: &[u8]) {
-        let mask = u32::try_from(self.rng.next() >> 32).unwrap_or(0);
+        let mask = u32::try_from(self.masks.next() >> 32).unwrap_or(0);
         let Some(link) = self.members[id].link.as_mut() else { return };
         let sent = link.message(opcode, payload, mask);
+        let waiting = link.waiting();
         self.written(sent);
+        if waiting > MOST_WAITING {
+            self.cut(id, "send_stalled");
+        }
     }
 
     /// Counts what was written. Where that failed the socket's end is there to be read, with its

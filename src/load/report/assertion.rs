@@ -40,6 +40,7 @@ enum Compare {
 enum Unit {
     Milliseconds,
     Part,
+    Bytes,
     Plain,
 }
 
@@ -66,7 +67,10 @@ impl Assertion {
             text.split_once(sign).map(|(name, limit)| (name.trim(), *compare, limit.trim()))
         });
         let Some((name, compare, limit)) = found else {
-            return Err(refused("it must compare, with < <= == != >= or >".to_owned()));
+            return Err(refused(
+                "it must compare, like 'chat.p99<50ms'; a scenario comes before --assert"
+                    .to_owned(),
+            ));
         };
         let unit = unit(name).ok_or_else(|| refused(format!("{name} is not measured; {KNOWN}")))?;
         let limit = quantity(limit, unit).map_err(refused)?;
@@ -81,6 +85,7 @@ impl Assertion {
             (None, _) => "nothing was measured".to_owned(),
             (Some(value), Some(Unit::Milliseconds)) => format!("{value:.2} ms"),
             (Some(value), Some(Unit::Part)) => format!("{:.1} %", value * 100.0),
+            (Some(value), Some(Unit::Bytes)) => format!("{:.1} MB", value / 1e6),
             (Some(value), _) => format!("{}", (value * 10.0).round() / 10.0),
         };
         Verdict { text: self.text.clone(), found, held }
@@ -90,7 +95,7 @@ impl Assertion {
 const KNOWN: &str = "there are connect, join, location, chat, chat-ack and late with .p50 .p90 \
      .p99 .p999 .max .mean .count; errors, errors.CODE, closes, closes.CODE, broken, \
      broken.PROMISE, sent.rate, deliveries.rate, connects.rate, connections.peak, \
-     connections.at-end, client.cpu and client.late";
+     connections.at-end, client.cpu, client.late, hub.cpu and hub.memory";
 
 /// In what a name is measured; none where it is no name.
 fn unit(name: &str) -> Option<Unit> {
@@ -103,7 +108,8 @@ fn unit(name: &str) -> Option<Unit> {
         ("errors" | "closes" | "broken", _)
         | ("sent" | "deliveries" | "connects", "rate")
         | ("connections", "peak" | "at-end") => Some(Unit::Plain),
-        ("client", "cpu" | "late") => Some(Unit::Part),
+        ("client", "cpu" | "late") | ("hub", "cpu") => Some(Unit::Part),
+        ("hub", "memory") => Some(Unit::Bytes),
         _ => None,
     }
 }
@@ -126,6 +132,8 @@ fn value(name: &str, report: &Report) -> Option<f64> {
         ("connections", _) => float(report.connections.at_end as u64),
         ("client", "cpu") => report.client.cpu?,
         ("client", _) => report.client.late,
+        ("hub", "cpu") => report.hub?.cpu?,
+        ("hub", _) => float(report.hub?.memory),
         _ => of_times(report.timings.get(first)?, rest)?,
     })
 }
@@ -151,10 +159,13 @@ fn quantity(text: &str, unit: Unit) -> Result<f64, String> {
     match (unit, suffix.trim()) {
         (Unit::Milliseconds, "ms") | (Unit::Plain | Unit::Part, "") => Ok(number),
         (Unit::Milliseconds, "us" | "µs") => Ok(number / 1000.0),
-        (Unit::Milliseconds, "s") => Ok(number * 1000.0),
+        (Unit::Milliseconds, "s") | (Unit::Bytes, "KB" | "kB") => Ok(number * 1e3),
         (Unit::Part, "%") => Ok(number / 100.0),
+        (Unit::Bytes, "MB") => Ok(number * 1e6),
+        (Unit::Bytes, "GB") => Ok(number * 1e9),
         (Unit::Milliseconds, _) => Err(format!("{text:?} is no time, like 50ms or 1.5s")),
         (Unit::Part, _) => Err(format!("{text:?} is no part, like 85%")),
+        (Unit::Bytes, _) => Err(format!("{text:?} is no size, like 200MB")),
         (Unit::Plain, _) => Err(format!("{text:?} is no plain number")),
     }
 }
@@ -196,6 +207,8 @@ mod tests {
             ("connections.peak>2", true, "3"),
             ("client.cpu<50%", false, "50.0 %"),
             ("client.cpu<=0.5", true, "50.0 %"),
+            ("hub.cpu<20%", false, "25.0 %"),
+            ("hub.memory<=50MB", true, "50.0 MB"),
         ] {
             let verdict = Assertion::read(text).expect(text).judge(&sample());
             assert_eq!((verdict.held, &*verdict.found), (held, found), "{text}");
@@ -212,6 +225,9 @@ mod tests {
             ("chat.p99<soon", "\"soon\" is no number"),
             ("errors<5ms", "\"5ms\" is no plain number"),
             ("client.cpu<5ms", "is no part"),
+            ("hub.memory<5", "\"5\" is no size"),
+            ("hub.disk<5", "hub.disk is not measured"),
+            ("tracking", "a scenario comes before --assert"),
             ("", "it must compare"),
         ] {
             let error = Assertion::read(text).expect_err(text);

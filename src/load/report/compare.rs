@@ -1,9 +1,9 @@
 //! Two runs beside each other.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Report, Times, float};
+use crate::load::measure::Timing;
 
 /// Reads one number.
 type OfTimes = fn(&Times) -> f64;
@@ -22,30 +22,38 @@ pub fn compare(a: &Report, b: &Report) -> String {
         }
     }
     let _ = writeln!(text, "\n{:<22} {:>12} {:>12} {:>9}", "", "A", "B", "change");
-    let names: BTreeSet<&String> = a.timings.keys().chain(b.timings.keys()).collect();
     let parts: [(&str, OfTimes); 4] = [
         ("p50", |times| times.p50),
         ("p99", |times| times.p99),
         ("p99.9", |times| times.p999),
         ("max", |times| times.max),
     ];
-    for name in names {
+    for name in Timing::ALL.map(Timing::as_str) {
         let (a, b) = (a.timings.get(name), b.timings.get(name));
+        if a.or(b).is_none() {
+            continue;
+        }
         for (part, read) in parts {
             row(&mut text, &format!("{name} {part} ms"), a.map(read), b.map(read));
         }
     }
-    let plain: [(&str, OfReport); 7] = [
+    let plain: [(&str, OfReport); 10] = [
         ("sent/s", |report| Some(report.rates.sent)),
         ("delivered/s", |report| Some(report.rates.deliveries)),
         ("connections at once", |report| Some(float(report.connections.peak as u64))),
         ("errors", |report| Some(float(report.errors.values().sum()))),
         ("closes", |report| Some(float(report.closes.values().sum()))),
         ("promises broken", |report| Some(float(report.breaches()))),
-        ("load generator cpu", |report| report.client.cpu),
+        ("hub: cores", |report| report.hub?.cpu),
+        ("hub: µs a delivery", |report| report.hub?.cpu_per_delivery_us),
+        ("hub: MB in memory", |report| Some(float(report.hub?.memory) / 1e6)),
+        ("load generator: cores", |report| report.client.cpu),
     ];
     for (name, read) in plain {
-        row(&mut text, name, read(a), read(b));
+        let (a, b) = (read(a), read(b));
+        if a.or(b).is_some() {
+            row(&mut text, name, a, b);
+        }
     }
     text
 }

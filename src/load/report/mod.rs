@@ -12,8 +12,9 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::engine::{Ended, Outcome, Plan};
-use super::measure::{Counts, Measure, Second, Timing};
+use super::engine::{Ended, Outcome, Plan, Span};
+use super::measure::{Counts, Measure, Timing};
+use super::seconds::Second;
 use crate::time::Timestamp;
 
 /// The version of the JSON.
@@ -45,6 +46,9 @@ pub struct Report {
     pub connections: Connections,
     /// Times in milliseconds, by what was timed.
     pub timings: BTreeMap<String, Times>,
+    /// Their distributions: which part of 1 is not above how many milliseconds.
+    #[serde(default)]
+    pub percentiles: BTreeMap<String, Vec<(f64, f64)>>,
     /// Sums of the whole run.
     pub counts: Counts,
     /// Per second, in the hold.
@@ -57,7 +61,10 @@ pub struct Report {
     pub broken: BTreeMap<String, Broken>,
     /// This program itself.
     pub client: Client,
-    /// Second by second.
+    /// What the hub took of its machine, where somebody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubUse>,
+    /// Second by second; in runs of more than two hours several at a time.
     pub seconds: Vec<Second>,
     /// What was asserted.
     #[serde(default)]
@@ -133,6 +140,18 @@ pub struct Client {
     pub bottleneck: Option<String>,
 }
 
+/// What the hub took of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubUse {
+    /// Its processor time in the hold; 1 is a core. None where it ended or began anew in it.
+    pub cpu: Option<f64>,
+    /// The same for each message that was seen, in microseconds.
+    pub cpu_per_delivery_us: Option<f64>,
+    /// The most that it held in memory, in bytes.
+    pub memory: u64,
+}
+
 /// Above so much of a core the program is not believed any more.
 const BUSY: f64 = 0.85;
 /// Above so many late messages neither.
@@ -146,7 +165,6 @@ impl Report {
     /// What a run came to.
     pub fn new(plan: &Plan, outcome: &Outcome) -> Self {
         let Outcome { measure, checker, hold, .. } = outcome;
-        let secs = outcome.hold_time.as_secs_f64();
         let broken = checker.breaches().map(|(promise, breach)| {
             let promise_in_words = promise.words().to_owned();
             let examples = breach.examples.clone();
@@ -167,22 +185,48 @@ impl Report {
             framing: plan.target.framing.as_str().to_owned(),
             seed: plan.scenario.seed,
             ended: ended.to_owned(),
-            hold_secs: secs,
+            hold_secs: hold.time.as_secs_f64(),
             connections: Connections {
                 planned: plan.people.persons.len(),
                 peak: outcome.peak,
                 at_end: outcome.inside_at_end,
             },
-            timings: timings(measure),
+            timings: timings(measure, Times::new),
+            percentiles: timings(measure, distribution),
             counts: measure.counts,
-            rates: Rates::new(hold, secs),
+            rates: Rates::new(hold),
             errors: measure.errors.clone(),
             closes: measure.closes.clone(),
             broken: broken.collect(),
-            client: Client::new(outcome.cpu, hold, measure),
+            client: Client::new(hold, measure),
+            hub: HubUse::new(hold, &measure.seconds),
             seconds: measure.seconds.clone(),
             assertions: Vec::new(),
         }
+    }
+
+    /// Reads the results of a run, as `--json` has written them.
+    ///
+    /// # Errors
+    /// A sentence where the text is something else, or newer than this program.
+    pub fn read(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            format: u32,
+        }
+        let other =
+            |error: serde_json::Error| format!("it is no result of a run (--json): {error}");
+        let Versioned { format } = serde_json::from_str(text).map_err(other)?;
+        if format != FORMAT {
+            return Err(format!("it has format {format}, and this program reads {FORMAT}"));
+        }
+        serde_json::from_str(text).map_err(other)
+    }
+
+    /// The times in the order in which things happen, with their names.
+    pub fn times(&self) -> impl Iterator<Item = (&'static str, &Times)> {
+        let names = Timing::ALL.into_iter().map(Timing::as_str);
+        names.filter_map(|name| Some((name, self.timings.get(name)?)))
     }
 
     /// How many promises were broken, all cases together.
@@ -191,15 +235,48 @@ impl Report {
     }
 }
 
-fn timings(measure: &Measure) -> BTreeMap<String, Times> {
+/// What is to be told of each kind that was timed at all.
+fn timings<T>(measure: &Measure, tell: fn(&Histogram<u64>) -> T) -> BTreeMap<String, T> {
     let timed = Timing::ALL.into_iter().map(|timing| (timing, measure.timing(timing)));
     let timed = timed.filter(|(_, times)| !times.is_empty());
-    timed.map(|(timing, times)| (timing.as_str().to_owned(), Times::new(times))).collect()
+    timed.map(|(timing, times)| (timing.as_str().to_owned(), tell(times))).collect()
+}
+
+fn distribution(times: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let steps = times.iter_quantiles(5);
+    steps
+        .map(|step| (step.quantile_iterated_to(), float(step.value_iterated_to()) / 1000.0))
+        .collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "reports need no 16 digits")]
 fn float(number: u64) -> f64 {
     number as f64
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", float(bytes) / 1e6)
+}
+
+/// What to do about an error or a close, where that is not plain.
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "rate_limited" | "4029" => {
+            "the hub limits each connection; see EVENTS_PER_SECOND and CHAT_PER_SECOND"
+        }
+        "http_503" | "1013" => "the hub is full or draining; see MAX_CONNECTIONS",
+        "http_401" | "unauthenticated" | "token_expired" | "4401" => {
+            "the token has expired or was revoked"
+        }
+        "unavailable" => "the hub had too much to do at once, or its database was not there",
+        "forbidden" => "the token does not name the order, or another driver has it",
+        "no_local_port" => "this machine has no more ports to one address; use several machines",
+        "connect_refused" => "nobody listened there",
+        "4008" => "the hub found this program, or a slow reader of the scenario, too slow",
+        "4409" => "the user had too many connections; see MAX_CONNECTIONS_PER_USER",
+        "closed_loop_stalled" => "what was sent did not come back for a second",
+        _ => return None,
+    })
 }
 
 // === impl Times ===
@@ -222,21 +299,34 @@ impl Times {
 // === impl Rates ===
 
 impl Rates {
-    fn new(hold: &Counts, secs: f64) -> Self {
-        let rate = |count| if secs > 0.0 { float(count) / secs } else { 0.0 };
+    fn new(hold: &Span) -> Self {
+        let counts = &hold.counts;
         Self {
-            sent: rate(hold.sent()),
-            deliveries: rate(hold.seen()),
-            connects: rate(hold.connects),
-            bytes_in: rate(hold.bytes_in),
+            sent: hold.per_second(counts.sent()),
+            deliveries: hold.per_second(counts.seen()),
+            connects: hold.per_second(counts.connects),
+            bytes_in: hold.per_second(counts.bytes_in),
         }
+    }
+}
+
+// === impl HubUse ===
+
+impl HubUse {
+    fn new(hold: &Span, seconds: &[Second]) -> Option<Self> {
+        let memory = seconds.iter().filter_map(|second| Some(second.hub?.memory)).max()?;
+        let seen = hold.counts.seen();
+        let per_delivery = |cpu: f64| cpu * hold.time.as_secs_f64() * 1e6 / float(seen);
+        let cpu_per_delivery_us = hold.hub_cpu.filter(|_| seen > 0).map(per_delivery);
+        Some(Self { cpu: hold.hub_cpu, cpu_per_delivery_us, memory })
     }
 }
 
 // === impl Client ===
 
 impl Client {
-    fn new(cpu: Option<f64>, hold: &Counts, measure: &Measure) -> Self {
+    fn new(hold: &Span, measure: &Measure) -> Self {
+        let (cpu, hold) = (hold.cpu, &hold.counts);
         let scheduled = measure.timing(Timing::Late).len();
         let late = if scheduled == 0 { 0.0 } else { float(hold.late) / float(scheduled) };
         let busy = cpu.filter(|cpu| *cpu > BUSY).map(|cpu| {

@@ -28,7 +28,7 @@ pub fn table(report: &Report) -> String {
         "\n{:<10} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}   ms",
         "", "count", "p50", "p90", "p99", "p99.9", "max"
     );
-    for (name, times) in &report.timings {
+    for (name, times) in report.times() {
         let Times { count, p50, p90, p99, p999, max, .. } = times;
         let _ = writeln!(
             text,
@@ -47,7 +47,7 @@ fn sums(text: &mut String, report: &Report) {
     if counts.locations_sent > 0 {
         let _ = writeln!(
             text,
-            "positions       {} sent, {} of {} delivered",
+            "positions       {} sent, {} delivered (about {} due)",
             counts.locations_sent, counts.locations_seen, counts.locations_expected
         );
     }
@@ -69,11 +69,8 @@ fn counted(text: &mut String, title: &str, counts: &std::collections::BTreeMap<S
         let _ = writeln!(text, "{title:<15} none");
     }
     for (code, count) in counts {
-        let _ = writeln!(text, "{title:<15} {code}: {count}");
-    }
-    if title == "errors" && counts.contains_key("rate_limited") {
-        let hint = "the hub limits each connection; see EVENTS_PER_SECOND and CHAT_PER_SECOND";
-        let _ = writeln!(text, "{:<15} ({hint})", "");
+        let hint = super::hint(code).map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let _ = writeln!(text, "{title:<15} {code}: {count}{hint}");
     }
 }
 
@@ -87,7 +84,17 @@ fn verdicts(text: &mut String, report: &Report) {
         client.late * 100.0
     );
     if let Some(why) = &client.bottleneck {
-        let _ = writeln!(text, "                IT IS THE BOTTLENECK, not the hub: {why}");
+        let _ = writeln!(text, "                THIS PROGRAM IS A BOTTLENECK: {why}");
+    }
+    if let Some(hub) = &report.hub {
+        let cpu = hub.cpu.map_or("unknown".to_owned(), |cpu| format!("{:.0} %", cpu * 100.0));
+        let each = hub.cpu_per_delivery_us.map(|us| format!(", {us:.1} µs a delivery"));
+        let _ = writeln!(
+            text,
+            "the hub         {cpu} of a core{}, at most {} in memory",
+            each.unwrap_or_default(),
+            super::megabytes(hub.memory)
+        );
     }
     for verdict in &report.assertions {
         let held = if verdict.held { "holds " } else { "FAILS " };
@@ -105,25 +112,27 @@ fn verdicts(text: &mut String, report: &Report) {
     }
 }
 
-/// One line about a run that goes on.
+/// One line about a run that goes on: what is wrong comes before what may not fit any more.
 pub fn line(live: &Live) -> String {
     let second = &live.second;
-    let mut text = format!(
-        "{:>5.0}/{} s {:<9} {}/{} in, {} sent/s, {} delivered/s, {:.0} % cpu",
-        second.at,
-        live.length.as_secs(),
-        live.stage,
-        second.inside,
-        live.people,
-        second.sent,
-        second.seen,
-        second.cpu * 100.0
-    );
-    for (count, what) in [(live.errors, "errors"), (live.closes, "closed"), (live.broken, "BROKEN")]
+    let mut text = format!("{:>5.0}/{} s {:<9}", live.at, live.length.as_secs(), live.stage);
+    for (count, what) in [(live.broken, "BROKEN"), (live.errors, "errors"), (live.closes, "closed")]
     {
         if count > 0 {
-            let _ = write!(text, ", {count} {what}");
+            let _ = write!(text, " {count} {what},");
         }
+    }
+    let _ = write!(
+        text,
+        " {}/{} in, {:.0} sent/s, {:.0} delivered/s, {:.0} % cpu",
+        live.inside,
+        live.people,
+        second.per_second(second.counts.sent()),
+        second.per_second(second.counts.seen()),
+        second.cpu.unwrap_or(0.0) * 100.0
+    );
+    if let Some(cpu) = second.hub_cpu {
+        let _ = write!(text, ", hub {:.0} %", cpu * 100.0);
     }
     text
 }

@@ -1,6 +1,9 @@
 //! A report to try things with, and what makes the program doubt itself.
 
+use std::time::Duration;
+
 use super::*;
+use crate::load::seconds::{Brief, HubSecond};
 
 /// A small report.
 pub fn sample() -> Report {
@@ -10,7 +13,21 @@ pub fn sample() -> Report {
     }
     measure.error("rate_limited");
     measure.close("4008");
+    measure.turn();
     let counts = Counts { chat_sent: 100, chat_seen: 300, ..Counts::default() };
+    let hold = Span { time: Duration::from_secs(10), counts, cpu: Some(0.5), ..Span::default() };
+    let brief = Brief { count: 30, p50: 50.0, p99: 99.0, max: 100.0 };
+    let second = Second {
+        at: 1.0,
+        inside: 3,
+        sent: 10.0,
+        seen: 30.0,
+        errors: 1,
+        closes: 1,
+        cpu: 0.5,
+        hub: Some(HubSecond { cpu: 0.25, memory: 50_000_000 }),
+        times: [(Timing::Chat, brief)].into(),
+    };
     let examples = vec!["room 1, connection 2: seq 7 came again".to_owned()];
     let promise = "no member sees a message twice".to_owned();
     let broken = Broken { promise, count: 1, examples };
@@ -25,14 +42,16 @@ pub fn sample() -> Report {
         ended: "complete".to_owned(),
         hold_secs: 10.0,
         connections: Connections { planned: 3, peak: 3, at_end: 3 },
-        timings: timings(&measure),
+        timings: timings(&measure, Times::new),
+        percentiles: timings(&measure, distribution),
         counts,
-        rates: Rates::new(&counts, 10.0),
+        rates: Rates::new(&hold),
         errors: measure.errors.clone(),
         closes: measure.closes.clone(),
         broken: [("chat-once".to_owned(), broken)].into(),
-        client: Client::new(Some(0.5), &counts, &measure),
-        seconds: vec![Second { at: 1.0, inside: 3, sent: 10, seen: 30, cpu: 0.5 }],
+        client: Client::new(&hold, &measure),
+        hub: Some(HubUse { cpu: Some(0.25), cpu_per_delivery_us: Some(4.5), memory: 50_000_000 }),
+        seconds: vec![second],
         assertions: Vec::new(),
     }
 }
@@ -40,7 +59,20 @@ pub fn sample() -> Report {
 #[test]
 fn a_report_survives_being_written_and_read() {
     let text = serde_json::to_string(&sample()).expect("JSON");
-    assert_eq!(serde_json::from_str::<Report>(&text).expect("read"), sample());
+    assert_eq!(Report::read(&text), Ok(sample()));
+}
+
+#[test]
+fn what_is_no_report_is_refused_in_a_sentence() {
+    for (text, part) in [
+        ("", "no result of a run (--json)"),
+        ("{}", "missing field `format`"),
+        ("{\"format\":2,\"other\":1}", "it has format 2, and this program reads 1"),
+        ("{\"format\":1}", "missing field `version`"),
+    ] {
+        let error = Report::read(text).expect_err("no report");
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -55,13 +87,15 @@ fn times_are_milliseconds() {
 fn a_busy_or_late_client_doubts_itself() {
     let mut measure = Measure::new(0, 100);
     (0..1000).for_each(|_| measure.time(Timing::Late, 0, 5));
+    measure.turn();
     for (cpu, late, part) in [
         (Some(0.86), 0, Some("86 % of a core")),
         (None, 20, Some("2.0 % of its messages")),
         (Some(0.85), 9, None),
     ] {
-        let hold = Counts { late, ..Counts::default() };
-        let why = Client::new(cpu, &hold, &measure).bottleneck;
+        let counts = Counts { late, ..Counts::default() };
+        let hold = Span { counts, cpu, ..Span::default() };
+        let why = Client::new(&hold, &measure).bottleneck;
         assert_eq!(why.is_some(), part.is_some(), "{why:?}");
         assert!(why.unwrap_or_default().contains(part.unwrap_or_default()));
     }
@@ -71,7 +105,19 @@ fn a_busy_or_late_client_doubts_itself() {
 fn distributions_are_written_for_plotters() {
     let mut measure = Measure::new(0, 10);
     measure.time(Timing::Chat, 0, 1500);
+    measure.turn();
     let text = percentiles(&measure);
     assert!(text.contains("# chat (milliseconds)"));
     assert!(text.contains("1.500 1.000000000000          1\n"), "{text}");
+}
+
+#[test]
+fn what_the_hub_took_is_told_by_delivery() {
+    let counts = Counts { chat_seen: 1000, ..Counts::default() };
+    let time = Duration::from_secs(10);
+    let hold = Span { time, counts, hub_cpu: Some(0.2), ..Span::default() };
+    let hub = HubUse::new(&hold, &sample().seconds).expect("somebody looked");
+    assert_eq!((hub.cpu, hub.memory), (Some(0.2), 50_000_000));
+    assert!((hub.cpu_per_delivery_us.expect("seen") - 2000.0).abs() < 1e-6);
+    assert_eq!(HubUse::new(&hold, &[]), None);
 }

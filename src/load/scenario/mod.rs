@@ -14,7 +14,7 @@ use crate::ids::OrderId;
 use crate::protocol::role::Role;
 
 pub use ready::{READY, ready};
-pub use values::{Characters, Count, MAX_PEOPLE, Rate, Span, Window};
+pub use values::{Characters, Count, Heads, MAX_PEOPLE, Rate, Span, Window};
 
 /// The roles that take part, in the order in which they are made.
 pub const ROLES: [Role; 3] = [Role::Driver, Role::Customer, Role::Support];
@@ -66,8 +66,8 @@ pub struct Scenario {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
-    /// How many in each room.
-    pub per_room: Count,
+    /// How many in each room; 0 leaves them out.
+    pub per_room: Heads,
     /// Positions a second, on a schedule that waits for nobody (open loop); drivers only.
     #[serde(default)]
     pub locations: Rate,
@@ -146,8 +146,13 @@ impl Scenario {
     /// [`BadScenario`] with the line of an unknown key or an impossible value; without a line
     /// where a change is to blame or where values do not go together.
     pub fn read(text: &str, changes: &[String]) -> Result<Self, BadScenario> {
-        let read = toml::from_str(text).map_err(|error| of_file(text, &error));
-        let scenario: Self = if changes.is_empty() { read? } else { changed(text, changes)? };
+        let read = toml::from_str::<Self>(text).map_err(|error| of_file(text, &error));
+        let scenario = if changes.is_empty() {
+            read?
+        } else {
+            // What is wrong in the file itself has a line there.
+            changed(text, changes).map_err(|error| read.err().unwrap_or(error))?
+        };
         scenario.check()?;
         Ok(scenario)
     }
@@ -160,6 +165,11 @@ impl Scenario {
             Role::Support => self.support.as_ref(),
             Role::Admin | Role::Service => None,
         }
+    }
+
+    /// How long it lasts at most, all told.
+    pub fn length(&self) -> Duration {
+        [self.ramp_up, self.hold, self.settle, self.ramp_down].iter().map(|span| span.0).sum()
     }
 
     /// How many connections that makes.
@@ -203,10 +213,23 @@ fn bad(problem: impl Into<String>) -> BadScenario {
     BadScenario { line: None, problem: problem.into() }
 }
 
+/// What a reader of TOML says, in one line and without the types of this program.
+fn plainly(said: &str) -> String {
+    let said = said.trim().replace('\n', ", ");
+    let words = [
+        ("expected f64", "expected a number"),
+        ("expected i64", "expected a whole number"),
+        ("expected u64", "expected a whole number"),
+        ("expected a sequence", "expected a list"),
+        ("expected struct Part", "expected a table"),
+    ];
+    words.iter().fold(said, |said, (theirs, ours)| said.replace(theirs, ours))
+}
+
 fn of_file(text: &str, error: &toml::de::Error) -> BadScenario {
     let before = error.span().and_then(|span| text.get(..span.start));
     let line = before.map(|before| before.matches('\n').count() + 1);
-    BadScenario { line, problem: error.message().replace('\n', ", ") }
+    BadScenario { line, problem: plainly(error.message()) }
 }
 
 /// Reads the scenario with each `key=value` put over it.
@@ -224,7 +247,7 @@ fn changed(text: &str, changes: &[String]) -> Result<Scenario, BadScenario> {
     }
     Scenario::deserialize(table).map_err(|error| {
         let said = error.to_string();
-        bad(format!("{} (after {})", said.trim().replace('\n', ", "), changes.join(" ")))
+        bad(format!("{} (after {})", plainly(&said), changes.join(" ")))
     })
 }
 

@@ -24,7 +24,7 @@ fn an_unknown_key_and_an_impossible_value_are_refused_with_their_line() {
         ("driver.colour = 1", "line 4: unknown field `colour`"),
         ("hold = \"soon\"", "line 3: \"soon\" is no time span"),
         ("rooms = 0", "line 3: "),
-        ("customer = { per-room = -1 }", "line 3: -1 is no count"),
+        ("customer = { per-room = -1 }", "line 3: -1 is no number of people"),
         ("customer = { per-room = 1, chat = -2.5 }", "line 3: -2.5 is no rate"),
         ("customer = { per-room = 1, chat = nan }", "line 3: NaN is no rate"),
         ("hold = 3", "line 3: invalid type"),
@@ -74,10 +74,32 @@ fn changes_lie_over_the_file() {
         ("rooms.x=1", "there is no such table"),
         ("driver.colour=red", "unknown field `colour`"),
         ("rooms=0", "0 is no count"),
+        ("driver.chat=often", "\"often\", expected a number"),
+        ("rooms=1.5", "expected a whole number"),
+        ("storm=5", "expected a list"),
+        ("driver=5", "expected a table"),
     ] {
         let said = Scenario::read(SMALL, &[change.to_owned()]).expect_err("bad").to_string();
         assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn a_mistake_in_the_file_has_its_line_also_under_changes_and_a_change_can_mend_it() {
+    let text = SMALL.replace("locations = 1", "locations = -1");
+    let read = |change: &str| Scenario::read(&text, &[change.to_owned()]);
+    let said = read("rooms=3").expect_err("still wrong").to_string();
+    assert!(said.starts_with("line 5: -1 is no rate"), "{said}");
+    assert!(read("driver.locations=2").is_ok());
+}
+
+#[test]
+fn a_role_can_be_left_out_but_not_everybody() {
+    let text = SMALL.to_owned() + "[customer]\nper-room = 2\n";
+    let scenario = Scenario::read(&text, &["customer.per-room=0".to_owned()]).expect("good");
+    assert_eq!(scenario.people(), 2);
+    let said = Scenario::read(SMALL, &["driver.per-room=0".to_owned()]).expect_err("nobody");
+    assert!(said.to_string().contains("nobody takes part"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Values of a scenario, each checked where it is read, so that an error names the line.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,6 +26,11 @@ pub struct Rate(pub f64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
 pub struct Count(pub u32);
+
+/// How many of a role are in each room, 0 to a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Heads(pub u32);
 
 /// How many messages a sender keeps under way, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -67,16 +73,25 @@ impl TryFrom<f64> for Rate {
 }
 
 /// Takes a whole number within bounds.
-fn within(number: i64, most: u32, what: &str) -> Result<u32, String> {
-    let read = u32::try_from(number).ok().filter(|read| (1..=most).contains(read));
-    read.ok_or_else(|| format!("{number} is no {what}, it must be 1 to {most}"))
+fn within(number: i64, bounds: RangeInclusive<u32>, what: &str) -> Result<u32, String> {
+    let read = u32::try_from(number).ok().filter(|read| bounds.contains(read));
+    let (least, most) = bounds.into_inner();
+    read.ok_or_else(|| format!("{number} is no {what}, it must be {least} to {most}"))
 }
 
 impl TryFrom<i64> for Count {
     type Error = String;
 
     fn try_from(number: i64) -> Result<Self, String> {
-        within(number, MAX_PEOPLE, "count").map(Self)
+        within(number, 1..=MAX_PEOPLE, "count").map(Self)
+    }
+}
+
+impl TryFrom<i64> for Heads {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, String> {
+        within(number, 0..=MAX_PEOPLE, "number of people").map(Self)
     }
 }
 
@@ -84,7 +99,7 @@ impl TryFrom<i64> for Window {
     type Error = String;
 
     fn try_from(number: i64) -> Result<Self, String> {
-        within(number, 1000, "number of messages in flight").map(Self)
+        within(number, 1..=1000, "number of messages in flight").map(Self)
     }
 }
 
@@ -92,7 +107,7 @@ impl TryFrom<i64> for Characters {
     type Error = String;
 
     fn try_from(number: i64) -> Result<Self, String> {
-        within(number, 4000, "length of a message").map(|read| Self(read as usize))
+        within(number, 1..=4000, "length of a message").map(|read| Self(read as usize))
     }
 }
 
@@ -117,6 +132,8 @@ mod tests {
         }
         assert_eq!(Count::try_from(1), Ok(Count(1)));
         assert!(Count::try_from(0).is_err());
+        assert_eq!(Heads::try_from(0), Ok(Heads(0)));
+        assert!(Heads::try_from(-1).is_err());
         assert!(Window::try_from(1001).is_err());
         assert!(Characters::try_from(4001).is_err());
     }

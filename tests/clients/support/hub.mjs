@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { within } from './deadline.mjs';
 import { SECRET, admin } from './tokens.mjs';
 
-const BINARY =
+export const BINARY =
   process.env.ORDERHUB_BIN ??
   fileURLToPath(new URL('../../../target/debug/orderhub', import.meta.url));
 

@@ -1,0 +1,145 @@
+//! What a run needs, out of the command line: the scenario, the hub, the people, the way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use super::{BAD_INPUT, LoadArgs, NO_HUB, files, refused};
+use crate::auth::{Grant, mint};
+use crate::cli::CliError;
+use crate::config::{Config, ConfigError, Secret};
+use crate::ids::{OrderId, UserId};
+use crate::load::address::{Address, Target};
+use crate::load::engine::Plan;
+use crate::load::hub_usage::Source;
+use crate::load::limits;
+use crate::load::scenario::{READY, Scenario, ready};
+use crate::load::tls::Authorities;
+use crate::load::tokens::People;
+use crate::load::track::Track;
+use crate::process::Usage;
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// Who asks for the hub's metrics, where it wants to know.
+const WATCHER: &str = "orderhub-load";
+/// Tokens outlive the run by so many seconds.
+const SPARE_SECS: u64 = 3600;
+
+/// Everything that a run needs, checked.
+pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<Plan, CliError> {
+    let bad = refused(BAD_INPUT);
+    let scenario = scenario(name, args).map_err(&bad)?;
+    limits::make_room(scenario.people()).map_err(&bad)?;
+    let track = match &args.track {
+        None => Track::made_up(scenario.seed),
+        Some(path) => of_file(path, Track::read).map_err(&bad)?,
+    };
+    let authorities = match &args.ca {
+        None => Authorities::public(),
+        Some(path) => of_file(path, |text| Authorities::read(text.as_bytes())).map_err(&bad)?,
+    };
+    let address = Address::read(&args.url).map_err(&bad)?;
+    let (people, sign) = if let Some(path) = &args.tokens {
+        let listed = |text: &str| People::listed(&scenario, text, Timestamp::now());
+        (of_file(path, listed).map_err(&bad)?, None)
+    } else {
+        let sign = Signer::new(args, &scenario, matches)?;
+        (sign.people(&scenario).map_err(&bad)?, Some(sign))
+    };
+    let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
+    let target = Target::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
+    Ok(Plan { scenario, target, people, track, hub })
+}
+
+/// Reads a file, and says its name beside what is wrong with it.
+fn of_file<T>(path: &Path, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    let text = files::read(path)?;
+    read(&text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn scenario(name: &str, args: &LoadArgs) -> Result<Scenario, String> {
+    let text = match ready(name) {
+        Some(text) => text.to_owned(),
+        None if Path::new(name).exists() || name.contains(['/', '.']) => {
+            files::read(Path::new(name))?
+        }
+        None => {
+            let names: Vec<&str> = READY.iter().map(|(name, _)| *name).collect();
+            let names = names.join(", ");
+            return Err(format!("{name}: there is no such file, and no such scenario; {names}"));
+        }
+    };
+    let flags = [
+        ("rooms", &args.rooms),
+        ("hold", &args.hold),
+        ("ramp-up", &args.ramp_up),
+        ("ramp-down", &args.ramp_down),
+        ("seed", &args.seed),
+    ];
+    let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let mut changes: Vec<String> = flags.map(|(key, value)| format!("{key}={value}")).collect();
+    changes.extend(args.changes.iter().cloned());
+    Scenario::read(&text, &changes).map_err(|error| format!("{name}: {error}"))
+}
+
+/// Makes tokens by the same settings as `orderhub token`.
+struct Signer {
+    config: Config,
+    ttl: Duration,
+    now: Timestamp,
+}
+
+impl Signer {
+    fn new(args: &LoadArgs, scenario: &Scenario, matches: &ArgMatches) -> Result<Self, CliError> {
+        let bad = |error: ConfigError| CliError::Status(BAD_INPUT, error.to_string());
+        let mut config = Config::from_matches(matches).map_err(bad)?;
+        match &args.secret {
+            Some(secret) => config.auth.secret = Some(Secret::new(secret)),
+            None => config.read_secret().map_err(bad)?,
+        }
+        if config.auth.secret.is_none() {
+            let text = "there is no secret to make tokens with: give --secret, JWT_SECRET, the \
+                 hub's --data-dir, or --tokens";
+            return Err(CliError::Status(BAD_INPUT, text.to_owned()));
+        }
+        let ttl = scenario.length() + Duration::from_secs(SPARE_SECS);
+        Ok(Self { config, ttl, now: Timestamp::now() })
+    }
+
+    fn people(&self, scenario: &Scenario) -> Result<People, String> {
+        People::made(scenario, &|user, role, order| {
+            self.token(user.clone(), role, vec![order.clone()])
+        })
+    }
+
+    fn token(&self, user: UserId, role: Role, orders: Vec<OrderId>) -> Result<String, String> {
+        let grant = Grant { user, name: None, role, orders, ttl: self.ttl };
+        mint(&self.config.auth, &grant, self.now).map_err(|error| error.to_string())
+    }
+}
+
+/// Where to see what the hub takes, if anywhere, and what is seen there now.
+fn source(
+    args: &LoadArgs,
+    hub: &Address,
+    sign: Option<&Signer>,
+    authorities: &Authorities,
+) -> Result<Option<(Source, Usage)>, String> {
+    let source = match (args.pid, &args.metrics) {
+        (None, None) => return Ok(None),
+        (Some(pid), _) => Source::Process(pid),
+        (None, Some(url)) => {
+            // Whoever may make tokens may read metrics; but a token is for the hub alone.
+            let ours = url
+                .split_once("://")
+                .is_some_and(|(_, rest)| rest.split('/').next() == Some(&hub.authority));
+            let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
+            let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));
+            Source::metrics(url.clone(), token.transpose()?, authorities)
+        }
+    };
+    let first = source.read()?;
+    Ok(Some((source, first)))
+}

@@ -1,0 +1,166 @@
+//! The stages of a run, from the first arrival to the last good-bye, and what each second came to.
+
+use std::time::Duration;
+
+use super::member::{Member, Phase};
+use super::span::{Mark, Span};
+use super::timers::Wake;
+use super::{Ended, Engine, LOST_AFTER, Live, Stage, micros};
+use crate::load::hub_usage::Watch;
+use crate::load::own_cpu;
+use crate::load::seconds::{HubSecond, Second};
+
+impl Engine<'_> {
+    /// Goes on to the next stage when it is time.
+    pub(super) fn advance(&mut self, stop: bool) {
+        if stop && self.stage < Stage::Settle {
+            self.ended = Ended::Interrupted;
+            self.end_hold();
+            self.settle(self.plan.scenario.settle.0);
+        }
+        if self.all_inside > 0 {
+            self.alive = self.now;
+        } else if self.stage < Stage::RampDown && self.now - self.alive > LOST_AFTER {
+            self.ended = Ended::HubLost;
+            self.end_hold();
+            self.go_down();
+        }
+        let due = self.now >= self.deadline;
+        match self.stage {
+            Stage::RampUp if due => self.begin_hold(),
+            Stage::Hold if due => {
+                self.end_hold();
+                self.settle(self.plan.scenario.settle.0);
+            }
+            Stage::Settle if due || self.is_quiet() => self.go_down(),
+            Stage::RampDown if due || self.members.iter().all(|member| member.link.is_none()) => {
+                self.stage = Stage::Over;
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_hold(&mut self) {
+        self.stage = Stage::Hold;
+        self.deadline = self.measure.until;
+        self.at_hold = Some(self.mark());
+    }
+
+    pub(super) fn end_hold(&mut self) {
+        if let Some(from) = self.at_hold.take() {
+            self.hold = Some(from.until(&self.mark()));
+        }
+    }
+
+    /// Nobody says anything any more; what is under way may still come.
+    fn settle(&mut self, longest: Duration) {
+        self.stage = Stage::Settle;
+        self.deadline = self.now + micros(longest);
+        for id in 0..self.members.len() {
+            if self.members[id].is_slow() {
+                self.readable(id, true);
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let waits = |member: &Member| match member.phase {
+            Phase::Inside => !member.asked.is_empty(),
+            Phase::Gone => false,
+            _ => self.ended == Ended::Complete,
+        };
+        !self.members.iter().any(waits) && self.checker.behind() == 0
+    }
+
+    /// Looks at what was promised, and says good-bye.
+    fn go_down(&mut self) {
+        self.inside_at_end = self.all_inside;
+        for (id, member) in self.members.iter().enumerate() {
+            if member.phase == Phase::Inside && self.ended != Ended::Interrupted {
+                for _ in &member.asked {
+                    self.checker.unanswered(id, "chat:message");
+                }
+            }
+        }
+        self.checker.finish();
+        self.stage = Stage::RampDown;
+        let ramp =
+            if self.ended == Ended::Complete { micros(self.plan.scenario.ramp_down.0) } else { 0 };
+        self.deadline = self.now + ramp + 2_000_000;
+        for id in 0..self.members.len() {
+            let due = self.now + self.members[id].ways.below(ramp + 1);
+            let generation = self.members[id].generation;
+            self.timers.at(due, Wake::Depart(id, generation));
+        }
+    }
+
+    /// Counts from now on.
+    pub(super) fn begin(&mut self) {
+        self.look();
+        self.at_second = self.mark();
+        self.at_stretch = self.at_second;
+    }
+
+    /// A look at everything that counts.
+    fn mark(&self) -> Mark {
+        Mark {
+            at: self.now,
+            counts: self.measure.counts,
+            errors: self.measure.errors.values().sum(),
+            closes: self.measure.closes.values().sum(),
+            cpu: own_cpu::used(),
+            hub: self.hub.as_ref().and_then(Watch::latest),
+        }
+    }
+
+    /// A second is over: keeps what it came to, and says it.
+    pub(super) fn second(&mut self) -> Live {
+        let mark = self.mark();
+        let second = std::mem::replace(&mut self.at_second, mark).until(&mark);
+        let (stretch, gone) = &mut self.seconds;
+        *gone += 1;
+        if gone.is_multiple_of(*stretch) {
+            let span = std::mem::replace(&mut self.at_stretch, mark).until(&mark);
+            self.keep(&mark, &span);
+        }
+        Live {
+            stage: self.stage.words(),
+            at: Duration::from_micros(mark.at).as_secs_f64(),
+            second,
+            inside: self.all_inside,
+            people: self.members.len(),
+            length: Duration::from_micros(self.measure.until),
+            errors: mark.errors,
+            closes: mark.closes,
+            broken: self.checker.breaches().map(|(_, breach)| breach.count).sum(),
+        }
+    }
+
+    fn keep(&mut self, mark: &Mark, span: &Span) {
+        let memory = mark.hub.map(|sample| sample.usage.resident);
+        let hub = span.hub_cpu.zip(memory).map(|(cpu, memory)| HubSecond { cpu, memory });
+        let second = Second {
+            at: Duration::from_micros(mark.at).as_secs_f64(),
+            inside: self.all_inside,
+            sent: span.per_second(span.counts.sent()),
+            seen: span.per_second(span.counts.seen()),
+            errors: span.errors,
+            closes: span.closes,
+            cpu: span.cpu.unwrap_or(0.0),
+            hub,
+            times: self.measure.turn(),
+        };
+        self.measure.seconds.push(second);
+    }
+}
+
+impl Stage {
+    fn words(self) -> &'static str {
+        match self {
+            Self::RampUp => "ramp up",
+            Self::Hold => "hold",
+            Self::Settle => "settle",
+            Self::RampDown | Self::Over => "ramp down",
+        }
+    }
+}

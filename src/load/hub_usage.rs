@@ -1,0 +1,196 @@
+//! What the hub takes of its machine: read from the system, where it runs on this one, or from its
+//! own `/metrics`.
+//!
+//! Asking may take a while, so a thread of its own does it, once a second.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+
+use super::tls::Authorities;
+use crate::process::{self, Usage};
+
+/// Where it is read.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A process on this machine, by its id.
+    Process(u32),
+    /// An address that answers as `/metrics` does.
+    Metrics {
+        /// Who asks.
+        agent: Agent,
+        /// Whom.
+        url: String,
+        /// For those who ask for a token.
+        token: Option<String>,
+    },
+}
+
+/// What was read, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub usage: Usage,
+}
+
+/// Somebody who looks once a second, until this is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    latest: Arc<Mutex<Option<Sample>>>,
+    /// Dropping it ends the thread.
+    _end: Sender<()>,
+}
+
+/// From one look to the next.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest answer that is read.
+const MOST_BYTES: u64 = 4 * 1024 * 1024;
+
+// === impl Source ===
+
+impl Source {
+    /// An address that answers as `/metrics` does.
+    pub fn metrics(url: String, token: Option<String>, authorities: &Authorities) -> Self {
+        let config = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .tls_config(authorities.for_http())
+            .user_agent("orderhub-load")
+            // What is measured is not for a proxy to answer.
+            .proxy(None);
+        Self::Metrics { agent: config.build().into(), url, token }
+    }
+
+    /// Looks once.
+    ///
+    /// # Errors
+    /// A sentence that says why nothing is to be seen.
+    pub fn read(&self) -> Result<Usage, String> {
+        match self {
+            Self::Process(pid) => process::of(*pid).ok_or_else(|| {
+                format!("--pid {pid}: there is no such process, or the system does not tell of it")
+            }),
+            Self::Metrics { agent, url, token } => {
+                metrics(agent, url, token.as_deref()).map_err(|error| format!("{url}: {error}"))
+            }
+        }
+    }
+
+    /// Looks from now on, beginning with what was seen already.
+    pub fn watch(self, first: Usage) -> Watch {
+        let latest = Arc::new(Mutex::new(Some(Sample { at: Instant::now(), usage: first })));
+        let (end, ended) = mpsc::channel();
+        let shared = Arc::clone(&latest);
+        std::thread::spawn(move || {
+            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                // A hub that does not answer shows as a gap.
+                let sample = self.read().ok().map(|usage| Sample { at: Instant::now(), usage });
+                *shared.lock().unwrap_or_else(PoisonError::into_inner) = sample;
+            }
+        });
+        Watch { latest, _end: end }
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// What was seen last; none where nothing was to be seen.
+    pub fn latest(&self) -> Option<Sample> {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// The processor time between two looks, as a part of a core; none where it is the same look,
+    /// or where another process has taken the place.
+    pub fn cpu_until(&self, later: &Self) -> Option<f64> {
+        let time = later.at.checked_duration_since(self.at).filter(|time| !time.is_zero())?;
+        let used = later.usage.cpu.checked_sub(self.usage.cpu)?;
+        Some(used.as_secs_f64() / time.as_secs_f64())
+    }
+}
+
+fn metrics(agent: &Agent, url: &str, token: Option<&str>) -> Result<Usage, String> {
+    let mut request = agent.get(url);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut answer = request.call().map_err(|error| error.to_string())?;
+    match answer.status().as_u16() {
+        200 => {}
+        401 | 403 => {
+            return Err(
+                "the hub asks for an admin's token: use its ADMIN_BIND, --secret, or --pid"
+                    .to_owned(),
+            );
+        }
+        status => return Err(format!("it answers {status}")),
+    }
+    let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_string();
+    let text = text.map_err(|error| error.to_string())?;
+    usage(&text).ok_or_else(|| {
+        "it names neither process_cpu_seconds_total nor process_resident_memory_bytes".to_owned()
+    })
+}
+
+/// Finds the two in the text of a Prometheus exporter.
+fn usage(text: &str) -> Option<Usage> {
+    let value = |name: &str| -> Option<f64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        rest?.split_whitespace().next()?.parse().ok()
+    };
+    let cpu = Duration::try_from_secs_f64(value("process_cpu_seconds_total")?).ok()?;
+    let resident = value("process_resident_memory_bytes").filter(|bytes| *bytes >= 0.0)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bytes of memory, not negative, and a cast saturates"
+    )]
+    Some(Usage { cpu, resident: resident as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total 1.5\n\
+                        process_resident_memory_bytes 2.5e+07\n# EOF\n";
+
+    #[test]
+    fn the_two_lines_of_an_exporter_are_found() {
+        let usage = usage(TEXT).expect("both");
+        assert_eq!((usage.cpu, usage.resident), (Duration::from_millis(1500), 25_000_000));
+        for bad in ["", "process_cpu_seconds_total 1\n", "process_cpu_seconds_total -1\n"] {
+            assert_eq!(super::usage(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn processor_time_is_a_part_of_the_time_between_two_looks() {
+        let usage = |ms| Usage { cpu: Duration::from_millis(ms), resident: 1 };
+        let at = Instant::now();
+        let first = Sample { at, usage: usage(1000) };
+        let later = Sample { at: at + Duration::from_secs(2), usage: usage(2000) };
+        assert_eq!(first.cpu_until(&later), Some(0.5));
+        assert_eq!(first.cpu_until(&first), None);
+        // Started anew: it counts from zero again.
+        let anew = Sample { usage: usage(10), ..later };
+        assert_eq!(first.cpu_until(&anew), None);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_named() {
+        let error = Source::Process(u32::MAX).read().expect_err("nobody");
+        assert!(error.contains("--pid 4294967295: there is no such process"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! A run second by second: what the charts of a report show.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::measure::Timing;
+
+/// A stretch of a run: a second, or several in a run of hours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// When it ended, in seconds from the beginning.
+    pub at: f64,
+    /// Members in their rooms at that moment.
+    pub inside: usize,
+    /// Messages sent, per second.
+    pub sent: f64,
+    /// Messages seen, per second.
+    pub seen: f64,
+    /// Refusals in it.
+    pub errors: u64,
+    /// Ends that the hub caused in it.
+    pub closes: u64,
+    /// The processor that this program took, 1 is a core.
+    pub cpu: f64,
+    /// What the hub took, where somebody looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubSecond>,
+    /// The times of what ended in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub times: BTreeMap<Timing, Brief>,
+}
+
+/// What the hub took in a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HubSecond {
+    /// Its processor time; 1 is a core.
+    pub cpu: f64,
+    /// What it held in memory, in bytes.
+    pub memory: u64,
+}
+
+/// Times of one kind in a second, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    /// How many.
+    pub count: u64,
+    /// The middle.
+    pub p50: f64,
+    /// 99 in a hundred are not above.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// The most stretches that are kept of a run.
+const MOST: u64 = 7200;
+
+/// How many seconds a stretch has in a run of so many.
+pub fn stretch(secs: u64) -> u64 {
+    secs.div_ceil(MOST).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_days_keeps_no_more_than_one_of_hours() {
+        assert_eq!((stretch(0), stretch(7200), stretch(7201)), (1, 1, 2));
+        assert_eq!(stretch(7 * 86_400), 84);
+    }
+}
