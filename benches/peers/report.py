@@ -144,6 +144,8 @@ def remarks(rounds):
             if any(peak < planned for peak, planned in (figures["connections"] for figures in all_figures)):
                 lines.append(f"- {NAMES[name]}, {scenario}: not everybody got in")
     count = max((len(f) for by_name in rounds.values() for f in by_name.values()), default=0)
+    if not count:
+        return ["nothing has been measured"]
     kept = [] if lines else ["- all promises kept, no errors, nobody put out"]
     how = f"- medians of {count} rounds in turn, smallest to largest in brackets" if count > 1 else "- one round"
     return [how, *lines, *kept]
