@@ -2,8 +2,8 @@
 //!
 //! A [`session`] talks to rooms; the [`supervisor`] knows which room serves an order; an
 //! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
-//! of an upper one: it holds a `Recipient` of what it has to say, or a `Reachable`, where it
-//! is one of many holders.
+//! of an upper one: it holds a `Recipient` of what it has to say, or an address that names
+//! the messages and not the actor, where it is one of many holders ([`peer::SessionAddress`]).
 
 mod alarms;
 mod broadcast;

@@ -1,7 +1,7 @@
 //! The address of an actor that many hold, of whom each knows only some of its messages.
 //!
-//! An address of actix costs every holder three allocations and a recipient of it a fourth. A
-//! session has half a dozen holders, so they share one.
+//! An address of actix costs every holder two allocations and a recipient of it a third. A session
+//! has half a dozen holders, so they share one.
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};

@@ -19,7 +19,6 @@ use clap::{ArgMatches, Args, Subcommand};
 use self::files::Files;
 use super::{CliError, output};
 use crate::load::engine::{self, Ended, Outcome, Plan};
-use crate::load::probe;
 use crate::load::report::assertion::Assertion;
 use crate::load::report::{Report, compare, table};
 use crate::load::scenario::{READY, Scenario};
@@ -117,7 +116,7 @@ fn refused(status: u8) -> impl Fn(String) -> CliError {
     move |text| CliError::Status(status, text)
 }
 
-/// What the settings of a hub have to do with it is said below, once: most of them nothing.
+/// The settings of a hub are hidden, so the help says once which of them count.
 const AFTER_HELP: &str = "\
 Examples:
   orderhub load tracking --rooms 100 --hold 10s
@@ -150,10 +149,8 @@ pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> 
     let assertions: Result<Vec<Assertion>, String> =
         args.assertions.iter().map(|text| Assertion::read(text)).collect();
     let assertions = assertions.map_err(refused(BAD_INPUT))?;
-    let mut plan = plan::plan(name, &args, matches)?;
     args.files.check().map_err(refused(NOT_WRITTEN))?;
-    let token = plan.people.persons.first().map_or("", |person| &person.token);
-    probe::ask(&mut plan.target, token).map_err(refused(NO_HUB))?;
+    let plan = plan::plan(name, &args, matches)?;
     if let Some(warning) = short_lived(&plan) {
         eprintln!("orderhub: {warning}");
     }

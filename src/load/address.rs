@@ -37,6 +37,15 @@ pub struct Address {
 // === impl Address ===
 
 impl Address {
+    /// Whether a URL leads to the same host and port, in the same manner.
+    pub fn is_origin_of(&self, url: &str) -> bool {
+        let Some((scheme, rest)) = url.split_once("://") else { return false };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let origin = Self::read(&format!("{scheme}://{authority}"));
+        origin
+            .is_ok_and(|it| (it.secure, &it.host, it.port) == (self.secure, &self.host, self.port))
+    }
+
     /// Reads an address.
     ///
     /// # Errors
@@ -146,6 +155,22 @@ mod tests {
 
     fn find(url: &str, framing: Framing) -> Result<Target, String> {
         Target::find(&Address::read(url)?, framing, &Authorities::public())
+    }
+
+    #[test]
+    fn only_the_hub_itself_has_its_origin() {
+        let hub = Address::read("wss://hub.example.com").expect("an address");
+        for (url, is) in [
+            ("https://hub.example.com/metrics", true),
+            ("https://hub.example.com:443/metrics?x", true),
+            ("http://hub.example.com/metrics", false),
+            ("https://hub.example.com:9090/metrics", false),
+            ("https://hub.example.com.evil.example/metrics", false),
+            ("https://evil.example/?https://hub.example.com", false),
+            ("hub.example.com/metrics", false),
+        ] {
+            assert_eq!(hub.is_origin_of(url), is, "{url}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::tls::Authorities;
 use crate::process::{self, Usage};
 
 /// Where it is read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Source {
     /// A process on this machine, by its id.
     Process(u32),
@@ -53,6 +53,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
 
 // === impl Source ===
+
+impl std::fmt::Debug for Source {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Process(pid) => write!(f, "Process({pid})"),
+            Self::Metrics { url, .. } => write!(f, "Metrics({url})"),
+        }
+    }
+}
 
 impl Source {
     /// An address that answers as `/metrics` does.
@@ -139,7 +149,7 @@ fn metrics(agent: &Agent, url: &str, token: Option<&str>) -> Result<Usage, Strin
     let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_string();
     let text = text.map_err(|error| error.to_string())?;
     usage(&text).ok_or_else(|| {
-        "it names neither process_cpu_seconds_total nor process_resident_memory_bytes".to_owned()
+        "it does not name process_cpu_seconds_total and process_resident_memory_bytes".to_owned()
     })
 }
 

@@ -152,10 +152,11 @@ impl Link {
         let Some(tls) = self.tls.as_deref_mut() else { return Ok(0) };
         let length = tls.read_tls(&mut self.stream)?;
         let taken = tls.process_new_packets();
-        // What is wrong is told to the other side as well.
-        let flushed = self.flush();
+        // What is wrong is told to the other side as well. Where that fails the next read finds the
+        // end, behind what was said before it.
+        let _ = self.flush();
         taken.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
-        flushed.map(|()| length)
+        Ok(length)
     }
 
     /// How many bytes wait for the socket to take them.

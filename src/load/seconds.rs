@@ -18,8 +18,10 @@ pub struct Second {
     /// Messages seen, per second.
     pub seen: f64,
     /// Refusals in it.
+    #[serde(default)]
     pub errors: u64,
     /// Ends that the hub caused in it.
+    #[serde(default)]
     pub closes: u64,
     /// The processor that this program took, 1 is a core.
     pub cpu: f64,
@@ -34,8 +36,9 @@ pub struct Second {
 /// What the hub took in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HubSecond {
-    /// Its processor time; 1 is a core.
-    pub cpu: f64,
+    /// Its processor time; 1 is a core. None where nobody looked twice in it.
+    #[serde(default)]
+    pub cpu: Option<f64>,
     /// What it held in memory, in bytes.
     pub memory: u64,
 }

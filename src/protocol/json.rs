@@ -38,7 +38,7 @@ fn deepest_is_over(text: &str, most: usize) -> bool {
     false
 }
 
-/// Reads an object; `whole` is the field that is wrong where it is none. The quick reader does not
+/// Reads an object; `whole` is the field that is wrong where it is none. The first reader does not
 /// know where it failed, so a failure is read again by one that does.
 ///
 /// # Errors

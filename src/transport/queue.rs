@@ -295,7 +295,7 @@ mod tests {
         assert!(!queue.drop_oldest_latest());
         assert_eq!(content(&queue), "1 two ");
         queue.advance(6);
-        assert!(queue.is_empty() && queue.latest == 0);
+        assert!(queue.is_empty() && queue.latest == 0 && !queue.entries.owns_memory());
     }
 
     #[test]
@@ -311,6 +311,10 @@ mod tests {
         queue.forget(A);
         queue.forget(A);
         assert_eq!(content(&queue), "one two b1 ");
+        assert!(queue.entries.owns_memory());
+        queue.forget(B);
+        (0..2).for_each(|_| queue.pop());
+        assert!(queue.is_empty() && !queue.entries.owns_memory());
     }
 
     #[test]

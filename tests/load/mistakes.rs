@@ -12,7 +12,9 @@ const SHORT: &str = "--ramp-up 100ms --hold 500ms";
 #[test]
 fn a_hub_that_is_not_there_or_is_none_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
-    Load::new(free, "chat").run().failed(3, &["cannot be reached", "refused"]);
+    for args in ["chat".to_owned(), format!("chat --metrics http://{free}/metrics")] {
+        Load::new(free, &args).run().failed(3, &["cannot be reached", "refused"]);
+    }
     for (answer, part) in [
         ("220 mail.example.com ESMTP\r\n\r\n", "no HTTP server"),
         ("HTTP/1.0 404 File not found\r\n\r\n<p>", "no orderhub (404)"),
@@ -131,7 +133,7 @@ fn bad_files_and_flags_are_refused_with_the_place() {
     }
     Load::at("ws://there is none", "chat").run().failed(3, &["nobody knows the host"]);
     let nowhere = format!("chat --metrics http://{}/healthz", hub.addr);
-    Load::new(hub.addr, &nowhere).run().failed(2, &["names neither process_cpu_seconds_total"]);
+    Load::new(hub.addr, &nowhere).run().failed(2, &["does not name process_cpu_seconds_total"]);
 }
 
 #[test]

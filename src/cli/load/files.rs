@@ -33,7 +33,7 @@ impl Files {
     /// then, and what does not is not left behind by a run that never begins.
     pub(super) fn check(&self) -> Result<(), String> {
         for path in [&self.json, &self.html, &self.hdr].into_iter().flatten() {
-            let is_new = !path.exists();
+            let is_new = fs::symlink_metadata(path).is_err();
             OpenOptions::new()
                 .create(true)
                 .append(true)
@@ -66,9 +66,9 @@ fn unwritable(path: &Path, error: &io::Error) -> String {
 }
 
 /// Writes a file whole or not at all: a full disk leaves no half of a report, and what stood there
-/// before stays. A pipe or a device is just written to.
+/// before stays. A pipe, a device or what a link leads to is just written to.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    if path.exists() && !path.is_file() {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, text);
     }
     let mut draft = path.as_os_str().to_owned();

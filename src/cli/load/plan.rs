@@ -14,6 +14,7 @@ use crate::load::address::{Address, Target};
 use crate::load::engine::Plan;
 use crate::load::hub_usage::Source;
 use crate::load::limits;
+use crate::load::probe;
 use crate::load::scenario::{READY, Scenario, ready};
 use crate::load::tls::Authorities;
 use crate::load::tokens::People;
@@ -27,7 +28,7 @@ const WATCHER: &str = "orderhub-load";
 /// Tokens outlive the run by so many seconds.
 const SPARE_SECS: u64 = 3600;
 
-/// Everything that a run needs, checked.
+/// Everything that a run needs, checked; a hub is there.
 pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<Plan, CliError> {
     let bad = refused(BAD_INPUT);
     let scenario = scenario(name, args).map_err(&bad)?;
@@ -48,8 +49,11 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
         let sign = Signer::new(args, &scenario, matches)?;
         (sign.people(&scenario).map_err(&bad)?, Some(sign))
     };
+    let mut target = Target::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
+    let token = people.persons.first().map_or("", |person| &person.token);
+    probe::ask(&mut target, token).map_err(refused(NO_HUB))?;
+    // Only now: where there is no hub, its metrics are not what is wrong.
     let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
-    let target = Target::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
     Ok(Plan { scenario, target, people, track, hub })
 }
 
@@ -131,10 +135,9 @@ fn source(
         (None, None) => return Ok(None),
         (Some(pid), _) => Source::Process(pid),
         (None, Some(url)) => {
-            // Whoever may make tokens may read metrics; but a token is for the hub alone.
-            let ours = url
-                .split_once("://")
-                .is_some_and(|(_, rest)| rest.split('/').next() == Some(&hub.authority));
+            // Whoever may make tokens may read metrics; but a token is for the hub alone, and goes no
+            // other way than those of its clients.
+            let ours = hub.is_origin_of(url);
             let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
             let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));
             Source::metrics(url.clone(), token.transpose()?, authorities)

@@ -138,7 +138,7 @@ impl Engine<'_> {
 
     fn keep(&mut self, mark: &Mark, span: &Span) {
         let memory = mark.hub.map(|sample| sample.usage.resident);
-        let hub = span.hub_cpu.zip(memory).map(|(cpu, memory)| HubSecond { cpu, memory });
+        let hub = memory.map(|memory| HubSecond { cpu: span.hub_cpu, memory });
         let second = Second {
             at: Duration::from_micros(mark.at).as_secs_f64(),
             inside: self.all_inside,

@@ -67,7 +67,7 @@
       ]);
     }
     over('Processor: percent of a core', '%', [
-      ['the hub', each((second) => second.hub && second.hub.cpu * 100), { width: 2.5 }],
+      ['the hub', each((second) => (second.hub && second.hub.cpu !== null ? second.hub.cpu * 100 : null)), { width: 2.5 }],
       ['the load generator', each((second) => second.cpu * 100), { dash: [5, 4] }],
     ], { gaps: true });
     over('Memory of the hub: MB', 'MB', [['resident', each((second) => second.hub && second.hub.memory / 1e6), {}]], { gaps: true });

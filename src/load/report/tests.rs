@@ -25,7 +25,7 @@ pub fn sample() -> Report {
         errors: 1,
         closes: 1,
         cpu: 0.5,
-        hub: Some(HubSecond { cpu: 0.25, memory: 50_000_000 }),
+        hub: Some(HubSecond { cpu: Some(0.25), memory: 50_000_000 }),
         times: [(Timing::Chat, brief)].into(),
     };
     let examples = vec!["room 1, connection 2: seq 7 came again".to_owned()];
