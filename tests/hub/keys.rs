@@ -10,8 +10,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::support::keys::{AUTHORITY, Conduct, KeyServer, Signer, hour, set};
+use super::support::keys::{Conduct, KeyServer, Signer, hour, set};
 use super::support::raw::Upgrade;
+use super::support::tls::AUTHORITY;
 use super::support::{Hub, PATIENCE, SECRET, claims, token, until};
 
 /// What a client hears that comes with this token.

@@ -6,4 +6,6 @@ mod mistakes;
 mod promises;
 mod runs;
 mod support;
+#[path = "../common/tls.rs"]
+mod tls;
 mod tls_proxy;

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use crate::support::{Hub, Load, SECRET, tokens};
-use crate::tls_proxy::{self, AUTHORITY};
+use crate::tls::AUTHORITY;
+use crate::tls_proxy;
 
 const SHORT: &str = "--ramp-up 100ms --hold 500ms";
 

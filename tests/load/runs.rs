@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::{Hub, Load, Ran, tokens};
-use crate::tls_proxy::{self, AUTHORITY};
+use crate::tls::AUTHORITY;
+use crate::tls_proxy;
 
 const SHORT: &str = "--ramp-up 300ms --hold 2s";
 

@@ -5,21 +5,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// The authority of its certificate, which is for localhost.
-pub const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub/testdata/ca.pem");
-const CERTIFICATE: &[u8] = include_bytes!("../hub/testdata/server.pem");
-const PRIVATE_KEY: &[u8] = include_bytes!("../hub/testdata/server.key.pem");
+use crate::tls;
 
 /// From one look at a side to the next at the other.
 const TURN: Duration = Duration::from_millis(2);
 
 /// Starts one, which runs as long as the test.
 pub fn start(hub: SocketAddr) -> SocketAddr {
-    let config = config();
+    let config = tls::server();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let addr = listener.local_addr().expect("bound");
     std::thread::spawn(move || {
@@ -29,18 +24,6 @@ pub fn start(hub: SocketAddr) -> SocketAddr {
         }
     });
     addr
-}
-
-fn config() -> Arc<ServerConfig> {
-    let chain = CertificateDer::pem_slice_iter(CERTIFICATE).collect::<Result<Vec<_>, _>>();
-    let key = PrivateKeyDer::from_pem_slice(PRIVATE_KEY).expect("a key");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain.expect("certificates"), key);
-    Arc::new(config.expect("a certificate"))
 }
 
 /// Passes bytes on in both directions until one side is gone.

@@ -10,15 +10,10 @@ use std::time::Duration;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-/// The authority of the server's certificate.
-pub const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub/testdata/ca.pem");
-const CERTIFICATE: &[u8] = include_bytes!("../testdata/server.pem");
-const PRIVATE_KEY: &[u8] = include_bytes!("../testdata/server.key.pem");
+use super::tls;
 
 /// Longer than the hub waits for a server.
 const STALL: Duration = Duration::from_secs(8);
@@ -99,18 +94,9 @@ impl KeyServer {
         Self::launch(conduct, None)
     }
 
-    /// Serves HTTPS, with a certificate of [`AUTHORITY`].
+    /// Serves HTTPS, with a certificate of [`tls::AUTHORITY`].
     pub fn start_tls(conduct: Conduct) -> Self {
-        let chain = CertificateDer::pem_slice_iter(CERTIFICATE).collect::<Result<Vec<_>, _>>();
-        let key = PrivateKeyDer::from_pem_slice(PRIVATE_KEY).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain.expect("certificates"), key)
-            .expect("a certificate");
-        Self::launch(conduct, Some(Arc::new(config)))
+        Self::launch(conduct, Some(tls::server()))
     }
 
     fn launch(conduct: Conduct, tls: Option<Arc<ServerConfig>>) -> Self {

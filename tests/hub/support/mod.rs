@@ -10,6 +10,8 @@ mod postgres;
 mod process;
 pub mod raw;
 pub mod socketio;
+#[path = "../../common/tls.rs"]
+pub mod tls;
 
 use std::time::Instant;
 
