@@ -38,17 +38,27 @@ async fn back(hub: &Hub, before: &Memory) -> Io {
 /// Whatever comes to it but chat until it hears the next thing that is said in `o1`: the events and
 /// what they say, in order.
 async fn news(talker: &mut Client, client: &mut Io) -> Vec<(String, Value)> {
-    let mark = at("o1", say(talker, "o1", "mark").await["seq"].as_i64().expect("a seq"));
+    news_of(&["o1"], talker, client).await
+}
+
+/// The same until it hears the next thing in each of these rooms: they do not wait for each other.
+async fn news_of(orders: &[&str], talker: &mut Client, client: &mut Io) -> Vec<(String, Value)> {
+    let mut marks = Vec::new();
+    for order in orders {
+        let said = say(talker, order, "mark").await;
+        marks.push(at(order, said["seq"].as_i64().expect("a seq")));
+    }
     let mut news = Vec::new();
-    loop {
+    while !marks.is_empty() {
         let packet = client.next().await;
         let name = packet.payload[0].as_str().unwrap_or_default().to_owned();
         match name.as_str() {
-            "chat:message" if place(packet.data()) == mark => return news,
-            "" | "chat:message" => {}
+            "chat:message" => marks.retain(|mark| *mark != place(packet.data())),
+            "" => {}
             _ => news.push((name, packet.data().clone())),
         }
     }
+    news
 }
 
 #[tokio::test]
@@ -208,7 +218,7 @@ async fn what_changed_during_a_deploy_is_told_by_the_next_process() {
         change(&hub).await;
         let mut talker = hub.connect("dan", "driver", &ORDERS).await;
         let mut client = back(&hub, &before).await;
-        let (joined, news): (Vec<_>, Vec<_>) = news(&mut talker, &mut client)
+        let (joined, news): (Vec<_>, Vec<_>) = news_of(&ORDERS, &mut talker, &mut client)
             .await
             .into_iter()
             .partition(|(name, _)| name == "order:joined");
