@@ -5,11 +5,11 @@ mod pid;
 pub mod random;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use smol_str::SmolStr;
 
 use crate::time::Timestamp;
 pub use pid::{InvalidPid, Pid};
@@ -34,9 +34,12 @@ fn check(text: &str) -> Result<(), InvalidId> {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
+        ///
+        /// One of up to 23 bytes stands where it is used, without memory of its own: every event
+        /// names an order, and looking one up would wait for that memory.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Takes a text as an id.
@@ -45,7 +48,7 @@ macro_rules! id {
             /// [`InvalidId`] where it is empty, too long or has a character that ids do not have.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 check(text)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(SmolStr::new(text)))
             }
 
             /// The id as text.
@@ -62,7 +65,7 @@ macro_rules! id {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&*self.0, f)
+                fmt::Debug::fmt(self.as_str(), f)
             }
         }
 
