@@ -52,7 +52,7 @@ pub fn accept(
     queue.push(Frame::raw(response_head), None);
 
     let (reader, writer) = parts.io.into_split();
-    let line = Arc::new(Line::new(Sink::Socket(writer), queue, Arc::clone(options)));
+    let line = Arc::new(Line::new(Sink::Socket(writer.into()), queue, Arc::clone(options)));
     schedule(&line);
     Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&line)), Outbox::new(line)))
 }

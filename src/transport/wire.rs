@@ -3,9 +3,12 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -34,12 +37,21 @@ pub(super) struct Wire {
 /// Where frames go.
 #[derive(Debug)]
 pub(super) enum Sink {
-    /// The writing half of a WebSocket.
-    Socket(OwnedWriteHalf),
+    /// A WebSocket.
+    Socket(Writer),
     /// What a client of long-polling asks for. Boxed: an idle WebSocket does not pay for it.
     Poll(Box<Mailbox>),
     /// Nowhere: the connection has ended. So a room's handle does not keep the socket.
     Gone,
+}
+
+/// The writing half of a socket.
+#[derive(Debug)]
+pub(super) struct Writer {
+    half: OwnedWriteHalf,
+    /// The descriptor of `half`, so that a write need not look for it in tokio's memory, which
+    /// nothing else of a delivery touches. As good as the half, and never handed out.
+    descriptor: RawFd,
 }
 
 /// How far a write came.
@@ -101,16 +113,16 @@ impl Wire {
             return Err(io::ErrorKind::NotConnected.into());
         };
         if let Some(frame) = self.queue.only() {
-            // The usual case goes by tokio's bookkeeping, which lies in memory that nothing else of
-            // a delivery touches. What the socket does not take, tokio has to know, and try itself.
-            match SockRef::from(socket.as_ref()).send(frame) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.try_write(frame),
-                sent => sent,
+            // The usual case goes by tokio's bookkeeping. What the socket does not take, tokio has to
+            // know, and try itself.
+            match send(socket.descriptor, frame, MsgFlags::MSG_NOSIGNAL) {
+                Err(Errno::EAGAIN) => socket.half.try_write(frame),
+                sent => Ok(sent?),
             }
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.queue.fill(&mut slices);
-            socket.try_write_vectored(&slices[..count])
+            socket.half.try_write_vectored(&slices[..count])
         }
     }
 
@@ -130,7 +142,7 @@ impl Wire {
     /// by itself.
     pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.sink {
-            Sink::Socket(socket) => AsRef::<TcpStream>::as_ref(socket).poll_write_ready(cx),
+            Sink::Socket(socket) => socket.stream().poll_write_ready(cx),
             Sink::Poll(_) => Poll::Pending,
             Sink::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -155,7 +167,7 @@ impl Wire {
     /// Tells the peer that nothing follows.
     pub(super) fn shut(&self) {
         if let Sink::Socket(socket) = &self.sink {
-            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Write);
+            let _ = SockRef::from(socket.stream()).shutdown(Shutdown::Write);
         }
     }
 
@@ -172,9 +184,29 @@ impl Wire {
         }
         if let Sink::Socket(socket) = self.replace(Sink::Gone) {
             // Both ways, so that the reading half sees its end as well.
-            let _ = SockRef::from(socket.as_ref()).shutdown(Shutdown::Both);
+            let _ = SockRef::from(socket.stream()).shutdown(Shutdown::Both);
             // Its drop would say the same a second time.
-            socket.forget();
+            socket.half.forget();
         }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Gives the half back.
+    pub(super) fn into_half(self) -> OwnedWriteHalf {
+        self.half
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.half.as_ref()
+    }
+}
+
+impl From<OwnedWriteHalf> for Writer {
+    fn from(half: OwnedWriteHalf) -> Self {
+        let descriptor = AsRef::<TcpStream>::as_ref(&half).as_raw_fd();
+        Self { half, descriptor }
     }
 }

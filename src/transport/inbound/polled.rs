@@ -109,6 +109,6 @@ impl Inbound {
         self.stage = Stage::Over;
         let (assembler, pending) =
             (std::mem::take(&mut self.assembler), std::mem::take(&mut self.pending));
-        Heir::new(reader, writer, assembler, pending)
+        Heir::new(reader, writer.into_half(), assembler, pending)
     }
 }

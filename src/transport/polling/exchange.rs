@@ -164,7 +164,7 @@ impl Line {
         if state.wire.is_gone() {
             return;
         }
-        state.wire.replace(Sink::Socket(writer));
+        state.wire.replace(Sink::Socket(writer.into()));
         self.write(&mut state);
         let _ = self.settle_and_enforce(state);
     }
