@@ -16,9 +16,24 @@ pub struct Permits {
 /// A place in a receiver's queue; given back when dropped.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once bounds nothing"]
-pub struct Permit {
-    taken: Arc<AtomicUsize>,
+pub struct Permit<C: Counts = AtomicUsize> {
+    counter: Arc<C>,
     size: usize,
+}
+
+/// What counts the places that are taken. A receiver whose handle counts them itself saves every
+/// message the way to another piece of memory.
+pub trait Counts {
+    /// The count; only permits change it.
+    fn taken(&self) -> &AtomicUsize;
+}
+
+/// Takes `size` of the `most` places that are counted here, if there are so many.
+pub fn take<C: Counts>(counter: &Arc<C>, size: usize, most: usize) -> Option<Permit<C>> {
+    let before = counter.taken().fetch_add(size, Ordering::Relaxed);
+    // Built first: where there is no room its drop gives the places back.
+    let permit = Permit { counter: Arc::clone(counter), size };
+    (before + size <= most).then_some(permit)
 }
 
 impl Permits {
@@ -34,10 +49,7 @@ impl Permits {
 
     /// `size` places at once, if there are so many.
     pub fn take_many(&self, size: usize) -> Option<Permit> {
-        let before = self.taken.fetch_add(size, Ordering::Relaxed);
-        // Built first: where there is no room its drop gives the places back.
-        let permit = Permit { taken: Arc::clone(&self.taken), size };
-        (before + size <= self.most).then_some(permit)
+        take(&self.taken, size, self.most)
     }
 
     /// How many places are taken.
@@ -46,9 +58,15 @@ impl Permits {
     }
 }
 
-impl Drop for Permit {
+impl Counts for AtomicUsize {
+    fn taken(&self) -> &Self {
+        self
+    }
+}
+
+impl<C: Counts> Drop for Permit<C> {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.size, Ordering::Relaxed);
+        self.counter.taken().fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 

@@ -19,6 +19,7 @@ mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
@@ -38,7 +39,7 @@ use super::store::{ChatWritten, OrderChanged};
 use super::tally::Verdict;
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
-use crate::permits::{Permit, Permits};
+use crate::permits::{Counts, Permit, take};
 use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
@@ -61,7 +62,7 @@ pub struct Enter {
     /// As what.
     pub purpose: Purpose,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// A session that is in joins: once more, or for the first time after it only sent.
@@ -75,7 +76,7 @@ pub struct JoinAgain {
     /// Where the snapshot goes.
     pub answer: Answer,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// As what a session comes into a room.
@@ -114,7 +115,7 @@ pub struct Locate {
     /// Where the verdict goes.
     pub verdict: Verdict,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// A session says something.
@@ -128,7 +129,7 @@ pub struct Say {
     /// Where the ack goes.
     pub answer: Answer,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// A session wants to read what was said.
@@ -142,7 +143,7 @@ pub struct Read {
     /// Where it goes.
     pub answer: Answer,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// A session has a new token: its rights are judged again.
@@ -188,15 +189,17 @@ pub enum RoomReport {
 }
 
 /// A way to a room, with the bound of its queue.
-#[derive(Clone)]
 pub struct RoomHandle {
     /// The room.
     pub addr: Addr<OrderRoom>,
-    /// The places in its queue.
-    pub permits: Permits,
+    /// The places in its queue that are taken.
+    waiting: AtomicUsize,
     /// What it counts.
-    pub stats: Arc<RoomStats>,
+    pub stats: RoomStats,
 }
+
+/// A place in a room's queue.
+pub type RoomPermit = Permit<RoomHandle>;
 
 /// What the supervisor gives a room to begin with.
 pub struct Founding {
@@ -213,17 +216,35 @@ pub struct Founding {
     pub shared: Arc<Shared>,
 }
 
-/// The actor.
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent fact")]
+/// The actor. What a position touches stands together, first and in this order: most rooms are cold
+/// when one arrives.
+#[repr(C)]
 pub struct OrderRoom {
-    order: OrderId,
+    /// Sessions that are shown the room.
+    members: RecentMap<SessionId, Member>,
+    handle: Arc<RoomHandle>,
     shared: Arc<Shared>,
+    track: Track,
+    /// What is remembered of each driver.
+    lanes: RecentMap<UserId, Lane>,
+    order: OrderId,
+    /// Whether the last position is newer than the database's.
+    track_dirty: bool,
+    /// Whether somebody's read mark waits for a place among those that are written.
+    marks_unsaved: bool,
+    after_crash: bool,
+    /// Whether the database knows the order.
+    exists: bool,
+    /// Whether chat was told while the order is read: the read may be older.
+    chat_unheard: bool,
+    /// Whether anybody was ever let in.
+    used: bool,
+    /// Whether the supervisor told it to stop.
+    stopped: bool,
     reports: Recipient<RoomReport>,
     epoch: u64,
-    after_crash: bool,
     /// Joins that the supervisor forwarded and that have arrived.
     seen: u64,
-    handle: Arc<RoomHandle>,
     /// Where the store's answers go.
     writes_reply: Recipient<ChatWritten>,
     /// Sessions that wait until the order is read from the database; none once it was.
@@ -234,26 +255,13 @@ pub struct OrderRoom {
     rev: i64,
     /// The newest change that was told while the order is read: the read may be older.
     unheard: Option<OrderChanged>,
-    /// Whether chat was told while the order is read: the read may be older.
-    chat_unheard: bool,
-    /// Whether the database knows the order.
-    exists: bool,
-    /// Sessions that are shown the room.
-    members: RecentMap<SessionId, Member>,
     /// Sessions that only send.
     senders: HashMap<SessionId, Sender, RandomState>,
     roster: Roster,
     ring: Ring,
     delivery: Delivery<MessageJson>,
-    track: Track,
-    /// Whether the last position is newer than the database's.
-    track_dirty: bool,
-    /// What is remembered of each driver.
-    lanes: RecentMap<UserId, Lane>,
     /// How far each user has read.
     marks: Marks,
-    /// Whether some of them wait for a place among those that are written.
-    marks_unsaved: bool,
     /// Who is typing, and each one's key in the latest-wins lane.
     typists: Typists<LatestKey>,
     /// Messages that the store has not answered for, by their tokens.
@@ -262,20 +270,32 @@ pub struct OrderRoom {
     next_token: u64,
     /// Since when nobody is here.
     idle_since: Option<Instant>,
-    /// Whether anybody was ever let in.
-    used: bool,
     /// The armed timer and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
-    /// Whether the supervisor told it to stop.
-    stopped: bool,
 }
 
 // === impl RoomHandle ===
 
 impl RoomHandle {
+    /// For a room of this address.
+    pub fn new(addr: Addr<OrderRoom>) -> Arc<Self> {
+        Arc::new(Self { addr, waiting: AtomicUsize::new(0), stats: RoomStats::default() })
+    }
+
     /// A place in the room's queue.
-    pub fn permit(&self) -> Option<Permit> {
-        self.permits.take()
+    pub fn permit(self: &Arc<Self>) -> Option<RoomPermit> {
+        take(self, 1, OrderRoom::MAILBOX)
+    }
+
+    /// Whether nothing waits in the room's queue.
+    fn is_quiet(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Counts for RoomHandle {
+    fn taken(&self) -> &AtomicUsize {
+        &self.waiting
     }
 }
 
@@ -286,13 +306,7 @@ impl OrderRoom {
     pub const MAILBOX: usize = 1024;
 
     /// A room of this order, in this actor's context.
-    pub fn found(
-        founding: Founding,
-        permits: Permits,
-        stats: Arc<RoomStats>,
-        ctx: &mut Context<Self>,
-    ) -> Self {
-        let handle = Arc::new(RoomHandle { addr: ctx.address(), permits, stats });
+    pub fn found(founding: Founding, handle: Arc<RoomHandle>, ctx: &mut Context<Self>) -> Self {
         Self {
             order: founding.order,
             shared: founding.shared,
@@ -436,7 +450,7 @@ impl Handler<Locate> for OrderRoom {
         if self.locate(locate, Instant::now()) {
             self.tick(Instant::now(), ctx);
         }
-        if self.handle.permits.taken() == 0 {
+        if self.handle.is_quiet() {
             flush_early();
         }
     }

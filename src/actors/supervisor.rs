@@ -12,7 +12,7 @@ use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message,
 
 use self::rooms::{Crash, RoomEntry};
 use self::users::SessionEntry;
-use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
+use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomPermit, RoomReport};
 use super::peer::{Peer, Place};
 use super::shared::Shared;
 use super::store::{Change, ChatPosted, OrderChanged};
@@ -348,7 +348,7 @@ impl Handler<EveryRoom> for Supervisor {
 }
 
 /// Passes a join on to its room.
-fn enter(find: FindRoom, room_permit: Permit) -> Enter {
+fn enter(find: FindRoom, room_permit: RoomPermit) -> Enter {
     let FindRoom { place, identity, purpose, permit, .. } = find;
     drop(permit);
     Enter { place, identity, purpose, permit: room_permit }

@@ -2,17 +2,21 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::peer::Answer;
+use super::peer::{Answer, Peer};
 use crate::ids::OrderId;
+use crate::protocol::client::ClientEventName;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{RejectedOrder, Reply};
 
 /// How a location's verdict in one room reaches the client.
 pub enum Verdict {
+    /// The client asked for none, and hears of a refusal only, from a room that knows it. A position
+    /// on its way is copied more than once, so what the others need is not part of it.
+    Unasked,
     /// The only room: the answer itself.
-    Alone(Answer),
+    Alone(Box<Answer>),
     /// One of several.
-    Share(Share),
+    Share(Box<Share>),
 }
 
 /// One room's part in a [`Tally`]; dropped without a word it counts as `unavailable`.
@@ -46,7 +50,7 @@ impl Tally {
             order: order.clone(),
             given: false,
         };
-        orders.iter().map(|order| Verdict::Share(share(order))).collect()
+        orders.iter().map(|order| Verdict::Share(Box::new(share(order)))).collect()
     }
 
     fn add(&self, order: &OrderId, verdict: Result<bool, ErrorCode>) {
@@ -71,6 +75,7 @@ impl Verdict {
     /// The room looked at it: accepted, or dropped as too old.
     pub fn taken(self, accepted: bool) {
         match self {
+            Self::Unasked => {}
             Self::Alone(answer) => {
                 answer.ok(Reply::Accepted { accepted: usize::from(accepted), rejected: &[] });
             }
@@ -78,9 +83,14 @@ impl Verdict {
         }
     }
 
-    /// The room refused it.
-    pub fn refuse(self, failure: Failure) {
+    /// The room refused it; `peer` is who sent it, where the room knows.
+    pub fn refuse(self, failure: Failure, peer: Option<&Peer>) {
         match self {
+            Self::Unasked => {
+                if let Some(peer) = peer {
+                    peer.outcome(Some(ClientEventName::Location.as_str()), None, &Err(failure));
+                }
+            }
             Self::Alone(answer) => answer.refuse(failure),
             Self::Share(share) => share.give(Err(failure.code)),
         }

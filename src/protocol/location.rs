@@ -40,12 +40,12 @@ pub struct Position {
 
 impl Position {
     /// A driver's fix, taken by the hub at this time.
-    pub fn of(fix: &Fix, driver: &UserId, timestamp: Timestamp) -> Self {
+    pub fn of(fix: &Fix, driver_id: UserId, timestamp: Timestamp) -> Self {
         Self {
             lat: fix.lat,
             lng: fix.lng,
             timestamp,
-            driver_id: driver.clone(),
+            driver_id,
             accuracy: fix.accuracy,
             heading: fix.heading,
             speed: fix.speed,

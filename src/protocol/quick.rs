@@ -350,10 +350,11 @@ mod tests {
             recorded_at: Some(Timestamp::from_millis(1_700_000_000_123)),
             ..bare
         };
-        let (order, driver) = ("o-1".parse().expect("id"), "d.1~x".parse().expect("id"));
+        let order = "o-1".parse().expect("id");
+        let driver: crate::ids::UserId = "d.1~x".parse().expect("id");
         for (fix, battery) in [(bare, None), (full, Some(0.25)), (full, None)] {
             let at = Timestamp::from_millis(1_700_000_000_456);
-            let position = &Position::of(&fix, &driver, at);
+            let position = &Position::of(&fix, driver.clone(), at);
             let update = LocationUpdate { order_id: &order, position, battery };
             let mut written = Vec::new();
             write(&update, &mut written);

@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn the_trail_has_a_point_per_interval() {
-        let driver = "d".parse().expect("an id");
-        let at = |secs| Position::of(&fix(Some(secs)), &driver, Timestamp::from_secs(500));
+        let driver: crate::ids::UserId = "d".parse().expect("an id");
+        let at = |secs| Position::of(&fix(Some(secs)), driver.clone(), Timestamp::from_secs(500));
         let kept = thin([0, 1, 9, 10, 19, 21, 300].into_iter().map(at), Duration::from_secs(10));
         let kept: Vec<i64> = kept.iter().map(|one| one.taken_at().as_millis() / 1000).collect();
         assert_eq!(kept, [0, 10, 21, 300]);

@@ -57,6 +57,9 @@ impl Track {
             return None;
         }
         self.accepted = Some(now);
+        // Nearly always the same driver: then the id that is here already does.
+        let same = self.last.take().map(|last| last.driver_id).filter(|last| last == driver);
+        let driver = same.unwrap_or_else(|| driver.clone());
         Some(self.last.insert(Position { recorded_at, ..Position::of(fix, driver, at) }))
     }
 
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn the_order_goes_on_after_what_the_database_remembers_for_half_a_minute() {
         let ann: UserId = "ann".parse().expect("id");
-        let known = Position::of(&recorded(500), &ann, Timestamp::from_secs(1000));
+        let known = Position::of(&recorded(500), ann.clone(), Timestamp::from_secs(1000));
         let older_counts = |secs| {
             let (at, now) = (Timestamp::from_secs(secs), Instant::now());
             Track::new(Some(known.clone()), at, now).accept(&ann, &recorded(499), at, now).is_some()

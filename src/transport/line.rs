@@ -14,10 +14,11 @@ use super::queue::{LatestKey, Queue};
 use super::wire::{Sink, Wire, Written};
 use super::{Closed, Overrun, TransportOptions};
 
-/// The sending side of one socket.
+/// The sending side of one socket. What a push touches stands together, first: most sockets are
+/// cold when one comes.
+#[repr(C)]
 #[derive(Debug)]
 pub(super) struct Line {
-    state: Mutex<State>,
     /// Whether a thread has this line on its list of those to flush. Set behind a push, cleared
     /// before the flush: a push in between is seen by it or lists the line again.
     pub(super) dirty: AtomicBool,
@@ -26,15 +27,16 @@ pub(super) struct Line {
     attention: AtomicBool,
     /// Whether pushes are refused. Written under the lock.
     closed: AtomicBool,
-    /// How many reasons the session has to want no more messages for now.
-    pub(super) holds: AtomicU32,
     /// Whether somebody has logged in.
     pub(super) vouched: AtomicBool,
+    /// How many reasons the session has to want no more messages for now.
+    pub(super) holds: AtomicU32,
+    pub(super) options: Arc<TransportOptions>,
+    state: Mutex<State>,
     /// What the node's budget counts of this line. Written under the lock.
     charged: AtomicUsize,
     /// The connection's task.
     pub(super) task: AtomicWaker,
-    pub(super) options: Arc<TransportOptions>,
 }
 
 /// What the lock guards.

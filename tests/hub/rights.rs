@@ -254,6 +254,21 @@ async fn a_position_for_no_order_goes_to_all_of_the_drivers() {
 }
 
 #[tokio::test]
+async fn a_position_that_asks_for_no_reply_is_refused_aloud() {
+    let hub = Hub::start();
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    customer.join("o1").await;
+    customer.send("driver:location", fix("o1", 1.0)).await;
+    let exception = customer.expect("exception").await;
+    assert_eq!(exception["code"], "forbidden");
+    assert_eq!(exception["event"], "driver:location");
+    driver.join("o1").await;
+    driver.send("driver:location", fix("o1", 2.0)).await;
+    assert_eq!(customer.expect("location:updated").await["lng"], 2.0, "and only this one");
+}
+
+#[tokio::test]
 async fn a_refusal_is_remembered_and_founds_no_room() {
     let hub = Hub::start();
     let mut driver = hub.connect("ann", "driver", &[]).await;

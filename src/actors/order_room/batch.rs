@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 use actix::{AsyncContext, Context, Handler, Message};
 use tokio::sync::oneshot;
 
-use super::OrderRoom;
+use super::{OrderRoom, RoomPermit};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
 use crate::ids::{OrderId, UserId};
-use crate::permits::Permit;
 use crate::protocol::client::Fix;
 use crate::protocol::error::Failure;
 use crate::protocol::location::Position;
@@ -42,7 +41,7 @@ pub struct Batch {
     /// Who hears what became of them.
     pub done: oneshot::Sender<Result<Batched, Failure>>,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// What became of fixes for one order.
@@ -83,7 +82,7 @@ impl OrderRoom {
         let at = Timestamp::now();
         let stale = self.track.accept_newest(&driver, &batch.fixes, at, now);
         let newest = batch.fixes.get(stale..).and_then(<[Fix]>::last);
-        let gone = newest.is_some_and(|newest| self.took(&driver, newest.battery, at));
+        let gone = newest.is_some_and(|newest| self.took(newest.battery, at));
         let last = newest.and(self.track.last()).cloned();
         Ok((Batched { driver, stale, last }, gone))
     }

@@ -4,10 +4,9 @@ use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::OrderRoom;
 use super::entry::Pushed;
+use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
-use crate::permits::Permit;
 use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::server::ServerEvent;
 
@@ -18,7 +17,7 @@ pub struct Announce {
     /// What.
     pub event: BackEndEvent,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 /// What became of an event for everybody.

@@ -20,6 +20,9 @@ use crate::room::policy::{Action, judge};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Outbox};
 
+/// By which driver the positions of a session count, or why they do not.
+pub(super) type MayLocate = Result<UserId, Box<Failure>>;
+
 /// A session that is shown the room. Fan-out goes through all of them for every event, so what it
 /// needs stands here and not behind another pointer, and what is rare does.
 pub(super) struct Member {
@@ -29,8 +32,8 @@ pub(super) struct Member {
     pub(super) codec: Codec,
     pub(super) place: Place,
     pub(super) identity: Arc<Identity>,
-    /// Whether positions from here count, judged once and again when rights change.
-    pub(super) may_locate: Result<(), Box<Failure>>,
+    /// By which driver positions from here count, judged once and again when rights change.
+    pub(super) may_locate: MayLocate,
     /// Whether positions are for it, judged at the same times.
     pub(super) sees_location: bool,
     /// What was sent while the snapshot is read; it follows the snapshot.
@@ -54,7 +57,7 @@ pub(super) enum Pushed {
 pub(super) struct Sender {
     pub(super) place: Place,
     pub(super) identity: Arc<Identity>,
-    pub(super) may_locate: Result<(), Box<Failure>>,
+    pub(super) may_locate: MayLocate,
 }
 
 // === impl Purpose ===
@@ -211,10 +214,10 @@ impl OrderRoom {
         Err(Failure::new(ErrorCode::NotFound, "no such order"))
     }
 
-    pub(super) fn may_send_positions(&self, identity: &Identity) -> Result<(), Box<Failure>> {
+    pub(super) fn may_send_positions(&self, identity: &Identity) -> MayLocate {
         let asker = self.shared.asker(identity, &self.order);
-        judge(&self.shared.rules, &self.facts, asker, Action::Locate, Timestamp::now())
-            .map_err(Box::new)
+        judge(&self.shared.rules, &self.facts, asker, Action::Locate, Timestamp::now())?;
+        Ok(identity.user.clone())
     }
 
     pub(super) fn sees_location(&self, identity: &Identity) -> bool {
@@ -228,7 +231,7 @@ impl OrderRoom {
         &mut self,
         place: Place,
         identity: Arc<Identity>,
-        may_locate: Result<(), Box<Failure>>,
+        may_locate: MayLocate,
         announce: bool,
     ) {
         let session = place.peer.id;

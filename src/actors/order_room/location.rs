@@ -1,19 +1,22 @@
 //! Locations: judged, put in order, and relayed in the lane where the newest wins.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::entry::Member;
+use foldhash::fast::RandomState;
+
+use super::entry::{MayLocate, Member, Sender};
 use super::{Locate, OrderRoom};
 use crate::actors::broadcast::Broadcast;
-use crate::auth::Identity;
-use crate::ids::UserId;
+use crate::actors::peer::Peer;
+use crate::actors::shared::unavailable;
+use crate::ids::SessionId;
 use crate::protocol::error::Failure;
 use crate::protocol::server::{LocationUpdate, ServerEvent};
+use crate::recent::RecentMap;
 use crate::time::Timestamp;
 use crate::transport::LatestKey;
-
-use crate::actors::shared::unavailable;
 
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
 static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
@@ -22,6 +25,10 @@ static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
 pub(super) fn next_lane() -> LatestKey {
     LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed))
 }
+
+/// Of how many members the outboxes are fetched before the first push; what is fetched for more
+/// would be gone from the processor's nearest memory before its turn.
+const WARMED: usize = 64;
 
 /// How often a last position that changes is written at least, however far apart the points of
 /// the trail are.
@@ -38,51 +45,48 @@ pub(super) struct Lane {
 impl OrderRoom {
     /// Takes a fix. True where a member turned out to be gone.
     pub(super) fn locate(&mut self, locate: Locate, now: Instant) -> bool {
-        let (driver, verdict) = match self.may_locate(&locate) {
-            Ok(driver) => (driver, locate.verdict),
-            Err(failure) => {
-                locate.verdict.refuse(failure);
+        self.members.values().take(WARMED).for_each(|member| member.outbox.warm());
+        let Locate { session, fix, verdict, .. } = locate;
+        let metrics = &self.shared.metrics;
+        let driver = match sender(&mut self.members, &self.senders, session) {
+            Some((Ok(driver), _)) => driver,
+            Some((Err(failure), peer)) => {
+                verdict.refuse(Failure::clone(failure), Some(peer));
+                return false;
+            }
+            None => {
+                metrics.locations_dropped.inc();
+                verdict.refuse(unavailable("the session is not in the room any more"), None);
                 return false;
             }
         };
         let at = Timestamp::now();
-        let accepted = self.track.accept(&driver, &locate.fix, at, now).is_some();
+        let accepted = self.track.accept(driver, &fix, at, now).is_some();
         verdict.taken(accepted);
         if !accepted {
-            self.shared.metrics.locations_dropped.inc();
+            metrics.locations_dropped.inc();
             return false;
         }
-        self.took(&driver, locate.fix.battery, at)
+        self.took(fix.battery, at)
     }
 
-    /// The last position is a new one of this driver: it goes to the members, and every so often
-    /// behind them to the database. True where a member turned out to be gone.
-    pub(super) fn took(&mut self, driver: &UserId, battery: Option<f64>, at: Timestamp) -> bool {
+    /// The last position is a new one: it goes to the members, and every so often behind them to the
+    /// database. True where a member turned out to be gone.
+    pub(super) fn took(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
         self.handle.stats.location(at);
         let Some(position) = self.track.last() else { return false };
         let taken_ms = position.taken_at().as_millis();
         let every = self.shared.config.rooms.trail_interval.min(LAST_AT_LEAST_EVERY);
-        let lane = match self.lanes.get_recent(driver) {
+        let lane = match self.lanes.get_recent(&position.driver_id) {
             Some(lane) => lane,
-            None => self.lanes.entry(driver.clone()).or_insert_with(Lane::new),
+            None => self.lanes.entry(position.driver_id.clone()).or_insert_with(Lane::new),
         };
         let (key, is_due) = (lane.key, lane.is_due(taken_ms, every));
         if is_due {
             self.shared.store.keep_behind(&self.order, position);
         }
         self.relay(key, battery)
-    }
-
-    /// The driver, by whom the fix counts.
-    fn may_locate(&mut self, locate: &Locate) -> Result<UserId, Failure> {
-        if let Some(member) = self.members.get_recent(&locate.session) {
-            permitted(&member.may_locate, &member.identity)
-        } else if let Some(sender) = self.senders.get(&locate.session) {
-            permitted(&sender.may_locate, &sender.identity)
-        } else {
-            Err(unavailable("the session is not in the room any more"))
-        }
     }
 
     /// Sends the last position to every member. True where one turned out to be gone.
@@ -133,11 +137,15 @@ impl Lane {
     }
 }
 
-/// Whose positions these are, if they count.
-fn permitted(verdict: &Result<(), Box<Failure>>, identity: &Identity) -> Result<UserId, Failure> {
-    match verdict {
-        Ok(()) => Ok(identity.user.clone()),
-        Err(failure) => Err(Failure::clone(failure)),
+/// By which driver the positions of a session count, and who hears of it where they do not.
+fn sender<'a>(
+    members: &'a mut RecentMap<SessionId, Member>,
+    senders: &'a HashMap<SessionId, Sender, RandomState>,
+    session: SessionId,
+) -> Option<(&'a MayLocate, &'a Peer)> {
+    match members.get_recent(&session) {
+        Some(member) => Some((&member.may_locate, &member.place.peer)),
+        None => senders.get(&session).map(|sender| (&sender.may_locate, &*sender.place.peer)),
     }
 }
 

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::OrderRoom;
+use super::{OrderRoom, RoomPermit};
 use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
 use crate::ids::{SessionId, UserId};
-use crate::permits::Permit;
 use crate::protocol::chat::{ChatKind, ChatMessage};
 use crate::protocol::client::ReceiptKind;
 use crate::protocol::error::Failure;
@@ -31,7 +30,7 @@ pub struct Receive {
     /// Where the outcome goes.
     pub answer: Answer,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 impl OrderRoom {

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::OrderRoom;
 use super::location::next_lane;
+use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Answer;
 use crate::ids::{SessionId, UserId};
-use crate::permits::Permit;
 use crate::protocol::server::{Reply, ServerEvent, TypingNews};
 use crate::room::policy::Action;
 use crate::room::typing::Word;
@@ -26,7 +25,7 @@ pub struct Type {
     /// Where the outcome goes.
     pub answer: Answer,
     /// Its place in the queue.
-    pub permit: Permit,
+    pub permit: RoomPermit,
 }
 
 impl OrderRoom {

@@ -10,7 +10,7 @@ use super::dialect::Dialect;
 use super::login::End;
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::EndSession;
-use crate::protocol::client::{ClientEvent, ClientEventName};
+use crate::protocol::client::{ClientEvent, ClientEventName, Target};
 use crate::protocol::close::CloseCode;
 use crate::protocol::envelope;
 use crate::protocol::error::{ErrorCode, Failure};
@@ -127,6 +127,13 @@ impl Session {
         self.shared.metrics.events_in.inc(name as usize);
         let admitted = self.admit(name, now);
         let Some(login) = self.logins.get_mut(index) else { return };
+        if let Request { event: ClientEvent::Location(location), ack: None } = &request
+            && let Target::One(order) = &location.target
+            && admitted.is_ok()
+            && login.pass_on(order, location.fix)
+        {
+            return;
+        }
         let answer = Answer::new(Arc::clone(&login.peer), name, request.ack);
         if let Err(wait) = admitted {
             answer.refuse(too_fast(wait));

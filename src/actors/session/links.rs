@@ -67,7 +67,7 @@ impl Link {
     }
 
     /// The room, once the session is in.
-    pub(super) fn room(&self) -> Option<&RoomHandle> {
+    pub(super) fn room(&self) -> Option<&Arc<RoomHandle>> {
         match &self.state {
             LinkState::Open(room) => Some(room),
             LinkState::Entering(_) | LinkState::Away => None,

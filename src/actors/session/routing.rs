@@ -1,6 +1,7 @@
 //! The way of an event to its room: straight there once the session is in, in a queue while it is
 //! on the way, and by the supervisor the first time.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Context;
@@ -35,7 +36,7 @@ impl RoomEvent {
     /// Answers it with a refusal.
     pub(super) fn refuse(self, failure: Failure) {
         match self {
-            Self::Locate(_, verdict) => verdict.refuse(failure),
+            Self::Locate(_, verdict) => verdict.refuse(failure, None),
             Self::Join(_, answer)
             | Self::Leave { answer, .. }
             | Self::Say(_, answer)
@@ -82,7 +83,7 @@ impl Login {
             }
             ClientEvent::Location(location) => match location.target {
                 Target::One(order) => {
-                    let event = RoomEvent::Locate(location.fix, Verdict::Alone(answer));
+                    let event = RoomEvent::Locate(location.fix, Verdict::Alone(Box::new(answer)));
                     self.route_one(order, event, now, ctx);
                 }
                 Target::Many(orders) => self.locate_all(&orders, location.fix, answer, now, ctx),
@@ -91,6 +92,18 @@ impl Login {
             // Not for a room; the session has answered them.
             ClientEvent::Ping(_) | ClientEvent::Refresh(_) => {}
         }
+    }
+
+    /// Sends on a fix whose client asked for no reply, straight to a room that the session is in and
+    /// that has a place for it; says whether that was so. Nearly all events are such fixes, and an
+    /// [`Answer`] for each would cost more than the rest of what is done here.
+    pub(super) fn pass_on(&mut self, order: &OrderId, fix: Fix) -> bool {
+        let link = self.links.get_recent(order).map(|link| &link.state);
+        let Some(LinkState::Open(room)) = link else { return false };
+        let Some(permit) = room.permit() else { return false };
+        let (session, verdict) = (self.peer.id, Verdict::Unasked);
+        room.addr.do_send(Locate { session, fix, verdict, permit });
+        true
     }
 
     /// Sends a fix to several orders, with one answer.
@@ -119,7 +132,6 @@ impl Login {
     ) {
         match self.links.get_recent(&order).map(|link| &mut link.state) {
             Some(LinkState::Open(room)) => match event {
-                // Nearly all events are locations: no handle is cloned for those.
                 RoomEvent::Locate(fix, verdict) => {
                     locate(room, self.peer.id, fix, verdict, &self.shared.metrics);
                 }
@@ -141,7 +153,7 @@ impl Login {
     }
 
     /// Sends an event to a room that the session is in.
-    fn deliver(&mut self, order: &OrderId, room: &RoomHandle, event: RoomEvent) {
+    fn deliver(&mut self, order: &OrderId, room: &Arc<RoomHandle>, event: RoomEvent) {
         let session = self.peer.id;
         if let RoomEvent::Leave { all, answer } = event {
             return self.leave(order, all, answer);
@@ -200,10 +212,16 @@ impl Login {
 }
 
 /// Sends a fix to its room. One that the room has no place for is dropped: a newer one follows.
-fn locate(room: &RoomHandle, session: SessionId, fix: Fix, verdict: Verdict, metrics: &Metrics) {
+fn locate(
+    room: &Arc<RoomHandle>,
+    session: SessionId,
+    fix: Fix,
+    verdict: Verdict,
+    metrics: &Metrics,
+) {
     let Some(permit) = room.permit() else {
         metrics.locations_dropped.inc();
-        return verdict.refuse(unavailable("the room is too busy"));
+        return verdict.refuse(unavailable("the room is too busy"), None);
     };
     room.addr.do_send(Locate { session, fix, verdict, permit });
 }

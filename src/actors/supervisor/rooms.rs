@@ -4,13 +4,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::Actor;
+use actix::dev::channel::channel;
+use actix::{Addr, Context};
 
 use super::{FindRoom, Supervisor, enter};
-use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop};
+use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, Stop};
 use crate::actors::shared::unavailable;
 use crate::ids::OrderId;
-use crate::permits::Permits;
 use crate::time::Timestamp;
 
 /// Within this time after a panic the next one makes the room wait.
@@ -57,7 +57,6 @@ impl Supervisor {
     fn found(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let stats = Arc::new(RoomStats::default());
         let founding = Founding {
             order: order.clone(),
             epoch,
@@ -65,12 +64,14 @@ impl Supervisor {
             reports: self.reports.clone(),
             shared: Arc::clone(&self.shared),
         };
-        let (permits, counted) = (Permits::new(OrderRoom::MAILBOX), Arc::clone(&stats));
-        let bound = permits.clone();
-        let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
-            OrderRoom::found(founding, bound, counted, ctx)
+        let (sender, receiver) = channel(OrderRoom::MAILBOX);
+        let handle = RoomHandle::new(Addr::new(sender));
+        let own = Arc::clone(&handle);
+        find.arbiter.spawn_fn(move || {
+            let mut ctx = Context::with_receiver(receiver);
+            let room = OrderRoom::found(founding, own, &mut ctx);
+            ctx.run(room);
         });
-        let handle = Arc::new(RoomHandle { addr, permits, stats });
         RoomEntry { handle, epoch, forwarded: 0 }
     }
 

@@ -200,7 +200,7 @@ async fn deliver_share(
         Some(batched) => batched,
         None => without_room(hub, by, order, &fresh, now).await?,
     };
-    let positions = fresh.iter().map(|fix| Position::of(fix, &batched.driver, now));
+    let positions = fresh.iter().map(|fix| Position::of(fix, batched.driver.clone(), now));
     let points = thin(positions, rooms.trail_interval);
     let news = batched.last.is_some();
     let kept = hub.shared.store.keep(order.clone(), batched.last, &points).await;
