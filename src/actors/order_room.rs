@@ -19,7 +19,7 @@ mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
@@ -49,7 +49,7 @@ use crate::room::ring::{MessageJson, Ring};
 use crate::room::roster::Roster;
 use crate::room::track::Track;
 use crate::room::typing::Typists;
-use crate::transport::{LatestKey, flush_early};
+use crate::transport::LatestKey;
 
 /// A session wants to be in the room.
 #[derive(Message)]
@@ -110,6 +110,8 @@ pub struct Leave {
 pub struct Locate {
     /// Who sent it.
     pub session: SessionId,
+    /// When it came.
+    pub at: Instant,
     /// The fix.
     pub fix: Fix,
     /// Where the verdict goes.
@@ -286,11 +288,6 @@ impl RoomHandle {
     pub fn permit(self: &Arc<Self>) -> Option<RoomPermit> {
         take(self, 1, OrderRoom::MAILBOX)
     }
-
-    /// Whether nothing waits in the room's queue.
-    fn is_quiet(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0
-    }
 }
 
 impl Counts for RoomHandle {
@@ -447,11 +444,8 @@ impl Handler<Locate> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, locate: Locate, ctx: &mut Self::Context) {
-        if self.locate(locate, Instant::now()) {
+        if self.locate(locate) {
             self.tick(Instant::now(), ctx);
-        }
-        if self.handle.is_quiet() {
-            flush_early();
         }
     }
 }

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
+use smallvec::SmallVec;
 
 use self::connecting::Names;
 use self::dialect::{Dialect, SocketIo};
@@ -95,8 +96,8 @@ pub struct Session {
     /// The address of the client, for the log.
     remote: Arc<str>,
     dialect: Dialect,
-    /// Who uses the connection.
-    logins: Vec<Login>,
+    /// Who uses the connection: nearly always one, who stands here.
+    logins: SmallVec<[Login; 1]>,
     events: Bucket,
     chats: Bucket,
     floods: Strikes,
@@ -129,8 +130,7 @@ impl Session {
                 gate,
                 remote: remote.into(),
                 dialect,
-                // Nearly all have one; a first push would make room for four.
-                logins: Vec::with_capacity(1),
+                logins: SmallVec::new(),
                 events: Bucket::new(limits.events_per_second, limits.events_burst),
                 chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
                 floods: Strikes::new(FLOOD.0, FLOOD.1),

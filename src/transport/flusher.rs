@@ -12,8 +12,6 @@ use super::line::Line;
 
 /// Sockets written before other tasks of the thread may run.
 const SOCKETS_PER_POLL: usize = 1024;
-/// Sockets whose memory a processor's second cache can hold, the kernel's part included.
-pub(super) const MANY: usize = 64;
 
 thread_local! {
     static DIRTY: RefCell<Dirty> = const { RefCell::new(Dirty::new()) };
@@ -63,16 +61,6 @@ pub(super) fn schedule(line: &Arc<Line>) {
             }
         }
     }
-}
-
-/// Writes what this thread has pushed, where that is much: at the end of the turn the first of it
-/// would have left the processor's caches. For one who has said all that it has to say for now.
-pub fn flush_early() {
-    let many = DIRTY.with_borrow_mut(|dirty| {
-        let many = dirty.lines.len() >= MANY;
-        many.then(|| std::mem::take(&mut dirty.lines))
-    });
-    many.iter().flatten().for_each(flush);
 }
 
 /// Whether a task can be spawned on this thread.

@@ -3,7 +3,7 @@
 //! [`accept`] takes over a socket whose upgrade was granted and gives its two ends. [`Inbound`] is
 //! a stream of whole messages, polled by the task of the session that it belongs to. [`Outbox`] is
 //! the handle that rooms on any thread hold: what they push is queued, and written by the pushing
-//! thread itself at the end of its turn, or sooner where that is asked for ([`flush_early`]).
+//! thread itself at the end of its turn.
 //!
 //! ```text
 //!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
@@ -46,7 +46,6 @@ use bytestring::ByteString;
 
 pub use self::accept::{accept, switching_protocols};
 pub use self::budget::Budget;
-pub use self::flusher::flush_early;
 pub use self::frame::Frame;
 pub use self::gate::{Gate, Hold};
 pub use self::inbound::Inbound;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
@@ -44,9 +44,9 @@ pub(super) struct Lane {
 
 impl OrderRoom {
     /// Takes a fix. True where a member turned out to be gone.
-    pub(super) fn locate(&mut self, locate: Locate, now: Instant) -> bool {
+    pub(super) fn locate(&mut self, locate: Locate) -> bool {
         self.members.values().take(WARMED).for_each(|member| member.outbox.warm());
-        let Locate { session, fix, verdict, .. } = locate;
+        let Locate { session, at: came, fix, verdict, .. } = locate;
         let metrics = &self.shared.metrics;
         let driver = match sender(&mut self.members, &self.senders, session) {
             Some((Ok(driver), _)) => driver,
@@ -61,7 +61,7 @@ impl OrderRoom {
             }
         };
         let at = Timestamp::now();
-        let accepted = self.track.accept(driver, &fix, at, now).is_some();
+        let accepted = self.track.accept(driver, &fix, at, came).is_some();
         verdict.taken(accepted);
         if !accepted {
             metrics.locations_dropped.inc();

@@ -130,7 +130,7 @@ impl Session {
         if let Request { event: ClientEvent::Location(location), ack: None } = &request
             && let Target::One(order) = &location.target
             && admitted.is_ok()
-            && login.pass_on(order, location.fix)
+            && login.pass_on(order, location.fix, now)
         {
             return;
         }

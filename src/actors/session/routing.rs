@@ -97,12 +97,12 @@ impl Login {
     /// Sends on a fix whose client asked for no reply, straight to a room that the session is in and
     /// that has a place for it; says whether that was so. Nearly all events are such fixes, and an
     /// [`Answer`] for each would cost more than the rest of what is done here.
-    pub(super) fn pass_on(&mut self, order: &OrderId, fix: Fix) -> bool {
+    pub(super) fn pass_on(&mut self, order: &OrderId, fix: Fix, at: Instant) -> bool {
         let link = self.links.get_recent(order).map(|link| &link.state);
         let Some(LinkState::Open(room)) = link else { return false };
         let Some(permit) = room.permit() else { return false };
         let (session, verdict) = (self.peer.id, Verdict::Unasked);
-        room.addr.do_send(Locate { session, fix, verdict, permit });
+        room.addr.do_send(Locate { session, at, fix, verdict, permit });
         true
     }
 
@@ -133,7 +133,7 @@ impl Login {
         match self.links.get_recent(&order).map(|link| &mut link.state) {
             Some(LinkState::Open(room)) => match event {
                 RoomEvent::Locate(fix, verdict) => {
-                    locate(room, self.peer.id, fix, verdict, &self.shared.metrics);
+                    locate(room, self.peer.id, now, fix, verdict, &self.shared.metrics);
                 }
                 event => {
                     let room = room.clone();
@@ -165,7 +165,7 @@ impl Login {
             return event.refuse(failure);
         }
         if let RoomEvent::Locate(fix, verdict) = event {
-            return locate(room, session, fix, verdict, &self.shared.metrics);
+            return locate(room, session, Instant::now(), fix, verdict, &self.shared.metrics);
         }
         let Some(permit) = room.permit() else {
             return event.refuse(unavailable("the room is too busy"));
@@ -215,6 +215,7 @@ impl Login {
 fn locate(
     room: &Arc<RoomHandle>,
     session: SessionId,
+    at: Instant,
     fix: Fix,
     verdict: Verdict,
     metrics: &Metrics,
@@ -223,5 +224,5 @@ fn locate(
         metrics.locations_dropped.inc();
         return verdict.refuse(unavailable("the room is too busy"), None);
     };
-    room.addr.do_send(Locate { session, fix, verdict, permit });
+    room.addr.do_send(Locate { session, at, fix, verdict, permit });
 }

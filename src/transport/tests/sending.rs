@@ -1,7 +1,6 @@
 //! What a peer hears, in what order, and what happens where it does not listen.
 
 use super::*;
-use crate::transport::flusher::MANY;
 
 #[test]
 fn the_head_and_the_pushes_of_a_turn_leave_in_one_write() {
@@ -210,32 +209,5 @@ fn what_a_thread_pushed_before_it_ended_is_sent() {
         arbiter.join().expect("the thread ended");
         outbox.push(message("others go on")).expect("open");
         assert_eq!(read_text(&mut peer).await, "others go on");
-    });
-}
-
-#[test]
-fn much_leaves_early_where_that_is_asked_for_and_little_waits_for_the_end_of_the_turn() {
-    run(async {
-        let mut pairs = Vec::new();
-        for _ in 0..MANY {
-            let mut pair = pair(options()).await;
-            read_head(&mut pair.0).await;
-            pairs.push(pair);
-        }
-        let writes = |pairs: &[(TcpStream, Inbound, Outbox)]| -> usize {
-            pairs.iter().map(|(.., outbox)| outbox.writes()).sum()
-        };
-        let before = writes(&pairs);
-        for (.., outbox) in &pairs[1..] {
-            outbox.push(message("for you")).expect("open");
-        }
-        flush_early();
-        assert_eq!(writes(&pairs), before);
-        pairs[0].2.push(message("for you")).expect("open");
-        flush_early();
-        assert_eq!(writes(&pairs), before + MANY);
-        for (peer, ..) in &mut pairs {
-            assert_eq!(read_text(peer).await, "for you");
-        }
     });
 }
