@@ -35,8 +35,8 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// One of up to 23 bytes stands where it is used, without memory of its own: every event
-        /// names an order, and looking one up would wait for that memory.
+        /// One of up to 23 bytes stands where it is used: every event names an order, and looking
+        /// one up would wait for memory of its own. A longer one (a UUID has 36) is shared.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(SmolStr);
@@ -200,6 +200,17 @@ mod tests {
         }
         for bad in ["", " ", "a b", "a/b", "ä", "a\0", "a\n", &"x".repeat(129)] {
             assert_eq!(OrderId::new(bad), Err(InvalidId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_equal_and_found_by_their_text_wherever_it_stands() {
+        for text in ["o1", &"x".repeat(23), &"x".repeat(24), &"x".repeat(128)] {
+            let (one, other) = (OrderId::new(text).expect("id"), OrderId::new(text).expect("id"));
+            assert_eq!((&one, one.cmp(&other)), (&other, std::cmp::Ordering::Equal));
+            let known = std::collections::HashSet::from([one]);
+            assert!(known.contains(&other) && known.contains(text));
+            assert!(!known.contains(&text[1..]));
         }
     }
 

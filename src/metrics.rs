@@ -59,7 +59,8 @@ pub struct Metrics {
     pub closes: Counters,
     /// Refused events, by error code.
     pub rejected: Counters,
-    /// Locations dropped because they were older than the room's, or because the room was busy.
+    /// Locations dropped because they were older than the room's, because the room was busy, or
+    /// because their session had just been put out of it.
     pub locations_dropped: Counter,
     /// Upgrades refused because the node was full or draining.
     pub upgrades_refused: Counter,

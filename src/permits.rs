@@ -17,12 +17,14 @@ pub struct Permits {
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once bounds nothing"]
 pub struct Permit<C: Counts = AtomicUsize> {
+    /// What it is given back to.
     counter: Arc<C>,
+    /// How many places it takes.
     size: usize,
 }
 
-/// What counts the places that are taken. A receiver whose handle counts them itself saves every
-/// message the way to another piece of memory.
+/// What counts the places that are taken. Where a receiver counts them among its own figures, a
+/// message need not look for another piece of memory.
 pub trait Counts {
     /// The count; only permits change it.
     fn taken(&self) -> &AtomicUsize;

@@ -19,7 +19,6 @@ mod typing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
@@ -39,7 +38,7 @@ use super::store::{ChatWritten, OrderChanged};
 use super::tally::Verdict;
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
-use crate::permits::{Counts, Permit, take};
+use crate::permits::{Permit, take};
 use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
@@ -194,14 +193,13 @@ pub enum RoomReport {
 pub struct RoomHandle {
     /// The room.
     pub addr: Addr<OrderRoom>,
-    /// The places in its queue that are taken.
-    waiting: AtomicUsize,
     /// What it counts.
-    pub stats: RoomStats,
+    pub stats: Arc<RoomStats>,
 }
 
-/// A place in a room's queue.
-pub type RoomPermit = Permit<RoomHandle>;
+/// A place in a room's queue. It does not hold the room's address: a message that is never taken out
+/// would keep itself alive.
+pub type RoomPermit = Permit<RoomStats>;
 
 /// What the supervisor gives a room to begin with.
 pub struct Founding {
@@ -279,20 +277,9 @@ pub struct OrderRoom {
 // === impl RoomHandle ===
 
 impl RoomHandle {
-    /// For a room of this address.
-    pub fn new(addr: Addr<OrderRoom>) -> Arc<Self> {
-        Arc::new(Self { addr, waiting: AtomicUsize::new(0), stats: RoomStats::default() })
-    }
-
     /// A place in the room's queue.
-    pub fn permit(self: &Arc<Self>) -> Option<RoomPermit> {
-        take(self, 1, OrderRoom::MAILBOX)
-    }
-}
-
-impl Counts for RoomHandle {
-    fn taken(&self) -> &AtomicUsize {
-        &self.waiting
+    pub fn permit(&self) -> Option<RoomPermit> {
+        take(&self.stats, 1, OrderRoom::MAILBOX)
     }
 }
 
@@ -303,7 +290,8 @@ impl OrderRoom {
     pub const MAILBOX: usize = 1024;
 
     /// A room of this order, in this actor's context.
-    pub fn found(founding: Founding, handle: Arc<RoomHandle>, ctx: &mut Context<Self>) -> Self {
+    pub fn found(founding: Founding, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
+        let handle = Arc::new(RoomHandle { addr: ctx.address(), stats });
         Self {
             order: founding.order,
             shared: founding.shared,

@@ -111,7 +111,7 @@ impl Outbox {
         self.0.is_closed()
     }
 
-    /// Has the processor fetch what a push needs, and does not wait for it: a room that calls this
+    /// Has the processor fetch where a push begins, and does not wait for it: a room that calls this
     /// for every member before it pushes to the first waits for memory once, and not for each.
     pub fn warm(&self) {
         std::hint::black_box((self.0.is_closed(), Arc::strong_count(&self.0)));

@@ -115,9 +115,9 @@ impl Wire {
         if let Some(frame) = self.queue.only() {
             // The usual case goes by tokio's bookkeeping. What the socket does not take, tokio has to
             // know, and try itself.
-            match send(socket.descriptor, frame, MsgFlags::MSG_NOSIGNAL) {
+            match send(socket.descriptor, frame, MsgFlags::empty()) {
                 Err(Errno::EAGAIN) => socket.half.try_write(frame),
-                sent => Ok(sent?),
+                sent => sent.map_err(io::Error::from),
             }
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];

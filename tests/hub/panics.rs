@@ -233,3 +233,19 @@ async fn support_comes_back_into_a_room_that_only_tokens_know() {
     assert_eq!(hear(&mut support, 1).await, [1]);
     assert_eq!(support.drain("order:left").await.len(), 0);
 }
+
+#[tokio::test]
+async fn a_position_that_meets_the_panic_is_lost_and_the_next_are_not() {
+    let hub = fragile();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    driver.join("o1").await;
+    customer.join("o1").await;
+    let bomb = driver.ask("chat:message", json!({ "orderId": "o1", "content": BOMB })).await;
+    driver.send("driver:location", fix("o1", 1.0)).await;
+    assert_eq!(driver.reply(bomb).await["error"]["code"], "unavailable");
+    insist(&mut driver, "o1", "after").await;
+    driver.send("driver:location", fix("o1", 2.0)).await;
+    customer.find(|message| message["data"]["lng"] == 2.0).await;
+    assert!(driver.drain("exception").await.is_empty());
+}

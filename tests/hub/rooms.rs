@@ -244,3 +244,27 @@ async fn one_connection_joins_so_many_rooms_and_staff_any_number() {
         support.join(order).await;
     }
 }
+
+#[tokio::test]
+async fn what_is_sent_without_asking_keeps_its_order() {
+    let hub = Hub::start();
+    let mut driver = hub.connect("ann", "driver", &["o1"]).await;
+    let mut customer = hub.connect("bob", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    driver.join("o1").await;
+    for lng in [1.0, 2.0] {
+        driver.send("driver:location", fix("o1", lng)).await;
+    }
+    driver.send("order:leave", json!({ "orderId": "o1" })).await;
+    driver.send("driver:location", fix("o1", 3.0)).await;
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last| *last != json!(3.0)) {
+        let message = customer.next().await;
+        match message["event"].as_str() {
+            Some("location:updated") => heard.push(message["data"]["lng"].clone()),
+            Some("presence:left") => heard.push(json!("left")),
+            _ => {}
+        }
+    }
+    assert_eq!(heard, [json!(1.0), json!(2.0), json!("left"), json!(3.0)]);
+}

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Inspect, OrderRoom};
 use crate::ids::{OrderId, SessionId, UserId};
+use crate::permits::Counts;
 use crate::protocol::location::Position;
 use crate::protocol::role::Role;
 use crate::session::resume::Told;
@@ -17,9 +18,12 @@ use crate::time::Timestamp;
 /// The length of the window that rates are counted over.
 const WINDOW_MS: i64 = 10_000;
 
-/// A room's counters. Only the room writes them, so plain loads and stores are enough.
+/// A room's counters. But for the first only the room writes them, so plain loads and stores are
+/// enough.
 #[derive(Debug, Default)]
 pub struct RoomStats {
+    /// Places in its queue that are taken.
+    waiting: AtomicUsize,
     users: AtomicUsize,
     sessions: AtomicUsize,
     last_activity_ms: AtomicI64,
@@ -145,6 +149,12 @@ impl RoomStats {
 
     fn touch(&self, now: Timestamp) {
         self.last_activity_ms.store(now.as_millis(), Ordering::Relaxed);
+    }
+}
+
+impl Counts for RoomStats {
+    fn taken(&self) -> &AtomicUsize {
+        &self.waiting
     }
 }
 

@@ -127,6 +127,7 @@ impl Session {
         self.shared.metrics.events_in.inc(name as usize);
         let admitted = self.admit(name, now);
         let Some(login) = self.logins.get_mut(index) else { return };
+        // Nearly all that is heard is such a position, and needs no answer.
         if let Request { event: ClientEvent::Location(location), ack: None } = &request
             && let Target::One(order) = &location.target
             && admitted.is_ok()

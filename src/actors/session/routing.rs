@@ -1,7 +1,6 @@
 //! The way of an event to its room: straight there once the session is in, in a queue while it is
 //! on the way, and by the supervisor the first time.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Context;
@@ -153,7 +152,7 @@ impl Login {
     }
 
     /// Sends an event to a room that the session is in.
-    fn deliver(&mut self, order: &OrderId, room: &Arc<RoomHandle>, event: RoomEvent) {
+    fn deliver(&mut self, order: &OrderId, room: &RoomHandle, event: RoomEvent) {
         let session = self.peer.id;
         if let RoomEvent::Leave { all, answer } = event {
             return self.leave(order, all, answer);
@@ -163,9 +162,6 @@ impl Login {
             && let Err(failure) = self.has_room_for(order, &event)
         {
             return event.refuse(failure);
-        }
-        if let RoomEvent::Locate(fix, verdict) = event {
-            return locate(room, session, Instant::now(), fix, verdict, &self.shared.metrics);
         }
         let Some(permit) = room.permit() else {
             return event.refuse(unavailable("the room is too busy"));
@@ -193,7 +189,7 @@ impl Login {
                 };
                 room.addr.do_send(JoinAgain { session, join, answer, permit });
             }
-            // Both were dealt with above.
+            // Was dealt with above, and the other by whoever called.
             RoomEvent::Leave { .. } | RoomEvent::Locate(..) => {}
         }
     }
@@ -213,7 +209,7 @@ impl Login {
 
 /// Sends a fix to its room. One that the room has no place for is dropped: a newer one follows.
 fn locate(
-    room: &Arc<RoomHandle>,
+    room: &RoomHandle,
     session: SessionId,
     at: Instant,
     fix: Fix,

@@ -4,11 +4,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::dev::channel::channel;
-use actix::{Addr, Context};
+use actix::Actor;
 
 use super::{FindRoom, Supervisor, enter};
-use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, Stop};
+use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop};
 use crate::actors::shared::unavailable;
 use crate::ids::OrderId;
 use crate::time::Timestamp;
@@ -64,14 +63,12 @@ impl Supervisor {
             reports: self.reports.clone(),
             shared: Arc::clone(&self.shared),
         };
-        let (sender, receiver) = channel(OrderRoom::MAILBOX);
-        let handle = RoomHandle::new(Addr::new(sender));
-        let own = Arc::clone(&handle);
-        find.arbiter.spawn_fn(move || {
-            let mut ctx = Context::with_receiver(receiver);
-            let room = OrderRoom::found(founding, own, &mut ctx);
-            ctx.run(room);
+        let stats = Arc::new(RoomStats::default());
+        let counted = Arc::clone(&stats);
+        let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
+            OrderRoom::found(founding, counted, ctx)
         });
+        let handle = Arc::new(RoomHandle { addr, stats });
         RoomEntry { handle, epoch, forwarded: 0 }
     }
 
