@@ -57,10 +57,8 @@ impl Track {
             return None;
         }
         self.accepted = Some(now);
-        // Nearly always the same driver: then the id that is here already does.
-        let same = self.last.take().map(|last| last.driver_id).filter(|last| last == driver);
-        let driver = same.unwrap_or_else(|| driver.clone());
-        Some(self.last.insert(Position { recorded_at, ..Position::of(fix, driver, at) }))
+        let position = Position::of(fix, driver.clone(), at);
+        Some(self.last.insert(Position { recorded_at, ..position }))
     }
 
     /// Takes the newest of fixes that come together, in order of their times, if it is not older
