@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
-use crate::transport::{Budget, TransportOptions};
+use crate::transport::{self, Budget, TransportOptions};
 
 /// Connections that the kernel keeps for the hub while it is busy accepting others.
 const BACKLOG: i32 = 4096;
@@ -137,8 +137,22 @@ fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOption
         outbox_bytes: limits.outbox_bytes,
         outbox_messages: limits.outbox_messages,
         send_timeout: limits.send_timeout,
+        batches: config.server.io_uring && can_use_io_uring(),
         budget: Arc::new(Budget::default()),
         ..TransportOptions::new(Arc::clone(metrics))
+    }
+}
+
+fn can_use_io_uring() -> bool {
+    match transport::can_batch() {
+        Ok(()) => {
+            log::info!("io_uring: many sockets are written by one system call");
+            true
+        }
+        Err(error) => {
+            log::info!("io_uring is not to be had ({error}): each socket is written on its own");
+            false
+        }
     }
 }
 

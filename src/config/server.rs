@@ -41,6 +41,9 @@ pub struct ServerConfig {
     /// `ALLOW_QUERY_TOKEN`: whether `?token=` counts, default only on loopback, because proxies
     /// write addresses into their logs.
     pub allow_query_token: bool,
+    /// `IO_URING`: whether many sockets are written by one system call where the system lets the hub
+    /// do so (Linux 6.1 and later), default true.
+    pub io_uring: bool,
     /// `DATA_DIR`: where the embedded database and the development secret live, default `./data`.
     pub data_dir: PathBuf,
 }
@@ -77,6 +80,11 @@ pub(super) struct ServerArgs {
     /// Worker threads [default: as many as cores]
     #[arg(long, env = "WORKERS", value_name = "N", value_parser = parse::whole(1_usize, 1024))]
     workers: Option<usize>,
+
+    /// Write many sockets by one system call, where the system allows it
+    #[arg(long = "io-uring", env = "IO_URING", value_name = "BOOL", default_value = "true")]
+    #[arg(value_parser = parse::boolean, action = clap::ArgAction::Set)]
+    io_uring: bool,
 
     /// A second address for /admin and /metrics; then they are not on the first
     #[arg(long, env = "ADMIN_BIND", value_name = "ADDR", value_parser = parse::address)]
@@ -120,6 +128,7 @@ impl ServerArgs {
                 .unwrap_or_else(ServerConfig::connections_by_file_limit),
             connect_timeout: self.connect_timeout,
             allow_query_token: self.allow_query_token.unwrap_or(self.bind.ip().is_loopback()),
+            io_uring: self.io_uring,
             data_dir: self.data_dir,
         }
     }

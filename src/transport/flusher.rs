@@ -2,13 +2,17 @@
 //! one task that writes them all when the thread's other tasks have had their turn.
 
 use std::cell::RefCell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use smallvec::SmallVec;
+
 use super::line::Line;
+use super::ring::{MOST_SENDS, Ring};
 
 /// Sockets written before other tasks of the thread may run.
 const SOCKETS_PER_POLL: usize = 1024;
@@ -54,7 +58,7 @@ pub(super) fn schedule(line: &Arc<Line>) {
         Some((spawn, flusher)) => {
             // Outside the borrow: a runtime that is ending drops a new task at once.
             if spawn {
-                actix_rt::spawn(Flusher);
+                actix_rt::spawn(Flusher::new(line.options.batches));
             }
             if let Some(flusher) = flusher {
                 flusher.wake();
@@ -78,12 +82,76 @@ fn flush(line: &Arc<Line>) {
 }
 
 /// The task of one thread that writes what its other tasks pushed.
-struct Flusher;
+struct Flusher {
+    /// How several sockets are written at once, where the system and the settings allow it.
+    ring: Option<Ring>,
+}
+
+impl Flusher {
+    /// The flusher of this thread.
+    fn new(batches: bool) -> Self {
+        let opened = batches.then(Ring::open).transpose();
+        let opened = opened.inspect_err(|error| log::warn!("io_uring cannot be opened: {error}"));
+        Self { ring: opened.ok().flatten() }
+    }
+
+    /// Writes what waits in `lines`, in batches.
+    fn flush_all(&mut self, lines: &[Arc<Line>]) {
+        for batch in lines.chunks(MOST_SENDS) {
+            match &mut self.ring {
+                Some(ring) if batch.len() > 1 => {
+                    if let Err(error) = flush_together(ring, batch) {
+                        log::warn!(
+                            "io_uring failed: {error}; each socket is written on its own from now on"
+                        );
+                        self.ring = None;
+                    }
+                }
+                _ => batch.iter().for_each(flush),
+            }
+        }
+    }
+}
+
+/// Writes what waits in `lines`: by one system call where it is one frame, as mostly. Fails where
+/// the ring does; all is written then too.
+fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
+    let mut rest = SmallVec::<[&Arc<Line>; MOST_SENDS]>::new();
+    let sent = catch_unwind(AssertUnwindSafe(|| {
+        let mut locked = SmallVec::<[_; MOST_SENDS]>::new();
+        for line in lines {
+            // Swapped for the reason in `flush`.
+            line.dirty.swap(false, Ordering::AcqRel);
+            match line.lock_for_batch() {
+                Some(state) => locked.push((line, state)),
+                None => rest.push(line),
+            }
+        }
+        let mut taken = [0; MOST_SENDS];
+        let sends: SmallVec<[_; MOST_SENDS]> =
+            locked.iter().filter_map(|(_, state)| state.wire.only_frame()).collect();
+        let sent = ring.send_each(&sends, &mut taken);
+        drop(sends);
+        for ((line, mut state), taken) in locked.into_iter().zip(taken) {
+            if !state.advance(taken) {
+                rest.push(line);
+            }
+        }
+        sent
+    }));
+    // With no lock held: a write may have the budget look at other sockets.
+    rest.into_iter().for_each(flush);
+    sent.unwrap_or_else(|_| {
+        log::error!("writing to sockets panicked; their connections are cut");
+        lines.iter().for_each(Line::abort);
+        Ok(())
+    })
+}
 
 impl Future for Flusher {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut written = 0;
         loop {
             let lines = DIRTY.with_borrow_mut(|dirty| {
@@ -101,7 +169,7 @@ impl Future for Flusher {
                 return Poll::Pending;
             }
             written += lines.len();
-            lines.iter().for_each(flush);
+            self.flush_all(&lines);
         }
     }
 }

@@ -78,6 +78,20 @@ pub(super) enum Duty {
     End,
 }
 
+// === impl State ===
+
+impl State {
+    /// Takes out what a batch has sent; whether that was all that there is to do.
+    pub(super) fn advance(&mut self, sent: usize) -> bool {
+        #[cfg(test)]
+        {
+            self.wire.writes += usize::from(sent > 0);
+        }
+        self.wire.queue.advance(sent);
+        self.wire.queue.is_empty() && self.phase == Phase::Open
+    }
+}
+
 // === impl Line ===
 
 impl Line {
@@ -197,6 +211,13 @@ impl Line {
         }
         self.write(&mut state);
         let _ = self.settle_and_enforce(state);
+    }
+
+    /// Locks the line where nobody else does and where what it has to write is one frame.
+    pub(super) fn lock_for_batch(&self) -> Option<MutexGuard<'_, State>> {
+        // Never waits: several are held at once, and another thread may hold one and want another.
+        let state = self.state.try_lock().ok()?;
+        state.wire.only_frame().is_some().then_some(state)
     }
 
     /// Writes until nothing waits or the peer takes no more.

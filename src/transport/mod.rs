@@ -9,7 +9,7 @@
 //!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
 //! socket ────┤     │ keeps up: a blocked socket, deadlines, the linger of a close
 //!            └─ Line ◀── queue ◀── Outbox ◀── push              (any thread)
-//!                 ▲ flusher: one write per socket and turn
+//!                 ▲ flusher: one write per socket and turn, many by one call
 //! ```
 //!
 //! A client of long-polling ([`open_polling`]) has the same two ends: its GETs take the place of
@@ -34,6 +34,7 @@ mod outbox;
 mod polling;
 mod queue;
 mod reader;
+mod ring;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -52,6 +53,7 @@ pub use self::inbound::Inbound;
 pub use self::outbox::Outbox;
 pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};
 pub use self::queue::LatestKey;
+pub use self::ring::can_batch;
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
 
@@ -72,6 +74,9 @@ pub struct TransportOptions {
     pub send_timeout: Duration,
     /// How long a closing socket may take to send what waits, and its peer to answer.
     pub linger: Duration,
+    /// Whether a thread writes several sockets by one system call. Where it cannot
+    /// ([`can_batch`]), it writes each on its own.
+    pub batches: bool,
     /// The limit of all outboxes together.
     pub budget: Arc<Budget>,
     /// Where replaced frames and waiting bytes are counted.
@@ -88,6 +93,7 @@ impl TransportOptions {
             outbox_messages: 512,
             send_timeout: Duration::from_secs(20),
             linger: Duration::from_secs(5),
+            batches: true,
             budget: Arc::new(Budget::default()),
             metrics,
         }

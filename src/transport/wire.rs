@@ -103,6 +103,17 @@ impl Wire {
         Written::All
     }
 
+    /// The socket and what it gets next, where that is all of one frame that waits.
+    pub(super) fn only_frame(&self) -> Option<(RawFd, &[u8])> {
+        #[cfg(test)]
+        if self.sabotaged {
+            return None;
+        }
+        let Sink::Socket(socket) = &self.sink else { return None };
+        let frame = self.queue.only().filter(|_| !self.blocked)?;
+        Some((socket.descriptor, frame))
+    }
+
     fn write_once(&mut self) -> io::Result<usize> {
         #[cfg(test)]
         {

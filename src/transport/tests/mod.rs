@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::*;
 use crate::metrics::Vocabulary;
 
+mod batches;
 mod closing;
 mod moving;
 mod polling;
