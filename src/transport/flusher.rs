@@ -12,10 +12,14 @@ use std::task::{Context, Poll, Waker};
 use smallvec::SmallVec;
 
 use super::line::Line;
-use super::ring::{MOST_SENDS, Ring};
+use super::ring::{MOST_SENDS, Ring, Send};
+use super::wire::Wire;
 
 /// Sockets written before other tasks of the thread may run.
 const SOCKETS_PER_POLL: usize = 1024;
+
+/// Frames that one socket gets by a batch. More is rare, and goes by a write of its own.
+const MOST_SLICES: usize = 16;
 
 thread_local! {
     static DIRTY: RefCell<Dirty> = const { RefCell::new(Dirty::new()) };
@@ -113,8 +117,8 @@ impl Flusher {
     }
 }
 
-/// Writes what waits in `lines`: by one system call where it is one frame, as mostly. Fails where
-/// the ring does; all is written then too.
+/// Writes what waits in `lines`, by one system call where nothing stands in the way. Fails where the
+/// ring does; all is written then too.
 fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
     let mut rest = SmallVec::<[&Arc<Line>; MOST_SENDS]>::new();
     let sent = catch_unwind(AssertUnwindSafe(|| {
@@ -128,10 +132,7 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
             }
         }
         let mut taken = [0; MOST_SENDS];
-        let sends: SmallVec<[_; MOST_SENDS]> =
-            locked.iter().filter_map(|(_, state)| state.wire.only_frame()).collect();
-        let sent = ring.send_each(&sends, &mut taken);
-        drop(sends);
+        let sent = send_each(ring, locked.iter().map(|(_, state)| &state.wire), &mut taken);
         for ((line, mut state), taken) in locked.into_iter().zip(taken) {
             if !state.advance(taken) {
                 rest.push(line);
@@ -146,6 +147,31 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
         lines.iter().for_each(Line::abort);
         Ok(())
     })
+}
+
+/// Sends what waits in each of `wires`; how many bytes each has taken.
+fn send_each<'a>(
+    ring: &mut Ring,
+    wires: impl Iterator<Item = &'a Wire>,
+    taken: &mut [usize; MOST_SENDS],
+) -> io::Result<()> {
+    let mut slices = SmallVec::<[_; 2 * MOST_SENDS]>::new();
+    let mut ends = SmallVec::<[_; MOST_SENDS]>::new();
+    for wire in wires {
+        if let Some(socket) = wire.ready() {
+            slices.extend(wire.queue.slices().take(MOST_SLICES));
+            ends.push((socket, slices.len()));
+        }
+    }
+    let mut start = 0;
+    let sends: SmallVec<[_; MOST_SENDS]> = ends
+        .into_iter()
+        .map(|(socket, end)| Send {
+            socket,
+            slices: &slices[std::mem::replace(&mut start, end)..end],
+        })
+        .collect();
+    ring.send_each(&sends, taken)
 }
 
 impl Future for Flusher {

@@ -213,11 +213,11 @@ impl Line {
         let _ = self.settle_and_enforce(state);
     }
 
-    /// Locks the line where nobody else does and where what it has to write is one frame.
+    /// Locks the line where nobody else does and where its socket can be written.
     pub(super) fn lock_for_batch(&self) -> Option<MutexGuard<'_, State>> {
         // Never waits: several are held at once, and another thread may hold one and want another.
         let state = self.state.try_lock().ok()?;
-        state.wire.only_frame().is_some().then_some(state)
+        state.wire.ready().is_some().then_some(state)
     }
 
     /// Writes until nothing waits or the peer takes no more.

@@ -139,16 +139,12 @@ impl Queue {
         })
     }
 
-    /// The next bytes to write, in order: how many of `slices` were set.
-    pub(super) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// The next bytes to write, in order, a slice for each frame.
+    pub(super) fn slices(&self) -> impl Iterator<Item = IoSlice<'_>> {
         let mut skip = self.written;
-        let mut filled = 0;
-        for (slice, entry) in slices.iter_mut().zip(self.entries.iter()) {
-            *slice = IoSlice::new(&entry.frame.bytes()[skip..]);
-            skip = 0;
-            filled += 1;
-        }
-        filled
+        self.entries
+            .iter()
+            .map(move |entry| IoSlice::new(&entry.frame.bytes()[std::mem::take(&mut skip)..]))
     }
 
     /// What is left to write of the only frame that waits, where it is one.
@@ -244,9 +240,7 @@ mod tests {
     }
 
     fn content(queue: &Queue) -> String {
-        let mut slices = [IoSlice::new(&[]); 16];
-        let filled = queue.fill(&mut slices);
-        let all: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+        let all: Vec<u8> = queue.slices().flat_map(|slice| slice.to_vec()).collect();
         assert_eq!(all.len(), queue.bytes());
         String::from_utf8(all).expect("text")
     }
@@ -368,15 +362,5 @@ mod tests {
         assert_eq!(queue.waiting_since(), Some(later));
         queue.advance(3 + 5);
         assert_eq!(queue.waiting_since(), None);
-    }
-
-    #[test]
-    fn more_frames_than_slices_are_written_in_turns() {
-        let mut queue = Queue::default();
-        (0..100).for_each(|_| queue.push(frame("x"), None));
-        let mut slices = [IoSlice::new(&[]); 64];
-        assert_eq!(queue.fill(&mut slices), 64);
-        queue.advance(64);
-        assert_eq!((queue.len(), queue.bytes()), (36, 36));
     }
 }

@@ -1,12 +1,20 @@
 //! Many sends by one system call, through Linux's `io_uring`.
 //!
-//! It holds the only unsafe code of the hub. The kernel reads the bytes of a send at a time that no
+//! It holds all unsafe code of the hub. The kernel reads the bytes of a send at a time that no
 //! lifetime knows of; here that time is always within the call that borrows them.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
 
 /// Sends by one system call. More save little, and their sockets stay locked meanwhile.
 pub(super) const MOST_SENDS: usize = 64;
+
+/// What one socket is to get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Send<'a> {
+    pub(super) socket: RawFd,
+    pub(super) slices: &'a [IoSlice<'a>],
+}
 
 /// Whether this system lets the hub send in batches.
 ///
@@ -24,12 +32,14 @@ pub(super) use self::linux::Ring;
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io;
-    use std::os::fd::RawFd;
+    use std::mem::zeroed;
 
     use io_uring::{IoUring, opcode, squeue, types};
+    use nix::libc::msghdr;
     use nix::sys::socket::MsgFlags;
+    use smallvec::SmallVec;
 
-    use super::MOST_SENDS;
+    use super::{MOST_SENDS, Send};
 
     /// One thread's way into the kernel.
     pub(in super::super) struct Ring {
@@ -57,10 +67,12 @@ mod linux {
         /// use any more.
         pub(in super::super) fn send_each(
             &mut self,
-            sends: &[(RawFd, &[u8])],
+            sends: &[Send<'_>],
             taken: &mut [usize; MOST_SENDS],
         ) -> io::Result<()> {
-            let queued = self.queue(sends);
+            let heads: SmallVec<[_; MOST_SENDS]> =
+                sends.iter().take(MOST_SENDS).map(head).collect();
+            let queued = self.queue(sends, &heads);
             let (mut submitted, mut done) = (0, 0);
             while done < queued {
                 match self.ring.submit_and_wait(queued - done) {
@@ -85,14 +97,14 @@ mod linux {
 
         /// Queues the sends; how many have room.
         #[expect(unsafe_code, reason = "there is no safe way to hand bytes to a ring")]
-        fn queue(&mut self, sends: &[(RawFd, &[u8])]) -> usize {
+        fn queue(&mut self, sends: &[Send<'_>], heads: &[msghdr]) -> usize {
             let mut queue = self.ring.submission();
-            for (index, &(socket, bytes)) in (0..).zip(sends) {
-                let send = send(socket, bytes).user_data(index);
-                // SAFETY: the bytes outlive `send_each`, which alone calls this, and it does not
-                // return before every send that the kernel has taken is done; what it has not
-                // taken, it never reads. Nothing between here and there can panic.
-                if unsafe { queue.push(&send) }.is_err() {
+            for (index, (send, head)) in (0..).zip(sends.iter().zip(heads)) {
+                let entry = entry(send, head).user_data(index);
+                // SAFETY: slices, heads and bytes outlive `send_each`, which alone calls this, and it
+                // does not return before every send that the kernel has taken is done; what it has
+                // not taken, it never reads. Nothing between here and there can panic.
+                if unsafe { queue.push(&entry) }.is_err() {
                     break;
                 }
             }
@@ -100,20 +112,35 @@ mod linux {
         }
     }
 
-    /// A send that does not wait.
-    fn send(socket: RawFd, bytes: &[u8]) -> squeue::Entry {
+    /// A send that does not wait. One slice needs no head, which costs the kernel less.
+    fn entry(send: &Send<'_>, head: &msghdr) -> squeue::Entry {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        opcode::Send::new(types::Fd(socket), bytes.as_ptr(), length).flags(flags.bits()).build()
+        let socket = types::Fd(send.socket);
+        if let [only] = send.slices {
+            let length = u32::try_from(only.len()).unwrap_or(u32::MAX);
+            opcode::Send::new(socket, only.as_ptr(), length).flags(flags.bits()).build()
+        } else {
+            opcode::SendMsg::new(socket, head).flags(flags.bits().cast_unsigned()).build()
+        }
+    }
+
+    /// What `sendmsg(2)` reads of a send.
+    #[expect(unsafe_code, reason = "some systems give the type fields that cannot be named")]
+    fn head(send: &Send<'_>) -> msghdr {
+        // SAFETY: a plain structure of C, for which zeros mean that nothing is there.
+        let mut head: msghdr = unsafe { zeroed() };
+        // An `IoSlice` is an `iovec`, by its documentation; the kernel only reads it.
+        head.msg_iov = send.slices.as_ptr().cast_mut().cast();
+        head.msg_iovlen = send.slices.len() as _;
+        head
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
     use std::io;
-    use std::os::fd::RawFd;
 
-    use super::MOST_SENDS;
+    use super::{MOST_SENDS, Send};
 
     /// Nothing: there is no such way here.
     pub(in super::super) enum Ring {}
@@ -125,7 +152,7 @@ mod elsewhere {
 
         pub(in super::super) fn send_each(
             &mut self,
-            _sends: &[(RawFd, &[u8])],
+            _sends: &[Send<'_>],
             _taken: &mut [usize; MOST_SENDS],
         ) -> io::Result<()> {
             match *self {}
@@ -154,16 +181,21 @@ mod tests {
         while (&*full).write(&[0; 4096]).is_ok() {}
         gone.1.shutdown(std::net::Shutdown::Both).expect("shut");
         for round in 0..3_u8 {
-            let text = [b'a' + round; 100];
-            let sends: Vec<_> =
-                pairs.iter().map(|(near, _)| (near.as_raw_fd(), &text[..])).collect();
+            let (first, second) = ([b'a' + round; 60], [b'A' + round; 40]);
+            let slices = [IoSlice::new(&first), IoSlice::new(&second)];
+            let send = |index: usize| Send {
+                socket: pairs[index].0.as_raw_fd(),
+                // Some have one slice, some several.
+                slices: &slices[..=index % 2],
+            };
             let mut taken = [7; MOST_SENDS];
+            let sends: Vec<_> = (0..5).map(send).collect();
             ring.send_each(&sends, &mut taken).expect("a ring that goes on");
-            assert_eq!(taken[..6], [100, 0, 0, 100, 100, 7]);
+            assert_eq!(taken[..6], [60, 0, 0, 100, 60, 7]);
             for index in [0, 3, 4] {
-                let mut read = [0; 100];
+                let mut read = vec![0; taken[index]];
                 (&pairs[index].1).read_exact(&mut read).expect("read");
-                assert_eq!(read, text);
+                assert_eq!(read, [&first[..], &second[..taken[index] - 60]].concat());
             }
         }
     }
@@ -172,8 +204,10 @@ mod tests {
     fn what_is_no_socket_and_what_is_too_many_is_not_taken() {
         let Ok(mut ring) = Ring::open() else { return assert!(can_batch().is_err()) };
         let (near, far) = UnixStream::pair().expect("a pair");
-        let mut sends = vec![(near.as_raw_fd(), &b"x"[..]); MOST_SENDS + 10];
-        sends[0].0 = -1;
+        let slices = [IoSlice::new(b"x")];
+        let send = Send { socket: near.as_raw_fd(), slices: &slices };
+        let mut sends = vec![send; MOST_SENDS + 10];
+        sends[0].socket = -1;
         let mut taken = [7; MOST_SENDS];
         ring.send_each(&sends, &mut taken).expect("a ring that goes on");
         assert_eq!((taken[0], taken[1..].iter().sum::<usize>()), (0, MOST_SENDS - 1));

@@ -1,7 +1,7 @@
 //! The writing half of a connection with what waits for it: writes until nothing waits or the peer
 //! takes no more. Knows nothing of why a connection ends.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Context, Poll};
@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
+use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -103,15 +104,18 @@ impl Wire {
         Written::All
     }
 
-    /// The socket and what it gets next, where that is all of one frame that waits.
-    pub(super) fn only_frame(&self) -> Option<(RawFd, &[u8])> {
+    /// The socket that takes what waits, where it can be written and something does.
+    pub(super) fn ready(&self) -> Option<RawFd> {
         #[cfg(test)]
         if self.sabotaged {
             return None;
         }
-        let Sink::Socket(socket) = &self.sink else { return None };
-        let frame = self.queue.only().filter(|_| !self.blocked)?;
-        Some((socket.descriptor, frame))
+        match &self.sink {
+            Sink::Socket(socket) if !self.blocked && !self.queue.is_empty() => {
+                Some(socket.descriptor)
+            }
+            _ => None,
+        }
     }
 
     fn write_once(&mut self) -> io::Result<usize> {
@@ -131,9 +135,8 @@ impl Wire {
                 sent => sent.map_err(io::Error::from),
             }
         } else {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = self.queue.fill(&mut slices);
-            socket.half.try_write_vectored(&slices[..count])
+            let slices: SmallVec<[_; SLICES]> = self.queue.slices().take(SLICES).collect();
+            socket.half.try_write_vectored(&slices)
         }
     }
 

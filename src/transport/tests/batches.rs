@@ -42,6 +42,24 @@ fn all_sockets_of_a_turn_get_what_is_theirs_in_one_write_each() {
 }
 
 #[test]
+fn more_frames_than_one_write_takes_arrive_in_their_order() {
+    both_ways(async |options| {
+        let (mut peer, _inbound, outbox) = pair(options.clone()).await;
+        let (mut other_peer, _other_inbound, other) = pair(options).await;
+        read_head(&mut peer).await;
+        read_head(&mut other_peer).await;
+        for n in 0..200 {
+            outbox.push(message(&n.to_string())).expect("open");
+            other.push(message(&format!("other {n}"))).expect("open");
+        }
+        for n in 0..200 {
+            assert_eq!(read_text(&mut peer).await, n.to_string());
+            assert_eq!(read_text(&mut other_peer).await, format!("other {n}"));
+        }
+    });
+}
+
+#[test]
 fn sockets_that_take_nothing_or_not_all_or_are_gone_hold_up_nobody() {
     both_ways(async |options| {
         let options = TransportOptions { outbox_bytes: 1 << 20, ..options };
