@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,14 +13,11 @@ use std::task::{Context, Poll, Waker};
 use smallvec::SmallVec;
 
 use super::line::Line;
-use super::ring::{MOST_SENDS, Ring, Send};
-use super::wire::Wire;
+use super::queue::Queue;
+use super::ring::{MOST_SENDS, Ring};
 
 /// Sockets written before other tasks of the thread may run.
 const SOCKETS_PER_POLL: usize = 1024;
-
-/// Frames that one socket gets by a batch. More is rare, and goes by a write of its own.
-const MOST_SLICES: usize = 16;
 
 thread_local! {
     static DIRTY: RefCell<Dirty> = const { RefCell::new(Dirty::new()) };
@@ -105,9 +103,7 @@ impl Flusher {
             match &mut self.ring {
                 Some(ring) if batch.len() > 1 => {
                     if let Err(error) = flush_together(ring, batch) {
-                        log::warn!(
-                            "io_uring failed: {error}; each socket is written on its own from now on"
-                        );
+                        log::warn!("io_uring failed, a thread goes on without: {error}");
                         self.ring = None;
                     }
                 }
@@ -127,49 +123,45 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
             // Swapped for the reason in `flush`.
             line.dirty.swap(false, Ordering::AcqRel);
             match line.lock_for_batch() {
-                Some(state) => locked.push((line, state)),
+                Some((state, socket)) => locked.push((line, state, socket)),
                 None => rest.push(line),
             }
         }
         let mut taken = [0; MOST_SENDS];
-        let sent = send_each(ring, locked.iter().map(|(_, state)| &state.wire), &mut taken);
-        for ((line, mut state), taken) in locked.into_iter().zip(taken) {
+        let queues = locked.iter().map(|(_, state, socket)| (*socket, &state.wire.queue));
+        let sent = send_each(ring, queues, &mut taken);
+        for ((line, mut state, _), taken) in locked.into_iter().zip(taken) {
             if !state.advance(taken) {
                 rest.push(line);
             }
         }
         sent
     }));
+    if sent.is_err() {
+        // Nobody knows what they have got.
+        lines.iter().for_each(Line::abort);
+    }
     // With no lock held: a write may have the budget look at other sockets.
     rest.into_iter().for_each(flush);
-    sent.unwrap_or_else(|_| {
-        log::error!("writing to sockets panicked; their connections are cut");
-        lines.iter().for_each(Line::abort);
-        Ok(())
-    })
+    sent.unwrap_or_else(|_| Err(io::Error::other("a panic, and connections were cut")))
 }
 
-/// Sends what waits in each of `wires`; how many bytes each has taken.
+/// Sends what waits in each of `queues` to its socket; `taken` gets the bytes of each.
 fn send_each<'a>(
     ring: &mut Ring,
-    wires: impl Iterator<Item = &'a Wire>,
+    queues: impl Iterator<Item = (RawFd, &'a Queue)>,
     taken: &mut [usize; MOST_SENDS],
 ) -> io::Result<()> {
     let mut slices = SmallVec::<[_; 2 * MOST_SENDS]>::new();
     let mut ends = SmallVec::<[_; MOST_SENDS]>::new();
-    for wire in wires {
-        if let Some(socket) = wire.ready() {
-            slices.extend(wire.queue.slices().take(MOST_SLICES));
-            ends.push((socket, slices.len()));
-        }
+    for (socket, queue) in queues {
+        slices.extend(queue.slices());
+        ends.push((socket, slices.len()));
     }
     let mut start = 0;
     let sends: SmallVec<[_; MOST_SENDS]> = ends
         .into_iter()
-        .map(|(socket, end)| Send {
-            socket,
-            slices: &slices[std::mem::replace(&mut start, end)..end],
-        })
+        .map(|(socket, end)| (socket, &slices[std::mem::replace(&mut start, end)..end]))
         .collect();
     ring.send_each(&sends, taken)
 }

@@ -2,6 +2,7 @@
 //! the writing itself. Rooms reach it through [`super::Outbox`], the connection's own task through
 //! [`super::Inbound`], which keeps it up while the socket is blocked or closing.
 
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -85,7 +86,8 @@ impl State {
     pub(super) fn advance(&mut self, sent: usize) -> bool {
         #[cfg(test)]
         {
-            self.wire.writes += usize::from(sent > 0);
+            self.wire.writes += u32::from(sent > 0);
+            self.wire.batched += u32::from(sent > 0);
         }
         self.wire.queue.advance(sent);
         self.wire.queue.is_empty() && self.phase == Phase::Open
@@ -213,11 +215,13 @@ impl Line {
         let _ = self.settle_and_enforce(state);
     }
 
-    /// Locks the line where nobody else does and where its socket can be written.
-    pub(super) fn lock_for_batch(&self) -> Option<MutexGuard<'_, State>> {
+    /// Locks the line where nobody else does and where what waits may go by a batch, and says to
+    /// which socket.
+    pub(super) fn lock_for_batch(&self) -> Option<(MutexGuard<'_, State>, RawFd)> {
         // Never waits: several are held at once, and another thread may hold one and want another.
         let state = self.state.try_lock().ok()?;
-        state.wire.ready().is_some().then_some(state)
+        let socket = state.wire.ready()?;
+        Some((state, socket))
     }
 
     /// Writes until nothing waits or the peer takes no more.

@@ -153,7 +153,12 @@ impl Outbox {
     }
 
     #[cfg(test)]
-    pub(super) fn writes(&self) -> usize {
+    pub(super) fn writes(&self) -> u32 {
         self.0.lock().wire.writes
+    }
+
+    #[cfg(test)]
+    pub(super) fn batched(&self) -> u32 {
+        self.0.lock().wire.batched
     }
 }

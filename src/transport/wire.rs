@@ -20,6 +20,11 @@ use super::queue::Queue;
 /// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
 const SLICES: usize = 64;
 
+/// The most that one socket gets by a batch, in bytes and in frames: all of its sockets stay locked
+/// until the last of them has its own.
+const BATCHED_BYTES: usize = 4096;
+const BATCHED_FRAMES: usize = 16;
+
 /// The writing half of a connection.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -27,9 +32,12 @@ pub(super) struct Wire {
     /// The socket took no more, or no poll waits; whoever waits for it goes on when it does.
     pub(super) blocked: bool,
     sink: Sink,
-    /// System calls so far.
+    /// System calls so far, a batch counted as one for each of its sockets.
     #[cfg(test)]
-    pub(super) writes: usize,
+    pub(super) writes: u32,
+    /// Of them, batches.
+    #[cfg(test)]
+    pub(super) batched: u32,
     /// Whether the next write panics.
     #[cfg(test)]
     pub(super) sabotaged: bool,
@@ -78,6 +86,8 @@ impl Wire {
             #[cfg(test)]
             writes: 0,
             #[cfg(test)]
+            batched: 0,
+            #[cfg(test)]
             sabotaged: false,
         }
     }
@@ -104,16 +114,16 @@ impl Wire {
         Written::All
     }
 
-    /// The socket that takes what waits, where it can be written and something does.
+    /// The socket, where it can be written and what waits may go by a batch.
     pub(super) fn ready(&self) -> Option<RawFd> {
+        let is_little =
+            (1..=BATCHED_BYTES).contains(&self.queue.bytes()) && self.queue.len() <= BATCHED_FRAMES;
         #[cfg(test)]
         if self.sabotaged {
             return None;
         }
         match &self.sink {
-            Sink::Socket(socket) if !self.blocked && !self.queue.is_empty() => {
-                Some(socket.descriptor)
-            }
+            Sink::Socket(socket) if !self.blocked && is_little => Some(socket.descriptor),
             _ => None,
         }
     }

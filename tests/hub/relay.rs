@@ -5,6 +5,38 @@ use serde_json::json;
 use super::support::Hub;
 
 #[tokio::test]
+async fn one_write_for_many_sockets_or_one_for_each_is_the_same_to_clients() {
+    for io_uring in [true, false] {
+        let hub = Hub::builder().env("IO_URING", io_uring).env("EVENTS_PER_SECOND", 0).start();
+        let mut members = Vec::new();
+        for n in 0..70 {
+            let mut member = hub.connect(&format!("user-{n}"), "customer", &["o1"]).await;
+            member.join("o1").await;
+            members.push(member);
+        }
+        let mut driver = hub.connect("driver", "driver", &["o1"]).await;
+        driver.join("o1").await;
+        for n in 0..3 {
+            let fix = json!({ "orderId": "o1", "lat": f64::from(n), "lng": 13.7 });
+            driver.request("driver:location", fix).await;
+            let said = json!({ "orderId": "o1", "content": n.to_string() });
+            driver.request("chat:message", said).await;
+        }
+        for member in &mut members {
+            for n in 0..3 {
+                let update = member.expect("location:updated").await;
+                assert_eq!(update["lat"], f64::from(n));
+                let said = member.expect("chat:message").await;
+                assert_eq!(
+                    (&said["content"], &said["seq"]),
+                    (&json!(n.to_string()), &json!(n + 1))
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_position_reaches_the_customer_and_its_sender_hears_it_as_a_member() {
     let hub = Hub::start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;

@@ -38,6 +38,8 @@ fn all_sockets_of_a_turn_get_what_is_theirs_in_one_write_each() {
                 assert_eq!((outbox.writes() - before, outbox.backlog()), (1, Backlog::default()));
             }
         }
+        let batched = sockets.iter().any(|(.., outbox)| outbox.batched() > 0);
+        assert_eq!(batched, options.batches && can_batch().is_ok());
     });
 }
 
@@ -95,6 +97,34 @@ fn sockets_that_take_nothing_or_not_all_or_are_gone_hold_up_nobody() {
 }
 
 #[test]
+fn a_socket_that_fills_up_in_a_batch_goes_on_when_its_peer_reads() {
+    both_ways(async |options| {
+        let (mut slow_peer, mut slow_in, slow) = pair(options.clone()).await;
+        let (mut fine_peer, _fine_in, fine) = pair(options).await;
+        read_head(&mut fine_peer).await;
+        let long = |n: usize| format!("{n:03000}");
+        let mut pushed = 0;
+        while !slow.is_blocked() {
+            slow.push(message(&long(pushed))).expect("open");
+            fine.push(message("fine")).expect("open");
+            assert_eq!(read_text(&mut fine_peer).await, "fine");
+            pushed += 1;
+        }
+        let heard = async {
+            read_head(&mut slow_peer).await;
+            for n in 0..pushed {
+                assert_eq!(read_text(&mut slow_peer).await, long(n));
+            }
+        };
+        tokio::select! {
+            () = heard => {}
+            incoming = slow_in.next() => panic!("{incoming:?}"),
+        }
+        assert_eq!(slow.backlog(), Backlog::default());
+    });
+}
+
+#[test]
 fn a_last_word_and_the_end_leave_together_with_what_others_get() {
     both_ways(async |options| {
         // The end comes by itself, and not with the linger time.
@@ -117,9 +147,10 @@ fn a_last_word_and_the_end_leave_together_with_what_others_get() {
 }
 
 #[test]
-fn threads_that_write_the_same_sockets_in_other_orders_do_not_wait_for_each_other() {
+fn threads_that_write_the_same_sockets_in_other_orders_do_not_lock_each_other_out() {
     const TURNS: usize = 300;
     both_ways(async |options| {
+        let options = TransportOptions { outbox_messages: 3 * TURNS, ..options };
         let mut peers = Vec::new();
         let mut outboxes = Vec::new();
         let mut inbounds = Vec::new();
