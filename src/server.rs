@@ -150,7 +150,7 @@ fn can_use_io_uring() -> bool {
             true
         }
         Err(error) => {
-            log::info!("io_uring is not to be had ({error}): each socket is written on its own");
+            log::info!("io_uring is not available ({error}): each socket is written on its own");
             false
         }
     }

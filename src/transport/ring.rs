@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-// The crate knows no other processors.
+// The crate `io-uring` builds for few other processors, and for no other system.
 #[cfg_attr(
     all(
         target_os = "linux",
