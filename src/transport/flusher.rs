@@ -139,11 +139,12 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
     }));
     if sent.is_err() {
         // Nobody knows what they have got.
+        log::error!("writing to sockets panicked; their connections are cut");
         lines.iter().for_each(Line::abort);
     }
     // With no lock held: a write may have the budget look at other sockets.
     rest.into_iter().for_each(flush);
-    sent.unwrap_or_else(|_| Err(io::Error::other("a panic, and connections were cut")))
+    sent.unwrap_or_else(|_| Err(io::Error::other("a panic")))
 }
 
 /// Sends what waits in each of `queues` to its socket; `taken` gets the bytes of each.

@@ -86,6 +86,7 @@ impl State {
     pub(super) fn advance(&mut self, sent: usize) -> bool {
         #[cfg(test)]
         {
+            assert!(!self.wire.batch_sabotaged, "a batch that a test made panic");
             self.wire.writes += u32::from(sent > 0);
             self.wire.batched += u32::from(sent > 0);
         }

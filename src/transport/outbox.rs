@@ -152,6 +152,12 @@ impl Outbox {
         self.0.lock().wire.sabotaged = true;
     }
 
+    /// Makes the next batch panic.
+    #[cfg(test)]
+    pub(super) fn sabotage_batch(&self) {
+        self.0.lock().wire.batch_sabotaged = true;
+    }
+
     #[cfg(test)]
     pub(super) fn writes(&self) -> u32 {
         self.0.lock().wire.writes

@@ -41,6 +41,9 @@ pub(super) struct Wire {
     /// Whether the next write panics.
     #[cfg(test)]
     pub(super) sabotaged: bool,
+    /// Whether the next batch panics.
+    #[cfg(test)]
+    pub(super) batch_sabotaged: bool,
 }
 
 /// Where frames go.
@@ -89,6 +92,8 @@ impl Wire {
             batched: 0,
             #[cfg(test)]
             sabotaged: false,
+            #[cfg(test)]
+            batch_sabotaged: false,
         }
     }
 

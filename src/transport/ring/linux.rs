@@ -41,16 +41,36 @@ impl Ring {
     /// # Errors
     /// Where the kernel does not go on. What it has sent is in `taken`, and the ring sends nothing
     /// any more.
+    #[expect(unsafe_code, reason = "there is no safe way to hand bytes to a ring")]
     pub(in super::super) fn send_each(
         &mut self,
         sends: &[SocketWrite<'_>],
         taken: &mut [usize; MOST_SENDS],
     ) -> io::Result<()> {
+        taken.fill(0);
         if std::mem::replace(&mut self.spent, true) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let heads: SmallVec<[_; MOST_SENDS]> = sends.iter().take(MOST_SENDS).map(head).collect();
-        let queued = self.queue(sends, &heads);
+        let mut queue = self.ring.submission();
+        for (index, (send, head)) in (0..).zip(sends.iter().zip(&heads)) {
+            let entry = entry(send, head).user_data(index);
+            // SAFETY: slices, heads and bytes stay where they are until this function returns, and that
+            // is not before every send that the kernel has taken is done. What the kernel has not
+            // taken by then it never gets: a ring whose call did not come to its end is spent.
+            if unsafe { queue.push(&entry) }.is_err() {
+                break;
+            }
+        }
+        let queued = queue.len();
+        drop(queue);
+        self.finish(queued, taken)?;
+        self.spent = false;
+        Ok(())
+    }
+
+    /// Submits what is queued, and comes back when all of it that the kernel has taken is done.
+    fn finish(&mut self, queued: usize, taken: &mut [usize; MOST_SENDS]) -> io::Result<()> {
         let (mut submitted, mut done) = (0, 0);
         while done < queued {
             let result = self.ring.submit_and_wait(queued - done);
@@ -65,30 +85,13 @@ impl Ring {
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if submitted == done => return Err(error),
-                // The kernel may still read what this call borrows, and does not say until when. No
+                // The kernel may still read what its caller borrows, and does not say until when. No
                 // send waits, so it never comes to this; to go on would be worse than to end.
                 Err(_) => std::process::abort(),
                 Ok(_) => {}
             }
         }
-        self.spent = false;
         Ok(())
-    }
-
-    /// Queues the sends; how many have room.
-    #[expect(unsafe_code, reason = "there is no safe way to hand bytes to a ring")]
-    fn queue(&mut self, sends: &[SocketWrite<'_>], heads: &[msghdr]) -> usize {
-        let mut queue = self.ring.submission();
-        for (index, (send, head)) in (0..).zip(sends.iter().zip(heads)) {
-            let entry = entry(send, head).user_data(index);
-            // SAFETY: slices, heads and bytes outlive `send_each`, which alone calls this. It does not
-            // return before every send that the kernel has taken is done. What the kernel has not
-            // taken by then it never gets: a ring whose call did not come to its end is spent.
-            if unsafe { queue.push(&entry) }.is_err() {
-                break;
-            }
-        }
-        queue.len()
     }
 }
 

@@ -38,8 +38,8 @@ fn all_sockets_of_a_turn_get_what_is_theirs_in_one_write_each() {
                 assert_eq!((outbox.writes() - before, outbox.backlog()), (1, Backlog::default()));
             }
         }
-        let batched = sockets.iter().any(|(.., outbox)| outbox.batched() > 0);
-        assert_eq!(batched, options.batches && can_batch().is_ok());
+        let batched = if options.batches && can_batch().is_ok() { 3 } else { 0 };
+        assert!(sockets.iter().all(|(.., outbox)| outbox.batched() == batched));
     });
 }
 
@@ -99,6 +99,7 @@ fn sockets_that_take_nothing_or_not_all_or_are_gone_hold_up_nobody() {
 #[test]
 fn a_socket_that_fills_up_in_a_batch_goes_on_when_its_peer_reads() {
     both_ways(async |options| {
+        let batches = options.batches;
         let (mut slow_peer, mut slow_in, slow) = pair(options.clone()).await;
         let (mut fine_peer, _fine_in, fine) = pair(options).await;
         read_head(&mut fine_peer).await;
@@ -121,6 +122,31 @@ fn a_socket_that_fills_up_in_a_batch_goes_on_when_its_peer_reads() {
             incoming = slow_in.next() => panic!("{incoming:?}"),
         }
         assert_eq!(slow.backlog(), Backlog::default());
+        assert_eq!(slow.batched() > 0, batches && can_batch().is_ok());
+    });
+}
+
+#[test]
+fn a_panic_in_a_batch_cuts_its_connections_and_no_others() {
+    run(async {
+        if can_batch().is_err() {
+            return;
+        }
+        let (mut peer, mut inbound, outbox) = pair(options()).await;
+        let (mut next_peer, mut next_in, next) = pair(options()).await;
+        let (mut later_peer, _later_in, later) = pair(options()).await;
+        for peer in [&mut peer, &mut next_peer, &mut later_peer] {
+            read_head(peer).await;
+        }
+        outbox.sabotage_batch();
+        outbox.push(message("boom")).expect("queued");
+        next.push(message("beside")).expect("queued");
+        assert_eq!((inbound.next().await, next_in.next().await), (None, None));
+        assert_eq!(outbox.push(message("late")), Err(Closed));
+        for outbox in [&later, &later] {
+            outbox.push(message("fine")).expect("open");
+            assert_eq!(read_text(&mut later_peer).await, "fine");
+        }
     });
 }
 
