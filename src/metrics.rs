@@ -3,10 +3,11 @@
 //! Label values are fixed lists, given once by the layers that own the words ([`Vocabulary`]), so
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -80,6 +81,8 @@ pub struct Metrics {
     pub store_errors: Counter,
     /// Rooms that panicked.
     pub room_panics: Counter,
+    /// HTTP connections that ended in an error, by its kind.
+    pub http_connection_errors: Counters,
 }
 
 impl Metrics {
@@ -89,6 +92,7 @@ impl Metrics {
         let mut process = Registry::default();
         process.register_collector(Box::new(OwnProcess));
         let r = &mut registry;
+        r.register_collector(Box::new(OwnLog));
         Self {
             connections: Grid::register(r, words),
             rooms: gauge(r, "rooms", "Occupied rooms"),
@@ -126,6 +130,13 @@ impl Metrics {
             posted: Counters::register(r, "posted_fixes", "Fixes by HTTP", "fate", FATES),
             store_errors: counter(r, "store_errors", "Failed database operations"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
+            http_connection_errors: Counters::register(
+                r,
+                "http_connection_errors",
+                "HTTP connections that ended in an error",
+                "reason",
+                CONNECTION_ERRORS,
+            ),
             registry,
             process,
         }
@@ -166,6 +177,62 @@ impl Collector for OwnProcess {
         tell("process_resident_memory", "What is held in memory", Unit::Bytes, &resident)
     }
 }
+
+/// Lines of the log that were not written. The log is the process's, so there is one of these.
+pub static LOG_LOSSES: LogLosses = LogLosses([const { AtomicU64::new(0) }; 3]);
+
+const LOSSES: [&str; 3] = ["queue_full", "write_failed", "repeated"];
+
+/// Lines of a log that were not written, by reason.
+#[derive(Debug, Default)]
+pub struct LogLosses([AtomicU64; 3]);
+
+// === impl LogLosses ===
+
+impl LogLosses {
+    /// The reader of the log did not keep up.
+    pub fn queue_full(&self, lines: u64) {
+        self.0[0].fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// The stream took nothing, and never will.
+    pub fn write_failed(&self, lines: u64) {
+        self.0[1].fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// There were enough of their kind.
+    pub fn repeated(&self, lines: u64) {
+        self.0[2].fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// The counts in the order of these functions.
+    pub fn counts(&self) -> [u64; 3] {
+        self.0.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+/// What the log of this process has lost, read when it is asked for.
+#[derive(Debug)]
+struct OwnLog;
+
+// === impl OwnLog ===
+
+impl Collector for OwnLog {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "Log lines that were not written";
+        let mut metric =
+            encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
+        for (reason, count) in LOSSES.iter().zip(LOG_LOSSES.counts()) {
+            let label = [("reason", *reason)];
+            ConstCounter::new(count).encode(metric.encode_family(&label)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// How an HTTP connection ends in an error: the client sent no HTTP, it was too slow, it was gone,
+/// or else.
+pub const CONNECTION_ERRORS: &[&str] = &["malformed", "timeout", "lost", "other"];
 
 /// What becomes of a fix that is posted over HTTP.
 pub const FATES: &[&str] = &["accepted", "stale", "rejected"];

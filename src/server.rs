@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use actix::Arbiter;
 use actix_http::HttpService;
 use actix_server::{Server, ServerHandle};
-use actix_service::map_config;
+use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
@@ -222,6 +222,7 @@ fn serve(
                 .upgrade(http::upgrade::service(for_clients.clone()))
                 .h1(app!(for_clients, kind))
                 .tcp()
+                .map_err(http::count_errors(&for_clients.shared.metrics))
         })?;
     if let Some(listener) = admin {
         let for_admins = hub.clone();
@@ -231,6 +232,7 @@ fn serve(
                 .upgrade(http::upgrade::nothing())
                 .h1(app!(for_admins, Listener::Admin))
                 .tcp()
+                .map_err(http::count_errors(&for_admins.shared.metrics))
         })?;
     }
     Ok(builder.run())

@@ -1,21 +1,52 @@
-//! Logs go to stderr, as lines for people or as one JSON object a line.
+//! Logs go to stderr, as lines for people or as one JSON object a line, by way of a queue
+//! ([`queue`]) that never makes the threads that serve wait.
 
-use std::io::{self, Write};
+mod format;
+mod queue;
+mod repeats;
+mod sieve;
 
-use log::Record;
-use log::kv::{self, Key, Value, VisitSource};
-use serde_json::{Map, json};
+use std::io::{self, IsTerminal as _, Write};
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use env_logger::{Target, WriteStyle};
+use log::Level;
+
+use super::CliError;
 use crate::config::{LogConfig, LogFormat};
+use crate::metrics::LOG_LOSSES;
 use crate::time::Timestamp;
+use format::{json_notice, text_notice, write_json};
+use queue::{LogQueue, Notice};
+use sieve::Sieve;
 
-/// Fields that every line has; a pair of the same name is set apart from them.
-const OWN_FIELDS: &[&str] = &["ts", "level", "target", "msg"];
+/// How long the end of the process waits for a log that is not read.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a panic waits for its line: it may be the last of a process that aborts.
+const PANIC_PATIENCE: Duration = Duration::from_millis(100);
+
+/// The target of panics.
+const PANIC_TARGET: &str = "orderhub::panic";
+
+/// The one way to stderr, where there is something to say.
+static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
 /// Starts the log. A second start in one process changes nothing.
-pub(super) fn start(config: &LogConfig) {
+pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
+    let notice: Notice = match config.format {
+        LogFormat::Text => text_notice,
+        LogFormat::Json => json_notice,
+    };
+    let queue =
+        open(notice).map_err(|error| CliError::Failed(format!("cannot start the log: {error}")))?;
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(&config.filter);
+    builder.target(Target::Pipe(Box::new(Pipe(Arc::clone(queue)))));
+    if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        builder.write_style(WriteStyle::Always);
+    }
     match config.format {
         LogFormat::Text => {
             builder.format_timestamp_millis();
@@ -24,75 +55,77 @@ pub(super) fn start(config: &LogConfig) {
             builder.format(|out, record| write_json(out, record, Timestamp::now()));
         }
     }
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
     // Refused only where a log runs already.
-    let _ = builder.try_init();
+    if log::set_boxed_logger(Box::new(Sieve::new(logger))).is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+    Ok(())
 }
 
-fn write_json(out: &mut impl Write, record: &Record<'_>, now: Timestamp) -> io::Result<()> {
-    let mut fields = Fields(Map::new());
-    fields.0.insert("ts".to_owned(), json!(now));
-    fields.0.insert("level".to_owned(), json!(record.level().as_str().to_ascii_lowercase()));
-    fields.0.insert("target".to_owned(), json!(record.target()));
-    fields.0.insert("msg".to_owned(), json!(record.args().to_string()));
-    // A field that cannot be written is left out; the line is worth more than the field.
-    let _ = record.key_values().visit(&mut fields);
-    serde_json::to_writer(&mut *out, &fields.0)?;
-    out.write_all(b"\n")
+/// Says something on stderr that is no log line. A stderr that is closed or not read is no reason
+/// to panic or to hang.
+pub(super) fn tell(text: &str) {
+    // Without a thread there is no other place where this could be said.
+    if let Ok(queue) = open(text_notice) {
+        queue.push(text.as_bytes());
+    }
 }
 
-struct Fields(Map<String, serde_json::Value>);
+/// The queue, which is made where it is first needed.
+fn open(notice: Notice) -> io::Result<&'static Arc<LogQueue>> {
+    if let Some(queue) = QUEUE.get() {
+        return Ok(queue);
+    }
+    let queue = LogQueue::start(io::stderr(), notice, &LOG_LOSSES)?;
+    Ok(QUEUE.get_or_init(|| queue))
+}
 
-impl<'kvs> VisitSource<'kvs> for Fields {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let key = key.as_str();
-        let key = if OWN_FIELDS.contains(&key) { format!("{key}_") } else { key.to_owned() };
-        let value = if let Some(number) = value.to_u64() {
-            json!(number)
-        } else if let Some(number) = value.to_i64() {
-            json!(number)
-        } else if let Some(number) = value.to_f64() {
-            json!(number)
-        } else if let Some(truth) = value.to_bool() {
-            json!(truth)
-        } else {
-            json!(value.to_string())
-        };
-        self.0.insert(key, value);
+/// Dropped at the end of the process, in whatever way it ends: what waits is written.
+pub(super) struct FlushAtEnd;
+
+impl Drop for FlushAtEnd {
+    fn drop(&mut self) {
+        if let Some(queue) = QUEUE.get() {
+            queue.flush(END_PATIENCE);
+        }
+    }
+}
+
+/// Hands what the logger has formatted, a record at a time, to the queue.
+struct Pipe(Arc<LogQueue>);
+
+impl Write for Pipe {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+// === panics ===
 
-    #[test]
-    fn a_json_line_has_the_message_and_the_pairs() {
-        let pairs: &[(&str, Value<'_>)] = &[
-            ("conns", Value::from(7_u64)),
-            ("drift", Value::from(-1.5)),
-            ("order", Value::from("o-1")),
-            ("ready", Value::from(true)),
-            ("msg", Value::from("theirs")),
-        ];
-        let mut out = Vec::new();
-        let record = Record::builder()
-            .level(log::Level::Warn)
-            .target("orderhub::room")
-            .args(format_args!("two\nlines and a \"quote\""))
-            .key_values(&pairs)
-            .build();
-        write_json(&mut out, &record, Timestamp::from_millis(0)).expect("writes");
-        let line = String::from_utf8(out).expect("UTF-8");
-        assert_eq!(line.matches('\n').count(), 1);
-        let read: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        let expected = json!({
-            "ts": "1970-01-01T00:00:00.000Z",
-            "level": "warn",
-            "target": "orderhub::room",
-            "msg": "two\nlines and a \"quote\"",
-            "conns": 7, "drift": -1.5, "order": "o-1", "ready": true, "msg_": "theirs",
-        });
-        assert_eq!(read, expected);
+/// Like the hook of the standard library, which would write to stderr itself.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let backtrace = std::backtrace::Backtrace::capture();
+    let trace = match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => format!("\n{backtrace}"),
+        _ => String::new(),
+    };
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let text = format!("thread '{name}' {panic}{trace}");
+    if log::log_enabled!(target: PANIC_TARGET, Level::Error) {
+        log::error!(target: PANIC_TARGET, "{text}");
+    } else {
+        // A filter chooses what is logged; a bug is told in any case.
+        tell(&format!("{text}\n"));
+    }
+    if let Some(queue) = QUEUE.get() {
+        queue.flush(PANIC_PATIENCE);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Every setting is an argument of every command, so that `serve`, `token` and `check-config` see
 //! the same hub. Results go to stdout; everything else goes to stderr.
-#![expect(clippy::print_stderr, reason = "errors are said to the shell")]
 
 mod api_key;
 mod banner;
@@ -72,6 +71,7 @@ enum CliError {
 /// The exit status is 0, 1 where the command failed, or 2 where there is no such command; `load`
 /// tells more.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let _flush = logging::FlushAtEnd;
     let command = command();
     let args: Vec<OsString> = args.into_iter().collect();
     let matches = match command.clone().try_get_matches_from(&args) {
@@ -82,7 +82,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("orderhub: {error}");
+            logging::tell(&format!("orderhub: {error}\n"));
             if let CliError::Status(status, _) = error {
                 return ExitCode::from(status);
             }
@@ -139,7 +139,7 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     let asked = words.find(|word| command.find_subcommand(word).is_some());
     if let Some(problem) = unreadable(command).or_else(|| config::explain(error, command)) {
-        eprintln!("orderhub: {problem}");
+        logging::tell(&format!("orderhub: {problem}\n"));
         // There a failure means that a promise is broken.
         return if asked == Some("load") { ExitCode::from(2) } else { ExitCode::FAILURE };
     }
@@ -149,6 +149,6 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
     let first = first.join(" ");
     let problem = first.strip_prefix("error: ").unwrap_or(&first);
     let asked = asked.map(|asked| format!(" {asked}")).unwrap_or_default();
-    eprintln!("orderhub: {problem} (see orderhub{asked} --help)");
+    logging::tell(&format!("orderhub: {problem} (see orderhub{asked} --help)\n"));
     ExitCode::from(2)
 }

@@ -1,12 +1,14 @@
 //! `orderhub serve`: runs the hub.
 
+use std::thread;
+
 use super::{CliError, banner, logging, output};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::server;
 
 pub(super) fn run(mut config: Config) -> Result<(), CliError> {
-    logging::start(&config.log);
+    logging::start(&config.log)?;
     // Every client is a file. Raised before anything counts what is left.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the file limit stays as it is: {error}");
@@ -23,10 +25,20 @@ fn run_server(config: Config) -> Result<(), CliError> {
     // A bad key is told like any other bad setting.
     let verifier = Verifier::new(&config.auth)?;
     let listening = |address, config: &Config| {
-        // Nobody reads stdout of a service; the hub runs all the same.
-        if let Err(error) = output(&banner(address, config)) {
+        print_banner(banner(address, config));
+    };
+    server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// Prints the banner on a thread of its own: where stdout is a pipe that is full or closed, the hub
+/// serves all the same.
+fn print_banner(text: String) {
+    let print = move || {
+        if let Err(error) = output(&text) {
             log::warn!("{error}");
         }
     };
-    server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
+    if let Err(error) = thread::Builder::new().name("banner".to_owned()).spawn(print) {
+        log::warn!("cannot print where the hub listens: {error}");
+    }
 }

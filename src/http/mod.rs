@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod api;
 mod body;
+mod connection_errors;
 mod cors;
 pub mod engineio;
 mod exact;
@@ -29,6 +30,7 @@ use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::transport::TransportOptions;
 
 pub use access::one_request_for_strangers;
+pub use connection_errors::count_errors;
 pub use cors::cors;
 pub use patience::in_time;
 pub use socketio::PATH as SOCKET_IO_PATH;

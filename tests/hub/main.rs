@@ -21,6 +21,7 @@ mod joins;
 mod keys;
 mod limits;
 mod login;
+mod logs;
 mod namespaces;
 mod openapi;
 mod order_life;

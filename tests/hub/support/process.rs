@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Settings of a hub that is to be started.
 pub struct HubBuilder {
     env: BTreeMap<String, String>,
+    /// Where its log goes, if not into a file.
+    stderr: Option<Stdio>,
 }
 
 /// A hub that runs. Killed when dropped.
@@ -44,14 +46,20 @@ impl HubBuilder {
         self
     }
 
+    /// Its log goes there, and not into the file that [`Hub::log`] reads.
+    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stream.into());
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub fn start(self) -> Hub {
         let dir = tempfile::tempdir().expect("a folder");
-        launch(self.env, dir)
+        launch(self.env, dir, self.stderr)
     }
 }
 
-fn launch(env: BTreeMap<String, String>, dir: TempDir) -> Hub {
+fn launch(env: BTreeMap<String, String>, dir: TempDir, stderr: Option<Stdio>) -> Hub {
     let log = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -64,7 +72,7 @@ fn launch(env: BTreeMap<String, String>, dir: TempDir) -> Hub {
         .env("JWT_SECRET", SECRET)
         .envs(&env)
         .stdout(Stdio::piped())
-        .stderr(log)
+        .stderr(stderr.unwrap_or_else(|| log.into()))
         .spawn()
         .expect("the program");
     let stdout = child.stdout.take().expect("piped");
@@ -81,7 +89,7 @@ fn launch(env: BTreeMap<String, String>, dir: TempDir) -> Hub {
 impl Hub {
     /// A hub with the settings of a test: nothing is limited that the test does not limit.
     pub fn builder() -> HubBuilder {
-        HubBuilder { env: BTreeMap::new() }
+        HubBuilder { env: BTreeMap::new(), stderr: None }
     }
 
     /// A hub on a new SQLite file, with default settings.
@@ -172,7 +180,7 @@ impl Hub {
     pub fn start_again(mut self) -> Hub {
         self.wait();
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a folder"));
-        launch(self.env.clone(), dir)
+        launch(self.env.clone(), dir, None)
     }
 }
 
