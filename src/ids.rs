@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use smol_str::SmolStr;
 
 use crate::time::Timestamp;
+use crate::whole;
 pub use pid::{InvalidPid, Pid};
 
 /// The longest id, in bytes.
@@ -19,20 +20,42 @@ pub const MAX_ID_BYTES: usize = 128;
 
 /// Why a text is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to 128 of the characters A-Z a-z 0-9 . _ : ~ -")]
-pub struct InvalidId;
+pub enum InvalidId {
+    /// It is empty or too long.
+    #[error("must be 1 to 128 characters")]
+    Length,
+    /// It has a character that such ids do not have.
+    #[error("must be of the characters A-Z a-z 0-9 {allowed}, and {found:?} is none of them")]
+    Character {
+        /// What is allowed beside letters and digits.
+        allowed: &'static str,
+        /// The first character that is not.
+        found: char,
+    },
+}
 
-fn check(text: &str) -> Result<(), InvalidId> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:~-".contains(&byte);
-    if (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(InvalidId)
+/// What ids of orders may have beside letters and digits. They stand in paths as they are.
+const ORDER_CHARACTERS: &str = ". _ : ~ -";
+/// What ids of users may have beside letters and digits: identity providers make them of a provider and
+/// an id (`auth0|5f7c`), e-mail addresses and telephone numbers. None of these has a meaning in JSON,
+/// in a line of the log or in a channel's name, and in a path all can be escaped.
+const USER_CHARACTERS: &str = ". _ : ~ - @ + | =";
+
+fn check(text: &str, allowed: &'static str) -> Result<(), InvalidId> {
+    if !(1..=MAX_ID_BYTES).contains(&text.len()) {
+        return Err(InvalidId::Length);
     }
+    let is_bad = |byte: &u8| {
+        !byte.is_ascii_alphanumeric() && (*byte == b' ' || !allowed.as_bytes().contains(byte))
+    };
+    let Some(at) = text.bytes().position(|byte| is_bad(&byte)) else { return Ok(()) };
+    // All before it are of one byte, so a character begins here.
+    let found = text[at..].chars().next().unwrap_or_default();
+    Err(InvalidId::Character { allowed, found })
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $allowed:ident) => {
         $(#[$doc])*
         ///
         /// One of up to 23 bytes stands where it is used: every event names an order, and looking
@@ -47,7 +70,7 @@ macro_rules! id {
             /// # Errors
             /// [`InvalidId`] where it is empty, too long or has a character that ids do not have.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
-                check(text)?;
+                check(text, $allowed)?;
                 Ok(Self(SmolStr::new(text)))
             }
 
@@ -96,11 +119,11 @@ macro_rules! id {
 
 id! {
     /// The id of an order, and so of its room.
-    OrderId
+    OrderId, ORDER_CHARACTERS
 }
 id! {
     /// The id of a user: a driver, a customer, a member of staff or a service.
-    UserId
+    UserId, USER_CHARACTERS
 }
 
 /// One connection, whoever uses it. Unique in the process, and not known outside of it.
@@ -187,6 +210,11 @@ impl<'de> Visitor<'de> for IdVisitor {
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'de>, E> {
         Ok(Text::Owned(number.to_string()))
     }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<'de>, E> {
+        let text = whole::integer(number).map(|number| Text::Owned(number.to_string()));
+        text.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
+    }
 }
 
 #[cfg(test)]
@@ -198,9 +226,30 @@ mod tests {
         for good in ["1", "o-1", "A.b_c:d~e", &"x".repeat(128)] {
             assert_eq!(OrderId::new(good).map(|id| id.to_string()), Ok(good.to_owned()));
         }
-        for bad in ["", " ", "a b", "a/b", "ä", "a\0", "a\n", &"x".repeat(129)] {
-            assert_eq!(OrderId::new(bad), Err(InvalidId), "{bad:?}");
+        for bad in ["", " ", "a b", "a/b", "ä", "a\0", "a\n", "a|b", &"x".repeat(129)] {
+            assert!(OrderId::new(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn ids_of_users_are_those_of_identity_providers_too() {
+        for good in ["auth0|5f7c8ec7", "ann.b+c@example.com", "+385911234567", "aGk=", "7", "a:b"] {
+            assert_eq!(UserId::new(good).map(|id| id.to_string()), Ok(good.to_owned()));
+        }
+        for bad in
+            ["", "a b", "a/b", "a%b", "a\"b", "a\\b", "a'b", "a<b", "é", "a\u{7f}", "\u{202e}a"]
+        {
+            assert!(UserId::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_character_that_is_wrong_is_told() {
+        let told = |text| UserId::new(text).expect_err("no id").to_string();
+        assert!(told("ann#é").contains("'#'"), "{}", told("ann#é"));
+        assert!(told("Zoé/").contains("'é'"), "{}", told("Zoé/"));
+        assert!(told("a\nb").contains("'\\n'"), "{}", told("a\nb"));
+        assert_eq!(told(""), "must be 1 to 128 characters");
     }
 
     #[test]
@@ -218,6 +267,7 @@ mod tests {
     fn a_number_becomes_its_text() {
         assert_eq!(serde_json::from_str::<UserId>("42").ok(), UserId::new("42").ok());
         assert_eq!(serde_json::from_str::<UserId>("-7").ok(), UserId::new("-7").ok());
+        assert_eq!(serde_json::from_str::<UserId>("42.0").ok(), UserId::new("42").ok());
         assert!(serde_json::from_str::<UserId>("4.2").is_err());
         assert!(serde_json::from_str::<UserId>("null").is_err());
         assert!(serde_json::from_str::<UserId>("[1]").is_err());

@@ -20,7 +20,7 @@
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`session`], [`auth`], [`db`] |
 //! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
-//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`] |
+//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`], [`whole`] |
 //!
 //! # The way of a message
 //!
@@ -65,3 +65,4 @@ pub mod server;
 pub mod session;
 pub mod time;
 pub mod transport;
+pub mod whole;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::AuthError;
 use crate::config::AuthConfig;
 use crate::ids::{OrderId, UserId};
 use crate::time::Timestamp;
+use crate::whole::integer;
 
 /// The longest name that is shown, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -34,9 +36,11 @@ enum Slot {
     UserElse,
     Name,
     Role,
+    /// The claim that `JWT_ROLE_CLAIM` begins with, where that is a path.
+    RoleParent,
 }
 
-const SLOTS: usize = 10;
+const SLOTS: usize = 11;
 
 /// What the claims are called in the tokens of this back end, by [`Slot`].
 pub(super) struct ClaimNames([Box<str>; SLOTS]);
@@ -49,7 +53,9 @@ impl ClaimNames {
             None => ("id", "sub"),
         };
         let (name, role) = (auth.name_claim.as_str(), auth.role_claim.as_str());
-        let names = ["exp", "nbf", "iat", "iss", "aud", "orders", user, user_else, name, role];
+        let parent = role.split_once('.').map_or(role, |(parent, _)| parent);
+        let names =
+            ["exp", "nbf", "iat", "iss", "aud", "orders", user, user_else, name, role, parent];
         Self(names.map(Box::from))
     }
 
@@ -122,8 +128,9 @@ impl Visitor<'_> for Wanted<'_> {
 pub(super) struct Claims<'a>([Option<&'a RawValue>; SLOTS]);
 
 impl<'a> Claims<'a> {
+    /// A claim, where it is there and not null.
     fn get(&self, slot: Slot) -> Option<&'a str> {
-        self.0[slot as usize].map(RawValue::get)
+        self.0[slot as usize].map(RawValue::get).filter(|raw| *raw != "null")
     }
 
     pub(super) fn expires_at(&self) -> Result<Timestamp, AuthError> {
@@ -158,10 +165,13 @@ impl<'a> Claims<'a> {
     }
 
     pub(super) fn user(&self) -> Result<UserId, AuthError> {
-        let said = |slot| self.get(slot).filter(|raw| *raw != "null");
-        let raw = said(Slot::User).or_else(|| said(Slot::UserElse));
+        let raw = self.get(Slot::User).or_else(|| self.get(Slot::UserElse));
         let raw = raw.ok_or_else(|| invalid("it names no user"))?;
-        serde_json::from_str(raw).map_err(|_| invalid("its user is no id"))
+        serde_json::from_str(raw).map_err(|error| {
+            let problem = error.to_string();
+            let problem = problem.split(" at line ").next().unwrap_or_default();
+            AuthError::Invalid(format!("its user is no id: {problem}").into())
+        })
     }
 
     /// The name to show. A name is decoration: one that cannot be shown is left out, and the
@@ -173,9 +183,25 @@ impl<'a> Claims<'a> {
         (!shown.is_empty()).then_some(shown)
     }
 
-    /// What the token calls the role.
-    pub(super) fn role(&self) -> Option<String> {
-        self.get(Slot::Role).and_then(text)
+    /// What the token calls the roles of its user: one text, or a list of them, in the claim of that
+    /// name or, where there is none and the name has dots, at that path (`realm_access.roles`).
+    pub(super) fn roles(&self, claim: &str) -> Vec<String> {
+        let Some(raw) = self.get(Slot::Role) else { return self.roles_at(claim) };
+        match serde_json::from_str(raw) {
+            Ok(Value::Array(list)) => list.iter().filter_map(role_text).collect(),
+            _ => text(raw).into_iter().collect(),
+        }
+    }
+
+    fn roles_at(&self, path: &str) -> Vec<String> {
+        let Some((_, rest)) = path.split_once('.') else { return Vec::new() };
+        let parent = self.get(Slot::RoleParent).and_then(|raw| serde_json::from_str(raw).ok());
+        let found = parent.and_then(|parent: Value| at_path(&parent, rest).cloned());
+        match found {
+            Some(Value::Array(list)) => list.iter().filter_map(role_text).collect(),
+            Some(one) => role_text(&one).into_iter().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// The orders, sorted, each once.
@@ -193,12 +219,32 @@ pub(super) fn invalid(reason: &'static str) -> AuthError {
     AuthError::Invalid(reason.into())
 }
 
-/// Reads a time of RFC 7519, section 2, of which the hub takes only whole seconds.
+/// What stands at a path below a value; a key may have dots itself.
+fn at_path<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+    value.get(path).or_else(|| {
+        let mut dots = path.match_indices('.');
+        dots.find_map(|(dot, _)| at_path(value.get(&path[..dot])?, &path[dot + 1..]))
+    })
+}
+
+fn role_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Reads a time of RFC 7519, section 2: seconds, which may have a fraction.
 fn seconds(raw: Option<&str>, claim: &str) -> Result<Option<Timestamp>, AuthError> {
     let Some(raw) = raw else { return Ok(None) };
-    let read = raw.parse::<i64>().ok().filter(|seconds| *seconds <= LAST_SECOND);
-    let problem = || format!("its {claim} is not in whole seconds before the year 10000");
-    read.map(|seconds| Some(Timestamp::from_secs(seconds)))
+    let whole = || raw.parse::<i64>().ok().map(|seconds| seconds.saturating_mul(1000));
+    // Rounded down: a token does not live longer than it says.
+    let fraction =
+        || raw.parse::<f64>().ok().and_then(|seconds| integer((seconds * 1000.0).floor()));
+    let read = whole().or_else(fraction).filter(|ms| *ms < (LAST_SECOND + 1) * 1000);
+    let problem = || format!("its {claim} is not in seconds before the year 10000");
+    read.map(|ms| Some(Timestamp::from_millis(ms)))
         .ok_or_else(|| AuthError::Invalid(problem().into()))
 }
 

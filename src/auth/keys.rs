@@ -13,10 +13,15 @@ pub(super) struct Key {
     pub(super) decoding: DecodingKey,
 }
 
+/// What a secret may sign with. Some libraries choose the hash by the length of the secret, so one
+/// secret counts for all of them; a longer hash is no weaker.
+const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+
 /// The keys of these settings.
 pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<Key>, ConfigError> {
-    let secrets = auth.secret.iter().chain(&auth.previous_secret).map(|secret| {
-        Key::new(Algorithm::HS256, DecodingKey::from_secret(secret.expose().as_bytes()))
+    let secrets = auth.secret.iter().chain(&auth.previous_secret).flat_map(|secret| {
+        let key = DecodingKey::from_secret(secret.expose().as_bytes());
+        HMAC.map(|algorithm| Key::new(algorithm, key.clone()))
     });
     let public = auth.public_key.as_ref().map(public_key).transpose()?;
     let keys: Vec<Key> = secrets.chain(public).collect();

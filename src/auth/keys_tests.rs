@@ -48,9 +48,12 @@ fn accepts(verifier: &Verifier, token: &str) -> bool {
     }
 }
 
-fn signers() -> [(Algorithm, EncodingKey); 4] {
+fn signers() -> [(Algorithm, EncodingKey); 6] {
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
     [
-        (Algorithm::HS256, EncodingKey::from_secret(SECRET.as_bytes())),
+        (Algorithm::HS256, secret.clone()),
+        (Algorithm::HS384, secret.clone()),
+        (Algorithm::HS512, secret),
         (Algorithm::RS256, EncodingKey::from_rsa_pem(RSA.as_bytes()).expect("a key")),
         (Algorithm::ES256, EncodingKey::from_ec_pem(EC.as_bytes()).expect("a key")),
         (Algorithm::EdDSA, EncodingKey::from_ed_pem(ED.as_bytes()).expect("a key")),
@@ -59,13 +62,15 @@ fn signers() -> [(Algorithm, EncodingKey); 4] {
 
 #[test]
 fn each_kind_of_key_takes_the_tokens_of_its_algorithm_and_no_others() {
+    let hmac = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+    let hmac_and_ed = [hmac.as_slice(), &[Algorithm::EdDSA]].concat();
     for (secret, pem, algorithms) in [
-        (true, None, &[Algorithm::HS256][..]),
+        (true, None, hmac.as_slice()),
         (false, Some(RSA_PUBLIC), &[Algorithm::RS256]),
         (false, Some(RSA_PUBLIC_PKCS1), &[Algorithm::RS256]),
         (false, Some(EC_PUBLIC), &[Algorithm::ES256]),
         (false, Some(ED_PUBLIC), &[Algorithm::EdDSA]),
-        (true, Some(ED_PUBLIC), &[Algorithm::HS256, Algorithm::EdDSA]),
+        (true, Some(ED_PUBLIC), &hmac_and_ed),
     ] {
         let verifier = verifier(secret, pem).expect("a key");
         assert_eq!(verifier.algorithms().collect::<Vec<_>>(), algorithms);
@@ -80,9 +85,12 @@ fn each_kind_of_key_takes_the_tokens_of_its_algorithm_and_no_others() {
 #[test]
 fn a_public_key_is_no_secret() {
     for pem in [RSA_PUBLIC, EC_PUBLIC, ED_PUBLIC] {
-        let forged = signed(&Header::default(), &EncodingKey::from_secret(pem.as_bytes()));
-        assert!(!accepts(&verifier(false, Some(pem)).expect("a key"), &forged));
-        assert!(!accepts(&verifier(true, Some(pem)).expect("a key"), &forged));
+        for hash in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let key = EncodingKey::from_secret(pem.as_bytes());
+            let forged = signed(&Header::new(hash), &key);
+            assert!(!accepts(&verifier(false, Some(pem)).expect("a key"), &forged));
+            assert!(!accepts(&verifier(true, Some(pem)).expect("a key"), &forged));
+        }
     }
 }
 

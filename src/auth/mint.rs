@@ -59,11 +59,7 @@ pub fn mint(auth: &AuthConfig, grant: &Grant, now: Timestamp) -> Result<String, 
 
 /// The word that the verifier of the same settings will read as this role.
 fn role_word(auth: &AuthConfig, role: Role) -> Result<String, ConfigError> {
-    if auth.role_map.get(role.as_str()).is_none_or(|mapped| *mapped == role) {
-        return Ok(role.as_str().to_owned());
-    }
-    let word = auth.role_map.iter().find(|(_, mapped)| **mapped == role);
-    word.map(|(word, _)| word.clone()).ok_or_else(|| {
+    auth.role_map.name_of(role).map(ToOwned::to_owned).ok_or_else(|| {
         let problem = format!("it leaves no word for the role {}", role.as_str());
         ConfigError::new("JWT_ROLE_MAP", problem)
     })

@@ -1,7 +1,7 @@
 //! Judges tokens: signature first, then every claim by the rules of the protocol. Knows API keys.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use super::refresher::{Refreshed, Refresher};
 use super::revocations::Revocations;
 use super::source::Source;
 use super::{AuthError, Identity};
-use crate::config::{AuthConfig, ConfigError};
+use crate::config::{AuthConfig, ConfigError, RoleMap};
 use crate::ids::UserId;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
@@ -29,6 +29,10 @@ use crate::time::Timestamp;
 /// The longest token that is looked at, in bytes. A token with the most orders that make sense
 /// fits several times.
 pub const MAX_TOKEN_BYTES: usize = 8192;
+
+/// How many unknown roles are logged, each once, and how many characters of each.
+const MAX_UNKNOWN_ROLES: usize = 100;
+const MAX_LOGGED_ROLE: usize = 64;
 
 /// The longest that a login waits for keys.
 const KEYS_PATIENCE: Duration = Duration::from_secs(6);
@@ -46,7 +50,12 @@ pub struct Verifier {
     audience: Option<String>,
     staff_audience: Option<String>,
     leeway: Duration,
-    role_map: HashMap<String, Role>,
+    /// `JWT_ROLE_CLAIM`.
+    role_claim: String,
+    /// `JWT_ROLE_MAP`.
+    role_map: RoleMap,
+    /// Roles of tokens that nothing here knows, which were logged already.
+    unknown_roles: Mutex<HashSet<String>>,
     /// Whose older tokens no longer count.
     revocations: Revocations,
 }
@@ -76,7 +85,9 @@ impl Verifier {
             audience: auth.audience.clone(),
             staff_audience: auth.staff_audience.clone(),
             leeway: auth.leeway,
+            role_claim: auth.role_claim.clone(),
             role_map: auth.role_map.clone(),
+            unknown_roles: Mutex::default(),
             revocations: Revocations::default(),
         })
     }
@@ -205,17 +216,29 @@ impl Verifier {
         }
     }
 
-    /// The role that counts: an unknown one is the least, and the two that may do everything
-    /// under `/api` ask for their audience where one is set.
+    /// The role that counts: of several the one that may do most; an unknown one is the least. The two
+    /// that may do everything under `/api` ask for their audience where one is set.
     fn role(&self, claims: &Claims<'_>) -> Role {
-        let said = claims.role().unwrap_or_default();
-        let mapped = self.role_map.get(&said).copied();
-        let role = mapped.or_else(|| Role::from_name(&said)).unwrap_or_default();
-        match (role, self.staff_audience.as_deref()) {
-            (Role::Admin | Role::Service, Some(audience)) if !claims.is_for(audience) => {
-                Role::Customer
-            }
-            _ => role,
+        let said = claims.roles(&self.role_claim);
+        let known = said.iter().filter_map(|name| self.role_map.role(name));
+        let for_staff = |audience: &String| claims.is_for(audience);
+        let staff_counts = self.staff_audience.as_ref().is_none_or(for_staff);
+        let counts = |role: &Role| staff_counts || !matches!(role, Role::Admin | Role::Service);
+        let mut known = known.peekable();
+        if known.peek().is_none() && !said.is_empty() {
+            self.log_unknown_role(&said.join(", "));
+        }
+        known.filter(counts).max().unwrap_or_default()
+    }
+
+    /// Says once for each value that a role means nothing here: its users are customers without a word.
+    fn log_unknown_role(&self, said: &str) {
+        let shown: String = said.chars().take(MAX_LOGGED_ROLE).collect();
+        let mut logged = self.unknown_roles.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < MAX_UNKNOWN_ROLES && logged.insert(shown.clone()) {
+            log::warn!(
+                "a token has the role {shown:?}, which is none: it counts as customer (JWT_ROLE_MAP)"
+            );
         }
     }
 }

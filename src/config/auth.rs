@@ -1,6 +1,5 @@
 //! Which tokens count, and what their claims are called.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::parse;
+use super::role_map::RoleMap;
 use super::secret::{self, Secret};
 use super::settings::Chosen;
 use super::{ConfigError, ServerConfig};
-use crate::protocol::role::Role;
 
 /// The shortest HS256 secret, in bytes (RFC 7518, section 3.2: as long as the hash).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -52,11 +51,11 @@ pub struct AuthConfig {
     pub user_claim: Option<String>,
     /// `JWT_NAME_CLAIM`: the claim with the name to show, default `name`.
     pub name_claim: String,
-    /// `JWT_ROLE_CLAIM`: the claim with the role, default `role`.
+    /// `JWT_ROLE_CLAIM`: the claim with the role or a list of roles, default `role`. Where no claim has
+    /// that name and it has dots, it is a path: `realm_access.roles`.
     pub role_claim: String,
-    /// `JWT_ROLE_MAP`: what the back end calls the roles, default none. Comes before the hub's
-    /// own names: `admin=support` leaves no admin.
-    pub role_map: HashMap<String, Role>,
+    /// `JWT_ROLE_MAP`: what the back end calls the roles, default none.
+    pub role_map: RoleMap,
     /// `JWT_STAFF_AUDIENCE`: `admin` and `service` count only in tokens with this `aud`, default
     /// in all. Where `JWT_AUDIENCE` is set too, such a token needs both.
     pub staff_audience: Option<String>,
@@ -139,14 +138,14 @@ pub(super) struct AuthArgs {
     #[arg(default_value = "name", value_parser = claim)]
     jwt_name_claim: String,
 
-    /// The claim with the role
+    /// The claim with the role or a list of roles; with dots it may be a path
     #[arg(long, env = "JWT_ROLE_CLAIM", value_name = "CLAIM")]
     #[arg(default_value = "role", value_parser = claim)]
     jwt_role_claim: String,
 
     /// What the back end calls the roles, like COURIER=driver,AGENT=support
-    #[arg(long, env = "JWT_ROLE_MAP", value_name = "MAP", value_parser = parse::role_map)]
-    jwt_role_map: Option<HashMap<String, Role>>,
+    #[arg(long, env = "JWT_ROLE_MAP", value_name = "MAP", value_parser = str::parse::<RoleMap>)]
+    jwt_role_map: Option<RoleMap>,
 
     /// The aud without which admin and service do not count [default: not asked for]
     #[arg(long, env = "JWT_STAFF_AUDIENCE", value_name = "AUD", value_parser = parse::text)]

@@ -1,13 +1,12 @@
 //! Readers of single values. Each error completes the sentence "it must be …".
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::protocol::order::is_status;
-use crate::protocol::role::Role;
 
 /// A whole number between two bounds, both included.
 pub(super) fn whole<T>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> + Clone
@@ -78,22 +77,4 @@ pub(super) fn statuses(text: &str) -> Result<BTreeSet<String>, String> {
     let statuses = words(text).ok().filter(|all| all.iter().all(|status| is_status(status)));
     let form = "words of up to 40 of A-Z, 0-9 and _ with commas between them (or unset)";
     statuses.ok_or_else(|| form.to_owned())
-}
-
-/// `THEIRS=ours,…`: what a back end calls a role, and which of the hub's it is.
-pub(super) fn role_map(text: &str) -> Result<HashMap<String, Role>, String> {
-    let allowed = || {
-        let names = Role::NAMES.join(", ");
-        format!("pairs like COURIER=driver,AGENT=support; the roles are {names}")
-    };
-    let mut map = HashMap::new();
-    for pair in text.split(',') {
-        let (theirs, ours) = pair.split_once('=').ok_or_else(allowed)?;
-        let role = Role::from_name(ours.trim()).ok_or_else(allowed)?;
-        let theirs = theirs.trim();
-        if theirs.is_empty() || map.insert(theirs.to_owned(), role).is_some() {
-            return Err(allowed() + ", each name once");
-        }
-    }
-    Ok(map)
 }

@@ -26,11 +26,12 @@ use crate::protocol::error::Failure;
 use crate::protocol::json::read_object;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
+use crate::whole;
 
 /// How long a removal lasts where nothing else is said.
-const DEFAULT_BAN_SECS: u32 = 900;
+const DEFAULT_BAN_SECS: u64 = 900;
 /// The longest removal: a year.
-const MAX_BAN_SECS: u32 = 366 * 24 * 3600;
+const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
 /// The longest reason, in bytes: it is for a line on a screen.
 const MAX_REASON: usize = 120;
 
@@ -90,9 +91,10 @@ pub(super) struct Removal {
     #[param(max_length = 120, nullable = false)]
     reason: Option<String>,
     /// For how long the user may not come back: 900 where it is not said
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(maximum = 31_622_400)]
     #[param(maximum = 31_622_400, nullable = false)]
-    ban_secs: Option<u32>,
+    ban_secs: Option<u64>,
 }
 
 /// What the node does.
@@ -260,7 +262,7 @@ impl Removal {
     ) -> Result<(), Problem> {
         let secs = self.ban_secs.unwrap_or(DEFAULT_BAN_SECS);
         let now = Timestamp::now();
-        let until = now.plus(Duration::from_secs(secs.into()));
+        let until = now.plus(Duration::from_secs(secs));
         let reason = self.reason.clone().unwrap_or_default();
         let ban = Ban { order_id: order.cloned(), user_id: user.clone(), until, reason };
         shared.store.put_ban(ban).await.map_err(|error| {

@@ -10,9 +10,8 @@ use super::error::Failure;
 use super::{json, quick};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
+use crate::whole::{self, MAX_SAFE_INTEGER};
 
-/// The largest integer that every JSON implementation keeps exact.
-pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// The most messages of a snapshot or page.
 pub const MAX_PAGE: i64 = 200;
 /// The messages of a snapshot or page that names no limit.
@@ -146,7 +145,7 @@ pub struct Chat {
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: ChatKind,
     /// The client's own key, 1 to 64 characters, by which a retry is recognised.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::optional_text")]
     pub client_msg_id: Option<String>,
 }
 
@@ -436,7 +435,7 @@ fn bounded<'de, D: Deserializer<'de>>(
     most: u64,
     expected: &'static str,
 ) -> Result<Option<i64>, D::Error> {
-    match Option::<u64>::deserialize(deserializer)? {
+    match whole::optional(deserializer)? {
         Some(number) if number > most => {
             Err(de::Error::invalid_value(de::Unexpected::Unsigned(number), &expected))
         }

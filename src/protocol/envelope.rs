@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::MAX_SAFE_INTEGER;
 use super::error::Failure;
 use super::json::{self, MAX_DEPTH, nests_deeper_than};
 use super::quick;
 use super::request::{Rejected, Request};
 use super::server::{Reply, ServerEvent};
+use crate::whole::{self, MAX_SAFE_INTEGER};
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -74,11 +74,11 @@ fn unreadable(error: &serde_json::Error) -> Rejected {
 }
 
 fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let id = u64::deserialize(deserializer)?;
-    if id > MAX_SAFE_INTEGER {
+    let id = whole::optional(deserializer)?;
+    if id.is_some_and(|id| id > MAX_SAFE_INTEGER) {
         return Err(serde::de::Error::custom("id must be an integer, 0 to 2^53 - 1"));
     }
-    Ok(Some(id))
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -121,7 +121,6 @@ mod tests {
             "{\"event\":\"ping\",\"data\":NaN}",
             "{\"event\":\"ping\",\"id\":-1}",
             "{\"event\":\"ping\",\"id\":1.5}",
-            "{\"event\":\"ping\",\"id\":null}",
             "{\"event\":\"ping\",\"id\":\"1\"}",
             "{\"event\":\"ping\",\"id\":9007199254740992}",
             "{\"event\":\"ping\"} x",
@@ -192,6 +191,31 @@ mod tests {
             rejected("{\"event\":\"ping\",\"event\":\"ping\"}"),
             (ErrorCode::InvalidPayload, Some("event".to_owned()))
         );
+    }
+
+    #[test]
+    fn an_id_of_null_is_none_and_a_whole_double_is_a_whole_number() {
+        let ack = |id: &str| {
+            decode(&format!("{{\"event\":\"ping\",\"id\":{id}}}")).map(|request| request.ack)
+        };
+        assert_eq!(ack("null"), Ok(None));
+        assert_eq!(ack("7.0"), Ok(Some(7)));
+        assert!(ack("7.5").is_err() && ack("-1").is_err() && ack("\"7\"").is_err());
+        let read = |text: &str| decode(text).expect(text).event;
+        let text = r#"{"event":"order:join","data":{"orderId":12.0,"sinceSeq":3.0,"limit":10.0}}"#;
+        let ClientEvent::Join(join) = read(text) else { panic!("{text}") };
+        assert_eq!((join.order_id.as_str(), join.since_seq, join.limit), ("12", Some(3), 10));
+        let text = r#"{"event":"order:join","data":{"orderId":"1","sinceSeq":null,"limit":null}}"#;
+        let ClientEvent::Join(join) = read(text) else { panic!("{text}") };
+        assert_eq!((join.since_seq, join.limit), (None, 50));
+        for (key, expected) in
+            [("1767225600000", Some("1767225600000")), ("7.0", Some("7")), ("null", None)]
+        {
+            let data = format!(r#"{{"orderId":"1","content":"x","clientMsgId":{key}}}"#);
+            let text = format!(r#"{{"event":"chat:message","data":{data}}}"#);
+            let ClientEvent::Chat(chat) = read(&text) else { panic!("{text}") };
+            assert_eq!(chat.client_msg_id.as_deref(), expected);
+        }
     }
 
     #[test]

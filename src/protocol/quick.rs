@@ -4,12 +4,13 @@
 //! The reader knows `driver:location` as nearly every app writes it: no blanks, no escapes, no
 //! unknown field, one order. What it does not know, right or wrong, it leaves to the general one.
 
-use super::client::{ClientEvent, Location, MAX_SAFE_INTEGER, RawLocation, location};
+use super::client::{ClientEvent, Location, RawLocation, location};
 use super::json;
 use super::location::Position;
 use super::request::Request;
 use super::server::LocationUpdate;
 use crate::ids::OrderId;
+use crate::whole::MAX_SAFE_INTEGER;
 
 /// Text that is still to be read.
 struct Rest<'a>(&'a str);

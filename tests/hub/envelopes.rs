@@ -75,7 +75,7 @@ async fn an_id_is_an_integer_from_0_to_2_53() {
     let hub = patient();
     let mut client = hub.connect("ann", "customer", &["o1"]).await;
     let ping = |id: &str| format!("{{\"event\":\"ping\",\"id\":{id}}}");
-    for id in ["-1", "1.5", "1.0", "\"1\"", "null", "true", "9007199254740992"] {
+    for id in ["-1", "1.5", "\"1\"", "true", "9007199254740992", "9007199254740992.0"] {
         client.send_text(ping(id)).await;
         let exception = client.expect("exception").await;
         assert_eq!(exception["code"], "bad_envelope", "{id}");
@@ -84,6 +84,11 @@ async fn an_id_is_an_integer_from_0_to_2_53() {
         client.send_text(ping(&id.to_string())).await;
         assert_eq!(client.reply(id).await, json!({ "ok": true }));
     }
+    // As JavaScript bridges and Java may write it; and null is no id at all.
+    client.send_text(ping("7.0")).await;
+    assert_eq!(client.reply(7).await, json!({ "ok": true }));
+    client.send_text(ping("null")).await;
+    assert!(client.drain("exception").await.is_empty());
 }
 
 #[tokio::test]
@@ -169,7 +174,7 @@ async fn the_field_that_is_wrong_is_named() {
         ("order:join", "{\"orderId\":\"o1\",\"sinceSeq\":-1}", "sinceSeq"),
         ("order:join", "{\"orderId\":\"o1\",\"sinceSeq\":\"1\"}", "sinceSeq"),
         ("order:join", "{\"orderId\":\"o1\",\"limit\":201}", "limit"),
-        ("order:join", "{\"orderId\":\"o1\",\"limit\":1e2}", "limit"),
+        ("order:join", "{\"orderId\":\"o1\",\"limit\":10.5}", "limit"),
         ("order:leave", "{}", "orderId"),
         ("order:leave", "{\"orderId\":\"o1\",\"all\":\"yes\"}", "all"),
         ("driver:location", "{\"orderId\":\"o1\",\"lng\":1}", "lat"),

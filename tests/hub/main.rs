@@ -17,6 +17,7 @@ mod frames;
 mod history;
 mod http_manners;
 mod idempotency;
+mod identity_providers;
 mod joins;
 mod keys;
 mod limits;

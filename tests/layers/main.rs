@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("process", 0),
     ("recent", 0),
     ("time", 0),
+    ("whole", 0),
     ("protocol", 1),
     ("config", 1),
     ("room", 2),

@@ -39,7 +39,7 @@ pub(super) struct EventForm {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsersEventForm {
-    #[schema(value_type = Vec<docs::AnyId>, max_items = 1000)]
+    #[schema(value_type = Vec<docs::AnyUserId>, max_items = 1000)]
     user_ids: Vec<UserId>,
     #[schema(value_type = docs::EventName)]
     event: String,

@@ -1,23 +1,24 @@
 //! What back ends send, as typed forms; each is checked once, here, and becomes a wish.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::actors::store::Note;
+use crate::config::RoleMap;
 use crate::http::openapi::words as docs;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::back_end::checked_data;
-use crate::protocol::client::MAX_SAFE_INTEGER;
 use crate::protocol::error::Failure;
 use crate::protocol::order::is_status;
 use crate::protocol::role::Role;
 use crate::room::change::{Edit, OrderPatch, Roll};
 use crate::room::order::{Participant, Participants};
 use crate::time::Timestamp;
+use crate::whole::{self, MAX_SAFE_INTEGER};
 
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -28,7 +29,7 @@ pub(super) struct Words<'a> {
     /// The statuses, where only some are allowed.
     pub(super) statuses: Option<&'a BTreeSet<String>>,
     /// What back ends call roles.
-    pub(super) roles: &'a HashMap<String, Role>,
+    pub(super) roles: &'a RoleMap,
 }
 
 /// An order to make or to merge.
@@ -38,14 +39,14 @@ pub(super) struct Words<'a> {
     "participants": [{ "userId": "customer-1", "role": "customer", "name": "Ana" }] }))]
 pub(super) struct OrderForm {
     /// Which order; where the path names it, the same or absent.
-    #[schema(value_type = Option<docs::AnyId>)]
+    #[schema(value_type = Option<docs::AnyOrderId>)]
     order_id: Option<OrderId>,
     /// Absent: unchanged.
     #[schema(value_type = Option<docs::Status>)]
     status: Option<String>,
     /// Absent: unchanged; null: nobody.
     #[serde(default)]
-    #[schema(value_type = Option<docs::AnyId>, required = false)]
+    #[schema(value_type = Option<docs::AnyUserId>, required = false)]
     driver_id: Edit<UserId>,
     /// Absent: unchanged; null: none.
     #[serde(default)]
@@ -55,6 +56,7 @@ pub(super) struct OrderForm {
     #[schema(max_items = 100)]
     participants: Option<Vec<ListedForm>>,
     /// Your own number for the order: an older one than is known is refused.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
@@ -69,6 +71,7 @@ pub(super) struct StatusForm {
     /// When it happened, for display.
     at: Option<Timestamp>,
     /// As for the order.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
     /// An object or array of up to 16 KiB, which goes with `order:status` as it is.
@@ -83,13 +86,14 @@ pub(super) struct StatusForm {
 pub(super) struct AssignForm {
     /// Null takes the driver away; not to say it at all is a mistake.
     #[serde(deserialize_with = "Edit::deserialize")]
-    #[schema(value_type = Option<docs::AnyId>, required)]
+    #[schema(value_type = Option<docs::AnyUserId>, required)]
     driver_id: Edit<UserId>,
     #[schema(value_type = Option<docs::Name>)]
     driver_name: Option<String>,
     /// When it happened, for display.
     at: Option<Timestamp>,
     /// As for the order.
+    #[serde(default, deserialize_with = "whole::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
@@ -108,7 +112,7 @@ pub(super) struct ParticipantForm {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListedForm {
-    #[schema(value_type = docs::AnyId)]
+    #[schema(value_type = docs::AnyUserId)]
     user_id: UserId,
     #[schema(value_type = docs::RoleName)]
     role: String,
@@ -220,7 +224,7 @@ impl Words<'_> {
         name: &str,
         field: impl Into<Cow<'static, str>>,
     ) -> Result<Role, Failure> {
-        let role = self.roles.get(name).copied().or_else(|| Role::from_name(name));
+        let role = self.roles.role(name);
         let allowed = |role: &Role| matches!(role, Role::Customer | Role::Driver | Role::Support);
         role.filter(allowed)
             .ok_or_else(|| Failure::invalid(field, "must be customer, driver or support"))
@@ -263,7 +267,7 @@ mod tests {
     use crate::protocol::back_end::MAX_DATA_BYTES;
 
     fn patch(text: &str) -> Result<OrderPatch, String> {
-        let roles = HashMap::from([("COURIER".to_owned(), Role::Driver)]);
+        let roles = "COURIER=driver".parse().expect("a map");
         let statuses = BTreeSet::from(["NEW".to_owned()]);
         let words = Words { statuses: Some(&statuses), roles: &roles };
         let form = read_form::<OrderForm>(text, "body").and_then(|form| form.patch(words));
@@ -278,6 +282,14 @@ mod tests {
         assert_eq!(driver(nobody), Ok((Edit::Clear, Edit::Clear)));
         let dan = "7".parse().expect("an id");
         assert_eq!(driver(r#"{"driverId":7}"#), Ok((Edit::Set(dan), Edit::Keep)));
+    }
+
+    #[test]
+    fn a_version_may_be_a_whole_double() {
+        let version = |text| patch(text).map(|patch| patch.version);
+        assert_eq!(version(r#"{"version":7.0}"#), Ok(Some(7)));
+        assert_eq!(version(r#"{"version":null}"#), Ok(None));
+        assert_eq!(version(r#"{"version":7.5}"#), Err("version".to_owned()));
     }
 
     #[test]
@@ -329,7 +341,7 @@ mod tests {
     #[test]
     fn what_is_said_of_a_status_is_an_object_of_a_sane_size() {
         let data = |data: &str| {
-            let words = Words { statuses: None, roles: &HashMap::new() };
+            let words = Words { statuses: None, roles: &RoleMap::default() };
             let text = format!(r#"{{"status":"NEW","data":{data}}}"#);
             let form = read_form::<StatusForm>(&text, "body").and_then(|form| form.patch(words));
             form.map(|(_, note)| note.data.map(|data| data.get().to_owned()))

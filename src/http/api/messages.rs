@@ -19,7 +19,7 @@ use crate::http::exact::Exact;
 use crate::http::openapi::problems::{
     BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::{AnyId, InOrder, Name, OnceKey, RoleName};
+use crate::http::openapi::words::{AnyUserId, InOrder, Name, OnceKey, RoleName};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
@@ -29,6 +29,7 @@ use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, chat_has_closed, judge};
 use crate::time::Timestamp;
+use crate::whole;
 
 /// Whose words those of a back end are.
 const SYSTEM: &str = "system";
@@ -47,7 +48,7 @@ pub(super) struct MessageForm {
     #[serde(rename = "type")]
     kind: Option<ChatKind>,
     /// Who says it, where that is not the caller.
-    #[schema(value_type = Option<AnyId>)]
+    #[schema(value_type = Option<AnyUserId>)]
     sender_id: Option<UserId>,
     /// Under which name.
     #[schema(value_type = Option<Name>)]
@@ -56,6 +57,7 @@ pub(super) struct MessageForm {
     #[schema(value_type = Option<RoleName>)]
     sender_role: Option<String>,
     /// The sender's own key, by which a retry is recognised.
+    #[serde(default, deserialize_with = "whole::optional_text")]
     #[schema(min_length = 1, max_length = 64)]
     client_msg_id: Option<String>,
 }

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::words::AnyId;
+use super::words::AnyOrderId;
 use crate::time::Timestamp;
 
 /// Up to 1,000 fixes, in one of these forms.
@@ -54,7 +54,7 @@ pub(in crate::http) struct OwnFix {
     #[schema(minimum = -180, maximum = 180)]
     lng: f64,
     /// Which order, where the path does not say it.
-    #[schema(value_type = Option<AnyId>, nullable = false)]
+    #[schema(value_type = Option<AnyOrderId>, nullable = false)]
     order_id: Option<String>,
     /// Metres.
     accuracy: Option<f64>,
@@ -115,6 +115,6 @@ pub(in crate::http) struct Battery {
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct Extras {
     /// The fix's order, whatever the path says.
-    #[schema(value_type = Option<AnyId>, nullable = false)]
+    #[schema(value_type = Option<AnyOrderId>, nullable = false)]
     order_id: Option<String>,
 }

@@ -13,10 +13,11 @@ use crate::ids::{MAX_ID_BYTES, OrderId, UserId};
 use crate::time::Timestamp;
 
 macro_rules! id {
-    ($type:ty, $name:literal, $description:literal, $example:literal) => {
+    ($type:ty, $name:literal, $pattern:ident, $description:literal, $example:literal) => {
         impl PartialSchema for $type {
             fn schema() -> RefOr<Schema> {
-                id($description, $example)
+                let id = id_of(&[Type::String], $pattern).description(Some($description));
+                id.examples([$example]).build().into()
             }
         }
 
@@ -28,8 +29,12 @@ macro_rules! id {
     };
 }
 
-id!(OrderId, "OrderId", "An order, by the id that your back end gave it", "order-1");
-id!(UserId, "UserId", "A user, by the id in the token", "customer-1");
+id!(OrderId, "OrderId", ORDER, "An order, by the id that your back end gave it", "order-1");
+id!(UserId, "UserId", USER, "A user, by the id in the token", "customer-1");
+
+/// The texts that are ids of orders, and of users.
+const ORDER: &str = "^[A-Za-z0-9._:~-]+$";
+const USER: &str = "^[A-Za-z0-9._:~@+|=-]+$";
 
 /// The roles of those who take part in an order.
 const ROLES: [&str; 3] = ["customer", "driver", "support"];
@@ -54,9 +59,12 @@ macro_rules! words {
 }
 
 words! {
-    /// An id in a body: also a number, which is taken as its text.
-    AnyId: id_of(&[Type::String, Type::Integer])
-        .description(Some("An id; a whole number is taken as its text"));
+    /// An order's id in a body: also a number, which is taken as its text.
+    AnyOrderId: id_of(&[Type::String, Type::Integer], ORDER)
+        .description(Some("An order's id; a whole number is taken as its text"));
+    /// The same of a user.
+    AnyUserId: id_of(&[Type::String, Type::Integer], USER)
+        .description(Some("A user's id; a whole number is taken as its text"));
     /// What a user is called.
     Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
         .description(Some("What somebody is called: not blank, without control characters"));
@@ -80,13 +88,9 @@ fn text(longest: usize, pattern: &str) -> ObjectBuilder {
     text.min_length(Some(1)).max_length(Some(longest))
 }
 
-fn id(description: &str, example: &str) -> RefOr<Schema> {
-    id_of(&[Type::String]).description(Some(description)).examples([example]).build().into()
-}
-
-fn id_of(types: &[Type]) -> ObjectBuilder {
+fn id_of(types: &[Type], pattern: &str) -> ObjectBuilder {
     let id = ObjectBuilder::new().schema_type(types.iter().cloned().collect::<SchemaType>());
-    let id = id.pattern(Some("^[A-Za-z0-9._:~-]+$"));
+    let id = id.pattern(Some(pattern));
     id.min_length(Some(1)).max_length(Some(MAX_ID_BYTES))
 }
 

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use super::args::Args;
 use super::malformed::Malformed;
 use super::placeholders;
-use crate::protocol::client::MAX_SAFE_INTEGER;
 use crate::protocol::json::{MAX_DEPTH, nests_deeper_than};
+use crate::whole::MAX_SAFE_INTEGER;
 
 /// The most attachments of a packet.
 pub const MAX_ATTACHMENTS: usize = 10;
