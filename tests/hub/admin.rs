@@ -323,14 +323,14 @@ async fn health_is_public_and_readiness_asks_the_database() {
 
 #[tokio::test]
 async fn the_log_tells_who_came_and_no_secret() {
-    let hub = Hub::start();
+    let mut hub = Hub::start();
     let pass = token("bob", "customer", &["o1"]);
     let mut bob = hub.connect_with(&pass).await;
     say(&mut bob, "o1", "the code of the door is 1234").await;
     bob.close().await;
     super::rooms::until(&hub, "/admin/v1/stats", |_, stats| stats["connections"]["open"] == 0)
         .await;
-    let log = hub.log();
+    let log = hub.whole_log().await;
     assert!(log.contains("connected") && log.contains("user=bob"), "{log}");
     for secret in [pass.as_str(), SECRET, "1234"] {
         assert!(!log.contains(secret), "{log}");

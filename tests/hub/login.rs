@@ -283,7 +283,7 @@ async fn the_oldest_connection_of_a_user_makes_room() {
 
 #[tokio::test]
 async fn a_token_is_in_no_log() {
-    let hub = Hub::builder().env("RUST_LOG", "trace").start();
+    let mut hub = Hub::builder().env("RUST_LOG", "trace").start();
     let (good, expired) = (ann(), ending_in(-3600));
     for token in [&good, &expired] {
         Upgrade::bearer(token).ask(&hub).await;
@@ -301,7 +301,7 @@ async fn a_token_is_in_no_log() {
     let (status, _) =
         hub.admin(reqwest::Method::GET, &format!("/admin/v1/rooms?token={good}")).await;
     assert_eq!(status, 400, "there is no such parameter");
-    let log = hub.log();
+    let log = hub.whole_log().await;
     assert!(log.contains("connected"), "something is logged");
     for token in [&good, &expired] {
         let signature = token.rsplit('.').next().expect("a signature");
@@ -438,9 +438,8 @@ async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
     }
     let (mut raw, answer): (Raw, Answer) = upgrade.open(hub).await;
     assert_eq!(answer.status, 101);
-    // It is logged before it is greeted.
     assert_eq!(raw.event().await["event"], "connected");
-    let log = hub.log();
+    let log = hub.logged(&format!("\"user\":\"{user}\"")).await;
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut lines = lines.filter(|line| line["msg"] == "connected" && line["user"] == user);
     lines.next().expect("a line")["remote"].as_str().expect("an address").to_owned()

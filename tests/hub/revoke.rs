@@ -92,7 +92,7 @@ async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_wi
     for client in [&mut newer, &mut refreshed, &mut other] {
         assert_eq!(client.drain("session:end").await.len(), 0);
     }
-    assert!(hub.log().contains("closed 3 connections"), "{}", hub.log());
+    hub.logged("closed 3 connections").await;
 }
 
 #[tokio::test]

@@ -282,7 +282,7 @@ async fn operators_see_the_framing() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
     }
-    assert!(hub.log().contains("framing=socketio"), "{}", hub.log());
+    hub.logged("framing=socketio").await;
     ian.disconnect().await;
     assert!(ian.seen.iter().all(|packet| packet.kind != Kind::Disconnect));
     super::rooms::until(&hub, "/admin/v1/stats", |_, stats| {

@@ -123,7 +123,21 @@ impl Hub {
         (status, response.json().await.unwrap_or(Value::Null))
     }
 
-    /// What it has logged.
+    /// Waits until it has logged a text, since lines are written behind what they tell; gives all that
+    /// it has logged.
+    pub async fn logged(&self, text: &str) -> String {
+        super::until(&format!("{text:?} in the log"), async || self.log().contains(text)).await;
+        self.log()
+    }
+
+    /// Stops it; gives all that it has logged.
+    pub async fn whole_log(&mut self) -> String {
+        self.signal("TERM");
+        assert!(self.ended().await.success());
+        self.log()
+    }
+
+    /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
