@@ -10,7 +10,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use crate::config::{AuthConfig, ConfigError, JwksSource};
+use crate::config::{AuthConfig, ConfigError, JwksSource, shown_url};
 
 /// How long a server may take for its whole answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -66,7 +66,15 @@ impl Source {
             Place::File(path) => read_file(path, self.max_bytes),
             Place::Url { url, agent } => fetch(agent, url, self.max_bytes),
         }
-        .map_err(|problem| problem.replace(['\n', '\r'], " "))
+        .map_err(|problem| self.without_secrets(&problem).replace(['\n', '\r'], " "))
+    }
+
+    /// A problem that may repeat the address, query included.
+    fn without_secrets(&self, problem: &str) -> String {
+        match &self.place {
+            Place::File(_) => problem.to_owned(),
+            Place::Url { url, .. } => problem.replace(url, &shown_url(url)),
+        }
     }
 }
 
@@ -75,8 +83,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::File(path) => path.display().fmt(f),
-            // The query may hold what the server knows the hub by.
-            Place::Url { url, .. } => f.write_str(url.split('?').next().unwrap_or(url)),
+            Place::Url { url, .. } => f.write_str(&shown_url(url)),
         }
     }
 }

@@ -1,12 +1,11 @@
 //! `orderhub check-config`: all settings, or the first that cannot work. Connects to nothing and
 //! creates nothing.
-#![expect(clippy::print_stderr, reason = "warnings are no part of the table")]
 
 use std::fmt::Write as _;
 
 use clap::ArgMatches;
 
-use super::{CliError, output};
+use super::{CliError, logging, output};
 use crate::auth::Verifier;
 use crate::config::{Config, Secret, Setting};
 
@@ -20,7 +19,8 @@ pub(super) fn run(mut config: Config, matches: &ArgMatches) -> Result<(), CliErr
     Verifier::new(&auth)?;
     output(&table(&config.describe(matches)))?;
     for warning in config.warnings() {
-        eprintln!("orderhub: warning: {warning}");
+        // On stderr: they are no part of the table.
+        logging::tell(&format!("orderhub: warning: {warning}\n"));
     }
     Ok(())
 }

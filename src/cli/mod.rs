@@ -148,6 +148,9 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
         text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let first = first.join(" ");
     let problem = first.strip_prefix("error: ").unwrap_or(&first);
+    // A word in the wrong place may be an address with a password.
+    let words: Vec<String> = problem.split(' ').map(config::shown_url).collect();
+    let problem = words.join(" ");
     let asked = asked.map(|asked| format!(" {asked}")).unwrap_or_default();
     logging::tell(&format!("orderhub: {problem} (see orderhub{asked} --help)\n"));
     ExitCode::from(2)

@@ -1,5 +1,6 @@
 //! Which tokens count, and what their claims are called.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,13 +62,29 @@ pub struct AuthConfig {
     pub staff_audience: Option<String>,
 }
 
-/// Where a set of public keys comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a set of public keys comes from. Shown without the query of an address: it may hold what the
+/// server knows the hub by.
+#[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// A file.
     File(PathBuf),
     /// An address: `https`, or `http` on this machine.
     Url(String),
+}
+
+impl fmt::Display for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(&secret::shown_url(url)),
+        }
+    }
+}
+
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_string(), f)
+    }
 }
 
 /// A public key as it was read.
@@ -105,7 +122,8 @@ pub(super) struct AuthArgs {
     jwt_public_key: Option<PathBuf>,
 
     /// Public keys with names (JWKS), a file or an https URL
-    #[arg(long, env = "JWT_JWKS", value_name = "FILE|URL", value_parser = jwks)]
+    #[arg(long, env = "JWT_JWKS", value_name = "FILE|URL", hide_env_values = true)]
+    #[arg(value_parser = jwks)]
     jwt_jwks: Option<JwksSource>,
 
     /// Authorities for the URL of the JWKS, a PEM file [default: the public ones, built in]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::postgres_url::{InvalidPostgresUrl, Parts};
+
 /// The address of a database. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
@@ -14,7 +16,7 @@ pub enum DatabaseUrl {
 }
 
 /// Why a text is no address of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
     /// Neither of the two, or one of them with nothing behind it.
     #[error("it must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
@@ -22,6 +24,9 @@ pub enum InvalidDatabaseUrl {
     /// Every connection would have a database of its own.
     #[error("it must be a file: a database in memory cannot be shared by several connections")]
     InMemory,
+    /// Something in it libpq could not use.
+    #[error(transparent)]
+    Postgres(#[from] InvalidPostgresUrl),
 }
 
 // === impl DatabaseUrl ===
@@ -41,8 +46,27 @@ impl FromStr for DatabaseUrl {
         let server =
             text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         match server {
-            Some(server) if !server.is_empty() => Ok(Self::Postgres(text.to_owned())),
+            Some(server) if !server.is_empty() => {
+                Parts::read(text)?;
+                Ok(Self::Postgres(text.to_owned()))
+            }
             _ => Err(InvalidDatabaseUrl::Form),
+        }
+    }
+}
+
+impl DatabaseUrl {
+    /// A text of the database or its library, without the secrets of this address.
+    pub fn redact(&self, text: &str) -> String {
+        match self {
+            Self::Sqlite(_) => text.to_owned(),
+            Self::Postgres(url) => match Parts::read(url) {
+                Ok(parts) => {
+                    let secrets = parts.secrets();
+                    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+                }
+                Err(_) => "the address of the database cannot be read".to_owned(),
+            },
         }
     }
 }
@@ -63,21 +87,14 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 /// The address without its password, and without its parameters: libpq takes passwords among them
-/// too, under several names. Where a password holds an unescaped `@`, `?` or `/`, too much is
-/// hidden rather than too little.
+/// too, under several names.
 fn masked(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-    let shown = match rest.rsplit_once('@') {
-        Some((login, host)) => match login.split_once(':') {
-            Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-            None => url.to_owned(),
-        },
-        None => url.to_owned(),
-    };
-    match shown.split_once('?') {
-        Some((before, _)) => format!("{before}?***"),
-        None => shown,
-    }
+    let Ok(parts) = Parts::read(url) else { return "postgres://***".to_owned() };
+    let Parts { scheme, user, password, hosts, name, .. } = parts;
+    let password = password.map_or("", |_| ":***");
+    let login = user.map(|user| format!("{user}{password}@")).unwrap_or_default();
+    let parameters = if url.contains('?') { "?***" } else { "" };
+    format!("{scheme}://{login}{hosts}{name}{parameters}")
 }
 
 #[cfg(test)]
@@ -106,9 +123,9 @@ mod tests {
     fn a_password_is_never_shown() {
         for (text, shown) in [
             ("sqlite:data/a.sqlite3", "sqlite:data/a.sqlite3"),
-            ("postgres://hub:se:c@ret@h:5432/db", "postgres://hub:***@h:5432/db"),
+            ("postgres://hub:se:c%40ret@h:5432/db", "postgres://hub:***@h:5432/db"),
             ("postgresql://hub:s%40cret@h/db", "postgresql://hub:***@h/db"),
-            ("postgres://hub:se/c?ret@h/db", "postgres://hub:***@h/db"),
+            ("postgres://hub:se%2Fc?ret@h/db", "postgres://hub:***@h/db"),
             ("postgres://hub@h/db?sslmode=require", "postgres://hub@h/db?***"),
             ("postgres://h/db?user=hub&password=secret", "postgres://h/db?***"),
             ("postgres://h/db?password=se@cret", "postgres://h/db?***"),
@@ -119,5 +136,16 @@ mod tests {
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), format!("{shown:?}"));
         }
+    }
+
+    #[test]
+    fn a_text_of_libpq_is_told_without_the_password() {
+        let url: DatabaseUrl =
+            "postgres://hub:s%40cret@h/db?sslpassword=other".parse().expect("one");
+        let text = "no host \"s@cret\", \"s%40cret\" or \"other\"";
+        assert_eq!(url.redact(text), "no host \"***\", \"***\" or \"***\"");
+        let unread = DatabaseUrl::Postgres("postgres://hub:5%secret@h/db".into());
+        assert!(!unread.redact("\"secret\"").contains("secret"));
+        assert_eq!(unread.to_string(), "postgres://***");
     }
 }

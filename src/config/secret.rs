@@ -27,6 +27,19 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A URL without user, password, query and fragment; other texts as they are.
+pub fn shown_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (rest, cut) = match rest.split_once(['?', '#']) {
+        // A password may hold such a sign, too.
+        Some((_, behind)) if behind.contains('@') => (behind, ""),
+        Some((before, _)) => (before, "?***"),
+        None => (rest, ""),
+    };
+    let (login, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+    format!("{scheme}://{login}{rest}{cut}")
+}
+
 /// Reads a secret from a file. Line ends at the end do not count: editors and `echo` add one.
 pub(super) fn read(variable: &str, path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -37,4 +50,23 @@ pub(super) fn read(variable: &str, path: &Path) -> Result<String, ConfigError> {
         return Err(ConfigError::new(variable, format!("{} is empty", path.display())));
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_a_secret() {
+        for (url, shown) in [
+            ("https://id.example/jwks.json", "https://id.example/jwks.json"),
+            ("https://id.example/jwks?key=secret", "https://id.example/jwks?***"),
+            ("https://hub:secret@id.example/jwks#secret", "https://***@id.example/jwks?***"),
+            ("https://hub:secret?secret@id.example/jwks", "https://***@id.example/jwks"),
+            ("https://hub:secret/secret@id.example", "https://***@id.example"),
+            ("jwks.json", "jwks.json"),
+        ] {
+            assert_eq!(shown_url(url), shown);
+        }
+    }
 }

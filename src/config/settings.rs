@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::auth::{AuthArgs, ChosenSecrets};
 use super::database::DatabaseArgs;
+use super::secret::shown_url;
 use super::server::ServerArgs;
 use super::{Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, check};
 
@@ -130,7 +131,7 @@ pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
         std::error::Error::source(error).map_or_else(|| "a value".to_owned(), ToString::to_string);
     let problem = match shown(ContextKind::InvalidValue) {
         Some(value) if !SECRETS.contains(&variable) => {
-            format!("{value:?} is refused, it must be {allowed}")
+            format!("{:?} is refused, it must be {allowed}", shown_url(value))
         }
         _ => format!("it must be {allowed}"),
     };

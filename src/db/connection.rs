@@ -50,7 +50,10 @@ impl DbConnection {
     pub fn open(url: &DatabaseUrl) -> ConnectionResult<Self> {
         match url {
             DatabaseUrl::Sqlite(path) => open_sqlite(path).map(Self::Sqlite),
-            DatabaseUrl::Postgres(url) => open_postgres(url).map(Self::Postgres),
+            DatabaseUrl::Postgres(address) => {
+                let opened = open_postgres(address).map(Self::Postgres);
+                opened.map_err(|error| redacted(error, url))
+            }
         }
     }
 
@@ -89,6 +92,14 @@ fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
     Ok(connection)
 }
 
+/// libpq may say what it was given.
+fn redacted(error: ConnectionError, url: &DatabaseUrl) -> ConnectionError {
+    match error {
+        ConnectionError::BadConnection(text) => ConnectionError::BadConnection(url.redact(&text)),
+        other => other,
+    }
+}
+
 fn with_defaults(url: &str) -> String {
     let mut full = url.to_owned();
     let given = url.split_once('?').map_or("", |(_, parameters)| parameters).to_owned();
@@ -96,7 +107,12 @@ fn with_defaults(url: &str) -> String {
         if given.split('&').any(|parameter| parameter.split('=').next() == Some(name)) {
             continue;
         }
-        full.push(if full.contains('?') { '&' } else { '?' });
+        match full.find('?') {
+            None => full.push('?'),
+            // What stands there may be nothing.
+            Some(place) if place + 1 == full.len() => {}
+            Some(_) => full.push('&'),
+        }
         full.push_str(name);
         full.push('=');
         full.push_str(value);
@@ -122,6 +138,9 @@ mod tests {
             with_defaults("postgres://h/db?connect_timeout=9"),
             "postgres://h/db?connect_timeout=9&tcp_user_timeout=5000&keepalives_idle=10\
              &application_name=orderhub"
+        );
+        assert!(
+            with_defaults("postgres://h/db?").starts_with("postgres://h/db?connect_timeout=2&")
         );
         assert!(with_defaults("postgres://h/db").starts_with("postgres://h/db?connect_timeout=2&"));
     }

@@ -1,5 +1,7 @@
 //! The `orderhub` program as a shell sees it: what it prints, where, and how it ends.
 
+mod secrets;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -1,0 +1,104 @@
+//! What stands in an address never reaches a terminal: passwords, keys in a query.
+
+use super::Shell;
+
+/// Stands in every address here, where it must not be shown.
+const HIDDEN: &str = "hunter2";
+
+/// Commands that read the settings.
+const COMMANDS: &[&[&str]] =
+    &[&["check-config"], &["serve"], &["migrate"], &["token", "--user", "u"]];
+
+#[test]
+fn a_database_url_that_cannot_work_is_told_without_its_password() {
+    let shell = Shell::new();
+    for (url, said) in [
+        ("postgres://hub:5%hunter2@127.0.0.1:1/db", "two hexadecimal digits"),
+        ("postgres://hub:hunter2%@127.0.0.1:1/db", "two hexadecimal digits"),
+        ("postgres://hub:x@hunter2@127.0.0.1:1/db", "its host cannot be read"),
+        ("postgres://hub:hunter2/x@127.0.0.1:1/db", "its port must be a number"),
+        ("postgres://hub:1/hunter2@127.0.0.1:1/db", "an @ behind its host"),
+        ("postgres://hub:hunter2@127.0.0.1:99999/db", "its port must be a number"),
+        ("postgres://127.0.0.1:1/db?pasword=hunter2", "libpq knows no parameter pasword"),
+        ("postgres://127.0.0.1:1/db?password=a=hunter2", "NAME=VALUE"),
+        ("postgres://hub:hunter2@127.0.0.1:1/db?sslmode=always", "sslmode must be"),
+    ] {
+        for command in COMMANDS {
+            let ended = shell.run(command, &[("DATABASE_URL", url)]);
+            ended.failed(1, "DATABASE_URL: ");
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+            assert!(!ended.stderr.contains(HIDDEN), "{}", ended.stderr);
+        }
+        std::fs::write(shell.path().join("url"), url).expect("writes");
+        let ended = shell.run(&["check-config"], &[("DATABASE_URL_FILE", "url")]);
+        ended.failed(1, "DATABASE_URL_FILE: ");
+        assert!(!ended.stderr.contains(HIDDEN), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_without_its_password() {
+    let shell = Shell::new();
+    // As it is written, as it is meant, and as a name that libpq repeats.
+    for url in [
+        "postgres://hub:hunter2%25@127.0.0.1:1/db",
+        "postgres://hunter2:hunter2@127.0.0.1:1/db",
+        "postgres://hub:hunter2@%2Fhunter2/db",
+        "postgres://hub:hunter2@hunter2.invalid/db",
+        "postgres://127.0.0.1:1/db?password=hunter2&user=hub",
+    ] {
+        for command in ["serve", "migrate"] {
+            let ended = shell.run(&[command], &[("DATABASE_URL", url), ("RUST_LOG", "trace")]);
+            assert_eq!((ended.status, ended.stdout.as_str()), (1, ""));
+            assert!(ended.stderr.contains("orderhub: DATABASE_URL: "), "{}", ended.stderr);
+            assert!(!ended.stderr.contains(HIDDEN), "{}", ended.stderr);
+        }
+    }
+}
+
+#[cfg(not(feature = "postgres-tls"))]
+#[test]
+fn tls_that_was_not_built_in_is_told_by_its_feature() {
+    let shell = Shell::new();
+    for mode in ["require", "verify-ca", "verify-full"] {
+        let url = format!("postgres://hub:hunter2@127.0.0.1:1/db?sslmode={mode}");
+        let ended = shell.run(&["check-config"], &[("DATABASE_URL", &url)]);
+        ended.failed(1, &format!("DATABASE_URL: sslmode={mode} needs a program that was built"));
+        assert!(ended.stderr.contains("--features postgres-tls"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_address_of_keys_is_shown_without_its_query() {
+    let shell = Shell::new();
+    let url = "http://127.0.0.1:1/jwks.json?key=hunter2";
+    let ended = shell.run(&["check-config"], &[("JWT_JWKS", url)]);
+    assert_eq!(ended.row("JWT_JWKS"), ("http://127.0.0.1:1/jwks.json?***", "environment"));
+    assert!(!ended.stdout.contains(HIDDEN), "{}", ended.stdout);
+    let bad = "http://hub:hunter2@127.0.0.1:1/jwks.json?key=hunter2";
+    let ended = shell.run(&["check-config"], &[("JWT_JWKS", bad)]);
+    ended.failed(1, "JWT_JWKS: \"http://***@127.0.0.1:1/jwks.json?***\" is refused");
+    let ended = shell.run(&["--help"], &[("JWT_JWKS", url)]);
+    assert!(ended.stdout.contains("JWT_JWKS") && !ended.stdout.contains(HIDDEN));
+}
+
+#[test]
+fn an_address_in_the_wrong_place_is_told_without_its_password() {
+    let shell = Shell::new();
+    let url = "postgres://hub:hunter2@db.example/orders";
+    for args in [&[url][..], &["serve", url], &["check-config", "--workers", url]] {
+        let ended = shell.run(args, &[]);
+        assert_ne!(ended.status, 0);
+        assert!(!ended.stderr.contains(HIDDEN), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn errors_are_no_panic_where_nothing_reads_them() {
+    let shell = Shell::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = shell.command(&["check-config"], &[("WORKERS", "many")]);
+    let status = command.stderr(writer).status().expect("runs");
+    assert_eq!(status.code(), Some(1), "101 is a panic");
+}
