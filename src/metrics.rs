@@ -79,6 +79,8 @@ pub struct Metrics {
     pub posted: Counters,
     /// Failed database operations.
     pub store_errors: Counter,
+    /// 1 when the hub has stopped using its database for good, until it is restarted.
+    pub database_fenced: Gauge,
     /// Rooms that panicked.
     pub room_panics: Counter,
     /// HTTP connections that ended in an error, by its kind.
@@ -129,6 +131,7 @@ impl Metrics {
             positions_lost: counter(r, "positions_lost", "Positions that were not written"),
             posted: Counters::register(r, "posted_fixes", "Fixes by HTTP", "fate", FATES),
             store_errors: counter(r, "store_errors", "Failed database operations"),
+            database_fenced: gauge(r, "database_fenced", "1: the database is not used any more"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
             http_connection_errors: Counters::register(
                 r,

@@ -1,7 +1,11 @@
 //! The hub put together: store, supervisor, addresses; and how it goes down.
 
+mod ownership;
+mod signals;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,7 @@ use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOpt
 use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
+use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
 use crate::http::engineio::Sessions;
@@ -29,6 +34,7 @@ use crate::protocol::close::CloseCode;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
 use crate::transport::{self, Budget, TransportOptions};
+use ownership::Ownership;
 
 /// Connections that the kernel keeps for the hub while it is busy accepting others.
 const BACKLOG: i32 = 4096;
@@ -64,6 +70,15 @@ pub enum ServeError {
     /// The store cannot start or be read.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] StoreError),
+    /// It cannot be seen whether another hub uses the database.
+    #[error("DATABASE_URL: {0}")]
+    Lock(#[from] LockError),
+    /// Another hub uses the database, and has not ended in so many seconds.
+    #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s")]
+    InUse(Holder, u64),
+    /// Another hub has taken the database over while this one could not reach it.
+    #[error("DATABASE_URL: another hub has taken this database over ({0})")]
+    TakenOver(Holder),
     /// The system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -80,21 +95,34 @@ pub fn run(
     listening: impl FnOnce(SocketAddr, &Config),
 ) -> Result<(), ServeError> {
     actix_rt::System::new().block_on(async move {
+        // Before anything that takes time: a stop that comes at once ends or drains as well.
+        let mut stop = pin!(signals::stop()?);
+        let keys = verifier.reread();
+        signals::on_hangup(move || {
+            log::info!("SIGHUP: JWT_JWKS and API_KEYS_FILE are read again");
+            keys.ask();
+        })?;
+        let lock = tokio::select! {
+            lock = ownership::take(&config) => lock?,
+            () = &mut stop => return Ok(()),
+        };
         let hub = start_hub(config, verifier).await?;
         let config = &hub.shared.config;
+        let mut owned = Ownership::keep(lock, Arc::clone(hub.shared.store.fence()))?;
         let (listener, address) = bind(config.server.bind)?;
         let admin = config.server.admin_bind.map(bind).transpose()?;
         let server = serve(&hub, listener, address, admin.map(|(listener, _)| listener))?;
         let handle = server.handle();
         let running = actix_rt::spawn(server);
         actix_rt::spawn(sample_rates(hub.clone()));
-        // Before anybody knows the address: a stop that comes at once drains as well.
-        let stop = stop_signal()?;
         listening(address, config);
-        stop.await;
+        let lost = tokio::select! {
+            () = &mut stop => None,
+            holder = owned.lost() => Some(holder),
+        };
         drain(&hub, handle).await;
         running.await.map_err(io::Error::other)??;
-        Ok(())
+        lost.map_or(Ok(()), |holder| Err(ServeError::TakenOver(holder)))
     })
 }
 
@@ -105,6 +133,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     verifier.watch_keys()?;
     if config.database.auto_migrate {
         migrate::bring_up_to_date(&options.url)?;
+    } else {
+        migrate::check(&options.url)?;
     }
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
@@ -120,7 +150,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     }
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
     let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
-    Ok(Hub { shared, registry, transport, engine_sessions, rates, started })
+    let ready = Arc::default();
+    Ok(Hub { shared, registry, transport, engine_sessions, rates, ready, started })
 }
 
 fn store_options(config: &Config) -> StoreOptions {
@@ -251,24 +282,6 @@ async fn sample_rates(hub: Hub) {
         hub.rates.sample(&hub.shared, now);
         hub.shared.resumes.sweep(now);
     }
-}
-
-/// Takes the signals that stop the process from now on; resolves at the first.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
 /// Goes down in an order in which nothing that was acknowledged is lost and every client knows

@@ -32,6 +32,7 @@ use crate::config::DatabaseUrl;
 use crate::db;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
+use crate::db::fence::Fence;
 pub use crate::db::idempotency::{Answer, Call, Once};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::order_changes::{Changed, Decide, OrderChange};
@@ -180,6 +181,7 @@ pub struct Store {
     /// How much of the trail is kept.
     trail: TrailOptions,
     metrics: Arc<Metrics>,
+    fence: Arc<Fence>,
 }
 
 // === impl Store ===
@@ -205,6 +207,7 @@ impl Store {
         };
         let size = options.pool_size.max(writers + 1);
         let pool = DbPool::new(&options.url, size);
+        let fence = Arc::clone(pool.fence());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let counters = Arc::clone(&metrics);
         let writer = Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail);
@@ -237,7 +240,13 @@ impl Store {
             probing: Arc::new(Semaphore::new(1)),
             trail: options.trail,
             metrics,
+            fence,
         })
+    }
+
+    /// What keeps the store from a database that must not be used any more.
+    pub fn fence(&self) -> &Arc<Fence> {
+        &self.fence
     }
 
     /// Admits a message for the next batch of its order's writer.

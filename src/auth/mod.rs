@@ -9,6 +9,7 @@ mod keys;
 mod mint;
 mod principal;
 mod refresher;
+mod reread;
 mod revocations;
 mod source;
 mod verifier;
@@ -26,6 +27,7 @@ pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
 pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, find_token};
 pub use mint::{Grant, mint};
 pub use principal::{Principal, Scope, Scopes, Service};
+pub use reread::Reread;
 pub use verifier::{MAX_TOKEN_BYTES, Verifier};
 
 /// What a good token says about its user.

@@ -14,6 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::api_keys::ApiKeys;
 use super::jwks;
 use super::keyring::{Fetched, State};
+use super::reread::Reread;
 use super::source::Source;
 
 /// How often a file is looked at: so long a change takes to count.
@@ -34,6 +35,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Refresher {
     pub(super) jwks: Option<Refreshed<Weak<Fetched>>>,
     pub(super) api_keys: Option<Refreshed<Weak<ArcSwap<ApiKeys>>>>,
+    /// Orders to read both at once.
+    pub(super) reread: Arc<Reread>,
 }
 
 /// One source, and where what it says goes.
@@ -70,12 +73,14 @@ impl Refresher {
     /// Where the system gives none.
     pub(super) fn start(mut self) -> std::io::Result<()> {
         let fetched = self.jwks.as_ref().and_then(|jwks| jwks.target.upgrade());
+        let reread = Arc::clone(&self.reread);
         let running = thread::Builder::new().name("keys".to_owned()).spawn(move || {
             while let Some(next) = self.turn() {
                 // Whoever asks wakes it; that the wake-up comes before the sleep is no matter.
                 thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         })?;
+        reread.set_reader(running.thread().clone());
         if let Some(fetched) = fetched {
             fetched.set_fetcher(running.thread().clone());
         }
@@ -84,6 +89,10 @@ impl Refresher {
 
     /// Does what is due. Says when to come again; none where nobody needs it.
     fn turn(&mut self) -> Option<Instant> {
+        if self.reread.take() {
+            self.jwks.iter_mut().for_each(Refreshed::hurry);
+            self.api_keys.iter_mut().for_each(Refreshed::hurry);
+        }
         let jwks = self.jwks.as_mut().and_then(Refreshed::<Weak<Fetched>>::turn);
         let api_keys = self.api_keys.as_mut().and_then(Refreshed::<Weak<ArcSwap<_>>>::turn);
         jwks.into_iter().chain(api_keys).min()
@@ -97,6 +106,12 @@ impl<T> Refreshed<T> {
         let every = if source.is_file() { FILE_EVERY } else { SERVER_EVERY };
         let plan = Plan::new(every, Instant::now());
         Self { source, target, variable, current: None, plan, told: None }
+    }
+
+    /// It is read next time, whenever it was due, and what is wrong is told again.
+    fn hurry(&mut self) {
+        self.plan.next = Instant::now();
+        self.told = None;
     }
 
     /// Reads the source, and where it has changed hands its content to `parse`. Whether it can be

@@ -18,6 +18,7 @@ use super::keyring::{Fetched, Keyring, State};
 use super::keys::keys;
 use super::principal::Principal;
 use super::refresher::{Refreshed, Refresher};
+use super::reread::Reread;
 use super::revocations::Revocations;
 use super::source::Source;
 use super::{AuthError, Identity};
@@ -45,6 +46,8 @@ pub struct Verifier {
     api_keys: Arc<ArcSwap<ApiKeys>>,
     /// `API_KEYS_FILE`.
     api_keys_file: Option<Arc<Source>>,
+    /// Orders to read both again.
+    reread: Arc<Reread>,
     names: ClaimNames,
     issuer: Option<String>,
     audience: Option<String>,
@@ -80,6 +83,7 @@ impl Verifier {
             jwks: jwks.map(Arc::new),
             api_keys: Arc::new(ArcSwap::from_pointee(api_keys.transpose()?.unwrap_or_default())),
             api_keys_file: file.map(Arc::new),
+            reread: Arc::default(),
             names: ClaimNames::new(auth),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
@@ -112,7 +116,12 @@ impl Verifier {
         if jwks.is_none() && api_keys.is_none() {
             return Ok(());
         }
-        Refresher { jwks, api_keys }.start()
+        Refresher { jwks, api_keys, reread: Arc::clone(&self.reread) }.start()
+    }
+
+    /// Has the keys that may change read again at once, once they are watched.
+    pub fn reread(&self) -> Arc<Reread> {
+        Arc::clone(&self.reread)
     }
 
     /// Where keys are being fetched right now: resolves when that is done, or has taken too long.

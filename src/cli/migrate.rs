@@ -26,8 +26,8 @@ fn run_migrations(config: &Config, status_only: bool) -> Result<(), CliError> {
     if !status_only {
         migrate::bring_up_to_date(url).map_err(|error| failed(&error))?;
     }
-    for (name, applied) in migrate::status_of(url).map_err(|error| failed(&error))? {
-        output(&format!("{name}  {}\n", if applied { "applied" } else { "pending" }))?;
+    for (name, state) in migrate::status_of(url).map_err(|error| failed(&error))? {
+        output(&format!("{name}  {state}\n"))?;
     }
     Ok(())
 }

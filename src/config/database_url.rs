@@ -90,10 +90,10 @@ impl fmt::Debug for DatabaseUrl {
 /// too, under several names.
 fn masked(url: &str) -> String {
     let Ok(parts) = Parts::read(url) else { return "postgres://***".to_owned() };
-    let Parts { scheme, user, password, hosts, name, .. } = parts;
+    let Parts { scheme, user, password, hosts, name, parameters } = parts;
     let password = password.map_or("", |_| ":***");
     let login = user.map(|user| format!("{user}{password}@")).unwrap_or_default();
-    let parameters = if url.contains('?') { "?***" } else { "" };
+    let parameters = if parameters.is_empty() { "" } else { "?***" };
     format!("{scheme}://{login}{hosts}{name}{parameters}")
 }
 

@@ -1,8 +1,11 @@
 //! Migrations, carried inside the binary: one folder per database, the same names in both.
 
+use std::fmt;
+
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::connection::DbConnection;
@@ -28,35 +31,88 @@ pub enum MigrateError {
     /// A migration failed; none of this run has happened.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
+    /// Texts would not come back as they were written.
+    #[error("{0}")]
+    Encoding(String),
+    /// A newer version of the hub has changed the tables.
+    #[error(
+        "its tables are those of a newer version, this one does not know the migrations {}; run the \
+         newer version, or restore a backup from before it", .0.join(", ")
+    )]
+    Newer(Vec<String>),
+    /// The tables are those of an older version, and are not to be changed by `serve`.
+    #[error("migrations are missing ({}); run: orderhub migrate", .0.join(", "))]
+    Pending(Vec<String>),
 }
 
-/// Opens the database and runs what is pending.
+/// How a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It has been run.
+    Applied,
+    /// It has not.
+    Pending,
+    /// It has been run by a version that knows it; this one does not.
+    Unknown,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Pending => "pending",
+            Self::Unknown => "applied by a newer version",
+        })
+    }
+}
+
+/// Opens the database, sees whether this program can use it, and runs what is pending.
 ///
 /// # Errors
-/// Where it cannot be reached, or a migration fails.
+/// Where it cannot be reached or used, or a migration fails.
 pub fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
-    run(&mut DbConnection::open(url)?)
+    let mut connection = DbConnection::open(url)?;
+    check_encoding(&mut connection)?;
+    run(&mut connection)
+}
+
+/// Opens the database and sees whether this program can use it as it is.
+///
+/// # Errors
+/// Where it cannot be reached or used, or migrations are pending.
+pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
+    let mut connection = DbConnection::open(url)?;
+    check_encoding(&mut connection)?;
+    let Some(status) = readable_status(&mut connection)? else {
+        log::warn!("this user may not read which migrations were run, so nothing checks them");
+        return Ok(());
+    };
+    refuse_unknown(&status)?;
+    let pending = in_state(&status, State::Pending);
+    if pending.is_empty() { Ok(()) } else { Err(MigrateError::Pending(pending)) }
 }
 
 /// Opens the database and says how far it is.
 ///
 /// # Errors
 /// Where it cannot be reached or read.
-pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, bool)>, MigrateError> {
+pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, State)>, MigrateError> {
     status(&mut DbConnection::open(url)?)
 }
 
 /// Runs what is pending, all or nothing, and returns the versions that it ran.
 ///
 /// # Errors
-/// Where a migration fails; the tables are then as they were.
+/// Where a migration fails, or a newer version has run some; the tables are then as they were.
 pub fn run(connection: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
     match connection {
-        DbConnection::Sqlite(sqlite) => {
-            sqlite.immediate_transaction(|sqlite| versions(sqlite.run_pending_migrations(SQLITE)))
-        }
+        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
+            refuse_unknown(&progress(sqlite, SQLITE)?)?;
+            versions(sqlite.run_pending_migrations(SQLITE))
+        }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
             postgres.batch_execute(POSTGRES_TURN)?;
+            refuse_unknown(&progress(postgres, POSTGRES)?)?;
             versions(postgres.run_pending_migrations(POSTGRES))
         }),
     }
@@ -78,29 +134,122 @@ pub fn revert_all(connection: &mut DbConnection) -> Result<Vec<String>, MigrateE
     }
 }
 
-/// Every migration by name, oldest first, and whether it has been run.
+/// Every migration by name, oldest first, and how it stands.
 ///
 /// # Errors
 /// Where the database cannot be read.
-pub fn status(connection: &mut DbConnection) -> Result<Vec<(String, bool)>, MigrateError> {
-    fn of<DB: diesel::backend::Backend>(
-        harness: &mut impl MigrationHarness<DB>,
-        source: EmbeddedMigrations,
-    ) -> diesel::migration::Result<Vec<(String, bool)>> {
-        let applied = harness.applied_migrations()?;
-        let all: Vec<Box<dyn Migration<DB>>> = source.migrations()?;
-        let named = |one: &dyn Migration<DB>| {
-            (one.name().to_string(), applied.contains(&one.name().version()))
-        };
-        let mut status: Vec<_> = all.iter().map(|one| named(&**one)).collect();
-        status.sort();
-        Ok(status)
-    }
+pub fn status(connection: &mut DbConnection) -> Result<Vec<(String, State)>, MigrateError> {
     match connection {
-        DbConnection::Sqlite(sqlite) => of(sqlite, SQLITE),
-        DbConnection::Postgres(postgres) => of(postgres, POSTGRES),
+        DbConnection::Sqlite(sqlite) => progress(sqlite, SQLITE),
+        DbConnection::Postgres(postgres) => progress(postgres, POSTGRES),
     }
-    .map_err(MigrateError::Migration)
+}
+
+/// The same without making the list of migrations where there is none yet, for a user who may not;
+/// none for one who may not read it.
+fn readable_status(
+    connection: &mut DbConnection,
+) -> Result<Option<Vec<(String, State)>>, MigrateError> {
+    const LIST: &str = "__diesel_schema_migrations";
+    #[derive(QueryableByName)]
+    struct List {
+        #[diesel(sql_type = Nullable<Text>)]
+        readable: Option<String>,
+    }
+    let question = match connection {
+        DbConnection::Sqlite(_) => {
+            format!("SELECT max('true') AS readable FROM sqlite_master WHERE name = '{LIST}'")
+        }
+        DbConnection::Postgres(_) => format!(
+            "SELECT has_table_privilege(to_regclass('{LIST}')::oid, 'SELECT')::text AS readable"
+        ),
+    };
+    let list: List = diesel::sql_query(question).get_result(connection)?;
+    let applied: Vec<String> = match list.readable.as_deref() {
+        None => Vec::new(),
+        Some("true") => {
+            #[derive(QueryableByName)]
+            struct Applied {
+                #[diesel(sql_type = Text)]
+                version: String,
+            }
+            let all = diesel::sql_query(format!("SELECT version FROM {LIST}"));
+            all.load::<Applied>(connection)?.into_iter().map(|one| one.version).collect()
+        }
+        Some(_) => return Ok(None),
+    };
+    let known = match connection {
+        DbConnection::Sqlite(_) => names::<diesel::sqlite::Sqlite>(SQLITE)?,
+        DbConnection::Postgres(_) => names::<diesel::pg::Pg>(POSTGRES)?,
+    };
+    Ok(Some(compare(known, applied)))
+}
+
+fn progress<DB: diesel::backend::Backend>(
+    harness: &mut impl MigrationHarness<DB>,
+    source: EmbeddedMigrations,
+) -> Result<Vec<(String, State)>, MigrateError> {
+    let applied = harness.applied_migrations().map_err(MigrateError::Migration)?;
+    Ok(compare(names::<DB>(source)?, applied.iter().map(ToString::to_string).collect()))
+}
+
+/// The name and the version of each migration that this program knows.
+fn names<DB: diesel::backend::Backend>(
+    source: EmbeddedMigrations,
+) -> Result<Vec<(String, String)>, MigrateError> {
+    let all: Vec<Box<dyn Migration<DB>>> = source.migrations().map_err(MigrateError::Migration)?;
+    let named = all.iter().map(|one| (one.name().to_string(), one.name().version().to_string()));
+    Ok(named.collect())
+}
+
+fn compare(known: Vec<(String, String)>, mut applied: Vec<String>) -> Vec<(String, State)> {
+    let mut status = Vec::new();
+    for (name, version) in known {
+        let place = applied.iter().position(|applied| *applied == version);
+        let state = if place.is_some() { State::Applied } else { State::Pending };
+        place.map(|place| applied.swap_remove(place));
+        status.push((name, state));
+    }
+    status.extend(applied.into_iter().map(|version| (version, State::Unknown)));
+    status.sort_by(|(a, _), (b, _)| a.cmp(b));
+    status
+}
+
+fn in_state(status: &[(String, State)], wanted: State) -> Vec<String> {
+    let found = status.iter().filter(|(_, state)| *state == wanted);
+    found.map(|(name, _)| name.clone()).collect()
+}
+
+/// The newer version has changed the tables in a way that this one cannot know.
+fn refuse_unknown(status: &[(String, State)]) -> Result<(), MigrateError> {
+    let unknown = in_state(status, State::Unknown);
+    if unknown.is_empty() { Ok(()) } else { Err(MigrateError::Newer(unknown)) }
+}
+
+/// A database in another encoding refuses some names and messages for ever, or puts them into
+/// another order.
+fn check_encoding(connection: &mut DbConnection) -> Result<(), MigrateError> {
+    #[derive(QueryableByName)]
+    struct Encoding {
+        #[diesel(sql_type = Text)]
+        encoding: String,
+    }
+    let (question, how) = match connection {
+        DbConnection::Sqlite(_) => (
+            "SELECT encoding FROM pragma_encoding",
+            "stop the hub, write it out with sqlite3 FILE .dump, and read that into a new file",
+        ),
+        DbConnection::Postgres(_) => (
+            "SELECT current_setting('server_encoding') AS encoding",
+            "make another with CREATE DATABASE orderhub TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'",
+        ),
+    };
+    let Encoding { encoding } = diesel::sql_query(question).get_result(connection)?;
+    if matches!(encoding.as_str(), "UTF8" | "UTF-8") {
+        return Ok(());
+    }
+    let problem = format!("the encoding of the database is {encoding}, it must be UTF-8; {how}");
+    Err(MigrateError::Encoding(problem))
 }
 
 fn versions<V: ToString>(

@@ -202,16 +202,33 @@ pub fn probe(connection: &mut DbConnection) -> QueryResult<()> {
 }
 
 /// Whether the database takes writes: a statement that needs the lock and the right to write, and
-/// changes nothing.
+/// changes nothing. SQLite writes a page to the disk for it, which a full one does not take.
 ///
 /// # Errors
 /// Where the query fails.
 pub fn probe_writes(connection: &mut DbConnection) -> QueryResult<()> {
+    if let DbConnection::Sqlite(sqlite) = connection {
+        return rewrite_version(sqlite);
+    }
     // No order has an empty id.
     diesel::update(orders::table.find(""))
         .set(orders::rev.eq(orders::rev))
         .execute(connection)
         .map(drop)
+}
+
+/// Writes the version that a user may have given the file, as it is.
+fn rewrite_version(sqlite: &mut SqliteConnection) -> QueryResult<()> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        user_version: i32,
+    }
+    sqlite.immediate_transaction(|sqlite| {
+        let read = diesel::sql_query("SELECT user_version FROM pragma_user_version");
+        let Version { user_version } = read.get_result(sqlite)?;
+        diesel::sql_query(format!("PRAGMA user_version = {user_version}")).execute(sqlite).map(drop)
+    })
 }
 
 /// Last positions, each a JSON text, as they are to be written.

@@ -10,6 +10,7 @@ use diesel::r2d2::R2D2Connection;
 
 use super::connection::DbConnection;
 use super::failure;
+use super::fence::Fence;
 use crate::config::DatabaseUrl;
 
 /// How long work waits for a connection while the database is thought to be up.
@@ -36,6 +37,10 @@ impl DbError {
     pub fn is_unavailable(&self) -> bool {
         !matches!(self, Self::Refused(_))
     }
+
+    fn fenced(reason: &str) -> Self {
+        Self::NoConnection(reason.to_owned())
+    }
 }
 
 /// A pool of connections to one database.
@@ -47,6 +52,8 @@ pub struct DbPool {
     generation: Arc<AtomicU64>,
     /// The pool had no connection when last asked; new work then waits less.
     down: Arc<AtomicBool>,
+    /// Whether the database may be used at all.
+    fence: Arc<Fence>,
 }
 
 // === impl DbPool ===
@@ -55,7 +62,9 @@ impl DbPool {
     /// A pool that opens its connections in the background; it neither waits nor fails here.
     pub fn new(url: &DatabaseUrl, size: u32) -> Self {
         let generation = Arc::new(AtomicU64::new(0));
-        let opener = Opener { url: url.clone(), generation: Arc::clone(&generation) };
+        let fence = Arc::new(Fence::new(url));
+        let (url, armed) = (url.clone(), Arc::clone(&fence));
+        let opener = Opener { url, generation: Arc::clone(&generation), fence: armed };
         let connections = r2d2::Pool::builder()
             .max_size(size.max(1))
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -64,7 +73,12 @@ impl DbPool {
             // The default logs an error per attempt, several a second while the database is down.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(opener);
-        Self { connections, generation, down: Arc::default() }
+        Self { connections, generation, down: Arc::default(), fence }
+    }
+
+    /// What keeps the pool from a database that must not be used any more.
+    pub fn fence(&self) -> &Arc<Fence> {
+        &self.fence
     }
 
     /// Runs `work` on a connection.
@@ -78,7 +92,7 @@ impl DbPool {
     ) -> Result<T, DbError> {
         let mut slot = self.checkout()?;
         let started = Instant::now();
-        work(&mut slot.connection).map_err(|error| {
+        let done = work(&mut slot.connection).map_err(|error| {
             if failure::is_closed(&error) {
                 slot.broken = true;
                 self.generation.fetch_add(1, Ordering::Relaxed);
@@ -88,10 +102,16 @@ impl DbPool {
             } else {
                 DbError::Refused(error)
             }
-        })
+        })?;
+        // What was written into files that are gone is not to be acknowledged.
+        self.fence.check().map_err(DbError::fenced)?;
+        Ok(done)
     }
 
     fn checkout(&self) -> Result<r2d2::PooledConnection<Opener>, DbError> {
+        if let Some(reason) = self.fence.reason() {
+            return Err(DbError::fenced(reason));
+        }
         let down = self.down.load(Ordering::Relaxed);
         let patience = if down { TIMEOUT_WHILE_DOWN } else { CONNECTION_TIMEOUT };
         let deadline = Instant::now() + patience;
@@ -116,6 +136,7 @@ impl DbPool {
 struct Opener {
     url: DatabaseUrl,
     generation: Arc<AtomicU64>,
+    fence: Arc<Fence>,
 }
 
 /// A connection with what is known of its health.
@@ -136,6 +157,7 @@ impl r2d2::ManageConnection for Opener {
     fn connect(&self) -> Result<Slot, Self::Error> {
         let generation = self.generation.load(Ordering::Relaxed);
         let connection = DbConnection::open(&self.url)?;
+        self.fence.arm()?;
         Ok(Slot { connection, generation, broken: false })
     }
 

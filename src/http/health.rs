@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics`: what operation asks.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
@@ -15,6 +16,13 @@ use super::problem::{Problem, only};
 
 /// How long `/readyz` waits for the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A good answer of the database counts so long: its probe writes to the disk, and everybody may ask.
+const READY_FOR: Duration = Duration::from_secs(1);
+
+/// When the database last took a probe.
+#[derive(Debug, Default)]
+pub struct LastReady(Mutex<Option<Instant>>);
 
 /// The calls here, as the document says them.
 #[derive(OpenApi)]
@@ -47,17 +55,39 @@ async fn healthz() -> HttpResponse {
 
 /// The hub takes clients
 ///
-/// It is not going down, and the database answers and takes writes: a hub that could only read
+/// It is not going down, and the database answers, takes writes and is still the one that was opened: a hub that could only read
 /// would refuse every chat message.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()),
     responses((status = 200, description = "It does", body = Health), Unavailable))]
 async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
-    if hub.shared.is_draining() {
+    let shared = &hub.shared;
+    if shared.is_draining() {
         return not_ready("draining");
     }
-    match tokio::time::timeout(DATABASE_PATIENCE, hub.shared.store.ping()).await {
-        Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ready" }),
+    let fence = shared.store.fence();
+    if fence.is_sound() && hub.ready.is_fresh() {
+        return HttpResponse::Ok().json(Health { status: "ready" });
+    }
+    match tokio::time::timeout(DATABASE_PATIENCE, shared.store.ping()).await {
+        Ok(Ok(())) => {
+            hub.ready.note();
+            HttpResponse::Ok().json(Health { status: "ready" })
+        }
+        Ok(Err(_)) if fence.reason().is_some() => {
+            not_ready("the database is not used any more, the log says why")
+        }
         Ok(Err(_)) | Err(_) => not_ready("the database does not answer or takes no writes"),
+    }
+}
+
+impl LastReady {
+    fn is_fresh(&self) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < READY_FOR)
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }
 
@@ -77,6 +107,8 @@ async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Probl
         .metrics
         .store_queue
         .set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
+    let is_sound = hub.shared.store.fence().is_sound();
+    hub.shared.metrics.database_fenced.set(i64::from(!is_sound));
     let text = hub.shared.metrics.encode();
     let text = text.map_err(|_| Problem::internal("the metrics cannot be written"))?;
     Ok(HttpResponse::build(StatusCode::OK)

@@ -48,6 +48,8 @@ pub struct Hub {
     pub engine_sessions: Arc<engineio::Sessions>,
     /// What the node does in a second.
     pub rates: Arc<crate::http::admin::Rates>,
+    /// When the database last took a probe.
+    pub ready: Arc<health::LastReady>,
     /// When the hub started.
     pub started: std::time::Instant,
 }

@@ -17,6 +17,11 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// An empty database, or word that there is no server for one.
     pub fn create() -> Option<Self> {
+        Self::create_with("")
+    }
+
+    /// The same, made with these options.
+    pub fn create_with(options: &str) -> Option<Self> {
         let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
             let name = std::thread::current().name().unwrap_or("a test").to_owned();
             // Past the test harness, which hides what passing tests print.
@@ -26,7 +31,7 @@ impl TestDatabase {
             return None;
         };
         let name = format!("orderhub_{}", uuid::Uuid::new_v4().simple());
-        on_server(&server, &format!("CREATE DATABASE {name}"));
+        on_server(&server, &format!("CREATE DATABASE {name} {options}"));
         let (base, parameters) = match server.split_once('?') {
             Some((base, parameters)) => (base, format!("?{parameters}")),
             None => (server.as_str(), String::new()),

@@ -29,12 +29,27 @@ impl Database {
 
     /// A hub on this database.
     pub fn hub(&self) -> HubBuilder {
-        match &self.postgres {
-            Some(TestDatabase { url: DatabaseUrl::Postgres(url), .. }) => {
-                Hub::builder().env("DATABASE_URL", url)
-            }
-            _ => Hub::builder(),
+        match self.address() {
+            Some(url) => Hub::builder().env("DATABASE_URL", url),
+            None => Hub::builder(),
         }
+    }
+
+    /// Where the server's database is; none for a file.
+    pub fn address(&self) -> Option<String> {
+        match &self.postgres {
+            Some(TestDatabase { url: DatabaseUrl::Postgres(url), .. }) => Some(url.clone()),
+            _ => None,
+        }
+    }
+
+    /// Another hub on the same database.
+    pub fn second(&self, first: &Hub) -> HubBuilder {
+        if self.postgres.is_some() {
+            return self.hub();
+        }
+        let file = first.data_dir().join("orderhub.sqlite3");
+        Hub::builder().env("DATABASE_URL", format!("sqlite:{}", file.display()))
     }
 
     /// A connection beside the hub's own.

@@ -18,7 +18,7 @@ use std::time::Instant;
 pub use client::{Client, Closed, PATIENCE};
 pub use databases::{Database, each_database};
 pub use packet::{Kind, Packet};
-pub use process::{Hub, HubBuilder, SECRET, claims, token};
+pub use process::{Hub, HubBuilder, SECRET, Starting, claims, token};
 
 /// Waits until `true`, at most [`PATIENCE`].
 pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {

@@ -24,19 +24,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Settings of a hub that is to be started.
 pub struct HubBuilder {
     env: BTreeMap<String, String>,
-    /// Where its log goes, if not into a file.
+    /// A line of the shell that ends in starting `"$0"`.
+    shell: Option<&'static str>,
+    /// Where its log goes instead of a file.
     stderr: Option<Stdio>,
+}
+
+/// A hub that was started and may not listen yet. Killed when dropped.
+pub struct Starting {
+    child: Child,
+    env: BTreeMap<String, String>,
+    dir: TempDir,
 }
 
 /// A hub that runs. Killed when dropped.
 pub struct Hub {
     /// Where it listens.
     pub addr: SocketAddr,
-    child: Child,
-    /// Its settings, for a second life.
-    env: BTreeMap<String, String>,
-    /// Its data directory; lives on over a restart.
-    dir: TempDir,
+    /// Its process, its settings for a second life, and its data directory, which lives on over a
+    /// restart.
+    running: Starting,
 }
 
 impl HubBuilder {
@@ -46,50 +53,99 @@ impl HubBuilder {
         self
     }
 
-    /// Its log goes there, and not into the file that [`Hub::log`] reads.
-    pub fn stderr(mut self, stream: impl Into<Stdio>) -> Self {
-        self.stderr = Some(stream.into());
+    /// Starts it by this line of the shell, which ends in starting `"$0"`.
+    pub fn through(mut self, shell: &'static str) -> Self {
+        self.shell = Some(shell);
+        self
+    }
+
+    /// Its log goes there.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.stderr = Some(stderr.into());
         self
     }
 
     /// Starts it and waits until it listens.
     pub fn start(self) -> Hub {
-        let dir = tempfile::tempdir().expect("a folder");
-        launch(self.env, dir, self.stderr)
+        self.launch().listening()
+    }
+
+    /// Starts it.
+    pub fn launch(self) -> Starting {
+        launch(self, tempfile::tempdir().expect("a folder"))
     }
 }
 
-fn launch(env: BTreeMap<String, String>, dir: TempDir, stderr: Option<Stdio>) -> Hub {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.path().join("log"))
-        .expect("a log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_orderhub"))
+fn launch(builder: HubBuilder, dir: TempDir) -> Starting {
+    let HubBuilder { env, shell, stderr } = builder;
+    let log = || {
+        let mut options = std::fs::OpenOptions::new();
+        options.create(true).append(true).open(dir.path().join("log")).expect("a log").into()
+    };
+    let program = env!("CARGO_BIN_EXE_orderhub");
+    let mut command = Command::new(shell.map_or(program, |_| "sh"));
+    if let Some(shell) = shell {
+        command.args(["-c", shell, program]);
+    }
+    let child = command
         .env_clear()
         .env("DATA_DIR", dir.path().join("data"))
         .env("BIND_ADDR", "127.0.0.1:0")
         .env("JWT_SECRET", SECRET)
         .envs(&env)
         .stdout(Stdio::piped())
-        .stderr(stderr.unwrap_or_else(|| log.into()))
+        .stderr(stderr.unwrap_or_else(log))
         .spawn()
         .expect("the program");
-    let stdout = child.stdout.take().expect("piped");
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let addr = line.trim().strip_prefix("orderhub listens on http://").and_then(|a| a.parse().ok());
-    let addr = addr.unwrap_or_else(|| {
-        let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-        panic!("the hub did not start: {line}{log}")
-    });
-    Hub { addr, child, env, dir }
+    Starting { child, env, dir }
+}
+
+impl Starting {
+    /// Waits until it listens.
+    pub fn listening(mut self) -> Hub {
+        let stdout = self.child.stdout.take().expect("piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let addr = line.trim().strip_prefix("orderhub listens on http://");
+        let addr = addr.and_then(|addr| addr.parse().ok());
+        let addr = addr.unwrap_or_else(|| panic!("the hub did not start: {line}{}", self.log()));
+        Hub { addr, running: self }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name (`TERM`, `KILL`, `STOP`, `CONT`).
+    pub fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits until the process has ended, while the clients of the test go on.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the hub does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Hub {
     /// A hub with the settings of a test: nothing is limited that the test does not limit.
     pub fn builder() -> HubBuilder {
-        HubBuilder { env: BTreeMap::new(), stderr: None }
+        HubBuilder { env: BTreeMap::new(), shell: None, stderr: None }
     }
 
     /// A hub on a new SQLite file, with default settings.
@@ -139,26 +195,29 @@ impl Hub {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        self.running.log()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
     }
 
     /// Its data directory.
     pub fn data_dir(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
+        self.running.dir.path().join("data")
     }
 
     /// Sends a signal by its name (`TERM`, `KILL`, `STOP`, `CONT`).
     pub fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
-        assert!(status.expect("kill").success());
+        self.running.signal(name);
     }
 
     /// Waits until the process has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
+            if let Some(status) = self.running.child.try_wait().expect("a child") {
                 return status;
             }
             assert!(Instant::now() < deadline, "the hub does not end:\n{}", self.log());
@@ -168,14 +227,7 @@ impl Hub {
 
     /// As [`Self::wait`], while the clients of the test go on.
     pub async fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the hub does not end:\n{}", self.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.running.ended().await
     }
 
     /// The status of an answer.
@@ -193,12 +245,14 @@ impl Hub {
     /// address.
     pub fn start_again(mut self) -> Hub {
         self.wait();
-        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a folder"));
-        launch(self.env.clone(), dir, None)
+        let other = tempfile::tempdir().expect("a folder");
+        let dir = std::mem::replace(&mut self.running.dir, other);
+        let builder = HubBuilder { env: self.running.env.clone(), shell: None, stderr: None };
+        launch(builder, dir).listening()
     }
 }
 
-impl Drop for Hub {
+impl Drop for Starting {
     fn drop(&mut self) {
         // It may have ended already, which is as good.
         self.child.kill().ok();

@@ -1,0 +1,311 @@
+//! One hub at a time uses a database: bans, revoked tokens and rooms are in its memory, so a second one
+//! would let in those who were put out of the first.
+//!
+//! The lock lives as long as the process: an advisory lock of a session of its own in PostgreSQL, a
+//! locked file beside the file of SQLite. Both go with the process, however it ends. Where hubs share
+//! a database one day, this is the place that lets them.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+
+use super::connection::DbConnection;
+use crate::config::DatabaseUrl;
+use crate::time::Timestamp;
+
+/// Where a statement may name the lock: all hubs, and a schema, since several may be in a database.
+const KEY: &str = "1869768821, hashtext(coalesce(current_schema(), ''))";
+
+/// A hub whose machine has gone must not keep the next one out for the hours that TCP would wait.
+const KEEPALIVES: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+     SET tcp_keepalives_count = 3; SET application_name = ";
+
+/// Who has the lock. The name of a session has room for 63 bytes.
+const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(to_char(\
+     a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') AS since \
+     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768821 \
+     AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// What the name of a session begins with that has the lock.
+const NAMED: &str = "orderhub ";
+/// The longest name of a host that is told.
+const MAX_HOST: usize = 40;
+/// The most of a lock file that is read.
+const MAX_HOLDER: u64 = 200;
+
+/// Who has the lock, in words: process, host and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder(String);
+
+/// What came of a look at the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// This process has it.
+    Held,
+    /// Another one has it.
+    Taken(Holder),
+}
+
+/// Why it is not known who has the lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// There is no connection.
+    #[error("{0}")]
+    Connection(#[from] ConnectionError),
+    /// The database refused or vanished.
+    #[error("the database failed: {0}")]
+    Database(#[from] diesel::result::Error),
+    /// The file cannot be made, read or locked.
+    #[error("cannot lock {path}: {error}", path = .0.display(), error = .1)]
+    File(PathBuf, #[source] io::Error),
+}
+
+/// The lock of one database, for this process.
+pub struct InstanceLock {
+    host: String,
+    place: Place,
+}
+
+enum Place {
+    File {
+        database: PathBuf,
+        /// The lock file, and where it is, while it is locked.
+        held: Option<(File, PathBuf)>,
+    },
+    Server {
+        url: DatabaseUrl,
+        /// The session, and whether it has the lock.
+        session: Option<(DbConnection, bool)>,
+    },
+}
+
+// === impl InstanceLock ===
+
+impl InstanceLock {
+    /// The lock of this database, not taken yet.
+    pub fn new(url: &DatabaseUrl) -> Self {
+        let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+        let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
+        let host = host.chars().filter(is_plain).take(MAX_HOST).collect();
+        let place = match url {
+            DatabaseUrl::Sqlite(path) => Place::File { database: path.clone(), held: None },
+            DatabaseUrl::Postgres(_) => Place::Server { url: url.clone(), session: None },
+        };
+        Self { host, place }
+    }
+
+    /// Takes the lock, or sees that it is still held and takes it again where it was lost. Blocks,
+    /// for as long as the database takes to answer.
+    ///
+    /// # Errors
+    /// Where it is not known who has it.
+    pub fn claim(&mut self) -> Result<Claim, LockError> {
+        match &mut self.place {
+            Place::File { database, held } => claim_file(database, held, &self.host),
+            Place::Server { url, session } => {
+                if let Some((connection, held)) = session
+                    && let Ok(claim) = claim_session(connection, held)
+                {
+                    return Ok(claim);
+                }
+                // There is none yet, or it was lost: another one is asked at once.
+                *session = None;
+                let connection = open_session(url, &self.host)?;
+                let (connection, held) = session.insert((connection, false));
+                Ok(claim_session(connection, held)?)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Holder {
+    /// What a lock file says, or its beginning.
+    fn written(text: &str) -> Self {
+        let line = text.lines().next().unwrap_or_default();
+        Self(if line.is_empty() { "an unknown process".to_owned() } else { line.to_owned() })
+    }
+
+    /// A session by its name; another user's has none that could be read.
+    fn named(name: &str, since: &str) -> Self {
+        match name.strip_prefix(NAMED).and_then(|named| named.split_once('@')) {
+            Some((pid, host)) => Self(format!("process {pid} on {host}, since {since}")),
+            None => Self("an unknown process".to_owned()),
+        }
+    }
+}
+
+// === PostgreSQL ===
+
+fn open_session(url: &DatabaseUrl, host: &str) -> Result<DbConnection, LockError> {
+    let mut connection = DbConnection::open(url)?;
+    let name = format!("'{NAMED}{}@{host}'", std::process::id());
+    connection.batch_execute(&format!("{KEEPALIVES}{name}"))?;
+    Ok(connection)
+}
+
+/// Takes the lock on this session, or sees that the session is alive and may write.
+fn claim_session(connection: &mut DbConnection, held: &mut bool) -> QueryResult<Claim> {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = Bool)]
+        yes: bool,
+    }
+    #[derive(QueryableByName)]
+    struct Session {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Text)]
+        since: String,
+    }
+    if *held {
+        let asked = diesel::sql_query("SELECT NOT pg_is_in_recovery() AS yes");
+        let Answer { yes } = asked.get_result(connection)?;
+        // After a failover the lock is to be where the writes go.
+        return if yes { Ok(Claim::Held) } else { Err(diesel::result::Error::NotFound) };
+    }
+    let asked = diesel::sql_query(format!("SELECT pg_try_advisory_lock({KEY}) AS yes"));
+    let Answer { yes } = asked.get_result(connection)?;
+    *held = yes;
+    if yes {
+        return Ok(Claim::Held);
+    }
+    let holder: Option<Session> = diesel::sql_query(HOLDER).get_result(connection).optional()?;
+    let holder = holder.map(|session| Holder::named(&session.name, &session.since));
+    Ok(Claim::Taken(holder.unwrap_or_else(|| Holder::written(""))))
+}
+
+// === SQLite ===
+
+fn claim_file(
+    database: &Path,
+    held: &mut Option<(File, PathBuf)>,
+    host: &str,
+) -> Result<Claim, LockError> {
+    if let Some((file, path)) = held {
+        let failed = |error| LockError::File(path.clone(), error);
+        if is_at(file, path).map_err(failed)? {
+            return Ok(Claim::Held);
+        }
+    }
+    *held = None;
+    let path = lock_file_of(database).map_err(|error| LockError::File(database.into(), error))?;
+    let failed = |error| LockError::File(path.clone(), error);
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = file.map_err(failed)?;
+    match file.try_lock() {
+        // Replaced between the two: the next look finds the other one.
+        Ok(()) if !is_at(&file, &path).map_err(failed)? => {
+            Err(failed(io::Error::other("it was replaced just now")))
+        }
+        Ok(()) => {
+            let (pid, since) = (std::process::id(), Timestamp::now());
+            let line = format!("process {pid} on {host}, since {since}\n");
+            file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+            file.write_all(line.as_bytes()).map_err(failed)?;
+            *held = Some((file, path));
+            Ok(Claim::Held)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = Vec::new();
+            file.take(MAX_HOLDER).read_to_end(&mut text).map_err(failed)?;
+            Ok(Claim::Taken(Holder::written(&String::from_utf8_lossy(&text))))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Beside the database's own file, whichever way leads there.
+fn lock_file_of(database: &Path) -> io::Result<PathBuf> {
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let file = if database.exists() {
+        database.canonicalize()?
+    } else {
+        fs::create_dir_all(folder)?;
+        folder.canonicalize()?.join(database.file_name().unwrap_or_default())
+    };
+    let mut path = file.into_os_string();
+    path.push(".lock");
+    Ok(path.into())
+}
+
+/// Whether a file is still the one at its path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(theirs) => Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two(database: &Path) -> (InstanceLock, InstanceLock) {
+        let url = DatabaseUrl::Sqlite(database.to_owned());
+        (InstanceLock::new(&url), InstanceLock::new(&url))
+    }
+
+    fn is_held(lock: &mut InstanceLock) -> bool {
+        lock.claim().expect("a look at the lock") == Claim::Held
+    }
+
+    #[test]
+    fn one_of_two_has_the_lock_and_the_other_hears_who() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut first, mut second) = two(&folder.path().join("new/hub.sqlite3"));
+        assert!(is_held(&mut first) && is_held(&mut first), "still");
+        let Claim::Taken(holder) = second.claim().expect("a look") else { panic!("taken twice") };
+        let said = format!("process {} on {}, since 2", std::process::id(), first.host);
+        assert!(holder.to_string().starts_with(&said), "{holder}");
+        drop(first);
+        assert!(is_held(&mut second));
+    }
+
+    #[test]
+    fn another_way_to_the_same_file_has_the_same_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (database, link) = (folder.path().join("hub.sqlite3"), folder.path().join("link"));
+        File::create(&database).expect("a file");
+        std::os::unix::fs::symlink(&database, &link).expect("a link");
+        let (mut first, mut second) = (two(&database).0, two(&link).0);
+        assert!(is_held(&mut first) && !is_held(&mut second));
+    }
+
+    #[test]
+    fn a_lock_file_that_was_removed_is_made_again_unless_another_has_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut first, mut second) = two(&folder.path().join("hub.sqlite3"));
+        assert!(is_held(&mut first));
+        let file = folder.path().join("hub.sqlite3.lock");
+        fs::remove_file(&file).expect("removed");
+        assert!(is_held(&mut first) && !is_held(&mut second), "taken again");
+        fs::remove_file(&file).expect("removed");
+        assert!(is_held(&mut second) && !is_held(&mut first), "another was faster");
+    }
+
+    #[test]
+    fn a_session_is_known_by_its_name() {
+        let since = "2026-11-30T20:00:00Z";
+        let holder = Holder::named("orderhub 12@web-1", since);
+        assert_eq!(holder.to_string(), format!("process 12 on web-1, since {since}"));
+        assert_eq!(Holder::named("psql", since).to_string(), "an unknown process");
+    }
+}

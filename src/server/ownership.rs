@@ -1,0 +1,112 @@
+//! That no other hub uses the database: waiting for the one before at the start, and noticing one that
+//! has taken over.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::ServeError;
+use crate::config::Config;
+use crate::db::fence::Fence;
+use crate::db::instance_lock::{Claim, Holder, InstanceLock, LockError};
+
+/// How long the hub before may take to end beyond its own drain.
+const BEYOND_DRAIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a hub looks whether its lock and the files of its database are still its own.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes the database for this process, and waits for the process that has it.
+///
+/// # Errors
+/// Where the other one does not end, or the database cannot be asked.
+pub(super) async fn take(config: &Config) -> Result<InstanceLock, ServeError> {
+    let mut lock = InstanceLock::new(&config.database.url);
+    let (begun, patience) = (Instant::now(), config.drain.drain + BEYOND_DRAIN);
+    let mut told = None;
+    loop {
+        let (looked, claim) = look(lock).await?;
+        lock = looked;
+        match claim? {
+            Claim::Held => return Ok(lock),
+            Claim::Taken(holder) if begun.elapsed() >= patience => {
+                return Err(ServeError::InUse(holder, patience.as_secs()));
+            }
+            Claim::Taken(holder) => {
+                if told.as_ref() != Some(&holder) {
+                    let seconds = patience.saturating_sub(begun.elapsed()).as_secs();
+                    log::warn!(
+                        "another hub uses the database ({holder}); waiting up to {seconds} s for its end"
+                    );
+                    told = Some(holder);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+}
+
+/// Looks at the lock on another thread: a database may take its time, and a stop must not wait for it.
+async fn look(
+    mut lock: InstanceLock,
+) -> Result<(InstanceLock, Result<Claim, LockError>), ServeError> {
+    let looked = tokio::task::spawn_blocking(move || {
+        let claim = lock.claim();
+        (lock, claim)
+    });
+    Ok(looked.await.map_err(std::io::Error::other)?)
+}
+
+/// The database is this process's for as long as this lives.
+pub(super) struct Ownership {
+    /// Ends the thread that keeps the lock; the lock goes with it.
+    _keeping: mpsc::Sender<()>,
+    lost: oneshot::Receiver<Holder>,
+}
+
+impl Ownership {
+    /// Keeps the lock on a thread of its own, and looks at the files of the database.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub(super) fn keep(mut lock: InstanceLock, fence: Arc<Fence>) -> std::io::Result<Self> {
+        let (keeping, kept) = mpsc::channel();
+        let (tell, lost) = oneshot::channel();
+        std::thread::Builder::new().name("database-lock".to_owned()).spawn(move || {
+            let mut told = false;
+            while kept.recv_timeout(KEEP_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // It tells what it finds.
+                fence.check().ok();
+                match lock.claim() {
+                    Ok(Claim::Held) => told = false,
+                    Ok(Claim::Taken(holder)) => {
+                        fence.raise(format!("another hub has taken the database over ({holder})"));
+                        // The hub may be stopping already.
+                        tell.send(holder).ok();
+                        return;
+                    }
+                    Err(error) if !told => {
+                        log::warn!(
+                            "it is not known whether the database is still this hub's: {error}"
+                        );
+                        told = true;
+                    }
+                    Err(_) => {}
+                }
+            }
+        })?;
+        Ok(Self { _keeping: keeping, lost })
+    }
+
+    /// Resolves when another hub has taken the database over.
+    pub(super) async fn lost(&mut self) -> Holder {
+        match (&mut self.lost).await {
+            Ok(holder) => holder,
+            // The thread has ended without a loss: there is nothing to tell.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
