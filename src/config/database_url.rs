@@ -126,7 +126,7 @@ mod tests {
             ("postgres://hub:se:c%40ret@h:5432/db", "postgres://hub:***@h:5432/db"),
             ("postgresql://hub:s%40cret@h/db", "postgresql://hub:***@h/db"),
             ("postgres://hub:se%2Fc?ret@h/db", "postgres://hub:***@h/db"),
-            ("postgres://hub@h/db?sslmode=require", "postgres://hub@h/db?***"),
+            ("postgres://hub@h/db?sslmode=prefer", "postgres://hub@h/db?***"),
             ("postgres://h/db?user=hub&password=secret", "postgres://h/db?***"),
             ("postgres://h/db?password=se@cret", "postgres://h/db?***"),
             ("postgres://h/db?password=se:c@ret", "postgres://h/db?***"),
