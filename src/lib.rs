@@ -56,6 +56,9 @@ pub mod http;
 pub mod ids;
 pub mod load;
 pub mod metrics;
+#[cfg(test)]
+#[path = "../tests/common/mutate.rs"]
+mod mutate;
 pub mod permits;
 pub mod process;
 pub mod protocol;

@@ -126,4 +126,6 @@ mod keyring_tests;
 #[cfg(test)]
 mod keys_tests;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

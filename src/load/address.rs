@@ -63,7 +63,9 @@ impl Address {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let known = ["", "ws", "socket.io", "socket.io/"];
-        if authority.is_empty() || !known.contains(&path) {
+        // A user, a query or a fragment would end up in the name of the host.
+        let odd = |c: char| "@?#\\".contains(c) || c.is_control();
+        if authority.is_empty() || authority.contains(odd) || !known.contains(&path) {
             return Err(format!(
                 "{url}: it must be like ws://host:8080; the hub has its own paths"
             ));
@@ -190,6 +192,10 @@ mod tests {
             ("ftp://127.0.0.1", "ws://, http://"),
             ("ws://127.0.0.1/chat", "its own paths"),
             ("ws://", "its own paths"),
+            ("ws://user@127.0.0.1", "its own paths"),
+            ("ws://127.0.0.1#x:8080", "its own paths"),
+            ("ws://127.0.0.1?x", "its own paths"),
+            ("ws://127.0.0.1\r\nX: y", "its own paths"),
             ("ws://127.0.0.1:port", "port is no port"),
             ("ws://127.0.0.1:99999", "99999 is no port"),
             ("ws://127.0.0.1:0", "0 is no port"),

@@ -33,6 +33,8 @@ pub struct Track {
 
 /// The speed of a track that tells no times, metres per second.
 const USUAL_SPEED: f64 = 10.0;
+/// The longest drive, in seconds. Times beyond it are none: a typing error, or another unit.
+const LONGEST: f64 = 1e9;
 /// Metres of a degree of latitude.
 const DEGREE: f64 = 111_195.0;
 
@@ -113,7 +115,8 @@ fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
         if let Some(last) = points.last() {
             let (north, east) = metres(*last, point);
             let guess = last.at + (north.hypot(east) / USUAL_SPEED).max(0.1);
-            point.at = at.map(|at| at - begin).filter(|at| *at > last.at).unwrap_or(guess);
+            let told = at.map(|at| at - begin).filter(|at| *at > last.at && *at <= LONGEST);
+            point.at = told.unwrap_or(guess);
         }
         points.push(point);
     }
@@ -139,8 +142,8 @@ fn gpx(text: &str) -> Result<Found, String> {
 
 fn attribute<'a>(head: &'a str, key: &str) -> Option<&'a str> {
     let rest = &head[head.find(&format!(" {key}="))? + key.len() + 2..];
-    let quote = rest.chars().next()?;
-    rest[1..].split(quote).next()
+    let quote = ['"', '\''].into_iter().find(|quote| rest.starts_with(*quote))?;
+    rest[1..].split_once(quote).map(|(value, _)| value)
 }
 
 /// A time in seconds: written so, or in RFC 3339.
@@ -204,12 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn times_that_no_drive_has_are_guessed() {
+        let track = Track::read("lat,lng,time\n45,13,-1e308\n45.0009,13,1e308\n45,13,1e307\n");
+        let length = track.expect("a track").length();
+        assert!((length - 2.0 * 10.00755).abs() < 1e-3, "{length}");
+    }
+
+    #[test]
     fn a_track_without_points_is_refused() {
         for (text, part) in [
             ("", "no points"),
             ("<gpx></gpx>", "no points"),
             ("<gpx><trkpt lat=\"1\" lon=\"2\"/></gpx>", "it has 1 points"),
             ("<gpx><trkpt lat=\"x\" lon=\"2\"/></gpx>", "without lat and lon"),
+            ("<gpx><trkpt lat=\u{ff29}1\u{ff29} lon=\"2\"/></gpx>", "without lat and lon"),
+            ("<gpx><trkpt lat=\"1 lon=2/></gpx>", "without lat and lon"),
             ("<gpx><trkpt lat=\"91\" lon=\"2\"/><trkpt lat=\"1\" lon=\"2\"/></gpx>", "no place"),
             ("a,b\n1,2\n", "columns lat and lng"),
             ("lat,lng\n1,2\n1\n", "line 3"),

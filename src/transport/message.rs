@@ -223,3 +223,7 @@ fn text(data: Vec<u8>) -> Result<Item, CloseCode> {
 #[cfg(test)]
 #[path = "message_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "message_properties.rs"]
+mod properties;

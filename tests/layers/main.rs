@@ -15,6 +15,7 @@ const MOST_LINES: usize = 500;
 const LAYERS: &[(&str, u8)] = &[
     ("ids", 0),
     ("metrics", 0),
+    ("mutate", 0),
     ("permits", 0),
     ("process", 0),
     ("recent", 0),

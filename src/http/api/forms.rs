@@ -364,3 +364,7 @@ mod tests {
         assert_eq!(driver("{}"), Err("driverId".to_owned()));
     }
 }
+
+#[cfg(test)]
+#[path = "forms_properties.rs"]
+mod properties;
