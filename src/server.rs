@@ -215,6 +215,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
+            .wrap(from_fn(http::plain_requests))
             .wrap(from_fn(http::in_time))
             .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
             .wrap(from_fn(http::one_request_for_strangers))

@@ -13,6 +13,7 @@ mod exact;
 mod health;
 mod openapi;
 mod origin;
+mod paths;
 mod patience;
 pub mod problem;
 mod rooms;
@@ -32,6 +33,7 @@ use crate::transport::TransportOptions;
 pub use access::one_request_for_strangers;
 pub use connection_errors::count_errors;
 pub use cors::cors;
+pub use paths::plain_requests;
 pub use patience::in_time;
 pub use socketio::PATH as SOCKET_IO_PATH;
 

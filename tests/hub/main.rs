@@ -18,6 +18,7 @@ mod frames;
 mod hangup;
 mod history;
 mod http_manners;
+mod http_paths;
 mod idempotency;
 mod identity_providers;
 mod joins;

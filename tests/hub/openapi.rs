@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::support::{Hub, token};
 
 /// Routes that are not of the API: sockets, and the description itself.
-const UNDESCRIBED: &[&str] = &["/ws", "/socket.io/", "/openapi.json", "/docs", "/docs/{file}"];
+const UNDESCRIBED: &[&str] =
+    &["/ws", "/socket.io/", "/openapi.json", "/docs", "/docs/", "/docs/{file}"];
 
 async fn get(hub: &Hub, path: &str) -> Response {
     reqwest::get(hub.url(path)).await.expect("an answer")

@@ -125,7 +125,7 @@ impl<H: Host> Engine<H> {
 
     /// Whether a request to upgrade is for [`Self::upgrade`].
     pub fn serves(&self, path: &str) -> bool {
-        self.sessions.is_path(path)
+        self.sessions.serves(path)
     }
 
     /// The routes of its path.

@@ -46,7 +46,7 @@ impl Sessions {
     /// The session that a request names, if it lives.
     pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<Polling> {
         let sid = Query::read(head.uri.query().unwrap_or_default()).sid?;
-        self.is_path(head.uri.path()).then(|| self.find(sid)).flatten()
+        self.serves(head.uri.path()).then(|| self.find(sid)).flatten()
     }
 
     /// The path as clients write it: with a slash at its end and without.
@@ -54,7 +54,8 @@ impl Sessions {
         [self.path.to_owned(), format!("{}/", self.path)]
     }
 
-    pub(super) fn is_path(&self, path: &str) -> bool {
+    /// Whether a path is theirs.
+    pub(in crate::http) fn serves(&self, path: &str) -> bool {
         path.strip_suffix('/').unwrap_or(path) == self.path
     }
 

@@ -38,11 +38,17 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(web::resource("/docs").get(page).default_service(only("GET")))
+        .service(web::resource("/docs/").get(without_slash).default_service(only("GET")))
         .service(web::resource("/docs/{file}").get(part).default_service(only("GET")));
 }
 
 async fn page(_: Operator) -> HttpResponse {
     answer("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes()))
+}
+
+/// The page finds its parts and the document beside `/docs`.
+async fn without_slash(_: Operator) -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "../docs")).finish()
 }
 
 async fn part(_: Operator, file: web::Path<String>) -> Result<HttpResponse, Problem> {
