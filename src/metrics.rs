@@ -65,6 +65,12 @@ pub struct Metrics {
     pub locations_dropped: Counter,
     /// Upgrades refused because the node was full or draining.
     pub upgrades_refused: Counter,
+    /// HTTP connections that are no `WebSocket`s.
+    pub http_connections: Gauge,
+    /// HTTP connections and requests refused, by the limit that was reached.
+    pub http_refused: Counters,
+    /// Bytes of request bodies and answers under way.
+    pub http_buffer: Gauge,
     /// From a chat message's admission to its commit.
     pub chat_commit: Histogram,
     /// Messages per committed batch.
@@ -124,6 +130,15 @@ impl Metrics {
             rejected: Counters::register(r, "rejected", "Refused events", "code", words.errors),
             locations_dropped: counter(r, "locations_dropped", "Stale or surplus locations"),
             upgrades_refused: counter(r, "upgrades_refused", "Upgrades refused: full or draining"),
+            http_connections: gauge(r, "http_connections", "HTTP connections but WebSockets"),
+            http_refused: Counters::register(
+                r,
+                "http_refused",
+                "HTTP connections and requests that found no place",
+                "limit",
+                LIMITS,
+            ),
+            http_buffer: bytes(r, "http_buffer", "Request bodies and answers under way"),
             chat_commit: latency(r, "chat_commit", "From admission to commit of a chat message"),
             chat_batch: sizes(r, "chat_batch_messages", "Chat messages per commit"),
             store_queue: gauge(r, "store_queue_messages", "Chat messages that wait for a commit"),
@@ -236,6 +251,9 @@ impl Collector for OwnLog {
 /// How an HTTP connection ends in an error: the client sent no HTTP, it was too slow, it was gone,
 /// or else.
 pub const CONNECTION_ERRORS: &[&str] = &["malformed", "timeout", "lost", "other"];
+
+/// The limits of HTTP connections.
+pub const LIMITS: &[&str] = &["node", "address", "user"];
 
 /// What becomes of a fix that is posted over HTTP.
 pub const FATES: &[&str] = &["accepted", "stale", "rejected"];

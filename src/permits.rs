@@ -3,8 +3,12 @@
 //! No actix mailbox is a bound (every way of sending admits everything), so whatever a client can
 //! cause takes a permit of its receiver first and carries it until it is handled.
 
+mod keyed;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use keyed::{KeyedPermit, KeyedPermits};
 
 /// How much may wait for one receiver.
 #[derive(Debug, Clone)]
@@ -54,6 +58,11 @@ impl Permits {
         take(&self.taken, size, self.most)
     }
 
+    /// How many places there are.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// How many places are taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
@@ -63,6 +72,13 @@ impl Permits {
 impl Counts for AtomicUsize {
     fn taken(&self) -> &Self {
         self
+    }
+}
+
+impl<C: Counts> Permit<C> {
+    /// Takes over the places of another of the same receiver.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.size += std::mem::take(&mut other.size);
     }
 }
 

@@ -6,11 +6,12 @@ mod signals;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Arbiter;
-use actix_http::HttpService;
+use actix_http::{HttpService, KeepAlive};
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::App;
@@ -27,6 +28,8 @@ use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
+use crate::http::budget::ByteBudget;
+use crate::http::connection::{Admission, Door, Entrance, HttpStream};
 use crate::http::engineio::Sessions;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
@@ -38,6 +41,10 @@ use ownership::Ownership;
 
 /// Connections that the kernel keeps for the hub while it is busy accepting others.
 const BACKLOG: i32 = 4096;
+/// Connections that may be accepted and not admitted yet, besides those of admins.
+const ON_THE_WAY: usize = 128;
+/// What waits of an answer for its socket.
+const WRITE_BUFFER: usize = 16 * 1024;
 /// How long the start waits for keys of a server. Clients of the process before are on their way.
 const KEYS_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
@@ -150,8 +157,19 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     }
     let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
     let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
-    let ready = Arc::default();
-    Ok(Hub { shared, registry, transport, engine_sessions, rates, ready, started })
+    let admission = Arc::new(Admission::new(&shared.config, shared.connections.clone()));
+    let (bytes, ready) = (Arc::new(ByteBudget::new(&shared.config.http)), Arc::default());
+    Ok(Hub {
+        shared,
+        registry,
+        transport,
+        engine_sessions,
+        admission,
+        bytes,
+        rates,
+        ready,
+        started,
+    })
 }
 
 fn store_options(config: &Config) -> StoreOptions {
@@ -224,6 +242,23 @@ macro_rules! app {
     }};
 }
 
+/// The parser of an address's HTTP, which [`Entrance`] feeds. Times are those of the entrance.
+macro_rules! parser {
+    ($upgrade:expr, $app:expr) => {
+        HttpService::build()
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(Duration::ZERO)
+            // A client that ends its side while it polls is gone: its session must hear it.
+            .h1_allow_half_closed(false)
+            .h1_write_buffer_size(WRITE_BUFFER)
+            .on_connect_ext(|stream: &HttpStream, data| {
+                data.insert(Rc::clone(stream.connection()));
+            })
+            .upgrade($upgrade)
+            .h1($app)
+    };
+}
+
 fn serve(
     hub: &Hub,
     listener: TcpListener,
@@ -234,37 +269,34 @@ fn serve(
         Some(_) => Listener::Public,
         None => Listener::Everything { local: address.ip().is_loopback() },
     };
-    let server = &hub.shared.config.server;
-    let timeout = server.connect_timeout;
-    let for_clients = hub.clone();
+    let (server, http) = (&hub.shared.config.server, &hub.shared.config.http);
+    let entrance = |door| {
+        let (admission, metrics) = (Arc::clone(&hub.admission), Arc::clone(&hub.shared.metrics));
+        Entrance::new(door, &hub.shared.config, admission, metrics)
+    };
+    let most = http.max_connections + server.max_connections + ON_THE_WAY;
+    let (for_clients, public) = (hub.clone(), entrance(Door::Public));
     let mut builder = Server::build()
         .workers(server.workers)
-        // Upgraded sockets do not count there; the hub counts all of them itself.
-        .max_concurrent_connections(usize::MAX >> 8)
+        // Together as many as may be admitted and some that are being turned away. Upgraded sockets
+        // do not count there; the hub counts all of them itself.
+        .max_concurrent_connections(most.div_ceil(server.workers))
         // actix would cut every upgraded socket at once.
         .disable_signals()
         .shutdown_timeout(1)
         .listen("hub", listener, move || {
             // Called on each worker's thread, before it serves: the first one gets it.
             for_clients.supervisor();
-            HttpService::build()
-                .client_request_timeout(timeout)
-                // A client that ends its side while it polls is gone: its session must hear it.
-                .h1_allow_half_closed(false)
-                .upgrade(http::upgrade::service(for_clients.clone()))
-                .h1(app!(for_clients, kind))
-                .tcp()
-                .map_err(http::count_errors(&for_clients.shared.metrics))
+            let upgrade = http::upgrade::service(for_clients.clone());
+            let parser = parser!(upgrade, app!(for_clients, kind));
+            public.clone().serve(parser.map_err(http::count_errors(&for_clients.shared.metrics)))
         })?;
     if let Some(listener) = admin {
-        let for_admins = hub.clone();
+        let (for_admins, private) = (hub.clone(), entrance(Door::Admin));
         builder = builder.listen("admin", listener, move || {
-            HttpService::build()
-                .client_request_timeout(timeout)
-                .upgrade(http::upgrade::nothing())
-                .h1(app!(for_admins, Listener::Admin))
-                .tcp()
-                .map_err(http::count_errors(&for_admins.shared.metrics))
+            let upgrade = http::upgrade::nothing();
+            let parser = parser!(upgrade, app!(for_admins, Listener::Admin));
+            private.clone().serve(parser.map_err(http::count_errors(&for_admins.shared.metrics)))
         })?;
     }
     Ok(builder.run())

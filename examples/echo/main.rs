@@ -99,11 +99,11 @@ impl Worker {
     /// Takes every request that asks for a WebSocket, whatever its path and method.
     async fn upgrade(&self, request: Request, mut socket: Socket) -> Result<(), actix_web::Error> {
         if self.engine.serves(request.path()) {
-            self.engine.upgrade(&request, socket).await;
+            self.engine.upgrade(&request, socket, Box::new(())).await;
             return Ok(());
         }
         if self.socketio.serves(request.path()) {
-            self.socketio.upgrade(&request, socket).await;
+            self.socketio.upgrade(&request, socket, Box::new(())).await;
             return Ok(());
         }
         if request.path() != "/ws" {

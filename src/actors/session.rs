@@ -24,6 +24,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
 use smallvec::SmallVec;
 
 use self::connecting::Names;
+pub use self::dialect::UnauthenticatedPlace;
 use self::dialect::{Dialect, SocketIo};
 use self::login::{End, Login};
 use self::pacing::MOST_UNDER_WAY;
@@ -79,7 +80,7 @@ pub enum Visitor {
         /// The token of its request, where it sent one.
         offered: Option<String>,
         /// Its place among those who have not said so yet.
-        nobody: Permit,
+        nobody: UnauthenticatedPlace,
     },
 }
 

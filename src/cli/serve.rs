@@ -10,8 +10,9 @@ use crate::server;
 pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     logging::start(&config.log)?;
     // Every client is a file. Raised before anything counts what is left.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        log::warn!("the file limit stays as it is: {error}");
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => config.check_files(usize::try_from(limit).unwrap_or(usize::MAX))?,
+        Err(error) => log::warn!("the file limit stays as it is: {error}"),
     }
     config.prepare()?;
     for warning in config.warnings() {

@@ -1,5 +1,6 @@
 //! Settings that each look good and cannot work together.
 
+use super::http::{Needs, Shares};
 use super::{Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
 
 /// Finds the first setting that contradicts another.
@@ -50,6 +51,18 @@ fn burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
 }
 
 impl Config {
+    /// Whether so many files are enough for all connections that may be open.
+    ///
+    /// # Errors
+    /// `MAX_CONNECTIONS`, with what to set, where they are not.
+    pub fn check_files(&self, limit: usize) -> Result<(), ConfigError> {
+        let pool_size = usize::try_from(self.database.pool_size).unwrap_or(usize::MAX);
+        let needs = Needs { workers: self.server.workers, pool_size };
+        let shares =
+            Shares { connections: self.server.max_connections, http: self.http.max_connections };
+        needs.check(shares, limit)
+    }
+
     /// What works but should not go unsaid, a sentence each: for the log at start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -64,12 +77,8 @@ impl Config {
             let warning = "TERMINAL_STATUSES: none is one of ORDER_STATUSES, so no order ever ends";
             warnings.push(warning.to_owned());
         }
-        let possible = ServerConfig::connections_by_file_limit();
-        if self.server.max_connections > possible {
-            warnings.push(format!(
-                "MAX_CONNECTIONS: the file limit of this process allows {possible}, not {}",
-                self.server.max_connections
-            ));
+        if let Err(error) = self.check_files(ServerConfig::file_limit()) {
+            warnings.push(error.to_string());
         }
         warnings
     }

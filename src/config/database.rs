@@ -49,6 +49,10 @@ pub(super) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    pub(super) fn pool_size(&self) -> usize {
+        usize::try_from(self.database_pool).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn resolve(
         self,
         data_dir: &Path,

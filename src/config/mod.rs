@@ -12,6 +12,7 @@ mod database_url;
 mod describe;
 mod drain;
 mod error;
+mod http;
 mod limits;
 mod log;
 mod network;
@@ -31,9 +32,10 @@ pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use describe::{Setting, Source};
 pub use drain::DrainConfig;
 pub use error::ConfigError;
+pub use http::HttpConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
-pub use network::{IpNet, Networks};
+pub use network::{AddressGroup, IpNet, Networks};
 pub use origins::Origins;
 pub use postgres_url::InvalidPostgresUrl;
 pub use role_map::RoleMap;
@@ -47,6 +49,8 @@ pub use settings::{Settings, explain};
 pub struct Config {
     /// Addresses, threads and who may connect from where.
     pub server: ServerConfig,
+    /// What HTTP connections may cost.
+    pub http: HttpConfig,
     /// Where orders and chat are stored.
     pub database: DatabaseConfig,
     /// Which tokens count.

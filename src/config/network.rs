@@ -58,6 +58,20 @@ impl Networks {
     }
 }
 
+/// The address that a limit counts by: an IPv4 address, or the /64 of an IPv6 address, which is
+/// what one household has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddressGroup(u128);
+
+impl From<IpAddr> for AddressGroup {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => Self(v6.to_bits() >> 64 << 64),
+            _ => Self(bits(address)),
+        }
+    }
+}
+
 /// Reads addresses and networks with commas between them.
 pub(super) fn networks(text: &str) -> Result<Networks, String> {
     let read: Result<Vec<IpNet>, ()> = text.split(',').map(|part| part.trim().parse()).collect();

@@ -10,12 +10,8 @@ use super::network::{Networks, networks};
 use super::origins::{Origins, origins};
 use super::parse;
 
-/// File descriptors that are kept for everything but clients: the database, the listener, logs,
-/// and those that are being answered with 503.
-const RESERVED_FILES: u64 = 256;
-
-/// The default of `MAX_CONNECTIONS` where the system sets no useful limit.
-const MOST_CONNECTIONS: u64 = 1_000_000;
+/// The file limit where the system does not tell.
+const USUAL_FILE_LIMIT: u64 = 1024;
 
 /// Addresses, threads and who may connect from where.
 #[derive(Debug, Clone)]
@@ -32,8 +28,8 @@ pub struct ServerConfig {
     /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` counts, default nobody's. Whoever is in it can
     /// claim any address.
     pub trusted_proxies: Networks,
-    /// `MAX_CONNECTIONS`: default the file limit less 256. Beyond it an upgrade is answered with
-    /// 503.
+    /// `MAX_CONNECTIONS`: default by the file limit, see [`super::HttpConfig`]. Beyond it an upgrade
+    /// is answered with 503.
     pub max_connections: usize,
     /// `CONNECT_TIMEOUT_MS`: for the head of a request, and for the body of a call,
     /// milliseconds, default 10000. Short ones refuse phones on slow networks.
@@ -55,12 +51,11 @@ impl ServerConfig {
         self.bind.ip().is_loopback() && admin_is_local
     }
 
-    /// The most connections for which this process may open files.
-    pub fn connections_by_file_limit() -> usize {
+    /// The most files that this process may open.
+    pub fn file_limit() -> usize {
         // The hard limit, because `serve` raises the soft one to it.
-        let limit = rlimit::Resource::NOFILE.get_hard().unwrap_or(RESERVED_FILES + 768);
-        let connections = limit.saturating_sub(RESERVED_FILES).clamp(1, MOST_CONNECTIONS);
-        usize::try_from(connections).unwrap_or(usize::MAX)
+        let limit = rlimit::Resource::NOFILE.get_hard().unwrap_or(USUAL_FILE_LIMIT);
+        usize::try_from(limit).unwrap_or(usize::MAX)
     }
 }
 
@@ -103,10 +98,10 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = networks)]
     trusted_proxies: Option<Networks>,
 
-    /// Open connections; beyond: 503 [default: file limit less 256]
+    /// Open sessions; beyond: 503 [default: by the file limit]
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N")]
     #[arg(value_parser = parse::whole(1_usize, 10_000_000))]
-    max_connections: Option<usize>,
+    pub(super) max_connections: Option<usize>,
 
     /// For the head of a request (milliseconds)
     #[arg(long = "connect-timeout-ms", env = "CONNECT_TIMEOUT_MS", value_name = "MS")]
@@ -115,17 +110,19 @@ pub(super) struct ServerArgs {
 }
 
 impl ServerArgs {
-    pub(super) fn resolve(self) -> ServerConfig {
+    pub(super) fn workers(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(cores)
+    }
+
+    pub(super) fn resolve(self, max_connections: usize) -> ServerConfig {
         ServerConfig {
             bind: self.bind,
             admin_bind: self.admin_bind,
-            workers: self.workers.unwrap_or_else(cores),
+            workers: self.workers(),
             allowed_origins: self.allowed_origins,
             trusted_proxies: self.trusted_proxies.unwrap_or_default(),
-            max_connections: self
-                .max_connections
-                .unwrap_or_else(ServerConfig::connections_by_file_limit),
+            max_connections,
             connect_timeout: self.connect_timeout,
             allow_query_token: self.allow_query_token.unwrap_or(self.bind.ip().is_loopback()),
             io_uring: self.io_uring,

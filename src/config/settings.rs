@@ -8,9 +8,12 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::auth::{AuthArgs, ChosenSecrets};
 use super::database::DatabaseArgs;
+use super::http::{HttpArgs, Needs};
 use super::secret::shown_url;
 use super::server::ServerArgs;
-use super::{Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, check};
+use super::{
+    Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, ServerConfig, check,
+};
 
 /// Settings whose values must not be repeated in an error.
 const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL"];
@@ -20,6 +23,8 @@ const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL"];
 pub struct Settings {
     #[command(flatten, next_help_heading = "Server")]
     server: ServerArgs,
+    #[command(flatten, next_help_heading = "HTTP connections")]
+    http: HttpArgs,
     #[command(flatten, next_help_heading = "Database")]
     database: DatabaseArgs,
     #[command(flatten, next_help_heading = "Tokens")]
@@ -72,7 +77,12 @@ impl Config {
     pub fn from_matches(matches: &ArgMatches) -> Result<Self, ConfigError> {
         let settings = Settings::from_arg_matches(matches)
             .map_err(|error| ConfigError::new("settings", error.kind().to_string()))?;
-        let server = settings.server.resolve();
+        let needs =
+            Needs { workers: settings.server.workers(), pool_size: settings.database.pool_size() };
+        let (limit, http) = (ServerConfig::file_limit(), settings.http.max_http_connections);
+        let shares = needs.share(limit, settings.server.max_connections, http);
+        let http = settings.http.resolve(shares.http);
+        let server = settings.server.resolve(shares.connections);
         let url = Chosen::between(matches, "database_url", "database_url_file")?;
         let database = settings.database.resolve(&server.data_dir, url)?;
         let secrets = ChosenSecrets {
@@ -82,7 +92,7 @@ impl Config {
         let auth = settings.auth.resolve(&server, &secrets)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (drain, log) = (settings.drain, settings.log);
-        let config = Self { server, database, auth, limits, rooms, drain, log };
+        let config = Self { server, http, database, auth, limits, rooms, drain, log };
         check::consistent(&config)?;
         Ok(config)
     }

@@ -5,8 +5,8 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::{FutureExt, LocalBoxFuture, TryFutureExt};
 
-use super::patience::is_too_slow;
 use super::problem::Problem;
+use super::request_body::{Unread, unread};
 use crate::protocol::error::{ErrorCode, Failure};
 
 /// The largest body, in bytes.
@@ -26,8 +26,10 @@ impl FromRequest for Body {
 
 fn refused(error: actix_web::Error) -> Problem {
     let status = error.as_response_error().status_code();
-    if is_too_slow(&error) {
-        return Problem::request_timeout();
+    match unread(&error) {
+        Some(Unread::TooSlow) => return Problem::request_timeout(),
+        Some(Unread::Full) => return Problem::unavailable("too much is under way", 1),
+        None => {}
     }
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::new(status, ErrorCode::InvalidPayload, "the body is over 1 MiB");

@@ -7,17 +7,30 @@ use actix_http::error::DispatchError;
 
 use crate::metrics::{CONNECTION_ERRORS, Metrics};
 
+/// A connection was given up because its client was too slow.
+pub(super) fn count_timeout(metrics: &Metrics) {
+    count(metrics, "timeout");
+}
+
+/// A connection was given up because what came by it is no request that is read.
+pub(super) fn count_malformed(metrics: &Metrics) {
+    count(metrics, "malformed");
+}
+
 /// What a listener does with the end of a connection.
 pub fn count_errors(
     metrics: &Arc<Metrics>,
 ) -> impl Fn(DispatchError) -> DispatchError + Clone + use<> {
     let metrics = Arc::clone(metrics);
     move |error| {
-        let reason = reason(&error);
-        let index = CONNECTION_ERRORS.iter().position(|word| *word == reason);
-        metrics.http_connection_errors.inc(index.unwrap_or(usize::MAX));
+        count(&metrics, reason(&error));
         error
     }
+}
+
+fn count(metrics: &Metrics, reason: &str) {
+    let index = CONNECTION_ERRORS.iter().position(|word| *word == reason);
+    metrics.http_connection_errors.inc(index.unwrap_or(usize::MAX));
 }
 
 /// One of [`CONNECTION_ERRORS`].

@@ -109,6 +109,9 @@ async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Probl
         .set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
     let is_sound = hub.shared.store.fence().is_sound();
     hub.shared.metrics.database_fenced.set(i64::from(!is_sound));
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    hub.shared.metrics.http_connections.set(gauge(hub.admission.open()));
+    hub.shared.metrics.http_buffer.set(gauge(hub.bytes.taken()));
     let text = hub.shared.metrics.encode();
     let text = text.map_err(|_| Problem::internal("the metrics cannot be written"))?;
     Ok(HttpResponse::build(StatusCode::OK)

@@ -6,6 +6,8 @@ mod access;
 mod admin;
 mod api;
 mod body;
+pub mod budget;
+pub mod connection;
 mod connection_errors;
 mod cors;
 pub mod engineio;
@@ -16,7 +18,9 @@ mod origin;
 mod paths;
 mod patience;
 pub mod problem;
+mod request_body;
 mod rooms;
+mod serving;
 mod socketio;
 pub mod upgrade;
 
@@ -30,11 +34,11 @@ use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::transport::TransportOptions;
 
-pub use access::one_request_for_strangers;
 pub use connection_errors::count_errors;
 pub use cors::cors;
 pub use paths::plain_requests;
 pub use patience::in_time;
+pub use serving::one_request_for_strangers;
 pub use socketio::PATH as SOCKET_IO_PATH;
 
 /// What the routes of one hub work with.
@@ -48,6 +52,10 @@ pub struct Hub {
     pub transport: Arc<TransportOptions>,
     /// The sessions of Engine.IO, each with the id that its client knows it by.
     pub engine_sessions: Arc<engineio::Sessions>,
+    /// How many HTTP connections there may be.
+    pub admission: Arc<connection::Admission>,
+    /// How many bytes of requests and answers may be under way.
+    pub bytes: Arc<budget::ByteBudget>,
     /// What the node does in a second.
     pub rates: Arc<crate::http::admin::Rates>,
     /// When the database last took a probe.

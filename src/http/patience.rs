@@ -1,32 +1,15 @@
-//! How long a call over HTTP may take: its body to come, and its answer to be found.
+//! How long the answer to a call over HTTP may take.
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
-use futures_core::Stream;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 
 use super::problem::Problem;
 
 /// How long an answer may take. The longest is that to a batch while the database is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A body that has to come in time. The payload itself stays where it can be kept until the answer
-/// is sent.
-struct Timed {
-    payload: Rc<RefCell<Payload>>,
-    patience: Duration,
-    /// Armed when it is waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
 
 /// Ends calls that take too long: an answer that comes after the caller has given up is none.
 ///
@@ -53,57 +36,15 @@ async fn within<B>(
 }
 
 /// Whether it is a call of the API, and not a poll, which waits as long as it likes.
-fn is_call(path: &str) -> bool {
+pub(super) fn is_call(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/admin/")
-}
-
-/// Lets the body of a call come only so long. Gives the payload, to be kept where the body did not.
-pub(super) fn time_body(
-    request: &mut ServiceRequest,
-    patience: Duration,
-) -> Option<Rc<RefCell<Payload>>> {
-    if !is_call(request.path()) {
-        return None;
-    }
-    let payload = match request.take_payload() {
-        Payload::None => return None,
-        payload => Rc::new(RefCell::new(payload)),
-    };
-    let timed = Timed { payload: Rc::clone(&payload), patience, deadline: None };
-    request.set_payload(Payload::Stream { payload: Box::pin(timed) });
-    Some(payload)
-}
-
-/// Whether a body could not be read because it did not come in time.
-pub(super) fn is_too_slow(error: &actix_web::Error) -> bool {
-    matches!(
-        error.as_error::<PayloadError>(),
-        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::TimedOut
-    )
-}
-
-impl Stream for Timed {
-    type Item = Result<web::Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
-        if next.is_ready() {
-            return next;
-        }
-        let patience = self.patience;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
-        deadline
-            .as_mut()
-            .poll(cx)
-            .map(|()| Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into()))))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, init_service, try_call_service};
-    use actix_web::{App, HttpResponse};
+    use actix_web::{App, HttpResponse, web};
 
     use super::*;
 

@@ -8,8 +8,10 @@ use super::Hub;
 use super::access::authorization;
 use super::engineio::{Arrival, Engine, Host, Options, Refused};
 use super::problem::Problem;
-use super::upgrade::{credentials, refuse_while_draining, remote, take_place, take_stranger_place};
-use crate::actors::session::{Opening, Session, Visitor};
+use super::upgrade::{
+    client_address, credentials, refuse_while_draining, remote, take_place, take_stranger_place,
+};
+use crate::actors::session::{Opening, Session, UnauthenticatedPlace, Visitor};
 use crate::auth::TokenProblem;
 use crate::permits::Permit;
 use crate::protocol::error::{ErrorCode, Failure};
@@ -26,7 +28,7 @@ pub(super) struct SocketIo {
 pub(super) struct Ticket {
     permit: Permit,
     /// Its place among those who have not said who they are.
-    nobody: Permit,
+    nobody: UnauthenticatedPlace,
     remote: String,
     /// The token that came with the request; most come later, with CONNECT.
     offered: Option<String>,
@@ -61,8 +63,16 @@ impl Host for SocketIo {
             // It comes with CONNECT, or its absence is told there.
             Err(_) => None,
         };
-        let remote = remote(request, &hub.shared.config.server.trusted_proxies);
+        let proxies = &hub.shared.config.server.trusted_proxies;
+        let address = client_address(request, proxies);
+        let address = address.map(|address| hub.admission.enter_without_login(address));
+        let address = address.transpose().map_err(|full| {
+            hub.shared.metrics.http_refused.inc(full as usize);
+            Problem::unavailable("too many connections of this address without a login", 5)
+        })?;
+        let remote = remote(request, proxies);
         let (permit, nobody) = (take_place(hub)?, take_stranger_place(hub)?);
+        let nobody = UnauthenticatedPlace::new(nobody, address.flatten());
         Ok(Ticket { permit, nobody, remote, offered })
     }
 

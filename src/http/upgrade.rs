@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web_actors::ws::HandshakeError;
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::Hub;
 use super::access::authorization;
+use super::connection::{Admitted, HttpStream, linger, take_socket};
 use super::origin::is_allowed;
 use super::problem::Problem;
 use super::socketio;
@@ -40,7 +41,8 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 /// When a client that found no place should come back.
 const FULL_RETRY_SECS: u16 = 5;
 
-type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+type Upgraded = (Request, Framed<HttpStream, h1::Codec>);
+type Socket = Framed<TcpStream, h1::Codec>;
 
 /// Why an upgrade did not become a session.
 enum Refusal {
@@ -69,11 +71,15 @@ pub fn service(
     fn_service(move |(request, framed): Upgraded| {
         let (hub, engine) = (Rc::clone(&hub), Rc::clone(&engine));
         async move {
+            // The place is kept while the request is judged, and where it is refused.
+            let Some((socket, place)) = take_socket(framed) else { return Ok(()) };
             // One arm for each framing that has a path.
             match request.path() {
-                "/ws" => plain(&hub, &request, framed).await,
-                path if engine.serves(path) => engine.upgrade(&request, framed).await,
-                _ => refuse(framed, Problem::not_found().into_upgrade_response()).await,
+                "/ws" => plain(&hub, &request, socket, place).await,
+                path if engine.serves(path) => {
+                    engine.upgrade(&request, socket, Box::new(place)).await;
+                }
+                _ => refuse(socket, Problem::not_found().into_upgrade_response()).await,
             }
             Ok(())
         }
@@ -81,7 +87,7 @@ pub fn service(
 }
 
 /// A WebSocket of the plain framing.
-async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
+async fn plain(hub: &Hub, request: &Request, framed: Socket, place: Admitted) {
     let mut verdict = judge(hub, request);
     // The token's key may be among those that are being fetched.
     if verdict.as_ref().is_err_and(Refusal::is_for_now)
@@ -93,7 +99,7 @@ async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec
     match verdict {
         Ok((identity, permit)) => open(hub, request, framed, identity, permit),
         Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
-        Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close),
+        Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close, place),
     }
 }
 
@@ -101,7 +107,9 @@ async fn plain(hub: &Hub, request: &Request, framed: Framed<TcpStream, h1::Codec
 pub fn nothing()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {
-        refuse(framed, Problem::not_found().into_upgrade_response()).await;
+        if let Some((socket, _place)) = take_socket(framed) {
+            refuse(socket, Problem::not_found().into_upgrade_response()).await;
+        }
         Ok(())
     })
 }
@@ -211,13 +219,7 @@ fn identify(hub: &Hub, credentials: &Credentials<'_>) -> Result<Identity, Failur
     })
 }
 
-fn open(
-    hub: &Hub,
-    request: &Request,
-    framed: Framed<TcpStream, h1::Codec>,
-    identity: Identity,
-    permit: Permit,
-) {
+fn open(hub: &Hub, request: &Request, framed: Socket, identity: Identity, permit: Permit) {
     let remote = remote(request.head(), &hub.shared.config.server.trusted_proxies);
     let head = switching(request);
     match transport::accept(framed, head, &hub.transport) {
@@ -244,12 +246,7 @@ pub(super) fn switching(request: &Request) -> Bytes {
 }
 
 /// Upgrades only to say why not.
-fn close_at_once(
-    hub: &Hub,
-    request: &Request,
-    framed: Framed<TcpStream, h1::Codec>,
-    close: CloseCode,
-) {
+fn close_at_once(hub: &Hub, request: &Request, framed: Socket, close: CloseCode, place: Admitted) {
     match transport::accept(framed, switching(request), &hub.transport) {
         Ok((inbound, outbox)) => {
             let event = ServerEvent::SessionEnd(SessionEnd::new(close, None));
@@ -257,7 +254,7 @@ fn close_at_once(
             outbox.finish(Some(last), close);
             // The stream ends when the peer has answered, or after the linger time.
             actix_rt::spawn(async move {
-                let mut inbound = inbound;
+                let (mut inbound, _place) = (inbound, place);
                 while futures_util::StreamExt::next(&mut inbound).await.is_some() {}
             });
         }
@@ -266,11 +263,10 @@ fn close_at_once(
 }
 
 /// Writes an HTTP answer and ends the connection.
-pub(super) async fn refuse(framed: Framed<TcpStream, h1::Codec>, response: Response<Bytes>) {
+pub(super) async fn refuse(framed: Socket, response: Response<Bytes>) {
     let send = async {
         if let Ok(framed) = h1::SendResponse::new(framed, response).await {
-            // A client that is gone does not need the end either.
-            framed.into_parts().io.shutdown().await.ok();
+            linger(framed.into_parts().io).await;
         }
     };
     if tokio::time::timeout(REFUSAL_PATIENCE, send).await.is_err() {
@@ -278,20 +274,25 @@ pub(super) async fn refuse(framed: Framed<TcpStream, h1::Codec>, response: Respo
     }
 }
 
+/// The client's address as text, for logs.
+pub(super) fn remote(request: &RequestHead, proxies: &Networks) -> String {
+    client_address(request, proxies).map_or_else(|| "unknown".to_owned(), |it| it.to_string())
+}
+
 /// The client's address: the last of `X-Forwarded-For` that is not one of our proxies, where the
 /// peer is one. Anybody may have written what stands before that, or before what is no address.
-pub(super) fn remote(request: &RequestHead, proxies: &Networks) -> String {
-    let Some(peer) = request.peer_addr else { return "unknown".to_owned() };
-    let forwarded = HeaderName::from_static("x-forwarded-for");
-    if !proxies.contains(peer.ip()) {
-        return peer.ip().to_string();
+pub(super) fn client_address(request: &RequestHead, proxies: &Networks) -> Option<IpAddr> {
+    let peer = request.peer_addr?.ip();
+    if !proxies.contains(peer) {
+        return Some(peer);
     }
+    let forwarded = HeaderName::from_static("x-forwarded-for");
     let hops = joined(&request.headers, &forwarded).unwrap_or_default();
     let client = hops
         .rsplit(',')
-        .map_while(|hop| hop.trim().parse::<std::net::IpAddr>().ok())
+        .map_while(|hop| hop.trim().parse::<IpAddr>().ok())
         .find(|hop| !proxies.contains(*hop));
-    client.unwrap_or(peer.ip()).to_string()
+    Some(client.unwrap_or(peer))
 }
 
 /// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).

@@ -149,6 +149,23 @@ fn the_first_value_that_cannot_work_is_named_in_one_line() {
     assert!(shell.is_untouched());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_limit_that_cannot_work_is_told_at_the_start() {
+    let place = Shell::new();
+    let started = |limit: &str| {
+        let mut shell = Command::new("/bin/sh");
+        let script = "ulimit -n $0 && exec $1 serve";
+        shell.args(["-c", script, limit, env!("CARGO_BIN_EXE_orderhub")]).env_clear();
+        shell.env("BIND_ADDR", "127.0.0.1:0").env("MAX_CONNECTIONS", "5000");
+        ended(shell.current_dir(place.path()).output().expect("a shell"))
+    };
+    let ended = started("1024");
+    ended.failed(1, "MAX_CONNECTIONS: ");
+    assert!(ended.stderr.contains("it is 1024"), "{}", ended.stderr);
+    assert!(place.is_untouched());
+}
+
 #[test]
 fn a_public_key_file_is_read_by_check_config() {
     let shell = Shell::new();

@@ -194,7 +194,7 @@ async fn serve(
                     let engine = Arc::clone(&engine);
                     async move {
                         assert!(engine.serves(request.path()), "{}", request.path());
-                        engine.upgrade(&request, socket).await;
+                        engine.upgrade(&request, socket, Box::new(())).await;
                         Ok::<_, std::convert::Infallible>(())
                     }
                 }))

@@ -17,6 +17,7 @@ mod first_start;
 mod frames;
 mod hangup;
 mod history;
+mod http_connections;
 mod http_manners;
 mod http_paths;
 mod idempotency;

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::permits::Permit;
+use crate::config::AddressGroup;
+use crate::permits::{KeyedPermit, Permit};
 use crate::protocol::socketio::reader::Reader;
 use crate::transport::{Frame, Outbox};
 
@@ -22,8 +23,34 @@ pub(super) struct SocketIo {
     /// By when somebody must be in a namespace.
     pub(super) login_by: Instant,
     /// Its place among the connections that nobody uses, while nobody does.
-    pub(super) nobody: Option<Permit>,
+    pub(super) nobody: Option<UnauthenticatedPlace>,
 }
+
+/// A place among the connections in which nobody has logged in.
+#[derive(Debug)]
+pub struct UnauthenticatedPlace {
+    _permit: Permit,
+    /// Its part of what its address may have, where that is limited.
+    _address: Option<KeyedPermit<AddressGroup>>,
+}
+
+// === impl UnauthenticatedPlace ===
+
+impl UnauthenticatedPlace {
+    /// With a part of what an address may have.
+    pub fn new(permit: Permit, address: Option<KeyedPermit<AddressGroup>>) -> Self {
+        Self { _permit: permit, _address: address }
+    }
+}
+
+impl From<Permit> for UnauthenticatedPlace {
+    /// Of a client that had a good token before.
+    fn from(permit: Permit) -> Self {
+        Self::new(permit, None)
+    }
+}
+
+// === impl Dialect ===
 
 impl Dialect {
     /// Asks the peer for a sign of life.
@@ -45,7 +72,7 @@ impl Dialect {
     pub(super) fn unused(&mut self, login_by: Instant, nobody: Permit) {
         if let Self::SocketIo(io) = self {
             io.login_by = login_by;
-            io.nobody = Some(nobody);
+            io.nobody = Some(nobody.into());
         }
     }
 

@@ -12,8 +12,8 @@ use futures_util::StreamExt;
 
 use super::sessions::new_id;
 use super::{Arrival, Engine, Host, Kind, Wanted, reply};
-use crate::http::access::answer_unread;
 use crate::http::problem::Problem;
+use crate::http::serving::answer_unread;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::Refusal;
 use crate::transport::{Polling, Post, open_polling};

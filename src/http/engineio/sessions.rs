@@ -43,10 +43,11 @@ impl Sessions {
         self.lock().len()
     }
 
-    /// The session that a request names, if it lives.
-    pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<Polling> {
+    /// The session that a request names, with its id, if it lives.
+    pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<(Box<str>, Polling)> {
         let sid = Query::read(head.uri.query().unwrap_or_default()).sid?;
-        self.serves(head.uri.path()).then(|| self.find(sid)).flatten()
+        let found = self.serves(head.uri.path()).then(|| self.find(sid)).flatten();
+        found.map(|session| (sid.into(), session))
     }
 
     /// The path as clients write it: with a slash at its end and without.

@@ -1,5 +1,6 @@
 //! Requests that ask for a WebSocket: a session over it, or the move of one that polls.
 
+use std::any::Any;
 use std::time::Duration;
 
 use actix_codec::Framed;
@@ -26,12 +27,14 @@ type Socket = Framed<TcpStream, h1::Codec>;
 impl<H: Host> Engine<H> {
     /// Takes a request that asks for a WebSocket at this engine's path, with its socket.
     ///
-    /// Resolves when the request is answered; what goes on from there is on its own.
-    pub async fn upgrade(&self, request: &Request, socket: Socket) {
+    /// Resolves when the request is answered; what goes on from there is on its own. `place` is
+    /// what bounds such sockets: it is kept until the socket has become a session's, or has ended.
+    pub async fn upgrade(&self, request: &Request, socket: Socket, place: Box<dyn Any>) {
+        let mut place = Some(place);
         let begun = match self.judge_upgrade(request) {
             Ok(Wanted::Handshake) => self.begin(request, socket).map_err(|refused| *refused),
             Ok(Wanted::Session(polling)) => {
-                try_to_move(&polling, request, socket, &self.options);
+                try_to_move(&polling, request, socket, &self.options, place.take());
                 Ok(())
             }
             Err(refusal) => Err((Refused::Engine(refusal), socket)),
@@ -73,12 +76,24 @@ impl<H: Host> Engine<H> {
 
 /// Has a WebSocket take over a session that polls. Where it cannot, it is closed rather than
 /// refused: the stock client takes a refusal for the end of the session.
-fn try_to_move(polling: &Polling, request: &Request, socket: Socket, options: &Options) {
+fn try_to_move(
+    polling: &Polling,
+    request: &Request,
+    socket: Socket,
+    options: &Options,
+    place: Option<Box<dyn Any>>,
+) {
     match accept(socket, switching(request), &options.transport) {
-        Ok((inbound, outbox)) => match polling.probe() {
-            Ok(attempt) => drop(actix_rt::spawn(probe(attempt, inbound, outbox, options.patience))),
-            Err(_) => drop(actix_rt::spawn(close(inbound, outbox, CloseCode::NORMAL))),
-        },
+        Ok((inbound, outbox)) => {
+            let (probed, patience) = (polling.probe(), options.patience);
+            drop(actix_rt::spawn(async move {
+                match probed {
+                    Ok(attempt) => probe(attempt, inbound, outbox, patience).await,
+                    Err(_) => close(inbound, outbox, CloseCode::NORMAL).await,
+                }
+                drop(place);
+            }));
+        }
         Err(error) => log::debug!("a client was gone before it could move: {error}"),
     }
 }

@@ -1,0 +1,237 @@
+//! HTTP connections before and below their parser: how many there may be, what they may send and
+//! when, and how they end.
+//!
+//! A connection is admitted ([`Admission`]), then its first head is waited for, and only then a
+//! parser is made for it. While a request is served, its body is read as its route takes it. A
+//! connection that ends is read a little longer, so that its client reads the last answer and no
+//! reset.
+
+mod admission;
+mod head;
+mod state;
+mod stream;
+
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use actix_codec::{Framed, FramedParts};
+use actix_http::h1;
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep_until, timeout};
+
+use self::state::Expired;
+use super::connection_errors::{count_malformed, count_timeout};
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+pub use admission::{Admission, Full, LoginPlace, Sender, Subject};
+pub(in crate::http) use admission::{Admitted, RequestPlace};
+pub use state::{Connection, Times};
+pub use stream::HttpStream;
+
+/// How long a connection stays between an answer and the next head.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long, and for how many bytes, a connection is read that has had its last answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// What a client is told that finds no place.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/problem+json\r\ncontent-length: 123\r\nretry-after: 5\r\n\
+    connection: close\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+    \"code\":\"unavailable\",\"detail\":\"too many HTTP connections\"}";
+/// What a client is told whose head does not come.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Which address connections come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// That of clients.
+    Public,
+    /// `ADMIN_BIND`.
+    Admin,
+}
+
+/// What connections of one address have in common.
+#[derive(Clone)]
+pub struct Entrance {
+    door: Door,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    times: Times,
+}
+
+// === impl Entrance ===
+
+impl Entrance {
+    /// Of an address of a hub with these settings.
+    pub fn new(
+        door: Door,
+        config: &Config,
+        admission: Arc<Admission>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let send = config.limits.send_timeout;
+        let times = Times { head: config.server.connect_timeout, idle: IDLE, send };
+        Self { door, admission, metrics, times }
+    }
+
+    fn enter(&self, peer: SocketAddr) -> Result<Admitted, Full> {
+        match self.door {
+            Door::Public => self.admission.enter(peer.ip()),
+            Door::Admin => self.admission.enter_admin(),
+        }
+    }
+
+    /// Serves connections by a parser and what stands behind it.
+    pub fn serve<F>(
+        self,
+        parser: F,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()>
+    where
+        F: ServiceFactory<(HttpStream, Option<SocketAddr>), Config = (), Response = ()>,
+        F::Service: 'static,
+    {
+        fn_factory(move || {
+            let (made, entrance) = (parser.new_service(()), Rc::new(self.clone()));
+            async move {
+                let parser = Rc::new(made.await.map_err(drop)?);
+                Ok(fn_service(move |stream| {
+                    let (parser, entrance) = (Rc::clone(&parser), Rc::clone(&entrance));
+                    async move {
+                        entrance.connected(stream, &*parser).await;
+                        Ok(())
+                    }
+                }))
+            }
+        })
+    }
+
+    async fn connected<P>(&self, stream: TcpStream, parser: &P)
+    where
+        P: Service<(HttpStream, Option<SocketAddr>), Response = ()>,
+    {
+        // Without an address the peer is gone already.
+        let Ok(peer) = stream.peer_addr() else { return };
+        let admitted = match self.enter(peer) {
+            Ok(admitted) => admitted,
+            Err(full) => return self.turn_away(&stream, full),
+        };
+        let connection = Rc::new(Connection::new(admitted, self.times, Instant::now()));
+        let stream = HttpStream::new(stream, Rc::clone(&connection));
+        if let Some(stream) = self.first_head(stream, &connection).await {
+            let served = in_time(Box::pin(parser.call((stream, Some(peer)))), &connection).await;
+            // How else it ended is no news, or was counted.
+            if served.is_none() {
+                count_timeout(&self.metrics);
+            }
+        }
+        if connection.is_too_long() {
+            count_malformed(&self.metrics);
+        }
+        if let Some(stream) = connection.left.take()
+            && !connection.has_ended()
+        {
+            linger(stream).await;
+        }
+    }
+
+    /// Waits for the first head: until then nothing is made for a connection.
+    async fn first_head(
+        &self,
+        mut stream: HttpStream,
+        connection: &Connection,
+    ) -> Option<HttpStream> {
+        let head = std::future::poll_fn(|cx| stream.poll_first_head(cx));
+        if in_time(head, connection).await == Some(true) {
+            return Some(stream);
+        }
+        if stream.has_begun() && !connection.has_ended() {
+            count_timeout(&self.metrics);
+            stream.say(TOO_SLOW);
+        }
+        None
+    }
+
+    /// Tells a client that there is no place for it, as far as that costs nothing.
+    fn turn_away(&self, stream: &TcpStream, full: Full) {
+        self.metrics.http_refused.inc(full as usize);
+        let socket = SockRef::from(stream);
+        // What was not read would turn the answer into a reset.
+        let mut unread = [std::mem::MaybeUninit::uninit(); 4096];
+        let told = socket.recv(&mut unread).and_then(|_| socket.send(FULL));
+        if let Err(error) = told.or_else(|_| socket.send(FULL)) {
+            log::debug!("a client was not told that there is no place: {error}");
+        }
+    }
+}
+
+/// Polls what serves a connection, as long as the connection keeps to its times. None where it does
+/// not.
+async fn in_time<F: Future + Unpin>(mut served: F, connection: &Connection) -> Option<F::Output> {
+    let mut alarm = pin!(sleep_until(Instant::now().into()));
+    let mut is_armed = false;
+    std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(output) = Pin::new(&mut served).poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            let Some(deadline) = connection.deadline() else { return Poll::Pending };
+            // An alarm that comes too early is set again when it comes.
+            if !is_armed || alarm.deadline() > deadline.into() {
+                alarm.as_mut().reset(deadline.into());
+                is_armed = true;
+            }
+            ready!(alarm.as_mut().poll(cx));
+            is_armed = false;
+            let now = Instant::now();
+            let is_over = connection.deadline().is_some_and(|deadline| deadline <= now);
+            if is_over && connection.expire(now) == Expired::Abort {
+                return Poll::Ready(None);
+            }
+        }
+    })
+    .await
+}
+
+/// Ends a connection so that its peer reads what it was told last: a socket that is closed with
+/// something unread resets the connection, and takes from the peer what it has not read yet.
+pub(in crate::http) async fn linger(mut stream: TcpStream) {
+    let end = async {
+        stream.shutdown().await?;
+        let (mut unread, mut left) = (vec![0; 8 * 1024], LINGER_BYTES);
+        loop {
+            match stream.read(&mut unread).await? {
+                0 => return std::io::Result::Ok(()),
+                count if count >= left => return Ok(()),
+                count => left -= count,
+            }
+        }
+    };
+    if !matches!(timeout(LINGER, end).await, Ok(Ok(()))) {
+        log::trace!("a client did not end its side of a connection");
+    }
+}
+
+/// The socket of a request that wants to be a WebSocket, with the place of its connection.
+pub(in crate::http) fn take_socket(
+    framed: Framed<HttpStream, h1::Codec>,
+) -> Option<(Framed<TcpStream, h1::Codec>, Admitted)> {
+    let parts = framed.into_parts();
+    let admitted = parts.io.connection().admitted.take();
+    let (stream, ahead) = parts.io.into_parts()?;
+    let mut read = parts.read_buf;
+    read.unsplit(ahead);
+    let mut taken = FramedParts::with_read_buf(stream, parts.codec, read);
+    taken.write_buf = parts.write_buf;
+    Some((Framed::from_parts(taken), admitted))
+}

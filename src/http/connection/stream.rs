@@ -1,0 +1,330 @@
+//! The socket of an HTTP connection, as its parser sees it: head by head, and bodies as they are
+//! wanted.
+//!
+//! The parser of actix reads whatever comes: 128 KiB of a head, of a body that no route reads, of
+//! requests that wait behind each other. Here it gets a head when it is whole and not too long, a
+//! body while a route reads it, and the next head when the answer has left.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::head::{self, Judged, MAX_HEAD};
+use super::state::{Body, Connection, Reading};
+
+/// What is read at once of a head: most have less.
+const FIRST_READ: usize = 1024;
+const NEXT_READ: usize = 4096;
+
+/// What the kernel may hold of a large answer, as of what goes to a WebSocket: left to itself it
+/// takes megabytes.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Unsent bytes at which a slow reader is given more: it is seen to go on.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 16 * 1024;
+/// Answers up to this size fit the kernel's buffer in any case.
+const SMALL_ANSWER: usize = 8 * 1024;
+
+/// The socket of an HTTP connection.
+pub struct HttpStream {
+    /// There until it is handed over.
+    stream: Option<TcpStream>,
+    connection: Rc<Connection>,
+    /// What came and was not handed over yet.
+    buffer: BytesMut,
+    /// So much of it is for the parser now.
+    due: usize,
+    /// So much of it was searched for the end of a head.
+    searched: usize,
+    /// Bytes of a head that the stream does not find the end of.
+    passed: usize,
+    /// Whether the kernel's buffers are bounded.
+    is_bounded: bool,
+    /// Whether the peer was seen to have sent more than its turn was.
+    is_ahead: bool,
+}
+
+// === impl HttpStream ===
+
+impl HttpStream {
+    pub(super) fn new(stream: TcpStream, connection: Rc<Connection>) -> Self {
+        Self {
+            stream: Some(stream),
+            connection,
+            buffer: BytesMut::new(),
+            due: 0,
+            searched: 0,
+            passed: 0,
+            is_bounded: false,
+            is_ahead: false,
+        }
+    }
+
+    /// What the routes are told by.
+    pub fn connection(&self) -> &Rc<Connection> {
+        &self.connection
+    }
+
+    /// The socket, and what came behind the request. None where it is handed over already.
+    pub(super) fn into_parts(mut self) -> Option<(TcpStream, BytesMut)> {
+        let stream = self.stream.take()?;
+        Some((stream, std::mem::take(&mut self.buffer)))
+    }
+
+    /// Resolves when the first head is whole; false where the peer ended before.
+    pub(super) fn poll_first_head(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            if self.due > 0 {
+                return Poll::Ready(true);
+            }
+            if self.connection.reading() != Reading::Head {
+                return Poll::Ready(false);
+            }
+            match ready!(self.poll_head(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(false),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Reads of a head until something is due; 0 at the end.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            if let Some(judged) = head::judge(&mut self.buffer, &mut self.searched) {
+                self.searched = 0;
+                return Poll::Ready(Ok(self.take_head(judged)));
+            }
+            let was_empty = self.buffer.is_empty();
+            let room = if was_empty { FIRST_READ } else { NEXT_READ };
+            let room = room.min(MAX_HEAD + 1 - self.buffer.len().min(MAX_HEAD));
+            let count = ready!(self.poll_fill(cx, room))?;
+            if count == 0 {
+                self.connection.peer_ended();
+                return Poll::Ready(Ok(0));
+            }
+            if was_empty {
+                self.connection.head_began(Instant::now());
+            }
+        }
+    }
+
+    fn take_head(&mut self, judged: Judged) -> usize {
+        match judged {
+            Judged::Whole { length, body } => {
+                self.due = length;
+                self.connection.head_ended(body);
+            }
+            // The parser knows how to say no.
+            Judged::Unreadable => {
+                self.due = self.buffer.len();
+                self.connection.head_ended(Body::Bytes(0));
+            }
+            Judged::TooLong => {
+                self.buffer.clear();
+                self.say(TOO_LONG);
+                self.connection.head_too_long(Instant::now());
+            }
+        }
+        self.due
+    }
+
+    /// Says something in the parser's place, as far as the kernel takes it at once.
+    pub(super) fn say(&self, answer: &[u8]) {
+        let Some(stream) = &self.stream else { return };
+        if let Err(error) = SockRef::from(stream).send(answer) {
+            log::debug!("a client was not told why it is refused: {error}");
+        }
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Reads into the buffer.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        let held = self.buffer.len();
+        self.buffer.resize(held + room, 0);
+        let mut space = ReadBuf::new(&mut self.buffer[held..]);
+        let polled = Pin::new(stream).poll_read(cx, &mut space);
+        let count = space.filled().len();
+        self.buffer.truncate(held + count);
+        polled.map_ok(|()| count)
+    }
+
+    /// Hands over what is in the buffer, at most so much.
+    fn hand_over(&mut self, most: usize, space: &mut ReadBuf<'_>) -> usize {
+        let count = most.min(self.buffer.len()).min(space.remaining());
+        space.put_slice(&self.buffer[..count]);
+        self.buffer.advance(count);
+        if self.buffer.is_empty() {
+            // An idle connection holds nothing.
+            self.buffer = BytesMut::new();
+        }
+        count
+    }
+
+    /// Reads past the buffer, at most so much.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if !self.buffer.is_empty() {
+            return Poll::Ready(Ok(self.hand_over(most, space)));
+        }
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(0)) };
+        let most = most.min(space.remaining());
+        let mut part = ReadBuf::new(space.initialize_unfilled_to(most));
+        ready!(Pin::new(stream).poll_read(cx, &mut part))?;
+        let count = part.filled().len();
+        space.advance(count);
+        if count == 0 {
+            self.connection.peer_ended();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// A head that may have begun with the parser already: passed on as it comes.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = MAX_HEAD.saturating_sub(self.passed);
+        if room == 0 {
+            self.say(TOO_LONG);
+            self.connection.head_too_long(Instant::now());
+            return Poll::Ready(Ok(()));
+        }
+        let count = ready!(self.poll_through(cx, room, space))?;
+        if self.passed == 0 && count > 0 {
+            self.connection.head_began(Instant::now());
+        }
+        self.passed += count;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks for the end of the peer's side, and reads nothing.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
+        if self.is_ahead || !self.buffer.is_empty() {
+            return Poll::Pending;
+        }
+        let mut byte = [0];
+        self.is_ahead = ready!(stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)))? > 0;
+        if self.is_ahead {
+            return Poll::Pending;
+        }
+        self.connection.peer_ended();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Bounds what the kernel holds of an answer.
+    fn bound(&mut self) {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.is_bounded) else { return };
+        self.is_bounded = true;
+        let socket = SockRef::from(stream);
+        let bounded = socket.set_send_buffer_size(SEND_BUFFER);
+        #[cfg(target_os = "linux")]
+        let bounded = bounded.and_then(|()| socket.set_tcp_notsent_lowat(UNSENT));
+        if let Err(error) = bounded {
+            // The peer is gone, which the next write says.
+            log::debug!("a socket's buffer cannot be bounded: {error}");
+        }
+    }
+}
+
+/// What a client is told whose head is longer than any that the hub reads.
+const TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
+    content-type: application/problem+json\r\ncontent-length: 149\r\nconnection: close\r\n\r\n\
+    {\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\",\"status\":431,\
+    \"code\":\"bad_envelope\",\"detail\":\"the head of the request is over 16 KiB\"}";
+
+impl AsyncRead for HttpStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        space: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.due > 0 {
+                this.due -= this.hand_over(this.due, space);
+                return Poll::Ready(Ok(()));
+            }
+            match this.connection.reading() {
+                Reading::Head if this.connection.is_exact() => {
+                    if ready!(this.poll_head(cx))? == 0 {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Reading::Head => return this.poll_pass(cx, space),
+                Reading::Body(most) => {
+                    let count = ready!(this.poll_through(cx, most, space))?;
+                    this.connection.read(count);
+                    this.is_ahead = false;
+                    return Poll::Ready(Ok(()));
+                }
+                Reading::Nothing => return this.poll_end(cx),
+                Reading::End => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for HttpStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if bytes.len() > SMALL_ANSWER {
+            this.bound();
+        }
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let polled = Pin::new(stream).poll_write(cx, bytes);
+        match &polled {
+            Poll::Ready(Ok(count)) => this.connection.wrote(*count),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => this.connection.blocked(Instant::now()),
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // The parser flushes when it has written all that it had.
+        if this.connection.flushed(Instant::now()) {
+            this.passed = 0;
+            if std::mem::take(&mut this.is_ahead) || !this.buffer.is_empty() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        match &mut this.stream {
+            Some(stream) => Pin::new(stream).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for HttpStream {
+    fn drop(&mut self) {
+        // The connection's task sees to it that the peer reads what it was told last.
+        self.connection.left.set(self.stream.take());
+    }
+}

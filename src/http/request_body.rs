@@ -1,0 +1,98 @@
+//! A request's body as a route reads it: when it is asked for, in time, and counted.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::web::Bytes;
+use futures_core::Stream;
+use tokio::time::{Sleep, sleep};
+
+use super::budget::Charge;
+use super::connection::Connection;
+
+/// A body. The payload itself stays where it can be kept until the answer is sent.
+pub(super) struct RequestBody {
+    payload: Rc<RefCell<Payload>>,
+    /// Told when the end was read.
+    has_ended: Rc<Cell<bool>>,
+    /// Asked for more.
+    connection: Option<Rc<Connection>>,
+    charge: Option<Rc<RefCell<Charge>>>,
+    patience: Option<Duration>,
+    /// Armed when it is waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(super) fn new(
+        payload: Rc<RefCell<Payload>>,
+        has_ended: Rc<Cell<bool>>,
+        connection: Option<Rc<Connection>>,
+        charge: Option<Rc<RefCell<Charge>>>,
+        patience: Option<Duration>,
+    ) -> Self {
+        Self { payload, has_ended, connection, charge, patience, deadline: None }
+    }
+
+    fn count(&self, bytes: Bytes) -> Result<Bytes, PayloadError> {
+        let counted = self.charge.as_ref().map_or(Ok(()), |it| it.borrow_mut().grow(bytes.len()));
+        counted.map_err(|_| PayloadError::Io(io::ErrorKind::OutOfMemory.into()))?;
+        Ok(bytes)
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut *self.payload.borrow_mut()).poll_next(cx);
+        match next {
+            Poll::Ready(None) => {
+                self.has_ended.set(true);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(read)) => {
+                return Poll::Ready(Some(read.and_then(|bytes| self.count(bytes))));
+            }
+            Poll::Pending => {}
+        }
+        // The connection's task reads it, which is the one that polls this.
+        if self.connection.as_ref().is_some_and(|connection| connection.want_more()) {
+            cx.waker().wake_by_ref();
+        }
+        let Some(patience) = self.patience else { return Poll::Pending };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into()))))
+    }
+}
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It did not come in time.
+    TooSlow,
+    /// Too many bytes are under way.
+    Full,
+}
+
+/// Why a body could not be read, where the reason is the hub's.
+pub(super) fn unread(error: &actix_web::Error) -> Option<Unread> {
+    match error.as_error::<PayloadError>() {
+        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            Some(Unread::TooSlow)
+        }
+        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::OutOfMemory => {
+            Some(Unread::Full)
+        }
+        _ => None,
+    }
+}
