@@ -83,6 +83,15 @@ pub(in crate::http) struct RequestPlace {
 /// The place of a session in which nobody has logged in yet.
 pub type LoginPlace = Option<KeyedPermit<AddressGroup>>;
 
+// === impl Admitted ===
+
+impl Admitted {
+    /// Whether requests of several clients come by the connection.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+}
+
 // === impl Admission ===
 
 impl Admission {

@@ -38,6 +38,9 @@ pub use stream::HttpStream;
 
 /// How long a connection stays between an answer and the next head.
 const IDLE: Duration = Duration::from_secs(5);
+/// The same for proxies, which keep few connections for many clients: longer than nginx keeps one,
+/// or its next request would meet the end of the connection.
+const IDLE_PROXY: Duration = Duration::from_secs(75);
 /// How long, and for how many bytes, a connection is read that has had its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -126,7 +129,9 @@ impl Entrance {
             Ok(admitted) => admitted,
             Err(full) => return self.turn_away(&stream, full),
         };
-        let connection = Rc::new(Connection::new(admitted, self.times, Instant::now()));
+        let idle = if admitted.is_shared() { IDLE_PROXY } else { IDLE };
+        let times = Times { idle, ..self.times };
+        let connection = Rc::new(Connection::new(admitted, times, Instant::now()));
         let stream = HttpStream::new(stream, Rc::clone(&connection));
         if let Some(stream) = self.first_head(stream, &connection).await {
             let served = in_time(Box::pin(parser.call((stream, Some(peer)))), &connection).await;
