@@ -19,11 +19,8 @@ mod hangup;
 mod history;
 mod http_manners;
 mod idempotency;
-<<<<<<< HEAD
 mod identity_providers;
-=======
 mod invisible;
->>>>>>> 1187efa (Names have only what shows, and a picture leads to no other place than it seems to)
 mod joins;
 mod keys;
 mod limits;
