@@ -3,6 +3,10 @@
 //! Label values are fixed lists, given once by the layers that own the words ([`Vocabulary`]), so
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
+mod classic;
+mod constants;
+mod own_process;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
@@ -10,11 +14,12 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::process;
+pub use self::constants::Limit;
+use self::own_process::OwnProcess;
 
 /// The label values of the metrics that are counted by name; by default none, which counts only
 /// totals.
@@ -99,6 +104,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("orderhub");
         let mut process = Registry::default();
         process.register_collector(Box::new(OwnProcess));
+        constants::register_build(&mut registry);
         let r = &mut registry;
         r.register_collector(Box::new(OwnLog));
         Self {
@@ -170,29 +176,13 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.process)?;
         Ok(text)
     }
-}
 
-/// What this process takes, read when it is asked for; nothing where the system does not tell.
-#[derive(Debug)]
-struct OwnProcess;
-
-// === impl OwnProcess ===
-
-impl Collector for OwnProcess {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(usage) = process::own() else { return Ok(()) };
-        let mut tell = |name, help, unit, metric: &dyn EncodeMetric| {
-            metric.encode(encoder.encode_descriptor(
-                name,
-                help,
-                Some(&unit),
-                metric.metric_type(),
-            )?)
-        };
-        let cpu = ConstCounter::new(usage.cpu.as_secs_f64());
-        tell("process_cpu", "Processor time of all threads", Unit::Seconds, &cpu)?;
-        let resident = ConstGauge::new(i64::try_from(usage.resident).unwrap_or(i64::MAX));
-        tell("process_resident_memory", "What is held in memory", Unit::Bytes, &resident)
+    /// The same text in the classic format (0.0.4).
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_classic(&self) -> Result<String, std::fmt::Error> {
+        Ok(classic::classic(&self.encode()?))
     }
 }
 
@@ -390,7 +380,8 @@ mod tests {
 
     #[test]
     fn names_end_in_their_unit_and_labels_are_there_before_the_first_count() {
-        let metrics = Metrics::new(&WORDS);
+        let mut metrics = Metrics::new(&WORDS);
+        metrics.show_limits([("connections", 7)]);
         metrics.events_in.inc(0);
         metrics.events_in.inc(99);
         metrics.connections.at(0, 1).expect("in the grid").inc();
@@ -402,11 +393,15 @@ mod tests {
             "orderhub_connections{framing=\"plain\",role=\"customer\"} 1",
             "orderhub_outbox_bytes 0",
             "orderhub_chat_commit_seconds_count 1",
+            "orderhub_limit{limit=\"connections\"} 7",
+            "# TYPE orderhub_build info",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         if cfg!(target_os = "linux") {
-            for name in ["process_cpu_seconds_total ", "process_resident_memory_bytes "] {
+            for name in
+                ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_max_fds "]
+            {
                 assert!(text.contains(&format!("\n{name}")), "{name} is not in\n{text}");
             }
         }

@@ -12,6 +12,23 @@ pub struct Usage {
     pub resident: u64,
 }
 
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that it was built from, where whoever built it has said so in `ORDERHUB_COMMIT`.
+pub const COMMIT: Option<&str> = option_env!("ORDERHUB_COMMIT");
+
+/// How many files this process has open; none where the system does not tell: Linux does since 6.2.
+pub fn open_files() -> Option<u64> {
+    // A folder that is counted and not read: at ten thousand connections reading takes its time.
+    let count = std::fs::metadata("/proc/self/fd").ok()?.len();
+    Some(count).filter(|count| *count > 0)
+}
+
+/// How many files this process may have open.
+pub fn most_files() -> Option<u64> {
+    rlimit::Resource::NOFILE.get_soft().ok()
+}
+
 /// What this process takes; none where the system does not tell.
 pub fn own() -> Option<Usage> {
     read(Path::new("/proc/self"))
@@ -60,5 +77,6 @@ mod tests {
         assert!(own().is_some_and(|usage| usage.resident > 100_000));
         assert!(of(std::process::id()).is_some());
         assert_eq!(of(u32::MAX), None);
+        assert!(most_files().is_some_and(|most| open_files().is_none_or(|open| open <= most)));
     }
 }

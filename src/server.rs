@@ -1,5 +1,6 @@
 //! The hub put together: store, supervisor, addresses; and how it goes down.
 
+mod limits;
 mod ownership;
 mod signals;
 
@@ -33,6 +34,7 @@ use crate::http::connection::{Admission, Door, Entrance, HttpStream};
 use crate::http::engineio::Sessions;
 use crate::http::{self, Hub, Listener};
 use crate::metrics::Metrics;
+use crate::process::VERSION;
 use crate::protocol::close::CloseCode;
 use crate::room::bans::Scope;
 use crate::time::Timestamp;
@@ -122,6 +124,7 @@ pub fn run(
         let handle = server.handle();
         let running = actix_rt::spawn(server);
         actix_rt::spawn(sample_rates(hub.clone()));
+        log::info!(version = VERSION, pid = std::process::id(); "listens on {address}");
         listening(address, config);
         let lost = tokio::select! {
             () = &mut stop => None,
@@ -135,7 +138,9 @@ pub fn run(
 
 /// Starts what every address shares.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
-    let metrics = Arc::new(Metrics::new(&VOCABULARY));
+    let mut metrics = Metrics::new(&VOCABULARY);
+    metrics.show_limits(limits::limits(&config));
+    let metrics = Arc::new(metrics);
     let options = store_options(&config);
     verifier.watch_keys()?;
     if config.database.auto_migrate {

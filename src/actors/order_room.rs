@@ -260,6 +260,8 @@ pub struct OrderRoom {
     roster: Roster,
     ring: Ring,
     delivery: Delivery<MessageJson>,
+    /// Up to which number there is no chat: it was of the order before it was deleted.
+    floor: i64,
     /// How far each user has read.
     marks: Marks,
     /// Who is typing, and each one's key in the latest-wins lane.
@@ -312,6 +314,7 @@ impl OrderRoom {
             roster: Roster::default(),
             ring: Ring::default(),
             delivery: Delivery::new(0),
+            floor: 0,
             track: Track::default(),
             track_dirty: false,
             lanes: RecentMap::default(),

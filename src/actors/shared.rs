@@ -77,6 +77,7 @@ impl Shared {
             chat_open: config.rooms.chat_open,
             statuses: config.rooms.order_statuses.clone(),
             location_visible: config.rooms.location_visible_statuses.clone(),
+            in_force_since: Timestamp::now(),
         };
         let limits = &config.limits;
         let posts = Rates::new(limits.chat_per_second, limits.chat_burst, MOST_WRITERS);

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::AuthError;
 use crate::config::AuthConfig;
 use crate::ids::{OrderId, UserId};
+use crate::protocol::text::shown_name;
 use crate::time::Timestamp;
 use crate::whole::integer;
 
@@ -178,9 +179,9 @@ impl<'a> Claims<'a> {
     /// login goes on.
     pub(super) fn name(&self) -> Option<String> {
         let said = self.get(Slot::Name).and_then(text)?;
-        let shown: String =
+        let name: String =
             said.trim().chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
-        (!shown.is_empty()).then_some(shown)
+        shown_name(&name).map(|shown| shown.trim().to_owned())
     }
 
     /// What the token calls the roles of its user: one text, or a list of them, in the claim of that

@@ -281,6 +281,14 @@ fn names_are_bounded_and_have_no_control_characters() {
     ] {
         assert_eq!(judge(&[], json!({"name": name})).expect("good").name, shown, "{name}");
     }
+    for (name, shown) in [
+        ("\u{202E}An\u{200B}a\u{2069}", "Ana"),
+        ("\u{200B} Ana \u{FEFF}", "Ana"),
+        ("\u{3164}\u{200D} ", "u-1"),
+        ("علی\u{200C}رضا", "علی\u{200C}رضا"),
+    ] {
+        assert_eq!(judge(&[], json!({"name": name})).expect("good").name, shown, "{name:?}");
+    }
     let by_sub = judge(&["--jwt-name-claim", "sub"], json!({"id": "7", "sub": "Ana"}));
     let by_sub = by_sub.expect("good");
     assert_eq!((by_sub.user.as_str(), by_sub.name.as_str()), ("7", "Ana"));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::healthcheck::reachable;
 use crate::config::Config;
+use crate::process::VERSION;
 
 /// The text for a hub that listens on this address, with lines that work when they are pasted.
 pub fn banner(address: SocketAddr, config: &Config) -> String {
@@ -18,6 +19,7 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
     if let Some(admin) = config.server.admin_bind {
         let _ = writeln!(text, "admin on http://{admin}");
     }
+    let _ = writeln!(text, "version {VERSION}");
     if config.auth.secret.is_none() {
         // Only the owner of the private key can make tokens.
         return text;
@@ -90,7 +92,7 @@ mod tests {
     fn a_development_hub_says_where_it_is_and_how_to_get_in() {
         let text = text("127.0.0.1:4711", &["--data-dir", "/srv/it's here"]);
         for part in [
-            "orderhub listens on http://127.0.0.1:4711\n",
+            &format!("orderhub listens on http://127.0.0.1:4711\nversion {VERSION}\n"),
             "DRIVER=$('/opt/my hub/orderhub' token --data-dir '/srv/it'\\''s here' --user driver-1 \
              --role driver --order order-1)\n",
             "CUSTOMER=$('/opt/my hub/orderhub' token --data-dir",

@@ -54,14 +54,28 @@ pub fn write(
 /// What the transaction asks of a database.
 trait ChatTables {
     /// Locks the rows of these orders (sorted, without doubles) in this order, makes those that
-    /// are missing, and returns their `last_seq`; not that of a deleted one.
-    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>>;
+    /// are missing, and returns how they are; not those that were deleted.
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<Locked>;
     /// The stored messages with these keys.
     fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>>;
+    /// Takes the keys from messages, each given by its order and number.
+    fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()>;
     /// Inserts numbered messages.
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
     /// Sets `last_seq` of the orders, given in the order in which they were locked.
     fn advance(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
+}
+
+/// The orders that are locked, by their ids.
+type Locked = HashMap<String, LockedOrder>;
+
+/// An order that is locked.
+#[derive(Debug, Clone, Copy, Default)]
+struct LockedOrder {
+    /// The highest number given to a message.
+    last_seq: i64,
+    /// Up to this number messages are of the order before it was deleted and made again.
+    purge_to: Option<i64>,
 }
 
 /// A sender's own key of a message: order, sender, `client_msg_id`.
@@ -80,15 +94,15 @@ fn store(
     let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let last_seqs = tables.lock_orders(&ids, now)?;
-    if last_seqs.len() == ids.len() {
-        return number(tables, batch, &ids, &last_seqs, now);
+    let locked = tables.lock_orders(&ids, now)?;
+    if locked.len() == ids.len() {
+        return number(tables, batch, &ids, &locked, now);
     }
     // What is said to a deleted order would outlive it.
-    let lives = |message: &NewMessage| last_seqs.contains_key(message.order_id.as_str());
+    let lives = |message: &NewMessage| locked.contains_key(message.order_id.as_str());
     let living: Vec<NewMessage> = batch.iter().filter(|message| lives(message)).cloned().collect();
-    ids.retain(|id| last_seqs.contains_key(*id));
-    let mut written = number(tables, &living, &ids, &last_seqs, now)?.into_iter();
+    ids.retain(|id| locked.contains_key(*id));
+    let mut written = number(tables, &living, &ids, &locked, now)?.into_iter();
     let outcome = |message| lives(message).then(|| written.next()).flatten();
     Ok(batch.iter().map(outcome).map(|written| written.unwrap_or(Written::Gone)).collect())
 }
@@ -98,7 +112,7 @@ fn number(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
     ids: &[&str],
-    last_seqs: &HashMap<String, i64>,
+    locked: &Locked,
     now: Timestamp,
 ) -> QueryResult<Vec<Written>> {
     let mut keys: Vec<Key<'_>> = batch.iter().filter_map(key_of).collect();
@@ -106,8 +120,18 @@ fn number(
     keys.dedup();
     let known = if keys.is_empty() { Vec::new() } else { tables.find_keys(&keys)? };
     let known = known.into_iter().map(ChatMessage::try_from).collect::<QueryResult<Vec<_>>>()?;
+    // These are still to be removed, but their keys can be used again.
+    let purged = |message: &ChatMessage| {
+        let order = locked.get(message.order_id.as_str());
+        order.is_some_and(|order| Some(message.seq) <= order.purge_to)
+    };
+    let (purged, known): (Vec<_>, Vec<_>) = known.into_iter().partition(purged);
+    if !purged.is_empty() {
+        let places = purged.into_iter().map(|message| (message.order_id.to_string(), message.seq));
+        tables.free_keys(&places.collect::<Vec<_>>())?;
+    }
 
-    let plan = Plan::new(batch, last_seqs, known);
+    let plan = Plan::new(batch, locked, known);
     let fresh = plan.fresh(batch);
     if !fresh.is_empty() {
         tables.insert(&fresh)?;

@@ -6,11 +6,20 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::DbConnection;
-use super::schema::messages;
+use super::schema::{messages, orders};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
+
+#[diesel::declare_sql_function]
+extern "SQL" {
+    /// The first that is not null.
+    fn coalesce(
+        first: diesel::sql_types::Nullable<diesel::sql_types::BigInt>,
+        second: diesel::sql_types::BigInt,
+    ) -> diesel::sql_types::BigInt;
+}
 
 /// A page ends where its encoded messages reach this many bytes.
 pub const MAX_PAGE_BYTES: usize = 64 * 1024;
@@ -139,6 +148,31 @@ pub fn page(
     Ok(page)
 }
 
+/// The lowest number of a message that is left to be read; none where there is none.
+///
+/// # Errors
+/// Where the query fails.
+pub(super) fn first_seq(
+    connection: &mut DbConnection,
+    order: &OrderId,
+) -> QueryResult<Option<i64>> {
+    messages::table
+        .filter(messages::order_id.eq(order.as_str()))
+        .filter(messages::seq.gt(purged_to(order)))
+        .select(diesel::dsl::min(messages::seq))
+        .get_result(connection)
+}
+
+/// Up to which number chat is out of reach: it is of an order that was deleted, and may have been
+/// made again before all of it is removed. Part of each query, so that none reads across a
+/// deletion.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn purged_to<'a>(order: &'a OrderId) -> _ {
+    let id: &'a str = order.as_str();
+    let purge_to = orders::table.find(id).select(orders::purge_to).single_value();
+    coalesce(purge_to, 0_i64)
+}
+
 /// The newest below `seq`, descending; one more than `limit`, to know whether there is more.
 fn before(
     connection: &mut DbConnection,
@@ -149,6 +183,7 @@ fn before(
     messages::table
         .filter(messages::order_id.eq(order.as_str()))
         .filter(messages::seq.lt(seq))
+        .filter(messages::seq.gt(purged_to(order)))
         .order(messages::seq.desc())
         .limit(limit.saturating_add(1))
         .load(connection)
@@ -165,6 +200,7 @@ fn between(
     messages::table
         .filter(messages::order_id.eq(order.as_str()))
         .filter(messages::seq.gt(after))
+        .filter(messages::seq.gt(purged_to(order)))
         .filter(messages::seq.le(upto))
         .order(messages::seq.asc())
         .limit(limit.saturating_add(1))

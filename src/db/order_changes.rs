@@ -203,6 +203,7 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
             table::version.eq(order.version),
             table::updated_at_ms.eq(now.as_millis()),
             table::deleted_at_ms.eq(facts.deleted.then_some(now.as_millis())),
+            table::purge_trail_ms.eq(facts.remade_at.map(Timestamp::as_millis)),
         ))
         .execute(connection)?;
     if facts.deleted {
@@ -227,11 +228,9 @@ pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool
     let marks: Option<(Option<i64>, Option<i64>)> =
         row.select((table::purge_to, table::purge_trail_ms)).get_result(connection).optional()?;
     let Some((Some(purge_to), trail_upto)) = marks else { return Ok(false) };
-    if let Some(upto) = trail_upto {
-        if !trail::purge(connection, order.as_str(), Timestamp::from_millis(upto))? {
-            let done = row.filter(table::purge_trail_ms.eq(upto));
-            diesel::update(done).set(table::purge_trail_ms.eq(None::<i64>)).execute(connection)?;
-        }
+    if let Some(upto) = trail_upto
+        && trail::purge(connection, order.as_str(), Timestamp::from_millis(upto))?
+    {
         return Ok(true);
     }
     let of_order = messages::order_id.eq(order.as_str());

@@ -31,6 +31,9 @@ pub struct LoadedOrder {
     pub last_position: Option<Position>,
     /// Whether it is known and not deleted.
     pub exists: bool,
+    /// Up to which number there is no chat, where that is of an order that was deleted and made
+    /// again; only where messages were asked for.
+    pub floor: i64,
     /// Its newest messages, ascending, up to `last_seq`.
     pub recent: Vec<ChatMessage>,
     /// How far users have read; only where messages were asked for.
@@ -86,6 +89,7 @@ struct OrderRow {
     created_at_ms: i64,
     updated_at_ms: i64,
     deleted_at_ms: Option<i64>,
+    purge_trail_ms: Option<i64>,
 }
 
 /// Reads an order with its newest `recent` messages. An unknown order has the defaults.
@@ -102,13 +106,20 @@ pub fn load(
     let exists = !facts.deleted;
     // Messages committed since the row was read are left out, so both show one moment.
     let range = PageRange::Before(last_seq.saturating_add(1));
-    let (recent, read_marks) = if exists && recent > 0 && last_seq > 0 {
+    let mut loaded =
+        LoadedOrder { facts, last_seq, rev, last_position, exists, ..Default::default() };
+    if exists && recent > 0 && last_seq > 0 {
         let page = messages::page(connection, order, range, recent)?;
-        (page.messages, read_marks::of_order(connection, order)?)
-    } else {
-        Default::default()
-    };
-    Ok(LoadedOrder { facts, last_seq, rev, last_position, exists, recent, read_marks })
+        loaded.floor = match loaded.facts.remade_at {
+            Some(_) => messages::first_seq(connection, order)?.map_or(last_seq, |first| first - 1),
+            None => 0,
+        };
+        let beyond = |(_, seq): &(UserId, i64)| *seq > loaded.floor;
+        loaded.read_marks =
+            read_marks::of_order(connection, order)?.into_iter().filter(beyond).collect();
+        loaded.recent = page.messages;
+    }
+    Ok(loaded)
 }
 
 /// Reads an order, a deleted one too.
@@ -337,6 +348,9 @@ impl QueryFragment<Pg> for SavePositions<'_> {
 impl OrderRow {
     fn stored(self, connection: &mut DbConnection) -> QueryResult<StoredOrder> {
         let participants = participants::of_order(connection, &self.id)?;
+        let deleted = self.deleted_at_ms.is_some();
+        let remade_at = self.purge_trail_ms.filter(|_| !deleted).map(Timestamp::from_millis);
+        let of_this_order = |last: &Position| remade_at.is_none_or(|at| last.taken_at() >= at);
         Ok(StoredOrder {
             id: OrderId::new(&self.id).map_err(unreadable)?,
             facts: OrderFacts {
@@ -350,14 +364,18 @@ impl OrderRow {
                 ended_at: self.ended_at_ms.map(Timestamp::from_millis),
                 shown_since: self.shown_since_ms.map(Timestamp::from_millis),
                 dispatched: self.dispatched,
-                deleted: self.deleted_at_ms.is_some(),
+                deleted,
+                remade_at,
                 participants,
             },
             version: self.version,
             rev: self.rev,
             last_seq: self.last_seq,
             // A position that cannot be read is no reason to keep everybody out of the room.
-            last_position: self.last_location.and_then(|json| serde_json::from_str(&json).ok()),
+            last_position: self
+                .last_location
+                .and_then(|json| serde_json::from_str(&json).ok())
+                .filter(of_this_order),
             created_at: Timestamp::from_millis(self.created_at_ms),
             updated_at: Timestamp::from_millis(self.updated_at_ms),
         })

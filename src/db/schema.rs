@@ -29,9 +29,10 @@ diesel::table! {
         deleted_at_ms -> Nullable<BigInt>,
         /// Whether it ever had an assigned driver.
         dispatched -> Bool,
-        /// After a deletion: chat up to this number is still to be removed.
+        /// After a deletion: chat up to this number is still to be removed, and nobody reads it.
         purge_to -> Nullable<BigInt>,
-        /// After a deletion: points of the trail up to this time are still to be removed.
+        /// After a deletion: points of the trail up to this time are to be removed, and nobody sees
+        /// positions from before it. Of an order that was made again the time when it was.
         purge_trail_ms -> Nullable<BigInt>,
         /// Since when customers see the driver.
         shown_since_ms -> Nullable<BigInt>,
@@ -54,7 +55,7 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(orders, participants);
+diesel::allow_tables_to_appear_in_same_query!(orders, participants, messages);
 
 diesel::table! {
     /// Stored chat, numbered 1, 2, 3 … per order.

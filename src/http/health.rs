@@ -3,13 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::Hub;
+use super::accept::preferred;
 use super::access::Operator;
 use super::openapi::problems::{Refused, Unavailable};
 use super::problem::{Problem, only};
@@ -23,6 +24,9 @@ const READY_FOR: Duration = Duration::from_secs(1);
 /// When the database last took a probe.
 #[derive(Debug, Default)]
 pub struct LastReady(Mutex<Option<Instant>>);
+
+/// The formats of metrics, the first being the one that is taken where all are welcome, or none is.
+const FORMATS: [&str; 2] = ["application/openmetrics-text", "text/plain"];
 
 /// The calls here, as the document says them.
 #[derive(OpenApi)]
@@ -100,9 +104,15 @@ fn not_ready(reason: &'static str) -> HttpResponse {
 /// For whoever reaches the hub on loopback or on `ADMIN_BIND`, else for admins.
 #[utoipa::path(get, path = "/metrics", tag = "Operation",
     security((), ("token" = []), ("apiKey" = ["metrics:read"])),
-    responses((status = 200, description = "OpenMetrics", body = String,
-            content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), Refused))]
-async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Problem> {
+    responses((status = 200, description = "OpenMetrics, or the classic text where that is preferred",
+        content(
+            (String = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            (String = "text/plain; version=0.0.4; charset=utf-8"))), Refused))]
+async fn metrics(
+    hub: web::Data<Hub>,
+    request: HttpRequest,
+    _: Operator,
+) -> Result<HttpResponse, Problem> {
     hub.shared
         .metrics
         .store_queue
@@ -112,9 +122,16 @@ async fn metrics(hub: web::Data<Hub>, _: Operator) -> Result<HttpResponse, Probl
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     hub.shared.metrics.http_connections.set(gauge(hub.admission.open()));
     hub.shared.metrics.http_buffer.set(gauge(hub.bytes.taken()));
-    let text = hub.shared.metrics.encode();
+    let is_classic = preferred(&request, &FORMATS) == Some(FORMATS[1]);
+    let (kind, text) = if is_classic {
+        ("text/plain; version=0.0.4; charset=utf-8", hub.shared.metrics.encode_classic())
+    } else {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        (kind, hub.shared.metrics.encode())
+    };
     let text = text.map_err(|_| Problem::internal("the metrics cannot be written"))?;
     Ok(HttpResponse::build(StatusCode::OK)
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .content_type(kind)
+        .insert_header((header::VARY, "accept"))
         .body(text))
 }

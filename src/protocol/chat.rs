@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Failure;
+use super::image::is_image;
 use super::role::Role;
+use super::text::is_blank;
 use crate::ids::{OrderId, UserId};
 use crate::time::Timestamp;
 
@@ -12,8 +14,6 @@ use crate::time::Timestamp;
 pub const MAX_CONTENT_CHARS: usize = 4000;
 /// The most bytes of a message.
 pub const MAX_CONTENT_BYTES: usize = 16 * 1024;
-/// The most characters of an image's address or key.
-pub const MAX_IMAGE_CHARS: usize = 2048;
 /// The most characters of a `clientMsgId`.
 pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
 
@@ -72,14 +72,14 @@ pub struct ChatMessage {
 /// Whether this can be the content of a message.
 ///
 /// # Errors
-/// `invalid_payload`, where it is empty, too long, or no address of a picture.
+/// `invalid_payload`, where there is nothing to see in it, it is too long, or no address of a picture.
 pub fn check_content(kind: ChatKind, content: &str) -> Result<(), Failure> {
     let invalid = |message| Err(Failure::invalid("content", message));
     match kind {
         ChatKind::Image if !is_image(content) => {
             invalid("must be an https address or an opaque key of 1 to 2048 characters")
         }
-        _ if content.trim().is_empty() => invalid("must not be empty"),
+        _ if is_blank(content) => invalid("must not be empty"),
         _ if content.contains('\0') => invalid("must not hold U+0000"),
         _ if content.len() > MAX_CONTENT_BYTES => invalid("is over 16 KiB"),
         _ if content.chars().count() > MAX_CONTENT_CHARS => invalid("is over 4000 characters"),
@@ -99,16 +99,4 @@ pub fn check_client_msg_id(key: Option<&str>) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::invalid("clientMsgId", "must be 1 to 64 characters"))
-}
-
-/// An https address, or a key without a scheme: other clients may put it into an `<img>`, so
-/// nothing that a browser would run or fetch in the clear may pass.
-fn is_image(content: &str) -> bool {
-    let fits = (1..=MAX_IMAGE_CHARS).contains(&content.chars().count());
-    let clean = !content.chars().any(|c| c.is_whitespace() || c.is_control());
-    let prefix = content.get(..8).unwrap_or_default();
-    let https = prefix.eq_ignore_ascii_case("https://") && content.len() > prefix.len();
-    // Browsers read a backslash as a slash.
-    let key = !content.contains([':', '\\']) && !content.starts_with("//");
-    fits && clean && (https || key)
 }

@@ -108,9 +108,14 @@ impl Rules {
         if patch.version.is_some_and(|version| known.version.is_some_and(|last| version < last)) {
             return Err(Failure::new(ErrorCode::Stale, "a newer version is known"));
         }
-        let mut facts = if known.exists { known.facts.clone() } else { OrderFacts::default() };
+        let remade_at = known.facts.deleted.then_some(now);
+        let mut facts = if known.exists {
+            known.facts.clone()
+        } else {
+            OrderFacts { remade_at, ..OrderFacts::default() }
+        };
         self.set_status(&mut facts, patch, now)?;
-        set_driver(&mut facts, patch);
+        set_driver(&mut facts, patch, now);
         set_participants(&mut facts.participants, patch)?;
         Ok(Known { facts, version: patch.version.or(known.version), exists: true })
     }
@@ -136,12 +141,16 @@ impl Rules {
     }
 }
 
-fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch) {
+fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch, now: Timestamp) {
     let driver = patch.driver_id.apply(facts.driver_id.as_ref());
     if driver != facts.driver_id {
         // The name was another's.
         facts.driver_name = None;
-        facts.dispatched |= driver.is_some();
+        if driver.is_some() {
+            facts.dispatched = true;
+            // Where this driver was before the assignment was for others to see.
+            facts.shown_since = facts.shown_since.map(|_| now);
+        }
         facts.driver_id = driver;
     }
     let name = patch.driver_name.apply(facts.driver_name.as_ref());
@@ -220,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_new_driver_is_shown_since_the_assignment() {
+        let mut known = Known::default();
+        let mut shown_after = |patch: OrderPatch, at| {
+            known = rules().decide(&known, &put(patch), Timestamp::from_secs(at)).expect("changed");
+            known.facts.shown_since.map_or(0, |since| since.as_millis() / 1000)
+        };
+        assert_eq!(shown_after(driver(Some("dan")), 1), 0, "there is no status that shows him");
+        assert_eq!(shown_after(status("NEW"), 2), 2);
+        assert_eq!(shown_after(driver(Some("dan")), 3), 2, "the same one");
+        assert_eq!(shown_after(driver(None), 4), 2);
+        assert_eq!(shown_after(driver(Some("eve")), 5), 5);
+    }
+
+    #[test]
     fn an_older_version_is_stale_and_the_same_is_not() {
         let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
         assert_eq!(after(&[version(7), version(7)]).map(|known| known.version), Ok(Some(7)));
@@ -259,7 +282,9 @@ mod tests {
         let anew = after(&[put(driver(Some("dan"))), Wish::Delete, put(status("NEW"))]);
         let shown_since = Some(Timestamp::from_secs(9));
         let status_new = Some("NEW".into());
-        let expected = OrderFacts { status: status_new, shown_since, ..OrderFacts::default() };
+        let remade_at = Some(Timestamp::from_secs(9));
+        let expected =
+            OrderFacts { status: status_new, shown_since, remade_at, ..OrderFacts::default() };
         assert_eq!(anew.map(|known| known.facts), Ok(expected));
         let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
         assert_eq!(after(&[version(7), Wish::Delete, version(6)]), Err(ErrorCode::Stale));

@@ -52,10 +52,11 @@ impl Marks {
         Some(user)
     }
 
-    /// How many of the messages up to `cut` a user has not read. Whoever writes has read what was
-    /// before, so these are messages of others.
-    pub fn unread(&self, user: &UserId, cut: i64) -> i64 {
-        cut - self.seqs.get(user).map_or(0, |seq| (*seq).min(cut))
+    /// How many of the messages beyond `floor` and up to `cut` a user has not read. Whoever writes has
+    /// read what was before, so these are messages of others.
+    pub fn unread(&self, user: &UserId, floor: i64, cut: i64) -> i64 {
+        let read = self.seqs.get(user).map_or(floor, |seq| (*seq).max(floor));
+        (cut - read).max(0)
     }
 
     /// All of them, by user.
@@ -90,9 +91,11 @@ mod tests {
     #[test]
     fn what_is_behind_the_mark_is_unread() {
         let read = Marks::new(vec![(user("ann"), 3), (user("bob"), 9)]);
-        assert_eq!(read.unread(&user("ann"), 5), 2);
-        assert_eq!(read.unread(&user("bob"), 5), 0, "read further than this");
-        assert_eq!(read.unread(&user("carl"), 5), 5);
+        assert_eq!(read.unread(&user("ann"), 0, 5), 2);
+        assert_eq!(read.unread(&user("bob"), 0, 5), 0, "read further than this");
+        assert_eq!(read.unread(&user("carl"), 0, 5), 5);
+        assert_eq!(read.unread(&user("carl"), 4, 5), 1, "what is gone is not unread");
+        assert_eq!(read.unread(&user("ann"), 4, 5), 1);
     }
 
     #[test]
@@ -101,7 +104,11 @@ mod tests {
         let stored = stored.map(|(n, seq)| (user(&format!("u{n}")), seq)).collect();
         let mut read = Marks::new(stored);
         assert_eq!(read.iter().count(), Marks::MOST);
-        assert_eq!(read.unread(&user("u100"), 1), 1, "the lowest of the stored ones is not taken");
+        assert_eq!(
+            read.unread(&user("u100"), 0, 1),
+            1,
+            "the lowest of the stored ones is not taken"
+        );
         let moved = read.advance(&user("new"), 1).expect("moved");
         assert_eq!(moved.forgotten, Some(user("u99")));
         assert_eq!(read.iter().count(), Marks::MOST);

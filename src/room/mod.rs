@@ -14,3 +14,4 @@ pub mod ring;
 pub mod roster;
 pub mod track;
 pub mod typing;
+pub mod visibility;

@@ -24,6 +24,9 @@ pub struct OrderFacts {
     pub dispatched: bool,
     /// Whether a back end has deleted it and not set it anew.
     pub deleted: bool,
+    /// When a back end last set it anew after a deletion: what was said and recorded before is of
+    /// an order that is gone, and nobody sees it.
+    pub remade_at: Option<Timestamp>,
     /// Who takes part, and who was removed.
     pub participants: Participants,
 }

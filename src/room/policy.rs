@@ -22,6 +22,8 @@ pub struct Rules {
     pub statuses: Option<BTreeSet<String>>,
     /// Statuses in which customers see where the driver is; none: every one that is not terminal.
     pub location_visible: Option<BTreeSet<String>>,
+    /// Since when these rules are in force: the start of the hub.
+    pub in_force_since: Timestamp,
 }
 
 /// Who asks.
@@ -93,28 +95,6 @@ pub fn driver_to_report(rules: &Rules, order: &OrderFacts) -> Result<UserId, Fai
     driver.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such order, or it has no driver"))
 }
 
-/// Since when somebody may see where an order's driver was; none: from the beginning.
-///
-/// # Errors
-/// As [`judge`]; staff may look back also after the order's end.
-pub fn sees_trail_since(
-    rules: &Rules,
-    order: &OrderFacts,
-    asker: Asker<'_>,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, Failure> {
-    if asker.role.is_staff() {
-        return judge(rules, order, asker, Action::Read, now).map(|()| None);
-    }
-    judge(rules, order, asker, Action::SeeLocation, now)?;
-    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
-    if rules.location_visible.is_none() || supports || may_drive(order, asker) {
-        return Ok(None);
-    }
-    // Of an order from before this was noted nobody knows since when.
-    Ok(Some(order.shown_since.unwrap_or(now)))
-}
-
 impl Rules {
     /// Whether customers see where the driver is in this status.
     pub fn shows_driver(&self, status: &str) -> bool {
@@ -140,7 +120,8 @@ fn may_join(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
     asker.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
 }
 
-fn may_drive(order: &OrderFacts, asker: Asker<'_>) -> bool {
+/// Whether somebody drives an order, whatever its state.
+pub(super) fn may_drive(order: &OrderFacts, asker: Asker<'_>) -> bool {
     match &order.driver_id {
         Some(driver) => driver == asker.user,
         // One whose driver was taken away waits for the next: else the last one could go on.
@@ -190,6 +171,7 @@ mod tests {
             chat_open: HOUR,
             statuses: None,
             location_visible,
+            in_force_since: Timestamp::from_secs(0),
         }
     }
 
@@ -308,34 +290,6 @@ mod tests {
         {
             let found = ask(&rules, &order(facts), Role::Customer, true, Action::SeeLocation);
             assert_eq!(found, refused, "{facts}");
-        }
-    }
-
-    /// Since when: 0 from the beginning; or why not.
-    fn trail_since(order: &OrderFacts, role: Role) -> Result<i64, ErrorCode> {
-        let (user, rules, now) = (user("u"), rules(false), Timestamp::from_secs(60));
-        let asker = Asker { user: &user, role, named: true, banned: false };
-        let since = sees_trail_since(&rules, order, asker, now).map_err(|failure| failure.code)?;
-        Ok(since.map_or(0, |since| since.as_millis() / 1000))
-    }
-
-    #[test]
-    fn a_customer_sees_the_trail_since_the_driver_is_shown_and_others_all_of_it() {
-        use Role::{Admin, Customer, Driver, Support};
-        let shown =
-            |words: &str| OrderFacts { shown_since: Some(Timestamp::from_secs(7)), ..order(words) };
-        for (facts, role, expected) in [
-            (shown("PICKED_UP driver:else"), Customer, Ok(7)),
-            (order("PICKED_UP driver:else"), Customer, Ok(60)),
-            (order("NEW driver:else"), Customer, Err(ErrorCode::Forbidden)),
-            (shown("PICKED_UP driver:u"), Driver, Ok(0)),
-            (shown("PICKED_UP driver:else u:support"), Customer, Ok(0)),
-            (shown("PICKED_UP driver:else"), Support, Ok(0)),
-            (order("DELIVERED driver:else"), Admin, Ok(0)),
-            (order("DELIVERED driver:u"), Driver, Err(ErrorCode::OrderClosed)),
-            (order("deleted"), Admin, Err(ErrorCode::Forbidden)),
-        ] {
-            assert_eq!(trail_since(&facts, role), expected, "{facts:?} {role:?}");
         }
     }
 

@@ -285,6 +285,53 @@ async fn the_metrics_have_their_names_and_count() {
 }
 
 #[tokio::test]
+async fn old_scrapers_get_the_metrics_in_the_classic_format() {
+    let hub = Hub::builder().env("MAX_CONNECTIONS", 77).start();
+    let mut bob = rooms(&hub, &["o1"]).await;
+    say(&mut bob, "o1", "hello").await;
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let classic = "text/plain; version=0.0.4; charset=utf-8";
+    for (accept, expected) in [
+        ("*/*", open),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            open,
+        ),
+        ("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;q=0.6", open),
+        ("image/png", open),
+        ("text/plain", classic),
+        ("text/plain;version=0.0.4;q=1,*/*;q=0.1", classic),
+        ("text/*", classic),
+    ] {
+        let request = reqwest::Client::new().get(hub.url("/metrics")).header("accept", accept);
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.headers()["content-type"], expected, "{accept}");
+        let text = answer.text().await.expect("text");
+        let is_open = expected == open;
+        assert_eq!(text.ends_with("# EOF\n"), is_open, "{accept}");
+        assert_eq!(text.contains("# UNIT "), is_open, "{accept}");
+        let version = env!("CARGO_PKG_VERSION");
+        let build = if is_open { "orderhub_build info" } else { "orderhub_build_info gauge" };
+        let counter = if is_open { "" } else { "_total" };
+        for line in [
+            format!("# TYPE orderhub_deliveries{counter} counter"),
+            format!("# HELP orderhub_deliveries{counter} Frames handed to outboxes."),
+            format!("# TYPE {build}"),
+            "orderhub_deliveries_total 1".to_owned(),
+            "# TYPE orderhub_chat_commit_seconds histogram".to_owned(),
+            "orderhub_chat_commit_seconds_bucket{le=\"+Inf\"} 1".to_owned(),
+            "orderhub_limit{limit=\"connections\"} 77".to_owned(),
+            "orderhub_limit{limit=\"store_queue_messages\"} 4096".to_owned(),
+            format!("orderhub_build_info{{version=\"{version}\"}} 1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{accept}: {line} is not in\n{text}");
+        }
+        assert!(text.contains("\nprocess_max_fds "), "{text}");
+    }
+    assert!(hub.log().contains(&format!("version={}", env!("CARGO_PKG_VERSION"))), "{}", hub.log());
+}
+
+#[tokio::test]
 async fn operation_moves_to_an_address_of_its_own() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let admin = free.local_addr().expect("an address");

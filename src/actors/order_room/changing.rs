@@ -31,6 +31,11 @@ impl OrderRoom {
         if order.facts.deleted {
             return self.close(order.last_seq);
         }
+        if order.facts.remade_at != before.remade_at {
+            // The deletion before it was not told: a room that is just being read knows only of the
+            // newest change, and a connection may have been lost during the commit.
+            self.close(order.last_seq);
+        }
         let news = News::since(change, &before);
         let told = [news.unassigned(), news.status(), news.assigned()];
         let is_news = told.iter().any(Option::is_some);
@@ -89,7 +94,7 @@ impl OrderRoom {
         let mut members = std::mem::take(&mut self.members);
         for member in members.values_mut() {
             member.may_locate = self.may_send_positions(&member.identity);
-            member.see_location(self.sees_location(&member.identity), self.lanes.values());
+            member.see_positions(self.visibility(&member.identity), self.lanes.values());
         }
         self.members = members;
         let mut senders = std::mem::take(&mut self.senders);
@@ -115,6 +120,7 @@ impl OrderRoom {
         self.roster = Roster::default();
         let last_seq = last_seq.max(self.delivery.delivered());
         (self.ring, self.delivery) = (Ring::new(last_seq), Delivery::new(last_seq));
+        self.floor = last_seq;
         (self.track, self.track_dirty) = (Track::default(), false);
         (self.marks, self.marks_unsaved) = (Marks::default(), false);
         self.shared.store.forget_reads(&self.order);

@@ -17,6 +17,7 @@ use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, judge};
+use crate::room::visibility::{Visibility, sees_positions};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Outbox};
 
@@ -34,8 +35,8 @@ pub(super) struct Member {
     pub(super) identity: Arc<Identity>,
     /// By which driver positions from here count, judged once and again when rights change.
     pub(super) may_locate: MayLocate,
-    /// Whether positions are for it, judged at the same times.
-    pub(super) sees_location: bool,
+    /// Which positions are for it, judged at the same times.
+    pub(super) visibility: Visibility,
     /// What was sent while the snapshot is read; it follows the snapshot.
     pub(super) held: Option<Box<Held>>,
     /// Whether it has been shown the room.
@@ -100,13 +101,15 @@ impl Member {
         if pushed.is_ok() { Pushed::Out } else { Pushed::Gone }
     }
 
-    /// Positions are for it from now on, or not: then one that still waits is taken back.
-    pub(super) fn see_location<'a>(
+    /// These positions are for it from now on. Where they are less than before, one that still waits
+    /// is taken back.
+    pub(super) fn see_positions<'a>(
         &mut self,
-        sees: bool,
+        visibility: Visibility,
         mut lanes: impl Iterator<Item = &'a Lane>,
     ) {
-        if std::mem::replace(&mut self.sees_location, sees) && !sees {
+        let before = std::mem::replace(&mut self.visibility, visibility);
+        if visibility.is_less_than(before) {
             lanes.by_ref().for_each(|lane| self.outbox.forget(lane.key));
         }
     }
@@ -220,10 +223,10 @@ impl OrderRoom {
         Ok(identity.user.clone())
     }
 
-    pub(super) fn sees_location(&self, identity: &Identity) -> bool {
+    pub(super) fn visibility(&self, identity: &Identity) -> Visibility {
         let asker = self.shared.asker(identity, &self.order);
-        let now = Timestamp::now();
-        judge(&self.shared.rules, &self.facts, asker, Action::SeeLocation, now).is_ok()
+        let sees = sees_positions(&self.shared.rules, &self.facts, asker, Timestamp::now());
+        sees.unwrap_or(Visibility::NONE)
     }
 
     /// Gives a session its seat.
@@ -242,10 +245,9 @@ impl OrderRoom {
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
         let (outbox, codec) = (place.peer.outbox.clone(), place.peer.codec);
-        let sees_location = self.sees_location(&identity);
+        let visibility = self.visibility(&identity);
         let (held, shown) = (None, false);
-        let member =
-            Member { outbox, codec, place, identity, may_locate, sees_location, held, shown };
+        let member = Member { outbox, codec, place, identity, may_locate, visibility, held, shown };
         self.members.insert(session, member);
     }
 
@@ -358,11 +360,11 @@ impl OrderRoom {
 
     fn adopt(&mut self, session: SessionId, identity: &Arc<Identity>) {
         let may_locate = self.may_send_positions(identity);
-        let sees_location = self.sees_location(identity);
+        let visibility = self.visibility(identity);
         if let Some(member) = self.members.get_mut(&session) {
             member.identity = Arc::clone(identity);
             member.may_locate = may_locate;
-            member.see_location(sees_location, self.lanes.values());
+            member.see_positions(visibility, self.lanes.values());
         } else if let Some(sender) = self.senders.get_mut(&session) {
             sender.identity = Arc::clone(identity);
             sender.may_locate = may_locate;

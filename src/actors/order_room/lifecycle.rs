@@ -78,6 +78,7 @@ impl OrderRoom {
         (self.facts, self.rev) = (order.facts, order.rev);
         self.handle.stats.tell(told(&self.facts));
         self.delivery = Delivery::new(order.last_seq);
+        self.floor = order.floor;
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
         self.ring = Ring::new(before);
         for message in &order.recent {

@@ -89,7 +89,7 @@ impl OrderRoom {
         self.relay(key, battery)
     }
 
-    /// Sends the last position to every member. True where one turned out to be gone.
+    /// Sends the last position to every member that sees it. True where one turned out to be gone.
     fn relay(&mut self, lane: LatestKey, battery: Option<f64>) -> bool {
         let Some(position) = self.track.last() else { return false };
         let update = |battery| {
@@ -98,7 +98,8 @@ impl OrderRoom {
         let mut public = Broadcast::new(update(None));
         let mut staff = battery.map(|_| Broadcast::new(update(battery)));
         let (mut delivered, mut gone) = (0, false);
-        let hears = |member: &&mut Member| member.sees_location && !member.is_held();
+        let taken_ms = position.taken_at().as_millis();
+        let hears = |member: &&mut Member| member.visibility.shows(taken_ms) && !member.is_held();
         for member in self.members.values_mut().filter(hears) {
             let frame = match &mut staff {
                 Some(staff) if member.identity.role.is_staff() => staff.frame(member.codec),

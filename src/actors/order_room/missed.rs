@@ -109,7 +109,8 @@ impl OrderRoom {
         let Ok(page) = page else { return self.give_up_showing(session, *held, None) };
         let last = match shown {
             Some(shown) => self.show_once_more(session, &page, shown),
-            None => page.messages.last().map(|last| last.seq),
+            // Nothing is left of what was missed: the order was deleted meanwhile, and made again.
+            None => Some(page.messages.last().map_or(cut, |last| last.seq)),
         };
         let Some(last) = last else { return self.give_up_showing(session, *held, None) };
         if shown.is_none() {

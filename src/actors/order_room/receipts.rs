@@ -45,10 +45,12 @@ impl OrderRoom {
         };
         // Of what is beyond nobody has heard.
         let seq = receive.seq.min(self.delivery.delivered());
-        let is_news = match receive.kind {
-            ReceiptKind::Read => self.advance_mark(&user, seq),
-            ReceiptKind::Delivered => seq > 0,
-        };
+        // What is not there any more nobody has got or read.
+        let is_news = seq > self.floor
+            && match receive.kind {
+                ReceiptKind::Read => self.advance_mark(&user, seq),
+                ReceiptKind::Delivered => true,
+            };
         receive.answer.ok(Reply::Done {});
         if !is_news {
             return false;

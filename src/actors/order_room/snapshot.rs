@@ -15,6 +15,7 @@ use crate::ids::{SessionId, UserId};
 use crate::protocol::client::Join;
 use crate::protocol::server::{Reply, ServerEvent, Snapshot};
 use crate::room::ring::Page;
+use crate::room::visibility::Visibility;
 use crate::session::resume::{Due, Shown};
 use crate::time::Timestamp;
 use crate::transport::Frame;
@@ -180,8 +181,8 @@ impl OrderRoom {
         member.place.owe(Due { shown: Some(shown), told: None });
         member.place.progress.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.place.peer);
-        let (sees_location, identity) = (member.sees_location, Arc::clone(&member.identity));
-        let snapshot = self.snapshot(page, cut, sees_location, &identity.user);
+        let (visibility, identity) = (member.visibility, Arc::clone(&member.identity));
+        let snapshot = self.snapshot(page, cut, visibility, &identity.user);
         if !answer.is_wanted() {
             peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
@@ -193,18 +194,19 @@ impl OrderRoom {
         &'a self,
         page: &'a Page,
         cut: i64,
-        sees_location: bool,
+        visibility: Visibility,
         user: &UserId,
     ) -> Snapshot<'a> {
+        let last = self.track.shown(Timestamp::now());
         Snapshot {
             order_id: &self.order,
             status: self.facts.status.as_deref(),
             driver_id: self.facts.driver_id.as_ref(),
             last_seq: cut,
-            unread: self.marks.unread(user, cut),
+            unread: self.marks.unread(user, self.floor, cut),
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
-            last_location: self.track.shown(Timestamp::now()).filter(|_| sees_location),
+            last_location: last.filter(|last| visibility.shows_position(last.position)),
             members: self.roster.members().collect(),
             read_marks: self.shown_marks(),
         }

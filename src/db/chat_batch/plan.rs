@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Key, Written, key_of};
+use super::{Key, Locked, Written, key_of};
 use crate::db::messages::NewMessage;
 use crate::protocol::chat::ChatMessage;
 
@@ -33,13 +33,9 @@ enum First {
 // === impl Plan ===
 
 impl<'a> Plan<'a> {
-    /// Plans `batch` on top of what is stored: the `last_seq` of each order, and the messages that
+    /// Plans `batch` on top of what is stored: the orders as they are locked, and the messages that
     /// have a key of the batch.
-    pub(super) fn new(
-        batch: &'a [NewMessage],
-        stored_seqs: &HashMap<String, i64>,
-        known: Vec<ChatMessage>,
-    ) -> Self {
+    pub(super) fn new(batch: &'a [NewMessage], locked: &Locked, known: Vec<ChatMessage>) -> Self {
         let mut firsts: HashMap<Key<'_>, First> = HashMap::with_capacity(batch.len());
         let mut stored: HashMap<(String, String, String), ChatMessage> = known
             .into_iter()
@@ -61,7 +57,7 @@ impl<'a> Plan<'a> {
             let fate = if let Some(first) = key.and_then(|key| firsts.get(&key)) {
                 first.judge(message, batch)
             } else {
-                let seq = plan.next_seq(message.order_id.as_str(), stored_seqs);
+                let seq = plan.next_seq(message.order_id.as_str(), locked);
                 if let Some(key) = key {
                     firsts.insert(key, First::InBatch(place, seq));
                 }
@@ -72,11 +68,11 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    fn next_seq(&mut self, order: &'a str, stored_seqs: &HashMap<String, i64>) -> i64 {
+    fn next_seq(&mut self, order: &'a str, locked: &Locked) -> i64 {
         let seq = self
             .last_seqs
             .entry(order)
-            .or_insert_with(|| stored_seqs.get(order).copied().unwrap_or(0));
+            .or_insert_with(|| locked.get(order).map_or(0, |order| order.last_seq));
         *seq += 1;
         *seq
     }
@@ -132,6 +128,7 @@ impl First {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LockedOrder;
     use super::*;
     use crate::ids::{OrderId, UserId};
     use crate::protocol::chat::ChatKind;
@@ -152,6 +149,11 @@ mod tests {
         }
     }
 
+    /// The order `a`, with this `last_seq`.
+    fn locked(last_seq: i64) -> Locked {
+        HashMap::from([("a".to_owned(), LockedOrder { last_seq, ..LockedOrder::default() })])
+    }
+
     fn short(outcomes: &[Written]) -> Vec<Option<(i64, bool)>> {
         let seq = |outcome: &Written| match outcome {
             Written::Stored { message, duplicate } => Some((message.seq, *duplicate)),
@@ -169,7 +171,7 @@ mod tests {
             message("a", Some("1"), "y"),
             message("a", None, "x"),
         ];
-        let plan = Plan::new(&batch, &HashMap::from([("a".to_owned(), 7)]), Vec::new());
+        let plan = Plan::new(&batch, &locked(7), Vec::new());
         assert_eq!(plan.advanced(&["a", "b"]), [("a", 9), ("b", 1)]);
         assert_eq!(plan.fresh(&batch).len(), 3);
         let outcomes = plan.into_outcomes(&batch);
@@ -186,7 +188,7 @@ mod tests {
             message("a", Some("1"), "z"),
             message("a", Some("1"), "x"),
         ];
-        let plan = Plan::new(&batch, &HashMap::from([("a".to_owned(), 3)]), vec![first]);
+        let plan = Plan::new(&batch, &locked(3), vec![first]);
         assert!(plan.fresh(&batch).is_empty());
         assert_eq!(short(&plan.into_outcomes(&batch)), [Some((3, true)), None, Some((3, true))]);
     }

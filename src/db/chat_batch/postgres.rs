@@ -1,22 +1,20 @@
 //! A batch on PostgreSQL: every statement is a round trip, so each step is one, with arrays in place
 //! of rows. The text of a statement is the same for any number of rows: it is prepared once.
 
-use std::collections::HashMap;
-
 use diesel::connection::SimpleConnection;
 use diesel::pg::{Pg, PgConnection};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 
-use super::{ChatTables, Key};
+use super::{ChatTables, Key, Locked, LockedOrder};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::messages;
 use crate::time::Timestamp;
 
 impl ChatTables for PgConnection {
-    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>> {
-        let locked: Vec<Locked> = LockOrders { ids }.load(self)?;
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<Locked> {
+        let locked: Vec<OrderRow> = LockOrders { ids }.load(self)?;
         if locked.len() == ids.len() {
             return Ok(living(locked));
         }
@@ -34,6 +32,15 @@ impl ChatTables for PgConnection {
             query.keys.push(*key);
         }
         query.load(self)
+    }
+
+    fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()> {
+        for (order, seq) in messages {
+            diesel::update(messages::table.find((order, seq)))
+                .set(messages::client_msg_id.eq(None::<&str>))
+                .execute(self)?;
+        }
+        Ok(())
     }
 
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
@@ -59,11 +66,15 @@ impl ChatTables for PgConnection {
     }
 }
 
-/// An order: its id, its `last_seq`, whether it was deleted.
-type Locked = (String, i64, bool);
+/// The types of an [`OrderRow`].
+type OrderColumns = (Text, BigInt, Bool, Nullable<BigInt>);
 
-fn living(locked: Vec<Locked>) -> HashMap<String, i64> {
-    locked.into_iter().filter(|(_, _, deleted)| !deleted).map(|(id, seq, _)| (id, seq)).collect()
+/// An order: its id, its `last_seq`, whether it was deleted, its `purge_to`.
+type OrderRow = (String, i64, bool, Option<i64>);
+
+fn living(rows: Vec<OrderRow>) -> Locked {
+    let living = rows.into_iter().filter(|(_, _, deleted, _)| !deleted);
+    living.map(|(id, last_seq, _, purge_to)| (id, LockedOrder { last_seq, purge_to })).collect()
 }
 
 /// Names a hand-written statement for Diesel's cache of prepared statements.
@@ -89,11 +100,13 @@ macro_rules! prepared {
 struct LockOrders<'a> {
     ids: &'a [&'a str],
 }
-prepared!(LockOrders returns (Text, BigInt, Bool));
+prepared!(LockOrders returns OrderColumns);
 
 impl QueryFragment<Pg> for LockOrders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT id, last_seq, deleted_at_ms IS NOT NULL FROM orders WHERE id = ANY(");
+        out.push_sql(
+            "SELECT id, last_seq, deleted_at_ms IS NOT NULL, purge_to FROM orders WHERE id = ANY(",
+        );
         out.push_bind_param::<Array<Text>, [&str]>(self.ids)?;
         out.push_sql(") ORDER BY id FOR UPDATE");
         Ok(())
@@ -106,7 +119,7 @@ struct MakeOrders<'a> {
     ids: &'a [&'a str],
     now_ms: i64,
 }
-prepared!(MakeOrders returns (Text, BigInt, Bool));
+prepared!(MakeOrders returns OrderColumns);
 
 impl QueryFragment<Pg> for MakeOrders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -119,7 +132,8 @@ impl QueryFragment<Pg> for MakeOrders<'_> {
         out.push_bind_param::<BigInt, _>(&self.now_ms)?;
         out.push_sql(
             " AS now_ms) AS new ORDER BY new.id COLLATE \"C\" ON CONFLICT (id) DO UPDATE SET \
-             last_seq = orders.last_seq RETURNING id, last_seq, deleted_at_ms IS NOT NULL",
+             last_seq = orders.last_seq RETURNING id, last_seq, deleted_at_ms IS NOT NULL, \
+             purge_to",
         );
         Ok(())
     }

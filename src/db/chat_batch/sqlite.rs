@@ -5,27 +5,27 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
-use super::{ChatTables, Key};
+use super::{ChatTables, Key, Locked, LockedOrder};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::{messages, orders};
 use crate::time::Timestamp;
 
 impl ChatTables for SqliteConnection {
-    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<HashMap<String, i64>> {
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<Locked> {
         // BEGIN IMMEDIATE has locked the whole database already.
-        let mut last_seqs = HashMap::with_capacity(ids.len());
+        let mut locked = HashMap::with_capacity(ids.len());
         for id in ids {
-            let columns = (orders::last_seq, orders::deleted_at_ms);
-            let found: Option<(i64, Option<i64>)> =
+            let columns = (orders::last_seq, orders::deleted_at_ms, orders::purge_to);
+            let found: Option<(i64, Option<i64>, Option<i64>)> =
                 orders::table.find(*id).select(columns).first(self).optional()?;
-            let last_seq = match found {
-                Some((last_seq, None)) => last_seq,
-                Some((_, Some(_))) => continue,
+            let order = match found {
+                Some((last_seq, None, purge_to)) => LockedOrder { last_seq, purge_to },
+                Some((_, Some(_), _)) => continue,
                 None => make_order(self, id, now)?,
             };
-            last_seqs.insert((*id).to_owned(), last_seq);
+            locked.insert((*id).to_owned(), order);
         }
-        Ok(last_seqs)
+        Ok(locked)
     }
 
     fn find_keys(&mut self, keys: &[Key<'_>]) -> QueryResult<Vec<MessageRow>> {
@@ -40,6 +40,15 @@ impl ChatTables for SqliteConnection {
             found.extend(row);
         }
         Ok(found)
+    }
+
+    fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()> {
+        for (order, seq) in messages {
+            diesel::update(messages::table.find((order, seq)))
+                .set(messages::client_msg_id.eq(None::<&str>))
+                .execute(self)?;
+        }
+        Ok(())
     }
 
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
@@ -72,7 +81,7 @@ impl ChatTables for SqliteConnection {
     }
 }
 
-fn make_order(sqlite: &mut SqliteConnection, id: &str, now: Timestamp) -> QueryResult<i64> {
+fn make_order(sqlite: &mut SqliteConnection, id: &str, now: Timestamp) -> QueryResult<LockedOrder> {
     diesel::insert_into(orders::table)
         .values((
             orders::id.eq(id),
@@ -80,5 +89,5 @@ fn make_order(sqlite: &mut SqliteConnection, id: &str, now: Timestamp) -> QueryR
             orders::updated_at_ms.eq(now.as_millis()),
         ))
         .execute(sqlite)?;
-    Ok(0)
+    Ok(LockedOrder::default())
 }

@@ -15,6 +15,7 @@ use crate::protocol::back_end::checked_data;
 use crate::protocol::error::Failure;
 use crate::protocol::order::is_status;
 use crate::protocol::role::Role;
+use crate::protocol::text::shown_name;
 use crate::room::change::{Edit, OrderPatch, Roll};
 use crate::room::order::{Participant, Participants};
 use crate::time::Timestamp;
@@ -241,7 +242,8 @@ pub(super) fn checked_name(name: Option<String>, field: String) -> Result<Option
         Some(name) if is_bad(&name) => {
             Err(Failure::invalid(field, "must be 1 to 128 characters without control characters"))
         }
-        name => Ok(name),
+        // One in which nothing shows counts as absent.
+        name => Ok(name.and_then(|name| shown_name(&name).map(Cow::into_owned))),
     }
 }
 

@@ -32,7 +32,8 @@ use crate::protocol::json;
 use crate::protocol::order::is_status;
 use crate::room::change::{OrderPatch, Roll, Wish};
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, has_ended, judge};
+use crate::room::policy::{Action, judge};
+use crate::room::visibility::{Visibility, sees_positions};
 use crate::time::Timestamp;
 
 /// Orders on a page, where nothing else is said.
@@ -257,31 +258,31 @@ pub(super) async fn show(
     let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
-    let sees_location = may_read(&hub, &caller, &order, facts)?;
+    let visibility = may_read(&hub, &caller, &order, facts)?;
     let Some(stored) = stored else {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     };
     let room = inside(&hub, order).await?;
-    Ok(HttpResponse::Ok().json(live(&stored, room.as_ref(), sees_location)))
+    Ok(HttpResponse::Ok().json(live(&stored, room.as_ref(), visibility)))
 }
 
-/// Whether somebody may read an order, and then whether its driver's position too.
+/// Whether somebody may read an order, and then which positions of its driver.
 fn may_read(
     hub: &Hub,
     caller: &Principal,
     order: &OrderId,
     facts: &OrderFacts,
-) -> Result<bool, Failure> {
+) -> Result<Visibility, Failure> {
     let rules = &hub.shared.rules;
     if caller.may(Scope::OrdersRead) {
-        return Ok(!has_ended(rules, facts));
+        return Ok(Visibility::of_back_end(rules, facts));
     }
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
     let (asker, now) = (hub.shared.asker(user, order), Timestamp::now());
     judge(rules, facts, asker, Action::SeeMembers, now)?;
-    Ok(judge(rules, facts, asker, Action::SeeLocation, now).is_ok())
+    Ok(sees_positions(rules, facts, asker, now).unwrap_or(Visibility::NONE))
 }
 
 /// What is going on in an order's room, where it has one.
@@ -298,14 +299,14 @@ async fn inside(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem
 fn live<'a>(
     stored: &'a StoredOrder,
     room: Option<&'a RoomDetail>,
-    sees_location: bool,
+    visibility: Visibility,
 ) -> LiveView<'a> {
     // The room's is newer; one that has just been founded may not have it yet.
     let last_location = room.and_then(|room| room.last_location.as_ref());
     let last_location = last_location.or(stored.last_position.as_ref());
     LiveView {
         order: stored.into(),
-        last_location: last_location.filter(|_| sees_location),
+        last_location: last_location.filter(|last| visibility.shows_position(last)),
         members: room.map(members).unwrap_or_default(),
     }
 }

@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::OrderFacts;
-use crate::room::policy::sees_trail_since;
+use crate::room::visibility::{Visibility, sees_trail};
 use crate::time::Timestamp;
 
 /// Points on a page, where nothing else is said.
@@ -101,9 +101,7 @@ pub(super) async fn show(
     let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
-    if let Some(since) = seen_since(&hub, &caller, &order, facts)? {
-        range.since = range.since.max(since);
-    }
+    range.since = range.since.max(visibility(&hub, &caller, &order, facts)?.begins());
     if stored.is_none() {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
@@ -117,21 +115,21 @@ pub(super) async fn show(
     })
 }
 
-/// Since when somebody may see where the driver was; none: from the beginning.
-fn seen_since(
+/// Which stretch of the trail somebody sees.
+fn visibility(
     hub: &Hub,
     caller: &Principal,
     order: &OrderId,
     facts: &OrderFacts,
-) -> Result<Option<Timestamp>, Failure> {
+) -> Result<Visibility, Failure> {
     if caller.may(Scope::OrdersRead) {
-        return Ok(None);
+        return Ok(Visibility::of_trail(facts));
     }
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
     let asker = hub.shared.asker(user, order);
-    sees_trail_since(&hub.shared.rules, facts, asker, Timestamp::now())
+    sees_trail(&hub.shared.rules, facts, asker, Timestamp::now())
 }
 
 fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {

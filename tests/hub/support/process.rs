@@ -241,6 +241,12 @@ impl Hub {
         self.start_again()
     }
 
+    /// The same with another setting.
+    pub fn kill_and_restart_with(mut self, name: &str, value: impl ToString) -> Hub {
+        self.env.insert(name.to_owned(), value.to_string());
+        self.kill_and_restart()
+    }
+
     /// Once the process has ended, a new one on the same data with the same settings, at another
     /// address.
     pub fn start_again(mut self) -> Hub {

@@ -1,0 +1,209 @@
+//! Which positions of an order's driver somebody sees. The one place that decides: snapshots, live
+//! positions, `GET /orders/{id}` and the trail all ask here.
+
+use super::order::OrderFacts;
+use super::policy::{Action, Asker, Rules, has_ended, judge, may_drive};
+use crate::protocol::error::Failure;
+use crate::protocol::location::Position;
+use crate::protocol::role::Role;
+use crate::time::Timestamp;
+
+/// Which positions somebody sees: those that were recorded from a time on, or none. By when a
+/// position was recorded, not by when it came: a phone may deliver late what it recorded while the
+/// driver was hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visibility {
+    /// The time; beyond all times where none is seen. One number, because each position is compared
+    /// with that of each member.
+    since_ms: i64,
+}
+
+// === impl Visibility ===
+
+impl Visibility {
+    /// No position is seen.
+    pub const NONE: Self = Self { since_ms: i64::MAX };
+    /// Every position is seen.
+    pub const ALL: Self = Self { since_ms: i64::MIN };
+
+    /// Positions recorded from this time on are seen.
+    pub fn since(time: Timestamp) -> Self {
+        Self { since_ms: time.as_millis() }
+    }
+
+    /// What a back end sees that may read orders.
+    pub fn of_back_end(rules: &Rules, order: &OrderFacts) -> Self {
+        if has_ended(rules, order) { Self::NONE } else { Self::of_trail(order) }
+    }
+
+    /// All of an order's trail. What was recorded before it was made again is not part of it.
+    pub fn of_trail(order: &OrderFacts) -> Self {
+        order.remade_at.map_or(Self::ALL, Self::since)
+    }
+
+    /// Whether a position is seen that was recorded at this time.
+    pub fn shows(self, recorded_ms: i64) -> bool {
+        recorded_ms >= self.since_ms
+    }
+
+    /// Whether this position is seen.
+    pub fn shows_position(self, position: &Position) -> bool {
+        self.shows(position.taken_at().as_millis())
+    }
+
+    /// Whether less is seen than by the other.
+    pub fn is_less_than(self, other: Self) -> bool {
+        self.since_ms > other.since_ms
+    }
+
+    /// The first time of which positions are seen.
+    pub fn begins(self) -> Timestamp {
+        Timestamp::from_millis(self.since_ms)
+    }
+
+    /// What both show.
+    fn and(self, other: Self) -> Self {
+        Self { since_ms: self.since_ms.max(other.since_ms) }
+    }
+}
+
+/// Which positions of an order's driver somebody sees.
+///
+/// # Errors
+/// As [`judge`], where none.
+pub fn sees_positions(
+    rules: &Rules,
+    order: &OrderFacts,
+    asker: Asker<'_>,
+    now: Timestamp,
+) -> Result<Visibility, Failure> {
+    judge(rules, order, asker, Action::SeeLocation, now)?;
+    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
+    let sees_all = rules.location_visible.is_none() || asker.role.is_staff() || supports;
+    let all = Visibility::of_trail(order);
+    if sees_all || may_drive(order, asker) {
+        return Ok(all);
+    }
+    // Where no change has made it visible, the settings did, at the latest when the hub started.
+    let shown_since = order.shown_since.unwrap_or(rules.in_force_since);
+    Ok(all.and(Visibility::since(shown_since)))
+}
+
+/// Which stretch of an order's trail somebody sees: the same positions, and staff also after the
+/// order's end.
+///
+/// # Errors
+/// As [`judge`], where none.
+pub fn sees_trail(
+    rules: &Rules,
+    order: &OrderFacts,
+    asker: Asker<'_>,
+    now: Timestamp,
+) -> Result<Visibility, Failure> {
+    if asker.role.is_staff() {
+        judge(rules, order, asker, Action::Read, now)?;
+        return Ok(Visibility::of_trail(order));
+    }
+    sees_positions(rules, order, asker, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ids::UserId;
+    use crate::protocol::error::ErrorCode;
+    use crate::room::order::Participant;
+
+    fn user(id: &str) -> UserId {
+        id.parse().expect("an id")
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn rules() -> Rules {
+        let word = |word: &str| BTreeSet::from([word.to_owned()]);
+        Rules {
+            terminal: word("DELIVERED"),
+            location_visible: Some(word("PICKED_UP")),
+            in_force_since: at(40),
+            ..Rules::default()
+        }
+    }
+
+    fn order(status: &str, driver: &str) -> OrderFacts {
+        OrderFacts {
+            status: Some(status.to_owned()),
+            driver_id: Some(user(driver)),
+            dispatched: true,
+            ..OrderFacts::default()
+        }
+    }
+
+    fn shown(order: OrderFacts) -> OrderFacts {
+        OrderFacts { shown_since: Some(at(7)), ..order }
+    }
+
+    fn remade(order: OrderFacts) -> OrderFacts {
+        OrderFacts { remade_at: Some(at(20)), ..order }
+    }
+
+    fn supported(mut order: OrderFacts) -> OrderFacts {
+        let (user_id, role) = (user("u"), Role::Support);
+        order.participants.put(Participant { user_id, role, name: None });
+        order
+    }
+
+    /// Since when somebody sees positions, and since when the trail, in seconds; or why not.
+    fn since(rules: &Rules, order: &OrderFacts, role: Role) -> [Result<i64, ErrorCode>; 2] {
+        let user = user("u");
+        let asker = Asker { user: &user, role, named: true, banned: false };
+        let seconds = |found: Result<Visibility, Failure>| {
+            let since_ms = found.map_err(|failure| failure.code)?.since_ms;
+            Ok(if since_ms == i64::MIN { 0 } else { since_ms.div_euclid(1000) })
+        };
+        [sees_positions, sees_trail].map(|sees| seconds(sees(rules, order, asker, at(60))))
+    }
+
+    #[test]
+    fn a_customer_sees_what_was_recorded_since_the_driver_is_shown_and_others_all() {
+        use Role::{Admin, Customer, Driver, Support};
+        let (hidden, closed) = (Err(ErrorCode::Forbidden), Err(ErrorCode::OrderClosed));
+        for (facts, role, expected) in [
+            (shown(order("PICKED_UP", "else")), Customer, [Ok(7), Ok(7)]),
+            (order("PICKED_UP", "else"), Customer, [Ok(40), Ok(40)]),
+            (order("NEW", "else"), Customer, [hidden, hidden]),
+            (shown(order("PICKED_UP", "else")), Driver, [Ok(7), Ok(7)]),
+            (shown(order("PICKED_UP", "u")), Driver, [Ok(0), Ok(0)]),
+            (supported(shown(order("PICKED_UP", "else"))), Customer, [Ok(0), Ok(0)]),
+            (shown(order("PICKED_UP", "else")), Support, [Ok(0), Ok(0)]),
+            (order("DELIVERED", "else"), Admin, [closed, Ok(0)]),
+            (order("DELIVERED", "u"), Driver, [closed, closed]),
+        ] {
+            assert_eq!(since(&rules(), &facts, role), expected, "{facts:?} {role:?}");
+        }
+        let deleted = OrderFacts { deleted: true, ..order("NEW", "else") };
+        assert_eq!(since(&rules(), &deleted, Role::Admin), [hidden, hidden]);
+    }
+
+    #[test]
+    fn without_a_list_a_customer_sees_all() {
+        let rules = Rules { location_visible: None, ..rules() };
+        assert_eq!(since(&rules, &shown(order("NEW", "else")), Role::Customer), [Ok(0), Ok(0)]);
+    }
+
+    #[test]
+    fn nobody_sees_what_was_recorded_before_the_order_was_made_again() {
+        let again = remade(shown(order("PICKED_UP", "u")));
+        for role in [Role::Driver, Role::Admin, Role::Customer] {
+            assert_eq!(since(&rules(), &again, role), [Ok(20), Ok(20)], "{role:?}");
+        }
+        let back_end = Visibility::of_back_end(&rules(), &again);
+        assert!(!back_end.shows(19_999) && back_end.shows(20_000));
+        let ended = Visibility::of_back_end(&rules(), &order("DELIVERED", "u"));
+        assert_eq!((ended, ended.shows(i64::MAX - 1)), (Visibility::NONE, false));
+    }
+}
