@@ -35,6 +35,7 @@ mod outages;
 mod ownership;
 mod panics;
 mod polling;
+mod poolers;
 mod positions;
 mod presence;
 mod receipts;
