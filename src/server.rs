@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
+use crate::db::pooler::{self, PoolerError};
 use crate::http::budget::ByteBudget;
 use crate::http::connection::{Admission, Door, Entrance, HttpStream};
 use crate::http::engineio::Sessions;
@@ -73,6 +74,9 @@ pub enum ServeError {
     /// The database cannot be reached or brought up to date.
     #[error("DATABASE_URL: {0}")]
     Database(#[from] DbError),
+    /// Connections to the database do not keep their sessions.
+    #[error("DATABASE_URL: {0}")]
+    Pooler(#[from] PoolerError),
     /// The database cannot be brought up to date.
     #[error("DATABASE_URL: {0}")]
     Migrate(#[from] MigrateError),
@@ -111,6 +115,8 @@ pub fn run(
             log::info!("SIGHUP: JWT_JWKS and API_KEYS_FILE are read again");
             keys.ask();
         })?;
+        // Before the lock, which would be left behind in a session that is shared.
+        pooler::check(&config.database.url)?;
         let lock = tokio::select! {
             lock = ownership::take(&config) => lock?,
             () = &mut stop => return Ok(()),

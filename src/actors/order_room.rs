@@ -17,7 +17,7 @@ mod snapshot;
 mod stats;
 mod typing;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -266,8 +266,9 @@ pub struct OrderRoom {
     marks: Marks,
     /// Who is typing, and each one's key in the latest-wins lane.
     typists: Typists<LatestKey>,
-    /// Messages that the store has not answered for, by their tokens.
-    writes: HashMap<u64, Answer>,
+    /// Messages that the store has not answered for, by their tokens, which rise: since when, and who
+    /// is to hear of it.
+    writes: BTreeMap<u64, (Instant, Answer)>,
     /// The next number of a write or of a read for a snapshot.
     next_token: u64,
     /// Since when nobody is here.
@@ -321,7 +322,7 @@ impl OrderRoom {
             marks: Marks::default(),
             marks_unsaved: false,
             typists: Typists::default(),
-            writes: HashMap::new(),
+            writes: BTreeMap::new(),
             next_token: 0,
             idle_since: None,
             used: false,
@@ -366,10 +367,11 @@ impl OrderRoom {
         self.say_goodbyes(now);
         self.tell_typing(now);
         self.fill_hole(now, ctx);
+        self.give_up_writes(now);
         self.watch_idleness(now, ctx);
-        let typing = self.typists.next_due();
         let due = [self.roster.next_expiry(), self.delivery.hole_due(), self.idle_due()];
-        if let Some(next) = due.into_iter().chain([typing]).flatten().min() {
+        let others = [self.typists.next_due(), self.writes_due()];
+        if let Some(next) = due.into_iter().chain(others).flatten().min() {
             self.wake_at(next, ctx);
         }
     }
@@ -444,8 +446,11 @@ impl Handler<Locate> for OrderRoom {
 impl Handler<Say> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, say: Say, _: &mut Self::Context) {
+    fn handle(&mut self, say: Say, ctx: &mut Self::Context) {
         self.say(say);
+        if let Some(due) = self.writes_due() {
+            self.wake_at(due, ctx);
+        }
     }
 }
 

@@ -183,6 +183,9 @@ pub fn not_stored(error: ChatWriteError) -> Failure {
             Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")
         }
         ChatWriteError::Gone => Failure::new(ErrorCode::OrderClosed, "the order was deleted"),
+        ChatWriteError::Refused => {
+            Failure::new(ErrorCode::InvalidPayload, "the database cannot store this message")
+        }
         ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }

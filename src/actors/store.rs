@@ -25,11 +25,10 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System};
 use diesel::QueryResult;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::DatabaseUrl;
-use crate::db;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
 use crate::db::fence::Fence;
@@ -40,7 +39,7 @@ pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
 pub use crate::db::revocations::Revocation;
 pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
-use crate::db::{bans, messages};
+use crate::db::{bans, messages, orders as order_rows, participants};
 use crate::ids::{OrderId, UserId};
 use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
@@ -56,11 +55,12 @@ pub use posts::ChatPosted;
 use posts::Reply;
 pub use read_marks::MAX_WAITING_MARKS;
 use read_marks::ReadMarks;
-use reader::{Ask, Reader, TOO_LATE};
+pub use reader::ANSWERED_WITHIN;
+use reader::{Ask, Reader, TOO_LATE, in_time};
 use resumes::{SweepResumes, Takes};
 use trail::SweepTrail;
 pub use trail::TrailOptions;
-use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
+use writer::{Checkpoint, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
@@ -152,6 +152,9 @@ pub enum ChatWriteError {
     /// Its order was deleted.
     #[error("the order was deleted")]
     Gone,
+    /// The database refused it, and would again.
+    #[error("the database refused it")]
+    Refused,
     /// The database did not take it. Whether it did after all is unknown only if the connection
     /// was lost during the commit; a retry with the same key finds out.
     #[error("the store is unavailable")]
@@ -180,6 +183,7 @@ pub struct Store {
     probing: Arc<Semaphore>,
     /// How much of the trail is kept.
     trail: TrailOptions,
+    health: Arc<Health>,
     metrics: Arc<Metrics>,
     fence: Arc<Fence>,
 }
@@ -211,7 +215,7 @@ impl Store {
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let counters = Arc::clone(&metrics);
         let writer = Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail);
-        let reader = Reader::new(pool, health);
+        let reader = Reader::new(pool, Arc::clone(&health));
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
         let marks = ReadMarks::start(writer.clone(), arbiter);
@@ -239,6 +243,7 @@ impl Store {
             takes: Arc::default(),
             probing: Arc::new(Semaphore::new(1)),
             trail: options.trail,
+            health,
             metrics,
             fence,
         })
@@ -283,13 +288,15 @@ impl Store {
         orders: Vec<OrderId>,
         user: UserId,
     ) -> Result<HashMap<OrderId, OrderFacts>, StoreError> {
-        // After a stop all clients come at once: they wait rather than being judged by half.
-        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
-        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
-        let work = move |connection: &mut DbConnection| {
-            db::participants::standing(connection, &orders, &user)
-        };
-        self.readers.send(Ask::new(work, permit)).await.map_err(|_| StoreError::Closed)?
+        let work =
+            move |connection: &mut DbConnection| participants::standing(connection, &orders, &user);
+        in_time(Arc::clone(&self.health), async {
+            // After a stop all clients come at once: they wait rather than being judged by half.
+            let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned()).await;
+            let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+            self.read(work, permit).await
+        })
+        .await
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
@@ -319,9 +326,9 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let put = PutBan { ban, permit };
-        self.writers.send(put).await.map_err(|_| StoreError::Closed)?
+        let put =
+            move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
+        self.write("a ban was not written", put).await
     }
 
     /// Whether the database answers, has its tables and takes writes.
@@ -329,11 +336,16 @@ impl Store {
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(db::orders::probe).await?;
-        // One at a time: while the database is locked, each is in the way of chat for a timeout.
-        let turn = Arc::clone(&self.probing).acquire_owned().await;
-        let turn = turn.map_err(|_| StoreError::Closed)?;
-        self.writers.send(ProbeWrites { turn }).await.map_err(|_| StoreError::Closed)?
+        // One at a time: while the database is locked, each is in the way of chat for a timeout, and
+        // while it stands still none comes to an end.
+        let turn = || Arc::clone(&self.probing).acquire_owned();
+        in_time(Arc::clone(&self.health), async {
+            self.read(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?).await?;
+            let turn = turn().await.map_err(|_| StoreError::Closed)?;
+            let ask = Ask::new("the database takes no writes", order_rows::probe_writes, turn);
+            self.writers.send(ask).await.map_err(|_| StoreError::Closed)?
+        })
+        .await
     }
 
     /// Brings what was written into the database's own file, where it has one beside a log: then
@@ -356,6 +368,11 @@ impl Store {
         }
     }
 
+    /// Whoever handed a message in has waited [`ANSWERED_WITHIN`] and gives up.
+    pub fn gave_no_answer(&self) {
+        self.health.silent();
+    }
+
     /// Chat messages that wait or are being committed.
     pub fn queued(&self) -> usize {
         self.chat.inside()
@@ -375,7 +392,27 @@ impl Store {
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let ask = Ask::new(work, permit);
+        in_time(Arc::clone(&self.health), self.read(work, permit)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<T, StoreError> {
+        let ask = Ask::new("a read failed", work, permit);
         self.readers.send(ask).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Has a writer do something that may happen twice; `failed` is what the log says where it fails.
+    async fn write<T: Send + 'static>(
+        &self,
+        failed: &'static str,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let ask = Ask::new(failed, work, permit);
+        let done = async { self.writers.send(ask).await.map_err(|_| StoreError::Closed)? };
+        in_time(Arc::clone(&self.health), done).await
     }
 }

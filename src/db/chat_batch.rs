@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use super::connection::DbConnection;
+use super::failure;
 use super::messages::{MessageRow, NewMessage};
 use crate::protocol::chat::ChatMessage;
 use crate::time::Timestamp;
@@ -34,21 +35,24 @@ pub enum Written {
 /// Stores a batch in one transaction; one outcome per message, in their order.
 ///
 /// # Errors
-/// Where a query fails; nothing of the batch is stored then.
+/// Where a query fails; nothing of the batch is stored then, unless the connection was lost during the
+/// commit ([`failure::in_commit`]).
 pub fn write(
     connection: &mut DbConnection,
     batch: &[NewMessage],
     now: Timestamp,
 ) -> QueryResult<Vec<Written>> {
-    match connection {
+    let mut is_stored = false;
+    let written = match connection {
         // At once a writer: a reader that becomes one in mid-transaction can be refused.
-        DbConnection::Sqlite(sqlite) => {
-            sqlite.immediate_transaction(|sqlite| store(sqlite, batch, now))
-        }
-        DbConnection::Postgres(postgres) => {
-            postgres.transaction(|postgres| store(postgres, batch, now))
-        }
-    }
+        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
+            store(sqlite, batch, now).inspect(|_| is_stored = true)
+        }),
+        DbConnection::Postgres(postgres) => postgres
+            .transaction(|postgres| store(postgres, batch, now).inspect(|_| is_stored = true)),
+    };
+    // What fails after that is the commit.
+    written.map_err(|error| if is_stored { failure::in_commit(error) } else { error })
 }
 
 /// What the transaction asks of a database.

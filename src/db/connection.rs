@@ -6,6 +6,7 @@ use std::path::Path;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::r2d2::R2D2Connection;
 
 use crate::config::DatabaseUrl;
 
@@ -20,9 +21,24 @@ const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode =
      PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; \
      PRAGMA wal_autocheckpoint = 16000;";
 
-/// A statement that waits longer than a client would is given up; the client hears `unavailable`.
-const POSTGRES_SETTINGS: &str =
-    "SET statement_timeout = '2s'; SET lock_timeout = '2s'; SET synchronous_commit = on;";
+/// Whatever the database or the role has as its defaults, in one round trip; says whether the server
+/// takes writes. A statement that waits longer than a client would is given up; the client hears
+/// `unavailable`. Locks of a hub that stands still are given back. English is what
+/// [`failure`](super::failure) reads, but only a superuser may ask for it.
+const POSTGRES_SETTINGS: &str = "SELECT set_config('statement_timeout', '2s', false), \
+     set_config('lock_timeout', '2s', false), \
+     set_config('idle_in_transaction_session_timeout', '10s', false), \
+     set_config('synchronous_commit', 'on', false), \
+     set_config('default_transaction_isolation', 'read committed', false), \
+     set_config('default_transaction_deferrable', 'off', false), \
+     set_config('standard_conforming_strings', 'on', false), \
+     CASE current_setting('is_superuser') \
+     WHEN 'on' THEN set_config('lc_messages', 'C', false) END, \
+     current_setting('transaction_read_only') AS read_only";
+
+/// Whether a server takes writes. One that has become a standby, or was set to
+/// `default_transaction_read_only`, does not; that setting is the operator's and stays.
+const POSTGRES_MODE: &str = "SELECT current_setting('transaction_read_only') AS read_only";
 
 /// What libpq gets where the address does not say otherwise: a server that has vanished without a
 /// word must not hold a connection for the minutes that TCP would wait.
@@ -30,6 +46,9 @@ const LIBPQ_DEFAULTS: &[(&str, &str)] = &[
     ("connect_timeout", "2"),
     ("tcp_user_timeout", "5000"),
     ("keepalives_idle", "10"),
+    ("keepalives_interval", "5"),
+    // Of several hosts the one that takes writes.
+    ("target_session_attrs", "read-write"),
     ("application_name", "orderhub"),
 ];
 
@@ -40,6 +59,19 @@ pub enum DbConnection {
     Sqlite(SqliteConnection),
     /// To a server.
     Postgres(PgConnection),
+}
+
+/// What a PostgreSQL server says of itself.
+#[derive(QueryableByName)]
+struct Mode {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    read_only: String,
+}
+
+impl Mode {
+    fn takes_writes(&self) -> bool {
+        self.read_only == "off"
+    }
 }
 
 impl DbConnection {
@@ -53,6 +85,17 @@ impl DbConnection {
             DatabaseUrl::Postgres(address) => {
                 let opened = open_postgres(address).map(Self::Postgres);
                 opened.map_err(|error| redacted(error, url))
+            }
+        }
+    }
+
+    /// Whether the database answers and, as far as the connection knows, takes writes.
+    pub fn is_useful(&mut self) -> bool {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.ping().is_ok(),
+            Self::Postgres(postgres) => {
+                let mode = diesel::sql_query(POSTGRES_MODE).get_result::<Mode>(postgres);
+                mode.is_ok_and(|mode| mode.takes_writes())
             }
         }
     }
@@ -86,9 +129,14 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
 
 fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
     let mut connection = PgConnection::establish(&with_defaults(url))?;
-    connection
-        .batch_execute(POSTGRES_SETTINGS)
+    let mode: Mode = diesel::sql_query(POSTGRES_SETTINGS)
+        .get_result(&mut connection)
         .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    if !mode.takes_writes() {
+        let reason =
+            "the server takes no writes: it is a standby, or default_transaction_read_only";
+        return Err(ConnectionError::BadConnection(reason.to_owned()));
+    }
     Ok(connection)
 }
 
@@ -137,7 +185,7 @@ mod tests {
         assert_eq!(
             with_defaults("postgres://h/db?connect_timeout=9"),
             "postgres://h/db?connect_timeout=9&tcp_user_timeout=5000&keepalives_idle=10\
-             &application_name=orderhub"
+             &keepalives_interval=5&target_session_attrs=read-write&application_name=orderhub"
         );
         assert!(
             with_defaults("postgres://h/db?").starts_with("postgres://h/db?connect_timeout=2&")

@@ -13,6 +13,7 @@ pub mod order_changes;
 pub mod orders;
 pub mod participants;
 pub mod pool;
+pub mod pooler;
 pub mod read_marks;
 pub mod resumes;
 pub mod revocations;

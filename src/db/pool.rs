@@ -1,15 +1,16 @@
-//! The pool of connections, which heals by itself: a connection that has failed is thrown away,
-//! and the others of its age are tried before they are used again.
+//! The pool of connections, which heals by itself: a connection that is gone or of no use is thrown
+//! away, those of its age are tried or thrown away before they are used again, and work that was not
+//! done is done on another one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection;
 
 use super::connection::DbConnection;
-use super::failure;
+use super::failure::{Fault, fault};
 use super::fence::Fence;
 use crate::config::DatabaseUrl;
 
@@ -17,6 +18,14 @@ use crate::config::DatabaseUrl;
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// And once it is known to be down: enough to meet a connection that has just come back.
 const TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
+/// How often work is tried, and how long after its beginning it is not tried again.
+const MOST_TRIES: u32 = 3;
+const TRIED_FOR: Duration = Duration::from_secs(2);
+/// Errors that nothing is known of make all connections new at most once in this time: they could be
+/// caused from outside.
+const UNEXPLAINED_EVERY: Duration = Duration::from_secs(1);
+/// At most one line in the log about replaced connections in this time.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Why work with the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +36,9 @@ pub enum DbError {
     /// The database cannot serve now.
     #[error("the database cannot serve: {0}")]
     Unavailable(diesel::result::Error),
+    /// The database has no room left.
+    #[error("the database has no room left: {0}")]
+    Full(diesel::result::Error),
     /// The work itself was refused.
     #[error("{0}")]
     Refused(diesel::result::Error),
@@ -41,30 +53,57 @@ impl DbError {
     fn fenced(reason: &str) -> Self {
         Self::NoConnection(reason.to_owned())
     }
+
+    fn of(fault: Fault, error: diesel::result::Error) -> Self {
+        match fault {
+            Fault::Refused | Fault::Unexplained => Self::Refused(error),
+            Fault::Full => Self::Full(error),
+            Fault::Lost
+            | Fault::LostInCommit
+            | Fault::Useless
+            | Fault::Conflict
+            | Fault::Unavailable => Self::Unavailable(error),
+        }
+    }
 }
 
 /// A pool of connections to one database.
 #[derive(Clone)]
 pub struct DbPool {
     connections: r2d2::Pool<Opener>,
-    /// The age of the world: raised when a connection was found closed. Connections that were last
-    /// known good before that are tried before use.
-    generation: Arc<AtomicU64>,
+    ages: Arc<Ages>,
     /// The pool had no connection when last asked; new work then waits less.
     down: Arc<AtomicBool>,
     /// Whether the database may be used at all.
     fence: Arc<Fence>,
 }
 
+/// What is known of connections by when they were opened or last known good.
+#[derive(Default)]
+struct Ages {
+    /// Raised when a connection has failed. Connections of an earlier age are tried before use.
+    now: AtomicU64,
+    /// Connections that were opened in an earlier age than this are of no use.
+    useful_since: AtomicU64,
+    /// When an error of which nothing is known last raised that.
+    unexplained: Seldom,
+    /// When it was last told that connections are replaced.
+    told: Seldom,
+}
+
+/// Something that is not to happen often.
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
 // === impl DbPool ===
 
 impl DbPool {
     /// A pool that opens its connections in the background; it neither waits nor fails here.
     pub fn new(url: &DatabaseUrl, size: u32) -> Self {
-        let generation = Arc::new(AtomicU64::new(0));
+        let ages = Arc::<Ages>::default();
         let fence = Arc::new(Fence::new(url));
         let (url, armed) = (url.clone(), Arc::clone(&fence));
-        let opener = Opener { url, generation: Arc::clone(&generation), fence: armed };
+        let opener = Opener { url, ages: Arc::clone(&ages), fence: armed };
         let connections = r2d2::Pool::builder()
             .max_size(size.max(1))
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -73,7 +112,7 @@ impl DbPool {
             // The default logs an error per attempt, several a second while the database is down.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(opener);
-        Self { connections, generation, down: Arc::default(), fence }
+        Self { connections, ages, down: Arc::default(), fence }
     }
 
     /// What keeps the pool from a database that must not be used any more.
@@ -81,31 +120,59 @@ impl DbPool {
         &self.fence
     }
 
-    /// Runs `work` on a connection.
+    /// Runs `work` on a connection, and again on another one where it was certainly not done or was
+    /// cut off by the loss of its connection: it may happen twice.
     ///
     /// # Errors
     /// Where there is no connection in time, or `work` fails. `work` has not happened then, except
     /// that a connection lost during a commit leaves that open.
     pub fn run<T>(
         &self,
-        work: impl FnOnce(&mut DbConnection) -> QueryResult<T>,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut slot = self.checkout()?;
-        let started = Instant::now();
-        let done = work(&mut slot.connection).map_err(|error| {
-            if failure::is_closed(&error) {
+        self.run_while(work, |fault| fault.may_pass_again() || fault == Fault::LostInCommit)
+    }
+
+    /// As [`Self::run`], for work that must not happen twice: a transaction that tells what its commit
+    /// said by [`in_commit`](super::failure::in_commit).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn run_once<T>(
+        &self,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
+    ) -> Result<T, DbError> {
+        self.run_while(work, Fault::may_pass_again)
+    }
+
+    fn run_while<T>(
+        &self,
+        mut work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
+        again: impl Fn(Fault) -> bool,
+    ) -> Result<T, DbError> {
+        let begun = Instant::now();
+        let mut tries = 0;
+        loop {
+            let mut slot = self.checkout()?;
+            let started = Instant::now();
+            let error = match work(&mut slot.connection) {
+                Ok(done) => {
+                    // What was written into files that are gone is not to be acknowledged.
+                    self.fence.check().map_err(DbError::fenced)?;
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let fault = fault(&error, started.elapsed());
+            if fault.spoils_connection() {
                 slot.broken = true;
-                self.generation.fetch_add(1, Ordering::Relaxed);
+                self.ages.failed(fault, &error);
             }
-            if failure::is_unavailable(&error, started.elapsed()) {
-                DbError::Unavailable(error)
-            } else {
-                DbError::Refused(error)
+            tries += 1;
+            if tries >= MOST_TRIES || begun.elapsed() > TRIED_FOR || !again(fault) {
+                return Err(DbError::of(fault, error));
             }
-        })?;
-        // What was written into files that are gone is not to be acknowledged.
-        self.fence.check().map_err(DbError::fenced)?;
-        Ok(done)
+        }
     }
 
     fn checkout(&self) -> Result<r2d2::PooledConnection<Opener>, DbError> {
@@ -121,9 +188,11 @@ impl DbPool {
                 self.down.store(true, Ordering::Relaxed);
                 DbError::NoConnection(error.to_string())
             })?;
-            let generation = self.generation.load(Ordering::Relaxed);
-            if slot.generation == generation || slot.connection.ping().is_ok() {
-                slot.generation = generation;
+            let now = self.ages.now.load(Ordering::SeqCst);
+            if slot.good_in == now
+                || (self.ages.may_be_useful(&slot) && slot.connection.is_useful())
+            {
+                slot.good_in = now;
                 self.down.store(false, Ordering::Relaxed);
                 return Ok(slot);
             }
@@ -132,19 +201,62 @@ impl DbPool {
     }
 }
 
+// === impl Ages ===
+
+impl Ages {
+    /// A connection has failed: others of this age or before are not to be trusted.
+    fn failed(&self, fault: Fault, error: &diesel::result::Error) {
+        let now = Instant::now();
+        if self.told.is_due(now, TOLD_EVERY) {
+            log::info!("connections to the database are replaced: {error}");
+        }
+        let useless = match fault {
+            Fault::Useless => true,
+            Fault::Unexplained => self.unexplained.is_due(now, UNEXPLAINED_EVERY),
+            _ => false,
+        };
+        if useless {
+            // First: a connection that is tried in the new age must meet it.
+            let next = self.now.load(Ordering::SeqCst) + 1;
+            self.useful_since.fetch_max(next, Ordering::SeqCst);
+        }
+        self.now.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn may_be_useful(&self, slot: &Slot) -> bool {
+        slot.opened_in >= self.useful_since.load(Ordering::SeqCst)
+    }
+}
+
+// === impl Seldom ===
+
+impl Seldom {
+    /// Whether it may happen now; then it has.
+    fn is_due(&self, now: Instant, every: Duration) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
 /// Opens connections and tells r2d2 which to keep.
 struct Opener {
     url: DatabaseUrl,
-    generation: Arc<AtomicU64>,
+    ages: Arc<Ages>,
     fence: Arc<Fence>,
 }
 
 /// A connection with what is known of its health.
 struct Slot {
     connection: DbConnection,
-    /// The age of the world in which it was last known good.
-    generation: u64,
-    /// Set when it was found closed: the pool throws it away.
+    /// The age in which it was opened.
+    opened_in: u64,
+    /// The age in which it was last known good.
+    good_in: u64,
+    /// Set when it was found gone or of no use: the pool throws it away.
     broken: bool,
 }
 
@@ -155,10 +267,10 @@ impl r2d2::ManageConnection for Opener {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Slot, Self::Error> {
-        let generation = self.generation.load(Ordering::Relaxed);
+        let age = self.ages.now.load(Ordering::SeqCst);
         let connection = DbConnection::open(&self.url)?;
         self.fence.arm()?;
-        Ok(Slot { connection, generation, broken: false })
+        Ok(Slot { connection, opened_in: age, good_in: age, broken: false })
     }
 
     fn is_valid(&self, slot: &mut Slot) -> Result<(), Self::Error> {
@@ -193,6 +305,46 @@ mod tests {
         assert!(lost.is_unavailable(), "{lost}");
         let mark = |sql: &str| pool.run(|conn| diesel::sql_query(sql).execute(conn));
         assert!(mark("INSERT INTO mine VALUES (1)").is_err(), "still the old connection");
+    }
+
+    /// How often work that fails so at first is done, and whether it came to an end.
+    fn tries(once: bool, failure: impl Fn() -> Error) -> (u32, bool) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 2);
+        let mut tries = 0;
+        let work = |_: &mut DbConnection| {
+            tries += 1;
+            if tries == 1 { Err(failure()) } else { Ok(()) }
+        };
+        let done = if once { pool.run_once(work) } else { pool.run(work) };
+        (tries, done.is_ok())
+    }
+
+    #[test]
+    fn what_was_certainly_not_done_is_done_again_and_what_is_refused_is_not() {
+        let failed = |kind, words: &str| Error::DatabaseError(kind, Box::new(words.to_owned()));
+        let unknown = DatabaseErrorKind::Unknown;
+        for once in [true, false] {
+            assert_eq!(tries(once, closed), (2, true), "lost");
+            for words in [
+                "deadlock detected",
+                "cached plan must not change result type",
+                "prepared statement \"s\" does not exist",
+                "etwas Unerklärliches",
+            ] {
+                assert_eq!(tries(once, || failed(unknown, words)), (2, true), "{words}");
+            }
+            let conflict = || failed(DatabaseErrorKind::SerializationFailure, "a conflict");
+            assert_eq!(tries(once, conflict), (2, true));
+            let read_only = || failed(DatabaseErrorKind::ReadOnlyTransaction, "a standby");
+            assert_eq!(tries(once, read_only), (2, true));
+            let refused = || failed(DatabaseErrorKind::CheckViolation, "refused");
+            assert_eq!(tries(once, refused), (1, false));
+            assert_eq!(tries(once, || failed(unknown, "database is locked")), (1, false));
+        }
+        let in_commit = || crate::db::failure::in_commit(closed());
+        assert_eq!(tries(true, in_commit), (1, false), "it may have happened");
+        assert_eq!(tries(false, in_commit), (2, true), "it may happen twice");
     }
 
     #[test]

@@ -97,6 +97,12 @@ fn customer(id: &str) -> Participant {
     Participant { user_id: user(id), role: Role::Customer, name: Some(format!("Näme of {id}")) }
 }
 
+/// Has an order's status set.
+pub async fn set_status(hub: &Fixture, id: &str, to: &str) {
+    let outcome = Witness::new().write(&hub.store, id, status(to)).await.expect("committed");
+    outcome.expect("changed");
+}
+
 async fn stored(hub: &Fixture, id: &str) -> StoredOrder {
     hub.store.order(order(id)).await.expect("read").expect("an order")
 }

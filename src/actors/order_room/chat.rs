@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use super::{OrderRoom, Read, Say};
 use crate::actors::peer::Answer;
 use crate::actors::shared::{not_stored, unavailable};
-use crate::actors::store::{ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange};
+use crate::actors::store::{
+    ANSWERED_WITHIN, ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange,
+};
 use crate::auth::Identity;
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::client::{Chat, History};
@@ -59,7 +61,7 @@ impl OrderRoom {
         let write = ChatWrite { message, token, reply: self.writes_reply.clone() };
         match self.shared.store.write_chat(write) {
             Ok(()) => {
-                self.writes.insert(token, answer);
+                self.writes.insert(token, (Instant::now(), answer));
             }
             Err(_) => answer.refuse(unavailable("too many messages wait to be stored")),
         }
@@ -67,7 +69,7 @@ impl OrderRoom {
 
     /// The store has answered: acknowledges, and sends out what is next.
     pub(super) fn written(&mut self, written: ChatWritten, now: Instant) {
-        let answer = self.writes.remove(&written.token);
+        let answer = self.writes.remove(&written.token).map(|(_, answer)| answer);
         match written.outcome {
             Ok(stored) => {
                 self.exists = true;
@@ -87,6 +89,22 @@ impl OrderRoom {
                     answer.refuse(not_stored(error));
                 }
             }
+        }
+    }
+
+    /// When the oldest message that the store has not answered for is given up.
+    pub(super) fn writes_due(&self) -> Option<Instant> {
+        self.writes.first_key_value().map(|(_, (since, _))| *since + ANSWERED_WITHIN)
+    }
+
+    /// Answers for messages about which the store says nothing: a database that stands still holds it
+    /// up. Where one is stored after all, it goes out then, and a retry finds it.
+    pub(super) fn give_up_writes(&mut self, now: Instant) {
+        while self.writes_due().is_some_and(|due| due <= now)
+            && let Some((_, (_, answer))) = self.writes.pop_first()
+        {
+            answer.refuse(unavailable("the database does not answer"));
+            self.shared.store.gave_no_answer();
         }
     }
 

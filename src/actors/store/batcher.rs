@@ -13,6 +13,7 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use super::admission::Permit;
 use super::positions::{Done, Positions, WaitingPoints};
 use super::posts::Reply;
+use super::reader::TOO_LATE;
 use super::trail::SweepTrail;
 use super::writer::{BatchEnd, WriteBatch, WritePositions, Writer};
 use super::{ChatWriteError, NewMessage, StoreError, StoredChat};
@@ -98,6 +99,7 @@ impl Batcher {
             return;
         }
         let now = Instant::now();
+        self.drop_late(now);
         if self.positions_are_due(now) {
             let positions = self.positions.take(MAX_BATCH, now);
             self.hand_over(self.writer.send(WritePositions(positions)), ctx);
@@ -107,6 +109,16 @@ impl Batcher {
             self.hand_over(self.writer.send(WriteBatch(batch)), ctx);
         } else if let Some(due) = self.positions.due() {
             self.wake_at(due, now, ctx);
+        }
+    }
+
+    /// What waited for a database that stood still is not begun: its askers have given up, and may say
+    /// it anew.
+    fn drop_late(&mut self, now: Instant) {
+        let is_late =
+            |pending: &Pending| now.saturating_duration_since(pending.asker.admitted) > TOO_LATE;
+        while self.waiting.front().is_some_and(is_late) {
+            self.waiting.pop_front();
         }
     }
 

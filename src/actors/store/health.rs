@@ -40,6 +40,11 @@ impl Health {
         }
     }
 
+    /// A question had no answer in time: the database stands still, or is far too slow.
+    pub(super) fn silent(&self) {
+        self.failed("a question was given up", &"the database does not answer");
+    }
+
     /// Something worked.
     pub(super) fn worked(&self) {
         let mut trouble = self.trouble();

@@ -1,23 +1,11 @@
 //! Keys of calls that count once: taken for a call of many parts, and forgotten when they have expired.
 
-use std::sync::Arc;
-
 use actix::{Handler, Message};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::writer::Writer;
-use super::{Call, Store, StoreError};
+use super::{Call, DbConnection, Store, StoreError};
 use crate::db::idempotency::{self, Claim, SWEEP_STEP};
 use crate::time::Timestamp;
-
-/// Take a key for a call whose parts count once each.
-#[derive(Message)]
-#[rtype(result = "Result<bool, StoreError>")]
-pub(super) struct BeginCall {
-    call: Call,
-    /// Given back when it is done.
-    permit: OwnedSemaphorePermit,
-}
 
 /// Delete the answers that have expired.
 #[derive(Message)]
@@ -33,9 +21,11 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn begin_call(&self, call: Call) -> Result<bool, StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let begin = BeginCall { call, permit };
-        self.writers.send(begin).await.map_err(|_| StoreError::Closed)?
+        let claim = move |connection: &mut DbConnection| {
+            idempotency::claim(connection, &call, Timestamp::now())
+        };
+        let claimed = self.write("a key of a call was not written", claim).await;
+        claimed.map(|claim| claim != Claim::OtherBody)
     }
 
     /// Has answers forgotten that have expired, in small steps behind what waits.
@@ -45,24 +35,6 @@ impl Store {
 }
 
 // === impl Writer ===
-
-impl Handler<BeginCall> for Writer {
-    type Result = Result<bool, StoreError>;
-
-    fn handle(
-        &mut self,
-        BeginCall { call, permit }: BeginCall,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        let now = Timestamp::now();
-        // It may run twice: the same call may come as often as it likes.
-        let claimed = self.run_twice(|connection| idempotency::claim(connection, &call, now));
-        drop(permit);
-        claimed
-            .map(|claim| claim != Claim::OtherBody)
-            .map_err(|failure| self.failed("a key of a call was not written", failure))
-    }
-}
 
 impl Handler<SweepAnswers> for Writer {
     type Result = ();

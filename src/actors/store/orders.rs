@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Handler, Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::reader::{TOO_LATE, in_time};
 use super::writer::Writer;
 use super::{Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
@@ -19,8 +20,6 @@ use crate::time::Timestamp;
 
 /// The most changes of one transaction.
 const MAX_GROUP: usize = 64;
-/// A change that has waited this long is not begun: its asker has given up.
-const TOO_LATE: Duration = Duration::from_secs(4);
 /// The most deleted orders whose chat a start goes on to remove.
 const MOST_UNPURGED: i64 = 1000;
 
@@ -112,9 +111,10 @@ impl Store {
             self.changes.waiting().push_back(waiting);
             self.writers.do_send(ChangeOrders(Arc::clone(&self.changes)));
         });
+        let health = Arc::clone(&self.health);
         async move {
             admitted.map_err(|_| StoreError::Busy)?;
-            changed.await.map_err(|_| StoreError::Closed)?
+            in_time(health, async { changed.await.map_err(|_| StoreError::Closed)? }).await
         }
     }
 
@@ -124,7 +124,10 @@ impl Store {
     /// Where the database is unavailable; the rest goes at the next start.
     pub async fn purge(&self, order: OrderId) -> Result<(), StoreError> {
         let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        while self.writers.send(Purge(order.clone())).await.map_err(|_| StoreError::Closed)?? {}
+        let part = async || {
+            self.writers.send(Purge(order.clone())).await.map_err(|_| StoreError::Closed)?
+        };
+        while in_time(Arc::clone(&self.health), part()).await? {}
         drop(permit);
         Ok(())
     }
@@ -239,7 +242,7 @@ impl Writer {
         let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
         let now = Timestamp::now();
         // It may run twice: what is in place already does not change again.
-        match self.run_twice(|connection| order_changes::apply(connection, &changes, now)) {
+        match self.run(|connection| order_changes::apply(connection, &changes, now)) {
             Ok(outcomes) => {
                 for (change, outcome) in group.into_iter().zip(outcomes) {
                     change.committed(outcome, now);
@@ -278,7 +281,7 @@ impl Handler<Purge> for Writer {
 
     fn handle(&mut self, Purge(order): Purge, _: &mut Self::Context) -> Self::Result {
         // It may run twice: what is gone is gone.
-        self.run_twice(|connection| order_changes::purge(connection, &order))
+        self.run(|connection| order_changes::purge(connection, &order))
             .map_err(|failure| self.failed("chat of a deleted order was not removed", failure))
     }
 }

@@ -1,10 +1,13 @@
 //! Chat that comes by HTTP: committed with the chat of sockets, then told to the order's room, and
 //! only then answered.
 
+use std::sync::Arc;
+
 use actix::{Message, Recipient};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::{ChatWriteError, ChatWritten, NewMessage, Store, StoredChat};
+use super::{ANSWERED_WITHIN, ChatWriteError, ChatWritten, NewMessage, Store, StoredChat};
 use crate::protocol::chat::ChatMessage;
 
 /// A message was committed that came from outside of its room. Sent for a retry too: a connection
@@ -46,9 +49,15 @@ impl Store {
         let admitted = permit.map(|permit| {
             self.queue(message, Reply::Caller { tell, done }, permit);
         });
+        let health = Arc::clone(&self.health);
         async move {
             admitted.ok_or(ChatWriteError::Unavailable)?;
-            stored.await.unwrap_or(Err(ChatWriteError::Unavailable))
+            let Ok(stored) = timeout(ANSWERED_WITHIN, stored).await else {
+                // Where it is stored after all, those in the room hear of it then.
+                health.silent();
+                return Err(ChatWriteError::Unavailable);
+            };
+            stored.unwrap_or(Err(ChatWriteError::Unavailable))
         }
     }
 }

@@ -224,7 +224,7 @@ impl Handler<WriteMarks> for Writer {
 
     fn handle(&mut self, WriteMarks(marks): WriteMarks, _: &mut Self::Context) -> Self::Result {
         // It may run twice: a mark that is there is written again.
-        self.run_twice(|connection| read_marks::save(connection, &marks))
+        self.run(|connection| read_marks::save(connection, &marks))
             .map_err(|failure| self.failed("read marks were not written", failure))
     }
 }

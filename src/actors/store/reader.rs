@@ -1,4 +1,4 @@
-//! A thread that reads.
+//! A thread that reads, and what is asked of it or of a writer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,22 +7,27 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Handler, Message, SyncContext};
 use diesel::QueryResult;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::StoreError;
 use super::health::Health;
 use crate::db::connection::DbConnection;
-use crate::db::failure;
-use crate::db::pool::{DbError, DbPool};
+use crate::db::pool::DbPool;
 
-/// A read that has waited this long is not begun: its asker has given up, and a queue that built up
+/// What has waited this long is not begun: its asker is about to give up, and a queue that built up
 /// while the database was away is gone at once.
 pub(super) const TOO_LATE: Duration = Duration::from_secs(4);
+/// Every question has an answer after this time. A database that stands still keeps the thread that
+/// talks to it, and so whoever asks must not wait for the thread.
+pub const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Run this query and send back what it finds.
+/// Run this, which may happen twice, and send back what comes of it.
 pub(super) struct Ask<T> {
+    /// What is said in the log where it fails.
+    failed: &'static str,
     work: Box<Work<T>>,
     asked: Instant,
-    /// Given back when the query has run, not when its asker goes away.
+    /// Given back when it has run, not when its asker goes away.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -39,10 +44,33 @@ pub(super) struct Reader {
 
 impl<T> Ask<T> {
     pub(super) fn new(
+        failed: &'static str,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { work: Box::new(work), asked: Instant::now(), _permit: permit }
+        Self { failed, work: Box::new(work), asked: Instant::now(), _permit: permit }
+    }
+
+    /// Runs it with connections of `pool`, unless its asker is about to give up.
+    pub(super) fn run(mut self, pool: &DbPool, health: &Health) -> Result<T, StoreError> {
+        if self.asked.elapsed() > TOO_LATE {
+            return Err(StoreError::Busy);
+        }
+        // A panic would end this thread for good; the pool throws its connection away.
+        match catch_unwind(AssertUnwindSafe(|| pool.run(&mut *self.work))) {
+            Ok(Ok(done)) => {
+                health.worked();
+                Ok(done)
+            }
+            Ok(Err(error)) => {
+                health.failed(self.failed, &error);
+                Err(error.into())
+            }
+            Err(_) => {
+                health.failed(self.failed, &"a panic");
+                Err(StoreError::Refused("a panic".to_owned()))
+            }
+        }
     }
 }
 
@@ -56,16 +84,6 @@ impl Reader {
     pub(super) fn new(pool: DbPool, health: Arc<Health>) -> Self {
         Self { pool, health }
     }
-
-    fn read<T>(&self, work: &mut Work<T>) -> Result<T, DbError> {
-        match self.pool.run(|connection| work(connection)) {
-            // The server was restarted since this connection was last used. A read may run twice.
-            Err(DbError::Unavailable(error)) if failure::is_closed(&error) => {
-                self.pool.run(|connection| work(connection))
-            }
-            result => result,
-        }
-    }
 }
 
 impl Actor for Reader {
@@ -75,24 +93,18 @@ impl Actor for Reader {
 impl<T: Send + 'static> Handler<Ask<T>> for Reader {
     type Result = Result<T, StoreError>;
 
-    fn handle(&mut self, mut ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
-        if ask.asked.elapsed() > TOO_LATE {
-            return Err(StoreError::Busy);
-        }
-        // A panic would end this thread for good; the pool throws its connection away.
-        match catch_unwind(AssertUnwindSafe(|| self.read(&mut *ask.work))) {
-            Ok(Ok(found)) => {
-                self.health.worked();
-                Ok(found)
-            }
-            Ok(Err(error)) => {
-                self.health.failed("a read failed", &error);
-                Err(error.into())
-            }
-            Err(_) => {
-                self.health.failed("a read failed", &"a panic");
-                Err(StoreError::Refused("a panic while reading".to_owned()))
-            }
-        }
+    fn handle(&mut self, ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
+        ask.run(&self.pool, &self.health)
     }
+}
+
+/// Waits for the store's answer, but not for ever. What was asked for may still be done.
+pub(super) async fn in_time<T>(
+    health: Arc<Health>,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(ANSWERED_WITHIN, answer).await.unwrap_or_else(|_| {
+        health.silent();
+        Err(StoreError::Unavailable("it does not answer".to_owned()))
+    })
 }

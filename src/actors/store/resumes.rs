@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Handler, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
 use super::batcher::MAX_BATCH;
+use super::reader::{TOO_LATE, in_time};
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::resumes::{self, MAX_EXPIRED, StoredResume, Wanted};
@@ -20,8 +21,6 @@ use crate::time::Timestamp;
 
 /// The most bytes of one transaction, and one record more.
 const MAX_PART_BYTES: usize = 1024 * 1024;
-/// Who has waited this long has given up; what a slow database left behind is gone at once.
-const TOO_LATE: Duration = Duration::from_secs(4);
 
 /// Write these sessions.
 #[derive(Message)]
@@ -93,16 +92,19 @@ impl Store {
         pid: Pid,
         user_id: UserId,
     ) -> Result<Option<Record>, StoreError> {
-        // After a stop all clients come at once. They wait here, each on its own connection, rather
-        // than being told that nothing is known of them.
-        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
-        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
         let (done, taken) = oneshot::channel();
-        let wanted = Wanted { pid, user_id };
-        self.takes.push(Take { wanted, asked: Instant::now(), done, _permit: permit });
-        let take = TakeResumes(Arc::clone(&self.takes));
-        self.writers.send(take).await.map_err(|_| StoreError::Closed)?;
-        let text = taken.await.map_err(|_| StoreError::Closed)??;
+        let text = in_time(Arc::clone(&self.health), async {
+            // After a stop all clients come at once. They wait here, each on its own connection,
+            // rather than being told that nothing is known of them.
+            let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned()).await;
+            let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+            let wanted = Wanted { pid, user_id };
+            self.takes.push(Take { wanted, asked: Instant::now(), done, _permit: permit });
+            let take = TakeResumes(Arc::clone(&self.takes));
+            self.writers.send(take).await.map_err(|_| StoreError::Closed)?;
+            taken.await.map_err(|_| StoreError::Closed)?
+        });
+        let text = text.await?;
         // One that another version has written is none: its client joins its rooms again.
         Ok(text.and_then(|text| Record::from_json(&text).ok()))
     }
@@ -151,7 +153,7 @@ impl Handler<PutResumes> for Writer {
 
     fn handle(&mut self, put: PutResumes, _: &mut Self::Context) -> Self::Result {
         // It may run twice: the same rows are written in place of each other.
-        self.run_twice(|connection| resumes::put(connection, &put.sessions, put.expires))
+        self.run(|connection| resumes::put(connection, &put.sessions, put.expires))
             .map_err(|failure| self.failed("sessions were not written", failure))
     }
 }
@@ -168,7 +170,7 @@ impl Handler<TakeResumes> for Writer {
         let now = Timestamp::now();
         // It may run twice: at worst a session is gone that the lost connection had taken out.
         let mut records = self
-            .run_twice(|connection| resumes::take(connection, &wanted, now))
+            .run(|connection| resumes::take(connection, &wanted, now))
             .map(Vec::into_iter)
             .map_err(|failure| self.failed("sessions were not taken out", failure));
         for take in waiting {

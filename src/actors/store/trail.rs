@@ -1,5 +1,6 @@
 //! Where drivers are and were: written behind chat, read, and deleted when it has expired.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Handler, Message};
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::batcher::{Extend, Save};
 use super::positions::{Done, MAX_POINTS, WaitingPoints};
+use super::reader::in_time;
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::trail::{self, TrailPage, TrailRange};
@@ -89,7 +91,8 @@ impl Store {
             let (done, written) = oneshot::channel();
             asked.push(told(self.save(order, last, Some(done), now), written));
         }
-        async move { try_join_all(asked).await.map(drop) }
+        let health = Arc::clone(&self.health);
+        in_time(health, async move { try_join_all(asked).await.map(drop) })
     }
 
     /// Has the last position of an order written, after the chat that waits. It is admitted at

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Handler, Message, MessageResult, SyncContext};
 use diesel::QueryResult;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::batcher::{Asker, Pending};
 use super::health::Health;
 use super::positions::{Taken, WaitingPosition};
-use super::{Ban, ChatWriteError, NewMessage, StoreError, StoredChat, TrailOptions};
+use super::reader::Ask;
+use super::{ChatWriteError, NewMessage, StoreError, StoredChat, TrailOptions};
 use crate::db::chat_batch::{self, Written};
 use crate::db::connection::DbConnection;
-use crate::db::failure;
 use crate::db::pool::{DbError, DbPool};
-use crate::db::{bans, orders, trail};
+use crate::db::trail;
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::time::Timestamp;
@@ -35,27 +34,10 @@ pub(super) struct WriteBatch(pub(super) Vec<Pending>);
 #[rtype(result = "BatchEnd")]
 pub(super) struct WritePositions(pub(super) Taken);
 
-/// Write a ban.
-#[derive(Message)]
-#[rtype(result = "Result<(), StoreError>")]
-pub(super) struct PutBan {
-    pub(super) ban: Ban,
-    /// Given back when it is written.
-    pub(super) permit: OwnedSemaphorePermit,
-}
-
 /// Bring what was written into the database's own file.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub(super) struct Checkpoint;
-
-/// Find out whether the database takes writes.
-#[derive(Message)]
-#[rtype(result = "Result<(), StoreError>")]
-pub(super) struct ProbeWrites {
-    /// Given back when it is known, not when its asker goes away.
-    pub(super) turn: OwnedSemaphorePermit,
-}
 
 /// Whether the database served a batch, even if it refused some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,36 +76,20 @@ impl Writer {
         Self { pool, health, metrics, trail }
     }
 
-    /// Runs `work`; a panic in it becomes a failure, or it would end this thread for good.
+    /// Runs `work`, which may happen twice where a connection is lost.
     pub(super) fn run<T>(
         &self,
-        work: impl FnOnce(&mut DbConnection) -> QueryResult<T>,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
     ) -> Result<T, Failure> {
-        // The panic leaves nothing half-changed behind: the pool throws the connection away.
-        match catch_unwind(AssertUnwindSafe(|| self.pool.run(work))) {
-            Ok(result) => {
-                let result = result.map_err(Failure::from);
-                if result.is_ok() {
-                    self.health.worked();
-                }
-                result
-            }
-            Err(_) => Err(Failure::Panic),
-        }
+        self.unless_it_panics(|| self.pool.run(work))
     }
 
-    /// As [`Self::run`], and once more where the server was restarted since the connection was last
-    /// used: for work that may run twice.
-    pub(super) fn run_twice<T>(
-        &self,
-        work: impl Fn(&mut DbConnection) -> QueryResult<T>,
-    ) -> Result<T, Failure> {
-        match self.run(&work) {
-            Err(Failure::Database(DbError::Unavailable(error))) if failure::is_closed(&error) => {
-                self.run(&work)
-            }
-            result => result,
-        }
+    /// A panic becomes a failure, or it would end this thread for good.
+    fn unless_it_panics<T>(&self, work: impl FnOnce() -> Result<T, DbError>) -> Result<T, Failure> {
+        // The panic leaves nothing half-changed behind: the pool throws the connection away.
+        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Failure::Panic)??;
+        self.health.worked();
+        Ok(done)
     }
 
     /// Counts and reports a failure.
@@ -139,7 +105,10 @@ impl Writer {
         askers: Vec<Asker>,
     ) -> Result<(), (Failure, Vec<Asker>)> {
         let now = Timestamp::now();
-        match self.run(|connection| chat_batch::write(connection, messages, now)) {
+        let stored = self.unless_it_panics(|| {
+            self.pool.run_once(|connection| chat_batch::write(connection, messages, now))
+        });
+        match stored {
             Ok(written) => {
                 #[expect(clippy::cast_precision_loss, reason = "at most 256")]
                 self.metrics.chat_batch.observe(messages.len() as f64);
@@ -161,13 +130,12 @@ impl Writer {
                 // Those left are answered `Unavailable` as they are dropped.
                 return BatchEnd::Down;
             }
-            if let Err((failure, _unanswered)) =
-                self.commit(std::slice::from_ref(message), vec![asker])
-            {
+            if let Err((failure, alone)) = self.commit(std::slice::from_ref(message), vec![asker]) {
                 self.health.failed("a chat message was not stored", &failure);
                 if failure.is_down() {
                     return BatchEnd::Down;
                 }
+                refuse(alone, &failure);
             }
         }
         BatchEnd::Served
@@ -179,6 +147,16 @@ fn outcome_of(written: Written) -> Result<StoredChat, ChatWriteError> {
         Written::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
         Written::Conflict => Err(ChatWriteError::Conflict),
         Written::Gone => Err(ChatWriteError::Gone),
+    }
+}
+
+/// Answers for a message that failed alone, though the database serves. One that was refused would be
+/// again; after a panic it is not known whose fault it was.
+fn refuse(alone: Vec<Asker>, failure: &Failure) {
+    if matches!(failure, Failure::Database(_)) {
+        for asker in alone {
+            asker.answer(Err(ChatWriteError::Refused));
+        }
     }
 }
 
@@ -214,7 +192,10 @@ impl Handler<WriteBatch> for Writer {
         MessageResult(match failure {
             failure if failure.is_down() => BatchEnd::Down,
             _ if messages.len() > 1 => self.commit_one_by_one(&messages, askers),
-            _ => BatchEnd::Served,
+            failure => {
+                refuse(askers, &failure);
+                BatchEnd::Served
+            }
         })
     }
 }
@@ -238,7 +219,7 @@ impl Handler<WritePositions> for Writer {
             .collect();
         let (interval, now) = (self.trail.interval, Timestamp::now());
         let written =
-            self.run_twice(|connection| trail::save(connection, &lasts, &points, interval, now));
+            self.run(|connection| trail::save(connection, &lasts, &points, interval, now));
         let mut end = BatchEnd::Served;
         let result = written.map_err(|failure| {
             self.health.failed("positions were not written", &failure);
@@ -252,13 +233,11 @@ impl Handler<WritePositions> for Writer {
     }
 }
 
-impl Handler<PutBan> for Writer {
-    type Result = Result<(), StoreError>;
+impl<T: Send + 'static> Handler<Ask<T>> for Writer {
+    type Result = Result<T, StoreError>;
 
-    fn handle(&mut self, PutBan { ban, permit }: PutBan, _: &mut Self::Context) -> Self::Result {
-        let written = self.run(|connection| bans::put(connection, &ban, Timestamp::now()));
-        drop(permit);
-        written.map_err(|failure| self.failed("a ban was not written", failure))
+    fn handle(&mut self, ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
+        ask.run(&self.pool, &self.health)
     }
 }
 
@@ -267,16 +246,6 @@ impl Handler<Checkpoint> for Writer {
 
     fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) -> Self::Result {
         self.run(DbConnection::checkpoint).map_err(StoreError::from)
-    }
-}
-
-impl Handler<ProbeWrites> for Writer {
-    type Result = Result<(), StoreError>;
-
-    fn handle(&mut self, ProbeWrites { turn }: ProbeWrites, _: &mut Self::Context) -> Self::Result {
-        let probed = self.run_twice(orders::probe_writes);
-        drop(turn);
-        probed.map_err(|failure| self.failed("the database takes no writes", failure))
     }
 }
 

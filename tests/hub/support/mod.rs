@@ -7,6 +7,8 @@ mod packet;
 pub mod polling;
 #[path = "../../common/postgres.rs"]
 mod postgres;
+#[path = "../../common/postgres_server.rs"]
+pub mod postgres_server;
 mod process;
 pub mod raw;
 pub mod socketio;
