@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System};
 use diesel::QueryResult;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::DatabaseUrl;
@@ -283,9 +283,7 @@ impl Store {
         orders: Vec<OrderId>,
         user: UserId,
     ) -> Result<HashMap<OrderId, OrderFacts>, StoreError> {
-        // After a stop all clients come at once: they wait rather than being judged by half.
-        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
-        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+        let permit = self.place().await?;
         let work = move |connection: &mut DbConnection| {
             db::participants::standing(connection, &orders, &user)
         };
@@ -302,7 +300,7 @@ impl Store {
         range: PageRange,
         limit: i64,
     ) -> Result<Page, StoreError> {
-        self.ask(move |connection| messages::page(connection, &order, range, limit)).await
+        self.ask_in_turn(move |connection| messages::page(connection, &order, range, limit)).await
     }
 
     /// Reads the bans that hold now.
@@ -368,6 +366,23 @@ impl Store {
         let writers = self.batchers.len() as u64;
         // The remainder is below the number of writers.
         &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
+    }
+
+    /// A place among those who ask, for those who come in crowds: after a stop, or where a network
+    /// fails, all clients come at once. They wait here, each on its own connection, rather than being
+    /// told that the store is busy.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
+        place.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
+    }
+
+    /// Asks as soon as there is a place for it.
+    async fn ask_in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let ask = Ask::new(work, self.place().await?);
+        self.readers.send(ask).await.map_err(|_| StoreError::Closed)?
     }
 
     async fn ask<T: Send + 'static>(

@@ -44,6 +44,7 @@ mod resume_shown;
 mod revoke;
 mod rights;
 mod rooms;
+mod slow_lines;
 mod socketio;
 mod socketio_ends;
 mod socketio_login;

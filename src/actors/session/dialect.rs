@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::permits::Permit;
 use crate::protocol::socketio::reader::Reader;
-use crate::transport::{Frame, Outbox};
+use crate::transport::{Frame, Outbox, PingMark};
 
 /// The framing of one connection.
 pub(super) enum Dialect {
@@ -27,7 +27,7 @@ pub(super) struct SocketIo {
 
 impl Dialect {
     /// Asks the peer for a sign of life.
-    pub(super) fn ping(&self, outbox: &Outbox) {
+    pub(super) fn ping(&self, outbox: &Outbox) -> Option<PingMark> {
         match self {
             Self::Plain => outbox.ping(),
             Self::SocketIo(_) => outbox.ping_with(Frame::text(|out| out.push(b'2'))),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use actix::{Handler, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
 
 use super::batcher::MAX_BATCH;
 use super::writer::Writer;
@@ -93,10 +92,7 @@ impl Store {
         pid: Pid,
         user_id: UserId,
     ) -> Result<Option<Record>, StoreError> {
-        // After a stop all clients come at once. They wait here, each on its own connection, rather
-        // than being told that nothing is known of them.
-        let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
-        let permit = permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+        let permit = self.place().await?;
         let (done, taken) = oneshot::channel();
         let wanted = Wanted { pid, user_id };
         self.takes.push(Take { wanted, asked: Instant::now(), done, _permit: permit });
