@@ -60,8 +60,6 @@ pub struct Enter {
     pub identity: Arc<Identity>,
     /// As what.
     pub purpose: Purpose,
-    /// Its place in the queue.
-    pub permit: RoomPermit,
 }
 
 /// A session that is in joins: once more, or for the first time after it only sent.
@@ -74,8 +72,6 @@ pub struct JoinAgain {
     pub join: Join,
     /// Where the snapshot goes.
     pub answer: Answer,
-    /// Its place in the queue.
-    pub permit: RoomPermit,
 }
 
 /// As what a session comes into a room.
@@ -143,8 +139,6 @@ pub struct Read {
     pub history: History,
     /// Where it goes.
     pub answer: Answer,
-    /// Its place in the queue.
-    pub permit: RoomPermit,
 }
 
 /// A session has a new token: its rights are judged again.

@@ -43,6 +43,8 @@ pub enum News {
     Entered(Arc<RoomHandle>),
     /// The session was not let in.
     Refused(Failure),
+    /// The session has all that it had missed in the room.
+    CaughtUp,
     /// The session was in, and is no longer; its client was told.
     Removed,
     /// A join was answered with a refusal, so it does not count.
@@ -93,6 +95,8 @@ pub struct Peer {
     pub departed: AtomicBool,
     /// The chat that was pushed to it, where its client can come back for what it has missed.
     pub pushes: Option<Box<Mutex<Pushes>>>,
+    /// How many of them are kept, at most: as many as its outbox may hold.
+    pub most_pushes: usize,
 }
 
 /// A session's place in a room, or its wish for one. Dropped without a word, it tells the
@@ -106,6 +110,9 @@ pub struct Place {
     pub link: LinkId,
     /// The last chat message that went into the session's outbox; the next room goes on there.
     pub progress: Arc<AtomicI64>,
+    /// Its turn among the rooms that bring the session up to date, until this one has. Boxed: hardly
+    /// any place has one.
+    turn: Option<Box<Permit>>,
     settled: bool,
 }
 
@@ -184,7 +191,21 @@ impl Peer {
 impl Place {
     /// A wish for a place.
     pub fn new(peer: Arc<Peer>, order: OrderId, link: LinkId, progress: Arc<AtomicI64>) -> Self {
-        Self { peer, order, link, progress, settled: false }
+        Self { peer, order, link, progress, turn: None, settled: false }
+    }
+
+    /// The same of a session that takes its rooms in turns.
+    #[must_use]
+    pub fn taking(mut self, turn: Option<Permit>) -> Self {
+        self.turn = turn.map(Box::new);
+        self
+    }
+
+    /// The session has all that it had missed here: it is the next room's turn.
+    pub fn caught_up(&mut self) {
+        if self.turn.take().is_some() {
+            self.peer.notify(self.order.clone(), self.link, News::CaughtUp);
+        }
     }
 
     /// The last chat message that went into the outbox.
@@ -204,7 +225,7 @@ impl Place {
         outbox.push(frame)?;
         self.progress.store(seq, Ordering::Relaxed);
         if let Some(mut pushes) = pushes {
-            pushes.note(self.link.0, seq);
+            pushes.note(self.link.0, seq, self.peer.most_pushes);
         }
         Ok(())
     }
@@ -231,7 +252,10 @@ impl Place {
 
     /// Tells the session how it went; where that is an end, the place is given up.
     pub fn tell(&mut self, news: News) {
-        self.settled |= !matches!(news, News::Entered(_));
+        if !matches!(news, News::Entered(_)) {
+            self.settled = true;
+            self.turn = None;
+        }
         let (order, link) = (self.order.clone(), self.link);
         self.peer.notify(order, link, news);
     }
@@ -239,6 +263,7 @@ impl Place {
     /// Gives the place up without a word: the session knows.
     pub fn give_up(mut self) {
         self.settled = true;
+        self.caught_up();
     }
 }
 

@@ -44,7 +44,7 @@ use crate::protocol::socketio::reader::Reader;
 use crate::session::heartbeat::{Heartbeat, Rhythm};
 use crate::session::rate::{Bucket, Strikes};
 use crate::time::Timestamp;
-use crate::transport::{Gate, Inbound, Incoming, Outbox};
+use crate::transport::{Gate, Inbound, Incoming, Outbox, PingMark, TransportOptions};
 
 /// How long a closing connection may take before the session ends without its peer.
 pub const LINGER: Duration = Duration::from_secs(5);
@@ -104,6 +104,8 @@ pub struct Session {
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
+    /// The last ping.
+    pinged: PingMark,
     /// Goes off at the next deadline.
     alarm: Option<Alarm>,
     /// Whether the end has begun; nothing that comes counts any more.
@@ -125,6 +127,7 @@ impl Session {
             let limits = &shared.config.limits;
             let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
             let mut session = Self {
+                pinged: PingMark::default(),
                 connection: ConnectionId::next(),
                 address: Arc::new(ctx.address()),
                 outbox,
@@ -203,6 +206,7 @@ impl Session {
             under_way: Permits::new(MOST_UNDER_WAY),
             departed: AtomicBool::new(false),
             pushes: names.pid.map(|_| Box::new(Mutex::new(names.pushes))),
+            most_pushes: TransportOptions::most_frames(self.shared.config.limits.outbox_messages),
         })
     }
 

@@ -22,6 +22,7 @@ use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, Asker, Rules, judge};
 use crate::session::rate::Rates;
 use crate::time::Timestamp;
+use crate::transport::Outbox;
 
 /// What a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -29,6 +30,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 const STRANGERS_SHARE: usize = 4;
 /// and so many in any case.
 const FEW_STRANGERS: usize = 64;
+
+/// The share of an outbox, in bytes or in messages, beyond which nothing is begun that fills it
+/// further: three pages of 64 KiB fit into the rest.
+const FILLING: usize = 4;
 
 /// How many users are remembered for their rate over HTTP.
 const MOST_WRITERS: usize = 10_000;
@@ -103,6 +108,13 @@ impl Shared {
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
         }
+    }
+
+    /// Whether so much waits in an outbox that nothing should be begun which fills it further.
+    pub fn is_filling(&self, outbox: &Outbox) -> bool {
+        let (backlog, limits) = (outbox.backlog(), &self.config.limits);
+        backlog.bytes > limits.outbox_bytes / FILLING
+            || backlog.frames > limits.outbox_messages / FILLING
     }
 
     /// Whether the hub is going down.

@@ -288,15 +288,9 @@ impl Store {
         orders: Vec<OrderId>,
         user: UserId,
     ) -> Result<HashMap<OrderId, OrderFacts>, StoreError> {
-        let work =
+        let standing =
             move |connection: &mut DbConnection| participants::standing(connection, &orders, &user);
-        in_time(Arc::clone(&self.health), async {
-            // After a stop all clients come at once: they wait rather than being judged by half.
-            let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned()).await;
-            let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
-            self.read(work, permit).await
-        })
-        .await
+        self.ask_in_turn(standing).await
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
@@ -309,7 +303,7 @@ impl Store {
         range: PageRange,
         limit: i64,
     ) -> Result<Page, StoreError> {
-        self.ask(move |connection| messages::page(connection, &order, range, limit)).await
+        self.ask_in_turn(move |connection| messages::page(connection, &order, range, limit)).await
     }
 
     /// Reads the bans that hold now.
@@ -385,6 +379,26 @@ impl Store {
         let writers = self.batchers.len() as u64;
         // The remainder is below the number of writers.
         &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
+    }
+
+    /// A place among those who ask, for those who come in crowds: after a stop, or where a network
+    /// fails, all clients come at once. They wait here, each on its own connection, rather than being
+    /// told that the store is busy.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let place = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
+        place.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
+    }
+
+    /// Asks as soon as there is a place for it.
+    async fn ask_in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        in_time(Arc::clone(&self.health), async {
+            let permit = self.place().await?;
+            self.read(work, permit).await
+        })
+        .await
     }
 
     async fn ask<T: Send + 'static>(

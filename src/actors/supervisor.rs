@@ -12,7 +12,7 @@ use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message,
 
 use self::rooms::{Crash, RoomEntry};
 use self::users::SessionEntry;
-use super::order_room::{Enter, Leave, Purpose, RoomActivity, RoomHandle, RoomPermit, RoomReport};
+use super::order_room::{Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
 use super::peer::{Peer, Place};
 use super::shared::Shared;
 use super::store::{Change, ChatPosted, OrderChanged};
@@ -23,7 +23,8 @@ use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
 use crate::time::Timestamp;
 
-/// How many joins may wait for the supervisor.
+/// How many events of back ends may wait for the supervisor. The ways into rooms take no place: a
+/// session has at most one for each of its rooms, and of those that it joins only a few at a time.
 const MAILBOX: usize = 1024;
 
 /// A session wants to be in a room.
@@ -38,8 +39,6 @@ pub struct FindRoom {
     pub purpose: Purpose,
     /// The thread on which a new room is to run.
     pub arbiter: ArbiterHandle,
-    /// Its place in the queue.
-    pub permit: Permit,
 }
 
 /// A session that has not heard from a room yet leaves it.
@@ -213,7 +212,6 @@ impl Handler<FindRoom> for Supervisor {
 
     fn handle(&mut self, find: FindRoom, ctx: &mut Self::Context) {
         match self.crash_wait(&find.place.order, Instant::now()) {
-            // The permit is kept meanwhile, so those who wait are bounded too.
             Some(wait) => {
                 ctx.notify_later(find, wait);
             }
@@ -345,11 +343,4 @@ impl Handler<EveryRoom> for Supervisor {
     fn handle(&mut self, _: EveryRoom, _: &mut Self::Context) -> Self::Result {
         self.rooms.values().map(|entry| entry.handle.clone()).collect()
     }
-}
-
-/// Passes a join on to its room.
-fn enter(find: FindRoom, room_permit: RoomPermit) -> Enter {
-    let FindRoom { place, identity, purpose, permit, .. } = find;
-    drop(permit);
-    Enter { place, identity, purpose, permit: room_permit }
 }

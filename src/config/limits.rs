@@ -71,7 +71,8 @@ pub struct LimitsConfig {
 
     /// What may wait for a slow reader (messages)
     ///
-    /// `OUTBOX_MESSAGES`, default 512; as `OUTBOX_BYTES`.
+    /// `OUTBOX_MESSAGES`, default 512; as `OUTBOX_BYTES`, but up to four times as many may wait for
+    /// the time of `SEND_TIMEOUT_MS`: rooms may be faster than a line for a moment.
     #[arg(long, env = "OUTBOX_MESSAGES", value_name = "N")]
     #[arg(default_value = "512", value_parser = whole(8_usize, 1_000_000))]
     pub outbox_messages: usize,
@@ -94,7 +95,8 @@ pub struct LimitsConfig {
 
     /// A peer that takes nothing for so long is gone (milliseconds)
     ///
-    /// `SEND_TIMEOUT_MS`, milliseconds, default 20000 (4008, and `TCP_USER_TIMEOUT`).
+    /// `SEND_TIMEOUT_MS`, milliseconds, default 20000 (4008, and `TCP_USER_TIMEOUT`). Less than 256
+    /// bytes a second are as nothing.
     #[arg(long = "send-timeout-ms", env = "SEND_TIMEOUT_MS", value_name = "MS")]
     #[arg(default_value = "20000", value_parser = millis(100, 3_600_000))]
     pub send_timeout: Duration,

@@ -35,13 +35,23 @@ pub struct Heartbeat {
     pinged: Option<Instant>,
     /// Pings whose pong has not come, whatever else has.
     unanswered: u32,
+    /// Whether the last ping was sent before something that was pushed earlier.
+    overtaking: bool,
 }
 
 impl Heartbeat {
     /// Of a connection that starts now.
     pub fn new(rhythm: Rhythm, now: Instant, ping_every: Duration, pong_within: Duration) -> Self {
         let (ping_every, pong_within) = (millis(ping_every), millis(pong_within));
-        Self { rhythm, ping_every, pong_within, since: now, pinged: None, unanswered: 0 }
+        Self {
+            rhythm,
+            ping_every,
+            pong_within,
+            since: now,
+            pinged: None,
+            unanswered: 0,
+            overtaking: false,
+        }
     }
 
     /// Something came from the client: it is alive. Says whether a ping had waited for that.
@@ -57,7 +67,19 @@ impl Heartbeat {
     pub fn ponged(&mut self) -> Option<Instant> {
         self.unanswered = self.unanswered.saturating_sub(1);
         // One that is late answers an older ping.
-        (self.unanswered == 0).then_some(self.since)
+        (self.unanswered == 0 && !self.overtaking).then_some(self.since)
+    }
+
+    /// The ping that was just sent has overtaken what still waits: its pong does not say that this has
+    /// arrived.
+    pub fn overtook(&mut self) {
+        self.overtaking = true;
+    }
+
+    /// The pong is late, but the peer is still taking what was sent before the ping: it gets the same
+    /// time once more.
+    pub fn spare(&mut self, now: Instant) {
+        self.pinged = Some(now);
     }
 
     /// The next moment at which something may be due.
@@ -84,6 +106,7 @@ impl Heartbeat {
             return None;
         }
         self.pinged = Some(now);
+        self.overtaking = false;
         self.unanswered += 1;
         // A timer that comes late must not shift all that follow, unless it missed a whole beat.
         self.since = if now < at + self.ping_every() { at } else { now };
@@ -148,6 +171,30 @@ mod tests {
         assert_eq!(heartbeat.due(start + S * 200, true), Some(Beat::Ping));
         heartbeat.heard(start + S * 201);
         assert_eq!(heartbeat.next(), start + S * 225, "what was missed is not made up for");
+    }
+
+    #[test]
+    fn a_slow_peer_gets_its_time_again_as_long_as_it_is_spared() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Steady);
+        assert_eq!(heartbeat.due(start + S * 25, true), Some(Beat::Ping));
+        for at in [45, 65] {
+            assert_eq!(heartbeat.due(start + S * at, true), Some(Beat::NoPong));
+            heartbeat.spare(start + S * at);
+            assert_eq!(heartbeat.due(start + S * at, true), None);
+        }
+        assert_eq!(heartbeat.next(), start + S * 85);
+        assert_eq!(heartbeat.due(start + S * 85, true), Some(Beat::NoPong));
+    }
+
+    #[test]
+    fn the_pong_of_a_ping_that_has_overtaken_others_says_nothing_of_them() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Steady);
+        heartbeat.due(start + S * 25, true);
+        heartbeat.overtook();
+        assert_eq!(heartbeat.ponged(), None);
+        heartbeat.heard(start + S * 26);
+        heartbeat.due(start + S * 50, true);
+        assert_eq!(heartbeat.ponged(), Some(start + S * 50));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub const MAX_ROOMS: usize = 1000;
 pub const MAX_REMOVED: usize = 50;
 /// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms with all that is owed in them, and
 /// [`MAX_PUSHES`] pushes of rooms that were left, with the longest ids and numbers. Most are well below 1 KiB.
-pub const MAX_JSON_BYTES: usize = 1024 * 1024;
+pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
 
 /// Everything that a session needs to go on under its old name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,6 +26,18 @@ impl<T> Entries<T> {
         std::mem::replace(&mut self.first, next)
     }
 
+    /// Puts one into the middle: before the one that is there, or behind all.
+    pub(super) fn insert(&mut self, index: usize, element: T) {
+        match index.checked_sub(1) {
+            Some(index) => self.rest.insert(index.min(self.rest.len()), element),
+            None => {
+                if let Some(first) = self.first.replace(element) {
+                    self.rest.push_front(first);
+                }
+            }
+        }
+    }
+
     /// Takes one out of the middle.
     pub(super) fn remove(&mut self, index: usize) -> Option<T> {
         match index.checked_sub(1) {
@@ -95,6 +107,10 @@ mod tests {
                     model.push_back(step);
                 }
                 6 | 7 => assert_eq!(entries.pop_front(), model.pop_front()),
+                8 if step % 2 == 0 && model.len() > step % 4 => {
+                    entries.insert(step % 4, step);
+                    model.insert(step % 4, step);
+                }
                 8 => assert_eq!(entries.remove(step % 5), model.remove(step % 5)),
                 9 => assert_eq!(entries.get_mut(step % 3), model.get_mut(step % 3)),
                 _ => entries.iter_mut().zip(&mut model).for_each(|(one, other)| {

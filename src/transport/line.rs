@@ -90,7 +90,7 @@ impl State {
             self.wire.writes += u32::from(sent > 0);
             self.wire.batched += u32::from(sent > 0);
         }
-        self.wire.queue.advance(sent);
+        self.wire.advance(sent);
         self.wire.queue.is_empty() && self.phase == Phase::Open
     }
 }
@@ -157,9 +157,15 @@ impl Line {
             self.write(&mut state);
             within = self.fit(&mut state);
         }
-        if !within && reliable {
-            let too_many = state.wire.queue.len() > self.options.outbox_messages;
-            self.give_up(&mut state, if too_many { Overrun::Messages } else { Overrun::Bytes });
+        let crowd = if within { None } else { self.crowding(&state) };
+        if !within
+            && reliable
+            && let Some(overrun) = crowd
+        {
+            self.give_up(&mut state, overrun);
+        } else if !within && reliable && state.wire.crowd(true) {
+            // From now on it has a deadline.
+            self.call();
         } else if reliable && state.wire.blocked && !timed {
             // The first frame that has a deadline: the connection's task must hear of it.
             self.call();
@@ -206,6 +212,17 @@ impl Line {
         }
     }
 
+    /// What there is too much of, at once. Too many frames alone are so for a moment where rooms are
+    /// faster than the line for a turn.
+    fn crowding(&self, state: &State) -> Option<Overrun> {
+        let (bytes, frames) = (state.wire.queue.bytes(), state.wire.queue.len());
+        if bytes > self.options.outbox_bytes {
+            return Some(Overrun::Bytes);
+        }
+        let most = TransportOptions::most_frames(self.options.outbox_messages);
+        (frames > most).then_some(Overrun::Messages)
+    }
+
     /// Writes what waits, unless the socket is known to take no more.
     pub(super) fn flush(self: &Arc<Self>) {
         let mut state = self.lock();
@@ -228,7 +245,11 @@ impl Line {
     /// Writes until nothing waits or the peer takes no more.
     pub(super) fn write(&self, state: &mut State) {
         let was_blocked = state.wire.blocked;
-        match state.wire.write() {
+        let written = state.wire.write(self.options.send_timeout);
+        if state.wire.queue.len() <= self.options.outbox_messages {
+            state.wire.crowd(false);
+        }
+        match written {
             // The close frame was the last of it: the peer reads it, then the end. Where the peer
             // has ended already, this was what the task waited for.
             Written::All if matches!(state.phase, Phase::Closing { .. }) => {
@@ -292,8 +313,7 @@ impl Line {
         match state.phase {
             Phase::Open | Phase::Overrun { told: true, .. } if state.wire.blocked => {
                 let open = state.phase == Phase::Open;
-                let since = state.wire.queue.waiting_since().filter(|_| open);
-                Duty::Watch(since.map(|since| since + self.options.send_timeout))
+                Duty::Watch(state.wire.due(self.options.send_timeout).filter(|_| open))
             }
             Phase::Open | Phase::Broken | Phase::Overrun { told: true, .. } => {
                 self.attention.store(false, Ordering::Release);
@@ -313,9 +333,11 @@ impl Line {
         let mut state = self.lock();
         match state.phase {
             Phase::Open => {
-                let since = state.wire.queue.waiting_since().filter(|_| state.wire.blocked);
-                if since.is_some_and(|since| since + self.options.send_timeout <= now) {
-                    self.give_up(&mut state, Overrun::Stalled);
+                let due = state.wire.due(self.options.send_timeout).filter(|_| state.wire.blocked);
+                if due.is_some_and(|due| due <= now) {
+                    let too_many = state.wire.queue.len() > self.options.outbox_messages;
+                    let why = if too_many { Overrun::Messages } else { Overrun::Stalled };
+                    self.give_up(&mut state, why);
                 }
             }
             Phase::Closing { by } if by <= now => self.end(&mut state, Phase::Gone),

@@ -21,6 +21,7 @@
 //! outbox outlives its connection only as a handle that refuses, never with the socket.
 
 mod accept;
+mod acked;
 mod budget;
 mod entries;
 mod flusher;
@@ -31,6 +32,7 @@ mod inbound;
 mod line;
 mod message;
 mod outbox;
+mod pace;
 mod polling;
 mod queue;
 mod reader;
@@ -54,6 +56,7 @@ pub use self::outbox::Outbox;
 pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};
 pub use self::queue::LatestKey;
 pub use self::ring::can_batch;
+pub use self::wire::PingMark;
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
 
@@ -67,10 +70,11 @@ pub struct TransportOptions {
     /// Bytes that may wait for one socket, headers included; beyond, latest-wins frames are
     /// dropped, then the outbox gives up.
     pub outbox_bytes: usize,
-    /// Frames that may wait for one socket, with the same consequence.
+    /// Frames that may wait for one socket. Beyond, latest-wins frames are dropped too, and the
+    /// outbox gives up where it stays so for the send timeout, or holds four times as many.
     pub outbox_messages: usize,
-    /// How long a reliable frame may wait for a socket that takes no more, and how long the
-    /// kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
+    /// How long a reliable frame may wait for a socket that takes no more, or next to nothing, and
+    /// how long the kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
     pub send_timeout: Duration,
     /// How long a closing socket may take to send what waits, and its peer to answer.
     pub linger: Duration,
@@ -84,6 +88,11 @@ pub struct TransportOptions {
 }
 
 impl TransportOptions {
+    /// The most frames that an outbox holds, for a moment, which is meant to hold so many.
+    pub fn most_frames(outbox_messages: usize) -> usize {
+        outbox_messages.saturating_mul(MOST_CROWDED)
+    }
+
     /// The protocol's own limits (`docs/protocol.md`), with a budget of its own.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -99,6 +108,9 @@ impl TransportOptions {
         }
     }
 }
+
+/// How many times as many frames as it is meant to hold an outbox may hold for a moment.
+const MOST_CROWDED: usize = 4;
 
 /// What comes out of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +140,7 @@ pub enum Overrun {
     Bytes,
     /// More frames waited than one outbox may hold.
     Messages,
-    /// A reliable frame waited longer than the send timeout.
+    /// A reliable frame waited, and the peer did not take enough within the send timeout.
     Stalled,
     /// All outboxes together held too much, and this was among the largest.
     Node,

@@ -10,6 +10,7 @@ use super::flusher::schedule;
 use super::frame::Frame;
 use super::line::{Line, State};
 use super::queue::LatestKey;
+use super::wire::PingMark;
 use super::{Backlog, Closed};
 use crate::protocol::close::CloseCode;
 
@@ -62,15 +63,22 @@ impl Outbox {
         self.0.forget(key);
     }
 
-    /// Sends a ping, unless one waits already.
-    pub fn ping(&self) {
-        self.ping_with(Frame::ping());
+    /// Sends a ping, unless one waits already; where the socket takes no more, before all that waits.
+    pub fn ping(&self) -> Option<PingMark> {
+        self.ping_with(Frame::ping())
     }
 
-    /// Sends a frame that asks for a sign of life, unless one waits already: the ping of a protocol
-    /// that has its own.
-    pub fn ping_with(&self, frame: Frame) {
-        let _ = self.add(false, |state| state.wire.queue.push_ping(frame));
+    /// The same with a frame that asks for a sign of life: the ping of a protocol that has its own.
+    pub fn ping_with(&self, frame: Frame) -> Option<PingMark> {
+        let mut mark = None;
+        self.add(false, |state| mark = state.wire.push_ping(frame)).ok()?;
+        mark
+    }
+
+    /// Whether a peer whose pong is late is only slow: what was sent before the ping is still arriving.
+    /// To be asked when the pong is due, and again after the same time.
+    pub fn is_taking(&self, ping: &mut PingMark) -> bool {
+        self.0.lock().wire.is_taking(ping, Instant::now())
     }
 
     /// Answers a ping; where the socket takes no more, only the newest answer waits.

@@ -38,10 +38,11 @@ pub(super) struct Queue {
     entries: Entries<Entry>,
     /// Bytes that wait, without those of the first frame that have left.
     bytes: usize,
-    /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped.
-    written: usize,
+    /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped. Of
+    /// 32 bits, as the next: every connection has a queue.
+    written: u32,
     /// Latest-wins frames among the entries, so that the queue is not searched where it has none.
-    latest: usize,
+    latest: u32,
 }
 
 // === impl Queue ===
@@ -75,11 +76,23 @@ impl Queue {
         replaced
     }
 
-    /// Adds a ping, unless one waits.
-    pub(super) fn push_ping(&mut self, frame: Frame) {
-        if self.find(|manner| manner == Manner::Ping).is_none() {
-            self.append(frame, Manner::Ping);
+    /// Adds a ping, unless one waits; where the socket takes no more, before all that has not begun
+    /// to leave: a peer that takes its time is to hear it in time. Says how many bytes have to leave
+    /// until it has; none where one waits already.
+    pub(super) fn push_ping(&mut self, frame: Frame, blocked: bool) -> Option<usize> {
+        if self.find(|manner| manner == Manner::Ping).is_some() {
+            return None;
         }
+        let started = self.front().filter(|_| self.written > 0).map(Frame::len);
+        let (place, before) = if blocked {
+            (usize::from(started.is_some()), started.map_or(0, |length| length - self.written()))
+        } else {
+            (self.entries.len(), self.bytes)
+        };
+        self.bytes += frame.len();
+        let until = before + frame.len();
+        self.entries.insert(place, Entry { frame, manner: Manner::Ping });
+        Some(until)
     }
 
     /// Adds a pong; where the socket takes no more, in the place of all that wait.
@@ -115,9 +128,9 @@ impl Queue {
         let written = self.written;
         *self = Self::default();
         if let Some(entry) = started {
-            self.bytes = entry.frame.len() - written;
+            self.bytes = entry.frame.len() - written as usize;
             self.written = written;
-            self.latest = usize::from(matches!(entry.manner, Manner::Latest(_)));
+            self.latest = u32::from(matches!(entry.manner, Manner::Latest(_)));
             self.entries.push_back(entry);
         }
     }
@@ -141,30 +154,42 @@ impl Queue {
 
     /// The next bytes to write, in order, a slice for each frame.
     pub(super) fn slices(&self) -> impl Iterator<Item = IoSlice<'_>> {
-        let mut skip = self.written;
+        let mut skip = self.written();
         self.entries
             .iter()
             .map(move |entry| IoSlice::new(&entry.frame.bytes()[std::mem::take(&mut skip)..]))
     }
 
+    /// The first bytes to write, at most so many, a slice for each frame.
+    pub(super) fn first_bytes(&self, mut most: usize) -> impl Iterator<Item = IoSlice<'_>> {
+        let mut skip = self.written();
+        self.entries.iter().map_while(move |entry| {
+            let bytes = &entry.frame.bytes()[std::mem::take(&mut skip)..];
+            let part = &bytes[..bytes.len().min(most)];
+            most -= part.len();
+            (!part.is_empty()).then(|| IoSlice::new(part))
+        })
+    }
+
     /// What is left to write of the only frame that waits, where it is one.
     pub(super) fn only(&self) -> Option<&[u8]> {
         let first = self.entries.front().filter(|_| self.entries.len() == 1)?;
-        Some(&first.frame.bytes()[self.written..])
+        Some(&first.frame.bytes()[self.written()..])
     }
 
     /// Takes out what was written.
     pub(super) fn advance(&mut self, mut count: usize) {
         self.bytes = self.bytes.saturating_sub(count);
         while let Some(first) = self.entries.front() {
-            let left = first.frame.len() - self.written;
+            let left = first.frame.len() - self.written();
             if count < left {
-                self.written += count;
+                // No frame is near 4 GiB.
+                self.written += u32::try_from(count).unwrap_or(0);
                 return;
             }
             count -= left;
             self.written = 0;
-            self.latest -= usize::from(matches!(first.manner, Manner::Latest(_)));
+            self.latest -= u32::from(matches!(first.manner, Manner::Latest(_)));
             self.entries.pop_front();
         }
         // Most sockets are idle most of the time: none keeps room for a burst of the past.
@@ -198,6 +223,10 @@ impl Queue {
         self.bytes
     }
 
+    fn written(&self) -> usize {
+        self.written as usize
+    }
+
     fn append(&mut self, frame: Frame, manner: Manner) {
         self.bytes += frame.len();
         self.entries.push_back(Entry { frame, manner });
@@ -217,7 +246,7 @@ impl Queue {
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes -= entry.frame.len();
-            self.latest -= usize::from(matches!(entry.manner, Manner::Latest(_)));
+            self.latest -= u32::from(matches!(entry.manner, Manner::Latest(_)));
         }
         if self.entries.is_empty() {
             (self.bytes, self.written) = (0, 0);
@@ -312,10 +341,25 @@ mod tests {
     }
 
     #[test]
+    fn a_ping_goes_before_all_that_has_not_begun_to_leave() {
+        let mut queue = queue();
+        assert_eq!(queue.push_ping(frame("ping "), true), Some(5));
+        assert_eq!(content(&queue), "ping one a1 two b1 ");
+        queue.advance(7);
+        assert_eq!(queue.push_ping(frame("again "), true), Some(2 + 6));
+        assert_eq!(content(&queue), "e again a1 two b1 ");
+        queue.advance(2);
+        assert_eq!(content(&queue), "again a1 two b1 ");
+        assert_eq!(queue.push_ping(frame("third "), true), None);
+        queue.pop();
+        assert_eq!(content(&queue), "a1 two b1 ");
+    }
+
+    #[test]
     fn at_most_one_ping_waits_and_of_pongs_the_newest_once_the_socket_is_blocked() {
         let mut queue = Queue::default();
-        queue.push_ping(frame("ping "));
-        queue.push_ping(frame("again "));
+        assert_eq!(queue.push_ping(frame("ping "), false), Some(5));
+        assert_eq!(queue.push_ping(frame("again "), false), None);
         queue.push_pong(frame("p1 "), false);
         queue.push_pong(frame("p2 "), false);
         assert_eq!(content(&queue), "ping p1 p2 ");
@@ -323,6 +367,18 @@ mod tests {
         queue.push_pong(frame("p3 "), true);
         queue.push_pong(frame("p4 "), true);
         assert_eq!(content(&queue), "ping chat p4 ");
+    }
+
+    #[test]
+    fn the_first_bytes_are_cut_off_where_they_are_enough() {
+        let mut queue = queue();
+        queue.advance(2);
+        let first = |queue: &Queue, most| -> Vec<Vec<u8>> {
+            queue.first_bytes(most).map(|slice| slice.to_vec()).collect()
+        };
+        assert_eq!(first(&queue, 4), [b"e ".to_vec(), b"a1".to_vec()]);
+        assert_eq!(first(&queue, 2), [b"e ".to_vec()]);
+        assert_eq!(first(&queue, 100).concat(), b"e a1 two b1 ");
     }
 
     #[test]

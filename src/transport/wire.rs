@@ -1,21 +1,37 @@
 //! The writing half of a connection with what waits for it: writes until nothing waits or the peer
-//! takes no more. Knows nothing of why a connection ends.
+//! takes no more, and knows whether it is still taking. Knows nothing of why a connection ends.
 
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use smallvec::SmallVec;
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use super::acked::acked;
+use super::frame::Frame;
+use super::pace::Pace;
 use super::polling::Mailbox;
 use super::queue::Queue;
+
+/// The most bytes of one write: where the peer is slow, all that is written stands before what comes
+/// next, in the kernel, which looks at its limit between two writes only.
+const WRITTEN_BYTES: usize = 8 * 1024;
+
+/// How a socket is written. On Linux each write is a record of its own: what is appended to one that
+/// waits in the kernel would not be held to its limit of unsent bytes, up to 64 KiB.
+#[cfg(target_os = "linux")]
+pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_EOR;
+/// How a socket is written.
+#[cfg(not(target_os = "linux"))]
+pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::empty();
 
 /// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
 const SLICES: usize = 64;
@@ -32,6 +48,8 @@ pub(super) struct Wire {
     /// The socket took no more, or no poll waits; whoever waits for it goes on when it does.
     pub(super) blocked: bool,
     sink: Sink,
+    /// How fast the peer takes what waits; none while it takes everything.
+    pace: Option<Box<Pace>>,
     /// System calls so far, a batch counted as one for each of its sockets.
     #[cfg(test)]
     pub(super) writes: u32,
@@ -57,6 +75,17 @@ pub(super) enum Sink {
     Gone,
 }
 
+/// Where a ping stands in what its peer takes, and how far the peer was when that was looked at last.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PingMark {
+    /// Where the ping ends.
+    end: u32,
+    /// How far the peer had come.
+    reached: u32,
+    /// Whether it was sent before something that was pushed earlier.
+    overtakes: bool,
+}
+
 /// The writing half of a socket.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -64,6 +93,9 @@ pub(super) struct Writer {
     /// The descriptor of `half`, so that a write need not look for it in tokio's memory, which
     /// nothing else of a delivery touches. As good as the half, and never handed out.
     descriptor: RawFd,
+    /// How many bytes the system was given to send, as it counts itself what has arrived; modulo
+    /// 2^32, which is more than may ever be under way.
+    position: u32,
 }
 
 /// How far a write came.
@@ -86,6 +118,7 @@ impl Wire {
             // A client of long-polling takes nothing before its first poll.
             blocked: matches!(sink, Sink::Poll(_)),
             sink,
+            pace: None,
             #[cfg(test)]
             writes: 0,
             #[cfg(test)]
@@ -97,26 +130,93 @@ impl Wire {
         }
     }
 
-    /// Writes until nothing waits or the socket takes no more.
-    pub(super) fn write(&mut self) -> Written {
+    /// Writes until nothing waits or the socket takes no more. Within `timeout` it has to take enough.
+    pub(super) fn write(&mut self, timeout: Duration) -> Written {
         if matches!(self.sink, Sink::Poll(_)) {
             return self.write_body();
         }
         while !self.queue.is_empty() {
             match self.write_once() {
-                Ok(count) if count > 0 => self.queue.advance(count),
+                Ok(count) if count > 0 => self.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
                     // The first look at the clock: a socket that takes everything costs none.
-                    self.queue.stamp(Instant::now());
+                    let now = Instant::now();
+                    self.queue.stamp(now);
+                    self.pace.get_or_insert_with(|| Box::new(Pace::new(now))).look(now, timeout);
                     return Written::Blocked;
                 }
                 _ => return Written::Broken,
             }
         }
         self.blocked = false;
+        self.pace = None;
         Written::All
+    }
+
+    /// Until when what waits may wait, where that is limited: too many frames, or one that must
+    /// arrive, while the peer does not take enough.
+    pub(super) fn due(&self, timeout: Duration) -> Option<Instant> {
+        let waiting = self.queue.waiting_since().map(|since| match &self.sink {
+            Sink::Poll(mailbox) => mailbox.fetched_by().map_or(since, |by| by.max(since)),
+            _ => self.pace.as_ref().map_or(since, |pace| pace.since().max(since)),
+        });
+        let crowded = self.pace.as_ref().and_then(|pace| pace.crowded);
+        waiting.into_iter().chain(crowded).min().map(|since| since + timeout)
+    }
+
+    /// Notes that more frames wait than should, or no longer; says whether they just begin to.
+    pub(super) fn crowd(&mut self, is_crowded: bool) -> bool {
+        if !is_crowded {
+            if let Some(pace) = &mut self.pace {
+                pace.crowded = None;
+            }
+            return false;
+        }
+        let now = Instant::now();
+        let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(now)));
+        let begins = pace.crowded.is_none();
+        pace.crowded.get_or_insert(now);
+        begins
+    }
+
+    /// Takes out what was written.
+    pub(super) fn advance(&mut self, count: usize) {
+        self.queue.advance(count);
+        if let Sink::Socket(socket) = &mut self.sink {
+            socket.position = socket.position.wrapping_add(modulo(count));
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.take(count);
+        }
+    }
+
+    /// Adds a ping, unless one waits; before all that waits for a socket that takes no more.
+    pub(super) fn push_ping(&mut self, frame: Frame) -> Option<PingMark> {
+        let overtakes = self.blocked && !self.queue.is_empty();
+        let until = self.queue.push_ping(frame, self.blocked)?;
+        let Sink::Socket(socket) = &self.sink else {
+            return Some(PingMark { overtakes, ..PingMark::default() });
+        };
+        let end = socket.position.wrapping_add(modulo(until));
+        Some(PingMark { end, reached: socket.reached(), overtakes })
+    }
+
+    /// Whether the peer is still on its way to a ping, and has come nearer to it since this was asked
+    /// before.
+    pub(super) fn is_taking(&self, ping: &mut PingMark, now: Instant) -> bool {
+        match &self.sink {
+            Sink::Poll(mailbox) => mailbox.fetched_by().is_some_and(|by| now < by),
+            Sink::Socket(socket) => {
+                let before = std::mem::replace(&mut ping.reached, socket.reached());
+                let (moved, left) =
+                    (ping.reached.wrapping_sub(before), ping.end.wrapping_sub(ping.reached));
+                // What lies behind is, modulo 2^32, far ahead.
+                moved > 0 && left > 0 && left <= u32::MAX / 2
+            }
+            Sink::Gone => false,
+        }
     }
 
     /// The socket, where it can be written and what waits may go by a batch.
@@ -142,23 +242,26 @@ impl Wire {
         let Sink::Socket(socket) = &self.sink else {
             return Err(io::ErrorKind::NotConnected.into());
         };
+        let flags = SEND_FLAGS.bits();
         if let Some(frame) = self.queue.only() {
+            let frame = &frame[..frame.len().min(WRITTEN_BYTES)];
             // The usual case goes by tokio's bookkeeping. What the socket does not take, tokio has to
             // know, and try itself.
-            match send(socket.descriptor, frame, MsgFlags::empty()) {
-                Err(Errno::EAGAIN) => socket.half.try_write(frame),
+            match send(socket.descriptor, frame, SEND_FLAGS) {
+                Err(Errno::EAGAIN) => socket.try_send(|to| to.send_with_flags(frame, flags)),
                 sent => sent.map_err(io::Error::from),
             }
         } else {
-            let slices: SmallVec<[_; SLICES]> = self.queue.slices().take(SLICES).collect();
-            socket.half.try_write_vectored(&slices)
+            let slices: SmallVec<[_; SLICES]> =
+                self.queue.first_bytes(WRITTEN_BYTES).take(SLICES).collect();
+            socket.try_send(|to| to.send_vectored_with_flags(&slices, flags))
         }
     }
 
     /// Answers the poll that waits with what waits for it.
     fn write_body(&mut self) -> Written {
         let Sink::Poll(mailbox) = &mut self.sink else { return Written::Broken };
-        mailbox.answer(&mut self.queue);
+        mailbox.answer(&mut self.queue, Instant::now());
         self.blocked = !mailbox.is_polled();
         if self.queue.is_empty() {
             return Written::All;
@@ -190,6 +293,7 @@ impl Wire {
     /// Goes on with another sink; the old one.
     pub(super) fn replace(&mut self, sink: Sink) -> Sink {
         self.blocked = matches!(sink, Sink::Poll(_));
+        self.pace = None;
         std::mem::replace(&mut self.sink, sink)
     }
 
@@ -223,6 +327,18 @@ impl Wire {
 // === impl Writer ===
 
 impl Writer {
+    /// How much the peer has received of all that the system was given to send; where that is not
+    /// told, how much that was.
+    fn reached(&self) -> u32 {
+        acked(self.stream()).unwrap_or(self.position)
+    }
+
+    /// Sends by tokio's bookkeeping.
+    fn try_send(&self, send: impl Fn(SockRef<'_>) -> io::Result<usize>) -> io::Result<usize> {
+        let stream = self.stream();
+        stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream)))
+    }
+
     /// Gives the half back.
     pub(super) fn into_half(self) -> OwnedWriteHalf {
         self.half
@@ -235,7 +351,26 @@ impl Writer {
 
 impl From<OwnedWriteHalf> for Writer {
     fn from(half: OwnedWriteHalf) -> Self {
-        let descriptor = AsRef::<TcpStream>::as_ref(&half).as_raw_fd();
-        Self { half, descriptor }
+        let stream: &TcpStream = half.as_ref();
+        let descriptor = stream.as_raw_fd();
+        // What was sent on the socket before and has not arrived is left out, which is next to nothing.
+        let position = acked(stream).unwrap_or(0);
+        Self { half, descriptor, position }
     }
+}
+
+// === impl PingMark ===
+
+impl PingMark {
+    /// Whether the ping was sent before something that was pushed earlier: then its pong does not say
+    /// that all of that has arrived.
+    pub fn overtakes(&self) -> bool {
+        self.overtakes
+    }
+}
+
+/// A number of bytes modulo 2^32.
+#[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
+fn modulo(bytes: usize) -> u32 {
+    bytes as u32
 }

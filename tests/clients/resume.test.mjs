@@ -66,6 +66,32 @@ forEach(RESUMING, 'cut and resumed: recovered, nothing missed or doubled', async
   assert.deepEqual(new Set(ann.inbox.events()), new Set(['chat:message']));
 });
 
+forEach(RESUMING, 'back in twenty rooms in which much was said: not cut, nothing missed', async (t, client) => {
+  const orders = Array.from({ length: 20 }, newOrder);
+  const wire = await wireTo(t, hub);
+  const ann = await annBehind(t, wire, client, orders);
+  const driver = await speaker(t, orders);
+  const { id } = ann.socket;
+  await driver.say(orders[0], 'heard');
+  await until(() => seqs(ann, orders[0]).length === 1, 'the first is heard');
+
+  wire.down();
+  await ann.life.take('disconnect');
+  for (const order of orders) {
+    await Promise.all(Array.from({ length: 60 }, (_, number) => driver.say(order, `missed ${number}`)));
+  }
+  wire.up();
+  await ann.life.take('connect');
+  assert.equal(ann.socket.recovered, true);
+  assert.equal(ann.socket.id, id);
+  const last = (order) => (order === orders[0] ? 61 : 60);
+  await until(() => orders.every((order) => seqs(ann, order).length >= last(order)), 'all is heard');
+  for (const order of orders) {
+    assert.deepEqual(seqs(ann, order), Array.from({ length: last(order) }, (_, at) => at + 1));
+  }
+  assert.equal(ann.socket.id, id, 'it was not cut on the way');
+});
+
 forEach(RESUMING, 'cut again and again while others speak', async (t, client) => {
   const order = newOrder();
   const wire = await wireTo(t, hub);

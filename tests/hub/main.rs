@@ -52,6 +52,7 @@ mod revoke;
 mod rights;
 mod rooms;
 mod shown_since;
+mod slow_lines;
 mod socketio;
 mod socketio_ends;
 mod socketio_login;

@@ -383,7 +383,7 @@ async fn more_bytes_than_a_page_has_were_missed_and_come() {
 
 #[tokio::test]
 async fn one_who_is_too_far_behind_begins_anew_and_has_all_of_the_room_it_was_in() {
-    let hub = rooms::unlimited();
+    let hub = talkative().env("OUTBOX_MESSAGES", 32).start();
     let (mut client, mut talker) = joined(&hub).await;
     say(&mut talker, "o1", "the last that is seen").await;
     assert_eq!(client.hear(1).await, [at("o1", 2)]);

@@ -1,5 +1,6 @@
 //! Reads: pages, orders, positions, bans.
 
+use futures_util::future::join_all;
 use orderhub::actors::store::{Ban, LoadedOrder, PageRange};
 use orderhub::protocol::location::Position;
 use orderhub::time::Timestamp;
@@ -132,4 +133,17 @@ fn bans_replace_each_other_and_expire() {
 #[test]
 fn the_store_answers_a_ping() {
     each_database(async |hub: Fixture| hub.store.ping().await.expect("an answer"));
+}
+
+#[test]
+fn however_many_rooms_ask_at_the_same_moment_none_is_refused() {
+    each_database(async |hub: Fixture| {
+        fill(&hub, 1, "x").await;
+        // All ask before any is answered, and there are 1,024 places.
+        let pages = (0..1100).map(|_| hub.store.page(order("o"), PageRange::Newest, 1));
+        let rooms = (0..1100).map(|_| hub.store.load_order(order("o"), 1));
+        let (pages, rooms) = tokio::join!(join_all(pages), join_all(rooms));
+        assert_eq!(pages.iter().filter(|page| page.is_err()).count(), 0);
+        assert_eq!(rooms.iter().filter(|room| room.is_err()).count(), 0);
+    });
 }

@@ -21,7 +21,7 @@ fn user(id: &str) -> UserId {
 
 fn record(owner: &str, room: &str) -> Record {
     let mut pushes = Pushes::new(None);
-    (1..=20).for_each(|seq| pushes.note(1, seq));
+    (1..=20).for_each(|seq| pushes.note(1, seq, 100));
     let rooms = [RoomMark { order: order(room), joins: 2, link: 1, progress: 20 }];
     let pid = Pid::random().expect("randomness");
     Record::new(pid, user(owner), SessionId::random(), Namespace::Root, 1, rooms, pushes)

@@ -167,17 +167,14 @@ impl OrderRoom {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let (range, limit) = page_range(&read.history, self.delivery.delivered());
         let page = async move { store.page(order, range, limit).await };
-        let Read { answer, permit, .. } = read;
-        ctx.spawn(page.into_actor(self).map(move |page, _, _| {
-            drop(permit);
-            match page {
-                Ok(page) => {
-                    let messages: Vec<_> = page.messages.iter().map(json).collect();
-                    let messages = messages.iter().map(AsRef::as_ref).collect();
-                    answer.ok(Reply::Page { messages, has_more: page.has_more });
-                }
-                Err(_) => answer.refuse(unavailable("the database does not answer")),
+        let answer = read.answer;
+        ctx.spawn(page.into_actor(self).map(move |page, _, _| match page {
+            Ok(page) => {
+                let messages: Vec<_> = page.messages.iter().map(json).collect();
+                let messages = messages.iter().map(AsRef::as_ref).collect();
+                answer.ok(Reply::Page { messages, has_more: page.has_more });
             }
+            Err(_) => answer.refuse(unavailable("the database does not answer")),
         }));
     }
 }

@@ -10,6 +10,7 @@ use super::snapshot::{Held, as_shown, most};
 use super::{OrderRoom, chat};
 use crate::actors::news::{News, as_told};
 use crate::actors::peer::Answer;
+use crate::actors::shared::Shared;
 use crate::actors::store::{self, PageRange, StoreError};
 use crate::ids::SessionId;
 use crate::protocol::client::{ClientEventName, MAX_PAGE};
@@ -19,8 +20,6 @@ use crate::session::resume::{Due, Shown, Told};
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
-/// The share of an outbox beyond which no page is added to it.
-const FILLING: usize = 4;
 /// How long to wait for a client that is still taking in the page before.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -49,12 +48,12 @@ impl OrderRoom {
             self.tell_what_has_changed(session, told);
         }
         let Some(member) = self.members.get_mut(&session) else { return };
-        let page = self.ring.page(Some(member.place.progress()), MAX_PAGE);
+        let page = self.ring.page(Some(member.place.progress()), most_missed(&self.shared));
         if let Some(page) = page.filter(|page| page.recovered && shown.is_none()) {
-            member.shown = true;
             // They are all that there is up to the cut, without a gap.
             let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
-            return self.send_missed(session, (first..).zip(&page.messages));
+            self.send_missed(session, (first..).zip(&page.messages));
+            return self.has_shown(session);
         }
         member.held = Some(Box::new(Held::new(read)));
         self.read_missed(CatchingUp { session, read, cut, shown }, ctx);
@@ -80,14 +79,14 @@ impl OrderRoom {
         if member.held.as_ref().is_none_or(|held| !held.is_for(read)) {
             return;
         }
-        if member.outbox.backlog().bytes > self.shared.config.limits.outbox_bytes / FILLING {
+        if self.shared.is_filling(&member.outbox) {
             ctx.run_later(PAUSE, move |room, ctx| room.read_missed(catching_up, ctx));
             return;
         }
         let after = member.place.progress();
         let (range, limit) = match shown {
             Some(shown) => (PageRange::Before(after + 1), most(shown, after)),
-            None => (PageRange::Between { after, upto: cut }, MAX_PAGE),
+            None => (PageRange::Between { after, upto: cut }, most_missed(&self.shared)),
         };
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let page = async move { store.page(order, range, limit).await };
@@ -120,7 +119,7 @@ impl OrderRoom {
         }
         let Some(member) = self.members.get_mut(&session) else { return };
         if last >= cut {
-            member.shown = true;
+            self.has_shown(session);
             return self.go_on(session, *held, ctx);
         }
         member.held = Some(held);
@@ -157,4 +156,11 @@ impl OrderRoom {
             member.push(frame, Some(seq));
         }
     }
+}
+
+/// How many messages go out at once to one who has missed them: they fit into an outbox in which
+/// little waits.
+fn most_missed(shared: &Shared) -> i64 {
+    let fitting = i64::try_from(shared.config.limits.outbox_messages / 2).unwrap_or(MAX_PAGE);
+    fitting.min(MAX_PAGE)
 }

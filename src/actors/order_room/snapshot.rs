@@ -83,8 +83,8 @@ impl OrderRoom {
         let cut = self.delivery.delivered();
         let shown = Shown { since: join.since_seq, limit: join.limit };
         if let Some(page) = self.ring.page(join.since_seq, join.limit) {
-            member.shown = true;
-            return self.send_page(session, &page, shown, cut, answer);
+            self.send_page(session, &page, shown, cut, answer);
+            return self.has_shown(session);
         }
         let read = self.number();
         if let Some(member) = self.members.get_mut(&session) {
@@ -111,11 +111,17 @@ impl OrderRoom {
         // Where the session has left meanwhile the answer says so when it is dropped.
         let Some(held) = self.take_held(session, read) else { return };
         let Ok(page) = page else { return self.give_up_showing(session, *held, Some(answer)) };
+        self.send_page(session, &as_shown(&page, shown, cut), shown, cut, answer);
+        self.has_shown(session);
+        self.go_on(session, *held, ctx);
+    }
+
+    /// A member has been shown the room; one that came back has all that it had missed.
+    pub(super) fn has_shown(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
             member.shown = true;
+            member.place.caught_up();
         }
-        self.send_page(session, &as_shown(&page, shown, cut), shown, cut, answer);
-        self.go_on(session, *held, ctx);
     }
 
     /// What was held back for this read, if the session has not left meanwhile.
@@ -157,6 +163,7 @@ impl OrderRoom {
         }
         held.joins.into_iter().for_each(|(_, answer)| answer.refuse(failure.clone()));
         if self.members.get(&session).is_some_and(|member| member.shown) {
+            self.has_shown(session);
             return self.release(session, held.frames);
         }
         // One who comes back after a panic believes to be in: the place is dropped without a word,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::config::AddressGroup;
 use crate::permits::{KeyedPermit, Permit};
 use crate::protocol::socketio::reader::Reader;
-use crate::transport::{Frame, Outbox};
+use crate::transport::{Frame, Outbox, PingMark};
 
 /// The framing of one connection.
 pub(super) enum Dialect {
@@ -54,7 +54,7 @@ impl From<Permit> for UnauthenticatedPlace {
 
 impl Dialect {
     /// Asks the peer for a sign of life.
-    pub(super) fn ping(&self, outbox: &Outbox) {
+    pub(super) fn ping(&self, outbox: &Outbox) -> Option<PingMark> {
         match self {
             Self::Plain => outbox.ping(),
             Self::SocketIo(_) => outbox.ping_with(Frame::text(|out| out.push(b'2'))),

@@ -18,6 +18,7 @@ use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
 use crate::ids::OrderId;
+use crate::permits::Permit;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::{MOST_DRIVEN, OrderFacts};
 
@@ -61,7 +62,7 @@ impl Login {
             }
         };
         self.links.insert(order.clone(), link);
-        self.ask_to_enter(order, purpose, ctx);
+        self.ask_to_enter(order, purpose, None, ctx);
     }
 
     /// Whether one more room may be joined, or sent to.
@@ -89,10 +90,11 @@ impl Login {
         &mut self,
         order: OrderId,
         purpose: Purpose,
+        turn: Option<Permit>,
         ctx: &mut Context<Session>,
     ) {
         let by_token = self.shared.may_join(&self.identity, &order, &OrderFacts::default());
-        let Err(failure) = by_token else { return self.find_room(order, purpose) };
+        let Err(failure) = by_token else { return self.find_room(order, purpose, turn) };
         if self.shared.asker(&self.identity, &order).banned {
             return self.turn_back(order, failure, purpose);
         }
@@ -102,7 +104,7 @@ impl Login {
         ctx.spawn(read.map(move |loaded, connection, _| {
             let Some(login) = connection.login(session) else { return };
             match login.may_enter(&order, loaded) {
-                Ok(()) => login.find_room(order, purpose),
+                Ok(()) => login.find_room(order, purpose, turn),
                 Err(failure) => login.turn_back(order, failure, purpose),
             }
         }));
@@ -117,17 +119,15 @@ impl Login {
         self.shared.may_join(&self.identity, order, &loaded.facts)
     }
 
-    fn find_room(&mut self, order: OrderId, purpose: Purpose) {
+    /// However many sessions ask at the same moment, none is refused for that: each asks once for
+    /// each room that it is on its way into, and they are bounded.
+    fn find_room(&mut self, order: OrderId, purpose: Purpose, turn: Option<Permit>) {
         let Some(place) = self.place(&order) else { return };
-        let Some(permit) = self.supervisor.permits.take() else {
-            return purpose.turn_away(place, unavailable("too many joins at once"));
-        };
         self.supervisor.addr.do_send(FindRoom {
-            place,
+            place: place.taking(turn),
             identity: Arc::clone(&self.identity),
             purpose,
             arbiter: Arbiter::current(),
-            permit,
         });
     }
 
@@ -149,13 +149,19 @@ impl Login {
     /// A room has something to say about the session's place there.
     pub(super) fn notice(&mut self, notice: RoomNotice, ctx: &mut Context<Session>) {
         let RoomNotice { order, link, news, .. } = notice;
-        if self.links.get(&order).is_none_or(|known| known.id != link) {
-            // The session has left, or ended; whoever was to be told of that was.
-            return;
+        if self.links.get(&order).is_some_and(|known| known.id == link) {
+            self.hear_of_room(order, news, ctx);
         }
+        // Else the session has left, or ended; whoever was to be told of that was. It may have been
+        // that room's turn all the same.
+        self.take_turns(ctx);
+    }
+
+    fn hear_of_room(&mut self, order: OrderId, news: News, ctx: &mut Context<Session>) {
         match news {
             News::Entered(room) => self.entered(order, room, ctx),
             News::Refused(failure) => self.refused(order, &failure),
+            News::CaughtUp => {}
             News::Removed => {
                 self.note_removal(&order);
                 self.close_link(&order, &Failure::forbidden());
@@ -267,7 +273,8 @@ impl Login {
         let Some(link) = self.links.get_mut(&order) else { return };
         link.came_back = Some(Instant::now());
         link.state = LinkState::Entering(VecDeque::new());
-        self.ask_to_enter(order, Purpose::Rejoin { returned: false }, ctx);
+        self.wait_for_turn(order, Purpose::Rejoin { returned: false });
+        self.take_turns(ctx);
     }
 
     fn come_back_later(&mut self, order: OrderId, ctx: &mut Context<Session>) {

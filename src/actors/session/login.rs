@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::links::{Link, Refusals};
 use super::millis;
 use super::open_orders::OpenOrders;
-use super::pacing::Postponed;
+use super::pacing::{Postponed, Turns};
 use crate::actors::order_room::Leave;
 use crate::actors::peer::{LinkId, Peer};
 use crate::actors::shared::{Shared, close_index};
@@ -50,6 +50,8 @@ pub(super) struct Login {
     pub(super) crowded: Option<Hold>,
     /// The one that waits until the client has taken in what it asked for before.
     pub(super) postponed: Postponed,
+    /// Rooms that it comes back to, one after the other.
+    pub(super) turns: Turns,
     /// The flow of the connection's messages.
     pub(super) gate: Gate,
     pub(super) expiry: Expiry,
@@ -97,6 +99,7 @@ impl Login {
             waiting: 0,
             crowded: None,
             postponed: None,
+            turns: Turns::default(),
             gate,
             pid,
             opened: now,

@@ -220,7 +220,8 @@ impl Login {
                 Purpose::Rejoin { returned: true }
             };
             self.links.insert(mark.order.clone(), link);
-            self.ask_to_enter(mark.order, purpose, ctx);
+            self.wait_for_turn(mark.order, purpose);
         }
+        self.take_turns(ctx);
     }
 }

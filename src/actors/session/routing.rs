@@ -8,7 +8,9 @@ use actix::Context;
 use super::Session;
 use super::links::LinkState;
 use super::login::Login;
-use crate::actors::order_room::{JoinAgain, Locate, Read, Receive, RoomHandle, Say, Type};
+use crate::actors::order_room::{
+    JoinAgain, Locate, Read, Receive, RoomHandle, RoomPermit, Say, Type,
+};
 use crate::actors::peer::{Answer, Farewell};
 use crate::actors::shared::unavailable;
 use crate::actors::tally::{Tally, Verdict};
@@ -163,35 +165,28 @@ impl Login {
         {
             return event.refuse(failure);
         }
-        let Some(permit) = room.permit() else {
-            return event.refuse(unavailable("the room is too busy"));
-        };
         match event {
-            RoomEvent::Say(chat, answer) => {
-                room.addr.do_send(Say { session, chat, answer, permit });
-            }
+            // Of these two a session has only a few under way, so they need no place of the room's: it
+            // may be full of others.
+            RoomEvent::Join(join, answer) => self.join_again(order, room, join, answer),
             RoomEvent::Read(history, answer) => {
-                room.addr.do_send(Read { session, history, answer, permit });
+                room.addr.do_send(Read { session, history, answer });
             }
-            RoomEvent::Receive(kind, seq, answer) => {
-                room.addr.do_send(Receive { session, kind, seq, answer, permit });
-            }
-            RoomEvent::Type(typing, answer) => {
-                room.addr.do_send(Type { session, typing, answer, permit });
-            }
-            RoomEvent::Join(join, answer) => {
-                let Some(link) = self.links.get_mut(order) else { return };
-                // What did not count cannot be taken back either.
-                let answer = if link.join(Instant::now()) {
-                    answer.counted(order.clone(), link.id)
-                } else {
-                    answer
+            event => {
+                let Some(permit) = room.permit() else {
+                    return event.refuse(unavailable("the room is too busy"));
                 };
-                room.addr.do_send(JoinAgain { session, join, answer, permit });
+                hand_over(room, session, event, permit);
             }
-            // Was dealt with above, and the other by whoever called.
-            RoomEvent::Leave { .. } | RoomEvent::Locate(..) => {}
         }
+    }
+
+    fn join_again(&mut self, order: &OrderId, room: &RoomHandle, join: Join, answer: Answer) {
+        let Some(link) = self.links.get_mut(order) else { return };
+        // What did not count cannot be taken back either.
+        let counts = link.join(Instant::now());
+        let answer = if counts { answer.counted(order.clone(), link.id) } else { answer };
+        room.addr.do_send(JoinAgain { session: self.peer.id, join, answer });
     }
 
     /// Undoes one join, or all; the last one leaves the room.
@@ -204,6 +199,24 @@ impl Login {
             return answer.ok(Reply::Left { remaining: link.joins });
         }
         self.walk_out(order, Some(Farewell::new(order.clone(), answer)));
+    }
+}
+
+/// Hands an event on to its room.
+fn hand_over(room: &RoomHandle, session: SessionId, event: RoomEvent, permit: RoomPermit) {
+    match event {
+        RoomEvent::Say(chat, answer) => room.addr.do_send(Say { session, chat, answer, permit }),
+        RoomEvent::Receive(kind, seq, answer) => {
+            room.addr.do_send(Receive { session, kind, seq, answer, permit });
+        }
+        RoomEvent::Type(typing, answer) => {
+            room.addr.do_send(Type { session, typing, answer, permit });
+        }
+        // Each has a way of its own.
+        RoomEvent::Join(..)
+        | RoomEvent::Leave { .. }
+        | RoomEvent::Read(..)
+        | RoomEvent::Locate(..) => {}
     }
 }
 

@@ -38,11 +38,28 @@ impl Session {
         }
         while let Some(beat) = self.heartbeat.due(now, !self.gate.is_paused()) {
             match beat {
-                Beat::Ping => self.dialect.ping(&self.outbox),
+                Beat::Ping => self.ping(),
+                Beat::NoPong if self.outbox.is_taking(&mut self.pinged) => {
+                    self.heartbeat.spare(now);
+                }
                 Beat::NoPong => return self.finish(CloseCode::NO_PONG, ctx),
             }
         }
         self.arm();
+    }
+
+    fn ping(&mut self) {
+        // Before it is sent: what is pushed in between may go out behind it.
+        for mut pushes in self.logins.iter().filter_map(|login| login.peer.pushes()) {
+            pushes.pinged();
+        }
+        // Where one waits already, that is the one.
+        if let Some(mark) = self.dialect.ping(&self.outbox) {
+            self.pinged = mark;
+        }
+        if self.pinged.overtakes() {
+            self.heartbeat.overtook();
+        }
     }
 
     /// When the connection ends that nobody uses; none while somebody does.

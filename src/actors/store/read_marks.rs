@@ -79,7 +79,8 @@ impl Store {
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
         // Before the read: what is written meanwhile is found by it.
         let noted = if recent > 0 { self.marks.waiting.lock().of(&order) } else { Vec::new() };
-        let loaded = self.ask(move |connection| orders::load(connection, &order, recent)).await?;
+        let loaded =
+            self.ask_in_turn(move |connection| orders::load(connection, &order, recent)).await?;
         let known = loaded.exists && recent > 0;
         let read_marks = if known { overlay(loaded.read_marks, noted) } else { Vec::new() };
         Ok(LoadedOrder { read_marks, ..loaded })

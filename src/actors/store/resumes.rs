@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use actix::{Handler, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::timeout;
 
 use super::batcher::MAX_BATCH;
 use super::reader::{TOO_LATE, in_time};
@@ -94,10 +93,7 @@ impl Store {
     ) -> Result<Option<Record>, StoreError> {
         let (done, taken) = oneshot::channel();
         let text = in_time(Arc::clone(&self.health), async {
-            // After a stop all clients come at once. They wait here, each on its own connection,
-            // rather than being told that nothing is known of them.
-            let permit = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned()).await;
-            let permit = permit.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)?;
+            let permit = self.place().await?;
             let wanted = Wanted { pid, user_id };
             self.takes.push(Take { wanted, asked: Instant::now(), done, _permit: permit });
             let take = TakeResumes(Arc::clone(&self.takes));

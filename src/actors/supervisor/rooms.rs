@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use actix::Actor;
 
-use super::{FindRoom, Supervisor, enter};
-use crate::actors::order_room::{Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop};
-use crate::actors::shared::unavailable;
+use super::{FindRoom, Supervisor};
+use crate::actors::order_room::{
+    Enter, Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop,
+};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
@@ -44,13 +45,9 @@ impl Supervisor {
             self.rooms.insert(order.clone(), entry);
         }
         let Some(entry) = self.rooms.get_mut(&order) else { return };
-        match entry.handle.permit() {
-            Some(permit) => {
-                entry.forwarded += 1;
-                entry.handle.addr.do_send(enter(find, permit));
-            }
-            None => refuse(find),
-        }
+        let FindRoom { place, identity, purpose, .. } = find;
+        entry.forwarded += 1;
+        entry.handle.addr.do_send(Enter { place, identity, purpose });
     }
 
     fn found(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
@@ -119,9 +116,4 @@ impl Supervisor {
             .map(|(order, entry)| entry.handle.stats.activity(order, now))
             .collect()
     }
-}
-
-fn refuse(find: FindRoom) {
-    let FindRoom { place, purpose, .. } = find;
-    purpose.turn_away(place, unavailable("the room is too busy"));
 }

@@ -10,10 +10,12 @@ use super::RoomMark;
 use super::due::{Due, Dues};
 use crate::ids::OrderId;
 
-/// How many pushes are kept.
-pub const MAX_PUSHES: usize = 128;
+/// The most pushes of a record that is kept.
+pub const MAX_PUSHES: usize = 4096;
 
-/// The last [`MAX_PUSHES`] chat pushes of a session, of all its rooms together.
+/// The last chat pushes of a session, of all its rooms together: those that may not have arrived, and
+/// the last one before them. So they are as many as may be under way, which is not more than an outbox
+/// ever holds, and mostly a few.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pushes {
     /// What a client presents that has seen none of this session's pushes: the offset with which
@@ -23,6 +25,9 @@ pub struct Pushes {
     /// Tie and number of each push, the oldest first.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     log: VecDeque<(u64, i64)>,
+    /// How many of them went out before the last ping.
+    #[serde(skip)]
+    pinged: usize,
     /// Older ones were pushed and are no longer in the log.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     dropped: bool,
@@ -41,12 +46,18 @@ impl Pushes {
         Self { begin, ..Self::default() }
     }
 
-    /// The message `seq` went into the outbox, by the session's tie `link` to its room.
-    pub fn note(&mut self, link: u64, seq: i64) {
-        if self.log.len() == MAX_PUSHES {
+    /// The message `seq` went into the outbox, by the session's tie `link` to its room. At most
+    /// `most` are kept.
+    pub fn note(&mut self, link: u64, seq: i64, most: usize) {
+        while self.log.len() >= most {
             self.drop_oldest();
         }
         self.log.push_back((link, seq));
+    }
+
+    /// A ping is about to go out.
+    pub fn pinged(&mut self) {
+        self.pinged = self.log.len();
     }
 
     /// The tie `link` to `order` is over. Its pushes stay: one of them may be the last that the
@@ -74,9 +85,17 @@ impl Pushes {
         self.dues.unpaid(link)
     }
 
-    /// The client has got all that went out until then.
+    /// The client has got all that went out until then, which is the time of the last ping. Of the
+    /// pushes before it only the last can be its offset now.
     pub fn heard(&mut self, until: Instant) {
         self.dues.heard(until);
+        while self.pinged > 1 {
+            self.drop_oldest();
+        }
+        // What a burst has taken is given back.
+        if self.log.capacity() > 4 * self.log.len() {
+            self.log.shrink_to_fit();
+        }
     }
 
     /// What a client may not have got by the tie `link` that has seen so many of the log's pushes;
@@ -143,8 +162,11 @@ impl Pushes {
         dues + log * size_of::<(u64, i64)>() + lefts * size_of::<(u64, OrderId)>() + left + begin
     }
 
-    /// Gives back memory that was taken for pushes to come.
+    /// Gives back memory that was taken for pushes to come, and keeps the last [`MAX_PUSHES`].
     pub(super) fn shrink(&mut self) {
+        while self.log.len() > MAX_PUSHES {
+            self.drop_oldest();
+        }
         self.log.shrink_to_fit();
         self.left.shrink_to_fit();
         self.dues.shrink();
@@ -156,6 +178,7 @@ impl Pushes {
 
     fn drop_oldest(&mut self) {
         self.dropped = true;
+        self.pinged = self.pinged.saturating_sub(1);
         // Nobody can be there any more.
         self.begin = None;
         self.dues.shift();

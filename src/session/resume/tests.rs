@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// How many pushes these sessions keep.
+const MOST: usize = 128;
+
 fn order(id: &str) -> OrderId {
     OrderId::new(id).expect("an id")
 }
@@ -18,7 +21,7 @@ fn record(rooms: impl IntoIterator<Item = RoomMark>, pushes: Pushes) -> Record {
 fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> Pushes {
     let mut pushes = Pushes::new(begin.map(|(id, seq)| (order(id), seq)));
     for (link, seq) in log {
-        pushes.note(*link, *seq);
+        pushes.note(*link, *seq, MOST);
     }
     pushes
 }
@@ -93,7 +96,7 @@ fn a_number_that_was_pushed_by_two_ties_stands_for_the_first() {
 
 #[test]
 fn what_was_pushed_before_the_log_begins_is_lost() {
-    let count = i64::try_from(MAX_PUSHES).expect("small");
+    let count = i64::try_from(MOST).expect("small");
     let rooms = || [room("a", 1, count), room("b", 2, 3)];
     let numbers: Vec<_> = (1..=count).map(|seq| (1, seq)).collect();
     let full = record(rooms(), pushed(Some(("a", 0)), &numbers));
@@ -101,7 +104,7 @@ fn what_was_pushed_before_the_log_begins_is_lost() {
     assert_eq!(placed(&full, Some(("a", 0))), (vec![0, 3], true));
     let over = [&[(2, 3)], &numbers[..]].concat();
     let over = record(rooms(), pushed(Some(("a", 0)), &over));
-    assert_eq!(over.pushes.len(), MAX_PUSHES);
+    assert_eq!(over.pushes.len(), MOST);
     assert_eq!(placed(&over, None), (vec![count, 3], false));
     assert_eq!(placed(&over, Some(("a", 0))), (vec![0, 3], false));
     assert_eq!(placed(&over, Some(("b", 3))), (vec![count, 3], false));
@@ -113,10 +116,10 @@ fn what_was_pushed_before_the_log_begins_is_lost() {
 fn rooms_that_were_left_are_forgotten_with_their_last_push() {
     let mut pushes = Pushes::default();
     for link in 0..1000 {
-        pushes.note(link, 1);
-        pushes.note(link, 2);
+        pushes.note(link, 1, MOST);
+        pushes.note(link, 2, MOST);
         pushes.leave(link, &order(&format!("o{link}")));
-        assert!(pushes.len() <= MAX_PUSHES && pushes.left.len() <= MAX_PUSHES / 2 + 1);
+        assert!(pushes.len() <= MOST && pushes.left.len() <= MOST / 2 + 1);
     }
     let record = record([], pushes);
     assert_eq!(placed(&record, Some(("o999", 1))), (vec![], true));
@@ -193,16 +196,16 @@ fn whatever_happened_the_marks_are_what_was_seen() {
                 }
                 (Some(at), _) => {
                     rooms[at].progress += 1;
-                    pushes.note(rooms[at].link, rooms[at].progress);
+                    pushes.note(rooms[at].link, rooms[at].progress, MOST);
                     all.push((id, rooms[at].link, rooms[at].progress));
                 }
             }
         }
         let text = record(rooms, pushes).to_json().expect("text");
         let record = Record::from_json(&text).expect("a record");
-        for seen in all.len().saturating_sub(MAX_PUSHES).max(1)..=all.len() {
+        for seen in all.len().saturating_sub(MOST).max(1)..=all.len() {
             let (id, _, seq) = &all[seen - 1];
-            let in_log = all.len() - seen < MAX_PUSHES;
+            let in_log = all.len() - seen < MOST;
             let (marks, found) = placed(&record, Some((id, *seq)));
             assert_eq!(found, in_log);
             for (room, mark) in record.rooms().iter().zip(marks).filter(|_| in_log) {
@@ -233,8 +236,8 @@ fn a_record_comes_back_from_its_text() {
 fn the_largest_record_stays_below_its_bound() {
     let longest = |n: u64| format!("{n:0>128}");
     let mut log = Pushes::new(Some((order(&longest(0)), i64::MIN)));
-    for n in 0..200 {
-        log.note(u64::MAX - n, i64::MIN);
+    for n in 0..5000 {
+        log.note(u64::MAX - n, i64::MIN, usize::MAX);
         log.leave(u64::MAX - n, &order(&longest(n)));
     }
     let most = Told {
@@ -253,6 +256,25 @@ fn the_largest_record_stays_below_its_bound() {
     let text = largest.to_json().expect("text");
     assert!(text.len() <= MAX_JSON_BYTES, "{}", text.len());
     assert!(largest.size() >= 1000 * 128 && largest.size() <= MAX_JSON_BYTES);
+}
+
+#[test]
+fn what_a_pong_has_confirmed_is_forgotten_but_for_the_last() {
+    let mut pushes = pushed(Some(("a", 1)), &[(1, 5), (2, 3), (1, 6)]);
+    pushes.pinged();
+    pushes.note(2, 4, MOST);
+    pushes.heard(std::time::Instant::now());
+    assert_eq!(pushes.len(), 2);
+    let record = record([room("a", 1, 6), room("b", 2, 4)], pushes.clone());
+    assert_eq!(placed(&record, Some(("a", 6))), (vec![6, 3], true));
+    assert_eq!(placed(&record, Some(("b", 4))), (vec![6, 4], true));
+    assert!(!placed(&record, Some(("b", 3))).1, "it has said that it has more");
+    // A pong that says the same again, and one behind everything.
+    pushes.heard(std::time::Instant::now());
+    assert_eq!(pushes.len(), 2);
+    pushes.pinged();
+    pushes.heard(std::time::Instant::now());
+    assert_eq!(pushes.len(), 1);
 }
 
 #[test]
@@ -289,10 +311,10 @@ fn what_went_out_behind_the_last_that_was_seen_is_owed() {
     pushes.owe(1, shown(Some(7), 20));
     assert_eq!(owed(&pushes, Some(("b", 1))), shown(Some(7), 20), "not in the outbox");
     pushes.paid(1, now);
-    pushes.note(2, 2);
+    pushes.note(2, 2, MOST);
     pushes.owe(1, told("A"));
     pushes.paid(1, now);
-    pushes.note(2, 3);
+    pushes.note(2, 3, MOST);
     let both = Due { told: told("A").told, ..shown(Some(7), 20) };
     for (offset, due) in [
         (None, both.clone()),
@@ -324,7 +346,7 @@ fn a_pong_and_the_end_of_the_log_leave_what_is_owed_where_it_is() {
     pushes.heard(now);
     assert_eq!(owed(&pushes, None), shown(None, 50), "sent behind the ping");
     for seq in 1..=200 {
-        pushes.note(2, seq);
+        pushes.note(2, seq, MOST);
     }
     assert_eq!(owed(&pushes, Some(("b", 72))), shown(None, 50), "too long ago to tell");
     assert_eq!(owed(&pushes, Some(("b", 73))), Due::default());

@@ -1,10 +1,13 @@
 //! What a client of long-polling and its session leave for each other. Lives under the lock of the
 //! line, and knows nothing of it.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::super::header::OpCode;
+use super::super::pace::fetch_time;
 use super::super::queue::Queue;
 use super::post::Posted;
 use super::probe::Heir;
@@ -13,7 +16,13 @@ use crate::protocol::socketio::{engine, payload};
 
 /// The most bytes of one answer, unless its first packet alone is larger; the rest waits for the
 /// next poll.
-pub(in crate::transport) const MAX_BODY: usize = 64 * 1024;
+const MAX_BODY: usize = 64 * 1024;
+/// The same for a client that is so slow that a ping would come too late behind more.
+const SLOW_BODY: usize = 8 * 1024;
+/// How long a client should have to fetch an answer.
+const FETCH_TIME: Duration = Duration::from_secs(8);
+/// The smallest answer that tells how fast a client is.
+const TELLING: usize = 2 * 1024;
 
 /// What is left for either side.
 #[derive(Debug, Default)]
@@ -34,6 +43,10 @@ pub(in crate::transport) struct Mailbox {
     pub(super) upgrade: Upgrade,
     /// The WebSocket, until the session's task takes it.
     pub(super) heir: Option<Box<Heir>>,
+    /// When the last answer was given, and its bytes.
+    answered: Option<(Instant, usize)>,
+    /// Whether the client is slow.
+    slow: bool,
 }
 
 /// How far a client is on its way to a WebSocket.
@@ -71,6 +84,7 @@ impl Mailbox {
         }
         let (sender, receiver) = oneshot::channel();
         self.waiter = Some(sender);
+        self.has_fetched(Instant::now());
         if let Some(expecting) = self.expecting.take() {
             // Whoever waited may have gone on without it.
             let _ = expecting.send(());
@@ -94,11 +108,31 @@ impl Mailbox {
     }
 
     /// Answers the GET that waits with as much of the queue as one answer holds.
-    pub(in crate::transport) fn answer(&mut self, queue: &mut Queue) {
+    pub(in crate::transport) fn answer(&mut self, queue: &mut Queue, now: Instant) {
+        let most = if self.slow { SLOW_BODY } else { MAX_BODY };
         if self.is_polled()
-            && let Some(body) = body(queue)
+            && let Some(body) = body(queue, most)
         {
+            self.answered = Some((now, body.len()));
             self.say(body);
+        }
+    }
+
+    /// By when the client must have fetched the last answer; none where it has. It is not to be taken
+    /// for gone before, however slow its line is: what is told to it meanwhile waits.
+    pub(in crate::transport) fn fetched_by(&self) -> Option<Instant> {
+        self.answered.map(|(at, bytes)| at + fetch_time(bytes))
+    }
+
+    /// The client asks for more.
+    fn has_fetched(&mut self, now: Instant) {
+        if let Some((at, bytes)) = self.answered.take()
+            && bytes >= TELLING
+        {
+            let in_time = FETCH_TIME * u32::try_from(bytes / TELLING).unwrap_or(u32::MAX);
+            let all = u32::try_from(MAX_BODY / TELLING).unwrap_or(u32::MAX);
+            // At this rate the largest answer would take longer than it should.
+            self.slow = now.saturating_duration_since(at) > in_time / all;
         }
     }
 
@@ -173,7 +207,7 @@ fn is_for_good(close: &[u8]) -> bool {
 
 /// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
 /// out, so there may be nothing to say.
-fn body(queue: &mut Queue) -> Option<Bytes> {
+fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
     let mut body = Vec::new();
     while let Some(frame) = queue.front() {
         let data = frame.payload();
@@ -184,7 +218,7 @@ fn body(queue: &mut Queue) -> Option<Bytes> {
             Some(OpCode::Close) => engine::CLOSE.len(),
             _ => 0,
         };
-        if !body.is_empty() && body.len() + 1 + length > MAX_BODY {
+        if !body.is_empty() && body.len() + 1 + length > most {
             break;
         }
         // The end has an answer of its own: stock clients act on it before they hand on what came

@@ -10,7 +10,7 @@
 //!
 //! To the outbox a client without a waiting GET is a socket that takes no more, so both manners
 //! and all limits hold for it. Bounds: one GET waits and one POST is under way per session, a POST
-//! is within the message limit, an answer is bounded by [`mailbox::MAX_BODY`].
+//! is within the message limit, an answer is bounded in bytes, and smaller for a slow client.
 
 mod exchange;
 mod mailbox;

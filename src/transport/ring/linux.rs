@@ -11,6 +11,7 @@ use nix::libc::msghdr;
 use nix::sys::socket::MsgFlags;
 use smallvec::SmallVec;
 
+use super::super::wire::SEND_FLAGS;
 use super::{MOST_SENDS, SocketWrite};
 
 /// One thread's way into the kernel.
@@ -97,7 +98,7 @@ impl Ring {
 
 /// A send that does not wait. One slice needs no head, which costs the kernel less.
 fn entry(&(socket, slices): &SocketWrite<'_>, head: &msghdr) -> squeue::Entry {
-    let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).bits();
+    let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | SEND_FLAGS).bits();
     let socket = types::Fd(socket);
     if let [only] = slices {
         let length = u32::try_from(only.len()).unwrap_or(u32::MAX);

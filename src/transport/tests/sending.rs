@@ -67,6 +67,97 @@ fn too_many_frames_overrun_too() {
 }
 
 #[test]
+fn more_frames_than_an_outbox_is_meant_to_hold_are_no_overrun_for_a_moment() {
+    run(async {
+        let (mut peer, mut inbound, outbox) = pair(options()).await;
+        stall(&mut inbound, &outbox).await;
+        for n in 0..1000 {
+            outbox.push(message(&n.to_string())).expect("more than 512 for a moment");
+        }
+        let read = async {
+            read_head(&mut peer).await;
+            let mut next = 0;
+            while next < 1000 {
+                let (first, payload) = read_frame(&mut peer).await.expect("a frame");
+                if first == 0x81 {
+                    assert_eq!(payload, next.to_string().into_bytes());
+                    next += 1;
+                }
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            incoming = inbound.next() => panic!("{incoming:?}"),
+        }
+    });
+}
+
+#[test]
+fn who_has_too_many_frames_for_the_send_timeout_is_overrun() {
+    run(async {
+        let limits = TransportOptions { outbox_messages: 4, ..options() };
+        let limits = TransportOptions { send_timeout: Duration::from_millis(300), ..limits };
+        let (peer, mut inbound, outbox) = pair(limits).await;
+        stall(&mut inbound, &outbox).await;
+        (0..6).for_each(|_| outbox.push(message("small")).expect("for a moment"));
+        assert_eq!(inbound.next().await, Some(Incoming::Overrun(Overrun::Messages)));
+        drop(peer);
+    });
+}
+
+#[test]
+fn little_stands_before_a_ping_to_a_peer_that_takes_its_time() {
+    run(async {
+        let (mut peer, mut inbound, outbox) = pair(options()).await;
+        stall(&mut inbound, &outbox).await;
+        (0..20).for_each(|_| outbox.push(big(10_000)).expect("within"));
+        let mark = outbox.ping().expect("none waits");
+        assert!(mark.overtakes());
+        let read = async {
+            read_head(&mut peer).await;
+            let mut before = 0;
+            loop {
+                match read_frame(&mut peer).await.expect("a frame") {
+                    (0x89, _) => return before,
+                    (_, payload) => before += payload.len(),
+                }
+            }
+        };
+        let before = tokio::select! {
+            before = read => before,
+            incoming = inbound.next() => panic!("{incoming:?}"),
+        };
+        // What the peer's system and the hub's hold: 200 KB more wait.
+        assert!(before < 100_000, "{before}");
+        assert!(!outbox.ping().expect("none waits").overtakes() || outbox.is_blocked());
+    });
+}
+
+#[test]
+fn a_peer_that_is_on_its_way_to_a_ping_is_alive() {
+    run(async {
+        let (mut peer, mut inbound, outbox) = pair(options()).await;
+        let mut idle = outbox.ping().expect("none waits");
+        read_head(&mut peer).await;
+        assert_eq!(read_frame(&mut peer).await.expect("a ping").0, 0x89);
+        assert!(!outbox.is_taking(&mut idle), "it has the ping and does not answer");
+        stall(&mut inbound, &outbox).await;
+        (0..4).for_each(|_| outbox.push(big(10_000)).expect("within"));
+        let mut mark = outbox.ping().expect("none waits");
+        while outbox.is_taking(&mut mark) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!outbox.is_taking(&mut mark), "it takes nothing");
+        let mut taken = 0;
+        while !outbox.is_taking(&mut mark) {
+            let mut some = [0; 4096];
+            taken += peer.read(&mut some).await.expect("bytes");
+            assert!(is_quiet(&mut inbound).await && taken < 200_000);
+        }
+    });
+}
+
+#[test]
 fn a_waiting_latest_frame_is_replaced_and_leaves_with_its_room() {
     run(async {
         let options = options();
@@ -123,7 +214,7 @@ fn a_trickling_reader_does_not_reset_the_time_a_frame_waits() {
             let mut pace = tokio::time::interval(Duration::from_millis(5));
             loop {
                 pace.tick().await;
-                peer.read_exact(&mut [0; 16]).await.expect("a trickle");
+                peer.read_exact(&mut [0; 1]).await.expect("a trickle");
             }
         };
         tokio::select! {

@@ -44,6 +44,11 @@ impl Polling {
         Self { sid, addr: hub.addr, polls, posts, waits: false, received: VecDeque::new() }
     }
 
+    /// Fetches answers at so many bytes a second from now on, like a phone on a bad line.
+    pub async fn slow_down(&mut self, bytes_per_second: u64) {
+        self.polls = Raw::connect_slow(self.addr, bytes_per_second).await;
+    }
+
     /// Sends packets in one POST, and gives the answer to it.
     pub async fn post(&mut self, packets: &[String]) -> Answer {
         let body = packets.join(&SEPARATOR.to_string());

@@ -2,11 +2,12 @@
 //! wrong.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::client::PATIENCE;
 use super::{Hub, token};
@@ -46,6 +47,8 @@ pub struct Raw {
     stream: TcpStream,
     /// Bytes that came and were not taken yet.
     received: Vec<u8>,
+    /// How many bytes are read at each tick, where it reads slowly.
+    pace: Option<(Interval, u64)>,
 }
 
 /// How the hub ended a connection.
@@ -173,8 +176,16 @@ impl Raw {
         Self::over(socket.connect(addr).await.expect("a connection"))
     }
 
+    /// One that reads so many bytes a second, like a phone on a bad line.
+    pub async fn connect_slow(addr: SocketAddr, bytes_per_second: u64) -> Self {
+        let mut ticks = interval(Duration::from_millis(50));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = Some((ticks, bytes_per_second / 20));
+        Self { pace, ..Self::connect_narrow(addr).await }
+    }
+
     fn over(stream: TcpStream) -> Self {
-        Self { stream, received: Vec::new() }
+        Self { stream, received: Vec::new(), pace: None }
     }
 
     /// A session of this user, who may join these orders; the `connected` event is taken.
@@ -329,7 +340,13 @@ impl Raw {
 
     /// Waits for bytes; false at the end, however it came.
     async fn read(&mut self) -> bool {
-        let read = timeout(PATIENCE, self.stream.read_buf(&mut self.received)).await;
+        let mut most = u64::MAX;
+        if let Some((ticks, bytes)) = &mut self.pace {
+            ticks.tick().await;
+            most = *bytes;
+        }
+        let mut some = (&mut self.stream).take(most);
+        let read = timeout(PATIENCE, some.read_buf(&mut self.received)).await;
         matches!(read.expect("the hub says something or ends"), Ok(count) if count > 0)
     }
 

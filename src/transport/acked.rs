@@ -1,0 +1,62 @@
+//! How much of what was written to a socket its peer's system has received.
+
+use tokio::net::TcpStream;
+
+/// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
+/// system does not say.
+#[cfg(target_os = "linux")]
+pub(super) fn acked(socket: &TcpStream) -> Option<u32> {
+    let info = nix::sys::socket::getsockopt(socket, linux::TcpInfo).ok()?;
+    u32::try_from(info.bytes_acked % (1 << 32)).ok()
+}
+
+/// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
+/// system does not say.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn acked(_: &TcpStream) -> Option<u32> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use nix::{getsockopt_impl, libc, sockopt_impl};
+
+    /// The beginning of `struct tcp_info` (`linux/tcp.h`), up to what is asked for. It is so since
+    /// Linux 4.1; the structure of glibc, which libc has, is older.
+    #[repr(C)]
+    #[derive(Debug, Clone, Copy)]
+    pub struct Info {
+        before: [u32; 26],
+        pacing_rates: [u64; 2],
+        pub bytes_acked: u64,
+    }
+
+    sockopt_impl!(
+        /// What the system knows of a TCP connection.
+        TcpInfo,
+        GetOnly,
+        libc::IPPROTO_TCP,
+        libc::TCP_INFO,
+        Info
+    );
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_peer_has_received_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut near, (mut far, _)) = (near.expect("connect"), far.expect("accept"));
+        let before = acked(&far).expect("known");
+        far.write_all(&[b'x'; 1234]).await.expect("written");
+        near.read_exact(&mut [0; 1234]).await.expect("read");
+        assert_eq!(acked(&far).expect("known") - before, 1234);
+    }
+}
