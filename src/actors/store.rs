@@ -16,6 +16,7 @@ mod reader;
 mod resumes;
 mod revocations;
 mod trail;
+mod turns;
 mod writer;
 
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ use reader::{Ask, Reader, TOO_LATE};
 use resumes::{SweepResumes, Takes};
 use trail::SweepTrail;
 pub use trail::TrailOptions;
+pub use turns::Caller;
+use turns::Turns;
 use writer::{Checkpoint, ProbeWrites, PutBan, Writer};
 
 /// The most chat messages that wait for a commit.
@@ -71,7 +74,7 @@ pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_WAITING_POSITIONS: usize = 4096;
 /// The most points of trails that wait to be written.
 pub const MAX_WAITING_POINTS: usize = 65_536;
-/// The most reads that wait for a connection.
+/// The most reads and changes that wait for a connection, of each [`Caller`].
 pub const MAX_WAITING_READS: usize = 1024;
 
 /// Which database, and how many connections.
@@ -168,8 +171,14 @@ pub struct Store {
     chat: Arc<Gate>,
     /// Positions that wait or are being written.
     positions: Arc<Gate>,
-    /// Permits of reads, of changes of orders and bans, and of taking sessions out.
+    /// For whom this handle works.
+    caller: Caller,
+    /// The places of these: of their reads, changes, bans, and of taking sessions out.
     asking: Arc<Semaphore>,
+    /// The same of each [`Caller`].
+    places: Arc<[Arc<Semaphore>; Caller::COUNT]>,
+    /// Reads that wait for a thread.
+    turns: Arc<Turns>,
     /// Changes of orders that wait.
     changes: Arc<Changes>,
     /// Read marks that wait to be written.
@@ -223,6 +232,7 @@ impl Store {
             let (writer, metrics) = (writer.clone(), Arc::clone(&metrics));
             Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer, metrics, number == 0))
         };
+        let places = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
         Ok(Self {
             batchers: (0..writers).map(batcher).collect(),
             writers: writer,
@@ -233,7 +243,10 @@ impl Store {
                 MAX_WAITING_POINTS,
                 metrics.positions_queue.clone(),
             ),
-            asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+            caller: Caller::User,
+            asking: Arc::clone(&places[Caller::User as usize]),
+            places: Arc::new(places),
+            turns: Arc::default(),
             changes: Arc::default(),
             marks,
             takes: Arc::default(),
@@ -289,7 +302,7 @@ impl Store {
         let work = move |connection: &mut DbConnection| {
             db::participants::standing(connection, &orders, &user)
         };
-        self.readers.send(Ask::new(work, permit)).await.map_err(|_| StoreError::Closed)?
+        self.in_turn(Ask::new(work, permit)).await
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
@@ -319,7 +332,8 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let places = &self.places[Caller::Admin as usize];
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
         let put = PutBan { ban, permit };
         self.writers.send(put).await.map_err(|_| StoreError::Closed)?
     }
@@ -329,7 +343,7 @@ impl Store {
     /// # Errors
     /// Where it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(db::orders::probe).await?;
+        self.on_behalf_of(Caller::Admin).ask(db::orders::probe).await?;
         // One at a time: while the database is locked, each is in the way of chat for a timeout.
         let turn = Arc::clone(&self.probing).acquire_owned().await;
         let turn = turn.map_err(|_| StoreError::Closed)?;
@@ -375,7 +389,6 @@ impl Store {
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let ask = Ask::new(work, permit);
-        self.readers.send(ask).await.map_err(|_| StoreError::Closed)?
+        self.in_turn(Ask::new(work, permit)).await
     }
 }

@@ -35,6 +35,7 @@ mod panics;
 mod polling;
 mod positions;
 mod presence;
+mod rates;
 mod receipts;
 mod relay;
 mod resume;

@@ -52,6 +52,11 @@ impl Login {
         });
     }
 
+    /// Whether it can take no more events for now.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.postponed.is_some() || self.crowded.is_some()
+    }
+
     fn may_begin(&self) -> Option<Permit> {
         let most = self.shared.config.limits.outbox_bytes / FILLING;
         (self.peer.outbox.backlog().bytes <= most).then(|| self.peer.under_way.take()).flatten()

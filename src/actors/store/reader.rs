@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Handler, Message, SyncContext};
+use actix::{Actor, SyncContext};
 use diesel::QueryResult;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -46,10 +46,6 @@ impl<T> Ask<T> {
     }
 }
 
-impl<T: Send + 'static> Message for Ask<T> {
-    type Result = Result<T, StoreError>;
-}
-
 // === impl Reader ===
 
 impl Reader {
@@ -57,25 +53,8 @@ impl Reader {
         Self { pool, health }
     }
 
-    fn read<T>(&self, work: &mut Work<T>) -> Result<T, DbError> {
-        match self.pool.run(|connection| work(connection)) {
-            // The server was restarted since this connection was last used. A read may run twice.
-            Err(DbError::Unavailable(error)) if failure::is_closed(&error) => {
-                self.pool.run(|connection| work(connection))
-            }
-            result => result,
-        }
-    }
-}
-
-impl Actor for Reader {
-    type Context = SyncContext<Self>;
-}
-
-impl<T: Send + 'static> Handler<Ask<T>> for Reader {
-    type Result = Result<T, StoreError>;
-
-    fn handle(&mut self, mut ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
+    /// Reads what was asked for, unless it has waited too long.
+    pub(super) fn answer<T>(&self, mut ask: Ask<T>) -> Result<T, StoreError> {
         if ask.asked.elapsed() > TOO_LATE {
             return Err(StoreError::Busy);
         }
@@ -95,4 +74,18 @@ impl<T: Send + 'static> Handler<Ask<T>> for Reader {
             }
         }
     }
+
+    fn read<T>(&self, work: &mut Work<T>) -> Result<T, DbError> {
+        match self.pool.run(|connection| work(connection)) {
+            // The server was restarted since this connection was last used. A read may run twice.
+            Err(DbError::Unavailable(error)) if failure::is_closed(&error) => {
+                self.pool.run(|connection| work(connection))
+            }
+            result => result,
+        }
+    }
+}
+
+impl Actor for Reader {
+    type Context = SyncContext<Self>;
 }

@@ -6,7 +6,7 @@ use actix::{Handler, Message};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::writer::Writer;
-use super::{Answer, Once, Revocation, Store, StoreError};
+use super::{Answer, Caller, Once, Revocation, Store, StoreError};
 use crate::db::revocations;
 use crate::protocol::error::Failure;
 use crate::time::Timestamp;
@@ -44,7 +44,8 @@ impl Store {
         revocation: Revocation,
         once: Option<Once<Revocation>>,
     ) -> Result<Revoked, StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let places = &self.places[Caller::Admin as usize];
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
         let revoke = Revoke { revocation, once, permit };
         self.writers.send(revoke).await.map_err(|_| StoreError::Closed)?
     }
