@@ -15,6 +15,7 @@ mod pacing;
 mod resuming;
 mod routing;
 mod timing;
+mod waiting;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -28,6 +29,7 @@ pub use self::dialect::UnauthenticatedPlace;
 use self::dialect::{Dialect, SocketIo};
 use self::login::{End, Login};
 use self::pacing::MOST_UNDER_WAY;
+use self::waiting::Waiting;
 use super::alarms::Alarm;
 use super::peer::{Peer, RoomNotice, SessionAddress};
 use super::resumes::HandOver;
@@ -42,7 +44,8 @@ use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
 use crate::protocol::socketio::Namespace;
 use crate::protocol::socketio::reader::Reader;
 use crate::session::heartbeat::{Heartbeat, Rhythm};
-use crate::session::rate::{Bucket, Strikes};
+use crate::session::rate::Strikes;
+use crate::session::users::UserRates;
 use crate::time::Timestamp;
 use crate::transport::{Gate, Inbound, Incoming, Outbox, PingMark, TransportOptions};
 
@@ -99,8 +102,11 @@ pub struct Session {
     dialect: Dialect,
     /// Who uses the connection: nearly always one, who stands here.
     logins: SmallVec<[Login; 1]>,
-    events: Bucket,
-    chats: Bucket,
+    /// Off which it is taken what is no login's own: those of the last user who has logged in, and
+    /// before that of nobody else.
+    rates: Arc<UserRates>,
+    /// Events that came faster than their rate. Hardly any connection has some.
+    waiting: Option<Box<Waiting>>,
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
@@ -124,6 +130,10 @@ impl Session {
             ctx.add_stream(inbound);
             let now = Instant::now();
             let (identity, dialect, rhythm) = begin(visitor, &shared, now);
+            let rates = match &identity {
+                Some(identity) => shared.users.of(&identity.user, now),
+                None => shared.users.unknown(),
+            };
             let limits = &shared.config.limits;
             let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
             let mut session = Self {
@@ -135,8 +145,8 @@ impl Session {
                 remote: remote.into(),
                 dialect,
                 logins: SmallVec::new(),
-                events: Bucket::new(limits.events_per_second, limits.events_burst),
-                chats: Bucket::new(limits.chat_per_second, limits.chat_burst),
+                rates,
+                waiting: None,
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
                 bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
                 heartbeat: Heartbeat::new(rhythm, now, ping_every, pong_within),
@@ -172,6 +182,7 @@ impl Session {
             self.gate.clone(),
             pid,
         );
+        self.rates = Arc::clone(&login.rates);
         if codec == Codec::Plain {
             self.greet(&login);
         }
@@ -282,6 +293,7 @@ impl Session {
             // A login counts its own.
             self.shared.metrics.closes.inc(close_index(end.reason));
         }
+        self.waiting = None;
         for login in &mut self.logins {
             login.depart(end);
         }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::actors::resumes::Resumes;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
-use crate::ids::{OrderId, UserId};
+use crate::ids::OrderId;
 use crate::metrics::{Metrics, Vocabulary};
 use crate::permits::Permits;
 use crate::protocol::client::ClientEventName;
@@ -20,12 +20,14 @@ use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, Asker, Rules, judge};
-use crate::session::rate::Rates;
+use crate::session::users::{UserLimits, Users};
 use crate::time::Timestamp;
 use crate::transport::Outbox;
 
 /// What a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A client that is told to wait is never told to wait for nothing.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// One in so many connections may be a stranger's,
 const STRANGERS_SHARE: usize = 4;
 /// and so many in any case.
@@ -35,8 +37,8 @@ const FEW_STRANGERS: usize = 64;
 /// further: three pages of 64 KiB fit into the rest.
 const FILLING: usize = 4;
 
-/// How many users are remembered for their rate over HTTP.
-const MOST_WRITERS: usize = 10_000;
+/// The most bytes of events that wait for their rate, over all connections.
+const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// The parts of one hub that all threads use.
 pub struct Shared {
@@ -54,12 +56,12 @@ pub struct Shared {
     pub bans: Bans,
     /// What ended sessions need to be taken up again.
     pub resumes: Resumes,
-    /// How often users may post positions over HTTP: as often as a connection may send events.
-    pub fixes: Rates<UserId>,
+    /// What each user has used of the rates, over all connections and HTTP.
+    pub users: Users,
+    /// The bytes of events that wait for their rate, of which there is a limit.
+    pub waiting_bytes: Permits,
     /// Held while records of sessions are written at the end.
     pub keeping: Arc<tokio::sync::Mutex<()>>,
-    /// How fast each user may write chat over HTTP; a connection counts its own.
-    pub posts: Rates<UserId>,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
     /// Those of them that nobody uses: whose clients have not said yet who they are. They may take
@@ -84,9 +86,7 @@ impl Shared {
             location_visible: config.rooms.location_visible_statuses.clone(),
             in_force_since: Timestamp::now(),
         };
-        let limits = &config.limits;
-        let posts = Rates::new(limits.chat_per_second, limits.chat_burst, MOST_WRITERS);
-        let fixes = Rates::new(limits.events_per_second, limits.events_burst, MOST_WRITERS);
+        let users = Users::new(UserLimits::new(&config.limits, Instant::now()));
         let connections = Permits::new(config.server.max_connections);
         let strangers = Permits::new(most_strangers(config.server.max_connections));
         // As many as may be open: at a drain all of them end at once.
@@ -100,9 +100,9 @@ impl Shared {
             store,
             bans: Bans::default(),
             resumes,
-            fixes,
+            users,
+            waiting_bytes: Permits::new(MOST_WAITING_BYTES),
             keeping: Arc::default(),
-            posts,
             connections,
             strangers,
             draining: AtomicBool::new(false),
@@ -186,6 +186,11 @@ pub fn close_index(reason: &str) -> usize {
 /// Something is down or full for a moment.
 pub fn unavailable(message: &'static str) -> Failure {
     Failure::unavailable(message, RETRY_AFTER)
+}
+
+/// There was more than the user's rate allows.
+pub fn too_fast(message: &'static str, wait: Duration) -> Failure {
+    Failure::new(ErrorCode::RateLimited, message).retry_after(wait.max(SHORTEST_WAIT))
 }
 
 /// Why a message was not stored, for whoever wrote it.

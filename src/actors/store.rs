@@ -16,6 +16,7 @@ mod reader;
 mod resumes;
 mod revocations;
 mod trail;
+mod turns;
 mod writer;
 
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ use reader::{Ask, Reader, TOO_LATE, in_time};
 use resumes::{SweepResumes, Takes};
 use trail::SweepTrail;
 pub use trail::TrailOptions;
+pub use turns::Caller;
+use turns::Turns;
 use writer::{Checkpoint, Writer};
 
 /// The most chat messages that wait for a commit.
@@ -71,7 +74,7 @@ pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_WAITING_POSITIONS: usize = 4096;
 /// The most points of trails that wait to be written.
 pub const MAX_WAITING_POINTS: usize = 65_536;
-/// The most reads that wait for a connection.
+/// The most reads and changes that wait for a connection, of each [`Caller`].
 pub const MAX_WAITING_READS: usize = 1024;
 
 /// Which database, and how many connections.
@@ -171,8 +174,14 @@ pub struct Store {
     chat: Arc<Gate>,
     /// Positions that wait or are being written.
     positions: Arc<Gate>,
-    /// Permits of reads, of changes of orders and bans, and of taking sessions out.
+    /// For whom this handle works.
+    caller: Caller,
+    /// The places of these: of their reads, changes, bans, and of taking sessions out.
     asking: Arc<Semaphore>,
+    /// The same of each [`Caller`].
+    places: Arc<[Arc<Semaphore>; Caller::COUNT]>,
+    /// Reads that wait for a thread.
+    turns: Arc<Turns>,
     /// Changes of orders that wait.
     changes: Arc<Changes>,
     /// Read marks that wait to be written.
@@ -227,6 +236,7 @@ impl Store {
             let (writer, metrics) = (writer.clone(), Arc::clone(&metrics));
             Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer, metrics, number == 0))
         };
+        let places = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
         Ok(Self {
             batchers: (0..writers).map(batcher).collect(),
             writers: writer,
@@ -237,7 +247,10 @@ impl Store {
                 MAX_WAITING_POINTS,
                 metrics.positions_queue.clone(),
             ),
-            asking: Arc::new(Semaphore::new(MAX_WAITING_READS)),
+            caller: Caller::User,
+            asking: Arc::clone(&places[Caller::User as usize]),
+            places: Arc::new(places),
+            turns: Arc::default(),
             changes: Arc::default(),
             marks,
             takes: Arc::default(),
@@ -322,7 +335,7 @@ impl Store {
     pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
         let put =
             move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
-        self.write("a ban was not written", put).await
+        self.on_behalf_of(Caller::Admin).write("a ban was not written", put).await
     }
 
     /// Whether the database answers, has its tables and takes writes.
@@ -333,8 +346,9 @@ impl Store {
         // One at a time: while the database is locked, each is in the way of chat for a timeout, and
         // while it stands still none comes to an end.
         let turn = || Arc::clone(&self.probing).acquire_owned();
+        let first = self.on_behalf_of(Caller::Admin);
         in_time(Arc::clone(&self.health), async {
-            self.read(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?).await?;
+            first.read(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?).await?;
             let turn = turn().await.map_err(|_| StoreError::Closed)?;
             let ask = Ask::new("the database takes no writes", order_rows::probe_writes, turn);
             self.writers.send(ask).await.map_err(|_| StoreError::Closed)?
@@ -414,8 +428,7 @@ impl Store {
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
         permit: OwnedSemaphorePermit,
     ) -> Result<T, StoreError> {
-        let ask = Ask::new("a read failed", work, permit);
-        self.readers.send(ask).await.map_err(|_| StoreError::Closed)?
+        self.in_turn(Ask::new("a read failed", work, permit)).await
     }
 
     /// Has a writer do something that may happen twice; `failed` is what the log says where it fails.

@@ -18,6 +18,9 @@ pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
     }
     burst("EVENTS", limits.events_per_second, limits.events_burst)?;
     burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
+    burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
+    burst("LOGINS", limits.logins_per_second, limits.logins_burst)?;
+    burst("READS", limits.reads_per_second, limits.reads_burst)?;
     let (outbox, message) = (limits.outbox_bytes, limits.max_message_bytes);
     if outbox < message {
         let problem = format!("{outbox} must be at least MAX_MESSAGE_BYTES ({message})");

@@ -32,33 +32,80 @@ pub struct LimitsConfig {
     #[arg(default_value = "65536", value_parser = whole(1024_usize, 16 << 20))]
     pub max_message_bytes: usize,
 
-    /// Events that a connection may send, in the long run; 0 switches it off
+    /// Events that a user may send, in the long run; 0 switches it off
     ///
-    /// `EVENTS_PER_SECOND`, per connection, default 20. 0: no limit.
+    /// `EVENTS_PER_SECOND`, per user over all connections and posts by HTTP, default 20. 0: no
+    /// limit, for joins neither. What comes faster waits its turn; `order:join` has its own rate.
     #[arg(long, env = "EVENTS_PER_SECOND", value_name = "N")]
     #[arg(default_value = "20", value_parser = whole(0_u32, 1_000_000))]
     pub events_per_second: u32,
 
-    /// Events that a connection may send at once
+    /// Events that a user may send at once
     ///
-    /// `EVENTS_BURST`, default 40. At 1 no two may come together.
+    /// `EVENTS_BURST`, default 40. At 1 each one waits for the one before.
     #[arg(long, env = "EVENTS_BURST", value_name = "N")]
     #[arg(default_value = "40", value_parser = whole(0_u32, 1_000_000))]
     pub events_burst: u32,
 
-    /// Chat messages that a connection may send, in the long run; 0 switches it off
+    /// Chat messages that a user may send, in the long run; 0 switches it off
     ///
-    /// `CHAT_PER_SECOND`, per connection, default 5. 0: no limit but the one for all events.
+    /// `CHAT_PER_SECOND`, per user over all connections and HTTP, default 5. 0: no limit but the one
+    /// for all events.
     #[arg(long, env = "CHAT_PER_SECOND", value_name = "N")]
     #[arg(default_value = "5", value_parser = whole(0_u32, 1_000_000))]
     pub chat_per_second: u32,
 
-    /// Chat messages that a connection may send at once
+    /// Chat messages that a user may send at once
     ///
     /// `CHAT_BURST`, default 10.
     #[arg(long, env = "CHAT_BURST", value_name = "N")]
     #[arg(default_value = "10", value_parser = whole(0_u32, 1_000_000))]
     pub chat_burst: u32,
+
+    /// Joins that a user may send, in the long run; 0 switches it off
+    ///
+    /// `JOINS_PER_SECOND`, per user over all connections, default 20. What comes faster waits.
+    #[arg(long, env = "JOINS_PER_SECOND", value_name = "N")]
+    #[arg(default_value = "20", value_parser = whole(0_u32, 1_000_000))]
+    pub joins_per_second: u32,
+
+    /// Joins that a user may send at once
+    ///
+    /// `JOINS_BURST`, default 300: a support desk joins all of its orders when it starts.
+    #[arg(long, env = "JOINS_BURST", value_name = "N")]
+    #[arg(default_value = "300", value_parser = whole(0_u32, 1_000_000))]
+    pub joins_burst: u32,
+
+    /// Logins of a user, in the long run; 0 switches it off
+    ///
+    /// `LOGINS_PER_SECOND`, per user, with good tokens only, default 5: connections, namespaces of
+    /// Socket.IO and `auth:refresh`. Beyond it 429, or `rate_limited`. 0: no limit.
+    #[arg(long, env = "LOGINS_PER_SECOND", value_name = "N")]
+    #[arg(default_value = "5", value_parser = whole(0_u32, 1_000_000))]
+    pub logins_per_second: u32,
+
+    /// Logins of a user at once
+    ///
+    /// `LOGINS_BURST`, default 200: twice `MAX_CONNECTIONS_PER_USER`. With fewer than a user has
+    /// connections some are refused when all come back together.
+    #[arg(long, env = "LOGINS_BURST", value_name = "N")]
+    #[arg(default_value = "200", value_parser = whole(0_u32, 1_000_000))]
+    pub logins_burst: u32,
+
+    /// Reads of a user by HTTP, in the long run; 0 switches it off
+    ///
+    /// `READS_PER_SECOND`, per user, default 20: orders, chat and trails. Back ends (service tokens,
+    /// API keys) and admins are not held to it. Beyond it 429. 0: no limit.
+    #[arg(long, env = "READS_PER_SECOND", value_name = "N")]
+    #[arg(default_value = "20", value_parser = whole(0_u32, 1_000_000))]
+    pub reads_per_second: u32,
+
+    /// Reads of a user by HTTP at once
+    ///
+    /// `READS_BURST`, default 300; four of a user run at a time, the others wait for them.
+    #[arg(long, env = "READS_BURST", value_name = "N")]
+    #[arg(default_value = "300", value_parser = whole(0_u32, 1_000_000))]
+    pub reads_burst: u32,
 
     /// What may wait for a slow reader (bytes)
     ///

@@ -41,6 +41,9 @@ fn nothing_set_is_the_documented_default() {
     assert_eq!(limits.max_message_bytes, 65_536);
     assert_eq!((limits.events_per_second, limits.events_burst), (20, 40));
     assert_eq!((limits.chat_per_second, limits.chat_burst), (5, 10));
+    assert_eq!((limits.joins_per_second, limits.joins_burst), (20, 300));
+    assert_eq!((limits.logins_per_second, limits.logins_burst), (5, 200));
+    assert_eq!((limits.reads_per_second, limits.reads_burst), (20, 300));
     assert_eq!((limits.outbox_bytes, limits.outbox_messages), (262_144, 512));
     assert_eq!(limits.ping_interval, Duration::from_secs(25));
     assert_eq!(limits.pong_timeout, Duration::from_secs(20));
@@ -103,6 +106,9 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("max-message-bytes", "64K", "MAX_MESSAGE_BYTES"),
         ("events-burst", "0", "EVENTS_BURST"),
         ("chat-burst", "0", "CHAT_BURST"),
+        ("joins-burst", "0", "JOINS_BURST"),
+        ("logins-burst", "0", "LOGINS_BURST"),
+        ("reads-burst", "0", "READS_BURST"),
         ("outbox-bytes", "8192", "OUTBOX_BYTES"),
         ("pong-timeout-ms", "25001", "PONG_TIMEOUT_MS"),
         ("ping-interval-ms", "0", "PING_INTERVAL_MS"),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Request, RequestHead, Response, h1};
@@ -26,6 +26,7 @@ use super::origin::is_allowed;
 use super::problem::Problem;
 use super::socketio;
 use crate::actors::session::{Opening, Session, Visitor};
+use crate::actors::shared::too_fast;
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
 use crate::permits::{Permit, Permits};
@@ -33,6 +34,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{ServerEvent, SessionEnd};
+use crate::session::users::Kind;
 use crate::time::Timestamp;
 use crate::transport::{self, Frame};
 
@@ -48,8 +50,9 @@ type Socket = Framed<TcpStream, h1::Codec>;
 enum Refusal {
     /// Told over HTTP.
     Http(Problem),
-    /// Told by a close code: the client is a browser, which cannot see an HTTP status.
-    Close(CloseCode),
+    /// Told by a close code, with the milliseconds after which to come back where that is known: the
+    /// client is a browser, which cannot see an HTTP status.
+    Close(CloseCode, Option<u64>),
 }
 
 impl Refusal {
@@ -57,7 +60,7 @@ impl Refusal {
     fn is_for_now(&self) -> bool {
         match self {
             Self::Http(problem) => problem.status_code() == StatusCode::SERVICE_UNAVAILABLE,
-            Self::Close(close) => *close == CloseCode::TRY_LATER,
+            Self::Close(close, _) => *close == CloseCode::TRY_LATER,
         }
     }
 }
@@ -99,7 +102,9 @@ async fn plain(hub: &Hub, request: &Request, framed: Socket, place: Admitted) {
     match verdict {
         Ok((identity, permit)) => open(hub, request, framed, identity, permit),
         Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
-        Err(Refusal::Close(close)) => close_at_once(hub, request, framed, close, place),
+        Err(Refusal::Close(close, after)) => {
+            close_at_once(hub, request, framed, (close, after), place);
+        }
     }
 }
 
@@ -124,7 +129,11 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
     let credentials =
         credentials(hub, request.head(), authorization.as_deref(), protocols.as_deref());
     let refuse = |problem: Problem, close| {
-        if credentials.offers_subprotocol { Refusal::Close(close) } else { Refusal::Http(problem) }
+        if credentials.offers_subprotocol {
+            Refusal::Close(close, None)
+        } else {
+            Refusal::Http(problem)
+        }
     };
     if let Err(problem) = refuse_while_draining(hub) {
         return Err(refuse(problem, CloseCode::TRY_LATER));
@@ -141,8 +150,27 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
         let failure = Failure::new(ErrorCode::Forbidden, "removed by an admin");
         return Err(refuse(failure.into(), CloseCode::REMOVED));
     }
+    if let Err(failure) = count_login(hub, &identity) {
+        let after = failure.retry_after_ms;
+        return Err(if credentials.offers_subprotocol {
+            Refusal::Close(CloseCode::FLOOD, after)
+        } else {
+            Refusal::Http(failure.into())
+        });
+    }
     let permit = take_place(hub).map_err(|problem| refuse(problem, CloseCode::TRY_LATER))?;
     Ok((identity, permit))
+}
+
+/// Whether a user does not come too often, and has not just been cut for a flood.
+fn count_login(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
+    let now = Instant::now();
+    let rates = hub.shared.users.of(&identity.user, now);
+    let waits = rates.take(Kind::Login, now).err().or_else(|| rates.held_off(now));
+    waits.map_or(Ok(()), |wait| {
+        hub.shared.metrics.rejected.inc(ErrorCode::RateLimited as usize);
+        Err(too_fast("too many logins", wait))
+    })
 }
 
 /// Nothing new begins while the hub goes down.
@@ -246,10 +274,16 @@ pub(super) fn switching(request: &Request) -> Bytes {
 }
 
 /// Upgrades only to say why not.
-fn close_at_once(hub: &Hub, request: &Request, framed: Socket, close: CloseCode, place: Admitted) {
+fn close_at_once(
+    hub: &Hub,
+    request: &Request,
+    framed: Socket,
+    (close, reconnect_after_ms): (CloseCode, Option<u64>),
+    place: Admitted,
+) {
     match transport::accept(framed, switching(request), &hub.transport) {
         Ok((inbound, outbox)) => {
-            let event = ServerEvent::SessionEnd(SessionEnd::new(close, None));
+            let event = ServerEvent::SessionEnd(SessionEnd::new(close, reconnect_after_ms));
             let last = Frame::text(|buffer| Codec::Plain.event(&event, buffer));
             outbox.finish(Some(last), close);
             // The stream ends when the peer has answered, or after the linger time.

@@ -1,64 +1,98 @@
-//! Rates: how many events a client may send, and when patience ends.
+//! Rates: how often something may happen, and when patience ends.
+//!
+//! A rate is counted as the time from which on it would be unused again (the "theoretical arrival
+//! time" of GCRA): one number, which many threads can move without a lock.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// A bucket of tokens that refills steadily: so many events a second, so many at once.
-#[derive(Debug, Clone)]
-pub struct Bucket {
-    /// Time that one event costs, in nanoseconds; 0 where the rate is not limited.
+/// So many a second, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Time that one costs, in nanoseconds; 0 where the rate is not limited.
     cost: u64,
     /// Time that can be saved up, in nanoseconds.
     depth: u64,
-    /// From when on the bucket is full.
-    full_at: Option<Instant>,
+}
+
+/// How much of a [`Quota`] is used.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// When nothing is used any more, in nanoseconds of the clock that the caller keeps to.
+    unused_at: AtomicU64,
 }
 
 /// Counts offences, of which one is forgiven at intervals.
-#[derive(Debug, Clone)]
-pub struct Strikes {
-    bucket: Bucket,
-}
-
-/// A bucket each for many. Whose bucket is full again is forgotten when there are too many.
 #[derive(Debug)]
-pub struct Rates<K> {
-    /// The bucket of one who has taken nothing.
-    fresh: Bucket,
-    /// How many are remembered.
-    most: usize,
-    known: Mutex<HashMap<K, Bucket>>,
+pub struct Strikes {
+    quota: Quota,
+    /// When all are forgiven; none where there was none.
+    forgiven_at: Option<Instant>,
 }
 
-// === impl Bucket ===
+// === impl Quota ===
 
-impl Bucket {
-    /// `per_second` events a second, `burst` at once. 0 a second means no limit.
+impl Quota {
+    /// `per_second` in the long run, `burst` at once. 0 a second means no limit.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let cost = SECOND.checked_div(u64::from(per_second)).unwrap_or(0);
-        Self { cost, depth: cost * u64::from(burst), full_at: None }
+        Self { cost, depth: cost * u64::from(burst) }
     }
 
-    /// Takes one.
+    /// From when on one more may be taken, where nothing is used any more at `unused_at`; and when
+    /// nothing is used any more after that.
+    fn next(self, unused_at: u64, now: u64) -> (u64, u64) {
+        let after = unused_at.max(now).saturating_add(self.cost);
+        (after.saturating_sub(self.depth), after)
+    }
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Takes one, if there is one at `now`.
     ///
     /// # Errors
-    /// How long until there is one again.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        if self.cost == 0 {
+    /// How many nanoseconds it takes until there is one.
+    pub fn take(&self, quota: Quota, now: u64) -> Result<(), u64> {
+        if quota.cost == 0 {
             return Ok(());
         }
-        let (cost, depth) = (Duration::from_nanos(self.cost), Duration::from_nanos(self.depth));
-        let owed = self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if owed + cost > depth {
-            return Err((owed + cost).saturating_sub(depth));
+        let mut unused_at = self.unused_at.load(Ordering::Relaxed);
+        loop {
+            let (from, after) = quota.next(unused_at, now);
+            if from > now {
+                return Err(from - now);
+            }
+            match self.unused_at.compare_exchange_weak(
+                unused_at,
+                after,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(moved) => unused_at = moved,
+            }
         }
-        self.full_at = Some(now + owed + cost);
-        Ok(())
+    }
+
+    /// Takes one in advance; says from when on it may be used. Those who reserve get their turns in
+    /// the order in which they ask.
+    pub fn reserve(&self, quota: Quota, now: u64) -> u64 {
+        if quota.cost == 0 {
+            return now;
+        }
+        let reserve = |unused_at| Some(quota.next(unused_at, now).1);
+        let before = self.unused_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
+        quota.next(before.unwrap_or_default(), now).0
+    }
+
+    /// Whether nothing is used at `now`.
+    pub fn is_unused(&self, now: u64) -> bool {
+        self.unused_at.load(Ordering::Relaxed) <= now
     }
 }
 
@@ -69,43 +103,18 @@ impl Strikes {
     pub fn new(most: u32, forgive: Duration) -> Self {
         let cost = u64::try_from(forgive.as_nanos()).unwrap_or(u64::MAX);
         let depth = cost.saturating_mul(u64::from(most.saturating_sub(1)));
-        let bucket = Bucket { cost, depth, full_at: None };
-        Self { bucket }
+        Self { quota: Quota { cost, depth }, forgiven_at: None }
     }
 
     /// Counts one. True where it was one too many.
     pub fn strike(&mut self, now: Instant) -> bool {
-        self.bucket.take(now).is_err()
-    }
-}
-
-// === impl Rates ===
-
-impl<K: Eq + Hash + Clone> Rates<K> {
-    /// `per_second` for each, `burst` at once, and `most` that are remembered. 0 a second means no
-    /// limit.
-    pub fn new(per_second: u32, burst: u32, most: usize) -> Self {
-        let known = Mutex::new(HashMap::new());
-        Self { fresh: Bucket::new(per_second, burst), most, known }
-    }
-
-    /// Takes one of somebody's.
-    ///
-    /// # Errors
-    /// How long until there is one again.
-    pub fn take(&self, who: &K, now: Instant) -> Result<(), Duration> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = known.get_mut(who) {
-            return bucket.take(now);
+        let owed = self.forgiven_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let owed = owed + Duration::from_nanos(self.quota.cost);
+        if owed > Duration::from_nanos(self.quota.depth) {
+            return true;
         }
-        if known.len() >= self.most {
-            known.retain(|_, bucket| bucket.full_at.is_some_and(|at| at > now));
-        }
-        if known.len() >= self.most {
-            // So many at once: whoever is forgotten may begin anew, which costs less than memory.
-            known.clear();
-        }
-        known.entry(who.clone()).or_insert_with(|| self.fresh.clone()).take(now)
+        self.forgiven_at = Some(now + owed);
+        false
     }
 }
 
@@ -113,50 +122,58 @@ impl<K: Eq + Hash + Clone> Rates<K> {
 mod tests {
     use super::*;
 
+    /// Nanoseconds.
+    fn millis(millis: u64) -> u64 {
+        millis * 1_000_000
+    }
+
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let (mut bucket, now) = (Bucket::new(20, 40), Instant::now());
-        assert!((0..40).all(|_| bucket.take(now).is_ok()));
-        assert_eq!(bucket.take(now), Err(Duration::from_millis(50)));
-        assert_eq!(bucket.take(now + Duration::from_millis(50)), Ok(()));
-        assert!(bucket.take(now + Duration::from_millis(50)).is_err());
-        let later = now + Duration::from_secs(60);
-        assert!((0..40).all(|_| bucket.take(later).is_ok()));
-        assert!(bucket.take(later).is_err(), "no more than the burst is saved up");
+    fn a_quota_gives_its_burst_and_then_its_rate() {
+        let (quota, meter, now) = (Quota::new(20, 40), Meter::default(), millis(5000));
+        assert!((0..40).all(|_| meter.take(quota, now).is_ok()));
+        assert_eq!(meter.take(quota, now), Err(millis(50)));
+        assert_eq!(meter.take(quota, now + millis(50)), Ok(()));
+        assert!(meter.take(quota, now + millis(50)).is_err());
+        let later = now + millis(60_000);
+        assert!(meter.is_unused(later) && !meter.is_unused(now + millis(50)));
+        assert!((0..40).all(|_| meter.take(quota, later).is_ok()));
+        assert!(meter.take(quota, later).is_err(), "no more than the burst is saved up");
     }
 
     #[test]
     fn a_rate_of_zero_is_no_limit() {
-        let (mut bucket, now) = (Bucket::new(0, 0), Instant::now());
-        assert!((0..10_000).all(|_| bucket.take(now).is_ok()));
+        let (quota, meter) = (Quota::new(0, 0), Meter::default());
+        assert!((0..10_000).all(|_| meter.take(quota, 0).is_ok()));
+        assert_eq!(meter.reserve(quota, 7), 7);
+        assert!(meter.is_unused(0));
+    }
+
+    #[test]
+    fn those_who_reserve_get_one_turn_each() {
+        let (quota, meter, now) = (Quota::new(10, 2), Meter::default(), millis(1000));
+        let turns: Vec<u64> = (0..4).map(|_| meter.reserve(quota, now)).collect();
+        assert!(turns[0] <= now && turns[1] <= now, "the burst: {turns:?}");
+        assert_eq!(turns[2..], [now + millis(100), now + millis(200)]);
+        assert_eq!(meter.take(quota, now), Err(millis(300)), "nobody gets in between");
+    }
+
+    #[test]
+    fn threads_that_take_together_get_no_more_than_there_is() {
+        let (quota, meter) = (Quota::new(1, 1000), Meter::default());
+        let taken = std::thread::scope(|scope| {
+            let take = || (0..1000).filter(|_| meter.take(quota, 0).is_ok()).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).sum::<usize>()
+        });
+        assert_eq!(taken, 1000);
     }
 
     #[test]
     fn the_tenth_strike_is_out_and_one_is_forgiven_every_ten_seconds() {
         let (mut strikes, now) = (Strikes::new(10, Duration::from_secs(10)), Instant::now());
         assert!((0..9).all(|_| !strikes.strike(now)));
-        assert!(strikes.clone().strike(now));
+        assert!(strikes.strike(now), "the tenth");
         assert!(!strikes.strike(now + Duration::from_secs(10)));
         assert!(strikes.strike(now + Duration::from_secs(10)));
-    }
-
-    #[test]
-    fn each_has_a_rate_and_the_idle_ones_are_forgotten_when_there_are_too_many() {
-        let (rates, start) = (Rates::new(1, 2, 3), Instant::now());
-        for _ in 0..2 {
-            assert_eq!(rates.take(&"ann", start), Ok(()));
-        }
-        assert_eq!(rates.take(&"ann", start), Err(Duration::from_secs(1)));
-        assert_eq!(rates.take(&"bob", start), Ok(()));
-        assert_eq!(rates.take(&"carl", start), Ok(()));
-        // Bob's and Carl's buckets are full again, Ann's is not.
-        let later = start + Duration::from_millis(1500);
-        assert_eq!(rates.take(&"dan", later), Ok(()));
-        assert_eq!(rates.known.lock().expect("no panic").len(), 2);
-        assert_eq!(rates.take(&"ann", later), Ok(()));
-        assert!(rates.take(&"ann", later).is_err(), "still remembered");
-        let crowd = ["e", "f", "g", "h"].map(|one| rates.take(&one, later));
-        assert_eq!(crowd, [Ok(()); 4]);
-        assert!(rates.known.lock().expect("no panic").len() <= 3);
     }
 }

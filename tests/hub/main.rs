@@ -41,6 +41,7 @@ mod polling;
 mod poolers;
 mod positions;
 mod presence;
+mod rates;
 mod receipts;
 mod relay;
 mod remade_orders;

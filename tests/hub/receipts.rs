@@ -318,15 +318,14 @@ async fn bad_receipts_are_refused_with_their_field() {
 
 #[tokio::test]
 async fn receipts_cost_what_any_event_costs() {
-    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 3).start();
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 10).env("EVENTS_BURST", 3).start();
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
-    let mut codes = Vec::new();
+    let began = std::time::Instant::now();
     for _ in 0..8 {
         let read = bob.request("chat:read", json!({ "orderId": "o1", "seq": 0 })).await;
-        codes.push(code(&read).to_owned());
+        assert_eq!(code(&read), "none");
     }
-    assert_eq!(codes[0], "none");
-    assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
+    assert!(began.elapsed() >= std::time::Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

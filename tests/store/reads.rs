@@ -1,7 +1,9 @@
 //! Reads: pages, orders, positions, bans.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::future::join_all;
-use orderhub::actors::store::{Ban, LoadedOrder, PageRange};
+use orderhub::actors::store::{Ban, Caller, LoadedOrder, MAX_WAITING_READS, PageRange, Revocation};
 use orderhub::protocol::location::Position;
 use orderhub::time::Timestamp;
 
@@ -145,5 +147,41 @@ fn however_many_rooms_ask_at_the_same_moment_none_is_refused() {
         let (pages, rooms) = tokio::join!(join_all(pages), join_all(rooms));
         assert_eq!(pages.iter().filter(|page| page.is_err()).count(), 0);
         assert_eq!(rooms.iter().filter(|room| room.is_err()).count(), 0);
+    });
+}
+
+#[test]
+fn users_who_read_hold_up_neither_back_ends_nor_admins() {
+    each_database(async |hub: Fixture| {
+        fill(&hub, 50, &"x".repeat(1000)).await;
+        let read = AtomicUsize::new(0);
+        // More than may wait.
+        let crowd = join_all((0..2 * MAX_WAITING_READS).map(async |_| {
+            let page = hub.store.page(order("o"), PageRange::Newest, 50).await;
+            read.fetch_add(usize::from(page.is_ok()), Ordering::Relaxed);
+            page.is_ok()
+        }));
+        let back_end = async {
+            let store = hub.store.on_behalf_of(Caller::BackEnd);
+            assert!(store.order(order("o")).await.expect("read").is_some());
+            assert!(store.load_order(order("o"), 0).await.expect("read").exists);
+            read.load(Ordering::Relaxed)
+        };
+        let admin = async {
+            let until = Timestamp::from_millis(Timestamp::now().as_millis() + 60_000);
+            let user_id = "ann".parse().expect("an id");
+            let ban = Ban { order_id: None, user_id, until, reason: String::new() };
+            hub.store.put_ban(ban).await.expect("written");
+            hub.store.ping().await.expect("an answer");
+            let user_id = "ann".parse().expect("an id");
+            let revocation = Revocation { user_id, issued_before: Timestamp::now() };
+            hub.store.revoke(revocation, None).await.expect("written").expect("no key");
+            read.load(Ordering::Relaxed)
+        };
+        let (read_in_time, before_back_end, before_admin) = tokio::join!(crowd, back_end, admin);
+        let served = read_in_time.iter().filter(|served| **served).count();
+        assert!(served > 0, "users are served as well");
+        assert!(before_back_end < served / 2, "{before_back_end} of {served} came before");
+        assert!(before_admin < served, "{before_admin} of {served} came before");
     });
 }

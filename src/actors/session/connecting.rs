@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Session;
 use super::dialect::Dialect;
 use super::resuming::{self, Resumed};
+use crate::actors::shared::too_fast;
 use crate::auth::{AuthError, Identity};
 use crate::ids::{OrderId, Pid, SessionId};
 use crate::protocol::close::CloseCode;
@@ -19,6 +20,7 @@ use crate::protocol::socketio::auth::Auth;
 use crate::protocol::socketio::offset::parse_offset;
 use crate::protocol::socketio::{Namespace, write};
 use crate::session::resume::Pushes;
+use crate::session::users::Kind;
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
@@ -73,23 +75,17 @@ impl Session {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let admitted = self.events.take(now);
-        let namespace = match (namespace, admitted) {
-            (Ok(namespace), Ok(())) => namespace,
-            (Err(name), Ok(())) => {
+        let namespace = match namespace {
+            Ok(namespace) => namespace,
+            Err(name) => {
                 return self
                     .turn_away(&name, &Refusal { message: "Invalid namespace", data: None });
-            }
-            (namespace, Err(wait)) => {
-                let name = namespace.as_ref().map_or_else(String::as_str, |known| known.as_str());
-                self.refuse_login(name, &super::hearing::too_fast(wait));
-                return self.flooded(now, ctx);
             }
         };
         if self.login_in(namespace).is_some() {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         }
-        self.judge_login(namespace, auth, Patience::Once, ctx);
+        self.judge_login(namespace, auth, Patience::Once, now, ctx);
     }
 
     fn judge_login(
@@ -97,13 +93,14 @@ impl Session {
         namespace: Namespace,
         auth: Auth,
         patience: Patience,
+        now: Instant,
         ctx: &mut Context<Self>,
     ) {
         if self.shared.is_draining() {
             return self.finish(CloseCode::RESTART, ctx);
         }
         match self.identify(&auth) {
-            Ok(identity) => self.admit_login(identity, namespace, auth, ctx),
+            Ok(identity) => self.count_login(identity, namespace, auth, now, ctx),
             // To stock clients a CONNECT_ERROR is final; after the close they come back.
             Err(failure) if failure.code == ErrorCode::Unavailable => {
                 let settled = self.shared.verifier.settling();
@@ -115,7 +112,7 @@ impl Session {
                 let hold = self.gate.hold();
                 ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), session, ctx| {
                     if !session.ended {
-                        session.judge_login(namespace, auth, Patience::Over, ctx);
+                        session.judge_login(namespace, auth, Patience::Over, Instant::now(), ctx);
                     }
                     drop(hold);
                 }));
@@ -150,6 +147,33 @@ impl Session {
             Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
             None => Ok(identity),
         }
+    }
+
+    /// Lets a user in who does not come too often, and has not just been cut for a flood.
+    fn count_login(
+        &mut self,
+        identity: Identity,
+        namespace: Namespace,
+        auth: Auth,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let rates = self.shared.users.of(&identity.user, now);
+        if let Err(wait) = rates.take(Kind::Login, now) {
+            return self.refuse_login(namespace.as_str(), &too_fast("too many logins", wait));
+        }
+        let Some(wait) = rates.held_off(now) else {
+            return self.admit_login(identity, namespace, auth, ctx);
+        };
+        // A stock client takes a CONNECT_ERROR for final. One that waits comes in by itself.
+        let hold = self.gate.hold();
+        self.dialect.log_in_by(now + wait + self.shared.config.server.connect_timeout);
+        ctx.run_later(wait, move |session, ctx| {
+            if !session.ended {
+                session.judge_login(namespace, auth, Patience::Once, Instant::now(), ctx);
+            }
+            drop(hold);
+        });
     }
 
     fn admit_login(
@@ -211,7 +235,7 @@ impl Session {
         self.outbox.push(frame).ok();
     }
 
-    fn refuse_login(&self, namespace: &str, failure: &Failure) {
+    pub(super) fn refuse_login(&self, namespace: &str, failure: &Failure) {
         self.shared.metrics.rejected.inc(failure.code as usize);
         let data = RefusalData { code: failure.code, retry_after_ms: failure.retry_after_ms };
         self.turn_away(namespace, &Refusal { message: &failure.message, data: Some(data) });

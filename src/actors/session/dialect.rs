@@ -76,6 +76,13 @@ impl Dialect {
         }
     }
 
+    /// The client said who it is, and has to wait: it is not to blame for the time.
+    pub(super) fn log_in_by(&mut self, login_by: Instant) {
+        if let Self::SocketIo(io) = self {
+            io.login_by = io.login_by.max(login_by);
+        }
+    }
+
     /// When a connection that nobody uses ends.
     pub(super) fn login_by(&self) -> Option<Instant> {
         match self {

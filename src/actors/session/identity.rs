@@ -6,10 +6,12 @@ use std::time::Instant;
 use super::login::{Login, expiry};
 use crate::actors::order_room::Rejudge;
 use crate::actors::peer::Answer;
+use crate::actors::shared::too_fast;
 use crate::auth::Identity;
 use crate::protocol::client::Refresh;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{Expiring, Reply, ServerEvent};
+use crate::session::users::Kind;
 use crate::time::Timestamp;
 
 impl Login {
@@ -21,7 +23,7 @@ impl Login {
 
     /// Goes on with a new token of the same user: its role and orders count from now on, in every
     /// room. Its end is for the caller to wait for.
-    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer) {
+    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, now: Instant) {
         let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
             Ok(identity) if identity.user == self.identity.user => identity,
             Ok(_) => {
@@ -29,6 +31,9 @@ impl Login {
             }
             Err(error) => return answer.refuse(Failure::from(&error)),
         };
+        if let Err(wait) = self.rates.take(Kind::Login, now) {
+            return answer.refuse(too_fast("too many logins", wait));
+        }
         let expires_at = identity.expires_at;
         self.adopt(identity);
         answer.ok(Reply::Refreshed { expires_at });

@@ -23,6 +23,7 @@ use crate::protocol::socketio::write;
 use crate::recent::RecentMap;
 use crate::session::expiry::Expiry;
 use crate::session::resume::{MAX_REMOVED, Record};
+use crate::session::users::UserRates;
 use crate::time::Timestamp;
 use crate::transport::{Frame, Gate, Hold};
 
@@ -54,6 +55,8 @@ pub(super) struct Login {
     pub(super) turns: Turns,
     /// The flow of the connection's messages.
     pub(super) gate: Gate,
+    /// What the user has used, on whichever connection.
+    pub(super) rates: Arc<UserRates>,
     pub(super) expiry: Expiry,
     /// By what the client can take it up again, where it can.
     pub(super) pid: Option<Pid>,
@@ -84,6 +87,7 @@ impl Login {
         pid: Option<Pid>,
     ) -> Self {
         let now = Instant::now();
+        let rates = shared.users.of(&identity.user, now);
         let login = Self {
             peer,
             expiry: expiry(&identity, now),
@@ -101,6 +105,7 @@ impl Login {
             postponed: None,
             turns: Turns::default(),
             gate,
+            rates,
             pid,
             opened: now,
             departed: false,

@@ -120,6 +120,11 @@ impl Login {
         });
     }
 
+    /// Whether it can take no more events for now.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.postponed.is_some() || self.crowded.is_some()
+    }
+
     fn may_begin(&self) -> Option<Permit> {
         let is_filling = self.shared.is_filling(&self.peer.outbox);
         (!is_filling).then(|| self.peer.under_way.take()).flatten()

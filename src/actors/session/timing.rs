@@ -1,4 +1,5 @@
-//! What a session does by the clock: heartbeats, and the end of tokens. One timer serves all of it.
+//! What a session does by the clock: heartbeats, events whose turn has come, and the end of tokens.
+//! One timer serves all of it.
 
 use std::time::Instant;
 
@@ -15,13 +16,21 @@ impl Session {
     /// Sets the one alarm for the next deadline, unless it fires sooner: then it is set anew.
     pub(super) fn arm(&mut self) {
         let expiries = self.logins.iter().map(|login| login.expiry.next());
-        let next = expiries.chain(self.nobody_after()).fold(self.heartbeat.next(), Instant::min);
+        let waiting = self.waiting.as_ref().map(|waiting| waiting.due);
+        let others = self.nobody_after().into_iter().chain(waiting);
+        let next = expiries.chain(others).fold(self.heartbeat.next(), Instant::min);
         if self.alarm.as_ref().is_none_or(|alarm| next < alarm.at()) {
             self.alarm = Some(Alarm::set(next, self.address.clone()));
         }
     }
 
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.due <= now) {
+            self.take_waiting(now, ctx);
+            if self.ended {
+                return;
+            }
+        }
         for login in &mut self.logins {
             match login.expiry.due(now) {
                 Some(Term::Expired) => {

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::reader::{TOO_LATE, in_time};
 use super::writer::Writer;
-use super::{Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
+use super::{Caller, Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::Failure;
@@ -106,7 +106,8 @@ impl Store {
         write: OrderWrite,
     ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
         let (done, changed) = oneshot::channel();
-        let admitted = Arc::clone(&self.asking).try_acquire_owned().map(|permit| {
+        let places = &self.places[Caller::BackEnd as usize];
+        let admitted = Arc::clone(places).try_acquire_owned().map(|permit| {
             let waiting = Waiting { write, asked: Instant::now(), done, _permit: permit };
             self.changes.waiting().push_back(waiting);
             self.writers.do_send(ChangeOrders(Arc::clone(&self.changes)));
@@ -123,7 +124,8 @@ impl Store {
     /// # Errors
     /// Where the database is unavailable; the rest goes at the next start.
     pub async fn purge(&self, order: OrderId) -> Result<(), StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let places = &self.places[Caller::BackEnd as usize];
+        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
         let part = async || {
             self.writers.send(Purge(order.clone())).await.map_err(|_| StoreError::Closed)?
         };

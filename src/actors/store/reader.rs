@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Handler, Message, SyncContext};
+use actix::{Actor, Message, SyncContext};
 use diesel::QueryResult;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -74,28 +74,21 @@ impl<T> Ask<T> {
     }
 }
 
-impl<T: Send + 'static> Message for Ask<T> {
-    type Result = Result<T, StoreError>;
-}
-
 // === impl Reader ===
 
 impl Reader {
     pub(super) fn new(pool: DbPool, health: Arc<Health>) -> Self {
         Self { pool, health }
     }
+
+    /// Reads what was asked for, unless it has waited too long.
+    pub(super) fn answer<T>(&self, ask: Ask<T>) -> Result<T, StoreError> {
+        ask.run(&self.pool, &self.health)
+    }
 }
 
 impl Actor for Reader {
     type Context = SyncContext<Self>;
-}
-
-impl<T: Send + 'static> Handler<Ask<T>> for Reader {
-    type Result = Result<T, StoreError>;
-
-    fn handle(&mut self, ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
-        ask.run(&self.pool, &self.health)
-    }
 }
 
 /// Waits for the store's answer, but not for ever. What was asked for may still be done.

@@ -10,9 +10,8 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use percent_encoding::percent_decode_str;
 
 use super::json::{FromText, text};
-use crate::actors::store::{Answer, Call};
+use crate::actors::store::{Answer, Call, Store};
 use crate::auth::Principal;
-use crate::http::Hub;
 use crate::http::problem::Problem;
 use crate::protocol::error::{Failure, IDEMPOTENCY_KEY};
 
@@ -79,9 +78,9 @@ pub(super) fn message_key(call: &Call) -> String {
 }
 
 /// Notes which body a key belongs to, for a call whose effects count once by keys of their own.
-pub(super) async fn only_body(hub: &Hub, call: Option<&Call>) -> Result<(), Problem> {
+pub(super) async fn only_body(store: &Store, call: Option<&Call>) -> Result<(), Problem> {
     let Some(call) = call else { return Ok(()) };
-    let is_same = hub.shared.store.begin_call(call.clone()).await.map_err(super::failed)?;
+    let is_same = store.begin_call(call.clone()).await.map_err(super::failed)?;
     if is_same { Ok(()) } else { Err(Failure::other_body().into()) }
 }
 

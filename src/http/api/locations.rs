@@ -14,7 +14,7 @@ use actix_web::web;
 
 use super::posting::{PostedFixes, Posting};
 use crate::actors::order_room::Reporter;
-use crate::actors::shared::unavailable;
+use crate::actors::shared::{too_fast, unavailable};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::body::Body;
@@ -25,6 +25,7 @@ use crate::http::problem::Problem;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::fixes::{TooMany, read_fixes};
+use crate::session::users::Kind;
 
 /// Takes positions of an order's driver
 ///
@@ -82,10 +83,9 @@ pub(super) async fn post_to_open_orders(
 
 /// Somebody with a phone, if there were not too many posts of late.
 fn driver(hub: &Hub, user: Identity) -> Result<Reporter, Problem> {
-    hub.shared
-        .fixes
-        .take(&user.user, Instant::now())
-        .map_err(|wait| Failure::new(ErrorCode::RateLimited, "too many posts").retry_after(wait))?;
+    let now = Instant::now();
+    let rates = hub.shared.users.of(&user.user, now);
+    rates.take(Kind::Event, now).map_err(|wait| too_fast("too many posts", wait))?;
     Ok(Reporter::Driver(Arc::new(user)))
 }
 

@@ -6,12 +6,13 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::caller::{read_turn, store_of};
 use super::forms::{Words, checked_name};
 use super::json::Json;
 use super::keyed::{Keyed, message_key, only_body};
 use super::orders::words;
 use super::{failed, passed_on};
-use crate::actors::shared::{not_stored, unavailable};
+use crate::actors::shared::{not_stored, too_fast, unavailable};
 use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
@@ -28,6 +29,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, chat_has_closed, judge};
+use crate::session::users::Kind;
 use crate::time::Timestamp;
 use crate::whole;
 
@@ -135,13 +137,14 @@ pub(super) async fn post(
     if hub.shared.is_draining() {
         return Err(unavailable("the hub restarts").into());
     }
-    let known = hub.shared.store.load_order(order.clone(), 0).await.map_err(failed)?;
+    let store = store_of(&hub, &caller, Scope::ChatWrite);
+    let known = store.load_order(order.clone(), 0).await.map_err(failed)?;
     let author = if caller.may(Scope::ChatWrite) {
         author_of_service(&hub, &caller, &known, &form)?
     } else {
         author_of_user(&hub, &caller, &order, &known, &form)?
     };
-    only_body(&hub, call.as_ref()).await?;
+    only_body(&store, call.as_ref()).await?;
     let message = NewMessage {
         id: uuid::Uuid::now_v7().to_string(),
         order_id: order,
@@ -239,9 +242,12 @@ fn author_of_user(
     if is_other || form.sender_name.is_some() || form.sender_role.is_some() {
         return Err(forbidden("only services say who a message is from"));
     }
-    hub.shared.posts.take(&identity.user, Instant::now()).map_err(|wait| {
-        Failure::new(ErrorCode::RateLimited, "too many messages").retry_after(wait)
-    })?;
+    let now = Instant::now();
+    let rates = hub.shared.users.of(&identity.user, now);
+    rates
+        .take(Kind::Event, now)
+        .and_then(|()| rates.take(Kind::Chat, now))
+        .map_err(|wait| too_fast("too many messages", wait))?;
     Ok(Author::from(identity))
 }
 
@@ -252,7 +258,7 @@ fn author_of_user(
     get, path = "/api/v1/orders/{order}/messages", tag = "Chat", operation_id = "list_messages",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder, MessagesQuery),
     responses((status = 200, description = "In order of `seq`", body = MessagesView), BadRequest,
-        NotFound, Refused))]
+        NotFound, RateLimited, Refused))]
 pub(super) async fn list(
     caller: Principal,
     hub: web::Data<Hub>,
@@ -261,7 +267,9 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let Exact(order) = order.into_inner();
     let (range, limit) = query.into_inner().range(&order)?;
-    let known = hub.shared.store.load_order(order.clone(), 0).await.map_err(failed)?;
+    let _turn = read_turn(&hub, &caller).await?;
+    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let known = store.load_order(order.clone(), 0).await.map_err(failed)?;
     if !caller.may(Scope::OrdersRead) {
         let identity = caller.identity().ok_or_else(|| {
             Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read")
@@ -273,7 +281,7 @@ pub(super) async fn list(
     if !known.exists {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
-    let page = hub.shared.store.page(order, range, limit).await.map_err(failed)?;
+    let page = store.page(order, range, limit).await.map_err(failed)?;
     let Page { messages, has_more } = page;
     Ok(HttpResponse::Ok().json(MessagesView { messages, has_more }))
 }

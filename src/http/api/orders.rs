@@ -10,20 +10,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::caller::{Reader, Writer};
+use super::caller::{Reader, Writer, read_turn, store_of};
 use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
 use super::json::Json;
 use super::keyed::{Keyed, respond};
 use super::view::{ChangedView, Deleted, ListView, LiveView, OrderView, members};
 use super::{change, failed};
 use crate::actors::order_room::{Inspect, RoomDetail};
-use crate::actors::store::{Answer, Call, Change, Changed, Note, Once, OrderFilter, StoredOrder};
+use crate::actors::store::{
+    Answer, Call, Caller, Change, Changed, Note, Once, OrderFilter, StoredOrder,
+};
 use crate::actors::supervisor::LookUp;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::admin::{stopped, to_the_end};
 use crate::http::exact::Exact;
-use crate::http::openapi::problems::{BadBody, BadRequest, Conflict, KeyReused, NotFound, Refused};
+use crate::http::openapi::problems::{
+    BadBody, BadRequest, Conflict, KeyReused, NotFound, RateLimited, Refused,
+};
 use crate::http::openapi::words::{InOrder, OfUser, OnceKey, Status};
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
@@ -226,7 +230,8 @@ pub(super) async fn list(
     let filter = OrderFilter { status, driver, participant };
     // One more than asked for tells whether there is a next page.
     let asked = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut orders = hub.shared.store.list_orders(filter, after, asked).await.map_err(failed)?;
+    let store = hub.shared.store.on_behalf_of(Caller::BackEnd);
+    let mut orders = store.list_orders(filter, after, asked).await.map_err(failed)?;
     let more = orders.len() > limit;
     orders.truncate(limit);
     let next_cursor =
@@ -248,14 +253,17 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
 #[utoipa::path(get, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "show_order",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder),
     responses(
-        (status = 200, description = "As of now", body = LiveView), BadRequest, NotFound, Refused))]
+        (status = 200, description = "As of now", body = LiveView), BadRequest, NotFound,
+        RateLimited, Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
     order: web::Path<Exact<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
     let Exact(order) = order.into_inner();
-    let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
+    let _turn = read_turn(&hub, &caller).await?;
+    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let stored = store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
     let visibility = may_read(&hub, &caller, &order, facts)?;

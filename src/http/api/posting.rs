@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::failure;
 use crate::actors::order_room::{Batch, Batched, Reporter, driver_of};
 use crate::actors::shared::unavailable;
+use crate::actors::store::Caller;
 use crate::actors::supervisor::LookUp;
 use crate::http::Hub;
 use crate::ids::OrderId;
@@ -247,7 +248,12 @@ async fn without_room(
     fixes: &[Fix],
     at: Timestamp,
 ) -> Result<Batched, Failure> {
-    let loaded = hub.shared.store.load_order(order.clone(), 0).await;
+    let caller = match by {
+        Reporter::BackEnd => Caller::BackEnd,
+        Reporter::Driver(_) => Caller::User,
+    };
+    let store = hub.shared.store.on_behalf_of(caller);
+    let loaded = store.load_order(order.clone(), 0).await;
     let loaded = loaded.map_err(|error| failure(&error))?;
     let driver = driver_of(&hub.shared, order, &loaded.facts, by)?;
     let now = Instant::now();

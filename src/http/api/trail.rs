@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::caller::{read_turn, store_of};
 use super::failed;
 use super::geojson::FeatureCollection;
 use crate::actors::store::{TrailPage, TrailPoint, TrailRange};
@@ -12,7 +13,9 @@ use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::accept::preferred;
 use crate::http::exact::Exact;
-use crate::http::openapi::problems::{BadRequest, Conflict, NotAcceptable, NotFound, Refused};
+use crate::http::openapi::problems::{
+    BadRequest, Conflict, NotAcceptable, NotFound, RateLimited, Refused,
+};
 use crate::http::openapi::words::InOrder;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
@@ -87,7 +90,7 @@ pub(super) struct PointView<'a> {
     responses((status = 200, description = "In order of the times", content(
         (TrailView<'static> = "application/json"),
         (FeatureCollection<'static> = "application/geo+json"))),
-        BadRequest, NotFound, NotAcceptable, Conflict, Refused))]
+        BadRequest, NotFound, NotAcceptable, Conflict, RateLimited, Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
@@ -98,14 +101,16 @@ pub(super) async fn show(
     let form = preferred(&request, &OFFERED).ok_or_else(|| Problem::not_acceptable(&OFFERED))?;
     let mut range = query.range()?;
     let Exact(order) = order.into_inner();
-    let stored = hub.shared.store.order(order.clone()).await.map_err(failed)?;
+    let _turn = read_turn(&hub, &caller).await?;
+    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let stored = store.order(order.clone()).await.map_err(failed)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
     range.since = range.since.max(visibility(&hub, &caller, &order, facts)?.begins());
     if stored.is_none() {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
-    let page = hub.shared.store.trail(order.clone(), range).await.map_err(failed)?;
+    let page = store.trail(order.clone(), range).await.map_err(failed)?;
     let mut answer = HttpResponse::Ok();
     answer.insert_header((header::CONTENT_TYPE, form)).insert_header((header::VARY, "accept"));
     Ok(if form == OFFERED[0] {

@@ -262,7 +262,7 @@ fn megabytes(bytes: u64) -> String {
 fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "rate_limited" | "4029" => {
-            "the hub limits each connection; see EVENTS_PER_SECOND and CHAT_PER_SECOND"
+            "the hub limits each user; see EVENTS_PER_SECOND and CHAT_PER_SECOND"
         }
         "http_503" | "1013" => "the hub is full or draining; see MAX_CONNECTIONS",
         "http_401" | "unauthenticated" | "token_expired" | "4401" => {
