@@ -74,6 +74,10 @@ impl<T> Ask<T> {
     }
 }
 
+impl<T: Send + 'static> Message for Ask<T> {
+    type Result = Result<T, StoreError>;
+}
+
 // === impl Reader ===
 
 impl Reader {

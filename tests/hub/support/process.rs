@@ -243,7 +243,7 @@ impl Hub {
 
     /// The same with another setting.
     pub fn kill_and_restart_with(mut self, name: &str, value: impl ToString) -> Hub {
-        self.env.insert(name.to_owned(), value.to_string());
+        self.running.env.insert(name.to_owned(), value.to_string());
         self.kill_and_restart()
     }
 
