@@ -115,13 +115,17 @@ pub fn run(
             log::info!("SIGHUP: JWT_JWKS and API_KEYS_FILE are read again");
             keys.ask();
         })?;
-        // Before the lock, which would be left behind in a session that is shared.
-        pooler::check(&config.database.url)?;
-        let lock = tokio::select! {
-            lock = ownership::take(&config) => lock?,
+        let start = async {
+            // Before the lock, which would be left behind in a session that is shared.
+            let url = config.database.url.clone();
+            ownership::off_thread(move || pooler::check(&url)).await??;
+            let lock = ownership::take(&config).await?;
+            start_hub(config, verifier).await.map(|hub| (lock, hub))
+        };
+        let (lock, hub) = tokio::select! {
+            started = start => started?,
             () = &mut stop => return Ok(()),
         };
-        let hub = start_hub(config, verifier).await?;
         let config = &hub.shared.config;
         let mut owned = Ownership::keep(lock, Arc::clone(hub.shared.store.fence()))?;
         let (listener, address) = bind(config.server.bind)?;
@@ -149,11 +153,11 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let metrics = Arc::new(metrics);
     let options = store_options(&config);
     verifier.watch_keys()?;
-    if config.database.auto_migrate {
-        migrate::bring_up_to_date(&options.url)?;
-    } else {
-        migrate::check(&options.url)?;
-    }
+    let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
+    let checked = ownership::off_thread(move || {
+        if auto_migrate { migrate::bring_up_to_date(&url).map(drop) } else { migrate::check(&url) }
+    });
+    checked.await??;
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));

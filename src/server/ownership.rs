@@ -53,11 +53,25 @@ pub(super) async fn take(config: &Config) -> Result<InstanceLock, ServeError> {
 async fn look(
     mut lock: InstanceLock,
 ) -> Result<(InstanceLock, Result<Claim, LockError>), ServeError> {
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = off_thread(move || {
         let claim = lock.claim();
         (lock, claim)
     });
-    Ok(looked.await.map_err(std::io::Error::other)?)
+    Ok(looked.await?)
+}
+
+/// Runs what blocks on a thread of its own, for which the end of the process does not wait.
+///
+/// # Errors
+/// Where the system gives no thread, or the work panics.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    let (tell, told) = oneshot::channel();
+    // Whoever asked may have been stopped meanwhile.
+    let run = move || drop(tell.send(work()));
+    std::thread::Builder::new().name("start".to_owned()).spawn(run)?;
+    told.await.map_err(std::io::Error::other)
 }
 
 /// The database is this process's for as long as this lives.

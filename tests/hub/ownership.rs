@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
+use orderhub::db::connection::DbConnection;
 use reqwest::Method;
 use serde_json::json;
 
@@ -67,6 +68,20 @@ async fn a_stop_ends_a_hub_that_waits() {
         assert_eq!(first.status("/readyz").await, 200);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_hub_whose_migrations_wait() {
+    let Some(database) = Database::postgres() else { return };
+    let url = &database.postgres.as_ref().expect("PostgreSQL").url;
+    let mut other = DbConnection::open(url).expect("a connection");
+    other.batch_execute("SELECT pg_advisory_lock(7105112101114104)").expect("the turn");
+    let mut hub = database.hub().launch();
+    let waiting = "DO $$ BEGIN ASSERT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND \
+         database = (SELECT oid FROM pg_database WHERE datname = current_database())); END $$";
+    until("it to wait", async || other.batch_execute(waiting).is_ok()).await;
+    hub.signal("TERM");
+    assert!(hub.ended().await.success(), "{}", hub.log());
 }
 
 #[tokio::test]
