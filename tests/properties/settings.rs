@@ -17,7 +17,7 @@ const FLAGS: &[&str] = &[
     "--log-filter=warn,orderhub::http=debug/x,y",
     "--order-statuses=NEW,ON_THE_WAY,DONE",
     "--terminal-statuses=DONE,CANCELLED",
-    "--database-url=postgres://hub:s3cret@db.example.com:5432/hub?sslmode=require",
+    "--database-url=postgres://hub:s3cret@db.example.com:5432/hub?sslmode=disable",
     "--database-url=sqlite:///var/hub.sqlite3",
     "--bind=127.0.0.1:8080",
     "--max-connections=10000",
@@ -29,7 +29,7 @@ const FLAGS: &[&str] = &[
 const WORDS: &[&str] = &["://", "=driver", "::", "/129", "--", "*", "65536", ",,", ":memory:"];
 
 const URLS: &[&str] = &[
-    "postgres://hub:PASSWORD@db.example.com:5432/hub?sslmode=require",
+    "postgres://hub:PASSWORD@db.example.com:5432/hub?sslmode=disable",
     "postgres://h/d?password=PASSWORD",
 ];
 
