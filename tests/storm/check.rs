@@ -23,7 +23,7 @@ const FILES: usize = 400;
 
 /// Waits until all is quiet, and looks at everything. What is wrong is noted in the world.
 pub async fn everything(world: &World, hub: &mut Hub) {
-    hub.watch(world);
+    hub.watch(world).await;
     let ready = Call { path: "/readyz".to_owned(), ..Call::service(Method::GET, "", Value::Null) };
     let is_ready = async || world.call(&ready).await.is_some_and(|(status, _)| status == 200);
     if !within(READY, is_ready).await {

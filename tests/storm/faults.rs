@@ -32,6 +32,8 @@ enum HubFault {
     Kill,
     Drain,
     Stall,
+    /// A new one starts while the old one drains.
+    Deploy,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +90,7 @@ impl Faults {
         if database.postgres.is_some() {
             of_database.extend([Kill, Crash, Stall, CutConnections]);
         }
-        let of_hub = vec![HubFault::Kill, HubFault::Drain, HubFault::Stall];
+        let of_hub = vec![HubFault::Kill, HubFault::Drain, HubFault::Stall, HubFault::Deploy];
         let of_clients =
             vec![ClientFault::CutAll, ClientFault::SlowReaders, ClientFault::Strangers];
         Self {
@@ -109,7 +111,7 @@ impl Faults {
         let of_hub = async {
             while pause(&mut self.hub.rng, end).await {
                 let fault = self.hub.draw();
-                hub.watch(world);
+                hub.watch(world).await;
                 world.note(&format!("the hub: {fault:?}"));
                 on_hub(fault, world, hub, &mut self.hub.rng).await;
                 world.note(&format!("the hub runs after {fault:?}"));
@@ -157,6 +159,7 @@ async fn on_hub(fault: HubFault, world: &World, hub: &mut Hub, rng: &mut Rng) {
             sleep(rng.millis(1000, 3000)).await;
             hub.signal("CONT");
         }
+        HubFault::Deploy => hub.replace(world).await,
     }
 }
 

@@ -78,10 +78,29 @@ impl Hub {
         true
     }
 
-    /// Whether it runs still: it must not end by itself.
-    pub fn watch(&mut self, world: &World) {
+    /// A new one while the old one drains, as in a deploy.
+    pub async fn replace(&mut self, world: &World) {
+        self.signal("TERM");
+        let next = launch(&self.settings);
+        let (ended, next) = tokio::join!(timeout(DRAIN, self.child.wait()), next);
+        if ended.is_err() {
+            world.broken(&format!("the drain takes more than {DRAIN:?}"));
+            self.kill().await;
+        }
+        match next {
+            Some((child, addr)) => {
+                (self.child, self.addr) = (child, addr);
+                world.hub.send_replace(addr);
+            }
+            None => self.start_again(world).await,
+        }
+    }
+
+    /// It must not end by itself; where it has, it is started again.
+    pub async fn watch(&mut self, world: &World) {
         if let Ok(Some(status)) = self.child.try_wait() {
             world.broken(&format!("the hub has ended by itself: {status}"));
+            self.start_again(world).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Everything fails at once, again and again, and every promise is kept: the hub is killed,
-//! drained and stopped, its database too, its disk is full, all clients come back in the same
-//! moment, while apps talk and back ends work. `tests/chaos` runs it for longer.
+//! drained, stopped and replaced, its database too, its disk is full, all clients come back in
+//! the same moment, while apps talk and back ends work. `tests/chaos` runs it for longer.
 //!
 //! Of the environment: `CHAOS_SECS`, how long on each database; `CHAOS_SEED`, which draws the
 //! faults and what apps do; `CHAOS_DISK`, a folder on a small disk of its own that may be filled.
