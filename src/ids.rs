@@ -25,7 +25,7 @@ pub enum InvalidId {
     #[error("must be 1 to 128 characters")]
     Length,
     /// It has a character that such ids do not have.
-    #[error("must be of the characters A-Z a-z 0-9 {allowed}, and {found:?} is none of them")]
+    #[error("must be 1 to 128 of the characters A-Z a-z 0-9 {allowed}; {found:?} is none of them")]
     Character {
         /// What is allowed beside letters and digits.
         allowed: &'static str,

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 /// A second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
+/// The longest that a turn can be reserved in advance, in nanoseconds. A connection that ends does not
+/// give back its turn, so a client that reconnects all the time would push its own turns away for ever.
+const FURTHEST_TURN: u64 = 30 * SECOND;
+
 /// So many a second, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
@@ -79,15 +83,19 @@ impl Meter {
         }
     }
 
-    /// Takes one in advance; says from when on it may be used. Those who reserve get their turns in
-    /// the order in which they ask.
+    /// Takes one in advance; says from when on it may be used, which is in 30 seconds at the latest.
+    /// Those who reserve get their turns in the order in which they ask.
     pub fn reserve(&self, quota: Quota, now: u64) -> u64 {
         if quota.cost == 0 {
             return now;
         }
-        let reserve = |unused_at| Some(quota.next(unused_at, now).1);
+        let furthest = now.saturating_add(FURTHEST_TURN);
+        let reserve = |unused_at| {
+            let (from, after) = quota.next(unused_at, now);
+            (from <= furthest).then_some(after)
+        };
         let before = self.unused_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserve);
-        quota.next(before.unwrap_or_default(), now).0
+        before.map_or(furthest, |before| quota.next(before, now).0)
     }
 
     /// Whether nothing is used at `now`.
@@ -155,6 +163,14 @@ mod tests {
         assert!(turns[0] <= now && turns[1] <= now, "the burst: {turns:?}");
         assert_eq!(turns[2..], [now + millis(100), now + millis(200)]);
         assert_eq!(meter.take(quota, now), Err(millis(300)), "nobody gets in between");
+    }
+
+    #[test]
+    fn turns_that_nobody_uses_are_a_debt_of_half_a_minute_at_most() {
+        let (quota, meter, now) = (Quota::new(5, 10), Meter::default(), millis(1000));
+        let last = (0..100_000).map(|_| meter.reserve(quota, now)).max();
+        assert_eq!(last, Some(now + FURTHEST_TURN));
+        assert!(meter.take(quota, now + FURTHEST_TURN + millis(200)).is_ok());
     }
 
     #[test]

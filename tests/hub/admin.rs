@@ -4,7 +4,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::rooms::{code, fix, say};
-use super::support::{Client, Closed, Hub, SECRET, token};
+use super::support::{Client, Closed, Hub, SECRET, token, until};
 
 /// Asks as a user with this role.
 async fn ask(hub: &Hub, role: &str, method: Method, path: &str) -> Response {
@@ -363,6 +363,8 @@ async fn health_is_public_and_readiness_asks_the_database() {
     assert_eq!(status("/readyz").await.json::<Value>().await.expect("JSON")["status"], "ready");
     super::rights::sql(&hub, "ALTER TABLE orders RENAME TO away");
     assert_eq!(status("/healthz").await.status(), 200);
+    // A good answer counts for a second.
+    until("503", async || status("/readyz").await.status() == 503).await;
     assert_eq!(problem(status("/readyz").await).await, (503, "unavailable".to_owned()));
     super::rights::sql(&hub, "ALTER TABLE away RENAME TO orders");
     assert_eq!(status("/readyz").await.status(), 200);

@@ -14,7 +14,8 @@ pub fn unlimited() -> Hub {
 
 /// The same before its start.
 pub fn talkative() -> HubBuilder {
-    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0)
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0);
+    hub.env("LOGINS_PER_SECOND", 0)
 }
 
 /// Says something and gives its ack.
