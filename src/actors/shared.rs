@@ -152,7 +152,7 @@ impl Shared {
 }
 
 /// How many of the connections may be those of clients that have not said who they are.
-fn most_strangers(connections: usize) -> usize {
+pub fn most_strangers(connections: usize) -> usize {
     (connections / STRANGERS_SHARE).max(connections.min(FEW_STRANGERS))
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::actors::shared::most_strangers;
 use crate::config::{AddressGroup, Config, Networks};
 use crate::ids::UserId;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
@@ -104,7 +105,7 @@ impl Admission {
             sessions,
             admin: Permits::new(ADMIN_CONNECTIONS),
             by_address: KeyedPermits::new(http.max_unauthenticated_per_address),
-            logins_by_address: KeyedPermits::new(http.max_unauthenticated_per_address),
+            logins_by_address: KeyedPermits::new(most_logins(config)),
             by_subject: KeyedPermits::new(http.max_connections_per_user),
             exempt: http.address_limit_exempt.clone(),
             proxies: config.server.trusted_proxies.clone(),
@@ -184,6 +185,13 @@ impl Admission {
     }
 }
 
+/// How many sessions of one address may be without a login: never so many that no other address
+/// could begin one.
+fn most_logins(config: &Config) -> usize {
+    let places = most_strangers(config.server.max_connections);
+    config.http.max_unauthenticated_per_address.min(places.div_ceil(2))
+}
+
 fn stranger(
     permits: &Arc<KeyedPermits<AddressGroup>>,
     address: IpAddr,
@@ -225,6 +233,15 @@ mod tests {
         assert!(admission.enter(ip("2001:db8:1:3::1")).is_ok());
         let _mapped = admission.enter(ip("::ffff:192.0.2.7")).expect("the first");
         assert_eq!(admission.enter(ip("192.0.2.7")).err(), Some(Full::Address));
+    }
+
+    #[test]
+    fn one_address_never_has_all_places_without_a_login() {
+        let admission = admission(&["--max-connections", "100"]);
+        let held: Vec<_> =
+            std::iter::from_fn(|| admission.enter_without_login(ip("192.0.2.1")).ok()).collect();
+        assert_eq!(held.len(), 32, "half of the 64");
+        assert!(admission.enter_without_login(ip("192.0.2.2")).is_ok());
     }
 
     #[test]
