@@ -57,7 +57,9 @@ pub fn accept(
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(options.send_timeout + LAST_WORD))?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_notsent_lowat(UNSENT)?;
+    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+        log::debug!("the system may keep more unsent bytes than it should: {error}");
+    }
 
     let mut queue = Queue::default();
     // Answers to requests that the client sent ahead of the upgrade, where they have not left yet.

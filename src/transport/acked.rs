@@ -6,6 +6,9 @@ use tokio::net::TcpStream;
 /// system does not say.
 #[cfg(target_os = "linux")]
 pub(super) fn acked(socket: &TcpStream) -> Option<u32> {
+    if !*linux::IS_COUNTED {
+        return None;
+    }
     let info = nix::sys::socket::getsockopt(socket, linux::TcpInfo).ok()?;
     u32::try_from(info.bytes_acked % (1 << 32)).ok()
 }
@@ -19,7 +22,25 @@ pub(super) fn acked(_: &TcpStream) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::sync::LazyLock;
+
     use nix::{getsockopt_impl, libc, sockopt_impl};
+
+    /// The first Linux that counts, as its major and minor number.
+    pub const COUNTED_SINCE: (u32, u32) = (4, 1);
+
+    /// Whether this system counts. An older one answers with less than [`Info`], for which the
+    /// reader of options would panic.
+    pub static IS_COUNTED: LazyLock<bool> = LazyLock::new(|| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+        release.is_ok_and(|release| version(&release).is_some_and(|is| is >= COUNTED_SINCE))
+    });
+
+    pub fn version(release: &str) -> Option<(u32, u32)> {
+        let (major, rest) = release.split_once('.')?;
+        let minor = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    }
 
     /// The beginning of `struct tcp_info` (`linux/tcp.h`), up to what is asked for. It is so since
     /// Linux 4.1; the structure of glibc, which libc has, is older.
@@ -47,6 +68,20 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[test]
+    fn a_system_that_does_not_count_is_not_asked() {
+        for (release, version) in [
+            ("6.1.0-18-amd64\n", Some((6, 1))),
+            ("4.1", Some((4, 1))),
+            ("3.10.0-1160.el7.x86_64\n", Some((3, 10))),
+            ("", None),
+            ("x.y", None),
+        ] {
+            assert_eq!(linux::version(release), version, "{release:?}");
+        }
+        assert!(linux::COUNTED_SINCE > (3, 10) && *linux::IS_COUNTED);
+    }
 
     #[tokio::test]
     async fn what_the_peer_has_received_is_counted() {
