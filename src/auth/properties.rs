@@ -42,7 +42,8 @@ proptest! {
     #[test]
     fn of_a_set_no_key_is_taken_whose_secret_stands_beside_it(json in mutate::mutated(SETS, SET_WORDS)) {
         let Ok(set) = jwks::parse(json.as_bytes()) else { return Ok(()) };
-        let document: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        // Half of a surrogate pair is passed over by the reader of sets, and refused by this one.
+        let Ok(document) = serde_json::from_str::<serde_json::Value>(&json) else { return Ok(()) };
         let keys = document["keys"].as_array().expect("keys");
         prop_assert_eq!(set.keys.len() + set.skipped.len(), keys.len());
         let secret = |key: &&serde_json::Value| !key["d"].is_null() || !key["k"].is_null();

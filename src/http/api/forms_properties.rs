@@ -58,7 +58,7 @@ proptest! {
                     prop_assert_eq!(failure.code, ErrorCode::InvalidPayload);
                     // A text that is no JSON has no fields.
                     let is_json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
-                    prop_assert!(!is_json || failure.field.is_some_and(|field| !field.is_empty()));
+                    prop_assert!(!is_json || failure.field.is_some());
                     continue;
                 }
             };
