@@ -1,12 +1,12 @@
 //! `/healthz`, `/readyz` and `/metrics`: what operation asks.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use utoipa::{OpenApi, ToSchema};
 
 use super::Hub;
@@ -21,7 +21,7 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
 /// A good answer of the database counts so long: its probe writes to the disk, and everybody may ask.
 const READY_FOR: Duration = Duration::from_secs(1);
 
-/// When the database last took a probe.
+/// When the database last took a probe. Held while it is probed: those who ask meanwhile wait for that answer.
 #[derive(Debug, Default)]
 pub struct LastReady(Mutex<Option<Instant>>);
 
@@ -69,14 +69,9 @@ async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
         return not_ready("draining");
     }
     let fence = shared.store.fence();
-    if fence.is_sound() && hub.ready.is_fresh() {
-        return HttpResponse::Ok().json(Health { status: "ready" });
-    }
-    match tokio::time::timeout(DATABASE_PATIENCE, shared.store.ping()).await {
-        Ok(Ok(())) => {
-            hub.ready.note();
-            HttpResponse::Ok().json(Health { status: "ready" })
-        }
+    let answer = hub.ready.check(|| fence.is_sound(), || shared.store.ping());
+    match tokio::time::timeout(DATABASE_PATIENCE, answer).await {
+        Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ready" }),
         Ok(Err(_)) if fence.reason().is_some() => {
             not_ready("the database is not used any more, the log says why")
         }
@@ -85,13 +80,19 @@ async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
 }
 
 impl LastReady {
-    fn is_fresh(&self) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() < READY_FOR)
-    }
-
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// Probes the database, unless a good answer is fresh and still counts.
+    async fn check<E>(
+        &self,
+        counts: impl Fn() -> bool,
+        probe: impl AsyncFnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut last = self.0.lock().await;
+        if counts() && last.is_some_and(|last| last.elapsed() < READY_FOR) {
+            return Ok(());
+        }
+        probe().await?;
+        *last = Some(Instant::now());
+        Ok(())
     }
 }
 
@@ -134,4 +135,29 @@ async fn metrics(
         .content_type(kind)
         .insert_header((header::VARY, "accept"))
         .body(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_a_good_answer_and_no_bad_one() {
+        let (ready, probes) = (LastReady::default(), Cell::new(0));
+        let ask = async |answer: Result<(), ()>, counts: bool| {
+            let probe = async || {
+                probes.set(probes.get() + 1);
+                tokio::task::yield_now().await;
+                answer
+            };
+            ready.check(|| counts, probe).await
+        };
+        let bad = tokio::join!(ask(Err(()), true), ask(Err(()), true));
+        assert_eq!((bad, probes.take()), ((Err(()), Err(())), 2));
+        let good = tokio::join!(ask(Ok(()), true), ask(Ok(()), true), ask(Err(()), true));
+        assert_eq!((good, probes.take()), ((Ok(()), Ok(()), Ok(())), 1));
+        assert_eq!((ask(Err(()), false).await, probes.take()), (Err(()), 1));
+    }
 }
