@@ -293,7 +293,11 @@ impl Session {
             // A login counts its own.
             self.shared.metrics.closes.inc(close_index(end.reason));
         }
-        self.waiting = None;
+        // It said that it leaves; what it sent before did not get its turn.
+        let leaving = self.waiting.take().and_then(|waiting| waiting.leaving);
+        if let Some(index) = leaving.and_then(|namespace| self.login_in(namespace)) {
+            self.logins[index].depart(End { clean: true, ..end });
+        }
         for login in &mut self.logins {
             login.depart(end);
         }

@@ -166,7 +166,8 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
 fn count_login(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
     let now = Instant::now();
     let rates = hub.shared.users.of(&identity.user, now);
-    let waits = rates.take(Kind::Login, now).err().or_else(|| rates.held_off(now));
+    // One that has to wait anyway costs no login.
+    let waits = rates.held_off(now).or_else(|| rates.take(Kind::Login, now).err());
     waits.map_or(Ok(()), |wait| {
         hub.shared.metrics.rejected.inc(ErrorCode::RateLimited as usize);
         Err(too_fast("too many logins", wait))

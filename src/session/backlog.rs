@@ -19,6 +19,9 @@ pub const MOST_WAITING: usize = 256;
 const MOST_BYTES: usize = 128 * 1024;
 /// How many positions a newer one may replace before the socket is not read.
 const MOST_REPLACED: usize = 256;
+/// How many joins may wait before the socket is not read: a client that joins all of its orders at once
+/// is to wait, and is not to be refused.
+const MOST_JOINS: usize = 128;
 /// What an event takes in memory beside its text, roughly.
 pub const OVERHEAD: usize = 256;
 
@@ -36,6 +39,8 @@ pub struct Backlog<T> {
     bytes: usize,
     /// Positions that a newer one has replaced.
     replaced: usize,
+    /// Joins that wait.
+    joins: usize,
 }
 
 /// What decides when it is an event's turn.
@@ -98,6 +103,7 @@ impl<T> Default for Backlog<T> {
             came: 0,
             bytes: 0,
             replaced: 0,
+            joins: 0,
         }
     }
 }
@@ -119,6 +125,7 @@ impl<T> Backlog<T> {
         }
         self.bytes += place.bytes + OVERHEAD;
         self.came += 1;
+        self.joins += usize::from(place.kind == Kind::Join);
         let lane = match (place.kind, &place.position) {
             (Kind::Chat, _) => &mut self.chats,
             (_, Some(_)) => &mut self.positions,
@@ -135,7 +142,7 @@ impl<T> Backlog<T> {
 
     /// Whether the client has sent enough for now: the socket is not to be read until nothing waits.
     pub fn is_full(&self) -> bool {
-        self.bytes > MOST_BYTES || self.replaced >= MOST_REPLACED
+        self.bytes > MOST_BYTES || self.replaced >= MOST_REPLACED || self.joins >= MOST_JOINS
     }
 
     /// What is to be done at `now`. `rates` finds those of whoever has sent an event.
@@ -166,6 +173,7 @@ impl<T> Backlog<T> {
         }
         let Some(Waiting { event, place, .. }) = lane.pop_front() else { return Next::Empty };
         self.bytes = self.bytes.saturating_sub(place.bytes + OVERHEAD);
+        self.joins -= usize::from(place.kind == Kind::Join);
         Next::Take(event, place.session)
     }
 }

@@ -135,6 +135,12 @@ fn what_waits_is_bounded() {
     backlog.push("p", at("o1", None));
     assert!(backlog.is_full(), "the socket waits, nothing is refused");
     let mut backlog = Backlog::default();
+    for _ in 0..MOST_JOINS {
+        assert!(!backlog.is_full());
+        backlog.push("join", of(Kind::Join));
+    }
+    assert!(backlog.is_full());
+    let mut backlog = Backlog::default();
     backlog.push("long", Place { bytes: MOST_BYTES, ..of(Kind::Chat) });
     assert!(backlog.is_full());
 }

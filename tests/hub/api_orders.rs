@@ -247,7 +247,7 @@ async fn a_batch_of_many_orders_is_stored_in_groups() {
     .await;
 }
 
-async fn batch(hub: &Hub, lines: &str) -> Vec<Value> {
+pub async fn batch(hub: &Hub, lines: &str) -> Vec<Value> {
     let request = reqwest::Client::new().post(hub.url("/api/v1/orders:batch"));
     let request = request.bearer_auth(token("back-end", "service", &[]));
     let request = request.header("content-type", "application/x-ndjson").body(lines.to_owned());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_orders::call;
+use super::api_orders::{batch, call};
 use super::support::raw::{Raw, TEXT, Upgrade, frame};
 use super::support::socketio::Io;
 use super::support::{Client, Hub, claims, token};
@@ -178,20 +178,21 @@ async fn flood(hub: &Hub, user: &str) {
 
 #[tokio::test]
 async fn who_was_cut_for_a_flood_waits_before_the_next_login() {
-    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1);
+    let hub = hub.env("LOGINS_PER_SECOND", 1).env("LOGINS_BURST", 2).start();
     flood(&hub, "ann").await;
     let began = Instant::now();
     let token = token("ann", "customer", &["o1"]);
     let refused = Upgrade::bearer(&token).ask(&hub).await;
     assert_eq!(refused.problem(), (429, "rate_limited"));
     let wait: u64 = refused.header("retry-after").expect("a header").parse().expect("seconds");
-    assert!((1..=10).contains(&wait), "{wait}");
+    assert!((2..=10).contains(&wait), "{wait}");
     let (mut browser, answer) = Upgrade::browser(&token).open(&hub).await;
     assert_eq!(answer.status, 101);
     let ending = browser.ending().await;
     assert_eq!(ending.announced(), 4029);
     let wait = ending.session_end()["reconnectAfterMs"].as_u64().expect("a time");
-    assert!((1..=10_000).contains(&wait), "{wait}");
+    assert!((1001..=10_000).contains(&wait), "not that of the rate, which it has not cost: {wait}");
     hub.connect("bob", "customer", &["o1"]).await.join("o1").await;
     // A stock client would take a refusal for final: it waits instead, and then is in.
     let mut io = Io::open(&hub).await;
@@ -218,11 +219,66 @@ async fn logins_have_a_rate_for_each_user() {
         ((429, "rate_limited"), Some("1"))
     );
     let mut io = Io::open(&hub).await;
-    let refused = io.connect(json!({ "token": ann })).await.expect_err("too often");
-    assert_eq!(refused["data"]["code"], "rate_limited");
-    assert!(refused["data"]["retryAfterMs"].as_u64().is_some_and(|ms| (1..=1000).contains(&ms)));
     io.connect(json!({ "token": token("bob", "customer", &["o1"]) })).await.expect("another user");
     first.join("o1").await;
+}
+
+#[tokio::test]
+async fn a_login_by_socket_io_waits_for_its_rate_and_is_refused_in_the_end() {
+    let hub = Hub::builder().env("LOGINS_PER_SECOND", 1).env("LOGINS_BURST", 1).start();
+    let ann = token("ann", "customer", &["o1"]);
+    hub.connect_with(&ann).await;
+    // A stock client would take a refusal for final.
+    let mut io = Io::open(&hub).await;
+    io.connect(json!({ "token": ann })).await.expect("let in after a while");
+    io.join("o1").await;
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        let mut io = Io::open(&hub).await;
+        io.send_connect(json!({ "token": ann })).await;
+        all.push(io);
+    }
+    let mut refused = Vec::new();
+    for mut io in all {
+        refused.extend(io.connected().await.err());
+    }
+    assert!((1..10).contains(&refused.len()), "{refused:?}");
+    for refusal in refused {
+        assert_eq!(refusal["data"]["code"], "rate_limited");
+        let wait = refusal["data"]["retryAfterMs"].as_u64();
+        assert!(wait.is_some_and(|ms| (1..=1000).contains(&ms)), "{wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_says_before_it_leaves_a_namespace_counts() {
+    let hub = Hub::builder().env("EVENTS_PER_SECOND", 10).env("EVENTS_BURST", 1).start();
+    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    for number in 0..5 {
+        client.send("chat:message", chat(number)).await;
+    }
+    client.disconnect().await;
+    // Then it is out, and may come in again on the same connection.
+    client.connect(json!({ "token": token("ann", "customer", &["o1"]) })).await.expect("let in");
+    assert_eq!(stored(&hub).await.0, 5);
+}
+
+#[tokio::test]
+async fn a_desk_that_joins_seven_hundred_orders_at_once_waits_and_is_not_cut() {
+    const ORDERS: usize = 700;
+    let hub = Hub::builder().env("JOINS_PER_SECOND", 200).env("JOINS_BURST", 50).start();
+    let lines: Vec<_> = (0..ORDERS).map(|number| format!(r#"{{"orderId":"d{number}"}}"#)).collect();
+    batch(&hub, &lines.join("\n")).await;
+    let mut desk = hub.connect("sue", "support", &[]).await;
+    let mut joins = Vec::new();
+    for number in 0..ORDERS {
+        joins.push(desk.ask("order:join", json!({ "orderId": format!("d{number}") })).await);
+    }
+    for join in joins {
+        let ack = desk.reply(join).await;
+        assert_eq!(ack["ok"], true, "{ack}");
+    }
+    assert_eq!(desk.drain("exception").await.len(), 0);
 }
 
 #[tokio::test]

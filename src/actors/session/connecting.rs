@@ -20,7 +20,7 @@ use crate::protocol::socketio::auth::Auth;
 use crate::protocol::socketio::offset::parse_offset;
 use crate::protocol::socketio::{Namespace, write};
 use crate::session::resume::Pushes;
-use crate::session::users::Kind;
+use crate::session::users::{FLOOD_PAUSE, Kind};
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
@@ -49,11 +49,13 @@ struct RefusalData {
     retry_after_ms: Option<u64>,
 }
 
-/// Whether a login may wait for keys that are being fetched.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    Once,
-    Over,
+/// For what a login may still wait.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Whether for keys that are being fetched.
+    keys: bool,
+    /// How often for the user's rate of logins.
+    turns: u8,
 }
 
 /// Under which names a client comes into a namespace.
@@ -85,7 +87,7 @@ impl Session {
         if self.login_in(namespace).is_some() {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         }
-        self.judge_login(namespace, auth, Patience::Once, now, ctx);
+        self.judge_login(namespace, auth, Patience { keys: true, turns: 3 }, now, ctx);
     }
 
     fn judge_login(
@@ -100,11 +102,11 @@ impl Session {
             return self.finish(CloseCode::RESTART, ctx);
         }
         match self.identify(&auth) {
-            Ok(identity) => self.count_login(identity, namespace, auth, now, ctx),
+            Ok(identity) => self.count_login(identity, namespace, auth, patience, now, ctx),
             // To stock clients a CONNECT_ERROR is final; after the close they come back.
             Err(failure) if failure.code == ErrorCode::Unavailable => {
                 let settled = self.shared.verifier.settling();
-                let Some(settled) = settled.filter(|_| patience == Patience::Once) else {
+                let Some(settled) = settled.filter(|_| patience.keys) else {
                     return self.finish(CloseCode::TRY_LATER, ctx);
                 };
                 // The token's key may be among those that are being fetched. What the client says
@@ -112,7 +114,8 @@ impl Session {
                 let hold = self.gate.hold();
                 ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), session, ctx| {
                     if !session.ended {
-                        session.judge_login(namespace, auth, Patience::Over, Instant::now(), ctx);
+                        let patience = Patience { keys: false, ..patience };
+                        session.judge_login(namespace, auth, patience, Instant::now(), ctx);
                     }
                     drop(hold);
                 }));
@@ -155,22 +158,30 @@ impl Session {
         identity: Identity,
         namespace: Namespace,
         auth: Auth,
+        mut patience: Patience,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
         let rates = self.shared.users.of(&identity.user, now);
-        if let Err(wait) = rates.take(Kind::Login, now) {
-            return self.refuse_login(namespace.as_str(), &too_fast("too many logins", wait));
-        }
-        let Some(wait) = rates.held_off(now) else {
-            return self.admit_login(identity, namespace, auth, ctx);
+        // One that has to wait anyway costs no login.
+        let held_off = rates.held_off(now);
+        let wait = match held_off.map_or_else(|| rates.take(Kind::Login, now), Err) {
+            Ok(()) => return self.admit_login(identity, namespace, auth, ctx),
+            Err(wait) if held_off.is_some() => wait,
+            Err(wait) if patience.turns == 0 || wait > FLOOD_PAUSE => {
+                return self.refuse_login(namespace.as_str(), &too_fast("too many logins", wait));
+            }
+            Err(wait) => {
+                patience.turns -= 1;
+                wait
+            }
         };
         // A stock client takes a CONNECT_ERROR for final. One that waits comes in by itself.
         let hold = self.gate.hold();
         self.dialect.log_in_by(now + wait + self.shared.config.server.connect_timeout);
         ctx.run_later(wait, move |session, ctx| {
             if !session.ended {
-                session.judge_login(namespace, auth, Patience::Once, Instant::now(), ctx);
+                session.judge_login(namespace, auth, patience, Instant::now(), ctx);
             }
             drop(hold);
         });

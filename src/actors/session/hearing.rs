@@ -86,7 +86,7 @@ impl Session {
                 let connect = Event::Connect(namespace, auth);
                 self.when_it_may(connect, None, bytes, now, ctx);
             }
-            Ok(Said::Disconnect { namespace }) => self.log_out(namespace, now, ctx),
+            Ok(Said::Disconnect { namespace }) => self.leave(namespace, now, ctx),
             Ok(Said::Pong) => {
                 if let Some(until) = self.heartbeat.ponged() {
                     self.logins.iter_mut().for_each(|login| login.has_heard(until));
@@ -108,7 +108,12 @@ impl Session {
     }
 
     /// A client leaves a namespace. The connection stays for the next one.
-    fn log_out(&mut self, namespace: Option<Namespace>, now: Instant, ctx: &mut Context<Self>) {
+    pub(super) fn log_out(
+        &mut self,
+        namespace: Option<Namespace>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(index) = namespace.and_then(|namespace| self.login_in(namespace)) else {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         };

@@ -31,6 +31,8 @@ pub(super) struct Waiting {
     backlog: Backlog<Held>,
     /// Held once the client has sent enough for now, until nothing waits.
     enough: Option<Hold>,
+    /// The namespace that the client leaves behind what waits.
+    pub(super) leaving: Option<Namespace>,
     /// When there is something to do.
     pub(super) due: Instant,
 }
@@ -138,9 +140,29 @@ impl Session {
                     waiting.due = due;
                     return self.arm();
                 }
-                Next::Empty => self.waiting = None,
+                Next::Empty => {
+                    let leaving = self.waiting.take().and_then(|waiting| waiting.leaving);
+                    if leaving.is_some() {
+                        self.log_out(leaving, now, ctx);
+                    }
+                }
             }
         }
+    }
+
+    /// A client leaves a namespace: behind all that it sent before.
+    pub(super) fn leave(
+        &mut self,
+        namespace: Option<Namespace>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(waiting) = self.waiting.as_mut().filter(|_| namespace.is_some()) else {
+            return self.log_out(namespace, now, ctx);
+        };
+        waiting.leaving = namespace;
+        // What follows may be meant for the session that is to come.
+        waiting.enough.get_or_insert_with(|| self.gate.hold());
     }
 
     /// Takes what a client has sent, whose turn it is.
@@ -209,6 +231,6 @@ impl Session {
 
 impl Waiting {
     fn new(now: Instant) -> Self {
-        Self { backlog: Backlog::default(), enough: None, due: now }
+        Self { backlog: Backlog::default(), enough: None, leaving: None, due: now }
     }
 }
