@@ -30,7 +30,8 @@ pub struct HttpConfig {
     /// `MAX_HTTP_CONNECTIONS`: connections of HTTP, upgraded ones aside. Beyond: 503.
     pub max_connections: usize,
     /// `MAX_HTTP_CONNECTIONS_PER_USER`: those of one user (customers, drivers and support), default
-    /// 64. Beyond: 429. A phone needs two to poll.
+    /// 256. Beyond: 429. A phone needs two to poll; behind a proxy that speaks HTTP/2 each request under
+    /// way counts.
     pub max_connections_per_user: usize,
     /// `MAX_UNAUTHENTICATED_PER_ADDRESS`: connections, and apart from them Socket.IO sessions, that
     /// have shown no good token, by address, default 512. Beyond: 503.
@@ -53,7 +54,7 @@ pub(super) struct HttpArgs {
 
     /// HTTP connections of one user
     #[arg(long, env = "MAX_HTTP_CONNECTIONS_PER_USER", value_name = "N")]
-    #[arg(default_value = "64", value_parser = whole(2_usize, 1_000_000))]
+    #[arg(default_value = "256", value_parser = whole(2_usize, 1_000_000))]
     max_http_connections_per_user: usize,
 
     /// Connections of one address that have shown no good token
@@ -159,6 +160,13 @@ mod tests {
     use super::*;
 
     const NEEDS: Needs = Needs { workers: 2, pool_size: 4 };
+
+    #[test]
+    fn a_dashboard_behind_a_proxy_may_fetch_two_hundred_orders_at_once() {
+        let flags = ["--jwt-secret", "secret-for-tests-only-0123456789abcdef"];
+        let config = crate::config::Config::from_flags(flags).expect("settings");
+        assert!(config.http.max_connections_per_user > 200);
+    }
 
     #[test]
     fn the_files_of_a_process_are_shared_out() {

@@ -6,13 +6,17 @@ use super::connection::{Full, Sender, Subject};
 use crate::config::HttpConfig;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
 
-/// One in so many bytes may be a body of a request without a good token.
-const UNKNOWN_SHARE: usize = 4;
+/// One in so many bytes is for requests without a good token, and as many for back ends and admins.
+const SHARE: usize = 4;
+
+/// The longest body of a request without a good token: a login, and what comes with it.
+pub(super) const MAX_UNKNOWN_BODY: usize = 32 * 1024;
 
 /// The bytes of one hub.
 #[derive(Debug)]
 pub struct ByteBudget {
-    known: Permits,
+    users: Permits,
+    trusted: Permits,
     unknown: Permits,
     by_subject: Arc<KeyedPermits<Subject>>,
 }
@@ -30,24 +34,25 @@ pub(super) struct Charge {
 impl ByteBudget {
     /// Of a hub with these settings.
     pub fn new(config: &HttpConfig) -> Self {
-        let unknown = config.buffer_bytes / UNKNOWN_SHARE;
+        let share = config.buffer_bytes / SHARE;
         Self {
-            known: Permits::new(config.buffer_bytes - unknown),
-            unknown: Permits::new(unknown),
+            users: Permits::new(config.buffer_bytes - 2 * share),
+            trusted: Permits::new(share),
+            unknown: Permits::new(share),
             by_subject: KeyedPermits::new(config.buffer_bytes_per_user),
         }
     }
 
     /// Bytes under way.
     pub fn taken(&self) -> usize {
-        self.known.taken() + self.unknown.taken()
+        self.users.taken() + self.trusted.taken() + self.unknown.taken()
     }
 
     pub(super) fn charge(&self, sender: &Sender) -> Charge {
         let (pool, subject) = match sender {
             Sender::Unknown => (&self.unknown, None),
-            Sender::Trusted => (&self.known, None),
-            Sender::Known(subject) => (&self.known, Some(self.by_subject.none(subject))),
+            Sender::Trusted => (&self.trusted, None),
+            Sender::Known(subject) => (&self.users, Some(self.by_subject.none(subject))),
         };
         Charge { pool: pool.clone(), taken: None, subject }
     }
@@ -78,7 +83,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn a_user_has_a_share_and_requests_without_a_token_have_one_together() {
+    fn users_have_a_share_each_and_neither_they_nor_strangers_take_that_of_admins() {
         let flags = ["--jwt-secret", "secret-for-tests-only-0123456789abcdef"];
         let flags = flags.into_iter().chain(["--http-buffer-bytes", "8388608"]);
         let flags = flags.chain(["--http-buffer-bytes-per-user", "2097152"]);
@@ -89,9 +94,11 @@ mod tests {
         let mut stranger = budget.charge(&Sender::Unknown);
         assert_eq!((stranger.grow(2 * MIB), stranger.grow(1)), (Ok(()), Err(Full::Node)));
         let mut back_end = budget.charge(&Sender::Trusted);
-        assert_eq!((back_end.grow(4 * MIB), back_end.grow(1)), (Ok(()), Err(Full::Node)));
-        assert_eq!(budget.charge(&user("bob")).grow(1), Err(Full::Node));
-        drop((ann, stranger, back_end));
+        let mut bob = budget.charge(&user("bob"));
+        assert_eq!(bob.grow(2 * MIB), Ok(()));
+        assert_eq!(budget.charge(&user("carl")).grow(1), Err(Full::Node));
+        assert_eq!((back_end.grow(2 * MIB), back_end.grow(1)), (Ok(()), Err(Full::Node)));
+        drop((ann, bob, stranger, back_end));
         assert_eq!(budget.taken(), 0);
         assert_eq!(budget.charge(&user("ann")).grow(2 * MIB), Ok(()));
     }

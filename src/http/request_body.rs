@@ -24,6 +24,8 @@ pub(super) struct RequestBody {
     /// Asked for more.
     connection: Option<Rc<Connection>>,
     charge: Option<Rc<RefCell<Charge>>>,
+    /// So many bytes may still come.
+    left: usize,
     patience: Option<Duration>,
     /// Armed when it is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -37,12 +39,14 @@ impl RequestBody {
         has_ended: Rc<Cell<bool>>,
         connection: Option<Rc<Connection>>,
         charge: Option<Rc<RefCell<Charge>>>,
+        most: usize,
         patience: Option<Duration>,
     ) -> Self {
-        Self { payload, has_ended, connection, charge, patience, deadline: None }
+        Self { payload, has_ended, connection, charge, left: most, patience, deadline: None }
     }
 
-    fn count(&self, bytes: Bytes) -> Result<Bytes, PayloadError> {
+    fn count(&mut self, bytes: Bytes) -> Result<Bytes, PayloadError> {
+        self.left = self.left.checked_sub(bytes.len()).ok_or(PayloadError::Overflow)?;
         let counted = self.charge.as_ref().map_or(Ok(()), |it| it.borrow_mut().grow(bytes.len()));
         counted.map_err(|_| PayloadError::Io(io::ErrorKind::OutOfMemory.into()))?;
         Ok(bytes)
@@ -86,13 +90,14 @@ pub(super) enum Unread {
 
 /// Why a body could not be read, where the reason is the hub's.
 pub(super) fn unread(error: &actix_web::Error) -> Option<Unread> {
-    match error.as_error::<PayloadError>() {
-        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::TimedOut => {
-            Some(Unread::TooSlow)
-        }
-        Some(PayloadError::Io(error)) if error.kind() == io::ErrorKind::OutOfMemory => {
-            Some(Unread::Full)
-        }
+    error.as_error().and_then(unread_payload)
+}
+
+/// The same of the error itself.
+pub(super) fn unread_payload(error: &PayloadError) -> Option<Unread> {
+    match error {
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some(Unread::TooSlow),
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Some(Unread::Full),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 use super::Hub;
 use super::access::identify_in_time;
-use super::budget::Charge;
+use super::budget::{Charge, MAX_UNKNOWN_BODY};
 use super::connection::{Connection, Full, RequestPlace, Sender, Subject};
 use super::engineio::Sessions;
 use super::patience::is_call;
@@ -79,7 +79,7 @@ pub async fn one_request_for_strangers<B: MessageBody + 'static>(
         return Ok(serving.answer(refusal, false));
     }
     if origin.may_send_body(request.method()) {
-        serving.open_body(&mut request);
+        serving.open_body(&mut request, most_bytes(&sender));
     }
     if let Some(known) = origin.known.take() {
         request.extensions_mut().insert(known);
@@ -98,6 +98,14 @@ fn refused(full: Full) -> Problem {
         Full::User => Failure::new(ErrorCode::RateLimited, "too much of this user is under way")
             .retry_after(Duration::from_secs(1))
             .into(),
+    }
+}
+
+/// How long a body may be, as far as that depends on who sends it.
+fn most_bytes(sender: &Sender) -> usize {
+    match sender {
+        Sender::Unknown => MAX_UNKNOWN_BODY,
+        Sender::Trusted | Sender::Known(_) => usize::MAX,
     }
 }
 
@@ -184,7 +192,7 @@ impl Serving {
     }
 
     /// Lets the route read the body: that of a call only for some time.
-    fn open_body(&self, request: &mut ServiceRequest) {
+    fn open_body(&self, request: &mut ServiceRequest, most: usize) {
         let Some(payload) = &self.payload else { return };
         let patience = hub(request.request()).filter(|_| is_call(request.path()));
         let body = RequestBody::new(
@@ -192,6 +200,7 @@ impl Serving {
             Rc::clone(&self.has_ended),
             self.connection.clone(),
             self.charge.clone(),
+            most,
             patience.map(|hub| hub.shared.config.server.connect_timeout),
         );
         request.set_payload(Payload::Stream { payload: Box::pin(body) });

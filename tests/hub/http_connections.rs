@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::support::polling::handshake;
 use super::support::raw::Raw;
+use super::support::socketio::Io;
 use super::support::{Hub, HubBuilder, claims, token, until};
 
 /// No address is without limits.
@@ -40,9 +42,10 @@ async fn figure(hub: &Hub, name: &str) -> u64 {
 }
 
 async fn figure_at(addr: SocketAddr, name: &str) -> u64 {
-    let text =
-        reqwest::get(format!("http://{addr}/metrics")).await.expect("an answer").text().await;
-    let text = text.expect("text");
+    // With a token: what strangers hold may leave no room for the answer to one more.
+    let request = reqwest::Client::new().get(format!("http://{addr}/metrics"));
+    let answer = request.bearer_auth(token("root", "admin", &[])).send().await.expect("an answer");
+    let text = answer.text().await.expect("text");
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
 }
@@ -115,6 +118,22 @@ async fn a_head_has_at_most_16_kib() {
     assert_eq!(ask(&mut raw, "GET", "/healthz", &customer("ann")).await, 200);
     raw.send(filled(120 * 1024).as_bytes()).await;
     assert_eq!(raw.answer().await.status, 431);
+}
+
+#[tokio::test]
+async fn empty_lines_before_a_head_do_not_keep_a_connection() {
+    let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 300).start();
+    for requests in [0, 1] {
+        let mut raw = Raw::connect(hub.addr).await;
+        for _ in 0..requests {
+            assert_eq!(ask(&mut raw, "GET", "/healthz", &customer("ann")).await, 200);
+        }
+        until("it ends", async || {
+            raw.send_until_refused(b"\r\n").await;
+            raw.has_ended()
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -206,6 +225,44 @@ async fn bodies_under_way_are_bounded_by_user() {
         figure(&hub, "orderhub_http_buffer_bytes").await == 1_400_000
     })
     .await;
+}
+
+/// A new session that polls begins a POST of so many bytes, and sends so many of them.
+async fn begin_post(hub: &Hub, length: usize, sent: usize) -> Raw {
+    let open = handshake(hub).await.text;
+    let open: Value = serde_json::from_str(&open[1..]).expect("an open packet");
+    let path =
+        format!("/socket.io/?EIO=4&transport=polling&sid={}", open["sid"].as_str().expect("one"));
+    let mut raw = Raw::connect(hub.addr).await;
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: hub.test\r\nContent-Length: {length}\r\n\r\n");
+    raw.send(head.as_bytes()).await;
+    raw.send_until_refused(&vec![b'4'; sent]).await;
+    raw
+}
+
+#[tokio::test]
+async fn posts_before_a_login_are_short_and_a_full_pool_ends_no_session() {
+    const SHORT: usize = 32 * 1024;
+    let hub = Hub::builder().env("HTTP_BUFFER_BYTES", 1 << 20).start();
+    assert_eq!(begin_post(&hub, SHORT + 1, SHORT + 1).await.answer().await.status, 413);
+    let mut client = Io::open_polling(&hub).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(begin_post(&hub, SHORT, SHORT - 1).await);
+    }
+    let is_held = async |bytes| figure(&hub, "orderhub_http_buffer_bytes").await == bytes;
+    until("the share is taken", async || is_held(8 * (SHORT as u64 - 1)).await).await;
+    let login = json!({ "token": customer("ann") });
+    let connect = client.connect_packet(login.clone());
+    let refused = client.polling().post(&[connect]).await;
+    assert_eq!(refused.problem(), (503, "unavailable"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(held);
+    until("it is free again", async || is_held(0).await).await;
+    client.connect(login).await.expect("the same session lets her in");
+    let long = client.event_packet(Some(1), "ping", &json!("x".repeat(60_000)));
+    assert_eq!(client.polling().post(&[long]).await.status, 200);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ pub struct HttpStream {
     due: usize,
     /// So much of it was searched for the end of a head.
     searched: usize,
-    /// Bytes of a head that the stream does not find the end of.
+    /// Bytes that came of a head, with empty lines before it, since the last one.
     passed: usize,
     /// Whether the kernel's buffers are bounded.
     is_bounded: bool,
@@ -101,21 +101,23 @@ impl HttpStream {
                 self.searched = 0;
                 return Poll::Ready(Ok(self.take_head(judged)));
             }
-            let was_empty = self.buffer.is_empty();
-            let room = if was_empty { FIRST_READ } else { NEXT_READ };
+            let room = if self.buffer.is_empty() { FIRST_READ } else { NEXT_READ };
             let room = room.min(MAX_HEAD + 1 - self.buffer.len().min(MAX_HEAD));
             let count = ready!(self.poll_fill(cx, room))?;
             if count == 0 {
                 self.connection.peer_ended();
                 return Poll::Ready(Ok(0));
             }
-            if was_empty {
+            // Once a head: empty lines before it, which are not kept, renew nothing.
+            if self.passed == 0 {
                 self.connection.head_began(Instant::now());
             }
+            self.passed += count;
         }
     }
 
     fn take_head(&mut self, judged: Judged) -> usize {
+        self.passed = 0;
         match judged {
             Judged::Whole { length, body } => {
                 self.due = length;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use actix_http::Method;
+use actix_web::ResponseError;
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -13,6 +15,7 @@ use futures_util::StreamExt;
 use super::sessions::new_id;
 use super::{Arrival, Engine, Host, Kind, Wanted, reply};
 use crate::http::problem::Problem;
+use crate::http::request_body::{self, unread_payload};
 use crate::http::serving::answer_unread;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::Refusal;
@@ -24,8 +27,23 @@ enum Unread {
     TooBig,
     /// It took too long.
     Slow,
+    /// Too many bytes are under way.
+    Full,
     /// The client went away.
     Lost,
+}
+
+// === impl Unread ===
+
+impl From<&PayloadError> for Unread {
+    fn from(error: &PayloadError) -> Self {
+        match (unread_payload(error), error) {
+            (Some(request_body::Unread::Full), _) => Self::Full,
+            (Some(request_body::Unread::TooSlow), _) => Self::Slow,
+            (None, PayloadError::Overflow) => Self::TooBig,
+            (None, _) => Self::Lost,
+        }
+    }
 }
 
 // === impl Engine ===
@@ -110,6 +128,11 @@ fn refuse(post: Post, unread: &Unread) -> HttpResponse {
             post.refuse(CloseCode::PROTOCOL_ERROR);
             reply::bare(StatusCode::REQUEST_TIMEOUT)
         }
+        // The session goes on: it is not to blame.
+        Unread::Full => {
+            post.put_off();
+            Problem::unavailable("too much is under way", 1).error_response()
+        }
         // Dropped, the POST says by itself that its client is gone.
         Unread::Lost => reply::refusal(Refusal::BadRequest),
     }
@@ -130,7 +153,7 @@ async fn read(
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|_| Unread::Lost)?;
+            let chunk = chunk.map_err(|error| Unread::from(&error))?;
             if body.len() + chunk.len() > limit {
                 return Err(Unread::TooBig);
             }

@@ -95,6 +95,11 @@ impl Post {
         self.line.fail(code);
     }
 
+    /// Takes nothing of this POST; the session goes on.
+    pub fn put_off(mut self) {
+        self.stage = Stage::Refused;
+    }
+
     fn malformed(&mut self, code: CloseCode) -> PollError {
         self.stage = Stage::Refused;
         self.line.fail(code);
