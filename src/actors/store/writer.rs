@@ -10,7 +10,7 @@ use diesel::QueryResult;
 use super::batcher::{Asker, Pending};
 use super::health::Health;
 use super::positions::{Taken, WaitingPosition};
-use super::reader::Ask;
+use super::reader::{Ask, TOO_LATE};
 use super::{ChatWriteError, NewMessage, StoreError, StoredChat, TrailOptions};
 use crate::db::chat_batch::{self, Written};
 use crate::db::connection::DbConnection;
@@ -183,8 +183,16 @@ impl Handler<WriteBatch> for Writer {
     type Result = MessageResult<WriteBatch>;
 
     fn handle(&mut self, WriteBatch(batch): WriteBatch, _: &mut Self::Context) -> Self::Result {
-        let (messages, askers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|pending| (pending.message, pending.asker)).unzip();
+        // All writers may have stood still since it was handed over; who has waited too long hears
+        // `Unavailable` here, and may say it anew.
+        let (messages, askers): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .filter(|pending| pending.asker.waited() <= TOO_LATE)
+            .map(|pending| (pending.message, pending.asker))
+            .unzip();
+        if messages.is_empty() {
+            return MessageResult(BatchEnd::Served);
+        }
         let Err((failure, askers)) = self.commit(&messages, askers) else {
             return MessageResult(BatchEnd::Served);
         };
@@ -251,22 +259,85 @@ impl Handler<Checkpoint> for Writer {
 
 #[cfg(test)]
 mod tests {
+    use actix::SyncArbiter;
+    use prometheus_client::metrics::gauge::Gauge;
+    use tokio::sync::oneshot;
+
+    use super::super::admission::Gate;
+    use super::super::posts::{ChatPosted, Reply};
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::db::migrate;
     use crate::metrics::Vocabulary;
+    use crate::protocol::chat::ChatKind;
+    use crate::protocol::role::Role;
 
-    #[test]
-    fn a_panic_is_a_failure_and_the_writer_goes_on() {
-        let words = Vocabulary::default();
-        let folder = tempfile::tempdir().expect("a folder");
-        let metrics = Arc::new(Metrics::new(&words));
-        let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);
+    fn writer(folder: &tempfile::TempDir) -> Writer {
+        let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
+        let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
+        migrate::bring_up_to_date(&url).expect("tables");
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let hour = Duration::from_secs(3600);
         let trail = TrailOptions { interval: hour, retention: hour };
-        let writer = Writer::new(pool, health, metrics, trail);
+        Writer::new(DbPool::new(&url, 1), health, metrics, trail)
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_the_writer_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let writer = writer(&folder);
         let failed = writer.run::<()>(|_| panic!("a test of panics")).expect_err("a failure");
         assert!(matches!(failed, Failure::Panic) && !failed.is_down());
         writer.run(|_| Ok(())).expect("another connection");
+    }
+
+    /// Hears that a message was posted.
+    struct Room;
+
+    impl Actor for Room {
+        type Context = actix::Context<Self>;
+    }
+
+    impl Handler<ChatPosted> for Room {
+        type Result = ();
+
+        fn handle(&mut self, _: ChatPosted, _: &mut Self::Context) {}
+    }
+
+    #[actix::test]
+    async fn what_waited_too_long_for_a_writer_is_not_begun() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let writer = writer(&folder);
+        let room = Room.start().recipient();
+        let gate = Gate::new(9, 9, Gauge::default());
+        let (mut batch, mut answers) = (Vec::new(), Vec::new());
+        let now = Instant::now();
+        let late = now.checked_sub(TOO_LATE + Duration::from_secs(1)).expect("an earlier time");
+        for (text, admitted) in [("late", late), ("now", now)] {
+            let message = NewMessage {
+                id: text.to_owned(),
+                order_id: "o1".parse().expect("an id"),
+                sender_id: "eve".parse().expect("an id"),
+                sender_name: "Eve".to_owned(),
+                sender_role: Role::Customer,
+                kind: ChatKind::Text,
+                content: text.to_owned(),
+                client_msg_id: None,
+                created_at: Timestamp::now(),
+            };
+            let (done, answer) = oneshot::channel();
+            let reply = Reply::Caller { tell: room.clone(), done };
+            let permit = gate.enter(0).expect("room for it");
+            let asker = Asker::new(reply, permit, admitted);
+            batch.push(Pending { message, asker });
+            answers.push(answer);
+        }
+        let writers = SyncArbiter::start(1, move || writer.clone());
+        let end = writers.send(WriteBatch(batch)).await.expect("an end");
+        assert_eq!(end, BatchEnd::Served);
+        let (now, late) = (answers.pop().expect("two"), answers.pop().expect("two"));
+        assert_eq!(late.await.expect("an answer"), Err(ChatWriteError::Unavailable));
+        let stored = now.await.expect("an answer").expect("stored");
+        assert_eq!((stored.message.seq, stored.message.content.as_str()), (1, "now"));
     }
 }
