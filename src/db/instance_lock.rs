@@ -34,6 +34,9 @@ const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
+/// A session on the server in words that no other one has, today or after a restart or a failover.
+const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
+
 /// What the name of a session begins with that has the lock.
 const NAMED: &str = "orderhub ";
 /// The longest name of a host that is told.
@@ -63,6 +66,9 @@ pub enum LockError {
     /// The database refused or vanished.
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
+    /// A session that this process lost is not gone on the server yet, and may have the lock.
+    #[error("an earlier session of this hub still has the lock, and was told to end")]
+    Earlier,
     /// The file cannot be made, read or locked.
     #[error("cannot lock {path}: {error}", path = .0.display(), error = .1)]
     File(PathBuf, #[source] io::Error),
@@ -82,9 +88,20 @@ enum Place {
     },
     Server {
         url: DatabaseUrl,
-        /// The session, and whether it has the lock.
-        session: Option<(DbConnection, bool)>,
+        session: Option<Session>,
+        /// The session that has the lock or may have it, as the server calls it. It may live on there
+        /// while the connection to it is lost here.
+        asked: Option<String>,
     },
+}
+
+/// A session of PostgreSQL, for the lock alone.
+struct Session {
+    connection: DbConnection,
+    /// What the server calls it.
+    backend: String,
+    /// Whether it has the lock.
+    held: bool,
 }
 
 // === impl InstanceLock ===
@@ -97,7 +114,9 @@ impl InstanceLock {
         let host = host.chars().filter(is_plain).take(MAX_HOST).collect();
         let place = match url {
             DatabaseUrl::Sqlite(path) => Place::File { database: path.clone(), held: None },
-            DatabaseUrl::Postgres(_) => Place::Server { url: url.clone(), session: None },
+            DatabaseUrl::Postgres(_) => {
+                Place::Server { url: url.clone(), session: None, asked: None }
+            }
         };
         Self { host, place }
     }
@@ -110,17 +129,16 @@ impl InstanceLock {
     pub fn claim(&mut self) -> Result<Claim, LockError> {
         match &mut self.place {
             Place::File { database, held } => claim_file(database, held, &self.host),
-            Place::Server { url, session } => {
-                if let Some((connection, held)) = session
-                    && let Ok(claim) = claim_session(connection, held)
-                {
-                    return Ok(claim);
+            Place::Server { url, session, asked } => {
+                if let Some(session) = session {
+                    match session.claim(asked) {
+                        Err(LockError::Database(_)) => {}
+                        known => return known,
+                    }
                 }
                 // There is none yet, or it was lost: another one is asked at once.
                 *session = None;
-                let connection = open_session(url, &self.host)?;
-                let (connection, held) = session.insert((connection, false));
-                Ok(claim_session(connection, held)?)
+                session.insert(Session::open(url, &self.host)?).claim(asked)
             }
         }
     }
@@ -150,42 +168,78 @@ impl Holder {
 
 // === PostgreSQL ===
 
-fn open_session(url: &DatabaseUrl, host: &str) -> Result<DbConnection, LockError> {
-    let mut connection = DbConnection::open(url)?;
-    let name = format!("'{NAMED}{}@{host}'", std::process::id());
-    connection.batch_execute(&format!("{KEEPALIVES}{name}"))?;
-    Ok(connection)
-}
+impl Session {
+    fn open(url: &DatabaseUrl, host: &str) -> Result<Self, LockError> {
+        #[derive(QueryableByName)]
+        struct Backend {
+            #[diesel(sql_type = Text)]
+            backend: String,
+        }
+        let mut connection = DbConnection::open(url)?;
+        let name = format!("'{NAMED}{}@{host}'", std::process::id());
+        connection.batch_execute(&format!("{KEEPALIVES}{name}"))?;
+        let own = format!(
+            "SELECT {BACKEND} AS backend FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"
+        );
+        let Backend { backend } = diesel::sql_query(own).get_result(&mut connection)?;
+        Ok(Self { connection, backend, held: false })
+    }
 
-/// Takes the lock on this session, or sees that the session is alive and may write.
-fn claim_session(connection: &mut DbConnection, held: &mut bool) -> QueryResult<Claim> {
-    #[derive(QueryableByName)]
-    struct Answer {
-        #[diesel(sql_type = Bool)]
-        yes: bool,
+    /// Takes the lock, or sees that the session is alive and may write. `asked` is the session that may
+    /// have it.
+    fn claim(&mut self, asked: &mut Option<String>) -> Result<Claim, LockError> {
+        #[derive(QueryableByName)]
+        struct Other {
+            #[diesel(sql_type = Text)]
+            name: String,
+            #[diesel(sql_type = Text)]
+            since: String,
+        }
+        if self.held {
+            // After a failover the lock is to be where the writes go.
+            let writes = self.says("SELECT NOT pg_is_in_recovery() AS yes")?;
+            return if writes {
+                Ok(Claim::Held)
+            } else {
+                Err(diesel::result::Error::NotFound.into())
+            };
+        }
+        if let Some(earlier) = asked
+            && self.ends(earlier)?
+        {
+            return Err(LockError::Earlier);
+        }
+        // Before the question: where its answer is lost, the lock may have been got.
+        *asked = Some(self.backend.clone());
+        self.held = self.says(&format!("SELECT pg_try_advisory_lock({KEY}) AS yes"))?;
+        if self.held {
+            return Ok(Claim::Held);
+        }
+        *asked = None;
+        let other = diesel::sql_query(HOLDER).get_result(&mut self.connection).optional()?;
+        let other = other.map(|other: Other| Holder::named(&other.name, &other.since));
+        Ok(Claim::Taken(other.unwrap_or_else(|| Holder::written(""))))
     }
-    #[derive(QueryableByName)]
-    struct Session {
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        since: String,
+
+    /// Ends an earlier session of this process; says whether it was still there. A pooler may have given
+    /// it to this one, or, without its lock and its name, to any other.
+    fn ends(&mut self, earlier: &str) -> QueryResult<bool> {
+        self.says(&format!(
+            "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes FROM pg_stat_activity a \
+             WHERE {BACKEND} = '{earlier}' AND a.pid <> pg_backend_pid() \
+             AND a.application_name = current_setting('application_name')"
+        ))
     }
-    if *held {
-        let asked = diesel::sql_query("SELECT NOT pg_is_in_recovery() AS yes");
-        let Answer { yes } = asked.get_result(connection)?;
-        // After a failover the lock is to be where the writes go.
-        return if yes { Ok(Claim::Held) } else { Err(diesel::result::Error::NotFound) };
+
+    fn says(&mut self, question: &str) -> QueryResult<bool> {
+        #[derive(QueryableByName)]
+        struct Answer {
+            #[diesel(sql_type = Bool)]
+            yes: bool,
+        }
+        let Answer { yes } = diesel::sql_query(question).get_result(&mut self.connection)?;
+        Ok(yes)
     }
-    let asked = diesel::sql_query(format!("SELECT pg_try_advisory_lock({KEY}) AS yes"));
-    let Answer { yes } = asked.get_result(connection)?;
-    *held = yes;
-    if yes {
-        return Ok(Claim::Held);
-    }
-    let holder: Option<Session> = diesel::sql_query(HOLDER).get_result(connection).optional()?;
-    let holder = holder.map(|session| Holder::named(&session.name, &session.since));
-    Ok(Claim::Taken(holder.unwrap_or_else(|| Holder::written(""))))
 }
 
 // === SQLite ===

@@ -86,6 +86,13 @@ impl PostgresServer {
         connection.batch_execute(sql).expect(sql);
     }
 
+    /// What a query for one text says.
+    pub fn ask(&self, sql: &str) -> String {
+        let mut connection = PgConnection::establish(&self.url("postgres")).expect("connected");
+        let query = diesel::dsl::sql::<diesel::sql_types::Text>(&format!("({sql})"));
+        diesel::select(query).get_result(&mut connection).expect("an answer")
+    }
+
     /// Waits until a query in a new connection says `true`.
     pub fn wait_until(&self, sql: &str) {
         let deadline = Instant::now() + PATIENCE;

@@ -8,33 +8,56 @@ use orderhub::db::migrate;
 use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 
 use super::support::postgres_server::PostgresServer;
 use super::support::{Client, Hub};
 
 /// An address that leads to one server, and after [`Self::lead_to`] new connections to another.
-struct Address {
+pub struct Address {
     port: u16,
     server: Arc<AtomicU16>,
+    cuts: broadcast::Sender<()>,
 }
 
 impl Address {
-    async fn of(server: &PostgresServer) -> Self {
+    pub async fn of(server: &PostgresServer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let server = Arc::new(AtomicU16::new(server.port()));
         let current = Arc::clone(&server);
+        let cuts = broadcast::Sender::new(1);
+        let cut = cuts.clone();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let server = current.load(Ordering::Relaxed);
+                let mut cut = cut.subscribe();
                 tokio::spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await {
-                        copy_bidirectional(&mut client, &mut server).await.ok();
+                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = cut.recv() => {
+                            drop(client);
+                            std::future::pending::<()>().await;
+                        }
                     }
                 });
             }
         });
-        Self { port, server }
+        Self { port, server, cuts }
+    }
+
+    /// Where the hub's database is behind it.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/hub", self.port)
+    }
+
+    /// Cuts every connection, as a firewall does that has lost its memory: the server hears nothing of
+    /// it and keeps the sessions.
+    pub fn cut(&self) {
+        self.cuts.send(()).expect("connections");
     }
 
     fn lead_to(&self, server: &PostgresServer) {
@@ -59,8 +82,7 @@ async fn connections_to_a_server_that_takes_no_writes_any_more_are_replaced() {
     let new = PostgresServer::start().expect("another one");
     migrate::bring_up_to_date(&new.url("hub").parse().expect("an address")).expect("tables");
     let address = Address::of(&old).await;
-    let url = format!("postgres://postgres@127.0.0.1:{}/hub", address.port);
-    let hub = Hub::builder().env("DATABASE_URL", url).env("CHAT_PER_SECOND", 0);
+    let hub = Hub::builder().env("DATABASE_URL", address.url()).env("CHAT_PER_SECOND", 0);
     let hub = hub.env("EVENTS_PER_SECOND", 0).start();
     let orders: Vec<String> = (0..12).map(|number| format!("o{number}")).collect();
     let orders: Vec<&str> = orders.iter().map(String::as_str).collect();

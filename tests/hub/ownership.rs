@@ -8,6 +8,8 @@ use orderhub::db::connection::DbConnection;
 use reqwest::Method;
 use serde_json::json;
 
+use super::failover::Address;
+use super::support::postgres_server::PostgresServer;
 use super::support::raw::Upgrade;
 use super::support::{Database, Hub, Starting, each_database, token, until};
 
@@ -185,4 +187,31 @@ async fn a_lock_that_was_lost_is_taken_again() {
         assert_eq!(first.status("/readyz").await, 200);
     })
     .await;
+}
+
+/// The condition in SQL that a session has the lock of the hub's database, other than this one.
+fn held_by_another(than: &str) -> String {
+    format!(
+        "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND granted \
+         AND classid = 1869768821 AND pid::text <> '{than}'"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hub_takes_the_lock_from_its_own_session_that_was_cut_off() {
+    let Some(server) = PostgresServer::start() else { return };
+    let address = Address::of(&server).await;
+    let hub = Hub::builder().env("DATABASE_URL", address.url()).start();
+    let mut customer = hub.connect("customer", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    for seq in 1..=2 {
+        let before = server.ask("SELECT pid::text FROM pg_locks WHERE classid = 1869768821");
+        address.cut();
+        server.wait_until(&held_by_another(&before));
+        let said = json!({ "orderId": "o1", "content": "after", "clientMsgId": seq.to_string() });
+        assert_eq!(customer.request("chat:message", said).await["seq"], seq);
+        assert_eq!(hub.status("/readyz").await, 200);
+    }
+    let log = hub.logged("an earlier session of this hub still has the lock").await;
+    assert!(!log.contains("another hub"), "{log}");
 }
