@@ -89,6 +89,9 @@ pub enum ServeError {
     /// Another hub uses the database, and has not ended in so many seconds.
     #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s")]
     InUse(Holder, u64),
+    /// The database takes questions and answers none, for so many seconds.
+    #[error("DATABASE_URL: the database has not answered within {0} s")]
+    Silent(u64),
     /// Another hub has taken the database over while this one could not reach it.
     #[error("DATABASE_URL: another hub has taken this database over ({0})")]
     TakenOver(Holder),
@@ -122,12 +125,13 @@ pub fn run(
             let lock = ownership::take(&config).await?;
             start_hub(config, verifier).await.map(|hub| (lock, hub))
         };
-        let (lock, hub) = tokio::select! {
+        let (mut lock, hub) = tokio::select! {
             started = start => started?,
             () = &mut stop => return Ok(()),
         };
         let config = &hub.shared.config;
-        let mut owned = Ownership::keep(lock, Arc::clone(hub.shared.store.fence()))?;
+        let mut owned =
+            Ownership::keep(move || lock.claim(), Arc::clone(hub.shared.store.fence()))?;
         let (listener, address) = bind(config.server.bind)?;
         let admin = config.server.admin_bind.map(bind).transpose()?;
         let server = serve(&hub, listener, address, admin.map(|(listener, _)| listener))?;
@@ -157,7 +161,7 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let checked = ownership::off_thread(move || {
         if auto_migrate { migrate::bring_up_to_date(&url).map(drop) } else { migrate::check(&url) }
     });
-    checked.await??;
+    ownership::announced("bringing the tables up to date", checked).await??;
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));

@@ -69,6 +69,9 @@ pub enum LockError {
     /// A session that this process lost is not gone on the server yet, and may have the lock.
     #[error("an earlier session of this hub still has the lock, and was told to end")]
     Earlier,
+    /// A bug.
+    #[error("a panic while looking at the lock")]
+    Panic,
     /// The file cannot be made, read or locked.
     #[error("cannot lock {path}: {error}", path = .0.display(), error = .1)]
     File(PathBuf, #[source] io::Error),

@@ -215,3 +215,18 @@ async fn a_hub_takes_the_lock_from_its_own_session_that_was_cut_off() {
     let log = hub.logged("an earlier session of this hub still has the lock").await;
     assert!(!log.contains("another hub"), "{log}");
 }
+
+#[tokio::test]
+async fn a_start_ends_where_the_database_stands_still() {
+    let Some(server) = PostgresServer::start() else { return };
+    let hub = || Hub::builder().env("DATABASE_URL", server.url("hub")).env("DRAIN_SECS", 0);
+    let first = hub().start();
+    let mut second = hub().launch();
+    waits_for(&second, &first).await;
+    server.freeze();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(second.ended().await.code(), Some(1));
+    let log = second.log();
+    let last = log.lines().last().expect("an error");
+    assert_eq!(last, "orderhub: DATABASE_URL: the database has not answered within 30 s", "{log}");
+}
