@@ -21,7 +21,7 @@ async fn status(hub: &Hub, token: &str) -> u16 {
 }
 
 fn hub_of(source: &str) -> Hub {
-    Hub::builder().env("JWT_JWKS", source).start()
+    Hub::builder().env("LOGINS_PER_SECOND", 0).env("JWT_JWKS", source).start()
 }
 
 /// Waits until the token counts, or does not any more.
