@@ -15,7 +15,6 @@ use actix_web::middleware::Next;
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
-use super::Hub;
 use super::access::identify_in_time;
 use super::budget::{Charge, MAX_UNKNOWN_BODY};
 use super::connection::{Connection, Full, RequestPlace, Sender, Subject};
@@ -24,6 +23,7 @@ use super::patience::is_call;
 use super::problem::Problem;
 use super::request_body::RequestBody;
 use super::upgrade::client_address;
+use super::{Hub, Listener};
 use crate::auth::Principal;
 use crate::protocol::role::Role;
 use crate::transport::Polling;
@@ -182,7 +182,11 @@ impl Serving {
     /// Takes a place for the request.
     fn admit(&mut self, request: &ServiceRequest, sender: &Sender) -> Result<(), Full> {
         let Some(hub) = hub(request.request()) else { return Ok(()) };
-        self.charge = Some(Rc::new(RefCell::new(hub.bytes.charge(sender))));
+        // Metrics must be read when strangers have filled their own pool.
+        let listener = request.app_data::<web::Data<Listener>>();
+        let is_operator = listener.is_some_and(|listener| ***listener == Listener::Admin);
+        let payer = if is_operator { &Sender::Trusted } else { sender };
+        self.charge = Some(Rc::new(RefCell::new(hub.bytes.charge(payer))));
         let Some(connection) = &self.connection else { return Ok(()) };
         let client = client_address(request.head(), &hub.shared.config.server.trusted_proxies);
         let judged = hub.admission.judge(&mut connection.admitted.borrow_mut(), sender, client);
