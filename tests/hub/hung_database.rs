@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::api_orders::call;
+use super::outages::contents;
 use super::support::postgres_server::PostgresServer;
 use super::support::{Client, Hub, PATIENCE, until};
 
@@ -42,16 +43,6 @@ async fn calls_end(hub: &Hub) {
         assert_eq!((status, &answer["code"]), (503, &json!("unavailable")), "{method} {path}");
     });
     futures_util::future::join_all(ended).await;
-}
-
-async fn contents(client: &mut Client) -> Vec<String> {
-    let page = client.request("chat:history", json!({ "orderId": "o1", "limit": 200 })).await;
-    assert_eq!(page["ok"], true, "{page}");
-    let messages = page["messages"].as_array().expect("messages");
-    for (place, message) in messages.iter().enumerate() {
-        assert_eq!(message["seq"], place + 1, "dense");
-    }
-    messages.iter().map(|message| message["content"].as_str().expect("text").to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,7 +44,7 @@ async fn readyz(hub: &Hub, status: u16) {
 }
 
 /// What an order's history holds: the contents, in the order of their numbers.
-async fn contents(client: &mut Client) -> Vec<String> {
+pub async fn contents(client: &mut Client) -> Vec<String> {
     let page = client.request("chat:history", json!({ "orderId": "o1", "limit": 200 })).await;
     assert_eq!(page["ok"], true, "{page}");
     let messages = page["messages"].as_array().expect("messages");
