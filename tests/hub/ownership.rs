@@ -168,7 +168,7 @@ async fn a_lock_that_was_lost_is_taken_again() {
         let first = database.hub().start();
         if let Some(server) = &database.postgres {
             server.beside(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
                  WHERE application_name LIKE 'orderhub %@%' AND datname = '{name}'",
             );
         } else {
@@ -176,10 +176,12 @@ async fn a_lock_that_was_lost_is_taken_again() {
             std::fs::remove_file(&path).expect("a lock file");
             until("a new lock file", async || path.exists()).await;
         }
+        // A look that tried to take the lock would be another hub for a moment.
         let held = async || {
-            let free = "DO $$ BEGIN ASSERT NOT pg_try_advisory_lock(1869768821, \
-                 hashtext(coalesce(current_schema(), ''))); END $$";
-            database.postgres.is_none() || database.connection(&first).batch_execute(free).is_ok()
+            let taken = "DO $$ BEGIN ASSERT EXISTS (SELECT FROM pg_locks \
+                 WHERE locktype = 'advisory' AND granted AND classid = 1869768821 AND database = \
+                 (SELECT oid FROM pg_database WHERE datname = current_database())); END $$";
+            database.postgres.is_none() || database.connection(&first).batch_execute(taken).is_ok()
         };
         until("the lock to be taken again", held).await;
         let second = database.second(&first).launch();
