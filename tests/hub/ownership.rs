@@ -153,10 +153,10 @@ async fn a_hub_that_was_overtaken_stops_by_name() {
         drop(customer);
         assert_eq!(hub.ended().await.code(), Some(1));
         let log = hub.log();
-        let last = log.lines().last().expect("an error");
         let said = "orderhub: DATABASE_URL: another hub has taken this database over (process 7 on \
              elsewhere, since ";
-        assert!(last.starts_with(said), "{log}");
+        // Workers that end at the same time may log behind it.
+        assert!(log.lines().any(|line| line.starts_with(said)), "{log}");
         drop(other);
     })
     .await;
