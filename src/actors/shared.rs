@@ -34,7 +34,7 @@ const STRANGERS_SHARE: usize = 4;
 const FEW_STRANGERS: usize = 64;
 
 /// The share of an outbox, in bytes or in messages, beyond which nothing is begun that fills it
-/// further: three pages of 64 KiB fit into the rest.
+/// further: three pages of 48 KiB fit into the rest.
 const FILLING: usize = 4;
 
 /// The most bytes of events that wait for their rate, over all connections.

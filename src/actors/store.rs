@@ -306,7 +306,7 @@ impl Store {
         self.ask_in_turn(standing).await
     }
 
-    /// Reads a page of messages, ascending; it ends at `limit` or 64 KiB of encoded messages.
+    /// Reads a page of messages, ascending; it ends at `limit` or 48 KiB of encoded messages.
     ///
     /// # Errors
     /// Where the store is busy or the database unavailable.

@@ -8,7 +8,7 @@ use diesel::result::Error;
 use super::connection::DbConnection;
 use super::schema::{messages, orders};
 use crate::ids::{OrderId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage};
+use crate::protocol::chat::{ChatKind, ChatMessage, MAX_PAGE_BYTES};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
@@ -20,9 +20,6 @@ extern "SQL" {
         second: diesel::sql_types::BigInt,
     ) -> diesel::sql_types::BigInt;
 }
-
-/// A page ends where its encoded messages reach this many bytes.
-pub const MAX_PAGE_BYTES: usize = 64 * 1024;
 
 /// A message that has no number yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -305,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_64_kib_but_has_a_message() {
+    fn a_page_ends_at_48_kib_but_has_a_message() {
         let page = cut((1..=9).map(|seq| row(seq, 16_000)).collect(), 50).expect("a page");
-        assert_eq!((page.messages.len(), page.has_more), (4, true));
+        assert_eq!((page.messages.len(), page.has_more), (3, true));
         let page = cut(vec![row(1, 100_000), row(2, 1)], 50).expect("a page");
         assert_eq!((page.messages.len(), page.has_more), (1, true));
     }

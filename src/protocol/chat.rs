@@ -16,6 +16,10 @@ pub const MAX_CONTENT_CHARS: usize = 4000;
 pub const MAX_CONTENT_BYTES: usize = 16 * 1024;
 /// The most characters of a `clientMsgId`.
 pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
+/// A page or snapshot ends where its encoded messages reach this many bytes. On a line of 12 kbit/s,
+/// the worst of a phone, so much takes 35 s, and a stock Engine.IO client gives up when it has not
+/// read a ping for 45 s.
+pub const MAX_PAGE_BYTES: usize = 48 * 1024;
 
 /// What a message's content is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::protocol::chat::MAX_PAGE_BYTES;
+
 /// The most messages kept.
 const MOST_MESSAGES: usize = 200;
 /// The most bytes kept.
 const MOST_BYTES: usize = 128 * 1024;
-/// The most bytes of messages in a snapshot or page.
-pub const MOST_PAGE_BYTES: usize = 64 * 1024;
 
 /// A stored message as JSON.
 pub type MessageJson = Arc<RawValue>;
@@ -66,7 +66,7 @@ impl Ring {
     }
 
     /// What somebody who has everything up to `since` (or nothing: none) is shown: all that came
-    /// since, or, where that is over `limit` or 64 KiB, the newest page. None where the ring does
+    /// since, or, where that is over `limit` or [`MAX_PAGE_BYTES`], the newest page. None where the ring does
     /// not reach back so far.
     pub fn page(&self, since: Option<i64>, limit: i64) -> Option<Page> {
         let since = since.map(|since| since.min(self.last_seq));
@@ -85,7 +85,7 @@ impl Ring {
     /// Whether what is kept is over the bytes of a page: then no page reaches back further.
     fn fills_a_page(&self, limit: i64) -> bool {
         let limit = usize::try_from(limit).unwrap_or(0);
-        self.messages.len() >= limit || self.bytes > MOST_PAGE_BYTES
+        self.messages.len() >= limit || self.bytes > MAX_PAGE_BYTES
     }
 }
 
@@ -96,7 +96,7 @@ fn newest(from_newest: impl Iterator<Item = MessageJson>) -> Vec<MessageJson> {
         .take_while(|message| {
             let first = bytes == 0;
             bytes += message.get().len();
-            first || bytes <= MOST_PAGE_BYTES
+            first || bytes <= MAX_PAGE_BYTES
         })
         .collect();
     messages.reverse();
@@ -155,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_64_kib_and_has_at_least_one() {
+    fn a_page_ends_at_48_kib_and_has_at_least_one() {
         let large = ring(1..=20, 10 * 1024);
-        assert_eq!(shown(&large, None, 50), Some(((15..=20).collect(), false)));
-        assert_eq!(shown(&large, Some(1), 50), Some(((15..=20).collect(), false)));
+        assert_eq!(shown(&large, None, 50), Some(((17..=20).collect(), false)));
+        assert_eq!(shown(&large, Some(1), 50), Some(((17..=20).collect(), false)));
         assert_eq!(shown(&ring(1..=2, 70 * 1024), Some(1), 50), Some((vec![2], true)));
     }
 

@@ -76,6 +76,13 @@ impl Heartbeat {
         self.overtaking = true;
     }
 
+    /// The ping that is due was not sent, because an older one waits: there is one pong for the two,
+    /// and it does not say that what was pushed between them has arrived.
+    pub fn not_sent(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.overtaking = true;
+    }
+
     /// The pong is late, but the peer is still taking what was sent before the ping: it gets the same
     /// time once more.
     pub fn spare(&mut self, now: Instant) {
@@ -195,6 +202,19 @@ mod tests {
         heartbeat.heard(start + S * 26);
         heartbeat.due(start + S * 50, true);
         assert_eq!(heartbeat.ponged(), Some(start + S * 50));
+    }
+
+    #[test]
+    fn the_pong_of_a_ping_that_waited_for_two_beats_answers_both() {
+        let (mut heartbeat, start) = heartbeat(Rhythm::Steady);
+        heartbeat.due(start + S * 25, true);
+        heartbeat.heard(start + S * 26);
+        heartbeat.due(start + S * 50, true);
+        heartbeat.not_sent();
+        assert_eq!(heartbeat.ponged(), None);
+        heartbeat.heard(start + S * 51);
+        heartbeat.due(start + S * 75, true);
+        assert_eq!(heartbeat.ponged(), Some(start + S * 75));
     }
 
     #[test]

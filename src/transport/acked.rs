@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 /// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
 /// system does not say.
 #[cfg(target_os = "linux")]
-pub(super) fn acked(socket: &TcpStream) -> Option<u32> {
+pub fn acked(socket: &TcpStream) -> Option<u32> {
     if !*linux::IS_COUNTED {
         return None;
     }
@@ -16,7 +16,7 @@ pub(super) fn acked(socket: &TcpStream) -> Option<u32> {
 /// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
 /// system does not say.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn acked(_: &TcpStream) -> Option<u32> {
+pub fn acked(_: &TcpStream) -> Option<u32> {
     None
 }
 

@@ -333,6 +333,9 @@ impl Line {
         let mut state = self.lock();
         match state.phase {
             Phase::Open => {
+                if state.wire.blocked {
+                    state.wire.look(now, self.options.send_timeout);
+                }
                 let due = state.wire.due(self.options.send_timeout).filter(|_| state.wire.blocked);
                 if due.is_some_and(|due| due <= now) {
                     let too_many = state.wire.queue.len() > self.options.outbox_messages;

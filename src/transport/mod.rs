@@ -48,6 +48,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 pub use self::accept::{accept, switching_protocols};
+pub use self::acked::acked;
 pub use self::budget::Budget;
 pub use self::frame::Frame;
 pub use self::gate::{Gate, Hold};

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 /// The slowest that a socket may be, in bytes a second. A sixth of what the slowest line of a phone
-/// carries, since a socket is written 8 KiB at a time and a bad line stands still for a while; and too
-/// much to be earned by a byte now and then.
-const SLOWEST: usize = 256;
+/// carries, since a bad line stands still for a while and carries some of it twice; and too much to be
+/// earned by a byte now and then. What counts is what the peer's system has received: a queue on the
+/// way is filled at once, after which the system here takes nothing for a long time.
+const SLOWEST: u32 = 256;
 /// The slowest that an answer may be fetched, in bytes a second.
 const SLOWEST_FETCH: u64 = 512;
 
@@ -15,29 +16,23 @@ const SLOWEST_FETCH: u64 = 512;
 pub(super) struct Pace {
     /// When the peer had last taken enough since the time before.
     since: Instant,
-    /// The bytes that it has taken since then.
-    taken: usize,
+    /// How many bytes it had taken then, modulo 2^32.
+    taken: u32,
     /// Since when more frames wait than an outbox is meant to hold.
     pub(super) crowded: Option<Instant>,
 }
 
 impl Pace {
-    /// Of a socket that begins to wait.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { since: now, taken: 0, crowded: None }
+    /// Of a socket that begins to wait, whose peer has `taken` so many bytes.
+    pub(super) fn new(now: Instant, taken: u32) -> Self {
+        Self { since: now, taken, crowded: None }
     }
 
-    /// The peer has taken so much more.
-    pub(super) fn take(&mut self, bytes: usize) {
-        self.taken += bytes;
-    }
-
-    /// Looks whether the peer has taken enough; within `timeout` it has to.
-    pub(super) fn look(&mut self, now: Instant, timeout: Duration) {
-        let seconds = timeout.as_millis().div_ceil(1000);
-        let enough = SLOWEST * usize::try_from(seconds).unwrap_or(usize::MAX / SLOWEST);
-        if self.taken >= enough {
-            (self.since, self.taken) = (now, 0);
+    /// Looks whether the peer has `taken` enough; within `timeout` it has to.
+    pub(super) fn look(&mut self, now: Instant, taken: u32, timeout: Duration) {
+        let seconds = u32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        if taken.wrapping_sub(self.taken) >= SLOWEST.saturating_mul(seconds) {
+            (self.since, self.taken) = (now, taken);
         }
     }
 
@@ -61,19 +56,20 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[test]
-    fn who_takes_enough_begins_anew_and_who_takes_a_byte_now_and_then_does_not() {
+    fn a_peer_that_takes_enough_begins_anew_and_one_that_takes_a_byte_now_and_then_does_not() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        // What is counted modulo 2^32 goes on behind its end.
+        let mut taken = u32::MAX - 5;
+        let mut pace = Pace::new(start, taken);
         for second in 1..20 {
-            pace.take(1);
-            pace.look(start + S * second, S * 20);
+            taken = taken.wrapping_add(1);
+            pace.look(start + S * second, taken, S * 20);
         }
         assert_eq!(pace.since(), start);
-        pace.take(20 * SLOWEST);
-        pace.look(start + S * 20, S * 20);
+        taken = taken.wrapping_add(20 * SLOWEST);
+        pace.look(start + S * 20, taken, S * 20);
         assert_eq!(pace.since(), start + S * 20);
-        pace.take(SLOWEST);
-        pace.look(start + S * 21, S * 20);
+        pace.look(start + S * 21, taken.wrapping_add(SLOWEST), S * 20);
         assert_eq!(pace.since(), start + S * 20, "not enough since then");
     }
 

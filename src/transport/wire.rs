@@ -144,7 +144,7 @@ impl Wire {
                     // The first look at the clock: a socket that takes everything costs none.
                     let now = Instant::now();
                     self.queue.stamp(now);
-                    self.pace.get_or_insert_with(|| Box::new(Pace::new(now))).look(now, timeout);
+                    self.look(now, timeout);
                     return Written::Blocked;
                 }
                 _ => return Written::Broken,
@@ -166,6 +166,22 @@ impl Wire {
         waiting.into_iter().chain(crowded).min().map(|since| since + timeout)
     }
 
+    /// Looks whether the peer has taken enough since it was looked at before.
+    pub(super) fn look(&mut self, now: Instant, timeout: Duration) {
+        let taken = self.taken();
+        self.pace_from(now, taken).look(now, taken, timeout);
+    }
+
+    /// The pace of a peer; where it has none yet, from now on.
+    fn pace_from(&mut self, now: Instant, taken: u32) -> &mut Pace {
+        self.pace.get_or_insert_with(|| Box::new(Pace::new(now, taken)))
+    }
+
+    /// How many bytes the peer has taken, modulo 2^32.
+    fn taken(&self) -> u32 {
+        if let Sink::Socket(socket) = &self.sink { socket.reached() } else { 0 }
+    }
+
     /// Notes that more frames wait than should, or no longer; says whether they just begin to.
     pub(super) fn crowd(&mut self, is_crowded: bool) -> bool {
         if !is_crowded {
@@ -175,7 +191,8 @@ impl Wire {
             return false;
         }
         let now = Instant::now();
-        let pace = self.pace.get_or_insert_with(|| Box::new(Pace::new(now)));
+        let taken = self.taken();
+        let pace = self.pace_from(now, taken);
         let begins = pace.crowded.is_none();
         pace.crowded.get_or_insert(now);
         begins
@@ -186,9 +203,6 @@ impl Wire {
         self.queue.advance(count);
         if let Sink::Socket(socket) = &mut self.sink {
             socket.position = socket.position.wrapping_add(modulo(count));
-        }
-        if let Some(pace) = &mut self.pace {
-            pace.take(count);
         }
     }
 

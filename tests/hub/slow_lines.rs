@@ -66,7 +66,7 @@ async fn one_who_reads_slowly_over_a_websocket_is_alive() {
 async fn one_who_reads_slowly_by_long_polling_is_alive() {
     let hub = impatient().env("SEND_TIMEOUT_MS", 1000).start();
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
-    say_all(&mut talker, "o1", 40, 1200).await;
+    say_all(&mut talker, "o1", 40, 900).await;
     let mut slow = Io::open_polling(&hub).await;
     slow.connect(json!({ "token": token("slow", "customer", &["o1"]) })).await.expect("let in");
     slow.polling().slow_down(SLOW).await;

@@ -45,13 +45,13 @@ fn pages_are_ascending_and_say_whether_there_is_more() {
 }
 
 #[test]
-fn a_page_ends_at_64_kib() {
+fn a_page_ends_at_48_kib() {
     each_database(async |hub: Fixture| {
         fill(&hub, 10, &"x".repeat(15_000)).await;
-        assert_eq!(seqs(&hub, PageRange::Newest, 50).await, ((7..=10).collect(), true));
-        assert_eq!(seqs(&hub, PageRange::After(2), 50).await, ((3..=6).collect(), true));
+        assert_eq!(seqs(&hub, PageRange::Newest, 50).await, ((8..=10).collect(), true));
+        assert_eq!(seqs(&hub, PageRange::After(2), 50).await, ((3..=5).collect(), true));
         let loaded = hub.store.load_order(order("o"), 50).await.expect("loaded");
-        assert_eq!(loaded.recent.len(), 4);
+        assert_eq!(loaded.recent.len(), 3);
         assert_eq!(loaded.recent.last().map(|message| message.seq), Some(10));
     });
 }

@@ -2,7 +2,7 @@
 //! rooms that it comes back to, all at the pace at which the client takes them in.
 //!
 //! A dashboard that comes back joins dozens of rooms in one breath, and each answer may have
-//! 64 KiB: together they would overrun its outbox, and it would be cut for what it asked for, each
+//! 48 KiB: together they would overrun its outbox, and it would be cut for what it asked for, each
 //! time anew. So only a few are under way, and while the outbox is filling no more are begun: the
 //! next one waits, and the socket is not read.
 //!

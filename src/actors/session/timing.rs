@@ -62,12 +62,15 @@ impl Session {
         for mut pushes in self.logins.iter().filter_map(|login| login.peer.pushes()) {
             pushes.pinged();
         }
-        // Where one waits already, that is the one.
-        if let Some(mark) = self.dialect.ping(&self.outbox) {
-            self.pinged = mark;
-        }
-        if self.pinged.overtakes() {
-            self.heartbeat.overtook();
+        match self.dialect.ping(&self.outbox) {
+            Some(mark) => {
+                self.pinged = mark;
+                if mark.overtakes() {
+                    self.heartbeat.overtook();
+                }
+            }
+            // One waits already, and that is the one.
+            None => self.heartbeat.not_sent(),
         }
     }
 

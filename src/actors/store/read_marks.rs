@@ -70,7 +70,7 @@ impl Store {
         self.marks.waiting.lock().forget(order);
     }
 
-    /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 64 KiB.
+    /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 48 KiB.
     /// An unknown order has the defaults and `exists: false`. How far users have read is told, where
     /// messages are asked for, as it was noted before this began, written or not.
     ///

@@ -72,8 +72,10 @@ pub(super) enum Expired {
 #[derive(Debug, Clone, Copy)]
 struct Behind {
     since: Instant,
-    /// Bytes that it has taken since.
-    taken: u64,
+    /// How many bytes its system had received then, modulo 2^32.
+    from: u32,
+    /// How many it has received since.
+    taken: u32,
 }
 
 /// One HTTP connection, shared by its stream, its task and the request that it serves.
@@ -187,18 +189,14 @@ impl Connection {
         }
     }
 
-    /// The peer takes no more of an answer.
-    pub(super) fn blocked(&self, now: Instant) {
-        if self.behind.get().is_none() {
-            self.behind.set(Some(Behind { since: now, taken: 0 }));
-        }
-    }
-
-    /// The peer has taken some.
-    pub(super) fn wrote(&self, count: usize) {
-        if let Some(Behind { since, taken }) = self.behind.get() {
-            self.behind.set(Some(Behind { since, taken: taken + count as u64 }));
-        }
+    /// The peer takes no more of an answer for now; so many bytes its system has `received` in all,
+    /// modulo 2^32. A queue on the way is filled at once, so what was written does not say how fast
+    /// it reads.
+    pub(super) fn blocked(&self, now: Instant, received: u32) {
+        let mut behind =
+            self.behind.get().unwrap_or(Behind { since: now, from: received, taken: 0 });
+        behind.taken = received.wrapping_sub(behind.from);
+        self.behind.set(Some(behind));
     }
 
     /// The peer has taken all that there was. True where the next head is waited for from now on.
@@ -254,8 +252,8 @@ impl Connection {
     /// When the connection must have got further.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let written = self.behind.get().map(|behind| {
-            let seconds = behind.taken / u64::from(SLOWEST_BYTES_PER_SECOND);
-            behind.since + self.times.send + Duration::from_secs(seconds)
+            let seconds = behind.taken / SLOWEST_BYTES_PER_SECOND;
+            behind.since + self.times.send + Duration::from_secs(seconds.into())
         });
         match self.phase.get() {
             // What is written decides: a slow reader may still be taking its answer.
@@ -359,12 +357,11 @@ mod tests {
         let start = Instant::now();
         let connection = Connection::new(Admitted::default(), TIMES, start);
         connection.head_ended(Body::Bytes(0));
-        connection.wrote(1 << 20);
         assert_eq!(connection.deadline(), None, "it is not behind");
-        connection.blocked(start);
-        connection.blocked(at(start, 1));
+        connection.blocked(start, u32::MAX);
+        connection.blocked(at(start, 1), u32::MAX);
         assert_eq!(connection.deadline(), Some(at(start, 20)));
-        connection.wrote(10 * 1024);
+        connection.blocked(at(start, 20), 10 * 1024 - 1);
         assert_eq!(connection.deadline(), Some(at(start, 30)));
         assert_eq!(connection.expire(at(start, 30)), Expired::Abort);
         connection.flushed(at(start, 31));

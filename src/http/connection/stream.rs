@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::head::{self, Judged, MAX_HEAD};
 use super::state::{Body, Connection, Reading};
+use crate::transport::acked;
 
 /// What is read at once of a head: most have less.
 const FIRST_READ: usize = 1024;
@@ -45,6 +46,9 @@ pub struct HttpStream {
     searched: usize,
     /// Bytes that came of a head, with empty lines before it, since the last one.
     passed: usize,
+    /// Bytes that the kernel was given to send, modulo 2^32, for where it does not tell how many have
+    /// arrived.
+    written: u32,
     /// Whether the kernel's buffers are bounded.
     is_bounded: bool,
     /// Whether the peer was seen to have sent more than its turn was.
@@ -62,6 +66,7 @@ impl HttpStream {
             due: 0,
             searched: 0,
             passed: 0,
+            written: 0,
             is_bounded: false,
             is_ahead: false,
         }
@@ -292,11 +297,17 @@ impl AsyncWrite for HttpStream {
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let polled = Pin::new(stream).poll_write(cx, bytes);
+        let polled = Pin::new(&mut *stream).poll_write(cx, bytes);
         match &polled {
-            Poll::Ready(Ok(count)) => this.connection.wrote(*count),
+            Poll::Ready(Ok(count)) => {
+                let count = u32::try_from(*count).unwrap_or(u32::MAX);
+                this.written = this.written.wrapping_add(count);
+            }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => this.connection.blocked(Instant::now()),
+            Poll::Pending => {
+                let received = acked(stream).unwrap_or(this.written);
+                this.connection.blocked(Instant::now(), received);
+            }
         }
         polled
     }
