@@ -27,14 +27,29 @@ use crate::transport::Hold;
 pub const MOST_UNDER_WAY: usize = 3;
 /// How many rooms may bring one session up to date at once. Each sends a page at a time.
 const MOST_TURNS: usize = 2;
-/// How long one that found no place waits for the next try.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long one that found no place waits for the next try, and at most, once it has found none again
+/// and again: thousands wait while a database stands still.
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 /// How often to look whether a client has taken in enough for the next room that it comes back to.
 const TURN_PAUSE: Duration = Duration::from_millis(20);
 
 /// An event that waits until the client has taken in what it asked for before; meanwhile the socket
 /// is not read. Hardly any login has one.
-pub(super) type Postponed = Option<Box<(ClientEvent, Answer, Hold)>>;
+pub(super) type Postponed = Option<Box<Later>>;
+
+pub(super) struct Later {
+    event: ClientEvent,
+    answer: Answer,
+    /// How long it waits this time.
+    pause: Duration,
+    _hold: Hold,
+}
+
+/// How long to wait after a try that came after so long a pause.
+pub(super) fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
 
 /// The rooms that a session comes back to. Hardly any login has some.
 #[derive(Default)]
@@ -107,12 +122,24 @@ impl Login {
         if !matches!(event, ClientEvent::Join(_) | ClientEvent::History(_)) {
             return self.route(event, answer, now, ctx);
         }
+        self.begin_or_wait(event, answer, PAUSE, now, ctx);
+    }
+
+    /// Routes an event whose answer is large, or tries again after a pause.
+    fn begin_or_wait(
+        &mut self,
+        event: ClientEvent,
+        answer: Answer,
+        pause: Duration,
+        now: Instant,
+        ctx: &mut Context<Session>,
+    ) {
         if let Some(permit) = self.may_begin() {
             return self.route(event, answer.holding(permit), now, ctx);
         }
-        self.postponed = Some(Box::new((event, answer, self.gate.hold())));
+        self.postponed = Some(Box::new(Later { event, answer, pause, _hold: self.gate.hold() }));
         let session = self.peer.id;
-        ctx.run_later(PAUSE, move |connection: &mut Session, ctx| {
+        ctx.run_later(pause, move |connection: &mut Session, ctx| {
             // A login that has ended leaves it to be answered by its drop.
             if let Some(login) = connection.login(session) {
                 login.take_up(ctx);
@@ -133,8 +160,8 @@ impl Login {
     fn take_up(&mut self, ctx: &mut Context<Session>) {
         // The hold goes at the end: one that is postponed again has taken its own by then.
         if let Some(postponed) = self.postponed.take() {
-            let (event, answer, _hold) = *postponed;
-            self.pace(event, answer, Instant::now(), ctx);
+            let Later { event, answer, pause, _hold } = *postponed;
+            self.begin_or_wait(event, answer, longer(pause), Instant::now(), ctx);
         }
     }
 

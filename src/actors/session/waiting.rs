@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::Session;
 use super::login::Login;
+use super::pacing::{PAUSE, longer};
 use crate::actors::peer::Answer;
 use crate::actors::shared::too_fast;
 use crate::ids::SessionId;
@@ -23,9 +24,6 @@ use crate::session::backlog::{Backlog, Kept, Next, OVERHEAD, Place};
 use crate::session::users::Kind;
 use crate::transport::Hold;
 
-/// How long what waits is left alone while a login cannot take anything.
-const PAUSE: Duration = Duration::from_millis(5);
-
 /// What waits of a connection.
 pub(super) struct Waiting {
     backlog: Backlog<Held>,
@@ -35,6 +33,8 @@ pub(super) struct Waiting {
     pub(super) leaving: Option<Namespace>,
     /// When there is something to do.
     pub(super) due: Instant,
+    /// How long what waits is left alone while a login cannot take anything.
+    pause: Duration,
 }
 
 /// What a client has sent.
@@ -128,13 +128,16 @@ impl Session {
                 let login = logins.iter().find(|login| Some(login.peer.id) == session);
                 &**login.map_or(own, |login| &login.rates)
             };
-            let is_held_up = logins.iter().any(Login::is_held_up);
-            let next = if is_held_up {
-                Next::At(now + PAUSE)
-            } else {
-                waiting.backlog.next(rates_of, now)
-            };
-            match next {
+            if logins.iter().any(Login::is_held_up) {
+                // What comes meanwhile is no reason to look.
+                if waiting.due <= now {
+                    waiting.due = now + waiting.pause;
+                    waiting.pause = longer(waiting.pause);
+                }
+                return self.arm();
+            }
+            waiting.pause = PAUSE;
+            match waiting.backlog.next(rates_of, now) {
                 Next::Take(held, session) => self.take(held.event, session, now, ctx),
                 Next::At(due) => {
                     waiting.due = due;
@@ -231,6 +234,6 @@ impl Session {
 
 impl Waiting {
     fn new(now: Instant) -> Self {
-        Self { backlog: Backlog::default(), enough: None, leaving: None, due: now }
+        Self { backlog: Backlog::default(), enough: None, leaving: None, due: now, pause: PAUSE }
     }
 }
