@@ -4,6 +4,10 @@
 //! The lock lives as long as the process: an advisory lock of a session of its own in PostgreSQL, a
 //! locked file beside the file of SQLite. Both go with the process, however it ends. Where hubs share
 //! a database one day, this is the place that lets them.
+//!
+//! PostgreSQL may lose the lock and keep the hub's other connections, or take new ones after a crash.
+//! So each connection that works for a hub shares a second lock ([`admit`]), and a hub that starts waits
+//! until no other hub's connection has it: what it then reads nobody else changes any more.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -22,6 +26,9 @@ use crate::time::Timestamp;
 /// Where a statement may name the lock: all hubs, and a schema, since several may be in a database.
 const KEY: &str = "1869768821, hashtext(coalesce(current_schema(), ''))";
 
+/// The lock that is shared by the connections which work for a hub.
+const USERS_KEY: &str = "1869768822, hashtext(coalesce(current_schema(), ''))";
+
 /// A hub whose machine has gone must not keep the next one out for the hours that TCP would wait.
 const KEEPALIVES: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
      SET tcp_keepalives_count = 3; SET application_name = ";
@@ -33,6 +40,15 @@ const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(
      WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768821 \
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// Ends the connections of a hub that has lost the lock, as far as they are of the same user: those of
+/// others end when their hub has seen it.
+const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
+     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768822 \
+     AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
+     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+     AND a.usename = current_user";
 
 /// A session on the server in words that no other one has, today or after a restart or a failover.
 const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
@@ -69,6 +85,9 @@ pub enum LockError {
     /// A session that this process lost is not gone on the server yet, and may have the lock.
     #[error("an earlier session of this hub still has the lock, and was told to end")]
     Earlier,
+    /// The hub before has lost the lock, and some of its connections have not ended yet.
+    #[error("connections of another hub are still open, and were told to end")]
+    StillUsed,
     /// A bug.
     #[error("a panic while looking at the lock")]
     Panic,
@@ -95,6 +114,8 @@ enum Place {
         /// The session that has the lock or may have it, as the server calls it. It may live on there
         /// while the connection to it is lost here.
         asked: Option<String>,
+        /// Whether this process has once had the database for itself.
+        alone: bool,
     },
 }
 
@@ -112,16 +133,13 @@ struct Session {
 impl InstanceLock {
     /// The lock of this database, not taken yet.
     pub fn new(url: &DatabaseUrl) -> Self {
-        let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-        let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
-        let host = host.chars().filter(is_plain).take(MAX_HOST).collect();
         let place = match url {
             DatabaseUrl::Sqlite(path) => Place::File { database: path.clone(), held: None },
             DatabaseUrl::Postgres(_) => {
-                Place::Server { url: url.clone(), session: None, asked: None }
+                Place::Server { url: url.clone(), session: None, asked: None, alone: false }
             }
         };
-        Self { host, place }
+        Self { host: own_host(), place }
     }
 
     /// Takes the lock, or sees that it is still held and takes it again where it was lost. Blocks,
@@ -132,16 +150,16 @@ impl InstanceLock {
     pub fn claim(&mut self) -> Result<Claim, LockError> {
         match &mut self.place {
             Place::File { database, held } => claim_file(database, held, &self.host),
-            Place::Server { url, session, asked } => {
+            Place::Server { url, session, asked, alone } => {
                 if let Some(session) = session {
-                    match session.claim(asked) {
+                    match session.claim(asked, alone) {
                         Err(LockError::Database(_)) => {}
                         known => return known,
                     }
                 }
                 // There is none yet, or it was lost: another one is asked at once.
                 *session = None;
-                session.insert(Session::open(url, &self.host)?).claim(asked)
+                session.insert(Session::open(url, &self.host)?).claim(asked, alone)
             }
         }
     }
@@ -171,6 +189,71 @@ impl Holder {
 
 // === PostgreSQL ===
 
+/// Lets a connection work for this process: unless another hub has the lock, and until a hub starts that
+/// takes it.
+///
+/// # Errors
+/// Where another hub has the lock or is about to, and where the database does not say.
+pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
+    if matches!(connection, DbConnection::Sqlite(_)) {
+        return Ok(());
+    }
+    // First: from here on a hub that starts waits for this connection's end.
+    let shared = format!("SELECT pg_try_advisory_lock_shared({USERS_KEY}) AS yes");
+    let failed = ConnectionError::CouldntSetupConfiguration;
+    let is_shared = says(connection, &shared).map_err(failed)?;
+    let holder = holder(connection).map_err(failed)?;
+    let is_another = |holder: &NamedSession| holder.name != own_name(&own_host());
+    if !is_shared || holder.as_ref().is_some_and(is_another) {
+        let other = holder.map_or_else(|| Holder::written(""), |holder| holder.told());
+        return Err(ConnectionError::BadConnection(format!(
+            "another hub uses the database ({other})"
+        )));
+    }
+    Ok(())
+}
+
+/// The name of this machine, as far as it can be told.
+fn own_host() -> String {
+    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
+    host.chars().filter(is_plain).take(MAX_HOST).collect()
+}
+
+/// What the session of this process is called that has the lock or asks for it.
+fn own_name(host: &str) -> String {
+    format!("{NAMED}{}@{host}", std::process::id())
+}
+
+/// The session that has the lock.
+#[derive(QueryableByName)]
+struct NamedSession {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    since: String,
+}
+
+fn holder(connection: &mut DbConnection) -> QueryResult<Option<NamedSession>> {
+    diesel::sql_query(HOLDER).get_result(connection).optional()
+}
+
+fn says(connection: &mut DbConnection, question: &str) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Answer {
+        #[diesel(sql_type = Bool)]
+        yes: bool,
+    }
+    let Answer { yes } = diesel::sql_query(question).get_result(connection)?;
+    Ok(yes)
+}
+
+impl NamedSession {
+    fn told(&self) -> Holder {
+        Holder::named(&self.name, &self.since)
+    }
+}
+
 impl Session {
     fn open(url: &DatabaseUrl, host: &str) -> Result<Self, LockError> {
         #[derive(QueryableByName)]
@@ -179,8 +262,7 @@ impl Session {
             backend: String,
         }
         let mut connection = DbConnection::open(url)?;
-        let name = format!("'{NAMED}{}@{host}'", std::process::id());
-        connection.batch_execute(&format!("{KEEPALIVES}{name}"))?;
+        connection.batch_execute(&format!("{KEEPALIVES}'{}'", own_name(host)))?;
         let own = format!(
             "SELECT {BACKEND} AS backend FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"
         );
@@ -188,16 +270,25 @@ impl Session {
         Ok(Self { connection, backend, held: false })
     }
 
+    /// As [`Self::take`], and sees to it that no connection of another hub is left, until this process
+    /// has been `alone` once.
+    fn claim(&mut self, asked: &mut Option<String>, alone: &mut bool) -> Result<Claim, LockError> {
+        let claim = self.take(asked)?;
+        if claim == Claim::Held && !*alone {
+            self.says(END_USERS)?;
+            // Had and given back at once: this process's own connections share it from now on.
+            *alone = self.says(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
+                && self.says(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
+            if !*alone {
+                return Err(LockError::StillUsed);
+            }
+        }
+        Ok(claim)
+    }
+
     /// Takes the lock, or sees that the session is alive and may write. `asked` is the session that may
     /// have it.
-    fn claim(&mut self, asked: &mut Option<String>) -> Result<Claim, LockError> {
-        #[derive(QueryableByName)]
-        struct Other {
-            #[diesel(sql_type = Text)]
-            name: String,
-            #[diesel(sql_type = Text)]
-            since: String,
-        }
+    fn take(&mut self, asked: &mut Option<String>) -> Result<Claim, LockError> {
         if self.held {
             // After a failover the lock is to be where the writes go.
             let writes = self.says("SELECT NOT pg_is_in_recovery() AS yes")?;
@@ -219,9 +310,8 @@ impl Session {
             return Ok(Claim::Held);
         }
         *asked = None;
-        let other = diesel::sql_query(HOLDER).get_result(&mut self.connection).optional()?;
-        let other = other.map(|other: Other| Holder::named(&other.name, &other.since));
-        Ok(Claim::Taken(other.unwrap_or_else(|| Holder::written(""))))
+        let other = holder(&mut self.connection)?;
+        Ok(Claim::Taken(other.map_or_else(|| Holder::written(""), |other| other.told())))
     }
 
     /// Ends an earlier session of this process; says whether it was still there. A pooler may have given
@@ -235,13 +325,7 @@ impl Session {
     }
 
     fn says(&mut self, question: &str) -> QueryResult<bool> {
-        #[derive(QueryableByName)]
-        struct Answer {
-            #[diesel(sql_type = Bool)]
-            yes: bool,
-        }
-        let Answer { yes } = diesel::sql_query(question).get_result(&mut self.connection)?;
-        Ok(yes)
+        says(&mut self.connection, question)
     }
 }
 

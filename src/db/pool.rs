@@ -12,6 +12,7 @@ use diesel::r2d2::R2D2Connection;
 use super::connection::DbConnection;
 use super::failure::{Fault, fault};
 use super::fence::Fence;
+use super::instance_lock;
 use crate::config::DatabaseUrl;
 
 /// How long work waits for a connection while the database is thought to be up.
@@ -268,7 +269,8 @@ impl r2d2::ManageConnection for Opener {
 
     fn connect(&self) -> Result<Slot, Self::Error> {
         let age = self.ages.now.load(Ordering::SeqCst);
-        let connection = DbConnection::open(&self.url)?;
+        let mut connection = DbConnection::open(&self.url)?;
+        instance_lock::admit(&mut connection)?;
         self.fence.arm()?;
         Ok(Slot { connection, opened_in: age, good_in: age, broken: false })
     }

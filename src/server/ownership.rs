@@ -44,7 +44,7 @@ pub(super) async fn take(config: &Config) -> Result<InstanceLock, ServeError> {
             Ok(Claim::Taken(holder)) if begun.elapsed() >= patience => {
                 return Err(ServeError::InUse(holder, patience.as_secs()));
             }
-            Err(LockError::Earlier) if begun.elapsed() < patience => {
+            Err(LockError::Earlier | LockError::StillUsed) if begun.elapsed() < patience => {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             Err(error) => return Err(error.into()),

@@ -219,6 +219,35 @@ async fn a_hub_takes_the_lock_from_its_own_session_that_was_cut_off() {
 }
 
 #[tokio::test]
+async fn a_hub_that_lost_the_lock_has_no_connection_left_when_the_next_one_starts() {
+    let Some(server) = PostgresServer::start() else { return };
+    let hub = || Hub::builder().env("DATABASE_URL", server.url("hub"));
+    let mut first = hub().start();
+    let mut customer = first.connect("customer", "customer", &["o1"]).await;
+    customer.join("o1").await;
+    let users =
+        "SELECT string_agg(DISTINCT pid::text, ',') FROM pg_locks WHERE classid = 1869768822";
+    let its = server.ask(users);
+    // It stands still, so that it sees nothing of what follows before the next one listens.
+    first.signal("STOP");
+    let lock = "SELECT count(pg_terminate_backend(pid, 10000))::text FROM pg_locks \
+         WHERE classid = 1869768821";
+    assert_eq!(server.ask(lock), "1");
+    let second = hub().start();
+    let left = format!("SELECT count(*)::text FROM pg_stat_activity WHERE pid IN ({its})");
+    assert_eq!(server.ask(&left), "0");
+    first.signal("CONT");
+    // It may be gone by then.
+    let request = reqwest::Client::new().delete(first.url("/admin/v1/users/eve/sessions"));
+    let answer = request.bearer_auth(token("admin-1", "admin", &[])).send().await;
+    let is_done = answer.is_ok_and(|answer| answer.status().is_success());
+    assert!(!is_done, "the second one would not know of it");
+    assert_eq!(first.ended().await.code(), Some(1));
+    let eve = Upgrade::bearer(&token("eve", "customer", &["o1"])).ask(&second).await;
+    assert_eq!(eve.status, 101);
+}
+
+#[tokio::test]
 async fn a_start_ends_where_the_database_stands_still() {
     let Some(server) = PostgresServer::start() else { return };
     let hub = || Hub::builder().env("DATABASE_URL", server.url("hub")).env("DRAIN_SECS", 0);
