@@ -127,6 +127,15 @@ beside('arguments that are not what the event takes', async (raw, order) => {
   await alive(raw);
 });
 
+beside('names that stock clients emit and the hub does not know', async (raw) => {
+  for (const name of ['error', 'reconnect', 'connection', '']) {
+    raw.send(`42/events,12${JSON.stringify([name, {}])}`);
+    const [{ error }] = JSON.parse((await raw.take('43/events,12[')).slice('43/events,12'.length));
+    assert.equal(error.code, 'unknown_event', name);
+  }
+  await alive(raw);
+});
+
 beside('further arguments are ignored', async (raw, order) => {
   raw.send(`42/events,7${JSON.stringify(['order:join', { orderId: order }, 'more', [1], null])}`);
   const [{ ok, orderId }] = JSON.parse((await raw.take('43/events,7[')).slice('43/events,7'.length));

@@ -25,7 +25,9 @@ fn session_end(said: &[Packet]) -> &Value {
 #[tokio::test]
 async fn an_event_with_a_reserved_name_ends_the_connection() {
     let hub = Hub::start();
-    for name in ["connect", "disconnect", "connect_error", "disconnecting", "newListener"] {
+    for name in
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]
+    {
         let mut client = Io::login(&hub, "ann", "customer", &[]).await;
         client.send(name, json!({})).await;
         let ending = client.ending().await;
