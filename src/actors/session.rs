@@ -267,7 +267,7 @@ impl Session {
             Dialect::SocketIo(_) => close.is_final(),
         };
         let ended = End { reason: close.reason, clean };
-        let mut last = Vec::new();
+        let (mut last, mut stays_away) = (Vec::new(), close.is_final());
         for login in &mut self.logins {
             if user.as_ref().is_none_or(|user| *user == login.identity.user) {
                 last.push(login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
@@ -275,9 +275,15 @@ impl Session {
             } else {
                 // Another user of the same connection has done nothing, and comes back.
                 login.depart(End { clean: false, ..ended });
+                stays_away = false;
             }
         }
-        self.outbox.finish(last, *close);
+        match self.dialect {
+            // Behind a close frame a client on Android hears nothing for 45 seconds. One that is told
+            // to stay away ends the connection by itself.
+            Dialect::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
+            _ => self.outbox.finish(last, *close),
+        }
         self.leave_everything(ended, ctx);
     }
 
@@ -371,7 +377,7 @@ impl Handler<HandOver> for Session {
     fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) {
         let has_it = self.logins.iter().any(|login| login.pid == Some(message.pid));
         if has_it && !self.ended {
-            self.outbox.finish(None, CloseCode::REPLACED);
+            self.outbox.hang_up(None, CloseCode::REPLACED);
             self.leave_everything(End { reason: CloseCode::REPLACED.reason, clean: false }, ctx);
         }
     }

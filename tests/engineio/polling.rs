@@ -141,7 +141,7 @@ fn a_large_backlog_is_answered_in_pieces_and_an_endless_one_gives_up() {
         assert_eq!(poller.get().await.1, "4next");
         while session.outbox.push(large.clone()).is_ok() {}
         assert_eq!(session.hears().await, Some(Incoming::Overrun(Overrun::Bytes)));
-        // It finished with 4008, from which a client comes back.
+        // It hung up, and its client comes back.
         assert_eq!(poller.get().await.0, 400);
     });
 }
@@ -152,7 +152,7 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
         session.outbox.push(text("4before")).expect("open");
-        session.outbox.finish(Some(text("4last")), CloseCode::RESTART);
+        session.outbox.hang_up(Some(text("4last")), CloseCode::RESTART);
         assert_eq!(session.outbox.push(text("4late")), Err(Closed));
         assert_eq!(poller.get().await, (200, "4before\u{1e}4last".to_owned()));
         assert_eq!(poller.get().await.0, 400, "it may come back, so it hears no `1`");
@@ -170,7 +170,7 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
         let linger = Duration::from_millis(50);
         let mut server = Server::start(with_transport(|transport| transport.linger = linger));
         let (poller, mut session) = server.poller().await;
-        session.outbox.finish(Some(text("4last")), CloseCode::RESTART);
+        session.outbox.hang_up(Some(text("4last")), CloseCode::RESTART);
         assert!(session.is_lost().await);
         session.until_forgotten(&server).await;
         poller.is_unknown().await;
@@ -183,14 +183,14 @@ fn who_did_not_answer_a_ping_is_not_waited_for() {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
         session.outbox.push(text("4before")).expect("open");
-        session.outbox.finish(None, CloseCode::NO_PONG);
+        session.outbox.hang_up(None, CloseCode::NO_PONG);
         assert!(session.is_lost().await);
         session.until_forgotten(&server).await;
         poller.is_unknown().await;
 
         let (poller, session) = server.poller().await;
         let poll = poller.start_get(&session).await;
-        session.outbox.finish(None, CloseCode::NO_PONG);
+        session.outbox.hang_up(None, CloseCode::NO_PONG);
         assert_eq!(poll.await.expect("answered").0, 400);
     });
 }

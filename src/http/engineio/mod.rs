@@ -57,7 +57,8 @@ pub enum Refused {
 /// their type and as [`crate::transport::Incoming::Binary`], by whichever transport they come. The
 /// same goes into `outbox`: text frames with a packet each, binary frames with data. Pings are the
 /// session's: [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is
-/// answered with [`Outbox::finish`].
+/// answered with [`Outbox::finish`]. A client that is to come back is ended with
+/// [`Outbox::hang_up`].
 #[derive(Debug)]
 pub struct Arrival {
     /// The id that the client names in its requests: whoever knows it can read the session.
