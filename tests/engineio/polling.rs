@@ -30,8 +30,10 @@ fn packets_of_a_post_come_in_order_and_so_do_their_answers() {
                 expected.push(packet);
             }
         }
-        // All of it waited: one answer has it all.
-        assert_eq!(poller.get().await, (200, expected.join("\u{1e}")));
+        // All of it waited: answers have as much as python-engineio takes.
+        for packets in expected.chunks(16) {
+            assert_eq!(poller.get().await, (200, packets.join("\u{1e}")));
+        }
     });
 }
 
@@ -120,6 +122,28 @@ fn a_slow_poller_gets_the_newest_place_only() {
         }
         session.outbox.push(text("4chat")).expect("open");
         assert_eq!(poller.get().await, (200, "4at 999\u{1e}4chat".to_owned()));
+    });
+}
+
+#[test]
+fn an_answer_has_at_most_sixteen_packets_and_the_next_one_the_rest() {
+    run(async {
+        let mut server = Server::start(options());
+        let (poller, session) = server.poller().await;
+        let poll = poller.start_get(&session).await;
+        let packets: Vec<_> = (0..40).map(|n| format!("4at {n}")).collect();
+        session.outbox.push(text("4first")).expect("open");
+        assert_eq!(poll.await.expect("answered"), (200, "4first".to_owned()));
+        for (key, packet) in (0..).zip(&packets) {
+            session.outbox.push_latest(LatestKey(key), text(packet)).expect("open");
+        }
+        // What only a WebSocket has takes no place.
+        session.outbox.pong(b"x".to_vec().into());
+        for (count, packets) in [16, 16, 8].into_iter().zip(packets.chunks(16)) {
+            let (status, body) = poller.get().await;
+            assert_eq!((status, body.split('\u{1e}').count()), (200, count));
+            assert_eq!(body, packets.join("\u{1e}"));
+        }
     });
 }
 

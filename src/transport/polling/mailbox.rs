@@ -14,6 +14,8 @@ use super::probe::Heir;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::{engine, payload};
 
+/// The most packets of one answer: python-engineio refuses an answer that has more.
+const MAX_PACKETS: usize = 16;
 /// The most bytes of one answer, unless its first packet alone is larger; the rest waits for the
 /// next poll.
 const MAX_BODY: usize = 64 * 1024;
@@ -220,7 +222,10 @@ impl Mailbox {
 /// out, so there may be nothing to say.
 fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
     let mut body = Vec::new();
-    while let Some(frame) = queue.front() {
+    let mut packets = 0;
+    while packets < MAX_PACKETS
+        && let Some(frame) = queue.front()
+    {
         let data = frame.payload();
         let opcode = frame.opcode();
         let length = match opcode {
@@ -237,6 +242,7 @@ fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
         if !body.is_empty() && opcode == Some(OpCode::Close) {
             break;
         }
+        packets += usize::from(length > 0);
         match opcode {
             Some(OpCode::Text) => payload::write_text(data, &mut body),
             Some(OpCode::Binary) => payload::write_binary(data, &mut body),
