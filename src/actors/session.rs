@@ -266,7 +266,7 @@ impl Session {
             Dialect::Plain => !close.retry,
             Dialect::SocketIo(_) => close.is_final(),
         };
-        let ended = End { reason: close.reason, clean };
+        let ended = if clean { End::for_good(close.reason) } else { End::lost(close.reason) };
         let (mut last, mut stays_away) = (Vec::new(), close.is_final());
         for login in &mut self.logins {
             if user.as_ref().is_none_or(|user| *user == login.identity.user) {
@@ -274,7 +274,7 @@ impl Session {
                 last.extend(login.dismissal(*close));
             } else {
                 // Another user of the same connection has done nothing, and comes back.
-                login.depart(End { clean: false, ..ended });
+                login.depart(End::lost(close.reason));
                 stays_away = false;
             }
         }
@@ -302,7 +302,7 @@ impl Session {
         // It said that it leaves; what it sent before did not get its turn.
         let leaving = self.waiting.take().and_then(|waiting| waiting.leaving);
         if let Some(index) = leaving.and_then(|namespace| self.login_in(namespace)) {
-            self.logins[index].depart(End { clean: true, ..end });
+            self.logins[index].depart(End::for_good(end.reason));
         }
         for login in &mut self.logins {
             login.depart(end);
@@ -354,7 +354,7 @@ impl StreamHandler<Incoming> for Session {
     }
 
     fn finished(&mut self, ctx: &mut Self::Context) {
-        self.depart(End { reason: "connection_lost", clean: false });
+        self.depart(End::lost("connection_lost"));
         ctx.stop();
     }
 }
@@ -378,7 +378,7 @@ impl Handler<HandOver> for Session {
         let has_it = self.logins.iter().any(|login| login.pid == Some(message.pid));
         if has_it && !self.ended {
             self.outbox.hang_up(None, CloseCode::REPLACED);
-            self.leave_everything(End { reason: CloseCode::REPLACED.reason, clean: false }, ctx);
+            self.leave_everything(End::lost(CloseCode::REPLACED.reason), ctx);
         }
     }
 }

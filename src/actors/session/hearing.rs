@@ -56,10 +56,21 @@ impl Session {
             Incoming::Overrun(_) => self.finish(CloseCode::SLOW_READER, ctx),
             Incoming::Close(code) => {
                 self.outbox.answer_close(code);
-                // A Socket.IO client that takes its leave says so before, for each namespace.
-                let clean = matches!(self.dialect, Dialect::Plain);
-                self.leave_everything(End { reason: PEER_CLOSED, clean }, ctx);
+                self.leave_everything(self.closed_by_peer(code), ctx);
             }
+        }
+    }
+
+    /// What the client means by a close frame with this code.
+    fn closed_by_peer(&self, code: Option<u16>) -> End {
+        match self.dialect {
+            Dialect::Plain => End::for_good(PEER_CLOSED),
+            // Most Socket.IO clients that take their leave say so before, for each namespace; some have
+            // no time for it. But some close so after a ping that came late, and come back.
+            Dialect::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
+                End { clean: true, ..End::lost(PEER_CLOSED) }
+            }
+            Dialect::SocketIo(_) => End::lost(PEER_CLOSED),
         }
     }
 
@@ -98,7 +109,7 @@ impl Session {
             Ok(Said::Nothing) => self.unasked_pong(now, ctx),
             Ok(Said::Close) => {
                 self.outbox.finish(None, CloseCode::NORMAL);
-                self.leave_everything(End { reason: PEER_CLOSED, clean: false }, ctx);
+                self.leave_everything(End::lost(PEER_CLOSED), ctx);
             }
             Err(malformed) => {
                 log::debug!("a packet was refused: {malformed}");
@@ -117,7 +128,7 @@ impl Session {
         let Some(index) = namespace.and_then(|namespace| self.login_in(namespace)) else {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         };
-        self.logins.swap_remove(index).depart(End { reason: PEER_CLOSED, clean: true });
+        self.logins.swap_remove(index).depart(End::for_good(PEER_CLOSED));
         if self.logins.is_empty() {
             let Some(nobody) = self.shared.strangers.take() else {
                 return self.finish(CloseCode::TRY_LATER, ctx);

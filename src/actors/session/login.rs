@@ -71,6 +71,22 @@ pub(super) struct End {
     pub(super) reason: &'static str,
     /// Whether the client took its leave, or the hub did: others need not wait for it to return.
     pub(super) clean: bool,
+    /// Whether it is kept for its client to take it up again.
+    pub(super) resumable: bool,
+}
+
+// === impl End ===
+
+impl End {
+    /// The client is not expected back.
+    pub(super) const fn for_good(reason: &'static str) -> Self {
+        Self { reason, clean: true, resumable: false }
+    }
+
+    /// The client is expected back.
+    pub(super) const fn lost(reason: &'static str) -> Self {
+        Self { reason, clean: false, resumable: true }
+    }
 }
 
 // === impl Login ===
@@ -141,7 +157,7 @@ impl Login {
             return;
         }
         self.peer.departed.store(true, Ordering::Release);
-        let record = self.record().filter(|_| !end.clean);
+        let record = self.record().filter(|_| end.resumable);
         for (order, link) in self.links.drain(..) {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
@@ -236,7 +252,7 @@ impl Login {
 impl Drop for Login {
     /// Runs on every end, a panic included: no room may keep a session that is gone.
     fn drop(&mut self) {
-        self.depart(End { reason: CloseCode::INTERNAL.reason, clean: false });
+        self.depart(End::lost(CloseCode::INTERNAL.reason));
         self.count(-1);
     }
 }
