@@ -4,6 +4,7 @@
 
 mod connecting;
 mod dialect;
+mod ending;
 mod entering;
 mod hearing;
 mod identity;
@@ -27,13 +28,14 @@ use smallvec::SmallVec;
 use self::connecting::Names;
 pub use self::dialect::UnauthenticatedPlace;
 use self::dialect::{Dialect, SocketIo};
-use self::login::{End, Login};
+use self::ending::End;
+use self::login::Login;
 use self::pacing::MOST_UNDER_WAY;
 use self::waiting::Waiting;
 use super::alarms::Alarm;
 use super::peer::{Peer, RoomNotice, SessionAddress};
 use super::resumes::HandOver;
-use super::shared::{Shared, close_index};
+use super::shared::Shared;
 use super::supervisor::{EndSession, Register, SupervisorHandle};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, SessionId};
@@ -251,62 +253,6 @@ impl Session {
         let Some(before) = end.issued_before else { return true };
         let whose = |login: &&Login| end.user.as_ref() == Some(&login.identity.user);
         self.logins.iter().filter(whose).any(|login| login.identity.is_older_than(before))
-    }
-
-    /// Ends the connection by the hub's decision: says so, then closes.
-    fn finish(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
-        self.finish_with(&EndSession::now(close), ctx);
-    }
-
-    fn finish_with(&mut self, end: &EndSession, ctx: &mut Context<Self>) {
-        let EndSession { close, reason, reconnect_after_ms, user, .. } = end;
-        // Whoever was cut for slowness or silence is expected back. A Socket.IO client does not see
-        // the code, and comes back from every end but those that it is told to take for good.
-        let clean = match self.dialect {
-            Dialect::Plain => !close.retry,
-            Dialect::SocketIo(_) => close.is_final(),
-        };
-        let ended = if clean { End::for_good(close.reason) } else { End::lost(close.reason) };
-        let (mut last, mut stays_away) = (Vec::new(), close.is_final());
-        for login in &mut self.logins {
-            if user.as_ref().is_none_or(|user| *user == login.identity.user) {
-                last.push(login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
-                last.extend(login.dismissal(*close));
-            } else {
-                // Another user of the same connection has done nothing, and comes back.
-                login.depart(End::lost(close.reason));
-                stays_away = false;
-            }
-        }
-        match self.dialect {
-            // Behind a close frame a client on Android hears nothing for 45 seconds. One that is told
-            // to stay away ends the connection by itself.
-            Dialect::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
-            _ => self.outbox.finish(last, *close),
-        }
-        self.leave_everything(ended, ctx);
-    }
-
-    /// Leaves every room at once; the connection may linger to tell its peer.
-    fn leave_everything(&mut self, end: End, ctx: &mut Context<Self>) {
-        self.depart(end);
-        self.alarm = None;
-        ctx.run_later(LINGER, |_, ctx| ctx.stop());
-    }
-
-    fn depart(&mut self, end: End) {
-        if !std::mem::replace(&mut self.ended, true) && self.logins.is_empty() {
-            // A login counts its own.
-            self.shared.metrics.closes.inc(close_index(end.reason));
-        }
-        // It said that it leaves; what it sent before did not get its turn.
-        let leaving = self.waiting.take().and_then(|waiting| waiting.leaving);
-        if let Some(index) = leaving.and_then(|namespace| self.login_in(namespace)) {
-            self.logins[index].depart(End::for_good(end.reason));
-        }
-        for login in &mut self.logins {
-            login.depart(end);
-        }
     }
 }
 

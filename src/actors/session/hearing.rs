@@ -7,7 +7,8 @@ use actix::Context;
 
 use super::Session;
 use super::dialect::Dialect;
-use super::login::{End, Login};
+use super::ending::{End, PEER_CLOSED};
+use super::login::Login;
 use super::millis;
 use super::waiting::{Event, Turn};
 use crate::actors::peer::Answer;
@@ -25,9 +26,6 @@ use crate::session::backlog::Place;
 use crate::session::users::{FLOOD_PAUSE, Kind};
 use crate::time::Timestamp;
 use crate::transport::Incoming;
-
-/// The peer ended the connection.
-const PEER_CLOSED: &str = "peer_closed";
 
 impl Session {
     /// Takes what the connection has brought.
@@ -58,19 +56,6 @@ impl Session {
                 self.outbox.answer_close(code);
                 self.leave_everything(self.closed_by_peer(code), ctx);
             }
-        }
-    }
-
-    /// What the client means by a close frame with this code.
-    fn closed_by_peer(&self, code: Option<u16>) -> End {
-        match self.dialect {
-            Dialect::Plain => End::for_good(PEER_CLOSED),
-            // Most Socket.IO clients that take their leave say so before, for each namespace; some have
-            // no time for it. But some close so after a ping that came late, and come back.
-            Dialect::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
-                End { clean: true, ..End::lost(PEER_CLOSED) }
-            }
-            Dialect::SocketIo(_) => End::lost(PEER_CLOSED),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::ending::End;
 use super::links::{Link, Refusals};
 use super::millis;
 use super::open_orders::OpenOrders;
@@ -63,30 +64,6 @@ pub(super) struct Login {
     opened: Instant,
     /// Whether it has ended.
     departed: bool,
-}
-
-/// How a login ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    pub(super) reason: &'static str,
-    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
-    pub(super) clean: bool,
-    /// Whether it is kept for its client to take it up again.
-    pub(super) resumable: bool,
-}
-
-// === impl End ===
-
-impl End {
-    /// The client is not expected back.
-    pub(super) const fn for_good(reason: &'static str) -> Self {
-        Self { reason, clean: true, resumable: false }
-    }
-
-    /// The client is expected back.
-    pub(super) const fn lost(reason: &'static str) -> Self {
-        Self { reason, clean: false, resumable: true }
-    }
 }
 
 // === impl Login ===
