@@ -125,7 +125,7 @@ pub fn options() -> Options {
     Options {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
-        origins: Origins::List(vec!["https://app.example.com".into()]),
+        origins: Origins::List(vec!["https://app.example.com".into(), "file://".into()]),
         patience: Options::PATIENCE,
         transport: Arc::new(TransportOptions {
             max_message_bytes: LIMIT,
