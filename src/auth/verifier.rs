@@ -1,7 +1,6 @@
 //! Judges tokens: signature first, then every claim by the rules of the protocol. Knows API keys.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,16 +23,13 @@ use super::source::Source;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError, RoleMap};
 use crate::ids::UserId;
+use crate::log_once::LogOnce;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// The longest token that is looked at, in bytes. A token with the most orders that make sense
 /// fits several times.
 pub const MAX_TOKEN_BYTES: usize = 8192;
-
-/// How many unknown roles are logged, each once, and how many characters of each.
-const MAX_UNKNOWN_ROLES: usize = 100;
-const MAX_LOGGED_ROLE: usize = 64;
 
 /// The longest that a login waits for keys.
 const KEYS_PATIENCE: Duration = Duration::from_secs(6);
@@ -58,7 +54,7 @@ pub struct Verifier {
     /// `JWT_ROLE_MAP`.
     role_map: RoleMap,
     /// Roles of tokens that nothing here knows, which were logged already.
-    unknown_roles: Mutex<HashSet<String>>,
+    unknown_roles: LogOnce,
     /// Whose older tokens no longer count.
     revocations: Revocations,
 }
@@ -91,7 +87,7 @@ impl Verifier {
             leeway: auth.leeway,
             role_claim: auth.role_claim.clone(),
             role_map: auth.role_map.clone(),
-            unknown_roles: Mutex::default(),
+            unknown_roles: LogOnce::default(),
             revocations: Revocations::default(),
         })
     }
@@ -161,8 +157,8 @@ impl Verifier {
     /// Judges a token at an instant.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] where it was revoked
-    /// before; [`AuthError::Pending`] or
+    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] or
+    /// [`AuthError::RevokedJustNow`] where it was revoked before; [`AuthError::Pending`] or
     /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
     /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
@@ -188,7 +184,8 @@ impl Verifier {
         if now >= identity.deadline {
             return Err(AuthError::Expired);
         }
-        if self.has_revoked(&identity) { Err(AuthError::Revoked) } else { Ok(identity) }
+        self.revocations.judge(&identity, now)?;
+        Ok(identity)
     }
 
     /// The payload, once the signature is known to be good.
@@ -242,11 +239,9 @@ impl Verifier {
 
     /// Says once for each value that a role means nothing here: its users are customers without a word.
     fn log_unknown_role(&self, said: &str) {
-        let shown: String = said.chars().take(MAX_LOGGED_ROLE).collect();
-        let mut logged = self.unknown_roles.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() < MAX_UNKNOWN_ROLES && logged.insert(shown.clone()) {
+        if let Some(shown) = self.unknown_roles.first(said) {
             log::warn!(
-                "a token has the role {shown:?}, which is none: it counts as customer (JWT_ROLE_MAP)"
+                "a token has the role {shown}, which is none: it counts as customer (JWT_ROLE_MAP)"
             );
         }
     }
