@@ -54,7 +54,7 @@ fn token_command(program: &Path, config: &Config) -> String {
         return format!("{program} token");
     }
     // Spelled out even where it is the default: that is relative, and a second terminal mostly
-    // stands somewhere else, where `token` would make another secret.
+    // stands somewhere else, where `token` finds no secret.
     let dir = &config.server.data_dir;
     let dir = dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.clone());
     format!("{program} token --data-dir {}", quoted(&dir))
