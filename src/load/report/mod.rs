@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod compare;
 pub mod html;
 pub mod table;
+pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,9 +14,11 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Ended, Outcome, Plan, Span};
+use super::machine::Machine;
 use super::measure::{Counts, Measure, Timing};
 use super::seconds::Second;
 use crate::time::Timestamp;
+use workload::Workload;
 
 /// The version of the JSON.
 pub const FORMAT: u32 = 1;
@@ -38,6 +41,15 @@ pub struct Report {
     pub framing: String,
     /// The scenario's seed.
     pub seed: u64,
+    /// What was run; none in the results of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// Where this program ran; none in the results of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
+    /// The version of the hub, where its metrics were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_version: Option<String>,
     /// How it ended: `complete`, `interrupted` or `hub lost`.
     pub ended: String,
     /// How long was measured, in seconds.
@@ -138,6 +150,10 @@ pub struct Client {
     pub late: f64,
     /// Why its times say more of itself than of the hub; none where they do not.
     pub bottleneck: Option<String>,
+    /// Why its times say something of the machine too: it was late though it had time; none where it
+    /// was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<String>,
 }
 
 /// What the hub took of its machine.
@@ -154,7 +170,7 @@ pub struct HubUse {
 
 /// Above so much of a core the program is not believed any more.
 const BUSY: f64 = 0.85;
-/// Above so many late messages neither.
+/// With more late messages than this it was disturbed.
 const OFTEN_LATE: f64 = 0.01;
 /// Fewer late messages than this happen to anybody.
 const FEW: u64 = 10;
@@ -184,6 +200,9 @@ impl Report {
             url: plan.target.url.clone(),
             framing: plan.target.framing.as_str().to_owned(),
             seed: plan.scenario.seed,
+            workload: Some(Workload::new(&plan.scenario)),
+            machine: Some(Machine::this()),
+            hub_version: plan.hub_version.clone(),
             ended: ended.to_owned(),
             hold_secs: hold.time.as_secs_f64(),
             connections: Connections {
@@ -227,6 +246,22 @@ impl Report {
     pub fn times(&self) -> impl Iterator<Item = (&'static str, &Times)> {
         let names = Timing::ALL.into_iter().map(Timing::as_str);
         names.filter_map(|name| Some((name, self.timings.get(name)?)))
+    }
+
+    /// What was run, in a line; where the results do not say it, what they do say of it.
+    pub fn headline(&self) -> String {
+        let connections = self.connections.planned;
+        match &self.workload {
+            Some(workload) => workload.words(connections),
+            None => format!("{connections} connections"),
+        }
+    }
+
+    /// Whether the times are to be doubted, and why: what to call that, and the reason.
+    pub fn doubt(&self) -> Option<(&'static str, &str)> {
+        let Client { bottleneck, disturbed, .. } = &self.client;
+        let bottleneck = bottleneck.as_deref().map(|why| ("a bottleneck", why));
+        bottleneck.or_else(|| disturbed.as_deref().map(|why| ("disturbed", why)))
     }
 
     /// How many promises were broken, all cases together.
@@ -329,14 +364,21 @@ impl Client {
         let (cpu, hold) = (hold.cpu, &hold.counts);
         let scheduled = measure.timing(Timing::Late).len();
         let late = if scheduled == 0 { 0.0 } else { float(hold.late) / float(scheduled) };
-        let busy = cpu.filter(|cpu| *cpu > BUSY).map(|cpu| {
+        let bottleneck = cpu.filter(|cpu| *cpu > BUSY).map(|cpu| {
             format!("it took {:.0} % of a core; take more machines or fewer rooms", cpu * 100.0)
         });
-        let bottleneck = busy.or_else(|| {
-            (late > OFTEN_LATE && hold.late >= FEW)
-                .then(|| format!("{:.1} % of its messages went out over 10 ms late", late * 100.0))
+        let often_late = late > OFTEN_LATE && hold.late >= FEW && bottleneck.is_none();
+        let disturbed = often_late.then(|| {
+            let took = cpu.map_or(String::new(), |cpu| {
+                format!(" though it took {:.0} % of a core", cpu * 100.0)
+            });
+            format!(
+                "{:.1} % of its messages went out over 10 ms late{took}: something else on this \
+                 machine had the processor",
+                late * 100.0
+            )
         });
-        Self { cpu, late, bottleneck }
+        Self { cpu, late, bottleneck, disturbed }
     }
 }
 
