@@ -86,9 +86,10 @@ pub(super) async fn put_all(
     let lines: Vec<(usize, &str)> = if is_array {
         let orders: Vec<&RawValue> = serde_json::from_str(&text)
             .map_err(|_| Failure::invalid("body", "must be an array of orders"))?;
-        (1..).zip(orders.into_iter().map(RawValue::get)).collect()
+        (1..).zip(orders.into_iter().map(RawValue::get)).take(MAX_LINES + 1).collect()
     } else {
-        (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect()
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        lines.take(MAX_LINES + 1).collect()
     };
     if lines.len() > MAX_LINES {
         return Err(Failure::new(ErrorCode::InvalidPayload, "are more than 5,000 lines").into());

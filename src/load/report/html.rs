@@ -40,6 +40,8 @@ pub fn page(report: &Report) -> String {
 
 fn head(page: &mut String, report: &Report) {
     let Report { scenario, framing, url, at, ended, hold_secs, seed, version, .. } = report;
+    let machine = report.machine.as_ref().map(|it| format!(" on {}", escaped(&it.words())));
+    let hub = report.hub_version.as_ref().map(|it| format!("; hub {}", escaped(it)));
     let _ = writeln!(
         page,
         "<h1>{}: {}</h1>\n<p>{framing} on {}, {at}</p>\n<p class=\"faint\">{ended}, {hold_secs:.1} s \
@@ -48,8 +50,8 @@ fn head(page: &mut String, report: &Report) {
         escaped(&report.headline()),
         escaped(url),
         escaped(version),
-        report.machine.iter().map(|it| format!(" on {}", escaped(&it.words()))).collect::<String>(),
-        report.hub_version.iter().map(|it| format!("; hub {}", escaped(it))).collect::<String>(),
+        machine.unwrap_or_default(),
+        hub.unwrap_or_default(),
     );
 }
 
