@@ -2,6 +2,7 @@
 //! `orderhub load compare` read.
 
 pub mod assertion;
+mod client;
 pub mod compare;
 pub mod html;
 pub mod table;
@@ -13,12 +14,14 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use self::workload::Workload;
 use super::engine::{Ended, Outcome, Plan, Span};
 use super::machine::Machine;
 use super::measure::{Counts, Measure, Timing};
 use super::seconds::Second;
 use crate::time::Timestamp;
-use workload::Workload;
+
+pub use self::client::Client;
 
 /// The version of the JSON.
 pub const FORMAT: u32 = 1;
@@ -140,22 +143,6 @@ pub struct Broken {
     pub examples: Vec<String>,
 }
 
-/// What this program was busy with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Client {
-    /// The part of a core that it took in the hold; none where the system does not tell.
-    pub cpu: Option<f64>,
-    /// The part of the messages that went out over 10 ms after they were due.
-    pub late: f64,
-    /// Why its times say more of itself than of the hub; none where they do not.
-    pub bottleneck: Option<String>,
-    /// Why its times say something of the machine too: it was late though it had time; none where it
-    /// was not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disturbed: Option<String>,
-}
-
 /// What the hub took of its machine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -167,13 +154,6 @@ pub struct HubUse {
     /// The most that it held in memory, in bytes.
     pub memory: u64,
 }
-
-/// Above so much of a core the program is not believed any more.
-const BUSY: f64 = 0.85;
-/// With more late messages than this it was disturbed.
-const OFTEN_LATE: f64 = 0.01;
-/// Fewer late messages than this happen to anybody.
-const FEW: u64 = 10;
 
 // === impl Report ===
 
@@ -259,9 +239,7 @@ impl Report {
 
     /// Whether the times are to be doubted, and why: what to call that, and the reason.
     pub fn doubt(&self) -> Option<(&'static str, &str)> {
-        let Client { bottleneck, disturbed, .. } = &self.client;
-        let bottleneck = bottleneck.as_deref().map(|why| ("a bottleneck", why));
-        bottleneck.or_else(|| disturbed.as_deref().map(|why| ("disturbed", why)))
+        self.client.doubt()
     }
 
     /// How many promises were broken, all cases together.
@@ -354,31 +332,6 @@ impl HubUse {
         let per_delivery = |cpu: f64| cpu * hold.time.as_secs_f64() * 1e6 / float(seen);
         let cpu_per_delivery_us = hold.hub_cpu.filter(|_| seen > 0).map(per_delivery);
         Some(Self { cpu: hold.hub_cpu, cpu_per_delivery_us, memory })
-    }
-}
-
-// === impl Client ===
-
-impl Client {
-    fn new(hold: &Span, measure: &Measure) -> Self {
-        let (cpu, hold) = (hold.cpu, &hold.counts);
-        let scheduled = measure.timing(Timing::Late).len();
-        let late = if scheduled == 0 { 0.0 } else { float(hold.late) / float(scheduled) };
-        let bottleneck = cpu.filter(|cpu| *cpu > BUSY).map(|cpu| {
-            format!("it took {:.0} % of a core; take more machines or fewer rooms", cpu * 100.0)
-        });
-        let often_late = late > OFTEN_LATE && hold.late >= FEW && bottleneck.is_none();
-        let disturbed = often_late.then(|| {
-            let took = cpu.map_or(String::new(), |cpu| {
-                format!(" though it took {:.0} % of a core", cpu * 100.0)
-            });
-            format!(
-                "{:.1} % of its messages went out over 10 ms late{took}: something else on this \
-                 machine had the processor",
-                late * 100.0
-            )
-        });
-        Self { cpu, late, bottleneck, disturbed }
     }
 }
 
