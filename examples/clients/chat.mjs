@@ -66,6 +66,12 @@ async function say(clientMsgId) {
   console.error(`not sent (${code}: ${message}): ${content}`);
 }
 
+// How the order is: its status, its driver, and that one no longer takes part.
+function told(event, { status, driverId, driverName, reason }) {
+  console.log(`= ${event.slice(6)} ${status ?? reason ?? driverName ?? driverId}`);
+  if (event === 'order:left') process.exit(1);
+}
+
 function refused({ code, message, retryAfterMs }) {
   console.error(`refused: ${code}: ${message}`);
   if (!retryAfterMs) process.exit(1);
@@ -84,6 +90,7 @@ function connect() {
       replies.delete(id);
     } else if (event === 'chat:message') show(body);
     else if (event === 'session:end') hint = body;
+    else if (event.startsWith('order:') && body.orderId === orderId) told(event, body);
     else if (event.startsWith('presence:')) console.log(`* ${body.name} ${event.slice(9)}`);
   };
   socket.onerror = () => {}; // `onclose` follows.

@@ -47,6 +47,7 @@ async function join() {
   const room = await ask('order:join', { orderId, ...since });
   if (!room.ok) return refused(room.error);
   console.log(`joined ${orderId} (${room.status ?? 'no status'}): ${room.members.map((m) => m.name).join(', ')}`);
+  if (room.driverId) console.log(`= driver ${room.driverId}`);
   if (room.lastLocation) locate(room.lastLocation);
   last ??= room.lastSeq - room.messages.length;
   room.messages.forEach(show);
@@ -84,6 +85,15 @@ socket.on('connect', () => {
 });
 socket.on('chat:message', show); // A second argument, the offset, is the client's own.
 socket.on('location:updated', locate);
+// Who takes part in other orders hears of these too, on every connection.
+const ours = (event, tell) => socket.on(event, (told) => told.orderId === orderId && tell(told));
+ours('order:status', ({ status }) => console.log(`= ${status}`));
+ours('order:assigned', ({ driverId, driverName }) => console.log(`= driver ${driverName ?? driverId}`));
+ours('order:unassigned', () => console.log('= no driver'));
+ours('order:left', ({ reason }) => {
+  console.error(`left ${orderId}: ${reason}`);
+  process.exit(1); // The right has ended, or the order is gone; an app would show another one.
+});
 socket.on('presence:joined', ({ name }) => console.log(`* ${name} joined`));
 socket.on('presence:left', ({ name }) => console.log(`* ${name} left`));
 socket.on('exception', ({ event, code, message }) => console.error(`${event}: ${code}: ${message}`));

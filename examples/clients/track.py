@@ -16,6 +16,10 @@ from datetime import datetime, timezone
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+# Of these a driver's app shows something. After `order:unassigned` and `order:left`, and once the order has
+# ended, positions are refused in their acks.
+HEARD = {"connected", "ack", "auth:expiring", "session:end"}
+HEARD |= {"order:assigned", "order:unassigned", "order:status", "order:left"}
 GOAL, STEP = (45.2735, 13.7142), (0.0002, 0.0003)
 
 
@@ -34,7 +38,7 @@ async def listen(socket):
     with suppress(ConnectionClosed):  # The sending side hears of it too.
         async for text in socket:
             message = json.loads(text)
-            if message["event"] in ("connected", "ack", "auth:expiring", "session:end"):
+            if message["event"] in HEARD:
                 print(message["event"], json.dumps(message["data"]), flush=True)
 
 

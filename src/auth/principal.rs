@@ -16,7 +16,7 @@ pub enum Scope {
     EventsWrite,
     /// Write chat messages.
     ChatWrite,
-    /// Revoke users' tokens; read and erase what is stored about a person.
+    /// Revoke users' tokens.
     UsersWrite,
     /// Look at the node and its rooms.
     AdminRead,

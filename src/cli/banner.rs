@@ -1,4 +1,4 @@
-//! What `serve` says on stdout once it listens: where, and how to get in.
+//! What `serve` says once it listens: where, and how to get in. The first line is for programs.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
     if let Some(admin) = config.server.admin_bind {
         let _ = writeln!(text, "admin on http://{admin}");
     }
-    let _ = writeln!(text, "version {VERSION}");
+    let _ = writeln!(text, "version {VERSION}, pid {}", std::process::id());
     if config.auth.secret.is_none() {
         // Only the owner of the private key can make tokens.
         return text;
@@ -54,7 +54,7 @@ fn token_command(program: &Path, config: &Config) -> String {
         return format!("{program} token");
     }
     // Spelled out even where it is the default: that is relative, and a second terminal mostly
-    // stands somewhere else, where `token` would make another secret.
+    // stands somewhere else, where `token` finds no secret.
     let dir = &config.server.data_dir;
     let dir = dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.clone());
     format!("{program} token --data-dir {}", quoted(&dir))
@@ -92,7 +92,10 @@ mod tests {
     fn a_development_hub_says_where_it_is_and_how_to_get_in() {
         let text = text("127.0.0.1:4711", &["--data-dir", "/srv/it's here"]);
         for part in [
-            &format!("orderhub listens on http://127.0.0.1:4711\nversion {VERSION}\n"),
+            &format!(
+                "orderhub listens on http://127.0.0.1:4711\nversion {VERSION}, pid {}\n",
+                std::process::id()
+            ),
             "DRIVER=$('/opt/my hub/orderhub' token --data-dir '/srv/it'\\''s here' --user driver-1 \
              --role driver --order order-1)\n",
             "CUSTOMER=$('/opt/my hub/orderhub' token --data-dir",

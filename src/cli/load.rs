@@ -116,29 +116,6 @@ fn refused(status: u8) -> impl Fn(String) -> CliError {
     move |text| CliError::Status(status, text)
 }
 
-/// The settings of a hub are hidden, so the help says once which of them count.
-const AFTER_HELP: &str = "\
-Examples:
-  orderhub load tracking --rooms 100 --hold 10s
-  orderhub load mixed --url wss://hub.example.com --tokens tokens.ndjson --html mixed.html
-  orderhub load chat --assert 'chat.p99<50ms' 'errors==0' --json chat.json
-  orderhub load compare before.json after.json
-
-Without --tokens, tokens are made by the settings of `orderhub token`: JWT_SECRET, JWT_ISSUER and
-so on, or the secret in the --data-dir of a hub on this machine (see orderhub --help).
-
-Exit status: 0 all is well; 1 a promise is broken or an assertion fails; 2 what was asked cannot be
-done; 3 no hub, or it was lost; 4 a result cannot be written; 130 interrupted.";
-
-/// The settings of a hub stay, and are left out of the help: they would be ten times what counts.
-pub(super) fn without_settings(command: clap::Command) -> clap::Command {
-    let hidden = |arg: clap::Arg| {
-        let hide = arg.get_env().is_some();
-        arg.hide(hide)
-    };
-    command.mut_args(hidden).after_help(AFTER_HELP)
-}
-
 pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> {
     if let Some(LoadCommand::Compare { a, b }) = &args.command {
         return output(&compare::compare(&result(a)?, &result(b)?));

@@ -15,7 +15,9 @@ pub(super) struct MigrateArgs {
 
 pub(super) fn run(config: Config, args: &MigrateArgs) -> Result<(), CliError> {
     logging::start(&config.log)?;
-    config.prepare_data_dir()?;
+    if !args.status {
+        config.prepare_data_dir()?;
+    }
     run_migrations(&config, args.status)
 }
 

@@ -7,6 +7,7 @@ mod api_key;
 mod banner;
 mod check_config;
 mod healthcheck;
+mod help;
 mod load;
 mod logging;
 mod migrate;
@@ -39,6 +40,7 @@ enum Command {
     /// Run the hub (what happens without a command)
     Serve,
     /// Make a token that the hub accepts, or many, and print it
+    #[command(override_usage = token::USAGE)]
     Token(token::TokenArgs),
     /// Make an API key for a service: the key on stdout, its entry for the file on stderr
     ApiKey(api_key::ApiKeyArgs),
@@ -97,7 +99,7 @@ fn command() -> clap::Command {
         Cli::command().mut_args(|arg| if arg.get_env().is_some() { arg.global(true) } else { arg });
     // Only then has each command the settings as well.
     command.build();
-    command.mut_subcommand("load", load::without_settings)
+    help::with_own_settings(command)
 }
 
 /// Writes the result of a command. A reader that has gone away is no reason to panic, as `print!`

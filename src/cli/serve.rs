@@ -4,7 +4,7 @@ use std::thread;
 
 use super::{CliError, banner, logging, output};
 use crate::auth::Verifier;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::server;
 
 pub(super) fn run(mut config: Config) -> Result<(), CliError> {
@@ -26,9 +26,21 @@ fn run_server(config: Config) -> Result<(), CliError> {
     // A bad key is told like any other bad setting.
     let verifier = Verifier::new(&config.auth)?;
     let listening = |address, config: &Config| {
-        print_banner(banner(address, config));
+        print_banner(for_stdout(banner(address, config), config.log.format));
     };
     server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// What of the banner goes to stdout. Where logs are JSON they are read by programs, and often together
+/// with stdout: there it is only the line that scripts wait for, and the rest is a record of the log.
+fn for_stdout(banner: String, format: LogFormat) -> String {
+    match (format, banner.split_once('\n')) {
+        (LogFormat::Json, Some((first, rest))) => {
+            log::info!("{}", rest.trim());
+            format!("{first}\n")
+        }
+        _ => banner,
+    }
 }
 
 /// Prints the banner on a thread of its own: where stdout is a pipe that is full or closed, the hub

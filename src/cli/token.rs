@@ -16,10 +16,14 @@ use crate::time::Timestamp;
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// What stands for the number of each of several tokens.
 const NUMBER: &str = "{n}";
+/// The help of the arguments cannot say [`NUMBER`]: clap reads it there as a line break.
+pub(super) const USAGE: &str = "\
+orderhub token [OPTIONS] --user <USER>
+       orderhub token [OPTIONS] --count 3 --user 'user-{n}' --order 'order-{n}'";
 
 #[derive(Args)]
 pub(super) struct TokenArgs {
-    /// Whose token it is; with --count, {n} in it becomes a number from 1
+    /// Whose token it is; with --count a number from 1 is put in as the usage shows
     #[arg(long, value_parser = pattern)]
     user: String,
     /// The name that others see
@@ -28,13 +32,13 @@ pub(super) struct TokenArgs {
     /// customer, driver, support, admin or service
     #[arg(long, default_value = "customer", value_parser = role)]
     role: Role,
-    /// An order that the user may join; can be given several times, {n} as in --user
+    /// An order that the user may join, with a number like --user; can be given several times
     #[arg(long = "order", value_name = "ORDER", value_parser = pattern)]
     orders: Vec<String>,
     /// How long it counts, like 90s, 1h or 30d
     #[arg(long, default_value = "1h", value_parser = ttl)]
     ttl: Duration,
-    /// How many tokens
+    /// How many tokens, each for a user of its own
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
     /// The token alone, or an object a line with the user, role and orders beside it
@@ -69,7 +73,7 @@ pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
         let text = format!("--user: with --count it needs {NUMBER}, like driver-{NUMBER}");
         return Err(CliError::Failed(text));
     }
-    config.prepare_secret()?;
+    read_secret(&mut config)?;
     let now = Timestamp::now();
     let mut lines = String::new();
     for number in 1..=args.count {
@@ -84,6 +88,20 @@ pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
         lines.push('\n');
     }
     output(&lines)
+}
+
+/// Reads the secret that the hub has made where no key was given. A secret that is made here instead
+/// would be one that no running hub knows.
+fn read_secret(config: &mut Config) -> Result<(), CliError> {
+    config.read_secret()?;
+    match &config.auth.development_secret {
+        Some(path) if config.auth.secret.is_none() => Err(CliError::Failed(format!(
+            "there is no secret to make tokens with, {} does not exist: give the --data-dir of a \
+             hub that has been started, or JWT_SECRET",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What the token of this number says.

@@ -38,7 +38,7 @@ impl Config {
     ///
     /// # Errors
     /// `DATA_DIR` where it cannot be written, or where the secret in it is too short.
-    pub fn prepare_secret(&mut self) -> Result<(), ConfigError> {
+    fn prepare_secret(&mut self) -> Result<(), ConfigError> {
         let Some(path) = self.auth.development_secret.as_deref() else { return Ok(()) };
         if !path.exists() {
             self.prepare_data_dir()?;

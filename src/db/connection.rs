@@ -140,12 +140,24 @@ fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
     Ok(connection)
 }
 
-/// libpq may say what it was given.
+/// libpq may say what it was given. It does not say how to get TLS.
 fn redacted(error: ConnectionError, url: &DatabaseUrl) -> ConnectionError {
     match error {
-        ConnectionError::BadConnection(text) => ConnectionError::BadConnection(url.redact(&text)),
+        ConnectionError::BadConnection(text) => {
+            ConnectionError::BadConnection(with_tls_hint(url.redact(&text)))
+        }
         other => other,
     }
+}
+
+/// Names the feature where a server or libpq (by `PGSSLMODE` or a service file) asks for TLS and this
+/// program has none. Servers say it in their own words.
+fn with_tls_hint(text: String) -> String {
+    let asks = ["SSL", "TLS", "no encryption", "insecure"].iter().any(|word| text.contains(word));
+    if cfg!(feature = "postgres-tls") || !asks {
+        return text;
+    }
+    format!("{}; TLS needs a program that was built with --features postgres-tls", text.trim_end())
 }
 
 fn with_defaults(url: &str) -> String {

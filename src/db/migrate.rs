@@ -92,12 +92,17 @@ pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
     if pending.is_empty() { Ok(()) } else { Err(MigrateError::Pending(pending)) }
 }
 
-/// Opens the database and says how far it is.
+/// Opens the database and says how far it is. A file that is not there is not made.
 ///
 /// # Errors
 /// Where it cannot be reached or read.
 pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, State)>, MigrateError> {
-    status(&mut DbConnection::open(url)?)
+    match url {
+        DatabaseUrl::Sqlite(path) if !path.exists() => {
+            status(&mut DbConnection::open(&DatabaseUrl::Sqlite(":memory:".into()))?)
+        }
+        _ => status(&mut DbConnection::open(url)?),
+    }
 }
 
 /// Runs what is pending, all or nothing, and returns the versions that it ran.

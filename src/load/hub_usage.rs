@@ -93,6 +93,16 @@ impl Source {
         }
     }
 
+    /// The version of the hub, where its metrics say so.
+    pub fn version(&self) -> Option<String> {
+        match self {
+            Self::Process(_) => None,
+            Self::Metrics { agent, url, token } => {
+                version(&exposition(agent, url, token.as_deref()).ok()?)
+            }
+        }
+    }
+
     /// Looks from now on, beginning with what was seen already.
     pub fn watch(self, first: Usage) -> Watch {
         let latest = Arc::new(Mutex::new(Some(Sample { at: Instant::now(), usage: first })));
@@ -131,6 +141,13 @@ impl Sample {
 }
 
 fn metrics(agent: &Agent, url: &str, token: Option<&str>) -> Result<Usage, String> {
+    usage(&exposition(agent, url, token)?).ok_or_else(|| {
+        "it does not name process_cpu_seconds_total and process_resident_memory_bytes".to_owned()
+    })
+}
+
+/// The text that a Prometheus exporter gives.
+fn exposition(agent: &Agent, url: &str, token: Option<&str>) -> Result<String, String> {
     let mut request = agent.get(url);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -147,10 +164,15 @@ fn metrics(agent: &Agent, url: &str, token: Option<&str>) -> Result<Usage, Strin
         status => return Err(format!("it answers {status}")),
     }
     let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_string();
-    let text = text.map_err(|error| error.to_string())?;
-    usage(&text).ok_or_else(|| {
-        "it does not name process_cpu_seconds_total and process_resident_memory_bytes".to_owned()
-    })
+    text.map_err(|error| error.to_string())
+}
+
+/// Finds the hub's version, and the commit where it has one, among its metrics.
+fn version(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("orderhub_build_info{"))?;
+    let label = |name: &str| Some(line.split_once(&format!("{name}=\""))?.1.split_once('"')?.0);
+    let commit = label("commit").map(|commit| format!(" ({commit})")).unwrap_or_default();
+    Some(format!("{}{commit}", label("version")?))
 }
 
 /// Finds the two in the text of a Prometheus exporter.
@@ -183,6 +205,15 @@ mod tests {
         for bad in ["", "process_cpu_seconds_total 1\n", "process_cpu_seconds_total -1\n"] {
             assert_eq!(super::usage(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn the_version_of_the_hub_stands_in_its_metrics() {
+        let plain = format!("{TEXT}orderhub_build_info{{version=\"1.2.3\"}} 1\n");
+        assert_eq!(version(&plain).as_deref(), Some("1.2.3"));
+        let built = plain.replace("\"1.2.3\"", "\"1.2.3\",commit=\"abc\"");
+        assert_eq!(version(&built).as_deref(), Some("1.2.3 (abc)"));
+        assert_eq!(version(TEXT), None);
     }
 
     #[test]

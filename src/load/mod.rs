@@ -13,6 +13,7 @@ mod hear;
 pub mod hub_usage;
 pub mod limits;
 mod link;
+pub mod machine;
 pub mod measure;
 mod own_cpu;
 pub mod probe;

@@ -258,14 +258,45 @@ fn a_hub_that_others_can_reach_refuses_to_start_without_a_key() {
 }
 
 #[test]
+fn a_token_is_refused_where_no_hub_has_made_a_secret() {
+    let shell = Shell::new();
+    let ended = shell.run(&["token", "--user", "u"], &[]);
+    ended.failed(1, "there is no secret to make tokens with, ./data/jwt-secret does not exist: ");
+    assert!(ended.stderr.contains("--data-dir"), "{}", ended.stderr);
+    let ended = shell.run(&["token", "--user", "u"], &[("DATA_DIR", "elsewhere")]);
+    ended
+        .failed(1, "there is no secret to make tokens with, elsewhere/jwt-secret does not exist: ");
+    assert!(shell.is_untouched(), "a secret was made that no hub knows");
+}
+
+#[test]
+fn what_only_looks_makes_no_database() {
+    let shell = Shell::new();
+    for url in [None, Some("sqlite:here.sqlite3"), Some("sqlite:folder/there.sqlite3")] {
+        let variables: Vec<(&str, &str)> =
+            url.map(|url| ("DATABASE_URL", url)).into_iter().collect();
+        let ended = shell.run(&["migrate", "--status"], &variables);
+        assert_eq!(ended.status, 0, "{}", ended.stderr);
+        assert!(ended.stdout.lines().count() > 6, "{}", ended.stdout);
+        assert!(ended.stdout.lines().all(|line| line.ends_with("  pending")), "{}", ended.stdout);
+        assert!(shell.is_untouched(), "{url:?}");
+    }
+    assert_eq!(shell.run(&["migrate"], &[]).status, 0);
+    let ended = shell.run(&["migrate", "--status"], &[]);
+    assert!(ended.stdout.lines().all(|line| line.ends_with("  applied")), "{}", ended.stdout);
+}
+
+#[test]
 fn a_token_on_loopback_is_made_with_the_development_secret() {
     let shell = Shell::new();
+    let data = shell.path().join("data");
+    let flags = ["--data-dir", data.to_str().expect("UTF-8")];
+    Config::from_flags(flags).expect("good settings").prepare().expect("made, as a hub does");
     let args = ["token", "--user", "7", "--name", "Ana", "--role", "driver"];
     let orders = ["--order", "o-2", "--order", "o-1", "--ttl", "90s"];
     let ended = shell.run(&[&args[..], &orders].concat(), &[]);
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
-    let data = shell.path().join("data");
-    let identity = judge(&["--data-dir", data.to_str().expect("UTF-8")], &ended.stdout);
+    let identity = judge(&flags, &ended.stdout);
     assert_eq!((identity.user.as_str(), identity.name.as_str()), ("7", "Ana"));
     assert_eq!((identity.role, identity.orders.len()), (Role::Driver, 2));
     let issued = identity.issued_at.expect("iat");
@@ -324,6 +355,50 @@ fn healthcheck_of_a_hub_that_is_not_there_fails() {
     let free = TcpListener::bind("127.0.0.1:0").expect("listens").local_addr().expect("bound");
     let ended = Shell::new().run(&["healthcheck", "--bind", &free.to_string()], &[]);
     ended.failed(1, &format!("http://{free}/readyz does not answer"));
+}
+
+/// The settings of the hub in the help of a command.
+fn settings_in_help(args: &[&str]) -> Vec<String> {
+    let ended = Shell::new().run(args, &[]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let shown = ended.stdout.split("[env: ").skip(1);
+    shown.map(|text| text.split([']', '=']).next().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn a_command_shows_the_settings_that_it_uses() {
+    let all = settings_in_help(&["--help"]);
+    assert!(all.len() > 50, "{all:?}");
+    assert_eq!(settings_in_help(&["serve", "--help"]), all);
+    for help in [["token", "--help"], ["token", "-h"], ["help", "token"]] {
+        let shown = settings_in_help(&help);
+        assert!(shown.contains(&"JWT_ROLE_MAP".to_owned()), "{shown:?}");
+        assert!(shown.contains(&"DATA_DIR".to_owned()), "{shown:?}");
+        assert!(!shown.contains(&"PING_INTERVAL_MS".to_owned()), "{shown:?}");
+    }
+    assert!(settings_in_help(&["migrate", "--help"]).contains(&"DATABASE_URL".to_owned()));
+    assert_eq!(settings_in_help(&["healthcheck", "--help"]), ["BIND_ADDR"]);
+    for command in ["api-key", "load", "check-config"] {
+        assert_eq!(settings_in_help(&[command, "--help"]), [""; 0], "{command}");
+    }
+    assert_eq!(settings_in_help(&["load", "compare", "--help"]), [""; 0]);
+    for command in ["token", "api-key", "load", "migrate", "check-config", "healthcheck"] {
+        let help = Shell::new().run(&[command, "--help"], &[]).stdout;
+        assert!(help.lines().count() < 100, "{command}: {help}");
+    }
+    // What is not shown is accepted all the same: one environment serves all commands.
+    let shell = Shell::new();
+    assert_eq!(shell.run(&["migrate", "--status", "--workers", "2"], &[]).status, 0);
+}
+
+#[test]
+fn the_help_says_where_the_number_of_a_token_goes() {
+    let shell = Shell::new();
+    let help = shell.run(&["token", "--help"], &[]).stdout;
+    assert!(help.contains("--count 3 --user 'user-{n}' --order 'order-{n}'"), "{help}");
+    let usage = ["token", "--count", "3", "--user", "user-{n}", "--order", "order-{n}"];
+    let made = shell.run(&usage, &[("JWT_SECRET", SECRET)]);
+    assert_eq!((made.status, made.stdout.lines().count()), (0, 3), "{}", made.stderr);
 }
 
 #[test]

@@ -68,6 +68,49 @@ fn tls_that_was_not_built_in_is_told_by_its_feature() {
     }
 }
 
+/// A server that answers a client's first message with a refusal in these words, as PostgreSQL does.
+#[cfg(not(feature = "postgres-tls"))]
+fn server_that_says(words: &str) -> (String, std::thread::JoinHandle<()>) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listens");
+    let url = format!("postgres://hub@{}/db", listener.local_addr().expect("an address"));
+    let fields = format!("SFATAL\0C28000\0M{words}\0\0");
+    let length = u32::try_from(fields.len() + 4).expect("short").to_be_bytes();
+    let answer = [b"E", &length[..], fields.as_bytes()].concat();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut length = [0; 4];
+        stream.read_exact(&mut length).expect("a length");
+        let rest = usize::try_from(u32::from_be_bytes(length)).expect("fits") - length.len();
+        stream.read_exact(&mut vec![0; rest]).expect("a message");
+        stream.write_all(&answer).expect("writes");
+    });
+    (url, serving)
+}
+
+#[cfg(not(feature = "postgres-tls"))]
+#[test]
+fn tls_that_the_server_asks_for_is_told_by_its_feature() {
+    let shell = Shell::new();
+    for words in [
+        "no pg_hba.conf entry for host \"10.0.0.7\", user \"hub\", database \"db\", no encryption",
+        "SSL required",
+    ] {
+        let (url, serving) = server_that_says(words);
+        let ended = shell.run(&["migrate"], &[("DATABASE_URL", &url)]);
+        serving.join().expect("no panic");
+        assert_eq!(ended.status, 1);
+        let said =
+            format!("{words}; TLS needs a program that was built with --features postgres-tls");
+        assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    }
+    let variables = [("DATABASE_URL", "postgres://hub@127.0.0.1:1/db"), ("PGSSLMODE", "require")];
+    let ended = shell.run(&["migrate"], &variables);
+    assert!(ended.stderr.contains("--features postgres-tls"), "{}", ended.stderr);
+    let ended = shell.run(&["migrate"], &variables[..1]);
+    assert!(!ended.stderr.contains("postgres-tls"), "{}", ended.stderr);
+}
+
 #[test]
 fn the_address_of_keys_is_shown_without_its_query() {
     let shell = Shell::new();

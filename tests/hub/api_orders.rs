@@ -247,6 +247,28 @@ async fn a_batch_of_many_orders_is_stored_in_groups() {
     .await;
 }
 
+#[tokio::test]
+async fn a_batch_may_be_an_array_and_is_answered_by_one() {
+    let hub = Hub::start();
+    let order = |id: &str| json!({ "orderId": id, "status": "NEW" });
+    let orders = json!([order("o1"), { "orderId": "o2", "status": "bad" }, 7, order("o3")]);
+    let (status, results) = call(&hub, Method::POST, "/orders:batch", orders).await;
+    assert_eq!(status, 200, "{results}");
+    let results = results.as_array().expect("an array");
+    let told = |result: &Value| (result["line"].clone(), result["ok"].clone());
+    let told: Vec<_> = results.iter().map(told).collect();
+    let expected = [(1, true), (2, false), (3, false), (4, true)];
+    assert_eq!(told, expected.map(|(line, ok)| (json!(line), json!(ok))));
+    assert_eq!(results[1]["error"]["field"], "status");
+    let (_, shown) = call(&hub, Method::GET, "/orders/o3", Value::Null).await;
+    assert_eq!(shown["status"], "NEW");
+    let (status, results) = call(&hub, Method::POST, "/orders:batch", json!([])).await;
+    assert_eq!((status, results), (200, json!([])));
+    let many = vec![json!({ "orderId": "o1" }); 5001];
+    let (status, problem) = call(&hub, Method::POST, "/orders:batch", json!(many)).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_payload")));
+}
+
 pub async fn batch(hub: &Hub, lines: &str) -> Vec<Value> {
     let request = reqwest::Client::new().post(hub.url("/api/v1/orders:batch"));
     let request = request.bearer_auth(token("back-end", "service", &[]));
@@ -271,7 +293,8 @@ async fn what_cannot_be_done_is_a_problem_with_its_field() {
         (Method::PUT, "/orders/o1", Value::Null, "415 unsupported_media_type "),
         (Method::PATCH, "/orders/o1", json!({}), "405 method_not_allowed "),
         (Method::POST, "/orders", json!({}), "405 method_not_allowed "),
-        (Method::POST, "/orders:batch", json!({}), "415 unsupported_media_type "),
+        (Method::POST, "/orders:batch", json!({}), "400 invalid_payload body"),
+        (Method::POST, "/orders:batch", Value::Null, "415 unsupported_media_type "),
         (Method::GET, "/orders:batch", Value::Null, "405 method_not_allowed "),
         (Method::GET, "/orders/o1/status", Value::Null, "405 method_not_allowed "),
         (Method::POST, "/orders/o1/status", json!({}), "400 invalid_payload status"),

@@ -207,6 +207,10 @@ async fn bodies_that_are_none_are_told_and_change_nothing() {
             (deep.as_bytes(), 400),
             (long.as_bytes(), 413),
         ] {
+            // A batch takes an array, of none too.
+            if body == b"[]" && path.ends_with(":batch") {
+                continue;
+            }
             let start = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
             let case = format!("{method} {path} with {start}");
             let asked = as_admin(&hub, &method, &path).header("content-type", "application/json");

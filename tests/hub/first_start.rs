@@ -1,16 +1,16 @@
 //! The first minute: started in an empty folder with nothing set, the hub says how to get in, and
 //! what it says works when it is pasted.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use super::support::Client;
+use super::support::{Client, until};
 
 /// A hub on a slow machine must have listened by then.
 const SOON: Duration = Duration::from_secs(10);
@@ -69,6 +69,8 @@ async fn what_a_first_start_prints_works_when_it_is_pasted() {
     let mut hub = Running(hub);
     let lines = banner(hub.0.stdout.take().expect("piped"));
     let http = lines[0].strip_prefix("orderhub listens on ").expect("the address");
+    let pid = format!("version {}, pid {}", env!("CARGO_PKG_VERSION"), hub.0.id());
+    assert_eq!(lines[1], pid);
     let ready = reqwest::get(format!("{http}/readyz")).await.expect("an answer");
     assert_eq!(ready.status().as_u16(), 200, "ready as soon as it says so");
     assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
@@ -92,4 +94,34 @@ async fn what_a_first_start_prints_works_when_it_is_pasted() {
     let fix = json!({ "orderId": "order-1", "lat": 1.5, "lng": 2.0 });
     assert_eq!(driver.request("driver:location", fix).await["accepted"], 1);
     assert_eq!(customer.expect("location:updated").await["driverId"], "driver-1");
+}
+
+#[tokio::test]
+async fn where_logs_are_json_stdout_has_one_line_and_the_log_says_how_to_get_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    let mut hub = Command::new(env!("CARGO_BIN_EXE_orderhub"));
+    hub.env_clear().env("BIND_ADDR", "127.0.0.1:0").env("ADMIN_BIND", "127.0.0.1:0");
+    hub.env("LOG_FORMAT", "json").current_dir(folder.path()).stdout(Stdio::piped());
+    let log = std::fs::File::create(&path).expect("a file");
+    let mut hub = Running(hub.stderr(log).spawn().expect("the program"));
+    let read = || std::fs::read_to_string(&path).expect("a log");
+    until("how to get in", async || read().contains("order:join")).await;
+    let pid = hub.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    assert!(hub.0.wait().expect("its end").success());
+
+    let mut stdout = String::new();
+    hub.0.stdout.take().expect("piped").read_to_string(&mut stdout).expect("text");
+    assert!(stdout.starts_with("orderhub listens on http://127.0.0.1:"), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    let log = read();
+    let records = log.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let records: Vec<Value> = records.collect();
+    let said = |record: &&Value| record["msg"].as_str().is_some_and(|it| it.contains("Connect:"));
+    let how = records.iter().find(said).unwrap_or_else(|| panic!("not told: {log}"));
+    let text = how["msg"].as_str().expect("text");
+    for part in ["admin on http://", &format!("pid {pid}"), "DRIVER=$(", "websocat ws://"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
 }

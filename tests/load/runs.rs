@@ -8,6 +8,7 @@ use crate::support::{Hub, Load, Ran, tokens};
 use crate::tls::AUTHORITY;
 use crate::tls_proxy;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SHORT: &str = "--ramp-up 300ms --hold 2s";
 
 fn ran(hub: &Hub, args: &str) -> Ran {
@@ -179,18 +180,29 @@ fn tokens_may_come_from_a_file() {
 #[test]
 fn assertions_decide_the_status_and_results_are_compared() {
     let hub = Hub::start();
-    let load = |assertions: &[&str]| {
-        let args = format!("chat --rooms 1 {SHORT} --html page.html --hdr times.hgrm");
+    let metrics = format!("http://{}/metrics", hub.addr);
+    let load = |rooms: u32, assertions: &[&str]| {
+        let files = "--html page.html --hdr times.hgrm";
+        let args = format!("chat --rooms {rooms} {SHORT} {files} --metrics {metrics}");
         assertions
             .iter()
             .fold(Load::new(hub.addr, &args), |load, assertion| load.arg("--assert").arg(assertion))
     };
-    let good = load(&["errors==0", "connections.peak==3"]).run().good();
+    let good = load(1, &["errors==0", "connections.peak==3"]).run().good();
     assert_eq!(good.json["assertions"][1]["held"], true);
     assert!(good.file("page.html").contains("uPlot") && good.file("times.hgrm").contains("# chat"));
-    let bad = load(&["errors==0", "connections.peak>3"]).run();
-    let bad = bad.failed(1, &["does not hold: connections.peak>3 (3)"]);
-    assert!(bad.stdout.contains("FAILS  connections.peak>3"), "{}", bad.stdout);
+    assert!(
+        good.file("page.html").contains("<h1>chat: 1 room, 3 connections, 1.2 chat messages a")
+    );
+    let bad = load(2, &["errors==0", "connections.peak>6"]).run();
+    let bad = bad.failed(1, &["does not hold: connections.peak>6 (6)"]);
+    assert!(bad.stdout.contains("FAILS  connections.peak>6"), "{}", bad.stdout);
+    assert!(bad.stdout.contains("run             2 rooms, 6 connections, "), "{}", bad.stdout);
+    assert_eq!(
+        (&bad.json["workload"]["rooms"], &bad.json["hubVersion"]),
+        (&2.into(), &VERSION.into())
+    );
+    assert!(bad.json["machine"]["cores"].as_u64() >= Some(1), "{}", bad.json);
     let both = tempfile::tempdir().expect("a folder");
     for (name, ran) in [("a", &good), ("b", &bad)] {
         std::fs::write(both.path().join(name), ran.json.to_string()).expect("written");
@@ -202,6 +214,8 @@ fn assertions_decide_the_status_and_results_are_compared() {
         .expect("runs");
     let text = String::from_utf8(compared.stdout).expect("UTF-8");
     assert!(compared.status.success() && text.contains("chat p99 ms"), "{text}");
+    assert!(text.contains("These are different runs: not the same connections, rooms."), "{text}");
+    assert!(text.contains("  rooms                  1 -> 2\n"), "{text}");
 }
 
 #[test]

@@ -54,7 +54,8 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
     probe::ask(&mut target, token).map_err(refused(NO_HUB))?;
     // Only now: where there is no hub, its metrics are not what is wrong.
     let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
-    Ok(Plan { scenario, target, people, track, hub })
+    let hub_version = hub.as_ref().and_then(|(source, _)| source.version());
+    Ok(Plan { scenario, target, people, track, hub, hub_version })
 }
 
 /// Reads a file, and says its name beside what is wrong with it.

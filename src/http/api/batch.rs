@@ -1,15 +1,16 @@
-//! `POST /api/v1/orders:batch`: many orders, a line each, and a result for each line.
+//! `POST /api/v1/orders:batch`: many orders, a line each or as an array, and a result for each.
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::caller::Writer;
 use super::forms::OrderForm;
-use super::json::{Lines, read_form};
+use super::json::{ARRAY, Lines, read_form};
 use super::keyed::{Keyed, only_body};
 use super::orders::words;
 use super::{begin_change, failure, passed_on};
@@ -23,6 +24,8 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::json;
 use crate::room::change::{OrderPatch, Wish};
 
+/// The kind of an answer to lines.
+const LINES: &str = "application/x-ndjson";
 /// The most lines of a batch.
 const MAX_LINES: usize = 5000;
 /// How many lines of a batch wait for the store at once: others have to get their turn.
@@ -59,24 +62,35 @@ struct Line {
 
 /// Makes or merges many orders
 ///
-/// Each line is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every line
-/// has a result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
+/// Each is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every one has a
+/// result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
+///
+/// Instead of an array the body may be lines (`application/x-ndjson`), an object each; then the
+/// answer is lines too.
 #[utoipa::path(post, path = "/api/v1/orders:batch", tag = "Orders", operation_id = "put_orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(OnceKey),
-    request_body(content = Vec<OrderForm>, content_type = "application/x-ndjson",
-        description = "A line each, not an array",
-        example = "{\"orderId\":\"order-1\",\"status\":\"NEW\"}\n{\"orderId\":\"order-2\"}\n"),
-    responses((status = 200, description = "A line each, not an array", body = Vec<LineResult<'_>>,
-            content_type = "application/x-ndjson",
-            example = "{\"line\":1,\"orderId\":\"o1\",\"ok\":true,\"created\":true,\"changed\":true}\n"),
+    request_body(content = Vec<OrderForm>, content_type = "application/json",
+        description = "An array, or lines",
+        example = json!([{ "orderId": "order-1", "status": "NEW" }, { "orderId": "order-2" }])),
+    responses((status = 200, description = "A result for each, in their order",
+            body = Vec<LineResult<'_>>, content_type = "application/json", example = json!([
+                { "line": 1, "orderId": "order-1", "ok": true, "created": true, "changed": true }])),
         BadBody, KeyReused, Refused))]
 pub(super) async fn put_all(
     _: Writer,
     hub: web::Data<Hub>,
+    request: HttpRequest,
     Keyed { body: Lines(text), call }: Keyed<Lines>,
 ) -> Result<HttpResponse, Problem> {
-    let lines: Vec<(usize, &str)> =
-        (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).collect();
+    let is_array = request.content_type().eq_ignore_ascii_case(ARRAY);
+    let lines: Vec<(usize, &str)> = if is_array {
+        let orders: Vec<&RawValue> = serde_json::from_str(&text)
+            .map_err(|_| Failure::invalid("body", "must be an array of orders"))?;
+        (1..).zip(orders.into_iter().map(RawValue::get)).take(MAX_LINES + 1).collect()
+    } else {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        lines.take(MAX_LINES + 1).collect()
+    };
     if lines.len() > MAX_LINES {
         return Err(Failure::new(ErrorCode::InvalidPayload, "are more than 5,000 lines").into());
     }
@@ -87,7 +101,16 @@ pub(super) async fn put_all(
         put_part(&hub, &part, call.as_ref(), &mut results).await;
     }
     passed_on(&hub).await?;
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(results))
+    let kind = if is_array { ARRAY } else { LINES };
+    let results = if is_array { array_of(&results) } else { results };
+    Ok(HttpResponse::Ok().content_type(kind).body(results))
+}
+
+/// Lines of JSON as an array: in a line there is no line break.
+fn array_of(lines: &[u8]) -> Vec<u8> {
+    let between = |byte: &u8| if *byte == b'\n' { b',' } else { *byte };
+    let items = lines.trim_ascii_end().iter().map(between);
+    [b'['].into_iter().chain(items).chain([b']']).collect()
 }
 
 fn read(hub: &Hub, number: usize, text: &str) -> Line {

@@ -10,10 +10,13 @@ use crate::http::problem::Problem;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::json::{MAX_DEPTH, nests_deeper_than, read_object};
 
+/// The kind of a body that is one JSON value.
+pub(super) const ARRAY: &str = "application/json";
+
 /// A JSON object that was read from a body.
 pub(super) struct Json<T>(pub(super) T);
 
-/// Lines of JSON, as text.
+/// Lines of JSON, or one array of what would be in them, as text.
 pub(super) struct Lines(pub(super) String);
 
 /// The same where there need not be a body: without one all fields are as they are by default.
@@ -52,7 +55,7 @@ impl<T: DeserializeOwned + Default> FromText for Maybe<T> {
 
 impl FromText for Lines {
     const KINDS: &[&'static str] =
-        &["application/x-ndjson", "application/ndjson", "application/jsonl"];
+        &["application/x-ndjson", "application/ndjson", "application/jsonl", ARRAY];
 
     fn from_text(text: String) -> Result<Self, Failure> {
         Ok(Self(text))

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::json;
 use utoipa::openapi::schema::{
-    AnyOfBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat,
+    SchemaType, Type,
 };
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -112,21 +113,25 @@ impl ToSchema for Timestamp {
 
 /// Data of a back end, which the hub passes on as it is.
 pub(in crate::http) fn data() -> Schema {
-    passed_on(&[Type::Object, Type::Array])
+    passed_on().build().into()
 }
 
 /// The same, which may be left out.
 pub(in crate::http) fn optional_data() -> Schema {
-    passed_on(&[Type::Object, Type::Array, Type::Null])
+    passed_on().item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
 }
 
-fn passed_on(types: &[Type]) -> Schema {
-    ObjectBuilder::new()
-        .schema_type(types.iter().cloned().collect::<SchemaType>())
+/// Each kind by itself, and what may be in it: programs that make clients out of the document leave
+/// out a list of types without that, or let nothing be in it.
+fn passed_on() -> AnyOfBuilder {
+    let anything = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    let object = ObjectBuilder::new().schema_type(Type::Object);
+    let object = object.additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    AnyOfBuilder::new()
+        .item(object)
+        .item(ArrayBuilder::new().items(anything))
         .description(Some("An object or array of up to 16 KiB, passed on as it is"))
         .examples([json!({ "eta": "12:30" })])
-        .build()
-        .into()
 }
 
 /// The order that a path names.

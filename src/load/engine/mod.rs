@@ -49,6 +49,8 @@ pub struct Plan {
     pub track: Track,
     /// Where to see what the hub takes, and what was seen there before the run.
     pub hub: Option<(Source, Usage)>,
+    /// The version of the hub, where it was found there.
+    pub hub_version: Option<String>,
 }
 
 /// How a run ended.

@@ -1,9 +1,15 @@
 //! Two runs beside each other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+use serde_json::Value;
 
 use super::{Report, Times, float};
 use crate::load::measure::Timing;
+
+/// Before the settings of a scenario, where they stand among other things.
+const SETTING: &str = "scenario's ";
 
 /// Reads one number.
 type OfTimes = fn(&Times) -> f64;
@@ -13,19 +19,14 @@ type OfReport = fn(&Report) -> Option<f64>;
 /// A table of what both have measured, with the change from `a` to `b`.
 pub fn compare(a: &Report, b: &Report) -> String {
     let mut text = format!("A: {}\nB: {}\n", headline(a), headline(b));
-    let differs = [
-        ("scenario", a.scenario != b.scenario),
-        ("framing", a.framing != b.framing),
-        ("seed", a.seed != b.seed),
-        ("connections", a.connections.planned != b.connections.planned),
-    ];
-    let differs: Vec<&str> = differs.iter().filter(|(_, is)| *is).map(|(what, _)| *what).collect();
-    if !differs.is_empty() {
-        let _ = writeln!(text, "These are different runs: not the same {}.", differs.join(", "));
-    }
+    differences(&mut text, a, b);
     for (name, report) in [("A", a), ("B", b)] {
-        if let Some(why) = &report.client.bottleneck {
-            let _ = writeln!(text, "{name} says more of the load generator than of the hub: {why}");
+        if report.workload.is_none() {
+            let _ =
+                writeln!(text, "{name} does not say all that was run: an older version made it.");
+        }
+        if let Some((what, why)) = report.doubt() {
+            let _ = writeln!(text, "The load generator of {name} was {what}: {why}");
         }
     }
     let _ = writeln!(text, "\n{:<22} {:>12} {:>12} {:>9}", "", "A", "B", "change");
@@ -67,7 +68,57 @@ pub fn compare(a: &Report, b: &Report) -> String {
 
 fn headline(report: &Report) -> String {
     let Report { scenario, framing, url, at, ended, .. } = report;
-    format!("{scenario} ({framing}) on {url}, {at}, {ended}")
+    format!("{scenario} ({framing}): {}; on {url}, {at}, {ended}", report.headline())
+}
+
+/// What makes a difference beside the hub: first in a line, then one by one.
+fn differences(text: &mut String, a: &Report, b: &Report) {
+    let settings_told = a.workload.is_some() && b.workload.is_some();
+    let (a, b) = (conditions(a), conditions(b));
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    // What one of them does not tell at all is no difference, but a setting may be left out.
+    let differs = |name: &&String| {
+        let told = a.contains_key(*name) && b.contains_key(*name);
+        a.get(*name) != b.get(*name) && (told || (settings_told && name.starts_with(SETTING)))
+    };
+    let names: Vec<&String> = names.into_iter().filter(differs).collect();
+    if names.is_empty() {
+        return;
+    }
+    let short = |name: &str| name.strip_prefix(SETTING).unwrap_or(name).to_owned();
+    let list: Vec<String> = names.iter().map(|name| short(name)).collect();
+    let _ = writeln!(text, "These are different runs: not the same {}.", list.join(", "));
+    let shown = |of: &BTreeMap<String, String>, name: &str| {
+        of.get(name).cloned().unwrap_or_else(|| "-".to_owned())
+    };
+    for name in names {
+        let _ = writeln!(text, "  {:<22} {} -> {}", short(name), shown(&a, name), shown(&b, name));
+    }
+}
+
+/// All that a run depends on beside the hub's code, by name. The versions stand there too: they are
+/// what one mostly wants to compare, and are to be seen.
+fn conditions(report: &Report) -> BTreeMap<String, String> {
+    let ended = match report.ended.as_str() {
+        "complete" => "complete".to_owned(),
+        other => format!("{other} after {:.0} s", report.hold_secs),
+    };
+    let mut all = BTreeMap::from([
+        ("scenario".to_owned(), report.scenario.clone()),
+        ("framing".to_owned(), report.framing.clone()),
+        ("connections".to_owned(), report.connections.planned.to_string()),
+        ("seed".to_owned(), report.seed.to_string()),
+        ("end".to_owned(), ended),
+        ("version".to_owned(), report.version.clone()),
+    ]);
+    all.extend(report.machine.iter().map(|machine| ("machine".to_owned(), machine.words())));
+    all.extend(report.hub_version.iter().map(|it| ("hub's version".to_owned(), it.clone())));
+    if let Some(workload) = &report.workload {
+        let settings = workload.settings.iter().filter(|(key, _)| *key != "seed");
+        let shown = |value: &Value| value.as_str().map_or(value.to_string(), ToOwned::to_owned);
+        all.extend(settings.map(|(key, value)| (format!("{SETTING}{key}"), shown(value))));
+    }
+    all
 }
 
 fn row(text: &mut String, name: &str, a: Option<f64>, b: Option<f64>, digits: usize) {
@@ -83,7 +134,7 @@ fn row(text: &mut String, name: &str, a: Option<f64>, b: Option<f64>, digits: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::tests::sample;
+    use crate::load::report::tests::{sample, workload};
 
     #[test]
     fn changes_are_told_and_different_runs_warned_of() {
@@ -102,5 +153,51 @@ mod tests {
         b.timings.clear();
         let text = compare(&a, &b);
         assert!(text.contains("different runs: not the same seed.") && text.contains('-'));
+    }
+
+    #[test]
+    fn two_loads_that_differ_are_told_by_what_differs() {
+        let a = sample();
+        let changes = ["rooms=300", "customer.chat=0.5", "driver.stay=1m", "driver.away=1s"];
+        let mut b = Report { workload: Some(workload(&changes)), ..sample() };
+        let text = compare(&a, &b);
+        let line = "not the same customer.chat, driver.stay, rooms.";
+        assert!(text.contains(line), "{text}");
+        for row in [
+            "customer.chat          0.1 -> 0.5",
+            "driver.stay            - -> 1m",
+            "rooms                  100 -> 300",
+        ] {
+            assert!(text.contains(row), "{row:?} is not in {text}");
+        }
+        b = Report {
+            hub_version: Some("0.2.0".to_owned()),
+            version: "0.2.0".to_owned(),
+            ..sample()
+        };
+        b.machine.as_mut().expect("told").cores = 64;
+        (b.hold_secs, b.ended) = (3.0, "interrupted".to_owned());
+        let text = compare(&a, &b);
+        let line = "not the same end, hub's version, machine, version.";
+        assert!(text.contains(line), "{text}");
+        assert!(
+            text.contains("complete -> interrupted after 3 s") && text.contains("64 cores"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn results_of_an_older_program_are_compared_by_what_they_say() {
+        let a = Report { workload: None, machine: None, hub_version: None, ..sample() };
+        let text = compare(&a, &sample());
+        assert!(!text.contains("different runs"), "{text}");
+        assert!(text.contains("A does not say all that was run"), "{text}");
+    }
+
+    #[test]
+    fn a_load_generator_that_is_to_be_doubted_is_named() {
+        let mut b = sample();
+        b.client.disturbed = Some("why".to_owned());
+        assert!(compare(&sample(), &b).contains("The load generator of B was disturbed: why"));
     }
 }

@@ -17,7 +17,7 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 
 /// The page.
 pub fn page(report: &Report) -> String {
-    let title = escaped(&format!("orderhub load: {}", report.scenario));
+    let title = escaped(&format!("{}: {}", report.scenario, report.headline()));
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
@@ -40,13 +40,18 @@ pub fn page(report: &Report) -> String {
 
 fn head(page: &mut String, report: &Report) {
     let Report { scenario, framing, url, at, ended, hold_secs, seed, version, .. } = report;
+    let machine = report.machine.as_ref().map(|it| format!(" on {}", escaped(&it.words())));
+    let hub = report.hub_version.as_ref().map(|it| format!("; hub {}", escaped(it)));
     let _ = writeln!(
         page,
-        "<h1>{}</h1>\n<p>{framing} on {}, {at}</p>\n<p class=\"faint\">{ended}, {hold_secs:.1} s \
-         measured, seed {seed}, orderhub {}</p>",
+        "<h1>{}: {}</h1>\n<p>{framing} on {}, {at}</p>\n<p class=\"faint\">{ended}, {hold_secs:.1} s \
+         measured, seed {seed}, orderhub load {}{}{}</p>",
         escaped(scenario),
+        escaped(&report.headline()),
         escaped(url),
-        escaped(version)
+        escaped(version),
+        machine.unwrap_or_default(),
+        hub.unwrap_or_default(),
     );
 }
 
@@ -70,8 +75,8 @@ fn verdicts(page: &mut String, report: &Report) {
         let (class, what) = if assertion.held { ("good", "Holds") } else { ("bad", "Fails") };
         verdict(class, what, &format!("{} ({})", assertion.text, assertion.found));
     }
-    if let Some(why) = &report.client.bottleneck {
-        verdict("warn", "The load generator was a bottleneck", why);
+    if let Some((what, why)) = report.doubt() {
+        verdict("warn", &format!("The load generator was {what}"), why);
     }
     page.push_str("</ul>\n");
 }
@@ -200,6 +205,9 @@ mod tests {
     fn the_page_says_what_the_table_says() {
         let page = page(&sample());
         for part in [
+            "<title>chat: 100 rooms, 3 connections, 30 chat messages a second, for 30s</title>",
+            "<h1>chat: 100 rooms, 3 connections, 30 chat messages a second, for 30s</h1>",
+            "on box: 2 cores",
             "Promise broken</b>chat-once, 1 times",
             "<td>chat</td><td>100</td><td>50.02</td>",
             "rate_limited <span",

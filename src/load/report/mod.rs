@@ -2,9 +2,11 @@
 //! `orderhub load compare` read.
 
 pub mod assertion;
+mod client;
 pub mod compare;
 pub mod html;
 pub mod table;
+pub mod workload;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,10 +14,14 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use self::workload::Workload;
 use super::engine::{Ended, Outcome, Plan, Span};
+use super::machine::Machine;
 use super::measure::{Counts, Measure, Timing};
 use super::seconds::Second;
 use crate::time::Timestamp;
+
+pub use self::client::Client;
 
 /// The version of the JSON.
 pub const FORMAT: u32 = 1;
@@ -38,6 +44,15 @@ pub struct Report {
     pub framing: String,
     /// The scenario's seed.
     pub seed: u64,
+    /// What was run; none in the results of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Workload>,
+    /// Where this program ran; none in the results of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
+    /// The version of the hub, where its metrics were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_version: Option<String>,
     /// How it ended: `complete`, `interrupted` or `hub lost`.
     pub ended: String,
     /// How long was measured, in seconds.
@@ -128,18 +143,6 @@ pub struct Broken {
     pub examples: Vec<String>,
 }
 
-/// What this program was busy with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Client {
-    /// The part of a core that it took in the hold; none where the system does not tell.
-    pub cpu: Option<f64>,
-    /// The part of the messages that went out over 10 ms after they were due.
-    pub late: f64,
-    /// Why its times say more of itself than of the hub; none where they do not.
-    pub bottleneck: Option<String>,
-}
-
 /// What the hub took of its machine.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -151,13 +154,6 @@ pub struct HubUse {
     /// The most that it held in memory, in bytes.
     pub memory: u64,
 }
-
-/// Above so much of a core the program is not believed any more.
-const BUSY: f64 = 0.85;
-/// Above so many late messages neither.
-const OFTEN_LATE: f64 = 0.01;
-/// Fewer late messages than this happen to anybody.
-const FEW: u64 = 10;
 
 // === impl Report ===
 
@@ -184,6 +180,9 @@ impl Report {
             url: plan.target.url.clone(),
             framing: plan.target.framing.as_str().to_owned(),
             seed: plan.scenario.seed,
+            workload: Some(Workload::new(&plan.scenario)),
+            machine: Some(Machine::this()),
+            hub_version: plan.hub_version.clone(),
             ended: ended.to_owned(),
             hold_secs: hold.time.as_secs_f64(),
             connections: Connections {
@@ -227,6 +226,20 @@ impl Report {
     pub fn times(&self) -> impl Iterator<Item = (&'static str, &Times)> {
         let names = Timing::ALL.into_iter().map(Timing::as_str);
         names.filter_map(|name| Some((name, self.timings.get(name)?)))
+    }
+
+    /// What was run, in a line; where the results do not say it, what they do say of it.
+    pub fn headline(&self) -> String {
+        let connections = self.connections.planned;
+        match &self.workload {
+            Some(workload) => workload.words(connections),
+            None => format!("{connections} connections"),
+        }
+    }
+
+    /// Whether the times are to be doubted, and why: what to call that, and the reason.
+    pub fn doubt(&self) -> Option<(&'static str, &str)> {
+        self.client.doubt()
     }
 
     /// How many promises were broken, all cases together.
@@ -319,24 +332,6 @@ impl HubUse {
         let per_delivery = |cpu: f64| cpu * hold.time.as_secs_f64() * 1e6 / float(seen);
         let cpu_per_delivery_us = hold.hub_cpu.filter(|_| seen > 0).map(per_delivery);
         Some(Self { cpu: hold.hub_cpu, cpu_per_delivery_us, memory })
-    }
-}
-
-// === impl Client ===
-
-impl Client {
-    fn new(hold: &Span, measure: &Measure) -> Self {
-        let (cpu, hold) = (hold.cpu, &hold.counts);
-        let scheduled = measure.timing(Timing::Late).len();
-        let late = if scheduled == 0 { 0.0 } else { float(hold.late) / float(scheduled) };
-        let busy = cpu.filter(|cpu| *cpu > BUSY).map(|cpu| {
-            format!("it took {:.0} % of a core; take more machines or fewer rooms", cpu * 100.0)
-        });
-        let bottleneck = busy.or_else(|| {
-            (late > OFTEN_LATE && hold.late >= FEW)
-                .then(|| format!("{:.1} % of its messages went out over 10 ms late", late * 100.0))
-        });
-        Self { cpu, late, bottleneck }
     }
 }
 

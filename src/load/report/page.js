@@ -26,6 +26,13 @@
   const tens = (_, ticks) => ticks.map((tick) => (tick.toExponential()[0] === '1' ? tick : null));
   const short = (value) => (value == null ? '' : value >= 1e6 ? `${value / 1e6}M` : value >= 1e4 ? `${value / 1e3}k` : String(value));
 
+  /** The seconds with data between two without: no line leads there, so each is a point. */
+  const lone = (chart, line, show) => {
+    const values = chart.data[line];
+    const missing = (place) => values[place] == null;
+    return show ? null : [...values.keys()].filter((place) => !missing(place) && missing(place - 1) && missing(place + 1));
+  };
+
   /** What a chart shows: a title, the numbers below, and lines of [name, values, style]. */
   const plans = () => {
     const list = [];
@@ -39,7 +46,7 @@
         ['p50', of('p50'), {}],
         ['p99', of('p99'), { width: 2.5 }],
         ['max', of('max'), { dash: [5, 4] }],
-      ], { log: true, gaps: true });
+      ], { log: true });
     }
     const kinds = Object.entries(report.percentiles ?? {}).filter(([name]) => name !== 'late');
     if (kinds.length) {
@@ -50,7 +57,7 @@
       const [x, ...values] = uPlot.join(tables);
       if (x.length > 1) {
         list.push({
-          title: 'Milliseconds by percentile', unit: 'ms', x, log: true, gaps: true, percentile: true,
+          title: 'Milliseconds by percentile', unit: 'ms', x, log: true, percentile: true,
           lines: kinds.map(([name], place) => [name, values[place], {}]),
         });
       }
@@ -69,8 +76,8 @@
     over('Processor: percent of a core', '%', [
       ['the hub', each((second) => (second.hub && second.hub.cpu !== null ? second.hub.cpu * 100 : null)), { width: 2.5 }],
       ['the load generator', each((second) => second.cpu * 100), { dash: [5, 4] }],
-    ], { gaps: true });
-    over('Memory of the hub: MB', 'MB', [['resident', each((second) => second.hub && second.hub.memory / 1e6), {}]], { gaps: true });
+    ]);
+    over('Memory of the hub: MB', 'MB', [['resident', each((second) => second.hub && second.hub.memory / 1e6), {}]]);
     return list;
   };
 
@@ -104,8 +111,11 @@
         series: [
           plan.percentile ? { label: 'part', value: (_, x) => (x == null ? '–' : parts(x)) } : { label: 'second', value: number(0) },
           ...plan.lines.map(([label, , style], place) => ({
-            label, stroke: ink.hues[place % ink.hues.length], width: 1.5, spanGaps: Boolean(plan.gaps),
-            points: { show: plan.x.length < 3 }, value: number(plan.unit === 'ms' ? 2 : 1), ...style,
+            // Each kind has percentiles of its own, so a line leads over those of the others. A
+            // second without data is a gap.
+            label, stroke: ink.hues[place % ink.hues.length], width: 1.5, spanGaps: Boolean(plan.percentile),
+            points: { show: plan.x.length < 3, ...(plan.percentile ? {} : { filter: lone }) },
+            value: number(plan.unit === 'ms' ? 2 : 1), ...style,
           })),
         ],
       };

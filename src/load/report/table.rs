@@ -10,6 +10,7 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     let Report { scenario, url, framing, ended, hold_secs, .. } = report;
     let _ = writeln!(text, "{scenario} on {url} ({framing}): {ended}, {hold_secs:.1} s measured");
+    let _ = writeln!(text, "{:<15} {}", "run", report.headline());
     let super::Connections { planned, peak, at_end } = report.connections;
     let _ =
         writeln!(text, "connections     {planned} planned, {peak} at once, {at_end} at the end");
@@ -83,8 +84,8 @@ fn verdicts(text: &mut String, report: &Report) {
         "this program    {cpu} of a core, {:.2} % of its messages late",
         client.late * 100.0
     );
-    if let Some(why) = &client.bottleneck {
-        let _ = writeln!(text, "                THIS PROGRAM IS A BOTTLENECK: {why}");
+    if let Some((what, why)) = report.doubt() {
+        let _ = writeln!(text, "                THIS PROGRAM WAS {}: {why}", what.to_uppercase());
     }
     if let Some(hub) = &report.hub {
         let cpu = hub.cpu.map_or("unknown".to_owned(), |cpu| format!("{:.0} %", cpu * 100.0));
@@ -147,6 +148,7 @@ mod tests {
         let text = table(&sample());
         for part in [
             "chat on ws://127.0.0.1:8080 (plain): complete, 10.0 s measured",
+            "run             100 rooms, 3 connections, 30 chat messages a second, for 30s",
             "3 planned, 3 at once",
             "10 sent, 30 delivered",
             "errors          rate_limited: 1",

@@ -3,7 +3,16 @@
 use std::time::Duration;
 
 use super::*;
+use crate::load::scenario::Scenario;
 use crate::load::seconds::{Brief, HubSecond};
+
+/// What a scenario does with these changes.
+pub fn workload(changes: &[&str]) -> Workload {
+    let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+    let text = "name = \"chat\"\nrooms = 100\n[driver]\nper-room = 1\nchat = 0.1\n\
+                [customer]\nper-room = 2\nchat = 0.1\n";
+    Workload::new(&Scenario::read(text, &changes).expect("a scenario"))
+}
 
 /// A small report.
 pub fn sample() -> Report {
@@ -39,6 +48,9 @@ pub fn sample() -> Report {
         url: "ws://127.0.0.1:8080".to_owned(),
         framing: "plain".to_owned(),
         seed: 1,
+        workload: Some(workload(&[])),
+        machine: Some(Machine { host: "box".to_owned(), cores: 2, ..Machine::default() }),
+        hub_version: Some("0.1.0".to_owned()),
         ended: "complete".to_owned(),
         hold_secs: 10.0,
         connections: Connections { planned: 3, peak: 3, at_end: 3 },
@@ -63,6 +75,17 @@ fn a_report_survives_being_written_and_read() {
 }
 
 #[test]
+fn a_report_of_an_older_program_is_read() {
+    let mut old = serde_json::to_value(sample()).expect("JSON");
+    for key in ["workload", "machine", "hubVersion"] {
+        assert!(old.as_object_mut().and_then(|old| old.remove(key)).is_some(), "{key}");
+    }
+    let report = Report::read(&old.to_string()).expect("a report");
+    assert_eq!((&report.workload, &report.machine), (&None, &None));
+    assert_eq!(report.headline(), "3 connections");
+}
+
+#[test]
 fn what_is_no_report_is_refused_in_a_sentence() {
     for (text, part) in [
         ("", "no result of a run (--json)"),
@@ -84,20 +107,26 @@ fn times_are_milliseconds() {
 }
 
 #[test]
-fn a_busy_or_late_client_doubts_itself() {
+fn a_busy_client_is_a_bottleneck_and_a_late_one_that_is_not_busy_was_disturbed() {
     let mut measure = Measure::new(0, 100);
     (0..1000).for_each(|_| measure.time(Timing::Late, 0, 5));
     measure.turn();
-    for (cpu, late, part) in [
-        (Some(0.86), 0, Some("86 % of a core")),
-        (None, 20, Some("2.0 % of its messages")),
+    for (cpu, late, doubt) in [
+        (Some(0.86), 0, Some(("a bottleneck", "86 % of a core"))),
+        (Some(0.86), 20, Some(("a bottleneck", "86 % of a core"))),
+        (None, 20, Some(("disturbed", "2.0 % of its messages"))),
+        (Some(0.2), 20, Some(("disturbed", "over 10 ms late though it took 20 % of a core"))),
         (Some(0.85), 9, None),
     ] {
         let counts = Counts { late, ..Counts::default() };
         let hold = Span { counts, cpu, ..Span::default() };
-        let why = Client::new(&hold, &measure).bottleneck;
-        assert_eq!(why.is_some(), part.is_some(), "{why:?}");
-        assert!(why.unwrap_or_default().contains(part.unwrap_or_default()));
+        let report = Report { client: Client::new(&hold, &measure), ..sample() };
+        let found = report.doubt();
+        assert_eq!(found.map(|(what, _)| what), doubt.map(|(what, _)| what), "{found:?}");
+        assert!(
+            found.is_none_or(|(_, why)| why.contains(doubt.unwrap_or_default().1)),
+            "{found:?}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ mod values;
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::OrderId;
 use crate::protocol::role::Role;
@@ -20,7 +20,7 @@ pub use values::{Characters, Count, Heads, MAX_PEOPLE, Rate, Span, Window};
 pub const ROLES: [Role; 3] = [Role::Driver, Role::Customer, Role::Support];
 
 /// One run.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
     /// What it is called in reports.
@@ -63,7 +63,7 @@ pub struct Scenario {
 }
 
 /// What the people of one role do.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
     /// How many in each room; 0 leaves them out.
@@ -101,7 +101,7 @@ pub struct Part {
 }
 
 /// All connections break at once, and come back.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Storm {
     /// When, counted from the beginning of the hold.

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The most that a rate may be, per second and connection.
 const MAX_RATE: f64 = 100_000.0;
@@ -13,32 +13,32 @@ pub const MAX_PEOPLE: u32 = 1_000_000;
 const MAX_SPAN: Duration = Duration::from_secs(7 * 86_400);
 
 /// A time span, written as `250ms`, `30s` or `2h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
 
 /// How often something happens: times per second, for each connection. 0 is never.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Deserialize, Serialize)]
 #[serde(try_from = "f64")]
 pub struct Rate(pub f64);
 
 /// A number of rooms or people, 1 to a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Count(pub u32);
 
 /// How many of a role are in each room, 0 to a million.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Heads(pub u32);
 
 /// How many messages a sender keeps under way, 1 to 1000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Window(pub u32);
 
 /// Characters of a chat message, 1 to 4000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Characters(pub usize);
 
@@ -47,6 +47,12 @@ impl TryFrom<String> for Span {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        humantime::format_duration(span.0).to_string()
     }
 }
 
