@@ -13,6 +13,7 @@ pub mod error;
 pub mod fixes;
 mod image;
 pub mod json;
+pub mod lenient;
 pub mod location;
 pub mod order;
 mod quick;

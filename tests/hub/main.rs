@@ -31,6 +31,7 @@ mod limits;
 mod login;
 mod logs;
 mod namespaces;
+mod odd_positions;
 mod openapi;
 mod order_life;
 mod ordering;
