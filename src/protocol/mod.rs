@@ -22,3 +22,4 @@ pub mod role;
 pub mod server;
 pub mod socketio;
 pub mod text;
+pub mod trackers;

@@ -60,5 +60,6 @@ mod socketio_ends;
 mod socketio_login;
 mod support;
 mod takeover;
+mod trackers;
 mod trail;
 mod typing;

@@ -73,14 +73,19 @@ pub(super) async fn post_to_open_orders(
     request: HttpRequest,
     body: Body,
 ) -> Result<web::Json<PostedFixes>, Problem> {
-    let by = match caller {
-        Principal::Identity(user) => driver(&hub, user)?,
+    let by = driver_of_phone(&hub, caller)?;
+    Ok(web::Json(post(&hub, by, None, fixes_of(&request, &body)?).await?))
+}
+
+/// Whose phone posts for all open orders.
+pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<Reporter, Problem> {
+    match caller {
+        Principal::Identity(user) => driver(hub, user),
         Principal::Service(_) => {
             let detail = "an API key is no driver: post to the order";
-            return Err(Failure::new(ErrorCode::Forbidden, detail).into());
+            Err(Failure::new(ErrorCode::Forbidden, detail).into())
         }
-    };
-    Ok(web::Json(post(&hub, by, None, fixes_of(&request, &body)?).await?))
+    }
 }
 
 /// Somebody with a phone, if there were not too many posts of late.
