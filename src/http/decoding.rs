@@ -59,7 +59,7 @@ impl Coding {
         most: usize,
         mut grow: impl FnMut(usize) -> bool,
     ) -> Result<Bytes, Undecodable> {
-        let mut decoder = match self {
+        let mut reader = match self {
             _ if bytes.is_empty() => return Ok(bytes),
             Self::Identity => return Ok(bytes),
             Self::Gzip => Box::new(MultiGzDecoder::new(&*bytes)) as Box<dyn Read>,
@@ -69,7 +69,7 @@ impl Coding {
         };
         let (mut decoded, mut part) = (Vec::new(), vec![0; PART]);
         loop {
-            let length = match decoder.read(&mut part) {
+            let length = match reader.read(&mut part) {
                 Ok(0) => return Ok(decoded.into()),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -1,4 +1,4 @@
-//! Apps that only track a phone: OwnTracks, Overland and Traccar's OsmAnd protocol, with bodies as their
+//! Apps that only track a phone: `OwnTracks`, Overland and Traccar's `OsmAnd` protocol, with bodies as their
 //! documents have them, and with a token as each of them can send it.
 
 use orderhub::auth::Scope;
@@ -35,7 +35,7 @@ fn secs_ago(secs: i64) -> i64 {
     ms_ago(secs) / 1000
 }
 
-/// As the booklet of OwnTracks has it.
+/// As the booklet of `OwnTracks` has it.
 fn owntracks(lat: f64, secs: i64) -> Value {
     json!({
         "_type": "location", "BSSID": "b0:f2:8:45:94:33", "SSID": "Home", "acc": 13, "alt": 154,

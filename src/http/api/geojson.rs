@@ -93,7 +93,7 @@ fn feature<'a>(order_id: &'a OrderId, driver_id: &'a UserId, line: &[&TrailPoint
 }
 
 fn coordinates(part: &[Place]) -> Vec<[f64; 2]> {
-    part.iter().map(|place| place.coordinates()).collect()
+    part.iter().map(Place::coordinates).collect()
 }
 
 fn times(part: &[Place]) -> Vec<Timestamp> {

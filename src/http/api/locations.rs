@@ -31,7 +31,8 @@ use crate::session::users::Kind;
 ///
 /// Up to 1,000 fixes, `{"locations": […]}` with the fields of `driver:location`, or as
 /// react-native-background-geolocation and Expo have them. Whatever is wrong with a fix is told
-/// beside a 200, or a phone would post it again for ever.
+/// beside a 200, or a phone would post it again for ever. A body of which no fix can be read is
+/// refused, or a phone would forget it.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/locations", tag = "Positions",
     operation_id = "post_positions", security(("token" = []), ("apiKey" = ["orders:write"])),
     params(InOrder), request_body(content = FixesForm, content_type = "application/json"),

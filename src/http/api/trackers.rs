@@ -18,7 +18,7 @@ use crate::http::problem::Problem;
 use crate::protocol::fixes::{Fixes, UnreadableBody};
 use crate::protocol::trackers::{read_osmand, read_overland, read_owntracks};
 
-/// Takes a message of OwnTracks
+/// Takes a message of `OwnTracks`
 ///
 /// As the app posts it in HTTP mode. A `location` is a position of the caller for all open orders; other
 /// messages are taken and mean nothing. A fix that no order takes is no error either: the app would
@@ -57,7 +57,7 @@ pub(super) async fn overland(
     Ok(web::Json(Taken::OK))
 }
 
-/// Takes a fix by the OsmAnd protocol
+/// Takes a fix by the `OsmAnd` protocol
 ///
 /// As Traccar has defined it and Traccar Client sends it, in the query: a position of the caller for all
 /// open orders. A fix that no order takes is no error: the app would send it again.
@@ -73,7 +73,7 @@ pub(super) async fn osmand(
     Ok(HttpResponse::Ok().finish())
 }
 
-/// Takes a fix by the OsmAnd protocol, from a form
+/// Takes a fix by the `OsmAnd` protocol, from a form
 ///
 /// As by `GET`; what the query says counts too. A body that is JSON is read as that of
 /// `POST /api/v1/drivers/me/locations`: newer Traccar Clients send that.

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::time::Timestamp;
 
-/// A message of OwnTracks; other fields are ignored.
+/// A message of `OwnTracks`; other fields are ignored.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct OwnTracksMessage {
     /// `location`; other messages are taken and mean nothing
@@ -81,7 +81,7 @@ pub(in crate::http) struct Taken {
     result: &'static str,
 }
 
-/// A fix by the OsmAnd protocol; other parameters are ignored.
+/// A fix by the `OsmAnd` protocol; other parameters are ignored.
 #[derive(Serialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OsmAndFix {

@@ -10,6 +10,7 @@ use crate::protocol::client::{Location, RawLocation};
 use crate::protocol::error::Failure;
 use crate::protocol::fixes::{Fixes, UnreadableBody, read_fixes};
 use crate::protocol::lenient::time_of;
+use crate::time::Timestamp;
 
 const EXPECTED: &str =
     "lat and lon, in the query or in a form, or {\"location\": {coords, timestamp}}";
@@ -26,8 +27,10 @@ pub fn read_osmand(query: &str, body: &str) -> Result<Fixes, UnreadableBody> {
         return read_fixes(body);
     }
     let pairs = || parse(query.as_bytes()).chain(parse(body.trim().as_bytes()));
-    let last = |names: &[&str]| pairs().filter(|(name, _)| names.contains(&&**name)).last();
-    let text = |names: &[&str]| last(names).map(|(_, value)| value);
+    let text = |names: &[&str]| {
+        let named = pairs().filter(|(name, _)| names.contains(&&**name));
+        named.last().map(|(_, value)| value)
+    };
     let (lat, lon) = match text(&["location"]) {
         Some(both) => match both.split_once(',') {
             Some((lat, lon)) => (Some(lat.to_owned().into()), Some(lon.to_owned().into())),
@@ -69,7 +72,7 @@ fn number(text: Option<Cow<'_, str>>) -> Option<f64> {
 }
 
 /// A time without a zone, `2026-11-22 20:18:20`, which is UTC here.
-fn utc(text: &str) -> Option<crate::time::Timestamp> {
+fn utc(text: &str) -> Option<Timestamp> {
     time_of(&format!("{}Z", text.trim().replace(' ', "T")))
 }
 
@@ -91,7 +94,7 @@ mod tests {
         assert_eq!((fix.lat, fix.lng, fix.accuracy), (45.2735, 13.7142, Some(5.4)));
         assert_eq!((fix.heading, fix.altitude, fix.battery), (Some(270.5), Some(12.7), Some(0.83)));
         assert!(fix.speed.is_some_and(|speed| (speed - 10.0).abs() < 1e-6), "{:?}", fix.speed);
-        assert_eq!(fix.recorded_at.map(|at| at.as_millis()), Some(1_795_378_700_000));
+        assert_eq!(fix.recorded_at.map(Timestamp::as_millis), Some(1_795_378_700_000));
         assert_eq!(one("", sent), fix, "as a form");
         assert_eq!(one("token=a.b.c&id=1", sent), fix, "and beside a query");
         let json = r#"{"location":{"timestamp":"2026-11-22T20:18:20.000Z","coords":{"latitude":45.2735,
@@ -111,7 +114,7 @@ mod tests {
             ("2026-11-22%2020:18:20", 1_795_378_700_000),
         ] {
             let fix = one(&format!("location=45.5,13.5&timestamp={time}"), "");
-            assert_eq!(fix.recorded_at.map(|at| at.as_millis()), Some(ms), "{time}");
+            assert_eq!(fix.recorded_at.map(Timestamp::as_millis), Some(ms), "{time}");
             assert_eq!((fix.lat, fix.lng), (45.5, 13.5));
         }
         assert_eq!(
