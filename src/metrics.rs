@@ -37,6 +37,8 @@ pub struct Vocabulary {
     pub framings: &'static [&'static str],
     /// Roles of users.
     pub roles: &'static [&'static str],
+    /// Why the times of fixes were changed.
+    pub time_corrections: &'static [&'static str],
 }
 
 /// Every counter of one hub.
@@ -90,6 +92,8 @@ pub struct Metrics {
     pub positions_lost: Counter,
     /// Fixes that were posted over HTTP, by what became of them.
     pub posted: Counters,
+    /// Fixes whose times cannot be right and were changed, by what was wrong with them.
+    pub position_times_corrected: Counters,
     /// Failed database operations.
     pub store_errors: Counter,
     /// 1 when the hub has stopped using its database for good, until it is restarted.
@@ -158,6 +162,13 @@ impl Metrics {
             positions_queue: gauge(r, "store_queue_positions", "Positions that wait for a commit"),
             positions_lost: counter(r, "positions_lost", "Positions that were not written"),
             posted: Counters::register(r, "posted_fixes", "Fixes by HTTP", "fate", FATES),
+            position_times_corrected: Counters::register(
+                r,
+                "position_times_corrected",
+                "Times of fixes that cannot be right",
+                "reason",
+                words.time_corrections,
+            ),
             store_errors: counter(r, "store_errors", "Failed database operations"),
             database_fenced: gauge(r, "database_fenced", "1: the database is not used any more"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
@@ -383,6 +394,7 @@ mod tests {
         closes: &["normal"],
         framings: &["plain"],
         roles: &["driver", "customer"],
+        time_corrections: &["ahead"],
     };
 
     #[test]

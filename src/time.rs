@@ -30,6 +30,15 @@ impl Timestamp {
         Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
     }
 
+    /// What a number of seconds or of milliseconds since the epoch stands for; none where it is not
+    /// finite. So many milliseconds that they are told apart ended in March 1973.
+    pub fn from_unix(number: f64) -> Option<Self> {
+        const MOST_SECONDS: f64 = 1e11;
+        let ms = if number.abs() < MOST_SECONDS { number * 1000.0 } else { number };
+        #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+        number.is_finite().then(|| Self::from_millis(ms as i64))
+    }
+
     /// So many seconds after the epoch, held between the years 0000 and 9999.
     pub fn from_secs(secs: i64) -> Self {
         Self::from_millis(secs.saturating_mul(1000))

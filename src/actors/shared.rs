@@ -18,6 +18,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
 use crate::room::bans::Bans;
+use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, Asker, Rules, judge};
 use crate::session::users::{UserLimits, Users};
@@ -164,6 +165,7 @@ pub const VOCABULARY: Vocabulary = Vocabulary {
     closes: CLOSES,
     framings: Framing::NAMES,
     roles: Role::NAMES,
+    time_corrections: Correction::NAMES,
 };
 
 /// How sessions end: the hub's own reasons, and the peer's.

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
 /// The subprotocol that the hub answers with.
@@ -81,6 +83,18 @@ fn bearer(header: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// The password of `Authorization: Basic` (RFC 7617), which is a token where an app can send nothing
+/// else. The name beside it says nothing.
+pub fn basic_password(header: &str) -> Option<String> {
+    let (scheme, credentials) = header.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = STANDARD.decode(credentials.trim()).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (!password.is_empty()).then(|| password.to_owned())
+}
+
 fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     query
         .split('&')
@@ -92,6 +106,23 @@ fn query_tokens(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_found_whatever_its_name() {
+        for (header, expected) in [
+            ("Basic ZGFuOmEuYi5j", Some("a.b.c")),
+            ("bASIC  OmEuYi5j ", Some("a.b.c")),
+            ("Basic ZGFuOmE6Yg==", Some("a:b")),
+            ("Basic ZGFuOg==", None),
+            ("Basic ZGFu", None),
+            ("Basic", None),
+            ("Basic %%%", None),
+            ("Bearer ZGFuOmEuYi5j", None),
+            ("", None),
+        ] {
+            assert_eq!(basic_password(header).as_deref(), expected, "{header}");
+        }
+    }
 
     #[test]
     fn a_token_is_found_in_each_of_its_places() {

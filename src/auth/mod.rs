@@ -24,7 +24,7 @@ use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
-pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, find_token};
+pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, basic_password, find_token};
 pub use mint::{Grant, mint};
 pub use principal::{Principal, Scope, Scopes, Service};
 pub use reread::Reread;

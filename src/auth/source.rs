@@ -15,6 +15,9 @@ use crate::config::{AuthConfig, ConfigError, JwksSource, shown_url};
 /// How long a server may take for its whole answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What some editors write before a text (U+FEFF in UTF-8).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Where something is read from, and how much of it at most.
 pub(super) struct Source {
     place: Place,
@@ -57,16 +60,21 @@ impl Source {
         matches!(self.place, Place::File(_))
     }
 
-    /// What is there now. Blocks, for a server up to five seconds.
+    /// What is there now, without a byte-order mark. Blocks, for a server up to five seconds.
     ///
     /// # Errors
     /// Why it cannot be had, in one line.
     pub(super) fn read(&self) -> Result<Vec<u8>, String> {
-        match &self.place {
+        let read = match &self.place {
             Place::File(path) => read_file(path, self.max_bytes),
             Place::Url { url, agent } => fetch(agent, url, self.max_bytes),
+        };
+        let mut content =
+            read.map_err(|problem| self.without_secrets(&problem).replace(['\n', '\r'], " "))?;
+        if content.starts_with(BYTE_ORDER_MARK) {
+            content.drain(..BYTE_ORDER_MARK.len());
         }
-        .map_err(|problem| self.without_secrets(&problem).replace(['\n', '\r'], " "))
+        Ok(content)
     }
 
     /// A problem that may repeat the address, query included.
@@ -155,4 +163,19 @@ fn fetch(agent: &Agent, url: &str, max_bytes: usize) -> Result<Vec<u8>, String> 
         ureq::Error::BodyExceedsLimit(_) => format!("it is larger than {max_bytes} bytes"),
         other => other.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_without_a_byte_order_mark() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("keys.toml");
+        for (written, read) in [("\u{feff}[[keys]]\n", "[[keys]]\n"), ("", ""), ("\u{feff}", "")] {
+            std::fs::write(&path, written).expect("writes");
+            assert_eq!(Source::file(&path, 20).read(), Ok(read.as_bytes().to_vec()));
+        }
+    }
 }

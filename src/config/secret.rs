@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::ConfigError;
+use crate::protocol::lenient::without_mark;
 
 /// A text that no log and no table shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,12 +41,13 @@ pub fn shown_url(text: &str) -> String {
     format!("{scheme}://{login}{rest}{cut}")
 }
 
-/// Reads a secret from a file. Line ends at the end do not count: editors and `echo` add one.
+/// Reads a secret from a file. Line ends at the end do not count, and neither does a byte-order mark:
+/// editors and `echo` add them.
 pub(super) fn read(variable: &str, path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         ConfigError::new(variable, format!("cannot read {}: {error}", path.display()))
     })?;
-    let text = text.trim_end_matches(['\r', '\n']);
+    let text = without_mark(&text).trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(ConfigError::new(variable, format!("{} is empty", path.display())));
     }

@@ -241,6 +241,9 @@ fn secrets_may_come_from_files_without_the_line_end() {
     let config = read(&["--jwt-secret-file", path]);
     assert_eq!(config.auth.secret, Some(Secret::new(SECRET)));
     assert_eq!(blamed(&["--jwt-secret-file", path, "--jwt-secret", SECRET]), "JWT_SECRET");
+    fs::write(&file, format!("\u{feff}{SECRET}\n")).expect("writes");
+    let config = read(&["--jwt-secret-file", path]);
+    assert_eq!(config.auth.secret, Some(Secret::new(SECRET)), "without a byte-order mark");
     fs::write(&file, "postgres://hub:pw@db/orders\n").expect("writes");
     let config = read(&["--database-url-file", path]);
     let url = DatabaseUrl::Postgres("postgres://hub:pw@db/orders".into());

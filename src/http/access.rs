@@ -5,14 +5,17 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
 
 use super::problem::Problem;
 use super::{Hub, Listener};
-use crate::auth::{AuthError, Principal, Scope, find_token};
+use crate::auth::{AuthError, Principal, Scope, TokenProblem, basic_password, find_token};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
+
+/// Where apps post that only track a phone.
+const TRACKERS: &str = "/api/v1/drivers/me/locations/";
 
 /// Somebody who may look: support, admin, or a key for it.
 pub(super) struct Viewer;
@@ -46,23 +49,44 @@ pub(super) async fn identify_in_time(request: &HttpRequest) -> Result<Principal,
 
 fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
     let hub = hub(request)?;
-    let authorization = authorization(request.headers());
-    let token = find_token(authorization.as_deref(), None, None, false).token;
+    let is_tracker = request.path().starts_with(TRACKERS);
+    let unauthenticated = |failure: Failure| {
+        let problem = Problem::unauthenticated(failure);
+        let asks_again = is_tracker && problem.status_code() == StatusCode::UNAUTHORIZED;
+        let basic = HeaderValue::from_static("Basic realm=\"orderhub\"");
+        if asks_again { problem.with_header(header::WWW_AUTHENTICATE, basic) } else { problem }
+    };
+    let token = offered_token(request, is_tracker, hub.shared.config.server.allow_query_token);
     let token = token.map_err(|problem| {
-        Problem::unauthenticated(Failure::new(ErrorCode::Unauthenticated, problem.to_string()))
+        unauthenticated(Failure::new(ErrorCode::Unauthenticated, problem.to_string()))
     })?;
     let now = Timestamp::now();
     let principal = hub.shared.verifier.principal(&token, now).map_err(|error| {
         if let AuthError::Invalid(reason) = &error {
             log::debug!("a token was refused: {reason}");
         }
-        Problem::unauthenticated(Failure::from(&error))
+        unauthenticated(Failure::from(&error))
     })?;
     let removed = principal.identity().and_then(|user| hub.shared.bans.from_hub(&user.user, now));
     match removed {
         Some(_) => Err(forbidden("removed by an admin")),
         None => Ok(principal),
     }
+}
+
+/// The token of a request. Apps that only track a phone send it as they can.
+fn offered_token(
+    request: &HttpRequest,
+    is_tracker: bool,
+    allow_query: bool,
+) -> Result<String, TokenProblem> {
+    let authorization = authorization(request.headers());
+    let authorization = authorization.as_deref();
+    let password = authorization.filter(|_| is_tracker).and_then(basic_password);
+    let bearer = password.map(|token| format!("Bearer {token}"));
+    let query = is_tracker.then(|| request.query_string());
+    let found = find_token(bearer.as_deref().or(authorization), None, query, allow_query);
+    found.token.map(Cow::into_owned)
 }
 
 /// The header `Authorization`, all of its lines: of two, another reader might take the other.

@@ -206,7 +206,7 @@ async fn end_sessions(
     query: web::Query<Removal>,
     body: Body,
 ) -> Result<web::Json<Ended>, Problem> {
-    let removal = query.into_inner().or_body(&body.0)?;
+    let removal = query.into_inner().or_body(&body)?;
     let Exact(user) = user.into_inner();
     to_the_end(async move {
         removal.ban(&hub.shared, None, &user).await?;
@@ -231,13 +231,12 @@ pub(super) async fn to_the_end<T: 'static>(
 
 impl Removal {
     /// The body, where there is one, wins over the query.
-    pub(super) fn or_body(self, body: &[u8]) -> Result<Self, Problem> {
+    pub(super) fn or_body(self, body: &Body) -> Result<Self, Problem> {
         self.check()?;
-        if body.is_empty() {
+        let text = body.text()?;
+        if text.is_empty() {
             return Ok(self);
         }
-        let text = std::str::from_utf8(body);
-        let text = text.map_err(|_| Failure::invalid("body", "is not UTF-8"))?;
         let removal: Self = read_object(text, "body")?;
         removal.check()?;
         Ok(removal)

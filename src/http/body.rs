@@ -1,26 +1,54 @@
-//! Bodies of requests: read whole, up to a limit, and refused as problems.
+//! Bodies of requests: read whole and decoded, up to a limit, and refused as problems.
+
+use std::borrow::Cow;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::{FromRequest, HttpRequest, web};
-use futures_util::future::{FutureExt, LocalBoxFuture, TryFutureExt};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use futures_util::future::{FutureExt, LocalBoxFuture};
 
+use super::budget::BodyCharge;
+use super::decoding::{Coding, Undecodable};
 use super::problem::Problem;
 use super::request_body::{Unread, unread};
 use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::lenient::without_mark;
 
-/// The largest body, in bytes.
+/// The largest body, in bytes: as it is sent, and as it is once it is decoded.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 /// The bytes of a body; none where there is no body.
 pub(super) struct Body(pub(super) web::Bytes);
+
+// === impl Body ===
+
+impl Body {
+    /// The body as text, without a byte-order mark.
+    ///
+    /// # Errors
+    /// `invalid_payload` where it is not UTF-8.
+    pub(super) fn text(&self) -> Result<&str, Failure> {
+        std::str::from_utf8(&self.0)
+            .map(without_mark)
+            .map_err(|_| Failure::invalid("body", "the body is not UTF-8"))
+    }
+}
 
 impl FromRequest for Body {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        web::Bytes::from_request(request, payload).map_ok(Self).map_err(refused).boxed_local()
+        let coding = Coding::of(request.headers());
+        let charge = request.extensions().get::<BodyCharge>().cloned();
+        let read = web::Bytes::from_request(request, payload);
+        async move {
+            let coding = coding.map_err(|_| Problem::unsupported_coding())?;
+            let grow = |bytes| charge.as_ref().is_none_or(|charge| charge.grow(bytes));
+            let decoded = coding.decode(read.await.map_err(refused)?, MAX_BODY, grow);
+            decoded.map(Self).map_err(undecodable)
+        }
+        .boxed_local()
     }
 }
 
@@ -28,11 +56,29 @@ fn refused(error: actix_web::Error) -> Problem {
     let status = error.as_response_error().status_code();
     match unread(&error) {
         Some(Unread::TooSlow) => return Problem::request_timeout(),
-        Some(Unread::Full) => return Problem::unavailable("too much is under way", 1),
+        Some(Unread::Full) => return full(),
         None => {}
     }
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(status, ErrorCode::InvalidPayload, "the body is over 1 MiB");
+    if status == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { invalid(error.to_string()) }
+}
+
+fn undecodable(reason: Undecodable) -> Problem {
+    match reason {
+        Undecodable::Corrupt => invalid("the body is not what Content-Encoding says"),
+        Undecodable::TooLarge => too_large(),
+        Undecodable::Full => full(),
     }
-    Failure::new(ErrorCode::InvalidPayload, error.to_string()).into()
+}
+
+fn full() -> Problem {
+    Problem::unavailable("too much is under way", 1)
+}
+
+fn too_large() -> Problem {
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    Problem::new(status, ErrorCode::InvalidPayload, "the body is over 1 MiB")
+}
+
+fn invalid(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Failure::new(ErrorCode::InvalidPayload, detail).into()
 }

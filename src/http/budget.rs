@@ -1,5 +1,7 @@
 //! How many bytes of request bodies and answers may be under way, in all and for each user.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::connection::{Full, Sender, Subject};
@@ -28,6 +30,10 @@ pub(super) struct Charge {
     taken: Option<Permit>,
     subject: Option<KeyedPermit<Subject>>,
 }
+
+/// The same, as a route finds it beside its request.
+#[derive(Debug, Clone)]
+pub(super) struct BodyCharge(pub(super) Rc<RefCell<Charge>>);
 
 // === impl ByteBudget ===
 
@@ -72,6 +78,15 @@ impl Charge {
             None => self.taken = Some(more),
         }
         Ok(())
+    }
+}
+
+// === impl BodyCharge ===
+
+impl BodyCharge {
+    /// Takes so many bytes more; false where there are none left.
+    pub(super) fn grow(&self, bytes: usize) -> bool {
+        self.0.borrow_mut().grow(bytes).is_ok()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod connection;
 mod connection_errors;
 mod cors;
+mod decoding;
 pub mod engineio;
 mod exact;
 mod health;

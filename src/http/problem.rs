@@ -74,10 +74,26 @@ impl Problem {
 
     /// The body is of another kind than the call takes.
     pub fn unsupported_media_type(expected: &'static str) -> Self {
-        let (status, detail) =
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("Content-Type must be {expected}"));
+        Self::unsupported(format!("Content-Type must be {expected}"))
+    }
+
+    /// The body is coded in a way that the hub cannot read.
+    pub fn unsupported_coding() -> Self {
+        Self::unsupported("Content-Encoding must be gzip or deflate, or be left out".to_owned())
+            .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
+    }
+
+    fn unsupported(detail: String) -> Self {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let code = "unsupported_media_type";
         Self { code, ..Self::new(status, ErrorCode::InvalidPayload, detail) }
+    }
+
+    /// The body can be read, and is not what the call takes.
+    pub fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        let problem = Self::new(status, ErrorCode::InvalidPayload, detail);
+        Self { field: Some("body".into()), ..problem }
     }
 
     /// The answer has none of the forms that the client takes.

@@ -161,7 +161,7 @@ pub(super) async fn remove(
     query: web::Query<Removal>,
     body: Body,
 ) -> Result<web::Json<Removed>, Problem> {
-    let removal = query.into_inner().or_body(&body.0)?;
+    let removal = query.into_inner().or_body(&body)?;
     let (Exact(order), Exact(user)) = path.into_inner();
     to_the_end(async move {
         removal.ban(&hub.shared, Some(&order), &user).await?;

@@ -16,7 +16,7 @@ use actix_web::web::{self, Bytes};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 use super::access::identify_in_time;
-use super::budget::{Charge, MAX_UNKNOWN_BODY};
+use super::budget::{BodyCharge, Charge, MAX_UNKNOWN_BODY};
 use super::connection::{Connection, Full, RequestPlace, Sender, Subject};
 use super::engineio::Sessions;
 use super::patience::is_call;
@@ -207,6 +207,9 @@ impl Serving {
             most,
             patience.map(|hub| hub.shared.config.server.connect_timeout),
         );
+        if let Some(charge) = &self.charge {
+            request.extensions_mut().insert(BodyCharge(Rc::clone(charge)));
+        }
         request.set_payload(Payload::Stream { payload: Box::pin(body) });
     }
 

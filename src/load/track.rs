@@ -1,6 +1,9 @@
 //! The drive that drivers make: a GPX or CSV track, or one that is made up.
 
+use roxmltree::{Document, Node, NodeId};
+
 use super::rng::Rng;
+use crate::protocol::lenient::without_mark;
 use crate::time::Timestamp;
 
 /// A point of a track.
@@ -40,22 +43,26 @@ const DEGREE: f64 = 111_195.0;
 
 impl Track {
     /// Reads a track: GPX where it looks like XML, else CSV with the columns `lat`, `lng` (or
-    /// `lon`) and, if there is one, `time` (seconds or RFC 3339).
+    /// `lon`) and, if there is one, `time` (seconds or RFC 3339). Of several tracks in a file the one
+    /// that takes longest is driven: nothing leads from one to the next.
     ///
     /// # Errors
     /// A sentence where a point cannot be read, or where there are fewer than two.
     pub fn read(text: &str) -> Result<Self, String> {
-        let found = if text.trim_start().starts_with('<') { gpx(text)? } else { csv(text)? };
-        if found.len() < 2 {
-            return Err(format!("it has {} points, a track needs two", found.len()));
-        }
+        let text = without_mark(text).trim_start();
+        let found = if text.starts_with('<') { gpx(text)? } else { vec![csv(text)?] };
         let outside = |(lat, lng, _): &&(f64, f64, Option<f64>)| {
             !(-90.0..=90.0).contains(lat) || !(-180.0..=180.0).contains(lng)
         };
-        if let Some((lat, lng, _)) = found.iter().find(outside) {
+        if let Some((lat, lng, _)) = found.iter().flatten().find(outside) {
             return Err(format!("{lat}, {lng} is no place on earth"));
         }
-        Ok(Self { points: timed(&found) })
+        let most = found.iter().map(Vec::len).max().unwrap_or_default();
+        let tracks = found.iter().filter(|points| points.len() >= 2);
+        tracks
+            .map(|points| Self { points: timed(points) })
+            .max_by(|one, other| one.length().total_cmp(&other.length()))
+            .ok_or_else(|| format!("it has {most} points, a track needs two"))
     }
 
     /// A drive of ten minutes through a town.
@@ -93,11 +100,16 @@ impl Track {
         let turn = if back { 180.0 } else { 0.0 };
         Place {
             lat: from.lat + (to.lat - from.lat) * part,
-            lng: from.lng + (to.lng - from.lng) * part,
+            lng: on_earth(from.lng + (to.lng - from.lng) * part),
             heading: (east.atan2(north).to_degrees() + turn).rem_euclid(360.0),
             speed: north.hypot(east) / (to.at - from.at).max(1e-3),
         }
     }
+}
+
+/// A longitude that may have been counted on beyond 180 degrees.
+fn on_earth(lng: f64) -> f64 {
+    if (-180.0..=180.0).contains(&lng) { lng } else { (lng + 180.0).rem_euclid(360.0) - 180.0 }
 }
 
 /// How far it is, to the north and to the east.
@@ -113,6 +125,8 @@ fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
     for &(lat, lng, at) in found {
         let mut point = Point { at: 0.0, lat, lng };
         if let Some(last) = points.last() {
+            // The short way, which may lead across 180 degrees.
+            point.lng += 360.0 * ((last.lng - lng) / 360.0).round();
             let (north, east) = metres(*last, point);
             let guess = last.at + (north.hypot(east) / USUAL_SPEED).max(0.1);
             let told = at.map(|at| at - begin).filter(|at| *at > last.at && *at <= LONGEST);
@@ -125,25 +139,46 @@ fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
 
 type Found = Vec<(f64, f64, Option<f64>)>;
 
-/// The points of a GPX file. Its elements are few and plain, so no reader of XML is needed.
-fn gpx(text: &str) -> Result<Found, String> {
-    let name = ["<trkpt", "<rtept", "<wpt"].into_iter().find(|name| text.contains(name));
-    let Some(name) = name else { return Err("it has no points".to_owned()) };
-    let point = |piece: &str| {
-        let (head, body) = piece.split_once('>').unwrap_or((piece, ""));
-        let number = |key| attribute(head, key).and_then(|text| text.trim().parse::<f64>().ok());
-        let time = body.split_once("<time>").and_then(|(_, rest)| rest.split_once('<'));
-        let here = number("lat").zip(number("lon"));
-        here.map(|(lat, lng)| (lat, lng, time.and_then(|(time, _)| clock(time))))
-            .ok_or_else(|| format!("a point without lat and lon: {name}{head}>"))
-    };
-    text.split(name).skip(1).map(point).collect()
+/// The points of each track of a GPX file; of each route, where there is no track, or of all
+/// waypoints.
+fn gpx(text: &str) -> Result<Vec<Found>, String> {
+    let document = Document::parse(text).map_err(|error| error.to_string())?;
+    for (line, point) in [("trk", "trkpt"), ("rte", "rtept"), ("gpx", "wpt")] {
+        let points = document.descendants().filter(|node| is_named(*node, point));
+        let mut found: Vec<(Option<NodeId>, Found)> = Vec::new();
+        for node in points {
+            let of = node.ancestors().find(|node| is_named(*node, line)).map(|node| node.id());
+            let read = gpx_point(node)?;
+            match found.last_mut().filter(|(last, _)| *last == of) {
+                Some((_, points)) => points.push(read),
+                None => found.push((of, vec![read])),
+            }
+        }
+        if !found.is_empty() {
+            return Ok(found.into_iter().map(|(_, points)| points).collect());
+        }
+    }
+    Err("it has no points".to_owned())
 }
 
-fn attribute<'a>(head: &'a str, key: &str) -> Option<&'a str> {
-    let rest = &head[head.find(&format!(" {key}="))? + key.len() + 2..];
-    let quote = ['"', '\''].into_iter().find(|quote| rest.starts_with(*quote))?;
-    rest[1..].split_once(quote).map(|(value, _)| value)
+fn gpx_point(node: Node<'_, '_>) -> Result<(f64, f64, Option<f64>), String> {
+    let number = |name| node.attribute(name)?.trim().parse::<f64>().ok();
+    let time = node.children().find(|child| is_named(*child, "time"));
+    let time = time.map(|time| time.descendants().filter_map(text_of).collect::<String>());
+    let here = number("lat").zip(number("lon"));
+    here.map(|(lat, lng)| (lat, lng, time.and_then(|time| clock(&time)))).ok_or_else(|| {
+        let place = node.document().text_pos_at(node.range().start);
+        format!("a point without lat and lon, at {place}")
+    })
+}
+
+/// Whether it is an element of this name, in whatever namespace: there are two of GPX.
+fn is_named(node: Node<'_, '_>, name: &str) -> bool {
+    node.is_element() && node.tag_name().name() == name
+}
+
+fn text_of<'a>(node: Node<'a, '_>) -> Option<&'a str> {
+    node.text().filter(|_| node.is_text())
 }
 
 /// A time in seconds: written so, or in RFC 3339.
@@ -199,6 +234,54 @@ mod tests {
     }
 
     #[test]
+    fn gpx_is_read_as_the_xml_that_it_is() {
+        let plain = Track::read(GPX).expect("a track");
+        let odd = "\u{feff}<?xml version='1.0' encoding='UTF-8'?>\n<!-- <trkpt lat='0' lon='0'/> -->\
+            <g:gpx version=\"1.1\" xmlns:g=\"http://www.topografix.com/GPX/1/1\">\
+            <g:wpt lat=\"1\" lon=\"1\"><g:name>no track</g:name></g:wpt>\
+            <g:trk><g:name><![CDATA[<trkpt lat=\"9\" lon=\"9\"/>]]></g:name><g:trkseg>\n\
+            <g:trkpt\n lat = \" 45.0 \"\n lon='13.0' ><g:ele>2</g:ele>\
+            <g:time>\n <![CDATA[2020-12-18T06:15:50Z]]><!-- UTC -->\n</g:time></g:trkpt>\
+            <!-- a break --><g:trkpt lat='45.001' lon='13.0'><g:speed>11</g:speed>\
+            <g:time>2020-12-18T06:16:00Z</g:time></g:trkpt></g:trkseg></g:trk></g:gpx>";
+        assert_eq!(Track::read(odd), Ok(plain));
+        let marked = Track::read("\u{feff}lat,lng\n45,13\n45.0009,13\n");
+        assert_eq!(marked, Track::read("lat,lng\n45,13\n45.0009,13\n"));
+    }
+
+    #[test]
+    fn nothing_leads_from_one_track_of_a_file_to_the_next() {
+        let track = |lat: f64, points: u8| {
+            let point = |n| format!("<trkpt lat='{}' lon='13'/>", lat + f64::from(n) / 1000.0);
+            format!("<trk><trkseg>{}</trkseg></trk>", (0..points).map(point).collect::<String>())
+        };
+        let (short, long) = (track(45.0, 3), track(49.0, 5));
+        let driven = Track::read(&format!("<gpx>{short}{long}{short}</gpx>")).expect("tracks");
+        assert_eq!(Ok(driven.clone()), Track::read(&format!("<gpx>{long}</gpx>")));
+        for second in 0..100 {
+            let place = driven.at(f64::from(second));
+            assert!((49.0..49.005).contains(&place.lat) && place.speed < 20.0, "{place:?}");
+        }
+    }
+
+    #[test]
+    fn the_way_across_180_degrees_is_the_short_one() {
+        let gpx = "<gpx><trkpt lat='-17' lon='179.999'/><trkpt lat='-17' lon='180.0'/>\
+            <trkpt lat='-17' lon='-179.999'/><trkpt lat='-17' lon='-179.998'/></gpx>";
+        let csv = "lat,lng\n-17,179.999\n-17,180\n-17,-179.999\n-17,-179.998\n";
+        let track = Track::read(gpx).expect("a track");
+        assert_eq!(Ok(track.clone()), Track::read(csv));
+        assert!((30.0..35.0).contains(&track.length()), "{}", track.length());
+        for tenth in 0..700 {
+            let place = track.at(f64::from(tenth) / 10.0);
+            assert!(place.lng.abs() >= 179.997 && place.lng.abs() <= 180.0, "{place:?}");
+            assert!(place.speed < 11.0, "{place:?}");
+        }
+        let end = track.at(track.length());
+        assert!((end.lng + 179.998).abs() < 1e-9, "{end:?}");
+    }
+
+    #[test]
     fn a_csv_track_may_do_without_times() {
         let track = Track::read("lat,lng\n45,13\n45.0009,13\n").expect("a track");
         assert!((track.at(3.0).speed - USUAL_SPEED).abs() < 1e-6);
@@ -219,9 +302,10 @@ mod tests {
             ("", "no points"),
             ("<gpx></gpx>", "no points"),
             ("<gpx><trkpt lat=\"1\" lon=\"2\"/></gpx>", "it has 1 points"),
-            ("<gpx><trkpt lat=\"x\" lon=\"2\"/></gpx>", "without lat and lon"),
-            ("<gpx><trkpt lat=\u{ff29}1\u{ff29} lon=\"2\"/></gpx>", "without lat and lon"),
-            ("<gpx><trkpt lat=\"1 lon=2/></gpx>", "without lat and lon"),
+            ("<gpx><trkpt lat=\"x\" lon=\"2\"/></gpx>", "without lat and lon, at 1:6"),
+            ("<gpx><!-- <trkpt lat=\"1\" lon=\"2\"/> --></gpx>", "no points"),
+            ("<gpx><trkpt lat=\u{ff29}1\u{ff29} lon=\"2\"/></gpx>", "at 1:17"),
+            ("<gpx><trkpt lat=\"1 lon=2/></gpx>", "at 1:"),
             ("<gpx><trkpt lat=\"91\" lon=\"2\"/><trkpt lat=\"1\" lon=\"2\"/></gpx>", "no place"),
             ("a,b\n1,2\n", "columns lat and lng"),
             ("lat,lng\n1,2\n1\n", "line 3"),

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::chat::{ChatKind, check_client_msg_id, check_content};
 use super::error::Failure;
-use super::{json, quick};
+use super::{json, lenient, quick};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 use crate::whole::{self, MAX_SAFE_INTEGER};
@@ -305,21 +305,22 @@ pub(super) struct RawLocation {
     pub(super) order_ids: Option<Vec<OrderId>>,
     pub(super) lat: f64,
     pub(super) lng: f64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub(super) accuracy: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub(super) heading: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub(super) speed: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub(super) altitude: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     pub(super) battery: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::time")]
     pub(super) recorded_at: Option<Timestamp>,
 }
 
-/// Checks a location.
+/// Checks a location. What is wrong beside the place and the orders is left out: it is no reason to
+/// lose where the driver is.
 pub(super) fn location(raw: RawLocation) -> Result<Location, Failure> {
     if !(-90.0..=90.0).contains(&raw.lat) {
         return Err(Failure::invalid("lat", "must be -90 to 90 degrees"));
@@ -327,22 +328,21 @@ pub(super) fn location(raw: RawLocation) -> Result<Location, Failure> {
     if !(-180.0..=180.0).contains(&raw.lng) {
         return Err(Failure::invalid("lng", "must be -180 to 180 degrees"));
     }
-    if raw.heading.is_some_and(|heading| heading > 360.0) {
-        return Err(Failure::invalid("heading", "must be 0 to 360 degrees"));
-    }
-    if raw.battery.is_some_and(|battery| battery > 1.0) {
-        return Err(Failure::invalid("battery", "must be 0 to 1"));
-    }
     // A phone says "unknown" with a negative number.
-    let known = |value: Option<f64>| value.filter(|value| *value >= 0.0);
+    let known = |value: Option<f64>, most: f64| value.filter(|value| (0.0..=most).contains(value));
+    let accuracy = known(raw.accuracy, f64::MAX);
+    // Receivers without a fix say so by zeros.
+    if raw.lat == 0.0 && raw.lng == 0.0 && accuracy.is_none_or(|metres| metres == 0.0) {
+        return Err(Failure::invalid("lat", "0, 0 without an accuracy is no position"));
+    }
     let fix = Fix {
         lat: raw.lat,
         lng: raw.lng,
-        accuracy: known(raw.accuracy),
-        heading: known(raw.heading),
-        speed: known(raw.speed),
-        altitude: raw.altitude,
-        battery: known(raw.battery),
+        accuracy,
+        heading: known(raw.heading, 360.0),
+        speed: known(raw.speed, f64::MAX),
+        altitude: raw.altitude.filter(|metres| metres.is_finite()),
+        battery: known(raw.battery, 1.0),
         recorded_at: raw.recorded_at,
     };
     Ok(Location { target: target(raw.order_id, raw.order_ids)?, fix })

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::client::ClientEventName;
 use super::error::Failure;
 use super::json::{self, MAX_DEPTH, nests_deeper_than};
+use super::lenient::{without_mark, without_nan};
 use super::quick;
 use super::request::{Rejected, Request};
 use super::server::{Reply, ServerEvent};
@@ -30,6 +32,7 @@ pub fn decode(text: &str) -> Result<Request, Rejected> {
     if let Some(request) = quick::request(text) {
         return Ok(request);
     }
+    let text = without_mark(text);
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(Rejected::bad_envelope(None, "nested over 64 levels deep"));
     }
@@ -37,8 +40,18 @@ pub fn decode(text: &str) -> Result<Request, Rejected> {
     if !text.trim_start_matches([' ', '\n', '\r', '\t']).starts_with('{') {
         return Err(Rejected::bad_envelope(None, "must be a JSON object {event, data, id?}"));
     }
-    let envelope: Envelope = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
-    Request::read(&envelope.event, envelope.data, envelope.id)
+    match serde_json::from_str::<Envelope<'_>>(text) {
+        Ok(envelope) => Request::read(&envelope.event, envelope.data, envelope.id),
+        Err(error) => location_with_nan(text).unwrap_or_else(|| Err(unreadable(&error))),
+    }
+}
+
+/// Reads a position in which numbers are `NaN`. None where that is not what is wrong with a message.
+fn location_with_nan(text: &str) -> Option<Result<Request, Rejected>> {
+    let name = ClientEventName::Location.as_str();
+    let text = text.contains(name).then(|| without_nan(text)).flatten()?;
+    let envelope: Envelope<'_> = serde_json::from_str(&text).ok()?;
+    (envelope.event == name).then(|| Request::read(name, envelope.data, envelope.id))
 }
 
 /// Writes an event of the hub.
@@ -168,8 +181,10 @@ mod tests {
             ("driver:location", "{\"orderId\":\"a\",\"lat\":1,\"lat\":2,\"lng\":1}", "lat"),
             ("driver:location", "{\"orderIds\":[],\"lat\":1,\"lng\":1}", "orderIds"),
             ("driver:location", "{\"orderIds\":[\"a\",\" \"],\"lat\":1,\"lng\":1}", "orderIds[1]"),
-            ("driver:location", "{\"lat\":1,\"lng\":1,\"recordedAt\":\"noon\"}", "recordedAt"),
-            ("driver:location", "{\"lat\":1,\"lng\":1,\"heading\":361}", "heading"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":NaN,\"lng\":1}", "lat"),
+            ("driver:location", "{\"orderId\":\"a\",\"lat\":1,\"lng\":Infinity}", "lng"),
+            ("driver:location", "{\"lat\":0,\"lng\":0}", "lat"),
+            ("driver:location", "{\"lat\":0.0,\"lng\":-0.0,\"accuracy\":0}", "lat"),
             ("chat:message", "{\"orderId\":\"a\"}", "content"),
             ("chat:message", "{\"orderId\":\"a\",\"content\":\" \\n\"}", "content"),
             ("chat:message", "{\"orderId\":\"a\",\"content\":\"x\\u0000\"}", "content"),
@@ -191,6 +206,35 @@ mod tests {
             rejected("{\"event\":\"ping\",\"event\":\"ping\"}"),
             (ErrorCode::InvalidPayload, Some("event".to_owned()))
         );
+    }
+
+    #[test]
+    fn what_is_wrong_beside_the_place_of_a_location_is_left_out() {
+        let read = |text: &str| {
+            let ClientEvent::Location(location) = decode(text).expect(text).event else {
+                panic!("{text}")
+            };
+            location
+        };
+        let bare = read(r#"{"event":"driver:location","data":{"lat":1,"lng":2}}"#);
+        for field in [
+            r#""battery":87"#,
+            r#""heading":361"#,
+            r#""heading":NaN"#,
+            r#""speed":-Infinity,"altitude":nan"#,
+            r#""accuracy":"good","battery":null"#,
+            r#""recordedAt":"noon""#,
+            r#""recordedAt":"2026-11-22 20:18""#,
+        ] {
+            let text =
+                format!(r#"{{"event":"driver:location","data":{{"lat":1,"lng":2,{field}}}}}"#);
+            assert_eq!(read(&text), bare, "{text}");
+            assert_eq!(read(&format!("\u{feff}{text}")), bare, "with a byte-order mark");
+        }
+        let ack = r#"{"event":"driver:location","data":{"lat":1,"lng":2,"speed":NaN},"id":7}"#;
+        assert_eq!(decode(ack).map(|request| request.ack), Ok(Some(7)));
+        let other = r#"{"event":"ping","data":{"driver:location":NaN}}"#;
+        assert_eq!(rejected(other).0, ErrorCode::BadEnvelope, "no other event");
     }
 
     #[test]

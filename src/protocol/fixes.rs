@@ -2,26 +2,43 @@
 //! react-native-background-geolocation posts them, and as Expo hands them over.
 //!
 //! A phone keeps what was refused and posts it again, before everything newer. So each fix is read
-//! for itself, fields that the hub does not know are ignored, and what cannot be read at all counts
-//! as one bad fix.
+//! for itself, fields that the hub does not know are ignored, and what is wrong beside the place is
+//! left out. A body of which no fix can be read is refused as a whole.
 
-use serde::de::{self, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::client::{Location, RawLocation, location};
 use super::error::Failure;
 use super::json::{BLANK, read_object};
+use super::lenient::{self, without_mark, without_nan};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
 /// The most fixes of one body.
 pub const MAX_FIXES: usize = 1000;
 
-/// There are more than [`MAX_FIXES`].
+/// Fixes, each read for itself.
+pub type Fixes = Vec<Result<Location, Failure>>;
+
+/// Why a body has no fixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("are more than 1,000 fixes")]
-pub struct TooMany;
+pub enum UnreadableBody {
+    /// There are more than [`MAX_FIXES`].
+    #[error("more than 1,000 fixes")]
+    TooMany,
+    /// It is cut off, in another encoding, or something else altogether.
+    #[error("the body is no JSON")]
+    NotJson,
+    /// It is JSON and has no fix in any of the forms.
+    #[error("expected {0}")]
+    UnknownForm(&'static str),
+}
+
+/// What [`read_fixes`] expects.
+const EXPECTED: &str = "{\"locations\": [{lat, lng, recordedAt}]}, or {\"location\": {coords: \
+    {latitude, longitude}, timestamp}}, or a list of either";
 
 /// Where a body has its fixes.
 #[derive(Deserialize)]
@@ -30,27 +47,26 @@ struct Wrapping<'a> {
     locations: Option<&'a RawValue>,
     #[serde(borrow)]
     location: Option<&'a RawValue>,
-    /// Then it is a fix itself.
-    #[serde(borrow)]
-    coords: Option<&'a RawValue>,
-    #[serde(borrow)]
-    lat: Option<&'a RawValue>,
 }
 
-/// What tells the phones' forms from the hub's own.
-#[derive(Deserialize)]
-struct Form<'a> {
-    #[serde(borrow)]
-    coords: Option<&'a RawValue>,
+/// What tells a fix from something else, and the phones' form from the hub's own.
+#[derive(Default, Deserialize)]
+struct Form {
+    #[serde(default, deserialize_with = "present")]
+    coords: bool,
+    #[serde(default, deserialize_with = "present")]
+    lat: bool,
+    #[serde(default, deserialize_with = "present")]
+    lng: bool,
 }
 
 /// A fix of react-native-background-geolocation or Expo.
 #[derive(Deserialize)]
 struct PhoneFix {
     coords: Coords,
-    #[serde(default)]
-    timestamp: Option<PhoneTime>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::time")]
+    timestamp: Option<Timestamp>,
+    #[serde(default, deserialize_with = "lenient::value")]
     battery: Option<Battery>,
     #[serde(default)]
     extras: Option<Extras>,
@@ -60,19 +76,19 @@ struct PhoneFix {
 struct Coords {
     latitude: f64,
     longitude: f64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     accuracy: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     heading: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     speed: Option<f64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     altitude: Option<f64>,
 }
 
 #[derive(Deserialize)]
 struct Battery {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::number")]
     level: Option<f64>,
 }
 
@@ -84,48 +100,78 @@ struct Extras {
     order_id: Option<OrderId>,
 }
 
-/// A time with its zone, or milliseconds since 1970.
-struct PhoneTime(Timestamp);
-
 /// Reads the fixes of a body, each for itself.
 ///
 /// # Errors
-/// [`TooMany`].
-pub fn read_fixes(body: &str) -> Result<Vec<Result<Location, Failure>>, TooMany> {
-    let Some(fixes) = unwrap(body) else {
-        return Ok(vec![Err(Failure::invalid("body", "must hold location or locations"))]);
-    };
-    if fixes.len() > MAX_FIXES {
-        return Err(TooMany);
-    }
-    Ok(fixes.into_iter().map(read_fix).collect())
+/// [`UnreadableBody`], where not one of them can be read because of the body's form.
+pub fn read_fixes(body: &str) -> Result<Fixes, UnreadableBody> {
+    read_json(body, |body| {
+        let fixes = unwrap(body)?;
+        if fixes.len() > MAX_FIXES {
+            return Err(UnreadableBody::TooMany);
+        }
+        if !fixes.is_empty() && !fixes.iter().any(|fix| Form::of(fix).is_fix()) {
+            return Err(UnreadableBody::UnknownForm(EXPECTED));
+        }
+        Ok(fixes.into_iter().map(read_fix).collect())
+    })
 }
 
-/// The fixes of a body, as they stand in it; none where it is none of the forms.
-fn unwrap(body: &str) -> Option<Vec<&str>> {
-    let body = body.trim_matches(BLANK);
-    if body.starts_with('[') {
-        let fixes: Vec<&RawValue> = serde_json::from_str(body).ok()?;
-        return Some(fixes.into_iter().map(RawValue::get).collect());
+/// Reads a body of JSON: as it is, and where it is no JSON once more with `null` for `NaN`.
+///
+/// # Errors
+/// Those of `read`, with [`UnreadableBody::NotJson`] where there is no `NaN` to blame.
+pub(super) fn read_json<T>(
+    body: &str,
+    read: impl Fn(&str) -> Result<T, UnreadableBody>,
+) -> Result<T, UnreadableBody> {
+    let body = without_mark(body).trim_matches(BLANK);
+    match read(body) {
+        Err(UnreadableBody::NotJson) => read(&without_nan(body).ok_or(UnreadableBody::NotJson)?),
+        outcome => outcome,
     }
+}
+
+/// The fixes of a body, as they stand in it.
+fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
+    let not_json = |_| UnreadableBody::NotJson;
+    if body.starts_with('[') {
+        let fixes: Vec<&RawValue> = serde_json::from_str(body).map_err(not_json)?;
+        return Ok(fixes.into_iter().map(RawValue::get).collect());
+    }
+    let whole: &RawValue = serde_json::from_str(body).map_err(not_json)?;
     // Serde would take an array for it, field by field.
-    let wrapping: Wrapping<'_> = serde_json::from_str(body).ok()?;
+    let wrapping = serde_json::from_str::<Wrapping<'_>>(whole.get());
+    let wrapping = wrapping.map_err(|_| UnreadableBody::UnknownForm(EXPECTED))?;
     match wrapping.locations.or(wrapping.location).map(RawValue::get) {
         Some(many) if many.starts_with('[') => unwrap(many),
-        Some(one) => Some(vec![one]),
-        None => wrapping.coords.or(wrapping.lat).map(|_| vec![body]),
+        Some(one) => Ok(vec![one]),
+        None => Ok(vec![body]),
     }
 }
 
 fn read_fix(text: &str) -> Result<Location, Failure> {
-    if is_phones(text) {
+    if Form::of(text).coords {
         return read_object::<PhoneFix>(text, "location").and_then(PhoneFix::location);
     }
     read_object::<RawLocation>(text, "location").and_then(location)
 }
 
-fn is_phones(text: &str) -> bool {
-    serde_json::from_str::<Form<'_>>(text).is_ok_and(|form| form.coords.is_some())
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+// === impl Form ===
+
+impl Form {
+    fn of(text: &str) -> Self {
+        let is_object = text.starts_with('{');
+        is_object.then(|| serde_json::from_str(text).ok()).flatten().unwrap_or_default()
+    }
+
+    fn is_fix(&self) -> bool {
+        self.coords || self.lat || self.lng
+    }
 }
 
 // === impl PhoneFix ===
@@ -143,49 +189,15 @@ impl PhoneFix {
             speed,
             altitude,
             battery: self.battery.and_then(|battery| battery.level),
-            recorded_at: self.timestamp.map(|time| time.0),
+            recorded_at: self.timestamp,
         };
         location(raw).map_err(|mut failure| {
             failure.field = failure.field.map(|field| match &*field {
                 "lat" => "coords.latitude".into(),
-                "lng" => "coords.longitude".into(),
-                "battery" => "battery.level".into(),
-                other => format!("coords.{other}").into(),
+                _ => "coords.longitude".into(),
             });
             failure
         })
-    }
-}
-
-impl<'de> Deserialize<'de> for PhoneTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrMillis;
-        impl Visitor<'_> for TextOrMillis {
-            type Value = PhoneTime;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a time as in RFC 3339, or milliseconds since 1970")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PhoneTime, E> {
-                text.parse().map(PhoneTime).map_err(E::custom)
-            }
-
-            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<PhoneTime, E> {
-                Ok(PhoneTime(Timestamp::from_millis(ms)))
-            }
-
-            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<PhoneTime, E> {
-                self.visit_i64(i64::try_from(ms).unwrap_or(i64::MAX))
-            }
-
-            /// iOS has fractions of milliseconds.
-            fn visit_f64<E: de::Error>(self, ms: f64) -> Result<PhoneTime, E> {
-                #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
-                self.visit_i64(ms as i64)
-            }
-        }
-        deserializer.deserialize_any(TextOrMillis)
     }
 }
 
@@ -195,7 +207,7 @@ mod tests {
     use crate::protocol::client::Target;
 
     fn read(body: &str) -> Vec<Result<Location, String>> {
-        let fixes = read_fixes(body).expect("not too many");
+        let fixes = read_fixes(body).unwrap_or_else(|reason| panic!("{reason}: {body}"));
         let field = |failure: Failure| failure.field.unwrap_or_default().into_owned();
         fixes.into_iter().map(|fix| fix.map_err(field)).collect()
     }
@@ -262,20 +274,19 @@ mod tests {
             (r#"{"lat":91,"lng":2}"#, "lat"),
             (r#"{"lat":"1","lng":2}"#, "lat"),
             (r#"{"lat":1e400,"lng":2}"#, "lat"),
-            (r#"{"lat":1,"lng":2,"recordedAt":"2026-11-22T20:18:20"}"#, "recordedAt"),
-            (r#"{"lat":1,"lng":2,"recordedAt":1763842700261}"#, "recordedAt"),
+            (r#"{"lat":NaN,"lng":2}"#, "lat"),
+            (r#"{"lat":1,"lng":-Infinity}"#, "lng"),
+            (r#"{"lat":0,"lng":-0.0}"#, "lat"),
+            (r#"{"lat":0,"lng":0,"accuracy":0}"#, "lat"),
+            (r#"{"lat":0,"lng":0,"accuracy":-1}"#, "lat"),
             (r#"{"lat":1,"lng":2,"orderId":"a b"}"#, "orderId"),
             (r#"{"coords":{}}"#, "coords"),
             (r#"{"coords":{"latitude":1,"longitude":181}}"#, "coords.longitude"),
-            (
-                r#"{"coords":{"latitude":1,"longitude":2},"timestamp":"2026-11-22 20:18"}"#,
-                "timestamp",
-            ),
+            (r#"{"coords":{"latitude":0,"longitude":0}}"#, "coords.latitude"),
             (
                 r#"{"coords":{"latitude":1,"longitude":2},"extras":{"orderId":""}}"#,
                 "extras.orderId",
             ),
-            (r#"{"coords":{"latitude":1,"longitude":2},"battery":{"level":2}}"#, "battery.level"),
         ] {
             let body = format!(r#"{{"locations":[{fix},{{"lat":1,"lng":2}}]}}"#);
             let found = read(&body);
@@ -287,21 +298,93 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_the_forms_is_one_bad_fix() {
-        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-        for body in ["", "x", "7", "null", "{}", r#"{"location":null}"#, "[1", "\u{0}", "{\"a\":1}"]
-        {
-            assert_eq!(read(body), [Err("body".to_owned())], "{body}");
+    fn what_is_wrong_beside_the_place_is_left_out() {
+        let bare = one(r#"{"lat":1,"lng":2}"#);
+        for (name, values) in [
+            ("battery", &["87", "1.01", "NaN", "\"full\"", "[]", "1e999", "-1", "null"][..]),
+            ("heading", &["361", "-1", "Infinity", "\"north\"", "{\"a\":[1]}"]),
+            ("speed", &["nan", "-0.5", "true", "\"fast\""]),
+            ("accuracy", &["-inf", "-1", "{}"]),
+            ("altitude", &["-Infinity", "\"12\"", "1e400"]),
+            ("recordedAt", &["\"noon\"", "\"2026-11-22T20:18:20\"", "NaN", "[]", "\"\"", "true"]),
+        ] {
+            for value in values {
+                let own = format!(r#"{{"lat":1,"lng":2,"{name}":{value}}}"#);
+                assert_eq!(one(&own), bare, "{own}");
+                let coords = format!(r#""coords":{{"latitude":1,"longitude":2,"{name}":{value}}}"#);
+                let phone = match name {
+                    "battery" => r#""coords":{"latitude":1,"longitude":2},"battery":{"level":"#,
+                    "recordedAt" => r#""coords":{"latitude":1,"longitude":2},"timestamp":"#,
+                    _ => &coords,
+                };
+                let phone = match name {
+                    "battery" => format!("{{{phone}{value}}}}}"),
+                    "recordedAt" => format!("{{{phone}{value}}}"),
+                    _ => format!("{{{phone}}}"),
+                };
+                assert_eq!(one(&phone), bare, "{phone}");
+            }
         }
-        assert_eq!(read(&deep).len(), 1);
+        let odd = r#"{"coords":{"latitude":1,"longitude":2},"battery":0.9}"#;
+        assert_eq!(one(odd), bare);
+        let at_zero = one(r#"{"lat":0,"lng":0,"accuracy":12}"#).fix;
+        assert_eq!((at_zero.lat, at_zero.accuracy), (0.0, Some(12.0)), "a ship may be there");
+    }
+
+    #[test]
+    fn a_time_may_be_a_number_in_either_form() {
+        for (body, ms) in [
+            (r#"{"lat":1,"lng":2,"recordedAt":1763842700261}"#, 1_763_842_700_261),
+            (r#"{"lat":1,"lng":2,"recordedAt":1763842700}"#, 1_763_842_700_000),
+            (
+                r#"{"coords":{"latitude":1,"longitude":2},"timestamp":"1763842700261"}"#,
+                1_763_842_700_261,
+            ),
+            (
+                r#"{"coords":{"latitude":1,"longitude":2},"timestamp":1763842700.5}"#,
+                1_763_842_700_500,
+            ),
+        ] {
+            assert_eq!(one(body).fix.recorded_at.map(Timestamp::as_millis), Some(ms), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_without_any_fix_is_refused_as_a_whole() {
+        for body in ["", "x", "[1", "\u{0}", r#"{"lat":1,"lng":2"#, "lat=1&lng=2", "{\"a\":NaN"] {
+            assert_eq!(read_fixes(body), Err(UnreadableBody::NotJson), "{body}");
+        }
+        let unknown = Err(UnreadableBody::UnknownForm(EXPECTED));
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        for body in [
+            "7",
+            "null",
+            "\"a\"",
+            "{}",
+            "[7]",
+            "{\"a\":1}",
+            "{\"a\":NaN}",
+            r#"{"location":null}"#,
+            r#"{"locations":[{}]}"#,
+            // mauron85, Capacitor, Geolocator, OwnTracks, Overland.
+            r#"[{"latitude":45.1,"longitude":13.6,"time":1763842700261,"bearing":0}]"#,
+            r#"{"latitude":45.1,"longitude":13.6,"simulated":false}"#,
+            r#"{"latitude":45.1,"longitude":13.6,"is_mocked":false}"#,
+            r#"{"_type":"location","tst":1763842700,"latitude":1}"#,
+            r#"{"locations":[{"type":"Feature","geometry":{},"properties":{}}]}"#,
+            &deep,
+        ] {
+            assert_eq!(read_fixes(body), unknown, "{body}");
+        }
         assert_eq!(read("[]"), []);
         assert_eq!(read(r#"{"locations":[]}"#), []);
+        assert_eq!(read("\u{feff}[]"), []);
     }
 
     #[test]
     fn there_is_an_end_to_how_many_come_at_once() {
-        let body = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        let body = |count: usize| format!("[{}]", vec![r#"{"lat":1}"#; count].join(","));
         assert_eq!(read_fixes(&body(1000)).map(|fixes| fixes.len()), Ok(1000));
-        assert_eq!(read_fixes(&body(1001)), Err(TooMany));
+        assert_eq!(read_fixes(&body(1001)), Err(UnreadableBody::TooMany));
     }
 }

@@ -1,12 +1,10 @@
-//! Fixes that come together, some of them late: put in order by their times, which one wrong clock
-//! has made, and thinned for the trail.
+//! Fixes that come together, some of them late: what became of each, and which of them are points of
+//! the trail.
 
 use std::time::Duration;
 
-use crate::protocol::client::Fix;
 use crate::protocol::error::ErrorCode;
 use crate::protocol::location::Position;
-use crate::time::Timestamp;
 
 /// What became of one fix, the best last: of several orders that it is for, the best counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +32,6 @@ impl Fate {
     }
 }
 
-/// Gives every fix a time: now, where the phone said none. Where the newest lies ahead of now, the
-/// phone's clock is ahead, and all are moved back by the same.
-pub fn settle_times<'a>(fixes: impl Iterator<Item = &'a mut Fix>, now: Timestamp) {
-    let mut fixes: Vec<&mut Fix> = fixes.collect();
-    let newest = fixes.iter().filter_map(|fix| fix.recorded_at).max();
-    let ahead = newest.map_or(0, |newest| newest.millis_since(now));
-    for fix in &mut fixes {
-        let known = fix.recorded_at.map(|at| at.minus(Duration::from_millis(ahead)));
-        fix.recorded_at = Some(known.unwrap_or(now));
-    }
-}
-
 /// Positions with at least `interval` between them, of those that come in order of their times.
 pub fn thin(positions: impl Iterator<Item = Position>, interval: Duration) -> Vec<Position> {
     let mut kept: Vec<Position> = Vec::new();
@@ -61,6 +47,8 @@ pub fn thin(positions: impl Iterator<Item = Position>, interval: Duration) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::client::Fix;
+    use crate::time::Timestamp;
 
     fn fix(secs: Option<i64>) -> Fix {
         Fix {
@@ -73,20 +61,6 @@ mod tests {
             battery: None,
             recorded_at: secs.map(Timestamp::from_secs),
         }
-    }
-
-    fn settled(times: &[Option<i64>], now: i64) -> Vec<i64> {
-        let mut fixes: Vec<Fix> = times.iter().copied().map(fix).collect();
-        settle_times(fixes.iter_mut(), Timestamp::from_secs(now));
-        fixes.iter().filter_map(|fix| Some(fix.recorded_at?.as_millis() / 1000)).collect()
-    }
-
-    #[test]
-    fn a_batch_ahead_of_now_is_moved_back_as_a_whole() {
-        assert_eq!(settled(&[Some(130), Some(160), Some(145)], 100), [70, 100, 85]);
-        assert_eq!(settled(&[Some(30), Some(60)], 100), [30, 60], "one behind stays");
-        assert_eq!(settled(&[None, Some(60)], 100), [100, 60]);
-        assert_eq!(settled(&[], 100), [0; 0]);
     }
 
     #[test]

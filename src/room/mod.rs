@@ -7,6 +7,7 @@ pub mod bans;
 pub mod batch;
 pub mod change;
 pub mod delivery;
+pub mod fix_times;
 pub mod marks;
 pub mod order;
 pub mod policy;

@@ -8,8 +8,6 @@ use crate::protocol::location::Position;
 use crate::protocol::server::LastLocation;
 use crate::time::Timestamp;
 
-/// How far a phone's clock may be ahead before it is not believed.
-const MOST_AHEAD: Duration = Duration::from_secs(60);
 /// After so long without an accepted fix the order of `recordedAt` is forgotten: a phone whose
 /// clock was set back must not be silenced.
 const FORGET_ORDER: Duration = Duration::from_secs(30);
@@ -44,7 +42,7 @@ impl Track {
         Some(LastLocation { position, age_ms, stale: age_ms > STALE_AFTER_MS })
     }
 
-    /// Takes a fix, if it is not older than the last one of the same driver.
+    /// Takes a fix, whose time is settled, if it is not older than the last one of the same driver.
     pub fn accept(
         &mut self,
         driver: &UserId,
@@ -52,13 +50,11 @@ impl Track {
         at: Timestamp,
         now: Instant,
     ) -> Option<&Position> {
-        let recorded_at = fix.recorded_at.map(|recorded| believed(recorded, at));
-        if self.is_older(driver, recorded_at, now) {
+        if self.is_older(driver, fix.recorded_at, now) {
             return None;
         }
         self.accepted = Some(now);
-        let position = Position::of(fix, driver.clone(), at);
-        Some(self.last.insert(Position { recorded_at, ..position }))
+        Some(self.last.insert(Position::of(fix, driver.clone(), at)))
     }
 
     /// Takes the newest of fixes that come together, in order of their times, if it is not older
@@ -87,11 +83,6 @@ impl Track {
             _ => false,
         }
     }
-}
-
-/// A time more than a minute ahead becomes now.
-fn believed(recorded: Timestamp, now: Timestamp) -> Timestamp {
-    if recorded > now.plus(MOST_AHEAD) { now } else { recorded }
 }
 
 #[cfg(test)]
@@ -161,19 +152,6 @@ mod tests {
             Track::new(Some(known.clone()), at, now).accept(&ann, &recorded(499), at, now).is_some()
         };
         assert_eq!([1000, 1029, 1030].map(older_counts), [false, false, true]);
-    }
-
-    #[test]
-    fn a_clock_far_ahead_is_not_believed() {
-        let (mut track, at) = (Track::default(), Timestamp::from_secs(1000));
-        let ann: UserId = "ann".parse().expect("id");
-        let mut said = |secs| {
-            let mut fresh = std::mem::take(&mut track);
-            let position = fresh.accept(&ann, &recorded(secs), at, Instant::now());
-            position.and_then(|position| position.recorded_at)
-        };
-        assert_eq!(said(1060), Some(Timestamp::from_secs(1060)));
-        assert_eq!(said(1061), Some(at));
     }
 
     #[test]

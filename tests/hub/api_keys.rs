@@ -115,3 +115,22 @@ async fn keys_change_without_a_restart_and_a_broken_file_changes_nothing() {
     write(&path, "");
     until("the end of all keys", async || stats(&new).await == 401).await;
 }
+
+#[tokio::test]
+async fn a_file_with_a_byte_order_mark_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, secret) = (dir.path().join("keys.toml"), dir.path().join("secret"));
+    let key = made("looks", &[Scope::AdminRead]);
+    write(&path, &format!("\u{feff}{}", key.entry));
+    write(&secret, &format!("\u{feff}{}\r\n", "s".repeat(32)));
+    let hub = Hub::builder().env("API_KEYS_FILE", path.display());
+    let hub = hub.env("JWT_SECRET_PREVIOUS_FILE", secret.display()).start();
+    assert_eq!(ask(&hub, Method::GET, "/admin/v1/stats", &key.key).await.0, 200);
+    let claims = serde_json::json!({
+        "sub": "root", "role": "admin", "exp": orderhub::time::Timestamp::now().as_millis() / 1000 + 60,
+    });
+    let secret = jsonwebtoken::EncodingKey::from_secret("s".repeat(32).as_bytes());
+    let header = jsonwebtoken::Header::default();
+    let token = jsonwebtoken::encode(&header, &claims, &secret).expect("a token");
+    assert_eq!(ask(&hub, Method::GET, "/admin/v1/stats", &token).await.0, 200);
+}

@@ -152,6 +152,32 @@ async fn a_trail_is_json_or_geojson() {
 }
 
 #[tokio::test]
+async fn a_line_across_180_degrees_is_cut_in_two() {
+    let hub = Hub::start();
+    put(&hub, json!({ "driverId": "dan" })).await;
+    let now = ms_ago(0);
+    let fix = |lng: f64, secs: i64| {
+        let at = Timestamp::from_millis(now - secs * 1000).to_string();
+        json!({ "lat": -17.0, "lng": lng, "recordedAt": at })
+    };
+    let fixes = json!([fix(179.5, 60), fix(-179.5, 40), fix(-179.0, 20)]);
+    post(&hub, &token("dan", "driver", &[]), "/orders/o1/locations", fixes).await;
+    let service = token("shop", "service", &[]);
+    let answer = get(&hub, &service, "", Some("application/geo+json")).await;
+    let body: Value = answer.json().await.expect("JSON");
+    let line = &body["features"][0];
+    let parts = json!([
+        [[179.5, -17.0], [180.0, -17.0]],
+        [[-180.0, -17.0], [-179.5, -17.0], [-179.0, -17.0]]
+    ]);
+    assert_eq!(line["geometry"], json!({ "type": "MultiLineString", "coordinates": parts }));
+    let time = |secs: i64| Timestamp::from_millis(now - secs * 1000).to_string();
+    let times = json!([[time(60), time(50)], [time(50), time(40), time(20)]]);
+    assert_eq!(line["properties"]["times"], times);
+    assert_eq!(lats(&page(&hub, "").await), [-17.0; 3], "as JSON it has its own points only");
+}
+
+#[tokio::test]
 async fn whoever_may_see_positions_reads_the_trail_and_staff_after_the_end_too() {
     let hub = Hub::start();
     let bob = json!([{ "userId": "bob", "role": "customer" }]);

@@ -9,6 +9,7 @@ mod scenario;
 mod settings;
 mod socketio;
 mod tokens;
+mod trackers;
 mod tracks;
 
 /// An id as it may be.

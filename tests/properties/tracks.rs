@@ -13,6 +13,9 @@ const TRACKS: &[&str] = &[
      <time>2020-12-18T06:16:00Z</time></trkpt></trkseg></trk></gpx>",
     "<gpx><rte><rtept lat=\"1\" lon=\"2\"/><rtept lat=\"1.1\" lon=\"2.1\"/></rte></gpx>",
     "<gpx><wpt lat=\"-1\" lon=\"-179.9\"></wpt><wpt lat=\"-1\" lon=\"179.9\"></wpt></gpx>",
+    "\u{feff}<g:gpx xmlns:g='http://www.topografix.com/GPX/1/1'><!-- a --><g:trk><g:trkpt lat='1' \
+     lon='179.9'><g:time><![CDATA[5]]></g:time></g:trkpt><g:trkpt lat='1' lon='-179.9'/></g:trk>\
+     <g:trk><g:trkpt lat='50' lon='1'/></g:trk></g:gpx>",
     "lat,lng\n45,13\n45.0009,13\n\n45.1,13.2\n",
     "time,lon,lat\n100,13,45\n101,13,45.0009\n",
     "timestamp , Latitude, Longitude\r\n2020-12-18T06:15:50Z,1,2\r\n2020-12-18T06:15:51Z,1.5,2\r\n",
@@ -64,6 +67,7 @@ proptest! {
             let time = format_args!("<time>{at}</time>");
             write!(gpx, "<trkpt lat=\"{lat}\" lon=\"{lng}\">{time}</trkpt>").expect("memory");
         }
+        gpx.push_str("</gpx>");
         let track = Track::read(&table).expect("a track");
         prop_assert_eq!(&track, &Track::read(&gpx).expect("a track"));
         for ((lat, lng, _), at) in points.iter().zip(&times).take(points.len() - 1) {

@@ -15,6 +15,7 @@ use crate::ids::SessionId;
 use crate::protocol::error::Failure;
 use crate::protocol::server::{LocationUpdate, ServerEvent};
 use crate::recent::RecentMap;
+use crate::room::fix_times::settle;
 use crate::time::Timestamp;
 use crate::transport::LatestKey;
 
@@ -46,7 +47,7 @@ impl OrderRoom {
     /// Takes a fix. True where a member turned out to be gone.
     pub(super) fn locate(&mut self, locate: Locate) -> bool {
         self.members.values().take(WARMED).for_each(|member| member.outbox.warm());
-        let Locate { session, at: came, fix, verdict, .. } = locate;
+        let Locate { session, at: came, mut fix, verdict, .. } = locate;
         let metrics = &self.shared.metrics;
         let driver = match sender(&mut self.members, &self.senders, session) {
             Some((Ok(driver), _)) => driver,
@@ -61,6 +62,13 @@ impl OrderRoom {
             }
         };
         let at = Timestamp::now();
+        if let Some(recorded_at) = &mut fix.recorded_at {
+            let (settled, correction) = settle(*recorded_at, at);
+            *recorded_at = settled;
+            if let Some(correction) = correction {
+                metrics.position_times_corrected.inc(correction as usize);
+            }
+        }
         let accepted = self.track.accept(driver, &fix, at, came).is_some();
         verdict.taken(accepted);
         if !accepted {

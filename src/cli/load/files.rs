@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::load::measure::Measure;
 use crate::load::report::{Report, html, percentiles};
+use crate::protocol::lenient::without_mark;
 
 /// Where the results go, beside stdout.
 #[derive(Args)]
@@ -23,9 +24,11 @@ pub(super) struct Files {
     hdr: Option<PathBuf>,
 }
 
-/// Reads a text.
+/// Reads a text, without a byte-order mark.
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))
+    fs::read_to_string(path)
+        .map(|text| without_mark(&text).to_owned())
+        .map_err(|error| format!("{}: cannot read it: {error}", path.display()))
 }
 
 impl Files {

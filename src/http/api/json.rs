@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::http::body::Body;
 use crate::http::problem::Problem;
-use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::error::Failure;
 use crate::protocol::json::{MAX_DEPTH, nests_deeper_than, read_object};
+use crate::protocol::lenient::without_mark;
 
 /// The kind of a body that is one JSON value.
 pub(super) const ARRAY: &str = "application/json";
@@ -77,6 +78,7 @@ pub(super) fn read_form<T: DeserializeOwned>(
     text: &str,
     whole: &'static str,
 ) -> Result<T, Failure> {
+    let text = without_mark(text);
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(Failure::invalid(whole, "nests deeper than 64 levels"));
     }
@@ -97,13 +99,11 @@ pub(super) fn text<B: FromText>(
             let expected = B::KINDS.first().copied().unwrap_or_default();
             return Err(Problem::unsupported_media_type(expected));
         }
-        let bytes = body.await?.0;
-        if !known && !bytes.is_empty() {
+        let body = body.await?;
+        if !known && !body.0.is_empty() {
             let expected = B::KINDS.first().copied().unwrap_or_default();
             return Err(Problem::unsupported_media_type(expected));
         }
-        std::str::from_utf8(&bytes)
-            .map(ToOwned::to_owned)
-            .map_err(|_| Failure::new(ErrorCode::InvalidPayload, "the body is not UTF-8").into())
+        Ok(body.text()?.to_owned())
     }
 }

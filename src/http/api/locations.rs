@@ -2,15 +2,15 @@
 //! in the background.
 //!
 //! A phone keeps what was refused and posts it again, before everything newer: an error would
-//! block its queue for as long as it lasts. So whatever is wrong with a fix is told beside a 200;
-//! only what another try may mend, or what nobody could use, is an error.
+//! block its queue for as long as it lasts. So whatever is wrong with a fix is told beside a 200.
+//! An error is what another try may mend, and a body of which no fix can be read: with a 200 the
+//! phone would forget what is in it.
 
-use std::str::from_utf8;
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::http::StatusCode;
-use actix_web::web;
+use actix_web::{HttpMessage, HttpRequest, web};
 
 use super::posting::{PostedFixes, Posting};
 use crate::actors::order_room::Reporter;
@@ -19,29 +19,31 @@ use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::body::Body;
 use crate::http::openapi::fixes::FixesForm;
-use crate::http::openapi::problems::{RateLimited, Refused, TooMuch};
+use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
 use crate::http::openapi::words::InOrder;
 use crate::http::problem::Problem;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::fixes::{TooMany, read_fixes};
+use crate::protocol::fixes::{Fixes, UnreadableBody, read_fixes};
 use crate::session::users::Kind;
 
 /// Takes positions of an order's driver
 ///
 /// Up to 1,000 fixes, `{"locations": […]}` with the fields of `driver:location`, or as
 /// react-native-background-geolocation and Expo have them. Whatever is wrong with a fix is told
-/// beside a 200, or a phone would post it again for ever.
+/// beside a 200, or a phone would post it again for ever. A body of which no fix can be read is
+/// refused, or a phone would forget it.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/locations", tag = "Positions",
     operation_id = "post_positions", security(("token" = []), ("apiKey" = ["orders:write"])),
     params(InOrder), request_body(content = FixesForm, content_type = "application/json"),
     responses((status = 200,
             description = "Each fix is in one of the three, and stored where it counts",
-            body = PostedFixes), TooMuch, RateLimited, Refused))]
+            body = PostedFixes), UnreadableFixes, RateLimited, Refused))]
 pub(super) async fn post_to_order(
     hub: web::Data<Hub>,
     caller: Principal,
     order: web::Path<String>,
+    request: HttpRequest,
     body: Body,
 ) -> Result<web::Json<PostedFixes>, Problem> {
     let by = match caller {
@@ -54,7 +56,7 @@ pub(super) async fn post_to_order(
     };
     let order = OrderId::new(&order);
     let order = order.map_err(|error| Failure::invalid("orderId", error.to_string()));
-    post(&hub, by, Some(order), &body).await
+    Ok(web::Json(post(&hub, by, Some(order), fixes_of(&request, &body)?).await?))
 }
 
 /// Takes positions of the caller for all open orders
@@ -65,20 +67,26 @@ pub(super) async fn post_to_order(
     request_body(content = FixesForm, content_type = "application/json"),
     responses((status = 200,
             description = "Each fix is in one of the three, and stored where it counts",
-            body = PostedFixes), TooMuch, RateLimited, Refused))]
+            body = PostedFixes), UnreadableFixes, RateLimited, Refused))]
 pub(super) async fn post_to_open_orders(
     hub: web::Data<Hub>,
     caller: Principal,
+    request: HttpRequest,
     body: Body,
 ) -> Result<web::Json<PostedFixes>, Problem> {
-    let by = match caller {
-        Principal::Identity(user) => driver(&hub, user)?,
+    let by = driver_of_phone(&hub, caller)?;
+    Ok(web::Json(post(&hub, by, None, fixes_of(&request, &body)?).await?))
+}
+
+/// Whose phone posts for all open orders.
+pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<Reporter, Problem> {
+    match caller {
+        Principal::Identity(user) => driver(hub, user),
         Principal::Service(_) => {
             let detail = "an API key is no driver: post to the order";
-            return Err(Failure::new(ErrorCode::Forbidden, detail).into());
+            Err(Failure::new(ErrorCode::Forbidden, detail).into())
         }
-    };
-    post(&hub, by, None, &body).await
+    }
 }
 
 /// Somebody with a phone, if there were not too many posts of late.
@@ -89,26 +97,41 @@ fn driver(hub: &Hub, user: Identity) -> Result<Reporter, Problem> {
     Ok(Reporter::Driver(Arc::new(user)))
 }
 
-async fn post(
+/// The fixes of a body, whatever its `Content-Type`: some libraries say none, or another one.
+fn fixes_of(request: &HttpRequest, body: &Body) -> Result<Fixes, Problem> {
+    read_fixes(body.text()?).map_err(|reason| unreadable(request, reason))
+}
+
+/// Has fixes taken, and counts what became of them.
+pub(super) async fn post(
     hub: &Hub,
     by: Reporter,
     order: Option<Result<OrderId, Failure>>,
-    body: &Body,
-) -> Result<web::Json<PostedFixes>, Problem> {
+    fixes: Fixes,
+) -> Result<PostedFixes, Problem> {
     if hub.shared.is_draining() {
         return Err(unavailable("the hub restarts").into());
     }
-    // What is not UTF-8 is none of the forms.
-    let fixes = read_fixes(from_utf8(&body.0).unwrap_or_default()).map_err(too_many)?;
     let posted = Posting { by, order, fixes }.deliver(hub).await?;
     let fates = [posted.accepted, posted.stale, posted.rejected.len()];
     for (index, count) in fates.into_iter().enumerate() {
         hub.shared.metrics.posted.inc_by(index, count as u64);
     }
-    Ok(web::Json(posted))
+    Ok(posted)
 }
 
-fn too_many(error: TooMany) -> Problem {
-    let status = StatusCode::PAYLOAD_TOO_LARGE;
-    Problem::new(status, ErrorCode::InvalidPayload, error.to_string())
+/// Why a body is refused as a whole.
+pub(super) fn unreadable(request: &HttpRequest, reason: UnreadableBody) -> Problem {
+    let kind = request.content_type();
+    let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        || kind.to_ascii_lowercase().starts_with("multipart/");
+    match reason {
+        UnreadableBody::TooMany => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Problem::new(status, ErrorCode::InvalidPayload, reason.to_string())
+        }
+        UnreadableBody::NotJson if is_form => Problem::unsupported_media_type("application/json"),
+        UnreadableBody::NotJson => Failure::invalid("body", reason.to_string()).into(),
+        UnreadableBody::UnknownForm(_) => Problem::unprocessable(reason.to_string()),
+    }
 }

@@ -11,6 +11,7 @@ mod locations;
 mod messages;
 mod orders;
 mod posting;
+mod trackers;
 mod trail;
 mod users;
 mod view;
@@ -51,6 +52,10 @@ use crate::time::Timestamp;
     messages::post,
     locations::post_to_order,
     locations::post_to_open_orders,
+    trackers::owntracks,
+    trackers::overland,
+    trackers::osmand,
+    trackers::osmand_form,
     trail::show,
     users::revoke,
 ))]
@@ -89,6 +94,15 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         )
         .service(
             resource("/api/v1/drivers/me/locations", "POST").post(locations::post_to_open_orders),
+        )
+        .service(
+            resource("/api/v1/drivers/me/locations/owntracks", "POST").post(trackers::owntracks),
+        )
+        .service(resource("/api/v1/drivers/me/locations/overland", "POST").post(trackers::overland))
+        .service(
+            resource("/api/v1/drivers/me/locations/osmand", "GET, POST")
+                .get(trackers::osmand)
+                .post(trackers::osmand_form),
         )
         .service(
             resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")

@@ -21,7 +21,8 @@ use crate::ids::OrderId;
 use crate::protocol::client::{Fix, Location, Target};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::location::Position;
-use crate::room::batch::{Fate, settle_times, thin};
+use crate::room::batch::{Fate, thin};
+use crate::room::fix_times::settle_all;
 use crate::room::order::{MOST_DRIVEN, driven};
 use crate::room::track::Track;
 use crate::time::Timestamp;
@@ -77,7 +78,10 @@ impl Posting {
     /// `unavailable`, where the same is worth to be posted again.
     pub(super) async fn deliver(mut self, hub: &Hub) -> Result<PostedFixes, Failure> {
         let now = Timestamp::now();
-        settle_times(self.fixes.iter_mut().flatten().map(|location| &mut location.fix), now);
+        let fixes = self.fixes.iter_mut().flatten().map(|location| &mut location.fix);
+        for (index, count) in settle_all(fixes, now).into_iter().enumerate() {
+            hub.shared.metrics.position_times_corrected.inc_by(index, count);
+        }
         let mut fates: Vec<Option<Fate>> = vec![None; self.fixes.len()];
         let by_order = self.by_order(hub, &mut fates).await?;
         let shares = by_order.iter().map(|(order, places)| {

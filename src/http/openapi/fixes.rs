@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use super::words::AnyOrderId;
 use crate::time::Timestamp;
 
-/// Up to 1,000 fixes, in one of these forms.
+/// Up to 1,000 fixes, in one of these forms. Of a fix what is wrong beside its place and its orders is
+/// left out.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(examples(

@@ -5,6 +5,7 @@
 pub(super) mod fixes;
 mod page;
 pub(super) mod problems;
+pub(super) mod trackers;
 pub(super) mod words;
 
 use std::sync::LazyLock;
@@ -65,6 +66,10 @@ impl Modify for Rest {
         let key = "A key of API_KEYS_FILE (`orderhub api-key`), with the scopes that a call names";
         components.add_security_scheme("token", bearer("JWT", token));
         components.add_security_scheme("apiKey", bearer("ohk_…", key));
+        let password = "The same JWT as the password, for apps that can send nothing else; the name \
+            says nothing";
+        let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(password));
+        components.add_security_scheme("password", SecurityScheme::Http(basic.build()));
         problems::describe(components);
         let deletes = document.paths.paths.values_mut().filter_map(|item| item.delete.as_mut());
         for body in deletes.filter_map(|call| call.request_body.as_mut()) {

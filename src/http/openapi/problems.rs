@@ -107,7 +107,16 @@ const UNSUPPORTED: Kind = Kind {
     name: "UnsupportedMediaType",
     status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
     codes: &["unsupported_media_type"],
-    description: "The body is of another kind than the call takes",
+    description: "The body is of another kind than the call takes, or coded in another way than gzip \
+        or deflate",
+    header: None,
+};
+const UNKNOWN_FORM: Kind = Kind {
+    name: "UnknownForm",
+    status: StatusCode::UNPROCESSABLE_ENTITY,
+    codes: &["invalid_payload"],
+    description: "The body can be read, and has no fix in a form that is known; `detail` says what \
+        was expected",
     header: None,
 };
 const INTERNAL: Kind = Kind {
@@ -139,6 +148,7 @@ const KINDS: &[Kind] = &[
     TOO_LARGE,
     NOT_ACCEPTABLE,
     UNSUPPORTED,
+    UNKNOWN_FORM,
     INTERNAL,
     UNAVAILABLE,
 ];
@@ -164,9 +174,9 @@ groups! {
     /// A body is missing, of another kind, too large or wrong, or an id is.
     BadBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
     /// A body, which need not be there, is too large or wrong, or an id is.
-    BadOptionalBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE;
-    /// A body is too much; whatever else is wrong with it is told beside a 200.
-    TooMuch: TOO_SLOW, TOO_LARGE;
+    BadOptionalBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
+    /// No fix of a body can be read; whatever is wrong with some of them is told beside a 200.
+    UnreadableFixes: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED, UNKNOWN_FORM;
     /// The answer has another form.
     NotAcceptable: NOT_ACCEPTABLE;
     /// What the path names does not exist.

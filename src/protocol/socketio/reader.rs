@@ -9,6 +9,8 @@ use super::engine;
 use super::event;
 use super::malformed::Malformed;
 use super::packet::{Kind, Packet};
+use crate::protocol::client::ClientEventName;
+use crate::protocol::lenient::{without_mark, without_nan};
 use crate::protocol::request::{Rejected, Request};
 
 /// What a message of a client says.
@@ -59,10 +61,13 @@ impl Reader {
     /// # Errors
     /// [`Malformed`] where the connection must be closed, and with which code.
     pub fn text(&mut self, text: &str) -> Result<Said, Malformed> {
-        match engine::Packet::parse(text).ok_or(Malformed::Engine)? {
-            engine::Packet::Message(data) => match self.decoder.text(data)? {
-                Some(packet) => said(&packet),
-                None => Ok(Said::Nothing),
+        let marked = || engine::Packet::parse(without_mark(text));
+        match engine::Packet::parse(text).or_else(marked).ok_or(Malformed::Engine)? {
+            engine::Packet::Message(data) => match self.decoder.text(data) {
+                Ok(Some(packet)) => said(&packet),
+                Ok(None) => Ok(Said::Nothing),
+                Err(Malformed::Payload) => location_with_nan(data).ok_or(Malformed::Payload),
+                Err(malformed) => Err(malformed),
             },
             engine::Packet::Pong(_) => Ok(Said::Pong),
             engine::Packet::Close => Ok(Said::Close),
@@ -81,6 +86,16 @@ impl Reader {
             None => Ok(Said::Nothing),
         }
     }
+}
+
+/// Reads a position in which numbers are `NaN`. None where that is not what is wrong with a packet.
+fn location_with_nan(data: &str) -> Option<Said> {
+    let name = ClientEventName::Location.as_str();
+    let is_event = data.starts_with('2') && data.contains(name);
+    let data = is_event.then(|| without_nan(data)).flatten()?;
+    let packet = Packet::parse(&data).ok()?;
+    let is_location = packet.args.as_ref()?.name.as_deref() == Some(name);
+    is_location.then(|| said(&packet).ok()).flatten()
 }
 
 fn said(packet: &Packet<'_>) -> Result<Said, Malformed> {

@@ -34,6 +34,24 @@ fn a_location_is_read_with_its_ack_id() {
 }
 
 #[test]
+fn a_location_with_nan_and_a_byte_order_mark_are_read_and_nothing_else_is() {
+    for text in [
+        r#"42/events,7["driver:location",{"orderId":"o","lat":1,"lng":2,"heading":NaN}]"#,
+        "\u{feff}427[\"driver:location\",{\"orderId\":\"o\",\"lat\":1,\"lng\":2,\"battery\":87}]",
+    ] {
+        let request = event(text).1.expect(text);
+        assert_eq!(request.ack, Some(7));
+        let ClientEvent::Location(location) = request.event else { panic!("{request:?}") };
+        assert_eq!((location.fix.heading, location.fix.battery), (None, None), "{text}");
+    }
+    let lost = "425[\"driver:location\",{\"lat\":NaN,\"lng\":1}]";
+    assert_eq!(refusal(lost).1.as_deref(), Some("lat"));
+    for text in ["42[\"ping\",NaN]", "42[\"ping\",{\"driver:location\":NaN}]", "43[NaN]"] {
+        assert_eq!(read(text).err(), Some(Malformed::Payload), "{text}");
+    }
+}
+
+#[test]
 fn a_ping_keeps_its_data() {
     for (text, data) in
         [("42[\"ping\"]", "null"), ("42[\"ping\",1.0,2]", "1.0"), ("450-[\"ping\",\"ä\"]", "\"ä\"")]

@@ -1,0 +1,206 @@
+//! When a fix was taken, where the phone's clock or receiver cannot be right: a week number that
+//! rolled over, a clock that is ahead, a time that no fix has.
+
+use std::time::Duration;
+
+use crate::protocol::client::Fix;
+use crate::time::Timestamp;
+
+/// How far a phone's clock may be ahead before it is not believed.
+const MOST_AHEAD: Duration = Duration::from_secs(60);
+/// A time further away is none: as long as a point of a trail is kept at most.
+const MOST_AWAY: Duration = days(3652);
+/// How often GPS counts its weeks from 0 again. A receiver that does not know of it is behind by it.
+const ROLLOVER: Duration = days(1024 * 7);
+/// What has rolled over is at most so old, and at most so far ahead, once it is moved.
+const ROLLED_OVER_BEHIND: Duration = days(30);
+const ROLLED_OVER_AHEAD: Duration = days(1);
+/// Fixes further apart than so many of the usual pauses between them are not of one row.
+const PAUSES_OF_A_GAP: u64 = 10;
+/// The shortest and the longest gap between fixes that ends a row, in milliseconds.
+const GAP_MS: (u64, u64) = (60_000, 30 * 60_000);
+
+/// Why the time of a fix was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Correction {
+    /// It was one or two rollovers of the week number back: it is moved by as many.
+    WeekRollover,
+    /// It was more than a minute ahead of the hub's clock.
+    Ahead,
+    /// It was years away: it is the hub's own time.
+    Impossible,
+}
+
+/// How many fixes had their times changed, by [`Correction`].
+pub type Corrections = [u64; Correction::NAMES.len()];
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3600)
+}
+
+// === impl Correction ===
+
+impl Correction {
+    /// What metrics call them, in the order of their discriminants.
+    pub const NAMES: &[&str] = &["week_rollover", "ahead", "impossible"];
+}
+
+/// The time of a fix that came alone.
+pub fn settle(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
+    match possible(recorded, now) {
+        (at, None) if at > now.plus(MOST_AHEAD) => (now, Some(Correction::Ahead)),
+        settled => settled,
+    }
+}
+
+/// Gives every fix that came with others a time: now, where the phone said none. Fixes that are near
+/// to each other are a row, by one clock: where its newest lies ahead of now, the row is moved
+/// back as a whole, and no other.
+pub fn settle_all<'a>(fixes: impl Iterator<Item = &'a mut Fix>, now: Timestamp) -> Corrections {
+    let mut corrections = Corrections::default();
+    let mut told: Vec<(Timestamp, &mut Fix)> = Vec::new();
+    for fix in fixes {
+        match fix.recorded_at.map(|recorded| possible(recorded, now)) {
+            None => fix.recorded_at = Some(now),
+            Some((at, correction)) => {
+                count(&mut corrections, correction, 1);
+                told.push((at, fix));
+            }
+        }
+    }
+    told.sort_by_key(|(at, _)| *at);
+    let gap_ms = gap_ms(&told);
+    for row in told.chunk_by_mut(|(at, _), (next, _)| next.millis_since(*at) <= gap_ms) {
+        let ahead = row.last().map_or(0, |(newest, _)| newest.millis_since(now));
+        if Duration::from_millis(ahead) > MOST_AHEAD {
+            count(&mut corrections, Some(Correction::Ahead), row.len() as u64);
+        }
+        for (at, fix) in row {
+            fix.recorded_at = Some(at.minus(Duration::from_millis(ahead)));
+        }
+    }
+    corrections
+}
+
+fn count(corrections: &mut Corrections, correction: Option<Correction>, fixes: u64) {
+    if let Some(correction) = correction {
+        corrections[correction as usize] += fixes;
+    }
+}
+
+/// From which gap on fixes, which are in order of their times, are not of one row.
+fn gap_ms(told: &[(Timestamp, &mut Fix)]) -> u64 {
+    let mut pauses: Vec<u64> =
+        told.windows(2).map(|pair| pair[1].0.millis_since(pair[0].0)).collect();
+    pauses.sort_unstable();
+    let usual = pauses.get(pauses.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+    usual.saturating_mul(PAUSES_OF_A_GAP).clamp(GAP_MS.0, GAP_MS.1)
+}
+
+/// A time that a fix can have.
+fn possible(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
+    if (now.minus(MOST_AWAY)..=now.plus(MOST_AWAY)).contains(&recorded) {
+        return (recorded, None);
+    }
+    let around = now.minus(ROLLED_OVER_BEHIND)..=now.plus(ROLLED_OVER_AHEAD);
+    let once = recorded.plus(ROLLOVER);
+    let moved = [once, once.plus(ROLLOVER)].into_iter().find(|moved| around.contains(moved));
+    match moved {
+        Some(moved) => (moved, Some(Correction::WeekRollover)),
+        None => (now, Some(Correction::Impossible)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the year 2026.
+    const NOW: i64 = 1_795_000_000;
+
+    fn fix(secs: Option<i64>) -> Fix {
+        Fix {
+            lat: 1.0,
+            lng: 2.0,
+            accuracy: None,
+            heading: None,
+            speed: None,
+            altitude: None,
+            battery: None,
+            recorded_at: secs.map(Timestamp::from_secs),
+        }
+    }
+
+    /// The times of fixes after they were settled, by how much they lie after now, in seconds.
+    fn settled(times: &[Option<i64>]) -> (Vec<i64>, Corrections) {
+        let mut fixes: Vec<Fix> =
+            times.iter().map(|time| fix(time.map(|time| NOW + time))).collect();
+        let corrections = settle_all(fixes.iter_mut(), Timestamp::from_secs(NOW));
+        let after = |fix: &Fix| Some(fix.recorded_at?.as_millis() / 1000 - NOW);
+        (fixes.iter().filter_map(after).collect(), corrections)
+    }
+
+    #[test]
+    fn a_batch_ahead_of_now_is_moved_back_as_a_whole() {
+        assert_eq!(settled(&[Some(30), Some(60), Some(45)]), (vec![-30, 0, -15], [0; 3]));
+        assert_eq!(settled(&[Some(3570), Some(3600)]), (vec![-30, 0], [0, 2, 0]));
+        assert_eq!(settled(&[Some(-70), Some(-40)]), (vec![-70, -40], [0; 3]), "behind stays");
+        assert_eq!(settled(&[None, Some(-40)]).0, [0, -40]);
+        assert_eq!(settled(&[]).0, [0; 0]);
+        let row: Vec<_> = (0..20).map(|number| Some(number * 900 - 9000)).collect();
+        let moved: Vec<_> = (0..20).map(|number| number * 900 - 17_100).collect();
+        assert_eq!(
+            settled(&row).0,
+            moved,
+            "a row that is partly ahead, a quarter of an hour apart"
+        );
+    }
+
+    #[test]
+    fn an_outlier_of_time_is_moved_alone() {
+        let hour = 3600;
+        let (times, corrections) = settled(&[Some(-20), Some(hour), Some(-10)]);
+        assert_eq!((times, corrections), (vec![-20, 0, -10], [0, 1, 0]));
+        assert_eq!(settled(&[Some(-10), Some(hour)]).0, [-10, 0], "also of two");
+        assert_eq!(settled(&[Some(-30), Some(-20), Some(-10), Some(300)]).0, [-30, -20, -10, 0]);
+        let two = settled(&[Some(-20), Some(hour), Some(-10), Some(5 * hour)]);
+        assert_eq!(two.0, [-20, 0, -10, 0]);
+        let behind = settled(&[Some(-hour), Some(-20), Some(5)]);
+        assert_eq!(behind.0, [-hour, -25, 0], "what is behind stays where it is");
+    }
+
+    #[test]
+    fn a_time_that_no_fix_has_is_the_hubs_own() {
+        let years = 365 * 24 * 3600;
+        for impossible in [-NOW, -12 * years, 543 * years, i64::MAX / 2000, i64::MIN / 2000] {
+            let (times, corrections) = settled(&[Some(-10), Some(impossible), Some(-5)]);
+            assert_eq!((times, corrections), (vec![-10, 0, -5], [0, 0, 1]), "{impossible}");
+        }
+        assert_eq!(settled(&[Some(-9 * years)]).0, [-9 * years]);
+    }
+
+    #[test]
+    fn a_week_number_that_rolled_over_is_moved() {
+        let weeks = 1024 * 7 * 24 * 3600;
+        for rollovers in [1, 2] {
+            let (times, corrections) =
+                settled(&[Some(-20 - rollovers * weeks), Some(-15), Some(-10 - rollovers * weeks)]);
+            assert_eq!((times, corrections), (vec![-20, -15, -10], [2, 0, 0]));
+            let alone = Timestamp::from_secs(NOW - 20 - rollovers * weeks);
+            let expected = (Timestamp::from_secs(NOW - 20), Some(Correction::WeekRollover));
+            assert_eq!(settle(alone, Timestamp::from_secs(NOW)), expected);
+        }
+        let month = 31 * 24 * 3600;
+        assert_eq!(settled(&[Some(-month - weeks)]), (vec![0], [0, 0, 1]), "not about now");
+    }
+
+    #[test]
+    fn a_clock_far_ahead_is_not_believed() {
+        let now = Timestamp::from_secs(NOW);
+        let at = |secs| settle(Timestamp::from_secs(NOW + secs), now);
+        assert_eq!(at(60), (Timestamp::from_secs(NOW + 60), None));
+        assert_eq!(at(61), (now, Some(Correction::Ahead)));
+        assert_eq!(at(-3600), (Timestamp::from_secs(NOW - 3600), None));
+        assert_eq!(at(543 * 365 * 24 * 3600), (now, Some(Correction::Impossible)));
+    }
+}
