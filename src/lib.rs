@@ -55,6 +55,7 @@ pub mod db;
 pub mod http;
 pub mod ids;
 pub mod load;
+pub mod log_once;
 pub mod metrics;
 #[cfg(test)]
 #[path = "../tests/common/mutate.rs"]

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub locations_dropped: Counter,
     /// Upgrades refused because the node was full or draining.
     pub upgrades_refused: Counter,
+    /// Handshakes of Socket.IO clients whose version is not served.
+    pub unsupported_clients: Counter,
     /// HTTP connections that are no `WebSocket`s.
     pub http_connections: Gauge,
     /// HTTP connections and requests refused, by the limit that was reached.
@@ -136,6 +138,11 @@ impl Metrics {
             rejected: Counters::register(r, "rejected", "Refused events", "code", words.errors),
             locations_dropped: counter(r, "locations_dropped", "Stale or surplus locations"),
             upgrades_refused: counter(r, "upgrades_refused", "Upgrades refused: full or draining"),
+            unsupported_clients: counter(
+                r,
+                "unsupported_clients",
+                "Socket.IO handshakes of a version that is not served",
+            ),
             http_connections: gauge(r, "http_connections", "HTTP connections but WebSockets"),
             http_refused: Counters::register(
                 r,

@@ -183,6 +183,7 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
         registry,
         transport,
         engine_sessions,
+        unsupported_clients: Arc::default(),
         admission,
         bytes,
         rates,

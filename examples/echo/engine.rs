@@ -129,7 +129,7 @@ impl<T: Talk + Unpin> Session<T> {
     fn wake(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         if self.missed.is_some_and(|missed| missed <= now) {
-            self.outbox.finish(None, CloseCode::NO_PONG);
+            self.outbox.hang_up(None, CloseCode::NO_PONG);
             return;
         }
         if self.next_ping <= now {
@@ -174,7 +174,7 @@ impl<T: Talk + Unpin> StreamHandler<Incoming> for Session<T> {
             Incoming::Overrun(_) => Err(CloseCode::SLOW_READER),
         };
         if let Err(close) = result {
-            self.outbox.finish(None, close);
+            self.outbox.hang_up(None, close);
         }
     }
 }

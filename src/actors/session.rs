@@ -4,6 +4,7 @@
 
 mod connecting;
 mod dialect;
+mod ending;
 mod entering;
 mod hearing;
 mod identity;
@@ -27,13 +28,14 @@ use smallvec::SmallVec;
 use self::connecting::Names;
 pub use self::dialect::UnauthenticatedPlace;
 use self::dialect::{Dialect, SocketIo};
-use self::login::{End, Login};
+use self::ending::End;
+use self::login::Login;
 use self::pacing::MOST_UNDER_WAY;
 use self::waiting::Waiting;
 use super::alarms::Alarm;
 use super::peer::{Peer, RoomNotice, SessionAddress};
 use super::resumes::HandOver;
-use super::shared::{Shared, close_index};
+use super::shared::Shared;
 use super::supervisor::{EndSession, Register, SupervisorHandle};
 use crate::auth::{Identity, TokenProblem};
 use crate::ids::{ConnectionId, SessionId};
@@ -252,56 +254,6 @@ impl Session {
         let whose = |login: &&Login| end.user.as_ref() == Some(&login.identity.user);
         self.logins.iter().filter(whose).any(|login| login.identity.is_older_than(before))
     }
-
-    /// Ends the connection by the hub's decision: says so, then closes.
-    fn finish(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
-        self.finish_with(&EndSession::now(close), ctx);
-    }
-
-    fn finish_with(&mut self, end: &EndSession, ctx: &mut Context<Self>) {
-        let EndSession { close, reason, reconnect_after_ms, user, .. } = end;
-        // Whoever was cut for slowness or silence is expected back. A Socket.IO client does not see
-        // the code, and comes back from every end but those that it is told to take for good.
-        let clean = match self.dialect {
-            Dialect::Plain => !close.retry,
-            Dialect::SocketIo(_) => close.is_final(),
-        };
-        let ended = End { reason: close.reason, clean };
-        let mut last = Vec::new();
-        for login in &mut self.logins {
-            if user.as_ref().is_none_or(|user| *user == login.identity.user) {
-                last.push(login.farewell(*close, reason.as_deref(), *reconnect_after_ms));
-                last.extend(login.dismissal(*close));
-            } else {
-                // Another user of the same connection has done nothing, and comes back.
-                login.depart(End { clean: false, ..ended });
-            }
-        }
-        self.outbox.finish(last, *close);
-        self.leave_everything(ended, ctx);
-    }
-
-    /// Leaves every room at once; the connection may linger to tell its peer.
-    fn leave_everything(&mut self, end: End, ctx: &mut Context<Self>) {
-        self.depart(end);
-        self.alarm = None;
-        ctx.run_later(LINGER, |_, ctx| ctx.stop());
-    }
-
-    fn depart(&mut self, end: End) {
-        if !std::mem::replace(&mut self.ended, true) && self.logins.is_empty() {
-            // A login counts its own.
-            self.shared.metrics.closes.inc(close_index(end.reason));
-        }
-        // It said that it leaves; what it sent before did not get its turn.
-        let leaving = self.waiting.take().and_then(|waiting| waiting.leaving);
-        if let Some(index) = leaving.and_then(|namespace| self.login_in(namespace)) {
-            self.logins[index].depart(End { clean: true, ..end });
-        }
-        for login in &mut self.logins {
-            login.depart(end);
-        }
-    }
 }
 
 /// What a connection begins with: who uses it from the start, and how it speaks.
@@ -348,7 +300,7 @@ impl StreamHandler<Incoming> for Session {
     }
 
     fn finished(&mut self, ctx: &mut Self::Context) {
-        self.depart(End { reason: "connection_lost", clean: false });
+        self.depart(End::lost("connection_lost"));
         ctx.stop();
     }
 }
@@ -371,8 +323,8 @@ impl Handler<HandOver> for Session {
     fn handle(&mut self, message: HandOver, ctx: &mut Self::Context) {
         let has_it = self.logins.iter().any(|login| login.pid == Some(message.pid));
         if has_it && !self.ended {
-            self.outbox.finish(None, CloseCode::REPLACED);
-            self.leave_everything(End { reason: CloseCode::REPLACED.reason, clean: false }, ctx);
+            self.outbox.hang_up(None, CloseCode::REPLACED);
+            self.leave_everything(End::lost(CloseCode::REPLACED.reason), ctx);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Judges tokens: signature first, then every claim by the rules of the protocol. Knows API keys.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,16 +24,13 @@ use super::source::Source;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError, RoleMap};
 use crate::ids::UserId;
+use crate::log_once::LogOnce;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// The longest token that is looked at, in bytes. A token with the most orders that make sense
 /// fits several times.
 pub const MAX_TOKEN_BYTES: usize = 8192;
-
-/// How many unknown roles are logged, each once, and how many characters of each.
-const MAX_UNKNOWN_ROLES: usize = 100;
-const MAX_LOGGED_ROLE: usize = 64;
 
 /// The longest that a login waits for keys.
 const KEYS_PATIENCE: Duration = Duration::from_secs(6);
@@ -59,7 +55,7 @@ pub struct Verifier {
     /// `JWT_ROLE_MAP`.
     role_map: RoleMap,
     /// Roles of tokens that nothing here knows, which were logged already.
-    unknown_roles: Mutex<HashSet<String>>,
+    unknown_roles: LogOnce,
     /// Whose older tokens no longer count.
     revocations: Revocations,
 }
@@ -92,7 +88,7 @@ impl Verifier {
             leeway: auth.leeway,
             role_claim: auth.role_claim.clone(),
             role_map: auth.role_map.clone(),
-            unknown_roles: Mutex::default(),
+            unknown_roles: LogOnce::default(),
             revocations: Revocations::default(),
         })
     }
@@ -245,11 +241,9 @@ impl Verifier {
 
     /// Says once for each value that a role means nothing here: its users are customers without a word.
     fn log_unknown_role(&self, said: &str) {
-        let shown: String = said.chars().take(MAX_LOGGED_ROLE).collect();
-        let mut logged = self.unknown_roles.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged.len() < MAX_UNKNOWN_ROLES && logged.insert(shown.clone()) {
+        if let Some(shown) = self.unknown_roles.first(said) {
             log::warn!(
-                "a token has the role {shown:?}, which is none: it counts as customer (JWT_ROLE_MAP)"
+                "a token has the role {shown}, which is none: it counts as customer (JWT_ROLE_MAP)"
             );
         }
     }

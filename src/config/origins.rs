@@ -6,7 +6,8 @@
 pub enum Origins {
     /// Every page. Harmless as far as cookies go: nothing reads them.
     Any,
-    /// These, in lower case, as a browser writes them (`https://app.example.com`).
+    /// These, in lower case and without a default port, as a browser writes them
+    /// (`https://app.example.com`).
     List(Vec<String>),
 }
 
@@ -15,8 +16,27 @@ impl Origins {
     pub fn allows(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::List(list) => list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+            Self::List(list) => {
+                let origin = without_default_port(origin);
+                list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+            }
         }
+    }
+}
+
+/// An origin without the port that its scheme has anyway: browsers leave it out, React Native and
+/// people do not.
+pub fn without_default_port(origin: &str) -> &str {
+    let port = origin.split_once("://").and_then(|(scheme, _)| default_port(scheme));
+    port.and_then(|port| origin.strip_suffix(port)).unwrap_or(origin)
+}
+
+/// The port that a scheme of the web has where none is written.
+fn default_port(scheme: &str) -> Option<&'static str> {
+    match scheme.to_ascii_lowercase().as_str() {
+        "https" | "wss" => Some(":443"),
+        "http" | "ws" => Some(":80"),
+        _ => None,
     }
 }
 
@@ -32,19 +52,23 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
 }
 
 /// An origin by RFC 6454, section 6.2: a scheme, a host and perhaps a port; or `null`, which is
-/// what pages from files and some web views send.
+/// what pages from files and some web views send. Web views whose pages have no host (`file://` in
+/// Cordova) send a scheme alone.
 fn origin(text: &str) -> Option<String> {
     if text == "null" {
         return Some(text.to_owned());
     }
-    let (scheme, host) = text.split_once("://")?;
     // A slash at the end is what people copy from the address bar; no browser sends it.
-    let host = host.strip_suffix('/').unwrap_or(host);
+    let (scheme, host) = text.split_once("://")?;
+    let origin = format!("{scheme}://{}", host.strip_suffix('/').unwrap_or(host));
+    let origin = without_default_port(&origin);
+    let (_, host) = origin.split_once("://")?;
     let scheme_is_good = !scheme.is_empty()
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let host_is_good = !host.is_empty()
+    let needs_host = default_port(scheme).is_some();
+    let host_is_good = (!host.is_empty() || !needs_host)
         && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte));
-    (scheme_is_good && host_is_good).then(|| format!("{scheme}://{host}").to_ascii_lowercase())
+    (scheme_is_good && host_is_good).then(|| origin.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -70,9 +94,61 @@ mod tests {
     }
 
     #[test]
+    fn a_default_port_is_the_same_origin_whether_it_is_written_or_not() {
+        let list = "https://a.example:443,http://b.example:80,https://c.example,http://[::1]:80";
+        let list = origins(list).expect("good");
+        for (origin, allowed) in [
+            ("https://a.example", true),
+            ("https://a.example:443", true),
+            ("HTTPS://A.example:443", true),
+            ("http://b.example", true),
+            ("http://b.example:80", true),
+            ("https://c.example:443", true),
+            ("http://[::1]", true),
+            ("http://[::1]:80", true),
+            ("https://a.example:80", false),
+            ("http://a.example:443", false),
+            ("http://b.example:443", false),
+            ("https://c.example:4430", false),
+            ("https://c.example:8443", false),
+            ("http://[::1]:8080", false),
+        ] {
+            assert_eq!(list.allows(origin), allowed, "{origin}");
+        }
+    }
+
+    #[test]
+    fn web_views_send_a_scheme_alone() {
+        let list = origins("file://, capacitor://localhost,app:///").expect("good");
+        for (origin, allowed) in [
+            ("file://", true),
+            ("capacitor://localhost", true),
+            ("app://", true),
+            ("null", false),
+            ("file://evil", false),
+            ("http://localhost", false),
+            ("ionic://localhost", false),
+        ] {
+            assert_eq!(list.allows(origin), allowed, "{origin}");
+        }
+        assert_eq!(origins("file:///"), origins("file://"));
+    }
+
+    #[test]
     fn what_is_no_origin_is_refused() {
-        for bad in ["", "app.example.com", "https://", "https://*.example.com", "https://a/b", "*,"]
-        {
+        for bad in [
+            "",
+            "app.example.com",
+            "https://",
+            "http:///",
+            "https://:443",
+            "file:",
+            "file:///index.html",
+            "://",
+            "https://*.example.com",
+            "https://a/b",
+            "*,",
+        ] {
             assert!(origins(bad).is_err(), "{bad:?}");
         }
     }

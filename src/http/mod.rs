@@ -32,6 +32,7 @@ use actix_web::web::{self, ServiceConfig};
 use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
+use crate::log_once::LogOnce;
 use crate::transport::TransportOptions;
 
 pub use connection_errors::count_errors;
@@ -52,6 +53,8 @@ pub struct Hub {
     pub transport: Arc<TransportOptions>,
     /// The sessions of Engine.IO, each with the id that its client knows it by.
     pub engine_sessions: Arc<engineio::Sessions>,
+    /// User agents of Socket.IO clients whose version is not served.
+    pub unsupported_clients: Arc<LogOnce>,
     /// How many HTTP connections there may be.
     pub admission: Arc<connection::Admission>,
     /// How many bytes of requests and answers may be under way.

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{self, HeaderMap};
 
-use crate::config::Origins;
+use crate::config::{Origins, without_default_port};
 
 /// Whether the page that asks may. A browser says which page it is; others say nothing. The hub's
 /// own origin always passes: React Native makes one up from the address that it connects to.
@@ -13,6 +13,39 @@ pub(super) fn is_allowed(allowed: &Origins, headers: &HeaderMap) -> bool {
 
 fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let page = origin.split_once("://").map(|(_, host)| host);
-    host.zip(page).is_some_and(|(host, page)| host.to_lowercase() == page.to_lowercase())
+    let scheme = origin.split_once("://").map(|(scheme, _)| scheme);
+    host.zip(scheme).is_some_and(|(host, scheme)| {
+        // The address may be written with its port and the name of the host without, or the reverse.
+        let own = format!("{scheme}://{host}");
+        without_default_port(&own).eq_ignore_ascii_case(without_default_port(origin))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_hubs_own_origin_may_with_and_without_its_default_port() {
+        for (host, origin, may) in [
+            ("hub.example", "https://hub.example", true),
+            ("hub.example", "https://hub.example:443", true),
+            ("hub.example:443", "https://hub.example", true),
+            ("HUB.example", "http://hub.EXAMPLE:80", true),
+            ("hub.example:8080", "http://hub.example:8080", true),
+            ("[::1]:8080", "http://[::1]:8080", true),
+            ("hub.example", "https://hub.example:80", false),
+            ("hub.example:8080", "http://hub.example", false),
+            ("hub.example", "https://evil.example", false),
+            ("hub.example", "hub.example", false),
+            ("hub.example", "null", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            assert_eq!(is_allowed(&Origins::List(Vec::new()), &headers), may, "{host} {origin}");
+        }
+    }
 }

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_http::RequestHead;
+use actix_web::http::header::{self, HeaderValue};
 
 use super::Hub;
 use super::access::authorization;
-use super::engineio::{Arrival, Engine, Host, Options, Refused};
+use super::engineio::{Arrival, Engine, Host, Options, Refused, VERSION};
 use super::problem::Problem;
 use super::upgrade::{
     client_address, credentials, refuse_while_draining, remote, take_place, take_stranger_place,
@@ -68,6 +69,22 @@ impl Host for SocketIo {
         let (permit, nobody) = (take_place(hub)?, take_stranger_place(hub)?);
         let nobody = UnauthenticatedPlace::new(nobody, address.flatten());
         Ok(Ticket { permit, nobody, remote, offered })
+    }
+
+    /// Old clients try for ever and say nothing to their users, so an operator has to see them.
+    fn refused_version(&self, request: &RequestHead, version: Option<&str>) {
+        self.hub.shared.metrics.unsupported_clients.inc();
+        // What says none is no stock client.
+        let Some(version) = version else { return };
+        let agent = request.headers.get(header::USER_AGENT);
+        let agent = String::from_utf8_lossy(agent.map_or(b"", HeaderValue::as_bytes));
+        if let Some(agent) = self.hub.unsupported_clients.first(&agent) {
+            let version: String = version.chars().take(8).collect();
+            log::warn!(
+                "a Socket.IO client is too old or too new: it speaks EIO {version:?}, and {VERSION} is served \
+                 (socket.io-client 3 and later); its user agent is {agent}"
+            );
+        }
     }
 
     fn open(&self, ticket: Ticket, arrival: Arrival) {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -325,9 +325,17 @@ pub(super) fn client_address(request: &RequestHead, proxies: &Networks) -> Optio
     let hops = joined(&request.headers, &forwarded).unwrap_or_default();
     let client = hops
         .rsplit(',')
-        .map_while(|hop| hop.trim().parse::<IpAddr>().ok())
+        .map_while(|hop| hop_address(hop.trim()))
         .find(|hop| !proxies.contains(*hop));
     Some(client.unwrap_or(peer))
+}
+
+/// The address in an entry of `X-Forwarded-For`. Some proxies write the port too, and IPv6 in
+/// brackets.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(hop);
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse().ok().or_else(with_port)
 }
 
 /// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).

@@ -52,13 +52,8 @@ impl CloseCode {
     /// Whether a Socket.IO client is told to stay away: it does not see the code, and comes back
     /// from every other end.
     pub fn is_final(self) -> bool {
-        Self::is_final_code(self.code)
-    }
-
-    /// The same of a code as it stands in a close frame.
-    pub fn is_final_code(code: u16) -> bool {
-        code == Self::BAD_ENVELOPES.code
-            || ((4400..4500).contains(&code) && code != Self::UNAUTHENTICATED.code)
+        self.code == Self::BAD_ENVELOPES.code
+            || ((4400..4500).contains(&self.code) && self.code != Self::UNAUTHENTICATED.code)
     }
 
     /// Every code that the hub sends, for metrics.

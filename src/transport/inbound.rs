@@ -34,7 +34,7 @@ const TAIL: usize = 256;
 /// The receiving end of a connection, polled by the task of its session.
 ///
 /// Ends when the peer has ended, the connection is broken, or a close has lingered long enough.
-/// Dropped before that it cuts the connection, unless [`super::Outbox::finish`] was called: then
+/// Dropped before that it cuts the connection, unless its [`super::Outbox`] was ended in order: then
 /// the close goes on without it.
 #[derive(Debug)]
 pub struct Inbound {
@@ -242,7 +242,7 @@ impl Inbound {
     }
 
     /// Swallows what still comes, so that the system does not answer it with a reset, which could
-    /// destroy the close frame on its way. Ends when all is sent and the peer has said that it
+    /// destroy what was said last on its way. Ends when all is sent and the peer has said that it
     /// closes too, or has ended.
     fn poll_linger(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
         self.drop_posted();
@@ -345,7 +345,7 @@ impl Drop for Inbound {
         if self.stage == Stage::Over {
             return;
         }
-        // A session that stopped right after it called `finish` has still sent its close frame.
+        // A session that stopped right after it ended its outbox has still said what it had to say.
         if self.detached || !self.line.is_closing() || !has_arbiter() {
             self.line.abort();
             return;

@@ -54,7 +54,7 @@ enum Phase {
     Open,
     /// The outbox gave up; the session has to finish.
     Overrun { why: Overrun, told: bool },
-    /// What waits, the close frame last, must have left by then.
+    /// What waits must have left by then.
     Closing { by: Instant },
     /// A write failed. What the peer said before may still be read.
     Broken,
@@ -250,8 +250,8 @@ impl Line {
             state.wire.crowd(false);
         }
         match written {
-            // The close frame was the last of it: the peer reads it, then the end. Where the peer
-            // has ended already, this was what the task waited for.
+            // All that was to be said has left: the peer reads it, then the end. Where the peer has
+            // ended already, this was what the task waited for.
             Written::All if matches!(state.phase, Phase::Closing { .. }) => {
                 state.wire.shut();
                 self.call();

@@ -92,19 +92,30 @@ impl Outbox {
     ///
     /// The socket is gone when the peer has ended its side too, at the latest after the linger
     /// time. A client of long-polling hears it with the poll that waits, or with its next one
-    /// within the linger time; but one that did not answer a ping ([`CloseCode::NO_PONG`]) and has
-    /// no poll waiting is not waited for. Only the first call counts.
+    /// within the linger time, and its close frame is the packet `1`; but one that did not answer
+    /// a ping ([`CloseCode::NO_PONG`]) and has no poll waiting is not waited for. Only the first
+    /// call counts.
     pub fn finish(&self, last: impl IntoIterator<Item = Frame>, close: CloseCode) {
         let frame = Frame::close(Some(close.code), close.reason);
-        self.close(last, frame, close == CloseCode::NO_PONG);
+        self.close(last.into_iter().chain([frame]), close == CloseCode::NO_PONG);
+    }
+
+    /// The same without a close frame: to the peer the connection is lost behind `last`. `why` is
+    /// not told.
+    ///
+    /// Some Engine.IO clients do not hear a close frame, and wait until they miss a ping. All of them
+    /// notice the end of TCP at once, and come back. A client of long-polling hears that its session
+    /// is unknown.
+    pub fn hang_up(&self, last: impl IntoIterator<Item = Frame>, why: CloseCode) {
+        self.close(last, why == CloseCode::NO_PONG);
     }
 
     /// Ends the connection in answer to the peer's close frame, with the code that it had.
     pub fn answer_close(&self, code: Option<u16>) {
-        self.close(None, Frame::close(code, ""), false);
+        self.close([Frame::close(code, "")], false);
     }
 
-    /// Ends the connection at once, without a close frame.
+    /// Ends the connection at once: what waits is not sent any more.
     pub fn abort(&self) {
         self.0.abort();
     }
@@ -143,11 +154,9 @@ impl Outbox {
         Ok(())
     }
 
-    fn close(&self, last: impl IntoIterator<Item = Frame>, close: Frame, given_up: bool) {
+    fn close(&self, last: impl IntoIterator<Item = Frame>, given_up: bool) {
         let began = self.0.close(given_up, |queue| {
-            for frame in last.into_iter().chain([close]) {
-                queue.push(frame, None);
-            }
+            last.into_iter().for_each(|frame| queue.push(frame, None));
         });
         if began {
             schedule(&self.0);

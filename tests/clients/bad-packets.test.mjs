@@ -28,7 +28,7 @@ const alive = async (raw) => assert.equal((await raw.call('ping', {}, 999)).ok, 
 
 // --- what ends a connection ---
 
-/** Packets after each of which the connection is closed, with 1002. */
+/** Packets after each of which the connection is ended, with 1002. */
 const CLOSED = {
   'an Engine.IO type that does not exist': ['7'],
   'an Engine.IO type without meaning here': ['5'],
@@ -67,31 +67,31 @@ const CLOSED = {
 for (const [title, packets] of Object.entries(CLOSED)) {
   beside(`${title}: closed`, async (raw) => {
     raw.send(...packets);
-    assert.equal(await raw.closeCode(), 1002);
+    assert.equal(await raw.endCode(), 1002);
   });
 }
 
 beside('bytes that are not UTF-8: closed', async (raw) => {
   raw.socket.send(Buffer.from([0x34, 0x32, 0xff, 0xfe]), { binary: false });
-  assert.equal(await raw.closeCode(), 1007);
+  assert.equal(await raw.endCode(), 1007);
 });
 
 beside('a message over the limit: closed', async (raw, order) => {
   const { maxPayload } = raw.handshake;
   raw.send(`42/events,${JSON.stringify(['chat:message', { orderId: order, content: 'x'.repeat(maxPayload) }])}`);
-  assert.equal(await raw.closeCode(), 1009);
+  assert.equal(await raw.endCode(), 1009);
 });
 
 beside('attachments over the limit together: closed', async (raw) => {
   const half = Buffer.alloc(raw.handshake.maxPayload / 2);
   raw.send('452-/events,["ping",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', half, half);
-  assert.equal(await raw.closeCode(), 1009);
+  assert.equal(await raw.endCode(), 1009);
 });
 
 beside('EVENT before CONNECT: closed', async (_, order, t) => {
   const raw = await openRaw(t, hub);
   raw.send(`42/events,${JSON.stringify(['order:join', { orderId: order }])}`);
-  assert.equal(await raw.closeCode(), 1002);
+  assert.equal(await raw.closeCode(), 1006, 'an end of TCP');
 });
 
 beside('ten events without a name: told each time, then closed for good', async (raw) => {
@@ -123,6 +123,15 @@ beside('arguments that are not what the event takes', async (raw, order) => {
     raw.send(`42/events,6${JSON.stringify(args)}`);
     const [{ error }] = JSON.parse((await raw.take('43/events,6[')).slice('43/events,6'.length));
     assert.equal(error.code, 'invalid_payload', JSON.stringify(data));
+  }
+  await alive(raw);
+});
+
+beside('names that stock clients emit and the hub does not know', async (raw) => {
+  for (const name of ['error', 'reconnect', 'connection', '']) {
+    raw.send(`42/events,12${JSON.stringify([name, {}])}`);
+    const [{ error }] = JSON.parse((await raw.take('43/events,12[')).slice('43/events,12'.length));
+    assert.equal(error.code, 'unknown_event', name);
   }
   await alive(raw);
 });

@@ -96,6 +96,9 @@ beside('a POST that is larger than allowed', async (order) => {
   const { maxPayload } = polling.handshake;
   const over = await http(hub, 'POST', polling.path, { pieces: ['4'.repeat(maxPayload + 1)] });
   assert.equal(over.status, 413);
+  // A client that polls on hears why, and then that it has to begin anew.
+  assert.match(await polling.take('42/events,["session:end"'), /"code":1009/);
+  refused(await polling.get(), 1);
 });
 
 beside('a POST that announces more than it sends', async (order, t) => {
@@ -165,7 +168,7 @@ test('a WebSocket that answers no ping is told and closed', async (t) => {
   deaf.socket.removeAllListeners('message');
   const heard = [];
   deaf.socket.on('message', (data) => heard.push(data.toString()));
-  assert.equal(await deaf.closeCode(), 4009);
+  assert.equal(await deaf.closeCode(), 1006, 'an end of TCP: nobody has entered a namespace');
   assert.ok(heard.includes('2'));
   await room.noticedNothing();
 });

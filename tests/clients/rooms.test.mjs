@@ -114,6 +114,7 @@ forEach(CLIENTS, 'a refused event has a code, and the connection stays', async (
   assert.equal(await code('order:join', null), 'invalid_payload');
   assert.equal(await code('chat:message', { orderId: order, content: '' }), 'invalid_payload');
   assert.equal(await code('order:steal', { orderId: order }), 'unknown_event');
+  assert.equal(await code('error', { orderId: order }), 'unknown_event');
   assert.equal(await code('driver:location', { orderId: order, lat: 1, lng: 2 }), 'forbidden');
   assert.equal((await ann.join(order)).ok, true);
   assert.deepEqual(ann.life.events(), []);

@@ -30,8 +30,10 @@ fn packets_of_a_post_come_in_order_and_so_do_their_answers() {
                 expected.push(packet);
             }
         }
-        // All of it waited: one answer has it all.
-        assert_eq!(poller.get().await, (200, expected.join("\u{1e}")));
+        // All of it waited: answers have as much as python-engineio takes.
+        for packets in expected.chunks(16) {
+            assert_eq!(poller.get().await, (200, packets.join("\u{1e}")));
+        }
     });
 }
 
@@ -124,6 +126,28 @@ fn a_slow_poller_gets_the_newest_place_only() {
 }
 
 #[test]
+fn an_answer_has_at_most_sixteen_packets_and_the_next_one_the_rest() {
+    run(async {
+        let mut server = Server::start(options());
+        let (poller, session) = server.poller().await;
+        let poll = poller.start_get(&session).await;
+        let packets: Vec<_> = (0..40).map(|n| format!("4at {n}")).collect();
+        session.outbox.push(text("4first")).expect("open");
+        assert_eq!(poll.await.expect("answered"), (200, "4first".to_owned()));
+        for (key, packet) in (0..).zip(&packets) {
+            session.outbox.push_latest(LatestKey(key), text(packet)).expect("open");
+        }
+        // What only a WebSocket has takes no place.
+        session.outbox.pong(b"x".to_vec().into());
+        for (count, packets) in [16, 16, 8].into_iter().zip(packets.chunks(16)) {
+            let (status, body) = poller.get().await;
+            assert_eq!((status, body.split('\u{1e}').count()), (200, count));
+            assert_eq!(body, packets.join("\u{1e}"));
+        }
+    });
+}
+
+#[test]
 fn a_large_backlog_is_answered_in_pieces_and_an_endless_one_gives_up() {
     run(async {
         let mut server = Server::start(options());
@@ -141,7 +165,7 @@ fn a_large_backlog_is_answered_in_pieces_and_an_endless_one_gives_up() {
         assert_eq!(poller.get().await.1, "4next");
         while session.outbox.push(large.clone()).is_ok() {}
         assert_eq!(session.hears().await, Some(Incoming::Overrun(Overrun::Bytes)));
-        // It finished with 4008, from which a client comes back.
+        // It hung up, and its client comes back.
         assert_eq!(poller.get().await.0, 400);
     });
 }
@@ -152,7 +176,7 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
         session.outbox.push(text("4before")).expect("open");
-        session.outbox.finish(Some(text("4last")), CloseCode::RESTART);
+        session.outbox.hang_up(Some(text("4last")), CloseCode::RESTART);
         assert_eq!(session.outbox.push(text("4late")), Err(Closed));
         assert_eq!(poller.get().await, (200, "4before\u{1e}4last".to_owned()));
         assert_eq!(poller.get().await.0, 400, "it may come back, so it hears no `1`");
@@ -170,7 +194,7 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
         let linger = Duration::from_millis(50);
         let mut server = Server::start(with_transport(|transport| transport.linger = linger));
         let (poller, mut session) = server.poller().await;
-        session.outbox.finish(Some(text("4last")), CloseCode::RESTART);
+        session.outbox.hang_up(Some(text("4last")), CloseCode::RESTART);
         assert!(session.is_lost().await);
         session.until_forgotten(&server).await;
         poller.is_unknown().await;
@@ -183,14 +207,14 @@ fn who_did_not_answer_a_ping_is_not_waited_for() {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
         session.outbox.push(text("4before")).expect("open");
-        session.outbox.finish(None, CloseCode::NO_PONG);
+        session.outbox.hang_up(None, CloseCode::NO_PONG);
         assert!(session.is_lost().await);
         session.until_forgotten(&server).await;
         poller.is_unknown().await;
 
         let (poller, session) = server.poller().await;
         let poll = poller.start_get(&session).await;
-        session.outbox.finish(None, CloseCode::NO_PONG);
+        session.outbox.hang_up(None, CloseCode::NO_PONG);
         assert_eq!(poll.await.expect("answered").0, 400);
     });
 }

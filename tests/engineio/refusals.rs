@@ -75,7 +75,7 @@ fn a_body_that_is_no_payload_ends_the_session() {
             let (poller, mut session) = server.poller().await;
             let poll = poller.start_get(&session).await;
             assert_eq!(poller.post(body.to_vec()).await, refusal(3), "{body:?}");
-            assert_eq!(poll.await.expect("answered"), (200, "1".to_owned()));
+            assert_eq!(poll.await.expect("answered"), (200, GOODBYE.to_owned()));
             assert_eq!(session.hears().await, Some(Incoming::Failed(close)), "and nothing else");
             assert!(session.is_lost().await);
             poller.is_unknown().await;
@@ -87,13 +87,15 @@ fn a_body_that_is_no_payload_ends_the_session() {
 fn a_body_over_the_limit_ends_the_session_however_it_comes() {
     run(async {
         let mut server = Server::start(options());
-        let (poller, _session) = server.poller().await;
+        let (poller, session) = server.poller().await;
         let fits = format!("4{}", "x".repeat(LIMIT - 1));
         assert_eq!(poller.post(fits.clone()).await.0, 200);
         assert_eq!(poller.get().await.1, fits);
         // In bytes, not in characters.
+        let poll = poller.start_get(&session).await;
         let (status, _) = poller.post(format!("4{}", "\u{e4}".repeat(LIMIT / 2))).await;
         assert_eq!(status, 413);
+        assert_eq!(poll.await.expect("answered"), (200, GOODBYE.to_owned()));
         poller.is_unknown().await;
 
         let (poller, mut session) = server.poller().await;
@@ -109,7 +111,7 @@ fn a_body_over_the_limit_ends_the_session_however_it_comes() {
         }
         assert!(rest(socket).await.starts_with("HTTP/1.1 413"));
         assert_eq!(session.hears().await, Some(Incoming::Failed(CloseCode::TOO_BIG)));
-        poller.is_unknown().await;
+        poller.hears_goodbye().await;
     });
 }
 
@@ -120,7 +122,7 @@ fn a_second_poll_ends_the_session_and_the_first_hears_it() {
         let (poller, mut session) = server.poller().await;
         let first = poller.start_get(&session).await;
         assert_eq!(poller.get().await, refusal(3));
-        assert_eq!(first.await.expect("answered"), (200, "1".to_owned()));
+        assert_eq!(first.await.expect("answered"), (200, GOODBYE.to_owned()));
         let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
         assert_eq!(session.hears().await, Some(failed));
         poller.is_unknown().await;
@@ -139,12 +141,12 @@ fn a_second_post_ends_the_session() {
             Box::pin(async move { poller.post(body).await })
         };
         let (second, first) =
-            futures_util::future::select(post("4a"), post("4b")).await.factor_first();
+            futures_util::future::select(post("4quiet a"), post("4quiet b")).await.factor_first();
         drop(hold);
         let answers = [second, first.await];
         assert!(answers.contains(&refusal(3)), "{answers:?}");
         assert_eq!(session.fails().await, Some(CloseCode::PROTOCOL_ERROR));
-        poller.is_unknown().await;
+        poller.hears_goodbye().await;
     });
 }
 
@@ -160,7 +162,7 @@ fn a_body_that_does_not_come_ends_the_session() {
         assert!(rest(socket).await.starts_with("HTTP/1.1 408"));
         let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
         assert_eq!(session.hears().await, Some(failed));
-        poller.is_unknown().await;
+        poller.hears_goodbye().await;
     });
 }
 

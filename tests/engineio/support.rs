@@ -29,6 +29,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The message limit of every server here.
 pub const LIMIT: usize = 1000;
+/// What a session says last to a client that broke the protocol.
+pub const GOODBYE: &str = "4bye";
 
 /// Runs a test, which must not hang.
 pub fn run(test: impl Future<Output = ()>) {
@@ -107,8 +109,8 @@ fn answer(outbox: &Outbox, incoming: Incoming) {
         }
         Incoming::Ping(_) | Incoming::Pong => {}
         Incoming::Close(code) => outbox.answer_close(code),
-        Incoming::Failed(code) => outbox.finish(None, code),
-        Incoming::Overrun(_) => outbox.finish(None, CloseCode::SLOW_READER),
+        Incoming::Failed(code) => outbox.hang_up(Some(text(GOODBYE)), code),
+        Incoming::Overrun(_) => outbox.hang_up(None, CloseCode::SLOW_READER),
     }
 }
 
@@ -123,7 +125,7 @@ pub fn options() -> Options {
     Options {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
-        origins: Origins::List(vec!["https://app.example.com".into()]),
+        origins: Origins::List(vec!["https://app.example.com".into(), "file://".into()]),
         patience: Options::PATIENCE,
         transport: Arc::new(TransportOptions {
             max_message_bytes: LIMIT,
@@ -295,6 +297,14 @@ impl Poller {
             packets.extend(body.split('\u{1e}').map(str::to_owned));
         }
         packets
+    }
+
+    /// Asserts that POSTs are refused already, the next poll brings what the session said last, and the
+    /// session is forgotten then.
+    pub async fn hears_goodbye(&self) {
+        assert_eq!(self.post("4late").await, refusal(1));
+        assert_eq!(self.get().await, (200, GOODBYE.to_owned()));
+        self.is_unknown().await;
     }
 
     /// Asserts that the session is forgotten.

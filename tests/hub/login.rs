@@ -179,12 +179,21 @@ async fn a_browser_is_told_by_a_close_code() {
 
 #[tokio::test]
 async fn pages_of_other_origins_are_403_and_the_hubs_own_passes() {
-    let hub = Hub::builder().env("ALLOWED_ORIGINS", "https://app.example.com").start();
+    let origins = "https://app.example.com, https://b.example.com:443, file://";
+    let hub = Hub::builder().env("ALLOWED_ORIGINS", origins).start();
     let token = ann();
     for (origin, status) in [
         ("https://app.example.com", 101),
+        ("https://app.example.com:443", 101),
+        ("https://b.example.com", 101),
+        // Cordova's pages.
+        ("file://", 101),
         ("http://hub.test", 101),
         ("https://hub.test", 101),
+        // React Native makes it up from an address with a port.
+        ("https://hub.test:443", 101),
+        ("https://hub.test:8443", 403),
+        ("https://app.example.com:80", 403),
         ("https://evil.example", 403),
         ("https://app.example.com.evil.example", 403),
         ("http://hub.test.evil.example", 403),
@@ -474,6 +483,12 @@ async fn the_address_is_what_trusted_proxies_say() {
         ("u5", &["2001:db8::7"], "2001:db8::7"),
         // What a client made up stands in the first line, what the proxy saw in the last.
         ("u6", &["198.51.100.1", "203.0.113.7"], "203.0.113.7"),
+        // Some proxies write the port, and IPv6 in brackets.
+        ("u8", &["198.51.100.1:4000, 203.0.113.7:51234"], "203.0.113.7"),
+        ("u9", &["203.0.113.7:51234, 10.1.2.3:80"], "203.0.113.7"),
+        ("u10", &["[2001:db8::7]:443"], "2001:db8::7"),
+        ("u11", &["[2001:db8::7]"], "2001:db8::7"),
+        ("u12", &["203.0.113.7:70000"], "127.0.0.1"),
         // Behind something that is no address anybody may have written the rest.
         ("u7", &["198.51.100.1, unknown"], "127.0.0.1"),
     ] {

@@ -1,4 +1,4 @@
-//! The log: a reader that stalls or is gone costs lines, and strangers cause none.
+//! The log: a reader that stalls or is gone costs lines, and strangers cause hardly any.
 
 use std::io::{BufRead as _, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::SocketAddr;
@@ -254,6 +254,48 @@ fn reset_after(addr: SocketAddr, bytes: &[u8]) {
     let socket = socket2::Socket::from(stream);
     socket.set_linger(Some(Duration::ZERO)).expect("a reset at the end");
     (&socket).write_all(bytes).expect("an open socket");
+}
+
+/// A handshake of a Socket.IO client with this query and this name; the code of its refusal.
+async fn refused_handshake(hub: &Hub, query: &str, agent: Option<&str>, websocket: bool) -> i64 {
+    let upgrade = Upgrade::anonymous().path(format!("/socket.io/?{query}"));
+    let upgrade = if websocket { upgrade } else { upgrade.without("Upgrade") };
+    let upgrade = match agent {
+        Some(agent) => upgrade.header("User-Agent", agent),
+        None => upgrade,
+    };
+    let answer = upgrade.instead("Connection", if websocket { "Upgrade" } else { "close" });
+    let answer = answer.ask(hub).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    answer.body["code"].as_i64().expect("a code")
+}
+
+#[tokio::test]
+async fn an_old_client_is_refused_counted_and_logged_once_for_each_user_agent() {
+    let hub = Hub::start();
+    let old = "EIO=3&transport=";
+    for agent in [Some("okhttp/3.12.1"), Some("a\"\tb"), None] {
+        for websocket in [false, true, false] {
+            let query = format!("{old}{}", if websocket { "websocket" } else { "polling&b64=1" });
+            assert_eq!(refused_handshake(&hub, &query, agent, websocket).await, 5);
+        }
+    }
+    assert_eq!(refused_handshake(&hub, "transport=polling", Some("curl"), false).await, 5);
+    assert_eq!(metric(&hub, "orderhub_unsupported_clients_total").await, 10);
+    // More than are logged.
+    for number in 0..110 {
+        let agent = format!("agent-{number}");
+        refused_handshake(&hub, "EIO=3&transport=polling", Some(&agent), false).await;
+    }
+    hub.connect("ann", "customer", &[]).await;
+    let log = hub.logged("user=ann").await;
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("speaks EIO \"3\"")).collect();
+    for agent in ["\"okhttp/3.12.1\"", "\"a\\\"\\tb\"", "\"\"", "\"agent-7\""] {
+        let count = lines.iter().filter(|line| line.ends_with(agent)).count();
+        assert_eq!(count, 1, "{agent} in {lines:#?}");
+    }
+    assert_eq!(lines.len(), 100);
+    assert!(!log.contains("curl"));
 }
 
 #[tokio::test]

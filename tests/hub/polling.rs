@@ -68,6 +68,30 @@ async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
 }
 
 #[tokio::test]
+async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
+    let hub = rooms::unlimited();
+    let mut before = Memory::default();
+    let too_large = json!(["ping", "x".repeat(70_000)]);
+    for (body, status, code) in [
+        (format!("42/events,{too_large}"), 413, 1009),
+        ("no packet".to_owned(), 400, 1002),
+        ("4\u{1e}".to_owned(), 400, 1002),
+    ] {
+        let mut client = Io::open_polling(&hub).await.back(&ann(), &before).await;
+        assert!(client.memory().recovered || before.pid.is_none(), "{code}");
+        client.join("o1").await;
+        client.drain("nothing").await;
+        client.polling().start_poll().await;
+        assert_eq!(client.polling().post(&[body]).await.status, status);
+        let last = client.polling().poll().await;
+        let end = format!("42/events,[\"session:end\",{{\"code\":{code},");
+        assert!(last.text.starts_with(&end) && !last.text.contains('\u{1e}'), "{last:?}");
+        is_forgotten(&mut client).await;
+        before = client.cut();
+    }
+}
+
+#[tokio::test]
 async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
     let hub = rooms::unlimited();
     let mut client = poller(&hub).await;

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::support::socketio::Io;
-use super::support::{Client, Hub};
+use super::support::socketio::{Io, Memory};
+use super::support::{Client, Hub, token};
 
 /// A hub with this grace and a client in the room who hears of the others.
 async fn watched(grace_secs: u32) -> (Hub, Client) {
@@ -51,6 +53,35 @@ async fn one_who_takes_leave_is_gone_at_once() {
     let mut dan = member(&hub, "dan").await;
     dan.request("order:leave", json!({ "orderId": "o1" })).await;
     assert_eq!(user(&watcher.expect("presence:left").await), "dan");
+}
+
+/// A member on Socket.IO that ends with this close frame, and says nothing before.
+async fn closes_with(hub: &Hub, user: &str, code: Option<CloseCode>) -> Memory {
+    let mut client = Io::login(hub, user, "driver", &["o1"]).await;
+    client.join("o1").await;
+    let frame = code.map(|code| CloseFrame { code, reason: "".into() });
+    client.socket().close(frame).await.expect("sent");
+    client.ending().await;
+    client.cut()
+}
+
+#[tokio::test]
+async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_back() {
+    let (hub, mut watcher) = watched(3600).await;
+    let memory = closes_with(&hub, "ann", Some(CloseCode::Normal)).await;
+    assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
+    assert_eq!(user(&watcher.expect("presence:left").await), "ann");
+    super::rooms::say(&mut watcher, "o1", "meanwhile").await;
+    let mut back = Io::again(&hub, &token("ann", "driver", &["o1"]), &memory).await;
+    assert!(back.memory().recovered);
+    assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
+    assert_eq!(back.hear(1).await, [("o1".to_owned(), 1)]);
+    // A page that is loaded anew, a proxy that restarts, and a client that missed a ping close as well.
+    for (name, code) in [("dan", Some(CloseCode::Away)), ("eve", None)] {
+        closes_with(&hub, name, code).await;
+    }
+    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
+    assert_eq!(watcher.drain("presence:left").await.len(), 0);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::{call, call_as, problem_or_status};
 use super::support::raw::Upgrade;
-use super::support::socketio::Io;
+use super::support::socketio::{EVENTS, Io};
 use super::support::{Client, Database, Hub, claims, each_database, token};
 
 fn now_secs() -> i64 {
@@ -88,7 +88,7 @@ async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_wi
         assert_eq!((&end["code"], &end["retry"]), (&json!(4401), &json!(true)), "{end}");
         assert!(end["reconnectAfterMs"].as_u64().is_some_and(|ms| ms >= 1000), "{end}");
     }
-    assert_eq!(phone.ending().await.code, Some(4401));
+    assert_eq!(phone.ending().await.announced(EVENTS), (4401, false));
     for client in [&mut newer, &mut refreshed, &mut other] {
         assert_eq!(client.drain("session:end").await.len(), 0);
     }
@@ -292,5 +292,5 @@ async fn a_session_that_is_on_its_way_in_does_not_slip_through() {
     .await;
     assert_eq!(revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await.0, 200);
     lock.batch_execute("ROLLBACK").expect("unlocked");
-    assert_eq!(bob.ending().await.code, Some(4401));
+    assert_eq!(bob.ending().await.announced(EVENTS), (4401, false));
 }

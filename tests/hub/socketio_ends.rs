@@ -5,6 +5,8 @@ use orderhub::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::resume::until_open;
+use super::support::raw::{self, Raw, TEXT, Upgrade};
 use super::support::socketio::{EVENTS, Io, ROOT};
 use super::support::{Hub, Packet, claims, token};
 
@@ -22,10 +24,54 @@ fn session_end(said: &[Packet]) -> &Value {
     end.expect("a session:end").data()
 }
 
+/// A client on Socket.IO that sees every byte.
+async fn raw_login(hub: &Hub) -> Raw {
+    let websocket = Upgrade::anonymous().path("/socket.io/?EIO=4&transport=websocket");
+    let (mut raw, answer) = websocket.open(hub).await;
+    assert_eq!(answer.status, 101);
+    let connect = format!("40/events,{}", json!({ "token": token("ann", "customer", &["o1"]) }));
+    raw.send(&raw::frame(TEXT, connect.as_bytes())).await;
+    while !raw_text(&mut raw).await.expect("let in").starts_with("40/events,") {}
+    raw
+}
+
+/// The next message; none at the end of TCP. A close frame is none.
+async fn raw_text(raw: &mut Raw) -> Option<String> {
+    let (kind, payload) = raw.frame().await?;
+    assert_eq!(kind, TEXT, "{payload:?}");
+    Some(String::from_utf8(payload).expect("text"))
+}
+
+#[tokio::test]
+async fn tcp_ends_behind_session_end_without_a_close_frame_where_the_client_may_come_back() {
+    let mut hub = Hub::start();
+    for cause in ["1009", "1012"] {
+        let mut raw = raw_login(&hub).await;
+        match cause {
+            "1009" => raw.send(&raw::header(TEXT, 70_000)).await,
+            _ => hub.signal("TERM"),
+        }
+        let mut said = Vec::new();
+        while let Some(text) = raw_text(&mut raw).await {
+            said.push(text);
+        }
+        let end = format!("42/events,[\"session:end\",{{\"code\":{cause},");
+        assert!(said.last().is_some_and(|last| last.starts_with(&end)), "{said:?}");
+        // As a stock client does. It sends no close frame either.
+        drop(raw);
+        if cause == "1009" {
+            until_open(&hub, 0).await;
+        }
+    }
+    assert_eq!(hub.ended().await.code(), Some(0));
+}
+
 #[tokio::test]
 async fn an_event_with_a_reserved_name_ends_the_connection() {
     let hub = Hub::start();
-    for name in ["connect", "disconnect", "connect_error", "disconnecting", "newListener"] {
+    for name in
+        ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]
+    {
         let mut client = Io::login(&hub, "ann", "customer", &[]).await;
         client.send(name, json!({})).await;
         let ending = client.ending().await;
@@ -113,7 +159,7 @@ async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
     }
     assert_eq!(hub.admin(Method::DELETE, "/admin/v1/users/ann/sessions").await.0, 200);
     let ending = client.ending().await;
-    assert_eq!(ending.announced(ROOT), (4403, true));
+    assert_eq!((ending.told(ROOT), ending.code), ((4403, true), None));
     let bobs: Vec<_> = ending.said.iter().filter(|packet| packet.namespace == EVENTS).collect();
     assert!(bobs.iter().all(|packet| packet.is_event("presence:joined")), "{bobs:?}");
     // Bob's comes back by itself, and nobody notices.

@@ -14,6 +14,7 @@ const MOST_LINES: usize = 500;
 /// The layer of each module, by the longest prefix of its path that is here.
 const LAYERS: &[(&str, u8)] = &[
     ("ids", 0),
+    ("log_once", 0),
     ("metrics", 0),
     ("mutate", 0),
     ("permits", 0),

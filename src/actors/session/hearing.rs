@@ -7,7 +7,8 @@ use actix::Context;
 
 use super::Session;
 use super::dialect::Dialect;
-use super::login::{End, Login};
+use super::ending::{End, PEER_CLOSED};
+use super::login::Login;
 use super::millis;
 use super::waiting::{Event, Turn};
 use crate::actors::peer::Answer;
@@ -25,9 +26,6 @@ use crate::session::backlog::Place;
 use crate::session::users::{FLOOD_PAUSE, Kind};
 use crate::time::Timestamp;
 use crate::transport::Incoming;
-
-/// The peer ended the connection.
-const PEER_CLOSED: &str = "peer_closed";
 
 impl Session {
     /// Takes what the connection has brought.
@@ -56,9 +54,7 @@ impl Session {
             Incoming::Overrun(_) => self.finish(CloseCode::SLOW_READER, ctx),
             Incoming::Close(code) => {
                 self.outbox.answer_close(code);
-                // A Socket.IO client that takes its leave says so before, for each namespace.
-                let clean = matches!(self.dialect, Dialect::Plain);
-                self.leave_everything(End { reason: PEER_CLOSED, clean }, ctx);
+                self.leave_everything(self.closed_by_peer(code), ctx);
             }
         }
     }
@@ -98,7 +94,7 @@ impl Session {
             Ok(Said::Nothing) => self.unasked_pong(now, ctx),
             Ok(Said::Close) => {
                 self.outbox.finish(None, CloseCode::NORMAL);
-                self.leave_everything(End { reason: PEER_CLOSED, clean: false }, ctx);
+                self.leave_everything(End::lost(PEER_CLOSED), ctx);
             }
             Err(malformed) => {
                 log::debug!("a packet was refused: {malformed}");
@@ -117,7 +113,7 @@ impl Session {
         let Some(index) = namespace.and_then(|namespace| self.login_in(namespace)) else {
             return self.finish(CloseCode::PROTOCOL_ERROR, ctx);
         };
-        self.logins.swap_remove(index).depart(End { reason: PEER_CLOSED, clean: true });
+        self.logins.swap_remove(index).depart(End::for_good(PEER_CLOSED));
         if self.logins.is_empty() {
             let Some(nobody) = self.shared.strangers.take() else {
                 return self.finish(CloseCode::TRY_LATER, ctx);

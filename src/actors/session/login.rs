@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::ending::End;
 use super::links::{Link, Refusals};
 use super::millis;
 use super::open_orders::OpenOrders;
@@ -63,14 +64,6 @@ pub(super) struct Login {
     opened: Instant,
     /// Whether it has ended.
     departed: bool,
-}
-
-/// How a login ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    pub(super) reason: &'static str,
-    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
-    pub(super) clean: bool,
 }
 
 // === impl Login ===
@@ -141,7 +134,7 @@ impl Login {
             return;
         }
         self.peer.departed.store(true, Ordering::Release);
-        let record = self.record().filter(|_| !end.clean);
+        let record = self.record().filter(|_| end.resumable);
         for (order, link) in self.links.drain(..) {
             let leave = Leave { session: self.peer.id, farewell: None, clean: end.clean };
             match link.room() {
@@ -236,7 +229,7 @@ impl Login {
 impl Drop for Login {
     /// Runs on every end, a panic included: no room may keep a session that is gone.
     fn drop(&mut self) {
-        self.depart(End { reason: CloseCode::INTERNAL.reason, clean: false });
+        self.depart(End::lost(CloseCode::INTERNAL.reason));
         self.count(-1);
     }
 }

@@ -40,7 +40,14 @@ pub trait Host: 'static {
     /// Begins a session, on the thread of the worker that has its handshake. The open packet is
     /// under way or first in the outbox.
     fn open(&self, ticket: Self::Ticket, arrival: Arrival);
+
+    /// A client speaks another version of the protocol than [`VERSION`], or says none (`EIO`), and is
+    /// refused for it.
+    fn refused_version(&self, _request: &RequestHead, _version: Option<&str>) {}
 }
+
+/// The version of the protocol that is served.
+pub const VERSION: &str = "4";
 
 /// Why a handshake became no session.
 #[derive(Debug, Clone)]
@@ -57,7 +64,8 @@ pub enum Refused {
 /// their type and as [`crate::transport::Incoming::Binary`], by whichever transport they come. The
 /// same goes into `outbox`: text frames with a packet each, binary frames with data. Pings are the
 /// session's: [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is
-/// answered with [`Outbox::finish`].
+/// answered with [`Outbox::finish`]. A client that is to come back is ended with
+/// [`Outbox::hang_up`].
 #[derive(Debug)]
 pub struct Arrival {
     /// The id that the client names in its requests: whoever knows it can read the session.
@@ -161,8 +169,11 @@ impl<H: Host> Engine<H> {
         }
         match session {
             Some(polling) => Ok(Wanted::Session(polling)),
-            None if query.is_version_4 => Ok(Wanted::Handshake),
-            None => Err(Refusal::UnsupportedVersion),
+            None if query.version == Some(VERSION) => Ok(Wanted::Handshake),
+            None => {
+                self.host.refused_version(head, query.version);
+                Err(Refusal::UnsupportedVersion)
+            }
         }
     }
 

@@ -114,18 +114,18 @@ async fn post(
             Ok(()) => reply::taken(),
             Err(error) => reply::poll_error(error),
         },
-        Err(unread) => answer_unread(refuse(post, &unread), payload),
+        Err(unread) => answer_unread(refuse(post, &unread).await, payload),
     }
 }
 
-fn refuse(post: Post, unread: &Unread) -> HttpResponse {
+async fn refuse(post: Post, unread: &Unread) -> HttpResponse {
     match unread {
         Unread::TooBig => {
-            post.refuse(CloseCode::TOO_BIG);
+            post.refuse(CloseCode::TOO_BIG).await;
             reply::bare(StatusCode::PAYLOAD_TOO_LARGE)
         }
         Unread::Slow => {
-            post.refuse(CloseCode::PROTOCOL_ERROR);
+            post.refuse(CloseCode::PROTOCOL_ERROR).await;
             reply::bare(StatusCode::REQUEST_TIMEOUT)
         }
         // The session goes on: it is not to blame.

@@ -7,8 +7,8 @@ pub(super) struct Query<'a> {
     pub(super) transport: Option<Transport>,
     /// The session that the request is of. None begins one.
     pub(super) sid: Option<&'a str>,
-    /// Whether `EIO` is 4.
-    pub(super) is_version_4: bool,
+    /// `EIO`: the version of the protocol.
+    pub(super) version: Option<&'a str>,
 }
 
 /// How a request travels.
@@ -23,10 +23,10 @@ pub(super) enum Transport {
 impl<'a> Query<'a> {
     /// Reads a query. Nothing in it needs to be percent-decoded: what does is unknown anyway.
     pub(super) fn read(query: &'a str) -> Self {
-        let mut read = Self { transport: None, sid: None, is_version_4: false };
+        let mut read = Self { transport: None, sid: None, version: None };
         for (name, value) in query.split('&').filter_map(|field| field.split_once('=')) {
             match name {
-                "EIO" => read.is_version_4 = value == "4",
+                "EIO" => read.version = Some(value),
                 "transport" => {
                     read.transport = match value {
                         "polling" => Some(Transport::Polling),
@@ -50,11 +50,12 @@ mod tests {
     fn a_query_is_read_in_any_order_and_unknown_fields_are_nothing() {
         let query = Query::read("t=x&sid=a-b_c&transport=polling&EIO=4&b64");
         let sid = Some("a-b_c");
-        assert_eq!(query, Query { transport: Some(Transport::Polling), sid, is_version_4: true });
+        let version = Some("4");
+        assert_eq!(query, Query { transport: Some(Transport::Polling), sid, version });
         let query = Query::read("transport=websocket&EIO=3&sid=");
         assert_eq!(query.transport, Some(Transport::WebSocket));
-        assert_eq!((query.sid, query.is_version_4), (None, false));
+        assert_eq!((query.sid, query.version), (None, Some("3")));
         assert_eq!(Query::read("transport=webtransport").transport, None);
-        assert_eq!(Query::read("").transport, None);
+        assert_eq!((Query::read("").transport, Query::read("").version), (None, None));
     }
 }

@@ -173,9 +173,9 @@ fn step(incoming: Option<Incoming>, outbox: &Outbox) -> Step {
     }
 }
 
-/// Closes a WebSocket that is of no use; the stream ends when the peer has answered, or after the
+/// Ends a WebSocket that is of no use; the stream ends when the peer has ended its side, or after the
 /// linger time.
 async fn close(mut inbound: Inbound, outbox: Outbox, why: CloseCode) {
-    outbox.finish(None, why);
+    outbox.hang_up(None, why);
     while inbound.next().await.is_some() {}
 }

@@ -21,7 +21,7 @@ impl Line {
     /// Lets a GET wait, and answers it at once where something waits for it.
     pub(super) fn begin_poll(self: &Arc<Self>) -> Result<oneshot::Receiver<Bytes>, PollError> {
         let mut state = self.lock();
-        let Some(answer) = polled(&mut state)?.wait() else {
+        let Some(answer) = heard(&mut state)?.wait() else {
             self.fail_locked(&mut state, CloseCode::PROTOCOL_ERROR);
             return Err(PollError::Overlap);
         };
@@ -61,23 +61,22 @@ impl Line {
         }
     }
 
-    /// The client broke the protocol or a limit.
-    pub(super) fn fail(&self, code: CloseCode) {
-        self.fail_locked(&mut self.lock(), code);
+    /// The client broke the protocol or a limit. Resolves when a poll has brought it the end; none
+    /// where it does not poll any more.
+    pub(super) fn fail(&self, code: CloseCode) -> Option<oneshot::Receiver<()>> {
+        self.fail_locked(&mut self.lock(), code)
     }
 
-    fn fail_locked(&self, state: &mut State, code: CloseCode) {
-        if let Some(mailbox) = state.wire.mailbox() {
-            mailbox.fail(code);
-            self.write(state);
-            self.task.wake();
-        }
+    fn fail_locked(&self, state: &mut State, code: CloseCode) -> Option<oneshot::Receiver<()>> {
+        let told = state.wire.mailbox().map(|mailbox| mailbox.fail(code));
+        self.task.wake();
+        told
     }
 
     /// The client's connection went away with a request on it.
     pub(super) fn lose(self: &Arc<Self>) {
         let mut state = self.lock();
-        if polled(&mut state).is_ok() {
+        if heard(&mut state).is_ok() {
             self.break_off(&mut state);
             self.charge(&mut state);
         }
@@ -170,8 +169,14 @@ impl Line {
     }
 }
 
-/// The mailbox of a session that is polled.
+/// The mailbox of a session that is polled, and hears what its client says.
 fn polled(state: &mut State) -> Result<&mut Mailbox, PollError> {
+    let mailbox = heard(state)?;
+    if mailbox.has_failed() { Err(PollError::Ended) } else { Ok(mailbox) }
+}
+
+/// The mailbox of a session that its client hears by polls, and be it the end of it.
+fn heard(state: &mut State) -> Result<&mut Mailbox, PollError> {
     let gone = state.wire.is_gone();
     match state.wire.mailbox() {
         Some(mailbox) if mailbox.has_ended() => Err(PollError::Ended),

@@ -14,6 +14,8 @@ use super::probe::Heir;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::{engine, payload};
 
+/// The most packets of one answer: python-engineio refuses an answer that has more.
+const MAX_PACKETS: usize = 16;
 /// The most bytes of one answer, unless its first packet alone is larger; the rest waits for the
 /// next poll.
 const MAX_BODY: usize = 64 * 1024;
@@ -39,6 +41,10 @@ pub(in crate::transport) struct Mailbox {
     ended: bool,
     /// How the client broke the protocol, until the session has heard.
     failed: Option<CloseCode>,
+    /// The client broke the protocol: only polls are served, until one has brought the end.
+    refuses: bool,
+    /// Told when a poll has brought the end to a client that broke the protocol.
+    told: Option<oneshot::Sender<()>>,
     /// How far the client is on its way to a WebSocket.
     pub(super) upgrade: Upgrade,
     /// The WebSocket, until the session's task takes it.
@@ -145,6 +151,10 @@ impl Mailbox {
         if let Some(waiter) = self.waiter.take() {
             // A GET that has gone away says so itself.
             let _ = waiter.send(body);
+            if let Some(told) = self.told.take() {
+                // Whoever waited may have gone on without it.
+                let _ = told.send(());
+            }
         }
     }
 
@@ -166,11 +176,20 @@ impl Mailbox {
         self.ended
     }
 
-    /// The client broke the protocol: nothing more is served, and the session hears of it.
-    pub(super) fn fail(&mut self, code: CloseCode) {
-        self.say(Bytes::from_static(engine::CLOSE.as_bytes()));
-        self.failed.get_or_insert(code);
-        self.ended = true;
+    /// Whether the client broke the protocol.
+    pub(super) fn has_failed(&self) -> bool {
+        self.refuses
+    }
+
+    /// The client broke the protocol: the session hears of it, and what that says last is all that is
+    /// served. Resolves when a poll has brought it.
+    pub(super) fn fail(&mut self, code: CloseCode) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        if !std::mem::replace(&mut self.refuses, true) {
+            self.failed = Some(code);
+            self.told = Some(sender);
+        }
+        receiver
     }
 
     /// The client said that it ends the session.
@@ -182,6 +201,7 @@ impl Mailbox {
     /// The client is gone, or must go.
     pub(in crate::transport) fn end(&mut self) {
         self.waiter = None;
+        self.told = None;
         self.expecting = None;
         self.heir = None;
         self.ended = true;
@@ -198,18 +218,14 @@ impl Mailbox {
     }
 }
 
-/// Whether a close frame tells the client to stay away, or agrees to its own end. Some clients never
-/// come back from the packet `1`: from every other end they hear that their session is unknown.
-fn is_for_good(close: &[u8]) -> bool {
-    let code = close.first_chunk().map(|code| u16::from_be_bytes(*code));
-    code.is_none_or(|code| code == CloseCode::NORMAL.code || CloseCode::is_final_code(code))
-}
-
 /// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
 /// out, so there may be nothing to say.
 fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
     let mut body = Vec::new();
-    while let Some(frame) = queue.front() {
+    let mut packets = 0;
+    while packets < MAX_PACKETS
+        && let Some(frame) = queue.front()
+    {
         let data = frame.payload();
         let opcode = frame.opcode();
         let length = match opcode {
@@ -226,12 +242,11 @@ fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
         if !body.is_empty() && opcode == Some(OpCode::Close) {
             break;
         }
+        packets += usize::from(length > 0);
         match opcode {
             Some(OpCode::Text) => payload::write_text(data, &mut body),
             Some(OpCode::Binary) => payload::write_binary(data, &mut body),
-            Some(OpCode::Close) if is_for_good(data) => {
-                payload::write_text(engine::CLOSE.as_bytes(), &mut body);
-            }
+            Some(OpCode::Close) => payload::write_text(engine::CLOSE.as_bytes(), &mut body),
             _ => {}
         }
         queue.pop();

@@ -14,7 +14,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine;
 use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
 
-/// How long the end of a session waits for a poll to end with it.
+/// How long the end of a session waits for a poll to end with it, or to bring it.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// A POST that is under way. Dropped before its whole body came, or was refused, it says that the
@@ -64,10 +64,12 @@ impl Post {
     /// body is not valid, the session has taken none of them, and ends.
     pub async fn deliver(mut self, body: Bytes) -> Result<(), PollError> {
         let Ok(body) = ByteString::try_from(body) else {
-            return Err(self.malformed(CloseCode::INVALID_UTF8));
+            self.refuse(CloseCode::INVALID_UTF8).await;
+            return Err(PollError::Malformed);
         };
         if !payload::is_valid(&body) {
-            return Err(self.malformed(CloseCode::PROTOCOL_ERROR));
+            self.refuse(CloseCode::PROTOCOL_ERROR).await;
+            return Err(PollError::Malformed);
         }
         let is_last = body.split(SEPARATOR).any(|packet| packet == engine::CLOSE);
         let (taken, all_taken) = oneshot::channel();
@@ -89,21 +91,20 @@ impl Post {
         self.farewell.take()
     }
 
-    /// Ends the session because of this POST, with the code that its session is to hear.
-    pub fn refuse(mut self, code: CloseCode) {
+    /// Ends the session because of this POST, with the code that its session is to hear. Resolves
+    /// when a poll has brought the client what the session says last, or none has in time: clients
+    /// that are refused a POST do not look at the answer to a poll any more.
+    pub async fn refuse(mut self, code: CloseCode) {
         self.stage = Stage::Refused;
-        self.line.fail(code);
+        if let Some(told) = self.line.fail(code) {
+            // Whether a poll came or not.
+            let _ = tokio::time::timeout(FAREWELL, told).await;
+        }
     }
 
     /// Takes nothing of this POST; the session goes on.
     pub fn put_off(mut self) {
         self.stage = Stage::Refused;
-    }
-
-    fn malformed(&mut self, code: CloseCode) -> PollError {
-        self.stage = Stage::Refused;
-        self.line.fail(code);
-        PollError::Malformed
     }
 }
 

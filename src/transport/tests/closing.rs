@@ -25,6 +25,30 @@ fn a_failure_is_told_once_and_closes_with_its_code() {
 }
 
 #[test]
+fn a_hang_up_ends_tcp_behind_what_waits_and_has_no_close_frame() {
+    run(async {
+        for last in [&["one", "last"][..], &[]] {
+            let (mut peer, mut inbound, outbox) = pair(options()).await;
+            read_head(&mut peer).await;
+            peer.write_all(&client(0x81, b"unread")).await.expect("sent");
+            outbox.hang_up(last.iter().map(|text| message(text)), CloseCode::RESTART);
+            outbox.finish(None, CloseCode::INTERNAL);
+            assert_eq!(outbox.push(message("late")), Err(Closed));
+            let read = async {
+                for text in last {
+                    assert_eq!(read_text(&mut peer).await, *text);
+                }
+                assert_eq!(peer.read(&mut [0; 8]).await.expect("no reset"), 0);
+                drop(peer);
+            };
+            // Not by the linger time: the peer has ended its side.
+            let ((), end) = tokio::join!(read, inbound.next());
+            assert_eq!(end, None);
+        }
+    });
+}
+
+#[test]
 fn a_peers_close_is_mirrored() {
     run(async {
         for (payload, code) in [(&b"\x0F\xA0bye"[..], Some(4000)), (b"", None)] {

@@ -64,7 +64,7 @@ fn too_much_for_one_and_too_much_for_the_node_are_overruns() {
         let (mut inbound, outbox, polling, _) = polled(options());
         while outbox.push(message("4small")).is_ok() {}
         assert_eq!(inbound.next().await, Some(Incoming::Overrun(Overrun::Messages)));
-        outbox.finish(Some(message("4bye")), CloseCode::SLOW_READER);
+        outbox.hang_up(Some(message("4bye")), CloseCode::SLOW_READER);
         assert!(is_quiet(&mut inbound).await, "it lingers for a poll");
         assert_eq!(get(&polling).await, "4bye");
         let poll = polling.poll().expect("it lingers");
@@ -120,6 +120,24 @@ fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
         let (mut inbound, _outbox, polling, _) = polled(options());
         drop(post(&polling, "1").await);
         assert_eq!(inbound.next().await, Some(Incoming::Text("1".into())));
+    });
+}
+
+#[test]
+fn a_post_is_refused_behind_what_the_session_says_last() {
+    run(async {
+        let (mut inbound, outbox, polling, _) = polled(options());
+        let poll = polling.poll().expect("the first");
+        let mut refusal = Box::pin(polling.post().expect("no other").refuse(CloseCode::TOO_BIG));
+        assert!(poll_fn(|cx| Poll::Ready(refusal.as_mut().poll(cx).is_pending())).await);
+        assert_eq!(inbound.next().await, Some(Incoming::Failed(CloseCode::TOO_BIG)));
+        assert_eq!(polling.post().err(), Some(PollError::Ended));
+        assert!(polling.probe().is_err() && is_quiet(&mut inbound).await);
+        outbox.hang_up(Some(message("4bye")), CloseCode::TOO_BIG);
+        assert_eq!(poll.await, Ok(Bytes::from_static(b"4bye")));
+        refusal.await;
+        assert_eq!(inbound.next().await, None);
+        assert_eq!(polling.poll().err(), Some(PollError::Ended));
     });
 }
 

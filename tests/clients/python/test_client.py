@@ -40,6 +40,37 @@ class ClientTests:
             heard = device.take("chat:message")[0]
             self.assertEqual((heard["id"], heard["content"]), (said["id"], "dveře"))
 
+    def test_forty_positions_in_a_turn_are_all_heard(self):
+        orders = [new_order() for _ in range(40)]
+        device = self.device("ann", orders=orders)
+        driver = self.device("driver-1", role="driver", orders=orders)
+        for order in orders:
+            self.assertTrue(device.call("order:join", {"orderId": order})["ok"])
+        for some in (orders[:20], orders[20:]):
+            driver.emit("driver:location", {"orderIds": some, "lat": 45.27, "lng": 13.71})
+        heard = {device.take("location:updated")[0]["orderId"] for _ in orders}
+        self.assertEqual(heard, set(orders))
+
+    def test_one_that_disconnects_has_left_at_once(self):
+        hub = Hub(PRESENCE_GRACE_SECS="3600")
+        self.addCleanup(hub.close)
+        order = new_order()
+        watcher = self.device("ann", hub, orders=[order])
+        watcher.call("order:join", {"orderId": order})
+        for user in ("bob", "eve", "dan"):
+            device = self.device(user, hub, orders=[order])
+            device.call("order:join", {"orderId": order})
+            device.close()
+            self.assertEqual(watcher.take("presence:left")[0]["userId"], user)
+
+    def test_a_message_that_is_too_large_is_told_and_it_comes_back(self):
+        order = new_order()
+        device = self.device("ann", orders=[order])
+        device.emit("chat:message", {"orderId": order, "content": "x" * 70_000})
+        self.assertEqual(device.take("session:end")[0]["code"], 1009)
+        device.take("connect")
+        self.assertTrue(device.call("order:join", {"orderId": order})["ok"])
+
     def test_a_handler_of_one_parameter_asks_for_no_resume(self):
         order = new_order()
         heard = []

@@ -1,5 +1,6 @@
 // Engine.IO and Socket.IO packets by hand, for what no stock client sends.
 
+import assert from 'node:assert/strict';
 import { request } from 'node:http';
 
 import WebSocket from 'ws';
@@ -78,9 +79,18 @@ export class RawSocket {
     return JSON.parse((await this.take(start)).slice(start.length - 1))[0];
   }
 
-  /** The code with which the hub closes. */
+  /** The code of the close frame; 1006 where TCP ends without one. */
   async closeCode() {
     return (await within(this.closed, 'the hub closes')).code;
+  }
+
+  /** The code that the hub says last in a namespace, where TCP ends behind it without a close frame. */
+  async endCode(namespace = '/events') {
+    assert.equal(await this.closeCode(), 1006);
+    const start = `42${namespace},["session:end",`;
+    const last = this.packets.all().at(-1);
+    assert.ok(last?.startsWith(start), `the last packet is ${last}`);
+    return JSON.parse(last.slice(start.indexOf('[')))[1].code;
   }
 
   close() {

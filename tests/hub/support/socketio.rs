@@ -404,15 +404,16 @@ impl Io {
 
 impl IoEnding {
     /// The code of the `session:end` in a namespace, once it is sure that it is the last event
-    /// there, that the close said the same, and whether a DISCONNECT followed.
+    /// there, and whether a DISCONNECT followed: only then there is a close frame, which says the
+    /// same.
     #[track_caller]
     pub fn announced(&self, namespace: &str) -> (u16, bool) {
         let (code, dismissed) = self.told(namespace);
-        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.code, dismissed.then_some(code), "{self:?}");
         (code, dismissed)
     }
 
-    /// The same where there is no close that says anything.
+    /// The same whether there is a close frame or not.
     #[track_caller]
     pub fn told(&self, namespace: &str) -> (u16, bool) {
         let mut said = self.said.iter().filter(|packet| packet.namespace == namespace).rev();
