@@ -24,6 +24,8 @@ func connect(t *testing.T, h *hub, token string) *device {
 	options.SetAuth(d.auth)
 	options.SetTransports(types.NewSet(transports.WebSocket))
 	options.SetForceNew(true)
+	// An attempt may hang, also one that the hub has refused; after this time it is given up, and the next one begins.
+	options.SetTimeout(5 * time.Second)
 	options.SetAutoConnect(false)
 	var err error
 	d.socket, err = socket.Connect(h.url+"/events", options)
