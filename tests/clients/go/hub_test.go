@@ -16,7 +16,7 @@ import (
 )
 
 // How long anything may take; generous, for slow machines.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 const (
 	secret = "JWT_SECRET=secret-for-tests-only-0123456789abcdef"

@@ -142,7 +142,7 @@ func TestSocketIOIsBackAfterACrash(t *testing.T) {
 func TestSocketIOTokenEndsAndIsReplaced(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, "JWT_LEEWAY_SECS=0")
-	ann := connect(t, h, token(t, "ann", "o1", "customer", "5s"))
+	ann := connect(t, h, token(t, "ann", "o1", "customer", "10s"))
 	// When its session has ended it comes back with the old one, and then stays away.
 	equal(t, ann.take("connect_error")["code"], any("token_expired"))
 	equal(t, ann.socket.Active(), false)

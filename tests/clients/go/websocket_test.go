@@ -147,7 +147,7 @@ func TestPlainIsBackAfterARestart(t *testing.T) {
 func TestPlainTokenEndsOrIsRefused(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, "JWT_LEEWAY_SECS=0")
-	old := token(t, "ann", "o1", "customer", "5s")
+	old := token(t, "ann", "o1", "customer", "10s")
 	ann := connectPlain(t, h, old, time.Minute)
 	equal(t, ann.take("session:end")["reason"], any("token_expired"))
 	equal(t, ann.take("closed")["code"], any(4401.0))

@@ -10,7 +10,7 @@ import kotlin.random.Random
 import org.json.JSONObject
 
 /** How long anything may take; generous, for slow machines. */
-const val PATIENCE_SECS = 30L
+const val PATIENCE_SECS = 60L
 
 private const val SECRET = "secret-for-tests-only-0123456789abcdef"
 private const val BANNER = "orderhub listens on "

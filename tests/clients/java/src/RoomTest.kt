@@ -75,10 +75,10 @@ abstract class RoomTest {
     fun `a token is renewed before its end and the session goes on`() {
         val hub = hub("JWT_LEEWAY_SECS" to "0")
         var fetched = 0
-        val ann = Device(hub) { token("ann", order, ttl = if (fetched++ == 0) "3s" else "1h") }
+        val ann = Device(hub) { token("ann", order, ttl = if (fetched++ == 0) "10s" else "1h") }
         ann.inbox.take("order:joined")
         // Its token is the same, and nothing renews it.
-        val witness = TokenTest.bare(hub, token("bob", order, ttl = "3s"))
+        val witness = TokenTest.bare(hub, token("bob", order, ttl = "10s"))
         witness.use { it.inbox.take("session:end") }
         ann.room.send("still here")
         assertEquals(1L to "still here", ann.hear())

@@ -34,7 +34,7 @@ class TokenTest {
     @Test
     fun `a token that ends is told, and another one lets it in again`() {
         Hub("JWT_LEEWAY_SECS" to "0").use { hub ->
-            bare(hub, token("ann", "order-1", ttl = "2s")).use { ann ->
+            bare(hub, token("ann", "order-1", ttl = "10s")).use { ann ->
                 ann.inbox.take("auth:expiring")
                 val end = ann.inbox.take("session:end")
                 assertEquals(4401 to "token_expired", end.getInt("code") to end.getString("reason"))

@@ -105,7 +105,7 @@ async fn after_a_restart_it_is_back_and_has_missed_nothing() {
 #[tokio::test]
 async fn a_token_that_ends_closes_with_4401_and_is_then_401() {
     let hub = Hub::start();
-    let key = token("ann", "customer", "5s");
+    let key = token("ann", "customer", "10s");
     let mut ann = connect(&hub, &key).await.unwrap();
     assert_eq!(ann.take("session:end").await.unwrap()["reason"], "token_expired");
     assert_eq!(ann.take("nothing").await, Err(Some(4401)));

@@ -142,7 +142,7 @@ async fn after_a_crash_it_is_back() {
 async fn a_token_that_ends_is_replaced_when_it_comes_back() {
     let hub = Hub::start();
     let mut ann =
-        connect(&hub, &[token("ann", "customer", "5s"), token("ann", "customer", "1h")]).await;
+        connect(&hub, &[token("ann", "customer", "10s"), token("ann", "customer", "1h")]).await;
     ann.inbox.take("connect").await;
     assert_eq!(ann.inbox.take("session:end").await["reason"], "token_expired");
     ann.inbox.take("connect").await;
