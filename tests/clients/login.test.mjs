@@ -77,6 +77,20 @@ forEach(CLIENTS, 'the token of the packet counts before that of the header', asy
   assert.deepEqual(error.data, { code: 'token_expired' });
 });
 
+// Older than 4.4 keep their connection after a refusal; the hub ends it, and they come again for ever.
+forEach(CLIENTS, 'after a refusal the newest stays away, and 4.0 comes again', async (t, client) => {
+  const brisk = await startHub(t, { CONNECT_TIMEOUT_MS: 1000 });
+  const ann = device(t, `${brisk.url}/events`, client, { auth: { token: FORGED } });
+  await ann.life.take('connect_error');
+  const isOld = !client.resumes;
+  assert.equal(ann.socket.active, isOld);
+  if (!isOld) return;
+  await ann.life.take('connect_error');
+  // What such an app does itself.
+  ann.socket.disconnect();
+  assert.equal(ann.socket.active, false);
+});
+
 forEach(CLIENTS, 'who was refused comes in with another token', async (t, client) => {
   const auth = { token: FORGED };
   const ann = device(t, `${hub.url}/events`, client, { auth: (give) => give(auth) });
