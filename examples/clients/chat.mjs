@@ -13,6 +13,8 @@ const [orderId, url = 'ws://127.0.0.1:8080/ws'] = process.argv.slice(2);
 const token = () => process.env.TOKEN; // An app asks its back end for a fresh one.
 if (!orderId || !token()) throw new Error('usage: TOKEN=… node chat.mjs ORDER [URL]');
 
+const OPEN_WITHIN_MS = 20_000;
+
 let socket;
 let nextId = 1;
 let attempts = 0;
@@ -81,10 +83,28 @@ function refused({ code, message, retryAfterMs }) {
 function connect() {
   hint = undefined;
   // Headers would do in Node; subprotocols also work in a browser.
-  socket = new WebSocket(url, ['orderhub.v1', `orderhub.jwt.${token()}`]);
+  const mine = new WebSocket(url, ['orderhub.v1', `orderhub.jwt.${token()}`]);
+  socket = mine;
+  // A dead network ends nothing, and no WebSocket says so: an answer that is late is how it is noticed.
+  let pings;
+  let late = setTimeout(giveUp, OPEN_WITHIN_MS);
+  function watch(everyMs) {
+    clearTimeout(late);
+    pings = setInterval(() => {
+      late = setTimeout(giveUp, everyMs / 2);
+      send('ping', {}).then(() => clearTimeout(late));
+    }, everyMs);
+  }
+  function giveUp() {
+    // Its close would also wait for an answer.
+    mine.onclose({ code: 1006, reason: 'no answer' });
+    mine.onmessage = mine.onclose = null;
+    mine.close();
+  }
   socket.onopen = join;
   socket.onmessage = ({ data }) => {
     const { event, id, data: body } = JSON.parse(data);
+    if (event === 'connected') watch(body.pingIntervalMs);
     if (event === 'ack') {
       replies.get(id)?.(body);
       replies.delete(id);
@@ -95,6 +115,8 @@ function connect() {
   };
   socket.onerror = () => {}; // `onclose` follows.
   socket.onclose = ({ code, reason }) => {
+    clearInterval(pings);
+    clearTimeout(late);
     replies.clear();
     const fatal = hint ? !hint.retry : (code >= 4400 && code <= 4499 && code !== 4401);
     if (fatal || code === 4401) { // With 4401 an app would fetch a new token and go on.

@@ -37,7 +37,7 @@ use super::peer::{Peer, RoomNotice, SessionAddress};
 use super::resumes::HandOver;
 use super::shared::Shared;
 use super::supervisor::{EndSession, Register, SupervisorHandle};
-use crate::auth::Identity;
+use crate::auth::{Identity, TokenProblem};
 use crate::ids::{ConnectionId, SessionId};
 use crate::permits::{Permit, Permits};
 use crate::protocol::close::CloseCode;
@@ -82,8 +82,8 @@ pub enum Visitor {
     Plain(Identity),
     /// A Socket.IO client, which says in a moment who it is and where it wants to be.
     SocketIo {
-        /// The token of its request, where it sent one.
-        offered: Option<String>,
+        /// The token of its request, or why it has none.
+        offered: Result<String, TokenProblem>,
         /// Its place among those who have not said so yet.
         nobody: UnauthenticatedPlace,
     },

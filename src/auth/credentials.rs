@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 
+use super::api_keys::is_api_key;
+
 /// The subprotocol that the hub answers with.
 pub const SUBPROTOCOL: &str = "orderhub.v1";
 
@@ -15,7 +17,7 @@ const TOKEN_PREFIX: &str = "orderhub.jwt.";
 /// What a request offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials<'a> {
-    /// Its one token, or why there is none to judge.
+    /// The token that counts, or why there is none to judge.
     pub token: Result<Cow<'a, str>, TokenProblem>,
     /// Whether the client offered `orderhub.v1`. Such a client is a browser, mostly: it cannot
     /// see a 401, and is told by a close code.
@@ -28,7 +30,10 @@ pub enum TokenProblem {
     /// Nowhere. On Socket.IO it may still come in the CONNECT packet.
     #[error("no token: send Authorization: Bearer")]
     Missing,
-    /// Which of them counts would be a guess.
+    /// The header is there, but holds no token.
+    #[error("no token: the Authorization header is not of the form Bearer TOKEN")]
+    OtherScheme,
+    /// In the same place; which of them counts would be a guess.
     #[error("two different tokens in one request")]
     Ambiguous,
     /// The hub would have to answer with a subprotocol that holds the token.
@@ -43,6 +48,9 @@ pub enum TokenProblem {
 ///
 /// `authorization` and `protocols` are the headers `Authorization` and `Sec-WebSocket-Protocol`
 /// (several of the latter joined with commas), `query` is what follows the `?`.
+///
+/// The subprotocol counts before the header, and the header before the address: a header may be set by
+/// a library for all requests of an app, and an address may come from a link.
 pub fn find_token<'a>(
     authorization: Option<&'a str>,
     protocols: Option<&'a str>,
@@ -51,36 +59,71 @@ pub fn find_token<'a>(
 ) -> Credentials<'a> {
     let offered = || protocols.unwrap_or_default().split(',').map(str::trim);
     let offers_subprotocol = offered().any(|protocol| protocol == SUBPROTOCOL);
-    let in_protocols = || offered().filter_map(|protocol| protocol.strip_prefix(TOKEN_PREFIX));
-    let in_query = || query.into_iter().flat_map(query_tokens);
-    let mut tokens = authorization
-        .and_then(bearer)
-        .into_iter()
-        .chain(in_protocols())
-        .map(Cow::Borrowed)
-        .chain(in_query());
-    let first = tokens.next();
-    let token = match first {
-        None => Err(TokenProblem::Missing),
-        Some(token) if tokens.any(|other| other != token) => Err(TokenProblem::Ambiguous),
-        Some(_) if in_protocols().next().is_some() && !offers_subprotocol => {
-            Err(TokenProblem::WithoutSubprotocol)
-        }
-        Some(token) => {
-            let elsewhere =
-                authorization.and_then(bearer).is_some() || in_protocols().next().is_some();
-            if elsewhere || allow_query { Ok(token) } else { Err(TokenProblem::QueryNotAllowed) }
-        }
+    let in_protocols = offered().filter_map(|protocol| protocol.strip_prefix(TOKEN_PREFIX));
+    let token = match only(in_protocols.map(Cow::Borrowed)) {
+        Ok(None) => in_header_or_query(authorization, query, allow_query),
+        Ok(Some(_)) if !offers_subprotocol => Err(TokenProblem::WithoutSubprotocol),
+        Ok(Some(token)) => Ok(token),
+        Err(problem) => Err(problem),
     };
     Credentials { token, offers_subprotocol }
 }
 
-/// The token of `Authorization: Bearer`; the scheme is compared without case (RFC 9110, section
-/// 11.1). Other schemes are somebody else's, a proxy's for instance.
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.trim().split_once(' ')?;
+fn in_header_or_query<'a>(
+    authorization: Option<&'a str>,
+    query: Option<&'a str>,
+    allow_query: bool,
+) -> Result<Cow<'a, str>, TokenProblem> {
+    if let Some(token) = authorization.and_then(in_header) {
+        return Ok(token.into());
+    }
+    match only(query.into_iter().flat_map(query_tokens))? {
+        Some(token) if allow_query => Ok(token),
+        Some(_) => Err(TokenProblem::QueryNotAllowed),
+        None if authorization.is_some_and(is_of_another_scheme) => Err(TokenProblem::OtherScheme),
+        None => Err(TokenProblem::Missing),
+    }
+}
+
+/// The one token of a place that may hold several.
+fn only<'a>(
+    mut tokens: impl Iterator<Item = Cow<'a, str>>,
+) -> Result<Option<Cow<'a, str>>, TokenProblem> {
+    let first = tokens.next();
+    match &first {
+        Some(first) if tokens.any(|other| other != *first) => Err(TokenProblem::Ambiguous),
+        _ => Ok(first),
+    }
+}
+
+/// A token without the word `Bearer`, which apps also send where no scheme belongs. It is compared
+/// without case (RFC 9110, section 11.1).
+pub(super) fn without_scheme(token: &str) -> &str {
     let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    match token.split_at_checked(SCHEME.len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest.trim_start(),
+        _ => token,
+    }
+}
+
+const SCHEME: &str = "Bearer ";
+
+/// The token of `Authorization: Bearer`, or one without a scheme. Other schemes belong to others, to
+/// a proxy for instance.
+fn in_header(header: &str) -> Option<&str> {
+    let token = without_scheme(header);
+    let has_scheme = token.len() < header.trim().len();
+    (has_scheme || is_bare_token(token)).then_some(token)
+}
+
+/// A scheme is one word, and so is a token; but a JWT has dots.
+fn is_bare_token(header: &str) -> bool {
+    !header.contains(char::is_whitespace) && (header.contains('.') || is_api_key(header))
+}
+
+fn is_of_another_scheme(header: &str) -> bool {
+    let header = header.trim();
+    !header.is_empty() && !header.eq_ignore_ascii_case(SCHEME.trim())
 }
 
 /// The password of `Authorization: Basic` (RFC 7617), which is a token where an app can send nothing
@@ -138,14 +181,23 @@ mod tests {
             (None, None, None, Err(TokenProblem::Missing)),
             (Some("Bearer "), None, None, Err(TokenProblem::Missing)),
             (Some("Bearer"), None, None, Err(TokenProblem::Missing)),
-            (Some("Basic eHg="), None, None, Err(TokenProblem::Missing)),
+            (Some(" Bearer\tt"), None, None, Err(TokenProblem::OtherScheme)),
+            (Some("a.b.c"), None, None, Ok("a.b.c")),
+            (Some("ohk_shop_x"), None, None, Ok("ohk_shop_x")),
+            (Some("Basic eHg="), None, None, Err(TokenProblem::OtherScheme)),
+            (Some("JWT a.b.c"), None, None, Err(TokenProblem::OtherScheme)),
+            (Some("Negotiate"), None, None, Err(TokenProblem::OtherScheme)),
+            (Some(""), None, None, Err(TokenProblem::Missing)),
             (None, Some("orderhub.v1"), None, Err(TokenProblem::Missing)),
             (None, None, Some("token=&tokens=x&atoken=y"), Err(TokenProblem::Missing)),
-            (Some("Bearer a"), None, Some("token=b"), Err(TokenProblem::Ambiguous)),
+            (Some("Bearer a"), None, Some("token=b"), Ok("a")),
+            (Some("a.b.c"), None, Some("token=d"), Ok("a.b.c")),
+            (Some("Bearer a"), None, Some("token=b&token=c"), Ok("a")),
             (None, None, Some("token=a&token=b"), Err(TokenProblem::Ambiguous)),
+            (Some("Bearer a"), Some("orderhub.v1,orderhub.jwt.b"), Some("token=c"), Ok("b")),
             (
                 Some("Bearer a"),
-                Some("orderhub.v1,orderhub.jwt.b"),
+                Some("orderhub.v1,orderhub.jwt.a,orderhub.jwt.b"),
                 None,
                 Err(TokenProblem::Ambiguous),
             ),
@@ -162,10 +214,26 @@ mod tests {
     fn a_token_in_the_address_counts_only_where_that_is_allowed() {
         let alone = find_token(None, None, Some("token=a"), false);
         assert_eq!(alone.token, Err(TokenProblem::QueryNotAllowed));
-        let beside = find_token(Some("Bearer a"), None, Some("token=a"), false);
-        assert_eq!(beside.token, Ok(Cow::Borrowed("a")));
-        let other = find_token(Some("Bearer a"), None, Some("token=b"), false);
-        assert_eq!(other.token, Err(TokenProblem::Ambiguous));
+        for beside in ["token=a", "token=b"] {
+            let beside = find_token(Some("Bearer a"), None, Some(beside), false);
+            assert_eq!(beside.token, Ok(Cow::Borrowed("a")));
+        }
+    }
+
+    #[test]
+    fn the_word_bearer_is_no_part_of_a_token() {
+        for (sent, expected) in [
+            ("Bearer a.b.c", "a.b.c"),
+            (" bEARER  a \n", "a"),
+            ("Bearer", "Bearer"),
+            ("Bearer ", "Bearer"),
+            ("Bärer a", "Bärer a"),
+            ("Bearera", "Bearera"),
+            ("a.b.c\n", "a.b.c"),
+            ("", ""),
+        ] {
+            assert_eq!(without_scheme(sent), expected, "{sent}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::api_keys::{self, ApiKeys};
 use super::claims::{ClaimNames, Claims, invalid};
+use super::credentials::without_scheme;
 use super::jwks;
 use super::keyring::{Fetched, Keyring, State};
 use super::keys::keys;
@@ -147,6 +148,7 @@ impl Verifier {
     /// # Errors
     /// Those of [`Self::verify`].
     pub fn principal(&self, presented: &str, now: Timestamp) -> Result<Principal, AuthError> {
+        let presented = without_scheme(presented);
         if !api_keys::is_api_key(presented) {
             return self.verify(presented, now).map(Principal::Identity);
         }
@@ -162,6 +164,7 @@ impl Verifier {
     /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
     /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
+        let token = without_scheme(token);
         if token.len() > MAX_TOKEN_BYTES {
             return Err(invalid("it is longer than 8192 bytes"));
         }

@@ -1,5 +1,6 @@
 //! `/socket.io/`: Socket.IO clients, by long-polling or over a WebSocket.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_http::RequestHead;
@@ -15,7 +16,6 @@ use super::upgrade::{
 use crate::actors::session::{Opening, Session, UnauthenticatedPlace, Visitor};
 use crate::auth::TokenProblem;
 use crate::permits::Permit;
-use crate::protocol::error::{ErrorCode, Failure};
 
 /// Where Socket.IO clients connect.
 pub const PATH: &str = "/socket.io";
@@ -32,7 +32,7 @@ pub(super) struct Ticket {
     nobody: UnauthenticatedPlace,
     remote: String,
     /// The token that came with the request; most come later, with CONNECT.
-    offered: Option<String>,
+    offered: Result<String, TokenProblem>,
 }
 
 /// The Engine.IO server of one worker.
@@ -55,15 +55,9 @@ impl Host for SocketIo {
         let hub = &self.hub;
         refuse_while_draining(hub)?;
         let authorization = authorization(&request.headers);
-        let offered = match credentials(hub, request, authorization.as_deref(), None).token {
-            Ok(token) => Some(token.into_owned()),
-            Err(problem @ TokenProblem::Ambiguous) => {
-                let failure = Failure::new(ErrorCode::Unauthenticated, problem.to_string());
-                return Err(Problem::unauthenticated(failure).into());
-            }
-            // It comes with CONNECT, or its absence is told there.
-            Err(_) => None,
-        };
+        // Where there is none it comes with CONNECT, or its absence is told there.
+        let credentials = credentials(hub, request, authorization.as_deref(), None);
+        let offered = credentials.token.map(Cow::into_owned);
         let proxies = &hub.shared.config.server.trusted_proxies;
         let address = client_address(request, proxies);
         let address = address.map(|address| hub.admission.enter_without_login(address));

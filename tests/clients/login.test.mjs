@@ -51,16 +51,44 @@ forEach(CLIENTS, 'a namespace that does not exist is refused', async (t, client)
 forEach(CLIENTS, 'the token may come in the header of the request', async (t, client) => {
   const order = newOrder();
   const good = token('ann', { orders: [order] });
-  const extraHeaders = { Authorization: `Bearer ${good}` };
-  for (const auth of [undefined, {}, { token: good }]) {
+  for (const Authorization of [`Bearer ${good}`, good]) {
+    for (const auth of [undefined, {}, { token: '' }, { token: good }]) {
+      const ann = device(t, `${hub.url}/events`, client, { auth, extraHeaders: { Authorization } });
+      await ann.life.take('connect');
+      assert.equal((await ann.join(order)).ok, true);
+      ann.close();
+    }
+  }
+});
+
+forEach(CLIENTS, 'the token of the packet counts before that of the header', async (t, client) => {
+  const order = newOrder();
+  const auth = { token: token('ann', { orders: [order] }) };
+  for (const stale of [token('ann', { secs: -60 }), token('bob'), FORGED]) {
+    const extraHeaders = { Authorization: `Bearer ${stale}` };
     const ann = device(t, `${hub.url}/events`, client, { auth, extraHeaders });
     await ann.life.take('connect');
     assert.equal((await ann.join(order)).ok, true);
     ann.close();
   }
-  const other = { token: token('ann', { orders: [order, 'order-2'] }) };
-  const error = await refusal(t, client, { auth: other, extraHeaders });
-  assert.deepEqual(error.data, { code: 'unauthenticated' });
+  const extraHeaders = { Authorization: `Bearer ${auth.token}` };
+  const expired = { token: token('ann', { secs: -60 }) };
+  const error = await refusal(t, client, { auth: expired, extraHeaders });
+  assert.deepEqual(error.data, { code: 'token_expired' });
+});
+
+// Older than 4.4 keep their connection after a refusal; the hub ends it, and they come again for ever.
+forEach(CLIENTS, 'after a refusal the newest stays away, and 4.0 comes again', async (t, client) => {
+  const brisk = await startHub(t, { CONNECT_TIMEOUT_MS: 1000 });
+  const ann = device(t, `${brisk.url}/events`, client, { auth: { token: FORGED } });
+  await ann.life.take('connect_error');
+  const isOld = !client.resumes;
+  assert.equal(ann.socket.active, isOld);
+  if (!isOld) return;
+  await ann.life.take('connect_error');
+  // What such an app does itself.
+  ann.socket.disconnect();
+  assert.equal(ann.socket.active, false);
 });
 
 forEach(CLIENTS, 'who was refused comes in with another token', async (t, client) => {

@@ -80,6 +80,9 @@ async fn a_key_opens_no_socket_and_an_unknown_one_nothing() {
     put(&path, &[&key]);
     let hub = hub_with(&path);
     assert_eq!(ask(&hub, Method::GET, "/admin/v1/stats", &key.key).await.0, 200);
+    let bare =
+        reqwest::Client::new().get(hub.url("/admin/v1/stats")).header("Authorization", &key.key);
+    assert_eq!(bare.send().await.expect("an answer").status(), 200, "without a scheme");
     let answer = Upgrade::bearer(&key.key).ask(&hub).await;
     assert_eq!(answer.problem(), (401, "unauthenticated"));
     let (mut raw, _) = Upgrade::browser(&key.key).open(&hub).await;

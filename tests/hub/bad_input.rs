@@ -143,10 +143,18 @@ async fn tokens_that_do_not_count_open_nothing_by_any_way() {
             assert_eq!(refused["data"]["code"], expected, "{case}: /socket.io/");
         }
     }
+    for value in [good.clone(), format!("bearer {good}"), format!("Bearer Bearer {good}")] {
+        let taken = request(&hub, "GET", "/api/v1/orders").header("Authorization", &value);
+        assert_eq!(taken.send().await.expect("an answer").status(), 200, "{value}");
+    }
     let two = request(&hub, "GET", "/api/v1/orders").bearer_auth(&good).bearer_auth(&good);
     assert_eq!(problem(two, "a doubled header").await.0, 401);
     let basic = request(&hub, "GET", "/api/v1/orders").basic_auth("ann", Some(&good));
     assert_eq!(problem(basic, "another scheme").await.0, 401);
+    let jwt = request(&hub, "GET", "/api/v1/orders").header("Authorization", format!("JWT {good}"));
+    let refused: Value = jwt.send().await.expect("an answer").json().await.expect("a problem");
+    let detail = "no token: the Authorization header is not of the form Bearer TOKEN";
+    assert_eq!(refused["detail"], detail, "{refused}");
     let none = request(&hub, "GET", "/api/v1/orders");
     assert_eq!(problem(none, "none").await, (401, "unauthenticated".into(), String::new()));
     let query = request(&hub, "GET", &format!("/api/v1/orders?token={good}"));

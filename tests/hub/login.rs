@@ -49,8 +49,10 @@ fn pair(status: u16, code: &str) -> (u16, String) {
 #[tokio::test]
 async fn a_token_may_come_in_the_header_the_subprotocol_or_the_address() {
     let hub = Hub::start();
+    let (stale, others) = (ending_in(-3600), token("bob", "customer", &["o1"]));
     let token = ann();
     let query = format!("/ws?x=1&token={token}");
+    let with_bearer = format!("/ws?token=Bearer%20{token}");
     let lines = Upgrade::anonymous()
         .header("Sec-WebSocket-Protocol", "orderhub.v1")
         .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{token}"));
@@ -61,6 +63,19 @@ async fn a_token_may_come_in_the_header_the_subprotocol_or_the_address() {
         ("subprotocol in two lines", lines, Some("orderhub.v1")),
         ("address", Upgrade::anonymous().path(&query), None),
         ("everywhere the same", Upgrade::bearer(&token).path(&query), None),
+        ("header without a scheme", Upgrade::anonymous().header("Authorization", &*token), None),
+        ("header with two schemes", Upgrade::bearer(&format!("Bearer {token}")), None),
+        ("address with a scheme", Upgrade::anonymous().path(with_bearer), None),
+        (
+            "header, with another in the address",
+            Upgrade::bearer(&token).path(format!("/ws?token={others}")),
+            None,
+        ),
+        (
+            "subprotocol, with a stale one in the header",
+            Upgrade::browser(&token).header("Authorization", format!("Bearer {stale}")),
+            Some("orderhub.v1"),
+        ),
     ] {
         let (mut raw, answer) = upgrade.open(&hub).await;
         assert_eq!(answer.status, 101, "{case}: {answer:?}");
@@ -83,9 +98,10 @@ async fn the_address_carries_no_token_where_that_is_switched_off() {
 }
 
 #[tokio::test]
-async fn no_token_a_bad_one_and_two_different_ones_are_401() {
+async fn no_token_a_bad_one_and_two_in_one_place_are_401() {
     let hub = Hub::start();
     let (one, other) = (ann(), token("bob", "customer", &["o1"]));
+    let two = format!("/ws?token={one}&token={other}");
     let mut torn = ann();
     torn.truncate(torn.len() - 2);
     let lonely = Upgrade::anonymous()
@@ -97,14 +113,15 @@ async fn no_token_a_bad_one_and_two_different_ones_are_401() {
         ("no JWT", Upgrade::bearer("hello")),
         ("a torn signature", Upgrade::bearer(&torn)),
         ("larger than any", Upgrade::bearer(&"x".repeat(9000))),
-        ("another in the address", Upgrade::bearer(&one).path(format!("/ws?token={other}"))),
+        ("two in the address", Upgrade::anonymous().path(two)),
         ("a subprotocol without orderhub.v1", lonely),
     ] {
         let answer = upgrade.ask(&hub).await;
         assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{case}");
     }
-    let two = Upgrade::browser(&one).header("Authorization", format!("Bearer {other}"));
+    let two =
+        Upgrade::browser(&one).header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{other}"));
     assert_eq!(closed(&hub, &two).await, pair(4401, "unauthenticated"));
 }
 

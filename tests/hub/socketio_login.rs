@@ -6,7 +6,7 @@ use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::polling;
-use super::support::raw::Upgrade;
+use super::support::raw::{Raw, TEXT, Upgrade, frame};
 use super::support::socketio::{EVENTS, Io, ROOT};
 use super::support::{Hub, claims, token};
 
@@ -64,26 +64,76 @@ async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
     client.join("o1").await;
 }
 
-#[tokio::test]
-async fn a_token_in_the_header_lets_in_whoever_brings_none() {
-    let (hub, token) = (Hub::start(), ann());
-    let mut client = Io::open_with(&hub, Some(&token)).await;
-    client.connect(json!({})).await.expect("let in");
-    client.join("o1").await;
-    client.at(ROOT).connect(json!({ "token": token })).await.expect("the same token twice");
+/// Opens a connection on each transport, with this `Authorization` header.
+async fn each_transport(hub: &Hub, authorization: &str) -> [Io; 2] {
+    let polling = Io::open_polling_with(hub, Some(authorization)).await;
+    [Io::open_with(hub, Some(authorization)).await, polling]
 }
 
 #[tokio::test]
-async fn two_different_tokens_are_refused() {
+async fn a_token_in_the_header_lets_in_whoever_brings_none() {
+    let (hub, token) = (Hub::start(), ann());
+    for authorization in [format!("Bearer {token}"), format!("bEARER  {token}"), token.clone()] {
+        for mut client in each_transport(&hub, &authorization).await {
+            client.connect(json!({ "token": " " })).await.expect("an empty one is none");
+            client.join("o1").await;
+            client.at(ROOT).connect(json!({ "token": token })).await.expect("the same token twice");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_the_packet_counts_and_not_that_of_the_request() {
     let hub = Hub::start();
-    let other = token("bob", "customer", &["o1"]);
-    let mut client = Io::open_with(&hub, Some(&ann())).await;
-    assert_eq!(refusal(client.connect(json!({ "token": other })).await), "unauthenticated");
-    client.connect(json!({})).await.expect("let in");
-    // Two in one request.
-    let path = format!("/socket.io/?EIO=4&transport=websocket&token={other}");
-    let answer = Upgrade::bearer(&ann()).path(path).ask(&hub).await;
-    assert_eq!(answer.problem(), (401, "unauthenticated"));
+    let bob = token("bob", "customer", &["o2"]);
+    for stale in [format!("Bearer {}", expired()), format!("Bearer {bob}"), "Bearer x".to_owned()] {
+        for mut client in each_transport(&hub, &stale).await {
+            client.connect(json!({ "token": format!("Bearer {}", ann()) })).await.expect("let in");
+            client.join("o1").await;
+        }
+    }
+    for mut client in each_transport(&hub, &format!("Bearer {}", ann())).await {
+        let refused = client.connect(json!({ "token": expired() })).await;
+        assert_eq!(refusal(refused), "token_expired");
+        client.connect(json!({ "token": ann() })).await.expect("let in");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_token_that_counts_is_told_why_in_the_answer_to_connect() {
+    let hub = Hub::builder().env("ALLOW_QUERY_TOKEN", true).start();
+    let header = "no token: the Authorization header is not of the form Bearer TOKEN";
+    for (authorization, query, message) in [
+        ("Bearer", "", "no token: send it as auth.token"),
+        ("Basic eHg=", "", header),
+        ("JWT a.b.c", "", header),
+        ("", "&token=a&token=b", "two different tokens in one request"),
+    ] {
+        let request = Upgrade::anonymous().header("Authorization", authorization);
+        let path = format!("/socket.io/?EIO=4&transport=websocket{query}");
+        let (mut raw, answer) = request.path(path).open(&hub).await;
+        assert_eq!(answer.status, 101, "{answer:?}");
+        assert!(text(&mut raw).await.starts_with('0'));
+        raw.send(&frame(TEXT, b"40/events,{}")).await;
+        let refused = text(&mut raw).await;
+        assert!(refused.starts_with("44/events,") && refused.contains(message), "{refused}");
+        let connect = format!("40/events,{{\"token\":\"{}\"}}", ann());
+        raw.send(&frame(TEXT, connect.as_bytes())).await;
+        assert!(text(&mut raw).await.starts_with("40/events,"), "{authorization} {query}");
+    }
+}
+
+async fn text(raw: &mut Raw) -> String {
+    let (_, text) = raw.frame().await.expect("an open connection");
+    String::from_utf8(text).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_refresh_takes_a_token_with_its_scheme() {
+    let hub = Hub::start();
+    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let fresh = json!({ "token": format!("Bearer {}", ann()) });
+    assert_eq!(client.request("auth:refresh", fresh).await["ok"], true);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The way into a namespace of Socket.IO: a token, and what the client had before.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::dialect::Dialect;
 use super::ending::End;
 use super::resuming::{self, Resumed};
 use crate::actors::shared::too_fast;
-use crate::auth::{AuthError, Identity};
+use crate::auth::{AuthError, Identity, TokenProblem};
 use crate::ids::{OrderId, Pid, SessionId};
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
@@ -144,21 +145,18 @@ impl Session {
         });
     }
 
-    /// Who the token says it is: that of the packet, or that of the request which opened the
-    /// connection.
+    /// Who the token says it is: that of the packet, or else that of the request which opened the
+    /// connection. A header may be set by a library for all requests of an app, and be old.
     fn identify(&self, auth: &Auth) -> Result<Identity, Failure> {
-        let offered = match &self.dialect {
-            Dialect::SocketIo(io) => io.offered.as_deref(),
-            Dialect::Plain => None,
+        let offered = || match &self.dialect {
+            Dialect::SocketIo(io) => io.offered.as_deref().map_err(|problem| *problem),
+            Dialect::Plain => Err(TokenProblem::Missing),
         };
-        let unauthenticated = |message| Err(Failure::new(ErrorCode::Unauthenticated, message));
-        let token = match (auth.token.as_deref(), offered) {
-            (None, None) => return unauthenticated("no token: send it as auth.token"),
-            (Some(token), Some(other)) if token != other => {
-                return unauthenticated("two different tokens on one connection");
-            }
-            (Some(token), _) | (None, Some(token)) => token,
-        };
+        let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
+        let token = in_packet.map_or_else(offered, Ok).map_err(|problem| match problem {
+            TokenProblem::Missing => unauthenticated("no token: send it as auth.token"),
+            problem => unauthenticated(problem.to_string()),
+        })?;
         let now = Timestamp::now();
         let identity = self.shared.verifier.verify(token, now).map_err(|error| {
             if let AuthError::Invalid(reason) = &error {
@@ -275,6 +273,10 @@ impl Session {
     fn turn_away(&self, namespace: &str, refusal: &Refusal<'_>) {
         self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
     }
+}
+
+fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
+    Failure::new(ErrorCode::Unauthenticated, message)
 }
 
 // === impl Names ===

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::auth::TokenProblem;
 use crate::config::AddressGroup;
 use crate::permits::{KeyedPermit, Permit};
 use crate::protocol::socketio::reader::Reader;
@@ -19,7 +20,7 @@ pub(super) enum Dialect {
 pub(super) struct SocketIo {
     pub(super) reader: Reader,
     /// The token of the request that opened it: it counts where CONNECT brings none.
-    pub(super) offered: Option<Box<str>>,
+    pub(super) offered: Result<Box<str>, TokenProblem>,
     /// By when somebody must be in a namespace.
     pub(super) login_by: Instant,
     /// Its place among the connections that nobody uses, while nobody does.

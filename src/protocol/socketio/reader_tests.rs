@@ -126,7 +126,7 @@ fn namespaces_are_entered_and_left() {
     for (text, name, token) in [
         ("40", Ok(Namespace::Root), None),
         ("40{\"token\":\"t\"}", Ok(Namespace::Root), Some("t")),
-        ("40/events,{\"token\":\"Bearer t\"}", Ok(Namespace::Events), Some("t")),
+        ("40/events,{\"token\":\"Bearer t\"}", Ok(Namespace::Events), Some("Bearer t")),
         ("40/admin,", Err("/admin".to_owned()), None),
         ("40/events?token=x,{}", Err("/events?token=x".to_owned()), None),
     ] {

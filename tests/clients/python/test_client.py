@@ -162,6 +162,22 @@ class ClientTests:
         self.assertTrue(room["recovered"])
         self.assertEqual([each["seq"] for each in room["messages"]], [2])
 
+    def test_a_function_gives_each_connection_a_token(self):
+        hub = Hub(comes_back=True)
+        self.addCleanup(hub.close)
+        given = []
+
+        def auth():
+            given.append(token("ann", orders=["order-1"], secs=3600 + len(given)))
+            return {"token": given[-1]}
+
+        device = Device(hub, self.transports)
+        self.addCleanup(device.close)
+        device.connect(auth)
+        hub.kill_and_start_again()
+        device.take("connect")
+        self.assertEqual(len(given), 2)
+
     def test_after_a_stop_it_finds_the_next_process(self):
         hub = Hub(comes_back=True)
         self.addCleanup(hub.close)

@@ -18,6 +18,8 @@ const SEPARATOR: char = '\u{1e}';
 pub struct Polling {
     pub sid: String,
     addr: std::net::SocketAddr,
+    /// Lines that every poll and every POST has in its head.
+    headers: String,
     polls: Raw,
     posts: Raw,
     /// Whether a poll is under way.
@@ -27,21 +29,30 @@ pub struct Polling {
 
 /// The answer to a handshake by long-polling.
 pub async fn handshake(hub: &Hub) -> Answer {
-    let request = Upgrade::anonymous().without("Upgrade").instead("Connection", "close");
+    handshake_with(hub, None).await
+}
+
+async fn handshake_with(hub: &Hub, authorization: Option<&str>) -> Answer {
+    let mut request = Upgrade::anonymous().without("Upgrade").instead("Connection", "close");
+    if let Some(value) = authorization {
+        request = request.header("Authorization", value);
+    }
     request.path("/socket.io/?EIO=4&transport=polling").ask(hub).await
 }
 
 impl Polling {
-    /// Shakes hands.
-    pub async fn open(hub: &Hub) -> Self {
-        let answer = handshake(hub).await;
+    /// Shakes hands, and sends this `Authorization` with each of its requests.
+    pub async fn open(hub: &Hub, authorization: Option<&str>) -> Self {
+        let answer = handshake_with(hub, authorization).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let open = answer.text.strip_prefix('0').expect("an open packet");
         let open: serde_json::Value = serde_json::from_str(open).expect("JSON");
         assert_eq!(open["upgrades"], serde_json::json!(["websocket"]));
         let sid = open["sid"].as_str().expect("a sid").to_owned();
         let (polls, posts) = (Raw::connect(hub.addr).await, Raw::connect(hub.addr).await);
-        Self { sid, addr: hub.addr, polls, posts, waits: false, received: VecDeque::new() }
+        let headers = authorization.map(|value| format!("Authorization: {value}\r\n"));
+        let headers = headers.unwrap_or_default();
+        Self { sid, addr: hub.addr, headers, polls, posts, waits: false, received: VecDeque::new() }
     }
 
     /// Fetches answers at so many bytes a second from now on, like a phone on a bad line.
@@ -119,8 +130,8 @@ impl Polling {
 
     fn head(&self, method: &str, more: &str) -> String {
         format!(
-            "{method} /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: hub.test\r\n{more}\r\n",
-            self.sid
+            "{method} /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: hub.test\r\n{}{more}\r\n",
+            self.sid, self.headers
         )
     }
 }

@@ -68,13 +68,12 @@ impl Io {
         Self::open_with(hub, None).await
     }
 
-    /// The same with a token in the `Authorization` header.
-    pub async fn open_with(hub: &Hub, token: Option<&str>) -> Self {
+    /// The same with an `Authorization` header.
+    pub async fn open_with(hub: &Hub, authorization: Option<&str>) -> Self {
         let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket", hub.addr);
         let mut request = url.into_client_request().expect("a request");
-        if let Some(token) = token {
-            let bearer = format!("Bearer {token}").parse().expect("a header");
-            request.headers_mut().insert("authorization", bearer);
+        if let Some(value) = authorization {
+            request.headers_mut().insert("authorization", value.parse().expect("a header"));
         }
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("an upgrade");
         Self::over(Line::Socket(socket))
@@ -82,7 +81,12 @@ impl Io {
 
     /// Shakes hands for long-polling, and is in no namespace yet.
     pub async fn open_polling(hub: &Hub) -> Self {
-        Self::over(Line::Polling(Polling::open(hub).await))
+        Self::open_polling_with(hub, None).await
+    }
+
+    /// The same with an `Authorization` header in each request.
+    pub async fn open_polling_with(hub: &Hub, authorization: Option<&str>) -> Self {
+        Self::over(Line::Polling(Polling::open(hub, authorization).await))
     }
 
     fn over(line: Line) -> Self {
