@@ -147,7 +147,7 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
         let after = failure.retry_after_ms;
         match refuse(Problem::unauthenticated(failure), close) {
             Refusal::Close(close, _) => Refusal::Close(close, after),
-            told => told,
+            told @ Refusal::Http(_) => told,
         }
     })?;
     if hub.shared.bans.from_hub(&identity.user, Timestamp::now()).is_some() {
