@@ -252,10 +252,11 @@ impl ClientEvent {
     /// `invalid_payload` with the field that is missing, mistyped, doubled or out of range.
     pub fn read(name: ClientEventName, data: Option<&RawValue>) -> Result<Self, Failure> {
         Ok(match name {
-            ClientEventName::Location => Self::Location(
-                data.and_then(|data| quick::data(data.get()))
-                    .map_or_else(|| location(object(data)?), Ok)?,
-            ),
+            ClientEventName::Location => {
+                let text = data.map_or("", RawValue::get);
+                let general = || location(lenient::object(text, "data")?);
+                Self::Location(quick::data(text).map_or_else(general, Ok)?)
+            }
             ClientEventName::Join => Self::Join(object(data)?),
             ClientEventName::Leave => Self::Leave(object(data)?),
             ClientEventName::Chat => Self::Chat(checked_chat(object(data)?)?),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::client::{Location, RawLocation, location};
 use super::error::Failure;
-use super::json::{BLANK, read_object};
+use super::json::BLANK;
 use super::lenient::{self, without_mark, without_nan};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
@@ -152,9 +152,9 @@ fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
 
 fn read_fix(text: &str) -> Result<Location, Failure> {
     if Form::of(text).coords {
-        return read_object::<PhoneFix>(text, "location").and_then(PhoneFix::location);
+        return lenient::object::<PhoneFix>(text, "location").and_then(PhoneFix::location);
     }
-    read_object::<RawLocation>(text, "location").and_then(location)
+    lenient::object::<RawLocation>(text, "location").and_then(location)
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

@@ -4,11 +4,15 @@
 //! None of it stands in the way of a message that is right: this is asked only where the strict reader
 //! has failed, or per field that is not the place itself.
 
-use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::json::BLANK;
+use super::error::Failure;
+use super::json::{BLANK, read_object};
 use crate::time::Timestamp;
 
 /// U+FEFF, which some editors and languages write before a text. A reader may ignore it (RFC 8259,
@@ -23,8 +27,8 @@ pub fn without_mark(text: &str) -> &str {
     text.trim_start_matches(BLANK).strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// A text of JSON in which `NaN`, `Infinity` and their kind are `null`, where they stand for a value.
-/// None where there is no such word.
+/// A text of JSON in which `NaN`, `Infinity` and their kind, and numbers that are out of range, are
+/// `null`, where they stand for a value. None where there is none.
 pub fn without_nan(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut quoted, mut escaped, mut before) = (false, false, b' ');
@@ -60,28 +64,45 @@ pub fn without_nan(text: &str) -> Option<String> {
     })
 }
 
-/// How long the word is that begins a text and is no number.
+/// How long the word is that begins a text and is no number, or none that a computer has.
 fn no_number(text: &str) -> Option<usize> {
-    let sign = usize::from(text.starts_with(['-', '+']));
-    let letters = text.bytes().skip(sign).take_while(u8::is_ascii_alphanumeric).count();
-    let word = text.get(sign..sign + letters)?;
-    NO_NUMBERS.iter().any(|name| word.eq_ignore_ascii_case(name)).then_some(sign + letters)
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let length = text.bytes().take_while(is_part).count();
+    let word = text.get(..length)?;
+    let unsigned = word.strip_prefix(['-', '+']).unwrap_or(word);
+    let is_name = NO_NUMBERS.iter().any(|name| unsigned.eq_ignore_ascii_case(name));
+    let is_infinite = || {
+        unsigned.starts_with(|first: char| first.is_ascii_digit())
+            && word.parse().is_ok_and(|number: f64| number.is_infinite())
+    };
+    (is_name || is_infinite()).then_some(length)
+}
+
+/// Reads an object of a position. Where that fails once more with `null` for what is no number: one out
+/// of range fails the whole object.
+///
+/// # Errors
+/// As [`read_object`].
+pub(super) fn object<T: DeserializeOwned>(text: &str, whole: &'static str) -> Result<T, Failure> {
+    read_object(text, whole).or_else(|failure| {
+        let text = without_nan(text).ok_or(failure)?;
+        read_object(&text, whole)
+    })
+}
+
+/// A value as far as a position can use it.
+enum Scalar<'a> {
+    Number(f64),
+    Text(Cow<'a, str>),
+    Other,
 }
 
 /// Reads a number that a position can do without: none where it is anything else.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    value(deserializer)
-}
-
-/// Reads what a position can do without: none where it is anything else.
-pub(super) fn value<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: DeserializeOwned,
-{
-    // What is skipped here is not looked at: a number may be out of range.
-    let raw = <&RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok().flatten())
+    Ok(match deserializer.deserialize_any(ScalarVisitor)? {
+        Scalar::Number(number) => Some(number),
+        Scalar::Text(_) | Scalar::Other => None,
+    })
 }
 
 /// Reads a time, as text (RFC 3339) or as a number (seconds or milliseconds since 1970): none where
@@ -89,9 +110,71 @@ where
 pub(super) fn time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
+    Ok(match deserializer.deserialize_any(ScalarVisitor)? {
+        Scalar::Number(number) => Timestamp::from_unix(number),
+        Scalar::Text(text) => time_of(&text),
+        Scalar::Other => None,
+    })
+}
+
+/// Reads an object that a position can do without: none where it is anything else.
+pub(super) fn value<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
     let raw = <&RawValue>::deserialize(deserializer)?;
-    let text = serde_json::from_str::<String>(raw.get());
-    Ok(time_of(text.as_deref().unwrap_or(raw.get())))
+    Ok(serde_json::from_str(raw.get()).ok().flatten())
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "positions and times are exact enough")]
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "positions and times are exact enough")]
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(number as f64))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
 }
 
 /// The time that a text says.
@@ -129,6 +212,8 @@ mod tests {
             (r#"{"a":1}"#, None),
             (r#"{"a":NaNo}"#, None),
             (r#"{"a":1NaN}"#, None),
+            (r#"{"a":1e999,"b":[-1.5E+400, 1e308]}"#, Some(r#"{"a":null,"b":[null, 1e308]}"#)),
+            (r#"{"a":NaN.5,"b":--inf}"#, None),
             ("NaN", None),
             ("NaN:", None),
             ("[\u{1f697}NaN", None),

@@ -58,19 +58,19 @@ pub fn settle(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correct
 /// back as a whole, and no other.
 pub fn settle_all<'a>(fixes: impl Iterator<Item = &'a mut Fix>, now: Timestamp) -> Corrections {
     let mut corrections = Corrections::default();
-    let mut told: Vec<(Timestamp, &mut Fix)> = Vec::new();
+    let mut timed: Vec<(Timestamp, &mut Fix)> = Vec::new();
     for fix in fixes {
         match fix.recorded_at.map(|recorded| possible(recorded, now)) {
             None => fix.recorded_at = Some(now),
             Some((at, correction)) => {
                 count(&mut corrections, correction, 1);
-                told.push((at, fix));
+                timed.push((at, fix));
             }
         }
     }
-    told.sort_by_key(|(at, _)| *at);
-    let gap_ms = gap_ms(&told);
-    for row in told.chunk_by_mut(|(at, _), (next, _)| next.millis_since(*at) <= gap_ms) {
+    timed.sort_by_key(|(at, _)| *at);
+    let gap_ms = gap_ms(&timed);
+    for row in timed.chunk_by_mut(|(at, _), (next, _)| next.millis_since(*at) <= gap_ms) {
         let ahead = row.last().map_or(0, |(newest, _)| newest.millis_since(now));
         if Duration::from_millis(ahead) > MOST_AHEAD {
             count(&mut corrections, Some(Correction::Ahead), row.len() as u64);
@@ -89,9 +89,9 @@ fn count(corrections: &mut Corrections, correction: Option<Correction>, fixes: u
 }
 
 /// From which gap on fixes, which are in order of their times, are not of one row.
-fn gap_ms(told: &[(Timestamp, &mut Fix)]) -> u64 {
+fn gap_ms(timed: &[(Timestamp, &mut Fix)]) -> u64 {
     let mut pauses: Vec<u64> =
-        told.windows(2).map(|pair| pair[1].0.millis_since(pair[0].0)).collect();
+        timed.windows(2).map(|pair| pair[1].0.millis_since(pair[0].0)).collect();
     pauses.sort_unstable();
     let usual = pauses.get(pauses.len().saturating_sub(1) / 2).copied().unwrap_or_default();
     usual.saturating_mul(PAUSES_OF_A_GAP).clamp(GAP_MS.0, GAP_MS.1)

@@ -59,7 +59,8 @@ proptest! {
 
     #[test]
     fn null_for_nan_changes_nothing_of_what_is_json(body in mutated(BODIES, WORDS)) {
-        if serde_json::from_str::<&serde_json::value::RawValue>(&body).is_ok() {
+        // Numbers out of range are JSON, and no values.
+        if serde_json::from_str::<Value>(&body).is_ok() {
             prop_assert_eq!(without_nan(&body), None);
         }
     }

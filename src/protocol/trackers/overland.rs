@@ -73,7 +73,7 @@ pub fn read_overland(body: &str) -> Result<Fixes, UnreadableBody> {
 }
 
 fn read_feature(text: &str) -> Result<Location, Failure> {
-    let Feature { geometry, properties } = read_object(text, "location")?;
+    let Feature { geometry, properties } = lenient::object(text, "location")?;
     let [lng, lat, ..] = geometry.coordinates[..] else {
         return Err(Failure::invalid("geometry.coordinates", "must be longitude and latitude"));
     };

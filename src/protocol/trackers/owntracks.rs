@@ -59,7 +59,9 @@ pub fn read_owntracks(body: &str) -> Result<Fixes, UnreadableBody> {
         let message = read_object::<Message>(whole.get(), "body");
         let message = message.map_err(|_| UnreadableBody::UnknownForm(EXPECTED))?;
         match message.kind.as_str() {
-            "location" => Ok(vec![read_object::<Fix>(body, "location").and_then(Fix::location)]),
+            "location" => {
+                Ok(vec![lenient::object::<Fix>(body, "location").and_then(Fix::location)])
+            }
             "encrypted" => Err(UnreadableBody::UnknownForm(NOT_ENCRYPTED)),
             _ => Ok(Vec::new()),
         }
