@@ -43,10 +43,13 @@ impl FromRequest for Body {
         let charge = request.extensions().get::<BodyCharge>().cloned();
         let read = web::Bytes::from_request(request, payload);
         async move {
+            let bytes = read.await.map_err(refused)?;
+            if bytes.is_empty() {
+                return Ok(Self(bytes));
+            }
             let coding = coding.map_err(|_| Problem::unsupported_coding())?;
             let grow = |bytes| charge.as_ref().is_none_or(|charge| charge.grow(bytes));
-            let decoded = coding.decode(read.await.map_err(refused)?, MAX_BODY, grow);
-            decoded.map(Self).map_err(undecodable)
+            coding.decode(bytes, MAX_BODY, grow).map(Self).map_err(undecodable)
         }
         .boxed_local()
     }

@@ -42,7 +42,8 @@ impl Coding {
         for line in headers.get_all(header::CONTENT_ENCODING) {
             for name in line.to_str().map_err(|_| UnknownCoding)?.split(',').map(str::trim) {
                 coding = match (name.to_ascii_lowercase().as_str(), coding) {
-                    ("" | "identity", coding) => coding,
+                    // A charset is no coding, and often taken for one.
+                    ("" | "identity" | "utf-8" | "utf8", coding) => coding,
                     ("gzip" | "x-gzip", Self::Identity) => Self::Gzip,
                     ("deflate", Self::Identity) => Self::Deflate,
                     _ => return Err(UnknownCoding),
@@ -122,6 +123,7 @@ mod tests {
         for (lines, expected) in [
             (&[][..], Ok(Coding::Identity)),
             (&["identity"], Ok(Coding::Identity)),
+            (&["UTF-8"], Ok(Coding::Identity)),
             (&["GZip"], Ok(Coding::Gzip)),
             (&["x-gzip, identity"], Ok(Coding::Gzip)),
             (&["", "deflate"], Ok(Coding::Deflate)),

@@ -205,6 +205,7 @@ async fn a_compressed_body_is_read_within_the_limit_and_another_coding_is_415() 
         ("gzip", gzip(body.as_bytes())),
         ("deflate", zlib),
         ("identity", body.clone().into_bytes()),
+        ("utf-8", body.clone().into_bytes()),
     ] {
         let asked = posting(&hub, &dan, PATH, bytes).header("content-encoding", coding);
         let answer = asked.send().await.expect("an answer");

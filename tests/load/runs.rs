@@ -94,9 +94,15 @@ fn drivers_follow_the_track_that_is_given() {
     let hub = Hub::start();
     let gpx = "<gpx><trk><trkseg><trkpt lat=\"45.1\" lon=\"13.1\"/>\
                <trkpt lat=\"45.2\" lon=\"13.2\"/></trkseg></trk></gpx>";
+    // As other programs write it: with a mark, prefixes and comments, over 180 degrees, and of two tracks.
+    let odd = "\u{feff}<?xml version='1.0'?><g:gpx xmlns:g='http://www.topografix.com/GPX/1/1'>\
+               <!-- <trkpt lat='1' lon='1'/> --><g:trk><g:trkpt lat='-17.2' lon='179.9'/>\
+               <g:trkpt lat='-17.1' lon='-180.0'><g:time><![CDATA[no time]]></g:time></g:trkpt></g:trk>\
+               <g:trk><g:trkpt lat='45' lon='13'/><g:trkpt lat='45' lon='13.001'/></g:trk></g:gpx>";
     let csv = "time,lng,lat\n0,-71.2,-33.2\n600,-71.1,-33.1\n";
     for (name, text, lat, lng) in [
         ("drive.gpx", gpx, 45.1..=45.2, 13.1..=13.2),
+        ("odd.gpx", odd, -17.2..=-17.1, 179.9..=180.0),
         ("drive.csv", csv, -33.2..=-33.1, -71.2..=-71.1),
     ] {
         let load = Load::new(hub.addr, &format!("tracking --rooms 1 --track {name} {SHORT}"));
