@@ -11,7 +11,8 @@ import org.json.JSONObject
  * is sent is sent again until the hub has it.
  *
  * [fetchToken] asks your back end; it may block and may throw an [IOException]. [onEvent] hears the events of the
- * hub, and `refused` with an error. It is called on threads of the libraries: post to the main thread.
+ * hub, `refused` with an error, and `closed` when the connection has ended; it comes back by itself. It is called on
+ * threads of the libraries: post to the main thread.
  */
 abstract class OrderRoom(
     private val orderId: String,

@@ -34,8 +34,11 @@ class OrderSocket(
             }
         }
         socket.on(Socket.EVENT_CONNECT_ERROR) { args -> refused(args[0]) }
-        // The hub has put us out, and the client stays away. After every other end it comes back.
-        socket.on(Socket.EVENT_DISCONNECT) { if (!socket.isActive) close() }
+        socket.on(Socket.EVENT_DISCONNECT) { args ->
+            onEvent("closed", JSONObject().put("reason", args[0]))
+            // The hub has put us out, and the client stays away. After every other end it comes back.
+            if (!socket.isActive) close()
+        }
     }
 
     override fun connect() = withToken { token ->

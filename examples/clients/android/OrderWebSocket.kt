@@ -71,6 +71,7 @@ class OrderWebSocket(
 
         private fun ended(stays: Boolean) {
             replies.clear()
+            onEvent("closed", JSONObject())
             if (end?.getBoolean("retry")?.not() ?: stays) return close()
             val backOff = minOf(30_000, 500L shl minOf(attempts++, 6)) * Random.nextDouble(0.5, 1.0)
             after(end?.optLong("reconnectAfterMs", -1)?.takeIf { it >= 0 } ?: backOff.toLong()) { connect() }

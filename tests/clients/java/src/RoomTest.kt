@@ -72,6 +72,19 @@ abstract class RoomTest {
     }
 
     @Test
+    fun `a network that dies without a word is noticed`() {
+        val hub = hub("PING_INTERVAL_MS" to "2000", "PONG_TIMEOUT_MS" to "2000")
+        val ann = joined(hub, "ann")
+        // It answers nothing, and ends nothing.
+        hub.signal("STOP")
+        ann.inbox.take("closed")
+        ann.room.send("kept")
+        hub.signal("CONT")
+        ann.inbox.take("order:joined")
+        assertEquals(1L to "kept", ann.hear())
+    }
+
+    @Test
     fun `a token is renewed before its end and the session goes on`() {
         val hub = hub("JWT_LEEWAY_SECS" to "0")
         var fetched = 0

@@ -24,7 +24,9 @@ class TokenTest {
             for (event in listOf(Socket.EVENT_CONNECT, "auth:expiring", "session:end")) {
                 bare.socket.on(event) { args -> bare.inbox.push(event, args.getOrNull(0) as? JSONObject ?: JSONObject()) }
             }
-            bare.socket.on(Socket.EVENT_CONNECT_ERROR) { args -> bare.inbox.push("connect_error", args[0] as JSONObject) }
+            bare.socket.on(Socket.EVENT_CONNECT_ERROR) { args ->
+                (args[0] as? JSONObject)?.let { bare.inbox.push("connect_error", it) } // Else it is the network.
+            }
             bare.socket.on(Socket.EVENT_DISCONNECT) { args -> bare.inbox.push("disconnect", JSONObject().put("reason", args[0])) }
             bare.socket.connect()
             return bare
