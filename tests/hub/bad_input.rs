@@ -217,7 +217,7 @@ async fn bodies_that_are_none_are_told_and_change_nothing() {
             (long.as_bytes(), 413),
         ] {
             // A batch takes an array, of none too.
-            if body == b"[]" && path.ends_with(":batch") {
+            if body.ends_with(b"[]") && path.ends_with(":batch") {
                 continue;
             }
             let start = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();
