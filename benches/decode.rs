@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use orderhub::protocol::envelope;
-use orderhub::protocol::socketio::reader::{Reader, Said};
+use orderhub::protocol::socketio::reader::{ClientPacket, PacketReader};
 
 /// The largest message, as by default.
 const LIMIT: usize = 64 * 1024;
@@ -37,9 +37,9 @@ fn main() {
         group.bench_function(name, |bencher| bencher.iter(|| envelope::decode(black_box(&text))));
 
         let text = format!("42/events,{ack}[\"{name}\",{data}]");
-        let mut reader = Reader::new(LIMIT);
+        let mut reader = PacketReader::new(LIMIT);
         let said = reader.text(&text);
-        assert!(matches!(said, Ok(Said::Event { request: Ok(_), .. })), "{text}");
+        assert!(matches!(said, Ok(ClientPacket::Event { request: Ok(_), .. })), "{text}");
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(format!("{name}, Socket.IO"), |bencher| {
             bencher.iter(|| reader.text(black_box(&text)));

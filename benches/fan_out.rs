@@ -14,7 +14,7 @@ use actix_http::h1;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use futures_util::StreamExt as _;
-use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::protocol::codec::Codec;
 use orderhub::protocol::server::{LocationUpdate, ServerEvent};
 use orderhub::transport::{Frame, LatestKey, Outbox, TransportOptions, accept};
@@ -40,7 +40,7 @@ async fn member(listener: &TcpListener, options: &Arc<TransportOptions>) -> Outb
 }
 
 async fn members(count: usize) -> Vec<Outbox> {
-    let words = Vocabulary::default();
+    let words = LabelValues::default();
     let options = Arc::new(TransportOptions::new(Arc::new(Metrics::new(&words))));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let mut outboxes = Vec::new();

@@ -15,7 +15,7 @@ use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
 use orderhub::ids::{OrderId, UserId};
-use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::protocol::chat::ChatKind;
 use orderhub::protocol::role::Role;
 use orderhub::time::Timestamp;
@@ -92,7 +92,7 @@ impl Handler<ChatWritten> for Rooms {
 
 fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
-    let words = Vocabulary::default();
+    let words = LabelValues::default();
     let system = System::new();
     let rooms = system.block_on(async {
         let options = StoreOptions { url, pool_size: 4, trail: TrailOptions::default() };

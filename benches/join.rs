@@ -12,7 +12,7 @@ use orderhub::protocol::codec::Codec;
 use orderhub::protocol::location::Position;
 use orderhub::protocol::role::Role;
 use orderhub::protocol::server::{LastLocation, Reply, Snapshot};
-use orderhub::room::ring::Ring;
+use orderhub::room::recent_messages::RecentMessages;
 use orderhub::room::roster::Roster;
 use orderhub::transport::Frame;
 
@@ -21,7 +21,7 @@ struct Room {
     order: OrderId,
     driver: UserId,
     position: Position,
-    ring: Ring,
+    ring: RecentMessages,
     roster: Roster,
 }
 
@@ -31,7 +31,7 @@ impl Room {
             order: samples::order(),
             driver: samples::user(),
             position: samples::position(),
-            ring: Ring::new(0),
+            ring: RecentMessages::new(0),
             roster: Roster::default(),
         };
         for (id, role) in

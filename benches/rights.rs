@@ -10,15 +10,15 @@ use std::time::Duration;
 use criterion::Criterion;
 use orderhub::ids::UserId;
 use orderhub::protocol::role::Role;
-use orderhub::room::order::{OrderFacts, Standing};
-use orderhub::room::policy::{Action, Asker, Rules, judge};
+use orderhub::room::order::{OrderFacts, ParticipantState};
+use orderhub::room::policy::{Action, Rules, Subject, authorize};
 use orderhub::time::Timestamp;
 
 /// An order that is under way, with ten people who take part beside its driver.
 fn order() -> OrderFacts {
     let participants = (0..10).map(|number| {
         let user = UserId::new(&format!("customer-{number}")).expect("an id");
-        (user, Standing { role: Role::Customer, name: None, removed: false })
+        (user, ParticipantState { role: Role::Customer, name: None, removed: false })
     });
     OrderFacts {
         status: Some("PICKED_UP".into()),
@@ -49,10 +49,10 @@ fn main() {
         ("see a position", &customer, Role::Customer, Action::SeeLocation),
         ("say something", &customer, Role::Customer, Action::Chat),
     ] {
-        let asker = Asker { user, role, named: false, banned: false };
-        assert!(judge(&rules, &order, asker, action, now).is_ok(), "{name}");
+        let subject = Subject { user, role, named: false, banned: false };
+        assert!(authorize(&rules, &order, subject, action, now).is_ok(), "{name}");
         group.bench_function(name, |bencher| {
-            bencher.iter(|| judge(&rules, black_box(&order), black_box(asker), action, now));
+            bencher.iter(|| authorize(&rules, black_box(&order), black_box(subject), action, now));
         });
     }
     group.finish();

@@ -11,8 +11,8 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use smol_str::SmolStr;
 
+use crate::json_number;
 use crate::time::Timestamp;
-use crate::whole;
 pub use pid::{InvalidPid, Pid};
 
 /// The longest id, in bytes.
@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for IdVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<'de>, E> {
-        let text = whole::integer(number).map(|number| Text::Owned(number.to_string()));
+        let text = json_number::integer(number).map(|number| Text::Owned(number.to_string()));
         text.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
     }
 }

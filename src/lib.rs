@@ -13,14 +13,14 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
-//! | one client: a connection and its logins | [`actors::session`] |
+//! | one client: a connection and its logins | [`actors::connection`] |
 //! | a client, for load | [`load`] |
 //! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
 //! | the database's threads, sessions to be taken up again | [`actors::store`], [`actors::resumes`] |
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
-//! | decisions without I/O, tokens, queries | [`room`], [`session`], [`auth`], [`db`] |
+//! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
-//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`], [`whole`] |
+//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`], [`json_number`] |
 //!
 //! # The way of a message
 //!
@@ -51,9 +51,11 @@ pub mod actors;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod db;
 pub mod http;
 pub mod ids;
+pub mod json_number;
 pub mod load;
 pub mod log_once;
 pub mod metrics;
@@ -63,10 +65,10 @@ mod mutate;
 pub mod permits;
 pub mod process;
 pub mod protocol;
+pub mod rate_limit;
 pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;
 pub mod time;
 pub mod transport;
-pub mod whole;

@@ -1,11 +1,11 @@
 //! What the hub counts, in the names that Prometheus sees.
 //!
-//! Label values are fixed lists, given once by the layers that own the words ([`Vocabulary`]), so
+//! Label values are fixed lists, given once by the layers that own the words ([`LabelValues`]), so
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
 mod classic;
 mod constants;
-mod own_process;
+mod process_collector;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,12 +19,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 pub use self::constants::Limit;
-use self::own_process::OwnProcess;
+use self::process_collector::ProcessCollector;
 
 /// The label values of the metrics that are counted by name; by default none, which counts only
 /// totals.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Vocabulary {
+pub struct LabelValues {
     /// Events that clients send.
     pub events_in: &'static [&'static str],
     /// Events that the hub sends.
@@ -48,15 +48,15 @@ pub struct Metrics {
     /// The process, in the names that every program has for it: without a prefix.
     process: Registry,
     /// Open sessions, by framing and role.
-    pub connections: Grid,
+    pub connections: LabeledGauges,
     /// Occupied rooms.
     pub rooms: Gauge,
     /// Ended sessions that are kept to be taken up again.
     pub resumable_sessions: Gauge,
     /// Events that clients sent, by name.
-    pub events_in: Counters,
+    pub events_in: LabeledCounters,
     /// Events that the hub sent, by name; a broadcast counts once.
-    pub events_out: Counters,
+    pub events_out: LabeledCounters,
     /// Frames handed to outboxes: a broadcast to twenty members counts twenty.
     pub deliveries: Counter,
     /// Waiting frames that a newer one of the same key replaced or the byte limit dropped.
@@ -64,9 +64,9 @@ pub struct Metrics {
     /// Bytes that wait in outboxes whose sockets take no more.
     pub outbox_bytes: Gauge,
     /// Ended sessions, by reason.
-    pub closes: Counters,
+    pub closes: LabeledCounters,
     /// Refused events, by error code.
-    pub rejected: Counters,
+    pub rejected: LabeledCounters,
     /// Locations dropped because they were older than the room's, because the room was busy, or
     /// because their session had just been put out of it.
     pub locations_dropped: Counter,
@@ -77,7 +77,7 @@ pub struct Metrics {
     /// HTTP connections that are no `WebSocket`s.
     pub http_connections: Gauge,
     /// HTTP connections and requests refused, by the limit that was reached.
-    pub http_refused: Counters,
+    pub http_refused: LabeledCounters,
     /// Bytes of request bodies and answers under way.
     pub http_buffer: Gauge,
     /// From a chat message's admission to its commit.
@@ -91,9 +91,9 @@ pub struct Metrics {
     /// Positions that were to be written behind, and were not.
     pub positions_lost: Counter,
     /// Fixes that were posted over HTTP, by what became of them.
-    pub posted: Counters,
+    pub posted: LabeledCounters,
     /// Fixes whose times cannot be right and were changed, by what was wrong with them.
-    pub position_times_corrected: Counters,
+    pub position_times_corrected: LabeledCounters,
     /// Failed database operations.
     pub store_errors: Counter,
     /// 1 when the hub has stopped using its database for good, until it is restarted.
@@ -101,35 +101,35 @@ pub struct Metrics {
     /// Rooms that panicked.
     pub room_panics: Counter,
     /// HTTP connections that ended in an error, by its kind.
-    pub http_connection_errors: Counters,
+    pub http_connection_errors: LabeledCounters,
 }
 
 impl Metrics {
     /// A set of counters at zero.
-    pub fn new(words: &Vocabulary) -> Self {
+    pub fn new(labels: &LabelValues) -> Self {
         let mut registry = Registry::with_prefix("orderhub");
         let mut process = Registry::default();
-        process.register_collector(Box::new(OwnProcess));
+        process.register_collector(Box::new(ProcessCollector));
         constants::register_build(&mut registry);
         let r = &mut registry;
-        r.register_collector(Box::new(OwnLog));
+        r.register_collector(Box::new(LogLossCollector));
         Self {
-            connections: Grid::register(r, words),
+            connections: LabeledGauges::register(r, labels),
             rooms: gauge(r, "rooms", "Occupied rooms"),
             resumable_sessions: gauge(r, "resumable_sessions", "Ended sessions that are kept"),
-            events_in: Counters::register(
+            events_in: LabeledCounters::register(
                 r,
                 "events_in",
                 "Client events",
                 "event",
-                words.events_in,
+                labels.events_in,
             ),
-            events_out: Counters::register(
+            events_out: LabeledCounters::register(
                 r,
                 "events_out",
                 "Hub events",
                 "event",
-                words.events_out,
+                labels.events_out,
             ),
             deliveries: counter(r, "deliveries", "Frames handed to outboxes"),
             conflated: counter(
@@ -138,8 +138,20 @@ impl Metrics {
                 "Waiting frames that a newer one replaced",
             ),
             outbox_bytes: bytes(r, "outbox", "Bytes that wait for slow sockets"),
-            closes: Counters::register(r, "closes", "Ended sessions", "reason", words.closes),
-            rejected: Counters::register(r, "rejected", "Refused events", "code", words.errors),
+            closes: LabeledCounters::register(
+                r,
+                "closes",
+                "Ended sessions",
+                "reason",
+                labels.closes,
+            ),
+            rejected: LabeledCounters::register(
+                r,
+                "rejected",
+                "Refused events",
+                "code",
+                labels.errors,
+            ),
             locations_dropped: counter(r, "locations_dropped", "Stale or surplus locations"),
             upgrades_refused: counter(r, "upgrades_refused", "Upgrades refused: full or draining"),
             unsupported_clients: counter(
@@ -148,12 +160,12 @@ impl Metrics {
                 "Socket.IO handshakes of a version that is not served",
             ),
             http_connections: gauge(r, "http_connections", "HTTP connections but WebSockets"),
-            http_refused: Counters::register(
+            http_refused: LabeledCounters::register(
                 r,
                 "http_refused",
                 "HTTP connections and requests that found no place",
                 "limit",
-                LIMITS,
+                HTTP_LIMITS,
             ),
             http_buffer: bytes(r, "http_buffer", "Request bodies and answers under way"),
             chat_commit: latency(r, "chat_commit", "From admission to commit of a chat message"),
@@ -161,18 +173,24 @@ impl Metrics {
             store_queue: gauge(r, "store_queue_messages", "Chat messages that wait for a commit"),
             positions_queue: gauge(r, "store_queue_positions", "Positions that wait for a commit"),
             positions_lost: counter(r, "positions_lost", "Positions that were not written"),
-            posted: Counters::register(r, "posted_fixes", "Fixes by HTTP", "fate", FATES),
-            position_times_corrected: Counters::register(
+            posted: LabeledCounters::register(
+                r,
+                "posted_fixes",
+                "Fixes by HTTP",
+                "fate",
+                FIX_OUTCOMES,
+            ),
+            position_times_corrected: LabeledCounters::register(
                 r,
                 "position_times_corrected",
                 "Times of fixes that cannot be right",
                 "reason",
-                words.time_corrections,
+                labels.time_corrections,
             ),
             store_errors: counter(r, "store_errors", "Failed database operations"),
             database_fenced: gauge(r, "database_fenced", "1: the database is not used any more"),
             room_panics: counter(r, "room_panics", "Rooms that panicked"),
-            http_connection_errors: Counters::register(
+            http_connection_errors: LabeledCounters::register(
                 r,
                 "http_connection_errors",
                 "HTTP connections that ended in an error",
@@ -207,7 +225,7 @@ impl Metrics {
 /// Lines of the log that were not written. The log is the process's, so there is one of these.
 pub static LOG_LOSSES: LogLosses = LogLosses([const { AtomicU64::new(0) }; 3]);
 
-const LOSSES: [&str; 3] = ["queue_full", "write_failed", "repeated"];
+const LOG_LOSS_REASONS: [&str; 3] = ["queue_full", "write_failed", "repeated"];
 
 /// Lines of a log that were not written, by reason.
 #[derive(Debug, Default)]
@@ -239,16 +257,16 @@ impl LogLosses {
 
 /// What the log of this process has lost, read when it is asked for.
 #[derive(Debug)]
-struct OwnLog;
+struct LogLossCollector;
 
-// === impl OwnLog ===
+// === impl LogLossCollector ===
 
-impl Collector for OwnLog {
+impl Collector for LogLossCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let help = "Log lines that were not written";
         let mut metric =
             encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
-        for (reason, count) in LOSSES.iter().zip(LOG_LOSSES.counts()) {
+        for (reason, count) in LOG_LOSS_REASONS.iter().zip(LOG_LOSSES.counts()) {
             let label = [("reason", *reason)];
             ConstCounter::new(count).encode(metric.encode_family(&label)?)?;
         }
@@ -261,35 +279,35 @@ impl Collector for OwnLog {
 pub const CONNECTION_ERRORS: &[&str] = &["malformed", "timeout", "lost", "other"];
 
 /// The limits of HTTP connections.
-pub const LIMITS: &[&str] = &["node", "address", "user"];
+pub const HTTP_LIMITS: &[&str] = &["node", "address", "user"];
 
 /// What becomes of a fix that is posted over HTTP.
-pub const FATES: &[&str] = &["accepted", "stale", "rejected"];
+pub const FIX_OUTCOMES: &[&str] = &["accepted", "stale", "rejected"];
 
 type Label = [(&'static str, &'static str); 1];
 
 /// One counter per word of a fixed list.
 #[derive(Debug)]
-pub struct Counters {
-    words: &'static [&'static str],
+pub struct LabeledCounters {
+    labels: &'static [&'static str],
     cells: Vec<Counter<u64, AtomicU64>>,
 }
 
-// === impl Counters ===
+// === impl LabeledCounters ===
 
-impl Counters {
+impl LabeledCounters {
     fn register(
         registry: &mut Registry,
         name: &str,
         help: &str,
         label: &'static str,
-        words: &'static [&'static str],
+        labels: &'static [&'static str],
     ) -> Self {
         let family = Family::<Label, Counter>::default();
         let cells =
-            words.iter().map(|word| family.get_or_create(&[(label, *word)]).clone()).collect();
+            labels.iter().map(|word| family.get_or_create(&[(label, *word)]).clone()).collect();
         registry.register(name, help, family);
-        Self { words, cells }
+        Self { labels, cells }
     }
 
     /// Counts one of the word at `index` of the list; an index beyond it counts nothing.
@@ -308,32 +326,32 @@ impl Counters {
 
     /// Each word with its count.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.words.iter().zip(&self.cells).map(|(word, cell)| (*word, cell.get()))
+        self.labels.iter().zip(&self.cells).map(|(word, cell)| (*word, cell.get()))
     }
 }
 
 /// A gauge per framing and role.
 #[derive(Debug)]
-pub struct Grid {
+pub struct LabeledGauges {
     roles: &'static [&'static str],
     framings: &'static [&'static str],
     cells: Vec<Gauge>,
 }
 
-// === impl Grid ===
+// === impl LabeledGauges ===
 
-impl Grid {
-    fn register(registry: &mut Registry, words: &Vocabulary) -> Self {
+impl LabeledGauges {
+    fn register(registry: &mut Registry, labels: &LabelValues) -> Self {
         let family = Family::<[(&'static str, &'static str); 2], Gauge>::default();
-        let mut cells = Vec::with_capacity(words.framings.len() * words.roles.len());
-        for framing in words.framings {
-            for role in words.roles {
+        let mut cells = Vec::with_capacity(labels.framings.len() * labels.roles.len());
+        for framing in labels.framings {
+            for role in labels.roles {
                 let labels = [("framing", *framing), ("role", *role)];
                 cells.push(family.get_or_create(&labels).clone());
             }
         }
         registry.register("connections", "Open sessions", family);
-        Self { roles: words.roles, framings: words.framings, cells }
+        Self { roles: labels.roles, framings: labels.framings, cells }
     }
 
     /// The gauge of one framing and role, by their indexes in the vocabulary.
@@ -387,7 +405,7 @@ fn sizes(registry: &mut Registry, name: &str, help: &str) -> Histogram {
 mod tests {
     use super::*;
 
-    const WORDS: Vocabulary = Vocabulary {
+    const WORDS: LabelValues = LabelValues {
         events_in: &["ping"],
         events_out: &["pong"],
         errors: &["forbidden"],

@@ -20,7 +20,7 @@ pub struct Permits {
 /// A place in a receiver's queue; given back when dropped.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once bounds nothing"]
-pub struct Permit<C: Counts = AtomicUsize> {
+pub struct Permit<C: PermitCounter = AtomicUsize> {
     /// What it is given back to.
     counter: Arc<C>,
     /// How many places it takes.
@@ -29,13 +29,13 @@ pub struct Permit<C: Counts = AtomicUsize> {
 
 /// What counts the places that are taken. Where a receiver counts them among its own figures, a
 /// message need not look for another piece of memory.
-pub trait Counts {
+pub trait PermitCounter {
     /// The count; only permits change it.
     fn taken(&self) -> &AtomicUsize;
 }
 
 /// Takes `size` of the `most` places that are counted here, if there are so many.
-pub fn take<C: Counts>(counter: &Arc<C>, size: usize, most: usize) -> Option<Permit<C>> {
+pub fn take<C: PermitCounter>(counter: &Arc<C>, size: usize, most: usize) -> Option<Permit<C>> {
     let before = counter.taken().fetch_add(size, Ordering::Relaxed);
     // Built first: where there is no room its drop gives the places back.
     let permit = Permit { counter: Arc::clone(counter), size };
@@ -69,20 +69,20 @@ impl Permits {
     }
 }
 
-impl Counts for AtomicUsize {
+impl PermitCounter for AtomicUsize {
     fn taken(&self) -> &Self {
         self
     }
 }
 
-impl<C: Counts> Permit<C> {
+impl<C: PermitCounter> Permit<C> {
     /// Takes over the places of another of the same receiver.
-    pub fn absorb(&mut self, mut other: Self) {
+    pub fn merge(&mut self, mut other: Self) {
         self.size += std::mem::take(&mut other.size);
     }
 }
 
-impl<C: Counts> Drop for Permit<C> {
+impl<C: PermitCounter> Drop for Permit<C> {
     fn drop(&mut self) {
         self.counter.taken().fetch_sub(self.size, Ordering::Relaxed);
     }

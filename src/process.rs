@@ -25,17 +25,17 @@ pub fn open_files() -> Option<u64> {
 }
 
 /// How many files this process may have open.
-pub fn most_files() -> Option<u64> {
+pub fn max_open_files() -> Option<u64> {
     rlimit::Resource::NOFILE.get_soft().ok()
 }
 
 /// What this process takes; none where the system does not tell.
-pub fn own() -> Option<Usage> {
+pub fn own_usage() -> Option<Usage> {
     read(Path::new("/proc/self"))
 }
 
 /// What another process takes; none where there is no such process.
-pub fn of(pid: u32) -> Option<Usage> {
+pub fn usage_of(pid: u32) -> Option<Usage> {
     read(Path::new(&format!("/proc/{pid}")))
 }
 
@@ -74,9 +74,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_is_known_and_one_that_is_not_there_is_not() {
-        assert!(own().is_some_and(|usage| usage.resident > 100_000));
-        assert!(of(std::process::id()).is_some());
-        assert_eq!(of(u32::MAX), None);
-        assert!(most_files().is_some_and(|most| open_files().is_none_or(|open| open <= most)));
+        assert!(own_usage().is_some_and(|usage| usage.resident > 100_000));
+        assert!(usage_of(std::process::id()).is_some());
+        assert_eq!(usage_of(u32::MAX), None);
+        assert!(max_open_files().is_some_and(|most| open_files().is_none_or(|open| open <= most)));
     }
 }

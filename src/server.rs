@@ -20,10 +20,10 @@ use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::actors::order_room::{Persist, Settle};
-use crate::actors::shared::{Shared, VOCABULARY};
+use crate::actors::order_room::{RoomBarrier, SaveRoomState};
+use crate::actors::shared::{LABEL_VALUES, Shared};
 use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOptions};
-use crate::actors::supervisor::{EndAll, EveryRoom, SupervisorHandle};
+use crate::actors::supervisor::{DisconnectAll, GetRooms, SupervisorHandle};
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
@@ -31,29 +31,29 @@ use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
 use crate::db::pooler::{self, PoolerError};
 use crate::http::budget::ByteBudget;
-use crate::http::connection::{Admission, Door, Entrance, HttpStream};
-use crate::http::engineio::Sessions;
-use crate::http::{self, Hub, Listener};
+use crate::http::connection::{ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind};
+use crate::http::engineio::PollingSessions;
+use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
 use crate::protocol::close::CloseCode;
-use crate::room::bans::Scope;
+use crate::room::bans::BanScope;
 use crate::time::Timestamp;
-use crate::transport::{self, Budget, TransportOptions};
-use ownership::Ownership;
+use crate::transport::{self, OutboxBudget, TransportOptions};
+use ownership::DatabaseOwnership;
 
 /// Connections that the kernel keeps for the hub while it is busy accepting others.
 const BACKLOG: i32 = 4096;
 /// Connections that may be accepted and not admitted yet, besides those of admins.
-const ON_THE_WAY: usize = 128;
+const MAX_UNADMITTED: usize = 128;
 /// What waits of an answer for its socket.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// How long the start waits for keys of a server. Clients of the process before are on their way.
-const KEYS_PATIENCE: Duration = Duration::from_secs(2);
+const KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often answers are forgotten that have expired.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The share of `DRAIN_SECS` that chat may take where the database is slow.
 const CHAT_SHARE: f64 = 0.5;
 /// The share of `DRAIN_SECS` after which sessions are gone; the rest is for the last positions.
@@ -61,9 +61,9 @@ const CLOSED_SHARE: f64 = 0.85;
 /// The share of their time over which sessions are closed; the rest is for them to go.
 const CLOSING_SHARE: f64 = 0.8;
 /// How often sessions that were closed meanwhile are written, for the next process to find.
-const KEEP_EVERY: Duration = Duration::from_millis(200);
+const SAVE_INTERVAL: Duration = Duration::from_millis(200);
 /// What every step of the drain may take at least; it ends as soon as it is done.
-const LEAST_STEP: Duration = Duration::from_secs(1);
+const MIN_STEP: Duration = Duration::from_secs(1);
 
 /// Why the hub could not run.
 #[derive(Debug, thiserror::Error)]
@@ -121,8 +121,8 @@ pub fn run(
         let start = async {
             // Before the lock, which would be left behind in a session that is shared.
             let url = config.database.url.clone();
-            ownership::off_thread(move || pooler::check(&url)).await??;
-            let lock = ownership::take(&config).await?;
+            ownership::run_on_thread(move || pooler::check(&url)).await??;
+            let lock = ownership::acquire(&config).await?;
             start_hub(config, verifier).await.map(|hub| (lock, hub))
         };
         let (mut lock, hub) = tokio::select! {
@@ -130,14 +130,16 @@ pub fn run(
             () = &mut stop => return Ok(()),
         };
         let config = &hub.shared.config;
-        let mut owned =
-            Ownership::keep(move || lock.claim(), Arc::clone(hub.shared.store.fence()))?;
+        let mut owned = DatabaseOwnership::hold_lock(
+            move || lock.acquire(),
+            Arc::clone(hub.shared.store.file_guard()),
+        )?;
         let (listener, address) = bind(config.server.bind)?;
         let admin = config.server.admin_bind.map(bind).transpose()?;
         let server = serve(&hub, listener, address, admin.map(|(listener, _)| listener))?;
         let handle = server.handle();
         let running = actix_rt::spawn(server);
-        actix_rt::spawn(sample_rates(hub.clone()));
+        actix_rt::spawn(sample_and_sweep(hub.clone()));
         log::info!(version = VERSION, pid = std::process::id(); "listens on {address}");
         listening(address, config);
         let lost = tokio::select! {
@@ -152,16 +154,16 @@ pub fn run(
 
 /// Starts what every address shares.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
-    let mut metrics = Metrics::new(&VOCABULARY);
+    let mut metrics = Metrics::new(&LABEL_VALUES);
     metrics.show_limits(limits::limits(&config));
     let metrics = Arc::new(metrics);
     let options = store_options(&config);
     verifier.watch_keys()?;
     let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
-    let checked = ownership::off_thread(move || {
+    let checked = ownership::run_on_thread(move || {
         if auto_migrate { migrate::bring_up_to_date(&url).map(drop) } else { migrate::check(&url) }
     });
-    ownership::announced("bringing the tables up to date", checked).await??;
+    ownership::warn_if_slow("bringing the tables up to date", checked).await??;
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
@@ -170,24 +172,25 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
         shared.verifier.revoke(user_id, issued_before);
     }
-    if let Some(settled) = shared.verifier.settling() {
+    if let Some(settled) = shared.verifier.wait_for_keys() {
         // With keys nobody has to come twice; without them the hub serves whom it can.
-        tokio::time::timeout(KEYS_PATIENCE, settled).await.ok();
+        tokio::time::timeout(KEYS_TIMEOUT, settled).await.ok();
     }
-    let (registry, rates, started) = (Arc::default(), Arc::default(), Instant::now());
-    let engine_sessions = Arc::new(Sessions::new(http::SOCKET_IO_PATH));
-    let admission = Arc::new(Admission::new(&shared.config, shared.connections.clone()));
-    let (bytes, ready) = (Arc::new(ByteBudget::new(&shared.config.http)), Arc::default());
+    let (supervisor_handle, rates, started) = (Arc::default(), Arc::default(), Instant::now());
+    let engine_sessions = Arc::new(PollingSessions::new(http::SOCKET_IO_PATH));
+    let connection_limits =
+        Arc::new(ConnectionLimits::new(&shared.config, shared.connections.clone()));
+    let (byte_budget, readiness) = (Arc::new(ByteBudget::new(&shared.config.http)), Arc::default());
     Ok(Hub {
         shared,
-        registry,
+        supervisor_handle,
         transport,
         engine_sessions,
         unsupported_clients: Arc::default(),
-        admission,
-        bytes,
+        connection_limits,
+        byte_budget,
         rates,
-        ready,
+        readiness,
         started,
     })
 }
@@ -206,14 +209,14 @@ fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOption
         outbox_bytes: limits.outbox_bytes,
         outbox_messages: limits.outbox_messages,
         send_timeout: limits.send_timeout,
-        batches: config.server.io_uring && can_use_io_uring(),
-        budget: Arc::new(Budget::default()),
+        io_uring: config.server.io_uring && can_use_io_uring(),
+        budget: Arc::new(OutboxBudget::default()),
         ..TransportOptions::new(Arc::clone(metrics))
     }
 }
 
 fn can_use_io_uring() -> bool {
-    match transport::can_batch() {
+    match transport::check_io_uring() {
         Ok(()) => {
             log::info!("io_uring: many sockets are written by one system call");
             true
@@ -228,7 +231,7 @@ fn can_use_io_uring() -> bool {
 async fn restore_bans(shared: &Shared) -> Result<(), ServeError> {
     let now = Timestamp::now();
     for ban in shared.store.bans().await? {
-        let scope = ban.order_id.map_or(Scope::Hub, Scope::Order);
+        let scope = ban.order_id.map_or(BanScope::Hub, BanScope::Order);
         shared.bans.insert(scope, ban.user_id, ban.until, now);
     }
     Ok(())
@@ -253,16 +256,16 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
-            .wrap(from_fn(http::plain_requests))
-            .wrap(from_fn(http::in_time))
+            .wrap(from_fn(http::normalize_requests))
+            .wrap(from_fn(http::limit_call_time))
             .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
-            .wrap(from_fn(http::one_request_for_strangers))
+            .wrap(from_fn(http::one_request_if_unauthenticated))
             .configure(http::routes(&$hub, $listener));
         map_config(app, |()| AppConfig::default())
     }};
 }
 
-/// The parser of an address's HTTP, which [`Entrance`] feeds. Times are those of the entrance.
+/// The parser of an address's HTTP, which [`ConnectionAcceptor`] feeds. Timeouts are those of the acceptor.
 macro_rules! parser {
     ($upgrade:expr, $app:expr) => {
         HttpService::build()
@@ -286,16 +289,17 @@ fn serve(
     admin: Option<TcpListener>,
 ) -> Result<Server, ServeError> {
     let kind = match admin {
-        Some(_) => Listener::Public,
-        None => Listener::Everything { local: address.ip().is_loopback() },
+        Some(_) => RouteSet::Public,
+        None => RouteSet::Everything { local: address.ip().is_loopback() },
     };
     let (server, http) = (&hub.shared.config.server, &hub.shared.config.http);
-    let entrance = |door| {
-        let (admission, metrics) = (Arc::clone(&hub.admission), Arc::clone(&hub.shared.metrics));
-        Entrance::new(door, &hub.shared.config, admission, metrics)
+    let acceptor = |listener_kind| {
+        let (connection_limits, metrics) =
+            (Arc::clone(&hub.connection_limits), Arc::clone(&hub.shared.metrics));
+        ConnectionAcceptor::new(listener_kind, &hub.shared.config, connection_limits, metrics)
     };
-    let most = http.max_connections + server.max_connections + ON_THE_WAY;
-    let (for_clients, public) = (hub.clone(), entrance(Door::Public));
+    let most = http.max_connections + server.max_connections + MAX_UNADMITTED;
+    let (for_clients, public) = (hub.clone(), acceptor(ListenerKind::Public));
     let mut builder = Server::build()
         .workers(server.workers)
         // Together as many as may be admitted and some that are being turned away. Upgraded sockets
@@ -312,24 +316,24 @@ fn serve(
             public.clone().serve(parser.map_err(http::count_errors(&for_clients.shared.metrics)))
         })?;
     if let Some(listener) = admin {
-        let (for_admins, private) = (hub.clone(), entrance(Door::Admin));
+        let (for_admins, private) = (hub.clone(), acceptor(ListenerKind::Admin));
         builder = builder.listen("admin", listener, move || {
-            let upgrade = http::upgrade::nothing();
-            let parser = parser!(upgrade, app!(for_admins, Listener::Admin));
+            let upgrade = http::upgrade::refuse_all();
+            let parser = parser!(upgrade, app!(for_admins, RouteSet::Admin));
             private.clone().serve(parser.map_err(http::count_errors(&for_admins.shared.metrics)))
         })?;
     }
     Ok(builder.run())
 }
 
-async fn sample_rates(hub: Hub) {
-    let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+async fn sample_and_sweep(hub: Hub) {
+    let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
     let mut swept = Instant::now();
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if now.duration_since(swept) >= SWEEP_EVERY {
-            hub.shared.store.sweep_answers();
+        if now.duration_since(swept) >= SWEEP_INTERVAL {
+            hub.shared.store.delete_expired_answers();
             swept = now;
         }
         hub.rates.sample(&hub.shared, now);
@@ -346,50 +350,50 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     hub.shared.start_draining();
     tokio::time::sleep(drain.delay).await;
     let began = Instant::now();
-    within(by(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", answer_chat(hub)).await;
+    run_step(step_deadline(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", finish_chat(hub)).await;
     // Whatever chat took is taken from the time over which sessions are closed, so that time is
     // left to write the last positions, even where a client does not read its farewell.
-    let closed = by(began, drain.drain.mul_f64(CLOSED_SHARE));
+    let closed = step_deadline(began, drain.drain.mul_f64(CLOSED_SHARE));
     let spread = (closed - Instant::now()).mul_f64(CLOSING_SHARE);
-    let end_all = EndAll { close: CloseCode::RESTART, spread };
+    let end_all = DisconnectAll { close: CloseCode::RESTART, spread };
     match hub.supervisor().addr.send(end_all).await {
         Ok(count) => log::info!("closing {count} sessions"),
         Err(error) => log::error!("the supervisor is gone: {error}"),
     }
-    within(closed, "sessions", sessions_gone(hub)).await;
-    let written = by(began, drain.drain);
-    within(written, "positions", persist_rooms(hub.supervisor())).await;
-    within(written, "read marks", save_marks(hub)).await;
-    within(written, "sessions to be taken up again", keep_sessions(hub)).await;
-    within(written, "the store", hub.shared.store.drained()).await;
-    within(written, "the database's file", tidy_up(hub)).await;
+    run_step(closed, "sessions", wait_for_sessions(hub)).await;
+    let written = step_deadline(began, drain.drain);
+    run_step(written, "positions", persist_rooms(hub.supervisor())).await;
+    run_step(written, "read marks", save_marks(hub)).await;
+    run_step(written, "sessions to be taken up again", save_sessions(hub)).await;
+    run_step(written, "the store", hub.shared.store.drained()).await;
+    run_step(written, "the database's file", checkpoint_database(hub)).await;
     server.stop(false).await;
     log::info!("stopped");
 }
 
 /// The end of a step: a share of the whole, but never so soon that the step had no chance.
-fn by(began: Instant, share: Duration) -> Instant {
-    (began + share).max(Instant::now() + LEAST_STEP)
+fn step_deadline(began: Instant, share: Duration) -> Instant {
+    (began + share).max(Instant::now() + MIN_STEP)
 }
 
 /// Resolves when every message that a room has admitted is stored, acknowledged and sent out.
-async fn answer_chat(hub: &Hub) {
+async fn finish_chat(hub: &Hub) {
     // What rooms took before they saw that the hub goes down is with the store after this,
-    settle(hub).await;
+    settle_rooms(hub).await;
     hub.shared.store.drained().await;
     // and what the store said has come through the rooms after this.
-    settle(hub).await;
+    settle_rooms(hub).await;
 }
 
 /// Resolves when every room has handled what it was told so far.
-async fn settle(hub: &Hub) {
-    let rooms = hub.supervisor().addr.send(EveryRoom).await.unwrap_or_default();
+async fn settle_rooms(hub: &Hub) {
+    let rooms = hub.supervisor().addr.send(GetRooms).await.unwrap_or_default();
     // A room that is gone meanwhile has nothing left to handle.
-    futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(Settle))).await;
+    futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(RoomBarrier))).await;
 }
 
 /// Waits for a step of the drain, as long as there is time.
-async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
+async fn run_step(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
     if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
         log::warn!("the time of the drain had passed before {what} were done");
     }
@@ -397,14 +401,14 @@ async fn within(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
 
 /// Resolves when the last session has ended and its outbox is flushed. Connections that nobody uses
 /// have nothing to lose.
-async fn sessions_gone(hub: &Hub) {
+async fn wait_for_sessions(hub: &Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let mut kept = Instant::now();
-    while hub.shared.connections.taken() > hub.shared.strangers.taken() {
+    while hub.shared.connections.taken() > hub.shared.unauthenticated.taken() {
         ticks.tick().await;
         // Their clients may be with another process before this one has closed its last session.
-        if kept.elapsed() > KEEP_EVERY {
-            keep_sessions(hub).await;
+        if kept.elapsed() > SAVE_INTERVAL {
+            save_sessions(hub).await;
             kept = Instant::now();
         }
     }
@@ -412,13 +416,13 @@ async fn sessions_gone(hub: &Hub) {
 
 /// Writes what the sessions that were just closed need to go on with the next process. Goes on by
 /// itself where the time for it has passed, and one after the other.
-async fn keep_sessions(hub: &Hub) {
-    let (shared, turn) = (Arc::clone(&hub.shared), Arc::clone(&hub.shared.keeping));
+async fn save_sessions(hub: &Hub) {
+    let (shared, turn) = (Arc::clone(&hub.shared), Arc::clone(&hub.shared.resume_write_lock));
     let keep = async move {
         let _turn = turn.lock().await;
         let records = shared.resumes.drain(Instant::now());
         let expires = Timestamp::now().plus(shared.config.rooms.resume);
-        if let Err(error) = shared.store.save_resumes(records, expires).await {
+        if let Err(error) = shared.store.save_resume_records(records, expires).await {
             // Nothing stored is lost: those clients join their rooms anew.
             log::warn!("sessions cannot be taken up again after this: {error}");
         }
@@ -430,13 +434,13 @@ async fn keep_sessions(hub: &Hub) {
 
 /// Writes how far users have read.
 async fn save_marks(hub: &Hub) {
-    if let Err(error) = hub.shared.store.flush_reads().await {
+    if let Err(error) = hub.shared.store.flush_read_marks().await {
         log::warn!("some of what was read is unread again after this: {error}");
     }
 }
 
 /// Leaves a database of one file behind, for whoever copies it now.
-async fn tidy_up(hub: &Hub) {
+async fn checkpoint_database(hub: &Hub) {
     if let Err(error) = hub.shared.store.checkpoint().await {
         // Nothing is lost: the next start goes on with the log beside the file.
         log::warn!("the database's log stays beside its file: {error}");
@@ -444,8 +448,8 @@ async fn tidy_up(hub: &Hub) {
 }
 
 async fn persist_rooms(supervisor: &SupervisorHandle) {
-    let rooms = supervisor.addr.send(EveryRoom).await.unwrap_or_default();
-    let saves = rooms.iter().map(|room| room.addr.send(Persist));
+    let rooms = supervisor.addr.send(GetRooms).await.unwrap_or_default();
+    let saves = rooms.iter().map(|room| room.addr.send(SaveRoomState));
     for saved in futures_util::future::join_all(saves).await {
         if let Err(error) = saved {
             log::debug!("a room was gone before its position was saved: {error}");

@@ -69,8 +69,8 @@ impl Timestamp {
     }
 
     /// As it is written, like `2026-05-04T12:30:00.000Z`.
-    pub fn text(self) -> Text {
-        Text::of(self)
+    pub fn text(self) -> TimestampText {
+        TimestampText::of(self)
     }
 
     /// The time from now until this, zero where it has passed.
@@ -81,9 +81,9 @@ impl Timestamp {
 
 /// The text form, every digit in its place. A location is stamped for every broadcast, and
 /// [`fmt`]'s machinery would be a tenth of what that costs.
-pub struct Text([u8; 24]);
+pub struct TimestampText([u8; 24]);
 
-impl Text {
+impl TimestampText {
     fn of(timestamp: Timestamp) -> Self {
         let (days, ms) = (timestamp.0.div_euclid(86_400_000), timestamp.0.rem_euclid(86_400_000));
         let (year, month, day) = civil_from_days(days);
@@ -114,7 +114,7 @@ impl Text {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Text::of(*self).as_str())
+        f.write_str(TimestampText::of(*self).as_str())
     }
 }
 
@@ -150,7 +150,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(Text::of(*self).as_str())
+        serializer.serialize_str(TimestampText::of(*self).as_str())
     }
 }
 

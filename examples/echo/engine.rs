@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use actix_http::RequestHead;
 use bytes::Bytes;
-use orderhub::http::engineio::{Arrival, Host, Refused};
+use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
 use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::engine::{PING, Packet};
+use orderhub::protocol::socketio::engine::{EnginePacket, PING};
 use orderhub::transport::{Frame, Inbound, Incoming, Outbox};
 
 use crate::Args;
@@ -56,12 +56,12 @@ impl Echoes {
     }
 
     /// Begins a session.
-    pub fn begin<T: Talk + Unpin>(&self, arrival: Arrival, talk: T) {
+    pub fn begin<T: Talk + Unpin>(&self, new_session: NewSession, talk: T) {
         // Nobody logs in here: whoever comes is welcome to keep its connections.
-        arrival.outbox.vouch();
+        new_session.outbox.mark_authenticated();
         let session = Session {
-            outbox: arrival.outbox,
-            inbound: Some(arrival.inbound),
+            outbox: new_session.outbox,
+            inbound: Some(new_session.inbound),
             talk,
             ping_interval: self.ping_interval,
             pong_timeout: self.pong_timeout,
@@ -72,15 +72,15 @@ impl Echoes {
     }
 }
 
-impl Host for Echoes {
-    type Ticket = ();
+impl EngineHandler for Echoes {
+    type HandshakeData = ();
 
-    fn admit(&self, _: &RequestHead) -> Result<(), Refused> {
+    fn on_handshake(&self, _: &RequestHead) -> Result<(), HandshakeRefusal> {
         Ok(())
     }
 
-    fn open(&self, (): (), arrival: Arrival) {
-        self.begin(arrival, Echo);
+    fn on_connect(&self, (): (), new_session: NewSession) {
+        self.begin(new_session, Echo);
     }
 }
 
@@ -142,15 +142,17 @@ impl<T: Talk + Unpin> Session<T> {
     }
 
     fn packet(&mut self, packet: &str) -> Result<(), CloseCode> {
-        match Packet::parse(packet) {
-            Some(Packet::Message(message)) => self.talk.text(message, &self.outbox),
-            Some(Packet::Pong(_)) => {
+        match EnginePacket::parse(packet) {
+            Some(EnginePacket::Message(message)) => self.talk.text(message, &self.outbox),
+            Some(EnginePacket::Pong(_)) => {
                 self.missed = None;
                 Ok(())
             }
-            Some(Packet::Close) => Err(CloseCode::NORMAL),
-            Some(Packet::Upgrade | Packet::Noop) => Ok(()),
-            Some(Packet::Open(_) | Packet::Ping(_)) | None => Err(CloseCode::PROTOCOL_ERROR),
+            Some(EnginePacket::Close) => Err(CloseCode::NORMAL),
+            Some(EnginePacket::Upgrade | EnginePacket::Noop) => Ok(()),
+            Some(EnginePacket::Open(_) | EnginePacket::Ping(_)) | None => {
+                Err(CloseCode::PROTOCOL_ERROR)
+            }
         }
     }
 }

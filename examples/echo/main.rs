@@ -28,8 +28,8 @@ use actix_web::dev::AppConfig;
 use clap::Parser;
 use futures_util::SinkExt;
 use orderhub::config::Origins;
-use orderhub::http::engineio::{Engine, Options, Sessions};
-use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::http::engineio::{Engine, Options, PollingSessions};
+use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::transport::{TransportOptions, accept, switching_protocols};
 use tokio::net::TcpStream;
 
@@ -67,14 +67,14 @@ impl Args {
             ping_interval: self.ping_interval(),
             ping_timeout: self.pong_timeout(),
             origins: Origins::Any,
-            patience: Options::PATIENCE,
+            request_timeout: Options::DEFAULT_REQUEST_TIMEOUT,
             transport: Arc::new(transport(self.max_message_bytes)),
         }
     }
 }
 
 fn transport(max_message_bytes: usize) -> TransportOptions {
-    let words = Vocabulary::default();
+    let words = LabelValues::default();
     TransportOptions {
         max_message_bytes,
         max_fragments: usize::MAX,
@@ -130,8 +130,10 @@ fn main() -> io::Result<()> {
     let plain = Arc::new(transport(args.max_message_bytes.max(PLAIN_MESSAGE_BYTES)));
     let options = args.engine();
     // One for all workers: the requests of a session come in anywhere.
-    let (engines, socketios) =
-        (Arc::new(Sessions::new("/engine.io")), Arc::new(Sessions::new("/socket.io")));
+    let (engines, socketios) = (
+        Arc::new(PollingSessions::new("/engine.io")),
+        Arc::new(PollingSessions::new("/socket.io")),
+    );
     let listener = TcpListener::bind(args.bind)?;
     println!("{}", listener.local_addr()?);
     System::new().block_on(async move {

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use actix_http::RequestHead;
 use bytes::Bytes;
-use orderhub::http::engineio::{Arrival, Host, Refused};
+use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
 use orderhub::protocol::close::CloseCode;
 use orderhub::protocol::socketio::decoder::Decoder;
 use orderhub::protocol::socketio::malformed::Malformed;
-use orderhub::protocol::socketio::packet::{Kind, Packet};
+use orderhub::protocol::socketio::packet::{Packet, PacketType};
 use orderhub::protocol::socketio::write;
 use orderhub::transport::{Frame, Outbox};
 use serde_json::json;
@@ -40,16 +40,16 @@ impl Echoes {
     }
 }
 
-impl Host for Echoes {
-    type Ticket = ();
+impl EngineHandler for Echoes {
+    type HandshakeData = ();
 
-    fn admit(&self, _: &RequestHead) -> Result<(), Refused> {
+    fn on_handshake(&self, _: &RequestHead) -> Result<(), HandshakeRefusal> {
         Ok(())
     }
 
-    fn open(&self, (): (), arrival: Arrival) {
+    fn on_connect(&self, (): (), new_session: NewSession) {
         let decoder = Decoder::new(self.max_message_bytes);
-        self.engine.begin(arrival, Echo { decoder, entered: HashSet::new() });
+        self.engine.begin(new_session, Echo { decoder, entered: HashSet::new() });
     }
 }
 
@@ -83,20 +83,20 @@ impl Echo {
     ) -> Result<(), CloseCode> {
         let namespace = NAMESPACES.into_iter().find(|name| *name == packet.namespace);
         match (packet.kind, namespace) {
-            (Kind::Connect, Some(namespace)) => self.connect(namespace, packet.data, outbox),
-            (Kind::Connect, None) => say(outbox, |out| {
+            (PacketType::Connect, Some(namespace)) => self.connect(namespace, packet.data, outbox),
+            (PacketType::Connect, None) => say(outbox, |out| {
                 let refusal = json!({"message": "Invalid namespace"});
                 write::connect_error(packet.namespace, &refusal, out);
             }),
-            (Kind::Disconnect, Some(namespace)) => {
+            (PacketType::Disconnect, Some(namespace)) => {
                 self.entered.remove(namespace);
             }
-            (Kind::Event | Kind::BinaryEvent, Some(namespace))
+            (PacketType::Event | PacketType::BinaryEvent, Some(namespace))
                 if self.entered.contains(namespace) =>
             {
                 answer(namespace, packet, attachments, outbox);
             }
-            (Kind::Ack | Kind::BinaryAck, _) => {}
+            (PacketType::Ack | PacketType::BinaryAck, _) => {}
             _ => return Err(CloseCode::PROTOCOL_ERROR),
         }
         Ok(())

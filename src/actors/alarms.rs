@@ -26,20 +26,20 @@ thread_local! {
 /// A deadline has come.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Due;
+pub struct AlarmFired;
 
 /// A deadline, until this is dropped. It stays on the thread that set it.
 #[derive(Debug)]
 pub struct Alarm {
-    key: Key,
+    key: AlarmKey,
 }
 
 /// When, and which of those.
-type Key = (Instant, u64);
+type AlarmKey = (Instant, u64);
 
 /// The deadlines of one thread.
 struct Clock {
-    alarms: BTreeMap<Key, Arc<dyn Reachable<Due>>>,
+    alarms: BTreeMap<AlarmKey, Arc<dyn Reachable<AlarmFired>>>,
     /// The number of the next one.
     next: u64,
     /// Whether this thread's task lives; it ends with the thread's runtime.
@@ -55,7 +55,7 @@ struct Ticker(Pin<Box<Sleep>>);
 
 impl Alarm {
     /// Has `whom` told when `at` has come. For arbiter threads.
-    pub fn set(at: Instant, whom: Arc<dyn Reachable<Due>>) -> Self {
+    pub fn set(at: Instant, whom: Arc<dyn Reachable<AlarmFired>>) -> Self {
         let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, whom));
         // Outside the borrow: a runtime that is ending drops a new task at once.
         if spawn {
@@ -88,7 +88,11 @@ impl Clock {
     }
 
     /// Adds an alarm; says whether the task has to be spawned, and whom to wake for it.
-    fn set(&mut self, at: Instant, whom: Arc<dyn Reachable<Due>>) -> (Key, bool, Option<Waker>) {
+    fn set(
+        &mut self,
+        at: Instant,
+        whom: Arc<dyn Reachable<AlarmFired>>,
+    ) -> (AlarmKey, bool, Option<Waker>) {
         let key = (at, self.next);
         self.next += 1;
         self.alarms.insert(key, whom);
@@ -100,7 +104,7 @@ impl Clock {
     }
 
     /// Takes out those that are due at `now`, the first ones of many.
-    fn due(&mut self, now: Instant) -> Vec<Arc<dyn Reachable<Due>>> {
+    fn due(&mut self, now: Instant) -> Vec<Arc<dyn Reachable<AlarmFired>>> {
         let mut due = Vec::new();
         while due.len() < ALARMS_PER_POLL
             && let Some(first) = self.alarms.first_entry()
@@ -128,7 +132,7 @@ impl Future for Ticker {
             });
             if !due.is_empty() {
                 for whom in due {
-                    whom.tell(Due);
+                    whom.tell(AlarmFired);
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -164,10 +168,10 @@ mod tests {
         type Context = ActorContext<Self>;
     }
 
-    impl Handler<Due> for Sleeper {
+    impl Handler<AlarmFired> for Sleeper {
         type Result = ();
 
-        fn handle(&mut self, Due: Due, _: &mut Self::Context) {
+        fn handle(&mut self, AlarmFired: AlarmFired, _: &mut Self::Context) {
             self.0.send(self.1).expect("the test listens");
         }
     }

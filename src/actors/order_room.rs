@@ -4,14 +4,14 @@
 //! What a room decides is in [`crate::room`]; this actor unpacks, asks and sends. Only the room
 //! writes room events into its members' outboxes, so they keep one order.
 
-mod batch;
 mod broadcast;
-mod changing;
+mod catch_up;
 mod chat;
-mod entry;
 mod lifecycle;
 mod location;
-mod missed;
+mod membership;
+mod order_change;
+mod posted_fixes;
 mod receipts;
 mod snapshot;
 mod stats;
@@ -24,30 +24,30 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use foldhash::fast::RandomState;
 
-pub use self::batch::{Batch, Batched, Reporter, driver_of};
 pub use self::broadcast::Announce;
-use self::entry::{Member, Sender};
-pub use self::lifecycle::{Persist, Settle, Stop};
-use self::location::Lane;
-pub use self::receipts::Receive;
+pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
+use self::location::DriverLane;
+use self::membership::{Member, Sender};
+pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
+pub use self::receipts::SetReceipt;
 pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
-pub use self::typing::Type;
-use super::peer::{Answer, Farewell, Peer, Place};
+pub use self::typing::SetTyping;
+use super::location_reply::LocationReply;
+use super::peer::{Answer, LeaveReply, MembershipGuard, Peer};
 use super::shared::Shared;
 use super::store::{ChatWritten, OrderChanged};
-use super::tally::Verdict;
 use crate::auth::Identity;
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, take};
 use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
-use crate::room::marks::Marks;
 use crate::room::order::OrderFacts;
-use crate::room::ring::{MessageJson, Ring};
+use crate::room::read_marks::ReadMarks;
+use crate::room::recent_messages::{MessageJson, RecentMessages};
 use crate::room::roster::Roster;
-use crate::room::track::Track;
-use crate::room::typing::Typists;
+use crate::room::track::PositionTracker;
+use crate::room::typing::TypingUsers;
 use crate::transport::LatestKey;
 
 /// A session wants to be in the room.
@@ -55,11 +55,11 @@ use crate::transport::LatestKey;
 #[rtype(result = "()")]
 pub struct Enter {
     /// The place it will have.
-    pub place: Place,
+    pub guard: MembershipGuard,
     /// Who it is.
     pub identity: Arc<Identity>,
     /// As what.
-    pub purpose: Purpose,
+    pub kind: EntryKind,
 }
 
 /// A session that is in joins: once more, or for the first time after it only sent.
@@ -75,7 +75,7 @@ pub struct JoinAgain {
 }
 
 /// As what a session comes into a room.
-pub enum Purpose {
+pub enum EntryKind {
     /// A member, who is shown the room.
     Join(Join, Answer),
     /// A member who comes back, and is shown only what was missed.
@@ -84,7 +84,7 @@ pub enum Purpose {
         returned: bool,
     },
     /// Somebody who sends without being a member.
-    Send,
+    SendOnly,
 }
 
 /// A session leaves: one that asked for it is told.
@@ -94,7 +94,7 @@ pub struct Leave {
     /// Which session.
     pub session: SessionId,
     /// What its client hears; none where the session has ended.
-    pub farewell: Option<Farewell>,
+    pub reply: Option<LeaveReply>,
     /// Whether the client took its leave, or was just lost.
     pub clean: bool,
 }
@@ -102,15 +102,15 @@ pub struct Leave {
 /// Where the driver is.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Locate {
+pub struct UpdateLocation {
     /// Who sent it.
     pub session: SessionId,
     /// When it came.
     pub at: Instant,
     /// The fix.
     pub fix: Fix,
-    /// Where the verdict goes.
-    pub verdict: Verdict,
+    /// Where the reply goes.
+    pub reply: LocationReply,
     /// Its place in the queue.
     pub permit: RoomPermit,
 }
@@ -118,7 +118,7 @@ pub struct Locate {
 /// A session says something.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Say {
+pub struct PostChat {
     /// Who sent it.
     pub session: SessionId,
     /// What.
@@ -132,7 +132,7 @@ pub struct Say {
 /// A session wants to read what was said.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Read {
+pub struct GetHistory {
     /// Who asks.
     pub session: SessionId,
     /// Which page.
@@ -141,10 +141,10 @@ pub struct Read {
     pub answer: Answer,
 }
 
-/// A session has a new token: its rights are judged again.
+/// A session has a new token: it is authorized again.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Rejudge {
+pub struct UpdateIdentity {
     /// Which session.
     pub session: SessionId,
     /// Who the new token says it is.
@@ -154,7 +154,7 @@ pub struct Rejudge {
 /// An admin removes a user, whatever their rights.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Expel(pub UserId);
+pub struct RemoveUser(pub UserId);
 
 /// An admin wants to see the room.
 #[derive(Message)]
@@ -196,7 +196,7 @@ pub struct RoomHandle {
 pub type RoomPermit = Permit<RoomStats>;
 
 /// What the supervisor gives a room to begin with.
-pub struct Founding {
+pub struct RoomParams {
     /// Which order.
     pub order: OrderId,
     /// Which of the rooms that this order has had, over the whole process.
@@ -218,19 +218,19 @@ pub struct OrderRoom {
     members: RecentMap<SessionId, Member>,
     handle: Arc<RoomHandle>,
     shared: Arc<Shared>,
-    track: Track,
+    track: PositionTracker,
     /// What is remembered of each driver.
-    lanes: RecentMap<UserId, Lane>,
+    lanes: RecentMap<UserId, DriverLane>,
     order: OrderId,
     /// Whether the last position is newer than the database's.
     track_dirty: bool,
     /// Whether somebody's read mark waits for a place among those that are written.
-    marks_unsaved: bool,
+    read_marks_unsaved: bool,
     after_crash: bool,
     /// Whether the database knows the order.
     exists: bool,
     /// Whether chat was told while the order is read: the read may be older.
-    chat_unheard: bool,
+    chat_while_loading: bool,
     /// Whether anybody was ever let in.
     used: bool,
     /// Whether the supervisor told it to stop.
@@ -248,18 +248,18 @@ pub struct OrderRoom {
     /// The revision that this is of.
     rev: i64,
     /// The newest change that was told while the order is read: the read may be older.
-    unheard: Option<OrderChanged>,
+    change_while_loading: Option<OrderChanged>,
     /// Sessions that only send.
     senders: HashMap<SessionId, Sender, RandomState>,
     roster: Roster,
-    ring: Ring,
+    recent_messages: RecentMessages,
     delivery: Delivery<MessageJson>,
     /// Up to which number there is no chat: it was of the order before it was deleted.
     floor: i64,
     /// How far each user has read.
-    marks: Marks,
+    read_marks: ReadMarks,
     /// Who is typing, and each one's key in the latest-wins lane.
-    typists: Typists<LatestKey>,
+    typing_users: TypingUsers<LatestKey>,
     /// Messages that the store has not answered for, by their tokens, which rise: since when, and who
     /// is to hear of it.
     writes: BTreeMap<u64, (Instant, Answer)>,
@@ -287,35 +287,35 @@ impl OrderRoom {
     pub const MAILBOX: usize = 1024;
 
     /// A room of this order, in this actor's context.
-    pub fn found(founding: Founding, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
+    pub fn create(params: RoomParams, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
         let handle = Arc::new(RoomHandle { addr: ctx.address(), stats });
         Self {
-            order: founding.order,
-            shared: founding.shared,
-            reports: founding.reports,
-            epoch: founding.epoch,
-            after_crash: founding.after_crash,
+            order: params.order,
+            shared: params.shared,
+            reports: params.reports,
+            epoch: params.epoch,
+            after_crash: params.after_crash,
             seen: 0,
             writes_reply: ctx.address().recipient(),
             handle,
             loading: Some(Vec::new()),
             facts: OrderFacts::default(),
             rev: 0,
-            unheard: None,
-            chat_unheard: false,
+            change_while_loading: None,
+            chat_while_loading: false,
             exists: false,
             members: RecentMap::default(),
             senders: HashMap::default(),
             roster: Roster::default(),
-            ring: Ring::default(),
+            recent_messages: RecentMessages::default(),
             delivery: Delivery::new(0),
             floor: 0,
-            track: Track::default(),
+            track: PositionTracker::default(),
             track_dirty: false,
             lanes: RecentMap::default(),
-            marks: Marks::default(),
-            marks_unsaved: false,
-            typists: Typists::default(),
+            read_marks: ReadMarks::default(),
+            read_marks_unsaved: false,
+            typing_users: TypingUsers::default(),
             writes: BTreeMap::new(),
             next_token: 0,
             idle_since: None,
@@ -326,17 +326,17 @@ impl OrderRoom {
     }
 
     /// A number that was not used before.
-    fn number(&mut self) -> u64 {
+    fn take_token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token
     }
 
     /// The peer and the identity of a session that may send here.
-    fn attached(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
+    fn peer_and_identity(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
         let member =
-            self.members.get(&session).map(|member| (&member.place.peer, &member.identity));
+            self.members.get(&session).map(|member| (&member.guard.peer, &member.identity));
         member.or_else(|| {
-            self.senders.get(&session).map(|sender| (&sender.place.peer, &sender.identity))
+            self.senders.get(&session).map(|sender| (&sender.guard.peer, &sender.identity))
         })
     }
 
@@ -358,13 +358,13 @@ impl OrderRoom {
 
     /// Does what is due and arms the timer for what comes next.
     fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        self.say_goodbyes(now);
-        self.tell_typing(now);
-        self.fill_hole(now, ctx);
+        self.announce_expired(now);
+        self.broadcast_due_typing(now);
+        self.fill_gap(now, ctx);
         self.give_up_writes(now);
         self.watch_idleness(now, ctx);
-        let due = [self.roster.next_expiry(), self.delivery.hole_due(), self.idle_due()];
-        let others = [self.typists.next_due(), self.writes_due()];
+        let due = [self.roster.next_expiry(), self.delivery.gap_due(), self.idle_due()];
+        let others = [self.typing_users.next_due(), self.writes_due()];
         if let Some(next) = due.into_iter().chain(others).flatten().min() {
             self.wake_at(next, ctx);
         }
@@ -427,21 +427,21 @@ impl Handler<Leave> for OrderRoom {
     }
 }
 
-impl Handler<Locate> for OrderRoom {
+impl Handler<UpdateLocation> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, locate: Locate, ctx: &mut Self::Context) {
-        if self.locate(locate) {
+    fn handle(&mut self, update: UpdateLocation, ctx: &mut Self::Context) {
+        if self.update_location(update) {
             self.tick(Instant::now(), ctx);
         }
     }
 }
 
-impl Handler<Say> for OrderRoom {
+impl Handler<PostChat> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, say: Say, ctx: &mut Self::Context) {
-        self.say(say);
+    fn handle(&mut self, post: PostChat, ctx: &mut Self::Context) {
+        self.post(post);
         if let Some(due) = self.writes_due() {
             self.wake_at(due, ctx);
         }
@@ -452,15 +452,15 @@ impl Handler<ChatWritten> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, written: ChatWritten, ctx: &mut Self::Context) {
-        self.written(written, Instant::now());
+        self.on_chat_written(written, Instant::now());
         self.tick(Instant::now(), ctx);
     }
 }
 
-impl Handler<Read> for OrderRoom {
+impl Handler<GetHistory> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, read: Read, ctx: &mut Self::Context) {
-        self.read(read, ctx);
+    fn handle(&mut self, read: GetHistory, ctx: &mut Self::Context) {
+        self.get_history(read, ctx);
     }
 }

@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::reachable::Reachable;
 use crate::ids::{Pid, UserId};
 use crate::metrics::Metrics;
-use crate::session::resume::Record;
+use crate::session::resume::SessionRecord;
 
 /// The most bytes that kept records may take, by estimate.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -29,10 +29,10 @@ const OVERHEAD_BYTES: usize = 192;
 const SWEEP_AT_ONCE: usize = 256;
 
 /// Your client has come back on another connection: end, as if yours had broken. Whoever asks finds
-/// the record behind that with [`Resumes::claim`].
+/// the record behind that with [`ResumableSessions::claim`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct HandOver {
+pub struct TakeOver {
     /// Which session is meant.
     pub pid: Pid,
 }
@@ -41,10 +41,10 @@ pub struct HandOver {
 #[derive(Debug)]
 pub enum Claim {
     /// The record of a session that has ended. It is the claimant's now, and nobody else's.
-    Detached(Box<Record>),
+    Detached(Box<SessionRecord>),
     /// The session is not known to have ended: it is asked to. Claiming once more, behind its answer
     /// or where none comes, finds out how it ended.
-    Attached(Recipient<HandOver>),
+    Attached(Recipient<TakeOver>),
     /// Another connection of the same client has just claimed it, and is about to take it up or to
     /// give it back.
     Claimed,
@@ -53,7 +53,7 @@ pub enum Claim {
 }
 
 /// The sessions of one node that can be taken up again.
-pub struct Resumes {
+pub struct ResumableSessions {
     /// How long a record is kept; zero keeps none.
     keep: Duration,
     /// The most records that are kept.
@@ -62,15 +62,15 @@ pub struct Resumes {
     most_bytes: usize,
     /// Shows to the operator how many are kept.
     gauge: Gauge,
-    state: Mutex<State>,
+    state: Mutex<ResumeTable>,
 }
 
 #[derive(Default)]
-struct State {
+struct ResumeTable {
     /// Every session that can be taken up again.
-    sessions: HashMap<Pid, Entry>,
+    sessions: HashMap<Pid, ResumeEntry>,
     /// The records of ended sessions, in the order in which these ended: so the first expires first.
-    kept: BTreeMap<u64, Kept>,
+    kept: BTreeMap<u64, KeptRecord>,
     /// What `kept` takes, by estimate.
     bytes: usize,
     /// The keys in `kept` of each user, the oldest first.
@@ -79,9 +79,9 @@ struct State {
     next: u64,
 }
 
-enum Entry {
+enum ResumeEntry {
     /// Its client may be there still.
-    Attached { user: UserId, owner: Arc<dyn Reachable<HandOver>> },
+    Attached { user: UserId, owner: Arc<dyn Reachable<TakeOver>> },
     /// It has ended; its key in `kept`.
     Detached(u64),
     /// It has ended, and somebody has its record for the moment.
@@ -89,17 +89,17 @@ enum Entry {
 }
 
 /// A record that waits for its client.
-struct Kept {
-    record: Record,
+struct KeptRecord {
+    record: SessionRecord,
     /// When nobody can have it any more.
     until: Instant,
-    /// What it counts for in [`State::bytes`].
+    /// What it counts for in [`ResumeTable::bytes`].
     bytes: usize,
 }
 
-// === impl Resumes ===
+// === impl ResumableSessions ===
 
-impl Resumes {
+impl ResumableSessions {
     /// Keeps at most `most` records for `keep` each; beyond that the oldest goes.
     pub fn new(keep: Duration, most: usize, metrics: &Metrics) -> Self {
         let gauge = metrics.resumable_sessions.clone();
@@ -107,21 +107,21 @@ impl Resumes {
     }
 
     /// A session of `user` has this pid from now on, in place of one that ended for it.
-    pub fn attach(&self, pid: Pid, user: UserId, owner: Arc<dyn Reachable<HandOver>>) {
+    pub fn attach(&self, pid: Pid, user: UserId, owner: Arc<dyn Reachable<TakeOver>>) {
         let mut state = self.lock();
         let before = state.forget(pid);
-        state.sessions.insert(pid, Entry::Attached { user, owner });
+        state.sessions.insert(pid, ResumeEntry::Attached { user, owner });
         self.show(state);
         drop(before);
     }
 
     /// A session has ended uncleanly: its client may come back for it.
-    pub fn detach(&self, record: Record, now: Instant) {
+    pub fn detach(&self, record: SessionRecord, now: Instant) {
         let bytes = record.size() + OVERHEAD_BYTES;
         let mut state = self.lock();
         let mut gone: Vec<_> = state.forget(record.pid).into_iter().collect();
         if !self.keep.is_zero() {
-            gone.extend(state.keep(Kept { record, until: now + self.keep, bytes }));
+            gone.extend(state.keep(KeptRecord { record, until: now + self.keep, bytes }));
         }
         while state.kept.len() > self.most || state.bytes > self.most_bytes {
             gone.extend(state.forget_first());
@@ -143,21 +143,23 @@ impl Resumes {
     pub fn claim(&self, pid: Pid, user: &UserId, now: Instant) -> Claim {
         let mut state = self.lock();
         match state.sessions.get(&pid) {
-            Some(Entry::Attached { user: owner_is, owner }) if owner_is == user => {
+            Some(ResumeEntry::Attached { user: owner_is, owner }) if owner_is == user => {
                 let owner = owner.recipient();
                 if owner.connected() {
                     return Claim::Attached(owner);
                 }
                 // Its actor is gone without a word: it panicked.
             }
-            Some(Entry::Claimed { user: claimant }) if claimant == user => return Claim::Claimed,
-            Some(Entry::Detached(key))
+            Some(ResumeEntry::Claimed { user: claimant }) if claimant == user => {
+                return Claim::Claimed;
+            }
+            Some(ResumeEntry::Detached(key))
                 if state.kept.get(key).is_some_and(|kept| kept.record.user == *user) => {}
             _ => return Claim::Unknown,
         }
         let found = state.forget(pid).filter(|kept| now < kept.until);
         if found.is_some() {
-            state.sessions.insert(pid, Entry::Claimed { user: user.clone() });
+            state.sessions.insert(pid, ResumeEntry::Claimed { user: user.clone() });
         }
         self.show(state);
         found.map_or(Claim::Unknown, |kept| Claim::Detached(Box::new(kept.record)))
@@ -169,7 +171,7 @@ impl Resumes {
         let mut swept = 0;
         loop {
             let mut state = self.lock();
-            let expired: Vec<Kept> =
+            let expired: Vec<KeptRecord> =
                 std::iter::from_fn(|| state.forget_expired(now)).take(SWEEP_AT_ONCE).collect();
             self.show(state);
             swept += expired.len();
@@ -180,9 +182,9 @@ impl Resumes {
     }
 
     /// Takes every record out that has not expired at `now`, for the database.
-    pub fn drain(&self, now: Instant) -> Vec<Record> {
+    pub fn drain(&self, now: Instant) -> Vec<SessionRecord> {
         let mut state = self.lock();
-        let kept: Vec<Kept> = std::iter::from_fn(|| state.forget_first()).collect();
+        let kept: Vec<KeptRecord> = std::iter::from_fn(|| state.forget_first()).collect();
         self.show(state);
         let alive = kept.into_iter().filter(|kept| now < kept.until);
         alive.map(|kept| kept.record).collect()
@@ -193,36 +195,36 @@ impl Resumes {
         self.lock().kept.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ResumeTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings the gauge up to date and gives the lock back.
-    fn show(&self, state: MutexGuard<'_, State>) {
+    fn show(&self, state: MutexGuard<'_, ResumeTable>) {
         self.gauge.set(i64::try_from(state.kept.len()).unwrap_or(i64::MAX));
     }
 }
 
-// === impl State ===
+// === impl ResumeTable ===
 
-impl State {
+impl ResumeTable {
     /// Keeps a record; gives back the user's oldest, where that is one too many.
-    fn keep(&mut self, kept: Kept) -> Option<Kept> {
+    fn keep(&mut self, kept: KeptRecord) -> Option<KeptRecord> {
         let key = self.next;
         self.next += 1;
         self.bytes += kept.bytes;
         let keys = self.users.entry(kept.record.user.clone()).or_default();
         keys.push_back(key);
         let oldest = (keys.len() > MAX_PER_USER).then(|| keys.front().copied()).flatten();
-        self.sessions.insert(kept.record.pid, Entry::Detached(key));
+        self.sessions.insert(kept.record.pid, ResumeEntry::Detached(key));
         self.kept.insert(key, kept);
         let pid = self.kept.get(&oldest?)?.record.pid;
         self.forget(pid)
     }
 
     /// Forgets a session; gives back its record, if it has one here.
-    fn forget(&mut self, pid: Pid) -> Option<Kept> {
-        let Entry::Detached(key) = self.sessions.remove(&pid)? else { return None };
+    fn forget(&mut self, pid: Pid) -> Option<KeptRecord> {
+        let ResumeEntry::Detached(key) = self.sessions.remove(&pid)? else { return None };
         let kept = self.kept.remove(&key)?;
         self.bytes -= kept.bytes;
         if let Some(keys) = self.users.get_mut(&kept.record.user) {
@@ -235,13 +237,13 @@ impl State {
     }
 
     /// Forgets the session that ended first.
-    fn forget_first(&mut self) -> Option<Kept> {
+    fn forget_first(&mut self) -> Option<KeptRecord> {
         let pid = self.kept.first_key_value()?.1.record.pid;
         self.forget(pid)
     }
 
     /// Forgets the session that ended first, if it has expired.
-    fn forget_expired(&mut self, now: Instant) -> Option<Kept> {
+    fn forget_expired(&mut self, now: Instant) -> Option<KeptRecord> {
         let (_, first) = self.kept.first_key_value()?;
         if first.until <= now { self.forget_first() } else { None }
     }

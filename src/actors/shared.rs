@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::actors::resumes::Resumes;
+use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
 use crate::ids::OrderId;
-use crate::metrics::{Metrics, Vocabulary};
+use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
 use crate::protocol::client::ClientEventName;
 use crate::protocol::close::CloseCode;
@@ -17,11 +17,11 @@ use crate::protocol::codec::Framing;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
 use crate::protocol::server::ServerEvent;
+use crate::rate_limit::users::{UserLimits, UserRateTable};
 use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, Asker, Rules, judge};
-use crate::session::users::{UserLimits, Users};
+use crate::room::policy::{Action, Rules, Subject, authorize};
 use crate::time::Timestamp;
 use crate::transport::Outbox;
 
@@ -29,17 +29,17 @@ use crate::transport::Outbox;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A client that is told to wait is never told to wait for nothing.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// One in so many connections may be a stranger's,
-const STRANGERS_SHARE: usize = 4;
+/// One in so many connections may be unauthenticated,
+const UNAUTHENTICATED_SHARE: usize = 4;
 /// and so many in any case.
-const FEW_STRANGERS: usize = 64;
+const MIN_UNAUTHENTICATED: usize = 64;
 
 /// The share of an outbox, in bytes or in messages, beyond which nothing is begun that fills it
 /// further: three pages of 48 KiB fit into the rest.
 const FILLING: usize = 4;
 
 /// The most bytes of events that wait for their rate, over all connections.
-const MOST_WAITING_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 
 /// The parts of one hub that all threads use.
 pub struct Shared {
@@ -56,18 +56,18 @@ pub struct Shared {
     /// Who is kept out.
     pub bans: Bans,
     /// What ended sessions need to be taken up again.
-    pub resumes: Resumes,
+    pub resumes: ResumableSessions,
     /// What each user has used of the rates, over all connections and HTTP.
-    pub users: Users,
+    pub users: UserRateTable,
     /// The bytes of events that wait for their rate, of which there is a limit.
-    pub waiting_bytes: Permits,
+    pub backlog_bytes: Permits,
     /// Held while records of sessions are written at the end.
-    pub keeping: Arc<tokio::sync::Mutex<()>>,
+    pub resume_write_lock: Arc<tokio::sync::Mutex<()>>,
     /// Open connections, of which there is a limit.
     pub connections: Permits,
     /// Those of them that nobody uses: whose clients have not said yet who they are. They may take
     /// a share only, or whoever opens connections and says nothing would keep everybody out.
-    pub strangers: Permits,
+    pub unauthenticated: Permits,
     /// Set once, when the hub goes down.
     draining: AtomicBool,
     /// A chat message with this content makes its room panic. For tests, in debug builds only.
@@ -87,11 +87,12 @@ impl Shared {
             location_visible: config.rooms.location_visible_statuses.clone(),
             in_force_since: Timestamp::now(),
         };
-        let users = Users::new(UserLimits::new(&config.limits, Instant::now()));
+        let users = UserRateTable::new(UserLimits::new(&config.limits, Instant::now()));
         let connections = Permits::new(config.server.max_connections);
-        let strangers = Permits::new(most_strangers(config.server.max_connections));
+        let unauthenticated = Permits::new(max_unauthenticated(config.server.max_connections));
         // As many as may be open: at a drain all of them end at once.
-        let resumes = Resumes::new(config.rooms.resume, config.server.max_connections, &metrics);
+        let resumes =
+            ResumableSessions::new(config.rooms.resume, config.server.max_connections, &metrics);
         let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
         Self {
             config,
@@ -102,10 +103,10 @@ impl Shared {
             bans: Bans::default(),
             resumes,
             users,
-            waiting_bytes: Permits::new(MOST_WAITING_BYTES),
-            keeping: Arc::default(),
+            backlog_bytes: Permits::new(MAX_BACKLOG_BYTES),
+            resume_write_lock: Arc::default(),
             connections,
-            strangers,
+            unauthenticated,
             draining: AtomicBool::new(false),
             panic_on: hook.flatten(),
         }
@@ -131,19 +132,19 @@ impl Shared {
     /// Whether somebody may be in the room of an order, by what is known of it.
     ///
     /// # Errors
-    /// As [`judge`] says.
+    /// As [`authorize`] says.
     pub fn may_join(
         &self,
         identity: &Identity,
         order: &OrderId,
         facts: &OrderFacts,
     ) -> Result<(), Failure> {
-        judge(&self.rules, facts, self.asker(identity, order), Action::Join, Timestamp::now())
+        authorize(&self.rules, facts, self.subject(identity, order), Action::Join, Timestamp::now())
     }
 
     /// A user as policy sees it.
-    pub fn asker<'a>(&self, identity: &'a Identity, order: &OrderId) -> Asker<'a> {
-        Asker {
+    pub fn subject<'a>(&self, identity: &'a Identity, order: &OrderId) -> Subject<'a> {
+        Subject {
             user: &identity.user,
             role: identity.role,
             named: identity.names(order),
@@ -153,12 +154,12 @@ impl Shared {
 }
 
 /// How many of the connections may be those of clients that have not said who they are.
-pub fn most_strangers(connections: usize) -> usize {
-    (connections / STRANGERS_SHARE).max(connections.min(FEW_STRANGERS))
+pub fn max_unauthenticated(connections: usize) -> usize {
+    (connections / UNAUTHENTICATED_SHARE).max(connections.min(MIN_UNAUTHENTICATED))
 }
 
 /// The words of this hub's metrics.
-pub const VOCABULARY: Vocabulary = Vocabulary {
+pub const LABEL_VALUES: LabelValues = LabelValues {
     events_in: ClientEventName::NAMES,
     events_out: ServerEvent::NAMES,
     errors: ErrorCode::NAMES,
@@ -191,12 +192,12 @@ pub fn unavailable(message: &'static str) -> Failure {
 }
 
 /// There was more than the user's rate allows.
-pub fn too_fast(message: &'static str, wait: Duration) -> Failure {
+pub fn rate_limited(message: &'static str, wait: Duration) -> Failure {
     Failure::new(ErrorCode::RateLimited, message).retry_after(wait.max(SHORTEST_WAIT))
 }
 
 /// Why a message was not stored, for whoever wrote it.
-pub fn not_stored(error: ChatWriteError) -> Failure {
+pub fn chat_failure(error: ChatWriteError) -> Failure {
     match error {
         ChatWriteError::Conflict => {
             Failure::new(ErrorCode::Conflict, "this clientMsgId was used with other content")

@@ -4,19 +4,19 @@
 //! (`batcher`). Writes and reads have threads and connections of their own, so a cold read never
 //! holds up chat. Everything waits under a permit, because no actor queue is a bound.
 
-mod admission;
 mod batcher;
 mod health;
-mod once;
+mod idempotency;
 mod orders;
 mod positions;
-mod posts;
+mod posted_chat;
+mod queue_limit;
 mod read_marks;
+mod read_queue;
 mod reader;
 mod resumes;
 mod revocations;
 mod trail;
-mod turns;
 mod writer;
 
 use std::collections::HashMap;
@@ -32,10 +32,10 @@ use tokio::time::timeout;
 use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
 use crate::db::connection::DbConnection;
-use crate::db::fence::Fence;
-pub use crate::db::idempotency::{Answer, Call, Once};
+use crate::db::file_guard::FileGuard;
+pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
-pub use crate::db::order_changes::{Changed, Decide, OrderChange};
+pub use crate::db::order_changes::{AppliedChange, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
 pub use crate::db::revocations::Revocation;
@@ -46,24 +46,24 @@ use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
-use admission::Gate;
-use batcher::{Admit, Asker, Batcher, Pending};
+use batcher::{Batcher, PendingChat, QueueChat, ReplyGuard};
 use health::Health;
-use once::SweepAnswers;
-pub use orders::{Change, ChangeOutcome, Note, OrderChanged, OrderWrite};
-use orders::{Changes, PurgeLeftovers};
-pub use posts::ChatPosted;
-use posts::Reply;
+use idempotency::DeleteExpiredAnswers;
+pub use orders::{ChangeNote, ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
+use orders::{ChangeQueue, PurgeUnfinished};
+pub use posted_chat::ChatPosted;
+use posted_chat::ChatReply;
+use queue_limit::QueueLimit;
 pub use read_marks::MAX_WAITING_MARKS;
-use read_marks::ReadMarks;
-pub use reader::ANSWERED_WITHIN;
-use reader::{Ask, Reader, TOO_LATE, in_time};
-use resumes::{SweepResumes, Takes};
-use trail::SweepTrail;
+use read_marks::ReadMarkWriter;
+pub use read_queue::CallerClass;
+use read_queue::ReadQueue;
+pub use reader::ANSWER_TIMEOUT;
+use reader::{QUEUE_TIMEOUT, Reader, RunQuery, with_timeout};
+use resumes::{DeleteExpiredResumes, TakeQueue};
+use trail::DeleteExpiredTrail;
 pub use trail::TrailOptions;
-pub use turns::Caller;
-use turns::Turns;
-use writer::{Checkpoint, Writer};
+use writer::{CheckpointWal, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
@@ -74,7 +74,7 @@ pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_WAITING_POSITIONS: usize = 4096;
 /// The most points of trails that wait to be written.
 pub const MAX_WAITING_POINTS: usize = 65_536;
-/// The most reads and changes that wait for a connection, of each [`Caller`].
+/// The most reads and changes that wait for a connection, of each [`CallerClass`].
 pub const MAX_WAITING_READS: usize = 1024;
 
 /// Which database, and how many connections.
@@ -171,30 +171,30 @@ pub struct Store {
     writers: Addr<Writer>,
     readers: Addr<Reader>,
     /// Chat that waits or is being committed.
-    chat: Arc<Gate>,
+    chat: Arc<QueueLimit>,
     /// Positions that wait or are being written.
-    positions: Arc<Gate>,
+    positions: Arc<QueueLimit>,
     /// For whom this handle works.
-    caller: Caller,
+    caller: CallerClass,
     /// The places of these: of their reads, changes, bans, and of taking sessions out.
-    asking: Arc<Semaphore>,
-    /// The same of each [`Caller`].
-    places: Arc<[Arc<Semaphore>; Caller::COUNT]>,
+    permits: Arc<Semaphore>,
+    /// The same of each [`CallerClass`].
+    permits_by_class: Arc<[Arc<Semaphore>; CallerClass::COUNT]>,
     /// Reads that wait for a thread.
-    turns: Arc<Turns>,
+    read_queue: Arc<ReadQueue>,
     /// Changes of orders that wait.
-    changes: Arc<Changes>,
+    changes: Arc<ChangeQueue>,
     /// Read marks that wait to be written.
-    marks: ReadMarks,
+    marks: ReadMarkWriter,
     /// Who waits for a session to take up again.
-    takes: Arc<Takes>,
+    take_queue: Arc<TakeQueue>,
     /// The turn of the one who asks whether writes are taken.
-    probing: Arc<Semaphore>,
+    ping_turn: Arc<Semaphore>,
     /// How much of the trail is kept.
     trail: TrailOptions,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    fence: Arc<Fence>,
+    file_guard: Arc<FileGuard>,
 }
 
 // === impl Store ===
@@ -220,51 +220,55 @@ impl Store {
         };
         let size = options.pool_size.max(writers + 1);
         let pool = DbPool::new(&options.url, size);
-        let fence = Arc::clone(pool.fence());
+        let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let counters = Arc::clone(&metrics);
         let writer = Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail);
         let reader = Reader::new(pool, Arc::clone(&health));
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
-        let marks = ReadMarks::start(writer.clone(), arbiter);
-        writer.do_send(SweepResumes);
-        writer.do_send(SweepAnswers);
-        writer.do_send(PurgeLeftovers);
-        writer.do_send(SweepTrail);
+        let marks = ReadMarkWriter::start(writer.clone(), arbiter);
+        writer.do_send(DeleteExpiredResumes);
+        writer.do_send(DeleteExpiredAnswers);
+        writer.do_send(PurgeUnfinished);
+        writer.do_send(DeleteExpiredTrail);
         let batcher = |number| {
             let (writer, metrics) = (writer.clone(), Arc::clone(&metrics));
             Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer, metrics, number == 0))
         };
-        let places = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
+        let permits_by_class = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
         Ok(Self {
             batchers: (0..writers).map(batcher).collect(),
             writers: writer,
             readers,
-            chat: Gate::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, metrics.store_queue.clone()),
-            positions: Gate::new(
+            chat: QueueLimit::new(
+                MAX_WAITING_MESSAGES,
+                MAX_WAITING_BYTES,
+                metrics.store_queue.clone(),
+            ),
+            positions: QueueLimit::new(
                 MAX_WAITING_POSITIONS,
                 MAX_WAITING_POINTS,
                 metrics.positions_queue.clone(),
             ),
-            caller: Caller::User,
-            asking: Arc::clone(&places[Caller::User as usize]),
-            places: Arc::new(places),
-            turns: Arc::default(),
+            caller: CallerClass::User,
+            permits: Arc::clone(&permits_by_class[CallerClass::User as usize]),
+            permits_by_class: Arc::new(permits_by_class),
+            read_queue: Arc::default(),
             changes: Arc::default(),
             marks,
-            takes: Arc::default(),
-            probing: Arc::new(Semaphore::new(1)),
+            take_queue: Arc::default(),
+            ping_turn: Arc::new(Semaphore::new(1)),
             trail: options.trail,
             health,
             metrics,
-            fence,
+            file_guard,
         })
     }
 
     /// What keeps the store from a database that must not be used any more.
-    pub fn fence(&self) -> &Arc<Fence> {
-        &self.fence
+    pub fn file_guard(&self) -> &Arc<FileGuard> {
+        &self.file_guard
     }
 
     /// Admits a message for the next batch of its order's writer.
@@ -276,19 +280,19 @@ impl Store {
     pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
         let Some(permit) = self.admit(&write.message) else { return Err(write) };
         let ChatWrite { message, token, reply } = write;
-        self.queue(message, Reply::Room { token, to: reply }, permit);
+        self.queue(message, ChatReply::Room { token, to: reply }, permit);
         Ok(())
     }
 
     /// A place for a message; none where too much waits or the store has stopped.
-    fn admit(&self, message: &NewMessage) -> Option<admission::Permit> {
+    fn admit(&self, message: &NewMessage) -> Option<queue_limit::QueuePermit> {
         let connected = self.batcher_of(&message.order_id).connected();
-        connected.then(|| self.chat.enter(message.size())).flatten()
+        connected.then(|| self.chat.try_admit(message.size())).flatten()
     }
 
-    fn queue(&self, message: NewMessage, reply: Reply, permit: admission::Permit) {
-        let asker = Asker::new(reply, permit, Instant::now());
-        self.batcher_of(&message.order_id).do_send(Admit(Pending { message, asker }));
+    fn queue(&self, message: NewMessage, reply: ChatReply, permit: queue_limit::QueuePermit) {
+        let reply_guard = ReplyGuard::new(reply, permit, Instant::now());
+        self.batcher_of(&message.order_id).do_send(QueueChat(PendingChat { message, reply_guard }));
     }
 
     /// Reads of each of these orders what this user's right to be in its room depends on; unknown
@@ -296,14 +300,15 @@ impl Store {
     ///
     /// # Errors
     /// Where the store is busy for long, or the database unavailable.
-    pub async fn standing(
+    pub async fn rights_of(
         &self,
         orders: Vec<OrderId>,
         user: UserId,
     ) -> Result<HashMap<OrderId, OrderFacts>, StoreError> {
-        let standing =
-            move |connection: &mut DbConnection| participants::standing(connection, &orders, &user);
-        self.ask_in_turn(standing).await
+        let read = move |connection: &mut DbConnection| {
+            participants::rights_of(connection, &orders, &user)
+        };
+        self.wait_and_read(read).await
     }
 
     /// Reads a page of messages, ascending; it ends at `limit` or 48 KiB of encoded messages.
@@ -316,7 +321,7 @@ impl Store {
         range: PageRange,
         limit: i64,
     ) -> Result<Page, StoreError> {
-        self.ask_in_turn(move |connection| messages::page(connection, &order, range, limit)).await
+        self.wait_and_read(move |connection| messages::page(connection, &order, range, limit)).await
     }
 
     /// Reads the bans that hold now.
@@ -324,7 +329,7 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn bans(&self) -> Result<Vec<Ban>, StoreError> {
-        self.ask(|connection| bans::list(connection, Timestamp::now())).await
+        self.try_read(|connection| bans::list(connection, Timestamp::now())).await
     }
 
     /// Writes a ban in place of an earlier one of the same user and order. A ban that ends in the
@@ -335,7 +340,7 @@ impl Store {
     pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
         let put =
             move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
-        self.on_behalf_of(Caller::Admin).write("a ban was not written", put).await
+        self.on_behalf_of(CallerClass::Admin).write("a ban was not written", put).await
     }
 
     /// Whether the database answers, has its tables and takes writes.
@@ -345,13 +350,16 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         // One at a time: while the database is locked, each is in the way of chat for a timeout, and
         // while it stands still none comes to an end.
-        let turn = || Arc::clone(&self.probing).acquire_owned();
-        let first = self.on_behalf_of(Caller::Admin);
-        in_time(Arc::clone(&self.health), async {
-            first.read(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?).await?;
+        let turn = || Arc::clone(&self.ping_turn).acquire_owned();
+        let first = self.on_behalf_of(CallerClass::Admin);
+        with_timeout(Arc::clone(&self.health), async {
+            first
+                .read_with_permit(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?)
+                .await?;
             let turn = turn().await.map_err(|_| StoreError::Closed)?;
-            let ask = Ask::new("the database takes no writes", order_rows::probe_writes, turn);
-            self.writers.send(ask).await.map_err(|_| StoreError::Closed)?
+            let query =
+                RunQuery::new("the database takes no writes", order_rows::probe_writes, turn);
+            self.writers.send(query).await.map_err(|_| StoreError::Closed)?
         })
         .await
     }
@@ -362,28 +370,28 @@ impl Store {
     /// # Errors
     /// Where the database is unavailable, or somebody else reads it.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        self.writers.send(Checkpoint).await.map_err(|_| StoreError::Closed)?
+        self.writers.send(CheckpointWal).await.map_err(|_| StoreError::Closed)?
     }
 
     /// Ends when no chat and no position waits or is being written.
     pub async fn drained(&self) {
         loop {
-            self.chat.idle().await;
-            self.positions.idle().await;
-            if self.chat.is_idle() {
+            self.chat.wait_until_empty().await;
+            self.positions.wait_until_empty().await;
+            if self.chat.is_empty() {
                 return;
             }
         }
     }
 
-    /// Whoever handed a message in has waited [`ANSWERED_WITHIN`] and gives up.
-    pub fn gave_no_answer(&self) {
-        self.health.silent();
+    /// Whoever handed a message in has waited [`ANSWER_TIMEOUT`] and gives up.
+    pub fn report_timeout(&self) {
+        self.health.report_timeout();
     }
 
     /// Chat messages that wait or are being committed.
     pub fn queued(&self) -> usize {
-        self.chat.inside()
+        self.chat.count()
     }
 
     /// An order always has the same writer, so its messages are numbered as they were admitted.
@@ -398,37 +406,37 @@ impl Store {
     /// A place among those who ask, for those who come in crowds: after a stop, or where a network
     /// fails, all clients come at once. They wait here, each on its own connection, rather than being
     /// told that the store is busy.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let place = timeout(TOO_LATE, Arc::clone(&self.asking).acquire_owned());
-        place.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
+    async fn wait_for_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permit = timeout(QUEUE_TIMEOUT, Arc::clone(&self.permits).acquire_owned());
+        permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
     }
 
     /// Asks as soon as there is a place for it.
-    async fn ask_in_turn<T: Send + 'static>(
+    async fn wait_and_read<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        in_time(Arc::clone(&self.health), async {
-            let permit = self.place().await?;
-            self.read(work, permit).await
+        with_timeout(Arc::clone(&self.health), async {
+            let permit = self.wait_for_permit().await?;
+            self.read_with_permit(work, permit).await
         })
         .await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn try_read<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        in_time(Arc::clone(&self.health), self.read(work, permit)).await
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        with_timeout(Arc::clone(&self.health), self.read_with_permit(work, permit)).await
     }
 
-    async fn read<T: Send + 'static>(
+    async fn read_with_permit<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
         permit: OwnedSemaphorePermit,
     ) -> Result<T, StoreError> {
-        self.in_turn(Ask::new("a read failed", work, permit)).await
+        self.queue_read(RunQuery::new("a read failed", work, permit)).await
     }
 
     /// Has a writer do something that may happen twice; `failed` is what the log says where it fails.
@@ -437,9 +445,9 @@ impl Store {
         failed: &'static str,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.asking).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let ask = Ask::new(failed, work, permit);
-        let done = async { self.writers.send(ask).await.map_err(|_| StoreError::Closed)? };
-        in_time(Arc::clone(&self.health), done).await
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let query = RunQuery::new(failed, work, permit);
+        let done = async { self.writers.send(query).await.map_err(|_| StoreError::Closed)? };
+        with_timeout(Arc::clone(&self.health), done).await
     }
 }

@@ -12,10 +12,10 @@ use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message,
 
 use self::rooms::{Crash, RoomEntry};
 use self::users::SessionEntry;
-use super::order_room::{Leave, Purpose, RoomActivity, RoomHandle, RoomReport};
-use super::peer::{Peer, Place};
+use super::order_room::{EntryKind, Leave, RoomActivity, RoomHandle, RoomReport};
+use super::peer::{MembershipGuard, Peer};
 use super::shared::Shared;
-use super::store::{Change, ChatPosted, OrderChanged};
+use super::store::{ChatPosted, CommittedChange, OrderChanged};
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
@@ -32,11 +32,11 @@ const MAILBOX: usize = 1024;
 #[rtype(result = "()")]
 pub struct FindRoom {
     /// The place it will have.
-    pub place: Place,
+    pub guard: MembershipGuard,
     /// Who it is.
     pub identity: Arc<Identity>,
     /// As what.
-    pub purpose: Purpose,
+    pub kind: EntryKind,
     /// The thread on which a new room is to run.
     pub arbiter: ArbiterHandle,
 }
@@ -66,17 +66,17 @@ pub struct Register {
 /// An order that concerns a session's user has changed.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct OrderNews {
+pub struct UserOrderChanged {
     /// Which session.
     pub session: SessionId,
     /// What has changed.
-    pub change: Arc<Change>,
+    pub change: Arc<CommittedChange>,
 }
 
 /// What the supervisor was told before is on its way when this is answered.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Passed;
+pub struct SupervisorBarrier;
 
 /// A session has ended.
 #[derive(Message)]
@@ -91,7 +91,7 @@ pub struct Unregister {
 /// What the supervisor tells a session: the hub ends it. The answer says whether it does.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
-pub struct EndSession {
+pub struct Disconnect {
     /// Why.
     pub close: CloseCode,
     /// A reason in an admin's words, instead of the code's own.
@@ -108,23 +108,23 @@ pub struct EndSession {
 
 /// The ways to end the connections of a user.
 #[derive(Message)]
-#[rtype(result = "Vec<Recipient<EndSession>>")]
-pub struct Connections(pub UserId);
+#[rtype(result = "Vec<Recipient<Disconnect>>")]
+pub struct UserConnections(pub UserId);
 
 /// End every session of a user; says how many there are.
 #[derive(Message)]
 #[rtype(result = "usize")]
-pub struct EndUser {
+pub struct DisconnectUser {
     /// Whose.
     pub user: UserId,
     /// How.
-    pub end: EndSession,
+    pub end: Disconnect,
 }
 
 /// A back end has something to say to users; answers to how many of their connections it went.
 #[derive(Message)]
 #[rtype(result = "usize")]
-pub struct TellUsers {
+pub struct NotifyUsers {
     /// To whom.
     pub users: BTreeSet<UserId>,
     /// What.
@@ -136,7 +136,7 @@ pub struct TellUsers {
 /// End every session of the node, spread over a while; says how many there are.
 #[derive(Message)]
 #[rtype(result = "usize")]
-pub struct EndAll {
+pub struct DisconnectAll {
     /// How.
     pub close: CloseCode,
     /// The time over which they are spread.
@@ -156,12 +156,12 @@ pub struct ListRooms {
 /// The way to one room.
 #[derive(Message)]
 #[rtype(result = "Option<Arc<RoomHandle>>")]
-pub struct LookUp(pub OrderId);
+pub struct GetRoom(pub OrderId);
 
 /// The ways to every room.
 #[derive(Message)]
 #[rtype(result = "Vec<Arc<RoomHandle>>")]
-pub struct EveryRoom;
+pub struct GetRooms;
 
 /// A way to the supervisor, with the bound of its queue.
 pub struct SupervisorHandle {
@@ -211,7 +211,7 @@ impl Handler<FindRoom> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, find: FindRoom, ctx: &mut Self::Context) {
-        match self.crash_wait(&find.place.order, Instant::now()) {
+        match self.crash_wait(&find.guard.order, Instant::now()) {
             Some(wait) => {
                 ctx.notify_later(find, wait);
             }
@@ -257,35 +257,39 @@ impl Handler<Unregister> for Supervisor {
     }
 }
 
-impl Handler<EndUser> for Supervisor {
+impl Handler<DisconnectUser> for Supervisor {
     type Result = usize;
 
-    fn handle(&mut self, message: EndUser, _: &mut Self::Context) -> usize {
-        self.end_user(&message.user, &message.end)
+    fn handle(&mut self, message: DisconnectUser, _: &mut Self::Context) -> usize {
+        self.disconnect_user(&message.user, &message.end)
     }
 }
 
-impl Handler<Connections> for Supervisor {
-    type Result = actix::MessageResult<Connections>;
+impl Handler<UserConnections> for Supervisor {
+    type Result = actix::MessageResult<UserConnections>;
 
-    fn handle(&mut self, Connections(user): Connections, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        UserConnections(user): UserConnections,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         actix::MessageResult(self.connections_of(&user))
     }
 }
 
-impl Handler<TellUsers> for Supervisor {
+impl Handler<NotifyUsers> for Supervisor {
     type Result = usize;
 
-    fn handle(&mut self, message: TellUsers, _: &mut Self::Context) -> usize {
-        self.tell_users(&message.users, &message.event)
+    fn handle(&mut self, message: NotifyUsers, _: &mut Self::Context) -> usize {
+        self.notify_users(&message.users, &message.event)
     }
 }
 
-impl Handler<EndAll> for Supervisor {
+impl Handler<DisconnectAll> for Supervisor {
     type Result = usize;
 
-    fn handle(&mut self, message: EndAll, _: &mut Self::Context) -> usize {
-        self.end_all(message.close, message.spread)
+    fn handle(&mut self, message: DisconnectAll, _: &mut Self::Context) -> usize {
+        self.disconnect_all(message.close, message.spread)
     }
 }
 
@@ -299,7 +303,7 @@ impl Handler<OrderChanged> for Supervisor {
             entry.handle.addr.do_send(change.clone());
         }
         if change.0.changed.raised {
-            self.tell_concerned(&change.0);
+            self.notify_involved(&change.0);
         }
     }
 }
@@ -315,10 +319,10 @@ impl Handler<ChatPosted> for Supervisor {
     }
 }
 
-impl Handler<Passed> for Supervisor {
+impl Handler<SupervisorBarrier> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, _: Passed, _: &mut Self::Context) {}
+    fn handle(&mut self, _: SupervisorBarrier, _: &mut Self::Context) {}
 }
 
 impl Handler<ListRooms> for Supervisor {
@@ -329,18 +333,18 @@ impl Handler<ListRooms> for Supervisor {
     }
 }
 
-impl Handler<LookUp> for Supervisor {
+impl Handler<GetRoom> for Supervisor {
     type Result = Option<Arc<RoomHandle>>;
 
-    fn handle(&mut self, message: LookUp, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: GetRoom, _: &mut Self::Context) -> Self::Result {
         self.rooms.get(&message.0).map(|entry| entry.handle.clone())
     }
 }
 
-impl Handler<EveryRoom> for Supervisor {
+impl Handler<GetRooms> for Supervisor {
     type Result = Vec<Arc<RoomHandle>>;
 
-    fn handle(&mut self, _: EveryRoom, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetRooms, _: &mut Self::Context) -> Self::Result {
         self.rooms.values().map(|entry| entry.handle.clone()).collect()
     }
 }

@@ -12,16 +12,16 @@ use serde_json::value::RawValue;
 use super::AuthError;
 use crate::config::AuthConfig;
 use crate::ids::{OrderId, UserId};
-use crate::protocol::text::shown_name;
+use crate::json_number::integer;
+use crate::protocol::text::visible_name;
 use crate::time::Timestamp;
-use crate::whole::integer;
 
 /// The longest name that is shown, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
 /// The last second of the year 9999. A later `exp` is a time in milliseconds: a token that would
 /// live for 50,000 years by mistake.
-const LAST_SECOND: i64 = 253_402_300_799;
+const MAX_EXPIRY_SECS: i64 = 253_402_300_799;
 
 /// The claims that the hub reads. One claim of a token may fill several of them: `JWT_NAME_CLAIM`
 /// may be `sub`.
@@ -85,7 +85,7 @@ impl<'de> Visitor<'de> for &ClaimNames {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Claims<'de>, A::Error> {
         let mut found = [None; SLOTS];
-        while let Some(wanted) = map.next_key_seed(Wanted(self))? {
+        while let Some(wanted) = map.next_key_seed(ClaimNameSeed(self))? {
             if !wanted.contains(&true) {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -103,9 +103,9 @@ impl<'de> Visitor<'de> for &ClaimNames {
 }
 
 /// Reads the name of a claim without keeping it: all that matters is which slots it fills.
-struct Wanted<'n>(&'n ClaimNames);
+struct ClaimNameSeed<'n>(&'n ClaimNames);
 
-impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+impl<'de> DeserializeSeed<'de> for ClaimNameSeed<'_> {
     type Value = [bool; SLOTS];
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -113,7 +113,7 @@ impl<'de> DeserializeSeed<'de> for Wanted<'_> {
     }
 }
 
-impl Visitor<'_> for Wanted<'_> {
+impl Visitor<'_> for ClaimNameSeed<'_> {
     type Value = [bool; SLOTS];
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,7 +181,7 @@ impl<'a> Claims<'a> {
         let said = self.get(Slot::Name).and_then(text)?;
         let name: String =
             said.trim().chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
-        shown_name(&name).map(|shown| shown.trim().to_owned())
+        visible_name(&name).map(|shown| shown.trim().to_owned())
     }
 
     /// What the token calls the roles of its user: one text, or a list of them, in the claim of that
@@ -243,7 +243,7 @@ fn seconds(raw: Option<&str>, claim: &str) -> Result<Option<Timestamp>, AuthErro
     // Rounded down: a token does not live longer than it says.
     let fraction =
         || raw.parse::<f64>().ok().and_then(|seconds| integer((seconds * 1000.0).floor()));
-    let read = whole().or_else(fraction).filter(|ms| *ms < (LAST_SECOND + 1) * 1000);
+    let read = whole().or_else(fraction).filter(|ms| *ms < (MAX_EXPIRY_SECS + 1) * 1000);
     let problem = || format!("its {claim} is not in seconds before the year 10000");
     read.map(|ms| Some(Timestamp::from_millis(ms)))
         .ok_or_else(|| AuthError::Invalid(problem().into()))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::keys::Key;
+use super::keys::VerificationKey;
 
 /// The largest set that is read, in bytes. Sets with certificates in them come to some 20 KB.
 pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
@@ -19,7 +19,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// The keys of a set that can be used.
 pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
+    pub(super) keys: Vec<VerificationKey>,
     /// Why others are not among them, a sentence each, for the log.
     pub(super) skipped: Vec<String>,
 }
@@ -85,7 +85,7 @@ pub(super) fn parse(json: &[u8]) -> Result<KeySet, String> {
 }
 
 /// One key, or the rest of a sentence that says why not.
-fn read(raw: &RawValue, others: &[Key]) -> Result<Key, String> {
+fn read(raw: &RawValue, others: &[VerificationKey]) -> Result<VerificationKey, String> {
     // The reader's own words might repeat what stands there, which may be a private key.
     let jwk: Jwk = serde_json::from_str(raw.get()).map_err(|_| " cannot be read".to_owned())?;
     let refused = |reason: &str| match &jwk.kid {
@@ -97,11 +97,12 @@ fn read(raw: &RawValue, others: &[Key]) -> Result<Key, String> {
     if jwk.alg.as_deref().is_some_and(|alg| !names(alg, algorithm)) {
         return Err(refused("is for an algorithm other than RS256, ES256 and EdDSA"));
     }
-    let key = Key::new(algorithm, decoding).named(jwk.kid.clone());
+    let key = VerificationKey::new(algorithm, decoding).named(jwk.kid.clone());
     // Of two, which one counts would be a guess; of the same kind only, as names may be shared
     // between kinds (RFC 7517, section 4.5).
-    let is_double =
-        |other: &Key| other.id.is_some() && other.id == key.id && other.algorithm == algorithm;
+    let is_double = |other: &VerificationKey| {
+        other.id.is_some() && other.id == key.id && other.algorithm == algorithm
+    };
     if others.iter().any(is_double) {
         return Err(refused("has the kid of another"));
     }

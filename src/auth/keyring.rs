@@ -13,29 +13,29 @@ use tokio::sync::watch;
 
 use super::AuthError;
 use super::claims::invalid;
-use super::keys::Key;
+use super::keys::VerificationKey;
 
 /// The keys in force.
 pub(super) struct Keyring {
     /// Those of the settings, which have no names.
-    fixed: Vec<Key>,
+    fixed: Vec<VerificationKey>,
     /// Those of a source, where there is one.
-    fetched: Option<Arc<Fetched>>,
+    fetched: Option<Arc<FetchedKeys>>,
 }
 
 /// The keys of a source.
-pub(super) struct Fetched {
+pub(super) struct FetchedKeys {
     /// None until they were read for the first time; from then on those of the last good reading.
-    keys: ArcSwapOption<Vec<Key>>,
+    keys: ArcSwapOption<Vec<VerificationKey>>,
     /// How things stand between the source and tokens with unknown keys.
-    state: watch::Sender<State>,
+    state: watch::Sender<FetchState>,
     /// Who fetches; set when it starts.
     fetcher: OnceLock<Thread>,
 }
 
 /// What a token hears whose key is not among those of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum FetchState {
     /// To wait: it has made the hub look again.
     Calm,
     /// To wait: the hub is looking.
@@ -49,12 +49,12 @@ pub(super) enum State {
 // === impl Keyring ===
 
 impl Keyring {
-    pub(super) fn new(fixed: Vec<Key>, fetched: Option<Arc<Fetched>>) -> Self {
+    pub(super) fn new(fixed: Vec<VerificationKey>, fetched: Option<Arc<FetchedKeys>>) -> Self {
         Self { fixed, fetched }
     }
 
     /// What changes while the hub runs.
-    pub(super) fn fetched(&self) -> Option<&Arc<Fetched>> {
+    pub(super) fn fetched(&self) -> Option<&Arc<FetchedKeys>> {
         self.fetched.as_ref()
     }
 
@@ -71,11 +71,11 @@ impl Keyring {
         &self,
         algorithm: Algorithm,
         id: Option<&str>,
-        fits: impl Fn(&Key) -> Option<T>,
+        fits: impl Fn(&VerificationKey) -> Option<T>,
     ) -> Result<T, AuthError> {
         let fetched = self.fetched.as_ref().map(|fetched| fetched.keys.load());
         let fetched = fetched.as_ref().and_then(|keys| keys.as_deref());
-        let chosen = fetched.and_then(|keys| choose(keys, algorithm, id));
+        let chosen = fetched.and_then(|keys| select_key(keys, algorithm, id));
         let fixed = self.fixed.iter().filter(|key| key.algorithm == algorithm);
         let mut candidates = chosen.into_iter().chain(fixed).peekable();
         let any = candidates.peek().is_some();
@@ -84,7 +84,7 @@ impl Keyring {
         }
         let is_named = id.is_some() && chosen.is_some();
         match &self.fetched {
-            Some(fetched) if !is_named && is_asymmetric(algorithm) => Err(fetched.unknown()),
+            Some(fetched) if !is_named && is_asymmetric(algorithm) => Err(fetched.on_unknown_key()),
             _ if any => Err(invalid("its signature is wrong")),
             _ => Err(AuthError::Invalid(format!("there is no key for {algorithm:?}").into())),
         }
@@ -92,7 +92,11 @@ impl Keyring {
 }
 
 /// The key of a token in a set: by its name; where it has none, the only one of its algorithm.
-fn choose<'k>(keys: &'k [Key], algorithm: Algorithm, id: Option<&str>) -> Option<&'k Key> {
+fn select_key<'k>(
+    keys: &'k [VerificationKey],
+    algorithm: Algorithm,
+    id: Option<&str>,
+) -> Option<&'k VerificationKey> {
     let mut of_algorithm = keys.iter().filter(|key| key.algorithm == algorithm);
     match id {
         Some(id) => of_algorithm.find(|key| key.id.as_deref() == Some(id)),
@@ -105,12 +109,12 @@ fn is_asymmetric(algorithm: Algorithm) -> bool {
     matches!(algorithm, Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA)
 }
 
-// === impl Fetched ===
+// === impl FetchedKeys ===
 
-impl Fetched {
+impl FetchedKeys {
     /// With the keys that are known already. Where there are none, the hub is looking.
-    pub(super) fn new(keys: Option<Vec<Key>>) -> Self {
-        let state = if keys.is_some() { State::Calm } else { State::Asked };
+    pub(super) fn new(keys: Option<Vec<VerificationKey>>) -> Self {
+        let state = if keys.is_some() { FetchState::Calm } else { FetchState::Asked };
         Self {
             keys: ArcSwapOption::from_pointee(keys),
             state: watch::Sender::new(state),
@@ -125,16 +129,16 @@ impl Fetched {
     }
 
     /// These keys count from now on, and no others.
-    pub(super) fn replace(&self, keys: Vec<Key>) {
+    pub(super) fn replace(&self, keys: Vec<VerificationKey>) {
         self.keys.store(Some(Arc::new(keys)));
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> FetchState {
         *self.state.borrow()
     }
 
     /// Sets the state by what it is, and says what it is then. Those who wait hear of it.
-    pub(super) fn settle(&self, next: impl FnOnce(State) -> State) -> State {
+    pub(super) fn update_state(&self, next: impl FnOnce(FetchState) -> FetchState) -> FetchState {
         self.state.send_if_modified(|state| {
             let before = std::mem::replace(state, next(*state));
             *state != before
@@ -143,16 +147,16 @@ impl Fetched {
     }
 
     /// Those who want to hear of the next change of state.
-    pub(super) fn watch(&self) -> watch::Receiver<State> {
+    pub(super) fn watch(&self) -> watch::Receiver<FetchState> {
         self.state.subscribe()
     }
 
     /// A token's key is not here: has the source looked at again, and says what the token hears.
-    fn unknown(&self) -> AuthError {
+    fn on_unknown_key(&self) -> AuthError {
         let asked = self.state.send_if_modified(|state| {
-            let is_first = *state == State::Calm;
+            let is_first = *state == FetchState::Calm;
             if is_first {
-                *state = State::Asked;
+                *state = FetchState::Asked;
             }
             is_first
         });
@@ -160,9 +164,9 @@ impl Fetched {
             fetcher.unpark();
         }
         match self.state() {
-            State::Resting => invalid("none of the keys of JWT_JWKS is its key"),
-            State::Down => AuthError::Unavailable,
-            State::Calm | State::Asked => AuthError::Pending,
+            FetchState::Resting => invalid("none of the keys of JWT_JWKS is its key"),
+            FetchState::Down => AuthError::Unavailable,
+            FetchState::Calm | FetchState::Asked => AuthError::Pending,
         }
     }
 }

@@ -170,18 +170,18 @@ fn the_secrets_and_the_key_of_the_settings_count_beside() {
 fn an_unknown_key_is_asked_for_and_only_it_has_to_wait() {
     let verifier =
         verifier(json!([public(Algorithm::ES256, Some("k"))]), &["--jwt-secret", SECRET]);
-    assert!(verifier.settling().is_none());
+    assert!(verifier.wait_for_keys().is_none());
     // Nothing here is worth asking for: no source has secrets, and a key that is named is known.
     assert_invalid(judge(&verifier, &by_secret("another secret of thirty-two bytes", Some("x"))));
     let known = token(Algorithm::ES256, Some("k"));
     let torn = format!("{}AAAA", &known[..known.len() - 4]);
     assert_invalid(judge(&verifier, &torn));
-    assert!(verifier.settling().is_none());
+    assert!(verifier.wait_for_keys().is_none());
 
     for _ in 0..3 {
         let verdict = judge(&verifier, &token(Algorithm::EdDSA, Some("new")));
         assert_eq!(verdict, Err(AuthError::Pending));
-        assert!(verifier.settling().is_some());
+        assert!(verifier.wait_for_keys().is_some());
     }
     assert_eq!(judge(&verifier, &known), Ok(()));
     assert_eq!(judge(&verifier, &by_secret(SECRET, None)), Ok(()));

@@ -6,7 +6,7 @@ use crate::config::{AuthConfig, ConfigError, PublicKeyPem};
 
 /// A key and the one algorithm it is for. A public key cannot be passed off as an HS256 secret,
 /// because a token's own `alg` only chooses among the keys and never how a key is used.
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     pub(super) algorithm: Algorithm,
     /// What tokens call it (`kid`); keys of the settings have no name.
     pub(super) id: Option<String>,
@@ -18,13 +18,13 @@ pub(super) struct Key {
 const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
 /// The keys of these settings.
-pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<Key>, ConfigError> {
+pub(super) fn keys(auth: &AuthConfig) -> Result<Vec<VerificationKey>, ConfigError> {
     let secrets = auth.secret.iter().chain(&auth.previous_secret).flat_map(|secret| {
         let key = DecodingKey::from_secret(secret.expose().as_bytes());
-        HMAC.map(|algorithm| Key::new(algorithm, key.clone()))
+        HMAC.map(|algorithm| VerificationKey::new(algorithm, key.clone()))
     });
     let public = auth.public_key.as_ref().map(public_key).transpose()?;
-    let keys: Vec<Key> = secrets.chain(public).collect();
+    let keys: Vec<VerificationKey> = secrets.chain(public).collect();
     if auth.secret.is_none() && public_keys_missing(auth) {
         let problem =
             "it must be set, at least 32 bytes (or JWT_SECRET_FILE, JWT_PUBLIC_KEY or JWT_JWKS)";
@@ -37,7 +37,7 @@ fn public_keys_missing(auth: &AuthConfig) -> bool {
     auth.public_key.is_none() && auth.jwks.is_none()
 }
 
-impl Key {
+impl VerificationKey {
     /// A key without a name.
     pub(super) fn new(algorithm: Algorithm, decoding: DecodingKey) -> Self {
         Self { algorithm, id: None, decoding }
@@ -50,7 +50,7 @@ impl Key {
 }
 
 /// Tells the algorithm by the kind of key.
-fn public_key(public: &PublicKeyPem) -> Result<Key, ConfigError> {
+fn public_key(public: &PublicKeyPem) -> Result<VerificationKey, ConfigError> {
     let refused = |what: &str| {
         let problem = format!(
             "{} {what}; it must be a public key in PEM: RSA of at least 2048 bits, EC on P-256, \
@@ -69,18 +69,20 @@ fn public_key(public: &PublicKeyPem) -> Result<Key, ConfigError> {
     let bytes = |key: &DecodingKey| key.try_get_as_bytes().map_or(0, <[u8]>::len);
     // Ed25519 and EC first: the reader of RSA keys looks less closely.
     if let Ok(key_found) = DecodingKey::from_ed_pem(pem) {
-        return Ok(Key::new(Algorithm::EdDSA, key_found));
+        return Ok(VerificationKey::new(Algorithm::EdDSA, key_found));
     }
     if let Ok(key_found) = DecodingKey::from_ec_pem(pem) {
         return if is_p256(&public.pem) {
-            Ok(Key::new(Algorithm::ES256, key_found))
+            Ok(VerificationKey::new(Algorithm::ES256, key_found))
         } else {
             Err(refused("holds an EC key on another curve"))
         };
     }
     match DecodingKey::from_rsa_pem(pem) {
         // A modulus of 2048 bits has 256 bytes, and the exponent comes on top.
-        Ok(key_found) if bytes(&key_found) > 256 => Ok(Key::new(Algorithm::RS256, key_found)),
+        Ok(key_found) if bytes(&key_found) > 256 => {
+            Ok(VerificationKey::new(Algorithm::RS256, key_found))
+        }
         Ok(_) => Err(refused("holds an RSA key that is too short")),
         Err(_) => Err(refused("cannot be read")),
     }

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 /// What a new token is to say.
 #[derive(Debug, Clone)]
-pub struct Grant {
+pub struct NewToken {
     /// Whose it is.
     pub user: UserId,
     /// The name to show.
@@ -30,13 +30,13 @@ pub struct Grant {
 /// # Errors
 /// `JWT_SECRET` where there is none: with a public key alone only its owner makes tokens.
 /// `JWT_ROLE_MAP` where it leaves no word for the role.
-pub fn mint(auth: &AuthConfig, grant: &Grant, now: Timestamp) -> Result<String, ConfigError> {
+pub fn mint(auth: &AuthConfig, grant: &NewToken, now: Timestamp) -> Result<String, ConfigError> {
     let no_secret = "it must be set to make tokens; a public key only checks them";
     let secret = auth.secret.as_ref().ok_or_else(|| ConfigError::new("JWT_SECRET", no_secret))?;
     let seconds = |time: Timestamp| json!(time.as_millis().div_euclid(1000));
     let mut claims = Map::new();
     let mut say = |claim: &str, value: Value| claims.insert(claim.to_owned(), value);
-    say(&auth.role_claim, role_word(auth, grant.role)?.into());
+    say(&auth.role_claim, role_claim(auth, grant.role)?.into());
     if let Some(name) = &grant.name {
         say(&auth.name_claim, name.as_str().into());
     }
@@ -58,7 +58,7 @@ pub fn mint(auth: &AuthConfig, grant: &Grant, now: Timestamp) -> Result<String, 
 }
 
 /// The word that the verifier of the same settings will read as this role.
-fn role_word(auth: &AuthConfig, role: Role) -> Result<String, ConfigError> {
+fn role_claim(auth: &AuthConfig, role: Role) -> Result<String, ConfigError> {
     auth.role_map.name_of(role).map(ToOwned::to_owned).ok_or_else(|| {
         let problem = format!("it leaves no word for the role {}", role.as_str());
         ConfigError::new("JWT_ROLE_MAP", problem)

@@ -4,6 +4,7 @@ mod api_keys;
 mod claims;
 mod credentials;
 mod jwks;
+mod key_source;
 mod keyring;
 mod keys;
 mod mint;
@@ -11,7 +12,6 @@ mod principal;
 mod refresher;
 mod reread;
 mod revocations;
-mod source;
 mod verifier;
 
 use std::borrow::Cow;
@@ -25,7 +25,7 @@ use crate::time::Timestamp;
 
 pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
 pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, basic_password, find_token};
-pub use mint::{Grant, mint};
+pub use mint::{NewToken, mint};
 pub use principal::{Principal, Scope, Scopes, Service};
 pub use reread::Reread;
 pub use verifier::{MAX_TOKEN_BYTES, Verifier};
@@ -59,7 +59,7 @@ impl Identity {
 
     /// Whether the token was issued before an instant, or may have been: one that does not say when
     /// counts as older than any.
-    pub fn is_older_than(&self, instant: Timestamp) -> bool {
+    pub fn may_be_issued_before(&self, instant: Timestamp) -> bool {
         self.issued_at.is_none_or(|issued_at| issued_at < instant)
     }
 
@@ -93,7 +93,7 @@ pub enum AuthError {
     #[error("the token was revoked, unless the clock of its back end is behind")]
     RevokedJustNow,
     /// Its key is none that the hub has, which is looking for new ones: see
-    /// [`Verifier::settling`].
+    /// [`Verifier::wait_for_keys`].
     #[error("the token's key is being looked for")]
     Pending,
     /// Its key is none that the hub has, and where new ones come from does not answer.

@@ -13,47 +13,47 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::api_keys::ApiKeys;
 use super::jwks;
-use super::keyring::{Fetched, State};
+use super::key_source::KeySource;
+use super::keyring::{FetchState, FetchedKeys};
 use super::reread::Reread;
-use super::source::Source;
 
 /// How often a file is looked at: so long a change takes to count.
-const FILE_EVERY: Duration = Duration::from_secs(2);
+const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a server is asked without need: so long a key that it withdrew may still count.
-const SERVER_EVERY: Duration = Duration::from_secs(10 * 60);
+const SERVER_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// At most so often tokens with unknown keys make the hub look.
-const ASKED_EVERY: Duration = Duration::from_secs(60);
+const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(60);
 /// Before the first success nobody can log in, so that is tried for often.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// After a failure; doubles up to the next one.
 const RETRY: Duration = Duration::from_secs(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const MAX_RETRY: Duration = Duration::from_secs(60);
 /// The same problem is told so often.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is kept up to date. It ends when nobody uses the keys any more.
-pub(super) struct Refresher {
-    pub(super) jwks: Option<Refreshed<Weak<Fetched>>>,
-    pub(super) api_keys: Option<Refreshed<Weak<ArcSwap<ApiKeys>>>>,
+pub(super) struct KeyRefresher {
+    pub(super) jwks: Option<RefreshedSource<Weak<FetchedKeys>>>,
+    pub(super) api_keys: Option<RefreshedSource<Weak<ArcSwap<ApiKeys>>>>,
     /// Orders to read both at once.
     pub(super) reread: Arc<Reread>,
 }
 
 /// One source, and where what it says goes.
-pub(super) struct Refreshed<T> {
-    source: Arc<Source>,
+pub(super) struct RefreshedSource<T> {
+    source: Arc<KeySource>,
     target: T,
     /// The variable that names the source, for the log.
     variable: &'static str,
     /// The hash of what counts now; none before the first success.
     current: Option<Vec<u8>>,
-    plan: Plan,
-    told: Option<(String, Instant)>,
+    schedule: RefreshSchedule,
+    warned: Option<(String, Instant)>,
 }
 
 /// When a source is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Plan {
+struct RefreshSchedule {
     every: Duration,
     /// The next time without being asked.
     next: Instant,
@@ -64,9 +64,9 @@ struct Plan {
     rest_until: Option<Instant>,
 }
 
-// === impl Refresher ===
+// === impl KeyRefresher ===
 
-impl Refresher {
+impl KeyRefresher {
     /// Starts the thread.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Refresher {
         let fetched = self.jwks.as_ref().and_then(|jwks| jwks.target.upgrade());
         let reread = Arc::clone(&self.reread);
         let running = thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            while let Some(next) = self.turn() {
+            while let Some(next) = self.run_due() {
                 // Whoever asks wakes it; that the wake-up comes before the sleep is no matter.
                 thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
@@ -88,35 +88,36 @@ impl Refresher {
     }
 
     /// Does what is due. Says when to come again; none where nobody needs it.
-    fn turn(&mut self) -> Option<Instant> {
+    fn run_due(&mut self) -> Option<Instant> {
         if self.reread.take() {
-            self.jwks.iter_mut().for_each(Refreshed::hurry);
-            self.api_keys.iter_mut().for_each(Refreshed::hurry);
+            self.jwks.iter_mut().for_each(RefreshedSource::read_soon);
+            self.api_keys.iter_mut().for_each(RefreshedSource::read_soon);
         }
-        let jwks = self.jwks.as_mut().and_then(Refreshed::<Weak<Fetched>>::turn);
-        let api_keys = self.api_keys.as_mut().and_then(Refreshed::<Weak<ArcSwap<_>>>::turn);
+        let jwks = self.jwks.as_mut().and_then(RefreshedSource::<Weak<FetchedKeys>>::run_due);
+        let api_keys =
+            self.api_keys.as_mut().and_then(RefreshedSource::<Weak<ArcSwap<_>>>::run_due);
         jwks.into_iter().chain(api_keys).min()
     }
 }
 
-// === impl Refreshed ===
+// === impl RefreshedSource ===
 
-impl<T> Refreshed<T> {
-    pub(super) fn new(source: Arc<Source>, variable: &'static str, target: T) -> Self {
-        let every = if source.is_file() { FILE_EVERY } else { SERVER_EVERY };
-        let plan = Plan::new(every, Instant::now());
-        Self { source, target, variable, current: None, plan, told: None }
+impl<T> RefreshedSource<T> {
+    pub(super) fn new(source: Arc<KeySource>, variable: &'static str, target: T) -> Self {
+        let every = if source.is_file() { FILE_INTERVAL } else { SERVER_INTERVAL };
+        let schedule = RefreshSchedule::new(every, Instant::now());
+        Self { source, target, variable, current: None, schedule, warned: None }
     }
 
     /// It is read next time, whenever it was due, and what is wrong is told again.
-    fn hurry(&mut self) {
-        self.plan.next = Instant::now();
-        self.told = None;
+    fn read_soon(&mut self) {
+        self.schedule.next = Instant::now();
+        self.warned = None;
     }
 
     /// Reads the source, and where it has changed hands its content to `parse`. Whether it can be
     /// read and is good.
-    fn look<K>(
+    fn read_if_changed<K>(
         &mut self,
         parse: impl FnOnce(&[u8]) -> Result<K, String>,
         take: impl FnOnce(K),
@@ -132,7 +133,7 @@ impl<T> Refreshed<T> {
         });
         match read {
             Ok(changed) => {
-                if self.told.take().is_some() {
+                if self.warned.take().is_some() {
                     log::info!("{}: {} can be read again", self.variable, self.source);
                 }
                 if let Some((parsed, hash)) = changed {
@@ -142,73 +143,73 @@ impl<T> Refreshed<T> {
                 true
             }
             Err(problem) => {
-                self.complain(problem);
+                self.warn_once_in_a_while(problem);
                 false
             }
         }
     }
 
     /// Warns, of the same thing only now and then.
-    fn complain(&mut self, problem: String) {
+    fn warn_once_in_a_while(&mut self, problem: String) {
         let now = Instant::now();
-        let is_told = self.told.as_ref().is_some_and(|(told, at)| {
-            *told == problem && now.saturating_duration_since(*at) < TOLD_EVERY
+        let is_told = self.warned.as_ref().is_some_and(|(warned, at)| {
+            *warned == problem && now.saturating_duration_since(*at) < LOG_INTERVAL
         });
         if is_told {
             return;
         }
         let rest = if self.current.is_some() { "; the keys of before still count" } else { "" };
         log::warn!("{}: cannot use {}: {problem}{rest}", self.variable, self.source);
-        self.told = Some((problem, now));
+        self.warned = Some((problem, now));
     }
 }
 
-impl Refreshed<Weak<Fetched>> {
-    fn turn(&mut self) -> Option<Instant> {
+impl RefreshedSource<Weak<FetchedKeys>> {
+    fn run_due(&mut self) -> Option<Instant> {
         let fetched = self.target.upgrade()?;
-        let is_asked = fetched.state() == State::Asked;
-        if self.plan.is_due(is_asked, Instant::now()) {
+        let is_asked = fetched.state() == FetchState::Asked;
+        if self.schedule.is_due(is_asked, Instant::now()) {
             let (source, variable) = (self.source.to_string(), self.variable);
-            let good = self.look(jwks::parse, |set| {
+            let good = self.read_if_changed(jwks::parse, |set| {
                 for skipped in &set.skipped {
                     log::warn!("{variable}: {source}: {skipped}; it is left out");
                 }
                 log::info!("{variable}: {} keys of {source} count", set.keys.len());
                 fetched.replace(set.keys);
             });
-            self.plan.done(good, is_asked, Instant::now());
+            self.schedule.done(good, is_asked, Instant::now());
         }
         let now = Instant::now();
-        let state = self.plan.state(now);
+        let state = self.schedule.state(now);
         // Whoever asked while the hub looked for another reason may have come too late for what
         // it found, and is served next.
-        let next = fetched.settle(|current| match current {
-            State::Asked if !is_asked => State::Asked,
+        let next = fetched.update_state(|current| match current {
+            FetchState::Asked if !is_asked => FetchState::Asked,
             _ => state,
         });
-        Some(if next == State::Asked { now } else { self.plan.wake(now) })
+        Some(if next == FetchState::Asked { now } else { self.schedule.wake(now) })
     }
 }
 
-impl Refreshed<Weak<ArcSwap<ApiKeys>>> {
-    fn turn(&mut self) -> Option<Instant> {
+impl RefreshedSource<Weak<ArcSwap<ApiKeys>>> {
+    fn run_due(&mut self) -> Option<Instant> {
         let keys = self.target.upgrade()?;
         let now = Instant::now();
-        if self.plan.is_due(false, now) {
+        if self.schedule.is_due(false, now) {
             let (source, variable) = (self.source.to_string(), self.variable);
-            let good = self.look(ApiKeys::parse, |parsed| {
+            let good = self.read_if_changed(ApiKeys::parse, |parsed| {
                 log::info!("{variable}: {} keys of {source} count", parsed.len());
                 keys.store(Arc::new(parsed));
             });
-            self.plan.done(good, false, now);
+            self.schedule.done(good, false, now);
         }
-        Some(self.plan.wake(now))
+        Some(self.schedule.wake(now))
     }
 }
 
-// === impl Plan ===
+// === impl RefreshSchedule ===
 
-impl Plan {
+impl RefreshSchedule {
     fn new(every: Duration, now: Instant) -> Self {
         Self { every, next: now, failures: 0, has_succeeded: false, rest_until: None }
     }
@@ -226,7 +227,7 @@ impl Plan {
         }
         // The first reading is no token's: the next one may ask at once.
         if asked && self.has_succeeded {
-            self.rest_until = Some(now + ASKED_EVERY);
+            self.rest_until = Some(now + ON_DEMAND_INTERVAL);
         }
         (self.failures, self.has_succeeded) = (0, true);
         self.next = now + self.every;
@@ -235,18 +236,18 @@ impl Plan {
     fn retry(&self) -> Duration {
         let wait = if self.has_succeeded {
             let doubled = RETRY.saturating_mul(1 << (self.failures.saturating_sub(1)).min(8));
-            doubled.min(LONGEST_RETRY)
+            doubled.min(MAX_RETRY)
         } else {
             FIRST_RETRY
         };
         wait.min(self.every)
     }
 
-    fn state(&self, now: Instant) -> State {
+    fn state(&self, now: Instant) -> FetchState {
         match self.rest_until {
-            _ if self.failures > 0 => State::Down,
-            Some(until) if now < until => State::Resting,
-            _ => State::Calm,
+            _ if self.failures > 0 => FetchState::Down,
+            Some(until) if now < until => FetchState::Resting,
+            _ => FetchState::Calm,
         }
     }
 
@@ -264,65 +265,71 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// A plan for a server that has answered once, at this instant.
-    fn answered() -> (Plan, Instant) {
+    fn answered() -> (RefreshSchedule, Instant) {
         let now = Instant::now();
-        let mut plan = Plan::new(SERVER_EVERY, now);
-        assert!(plan.is_due(false, now));
-        plan.done(true, true, now);
-        (plan, now)
+        let mut schedule = RefreshSchedule::new(SERVER_INTERVAL, now);
+        assert!(schedule.is_due(false, now));
+        schedule.done(true, true, now);
+        (schedule, now)
     }
 
     #[test]
     fn the_first_reading_leaves_the_next_token_free_to_ask() {
-        let (plan, now) = answered();
-        assert_eq!(plan.state(now), State::Calm);
-        assert_eq!(plan.wake(now), now + SERVER_EVERY);
-        assert!(!plan.is_due(false, now + SECOND));
-        assert!(plan.is_due(true, now) && plan.is_due(false, now + SERVER_EVERY));
+        let (schedule, now) = answered();
+        assert_eq!(schedule.state(now), FetchState::Calm);
+        assert_eq!(schedule.wake(now), now + SERVER_INTERVAL);
+        assert!(!schedule.is_due(false, now + SECOND));
+        assert!(schedule.is_due(true, now) && schedule.is_due(false, now + SERVER_INTERVAL));
     }
 
     #[test]
     fn tokens_make_the_hub_look_once_a_minute() {
-        let (mut plan, now) = answered();
-        plan.done(true, true, now + SECOND);
-        let rested = now + SECOND + ASKED_EVERY;
-        assert_eq!(plan.state(now + ASKED_EVERY), State::Resting);
-        assert_eq!(plan.wake(now + SECOND), rested);
-        assert_eq!(plan.state(rested), State::Calm);
+        let (mut schedule, now) = answered();
+        schedule.done(true, true, now + SECOND);
+        let rested = now + SECOND + ON_DEMAND_INTERVAL;
+        assert_eq!(schedule.state(now + ON_DEMAND_INTERVAL), FetchState::Resting);
+        assert_eq!(schedule.wake(now + SECOND), rested);
+        assert_eq!(schedule.state(rested), FetchState::Calm);
         // A look that nobody asked for changes nothing of that.
-        plan.done(true, false, now + 2 * SECOND);
-        assert_eq!(plan.state(now + ASKED_EVERY), State::Resting);
+        schedule.done(true, false, now + 2 * SECOND);
+        assert_eq!(schedule.state(now + ON_DEMAND_INTERVAL), FetchState::Resting);
     }
 
     #[test]
     fn a_server_that_is_down_is_asked_less_and_less_often() {
-        let (mut plan, mut now) = answered();
+        let (mut schedule, mut now) = answered();
         for wait in [5, 10, 20, 40, 60, 60] {
-            plan.done(false, true, now);
-            assert_eq!(plan.state(now), State::Down);
-            assert_eq!(plan.wake(now), now + wait * SECOND);
+            schedule.done(false, true, now);
+            assert_eq!(schedule.state(now), FetchState::Down);
+            assert_eq!(schedule.wake(now), now + wait * SECOND);
             now += wait * SECOND;
         }
-        (0..100).for_each(|_| plan.done(false, false, now));
-        assert_eq!(plan.wake(now), now + LONGEST_RETRY);
-        plan.done(true, false, now);
-        assert_eq!((plan.state(now), plan.wake(now)), (State::Calm, now + SERVER_EVERY));
+        (0..100).for_each(|_| schedule.done(false, false, now));
+        assert_eq!(schedule.wake(now), now + MAX_RETRY);
+        schedule.done(true, false, now);
+        assert_eq!(
+            (schedule.state(now), schedule.wake(now)),
+            (FetchState::Calm, now + SERVER_INTERVAL)
+        );
     }
 
     #[test]
     fn before_the_first_success_it_is_tried_for_often() {
         let now = Instant::now();
-        let mut plan = Plan::new(SERVER_EVERY, now);
-        (0..9).for_each(|_| plan.done(false, true, now));
-        assert_eq!((plan.state(now), plan.wake(now)), (State::Down, now + FIRST_RETRY));
+        let mut schedule = RefreshSchedule::new(SERVER_INTERVAL, now);
+        (0..9).for_each(|_| schedule.done(false, true, now));
+        assert_eq!(
+            (schedule.state(now), schedule.wake(now)),
+            (FetchState::Down, now + FIRST_RETRY)
+        );
     }
 
     #[test]
     fn a_file_is_looked_at_as_often_when_it_is_broken() {
         let now = Instant::now();
-        let mut plan = Plan::new(FILE_EVERY, now);
-        plan.done(true, false, now);
-        (0..9).for_each(|_| plan.done(false, false, now));
-        assert_eq!(plan.wake(now), now + FILE_EVERY);
+        let mut schedule = RefreshSchedule::new(FILE_INTERVAL, now);
+        schedule.done(true, false, now);
+        (0..9).for_each(|_| schedule.done(false, false, now));
+        assert_eq!(schedule.wake(now), now + FILE_INTERVAL);
     }
 }

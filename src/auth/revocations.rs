@@ -43,7 +43,7 @@ impl Revocations {
     /// The revocation by which a token does not count.
     fn refusing(&self, identity: &Identity) -> Option<Timestamp> {
         let all = self.issued_before.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(&identity.user).copied().filter(|before| identity.is_older_than(*before))
+        all.get(&identity.user).copied().filter(|before| identity.may_be_issued_before(*before))
     }
 }
 

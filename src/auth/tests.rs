@@ -356,7 +356,7 @@ fn tokens_that_mint_makes_are_read_back_under_every_setting() {
         for role in Role::NAMES.iter().filter_map(|name| Role::from_name(name)) {
             let user = UserId::new("u-7").expect("an id");
             let (name, orders) = (Some("Ana".to_owned()), vec![id("b"), id("a")]);
-            let grant = Grant { user, name, role, orders, ttl: Duration::from_secs(60) };
+            let grant = NewToken { user, name, role, orders, ttl: Duration::from_secs(60) };
             let token = mint(&auth, &grant, now()).expect("makes it");
             let identity = verify(flags, &token).expect("good");
             assert_eq!((identity.user, identity.role), (grant.user, role), "{flags:?}");
@@ -375,7 +375,7 @@ fn a_role_without_a_word_cannot_be_minted() {
     let auth = settings(&["--jwt-role-map", "admin=support"]);
     let user = UserId::new("u").expect("an id");
     let ttl = Duration::from_secs(1);
-    let grant = Grant { user, name: None, role: Role::Admin, orders: Vec::new(), ttl };
+    let grant = NewToken { user, name: None, role: Role::Admin, orders: Vec::new(), ttl };
     let error = mint(&auth, &grant, now()).expect_err("is refused");
     assert_eq!(error.variable, "JWT_ROLE_MAP");
 }

@@ -14,13 +14,13 @@ use super::api_keys::{self, ApiKeys};
 use super::claims::{ClaimNames, Claims, invalid};
 use super::credentials::without_scheme;
 use super::jwks;
-use super::keyring::{Fetched, Keyring, State};
+use super::key_source::KeySource;
+use super::keyring::{FetchState, FetchedKeys, Keyring};
 use super::keys::keys;
 use super::principal::Principal;
-use super::refresher::{Refreshed, Refresher};
+use super::refresher::{KeyRefresher, RefreshedSource};
 use super::reread::Reread;
 use super::revocations::Revocations;
-use super::source::Source;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError, RoleMap};
 use crate::ids::UserId;
@@ -33,16 +33,16 @@ use crate::time::Timestamp;
 pub const MAX_TOKEN_BYTES: usize = 8192;
 
 /// The longest that a login waits for keys.
-const KEYS_PATIENCE: Duration = Duration::from_secs(6);
+const KEYS_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Judges tokens. Made once; judging waits for nobody and touches nothing outside.
 pub struct Verifier {
     keys: Keyring,
     /// `JWT_JWKS`.
-    jwks: Option<Arc<Source>>,
+    jwks: Option<Arc<KeySource>>,
     api_keys: Arc<ArcSwap<ApiKeys>>,
     /// `API_KEYS_FILE`.
-    api_keys_file: Option<Arc<Source>>,
+    api_keys_file: Option<Arc<KeySource>>,
     /// Orders to read both again.
     reread: Arc<Reread>,
     names: ClaimNames,
@@ -72,7 +72,7 @@ impl Verifier {
         let fixed = keys(auth)?;
         let (jwks, fetched) = jwks_source(auth)?.unzip();
         let file = auth.api_keys.as_deref();
-        let file = file.map(|path| Source::file(path, api_keys::MAX_FILE_BYTES));
+        let file = file.map(|path| KeySource::file(path, api_keys::MAX_FILE_BYTES));
         let api_keys =
             file.as_ref().map(|file| first_reading("API_KEYS_FILE", file, ApiKeys::parse));
         Ok(Self {
@@ -105,15 +105,19 @@ impl Verifier {
     /// Where the system gives no thread for it.
     pub fn watch_keys(&self) -> std::io::Result<()> {
         let jwks = self.jwks.as_ref().zip(self.keys.fetched()).map(|(source, fetched)| {
-            Refreshed::new(Arc::clone(source), "JWT_JWKS", Arc::downgrade(fetched))
+            RefreshedSource::new(Arc::clone(source), "JWT_JWKS", Arc::downgrade(fetched))
         });
         let api_keys = self.api_keys_file.as_ref().map(|source| {
-            Refreshed::new(Arc::clone(source), "API_KEYS_FILE", Arc::downgrade(&self.api_keys))
+            RefreshedSource::new(
+                Arc::clone(source),
+                "API_KEYS_FILE",
+                Arc::downgrade(&self.api_keys),
+            )
         });
         if jwks.is_none() && api_keys.is_none() {
             return Ok(());
         }
-        Refresher { jwks, api_keys, reread: Arc::clone(&self.reread) }.start()
+        KeyRefresher { jwks, api_keys, reread: Arc::clone(&self.reread) }.start()
     }
 
     /// Has the keys that may change read again at once, once they are watched.
@@ -123,13 +127,13 @@ impl Verifier {
 
     /// Where keys are being fetched right now: resolves when that is done, or has taken too long.
     /// A token that was [`AuthError::Pending`] is worth another look then.
-    pub fn settling(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+    pub fn wait_for_keys(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut states = self.keys.fetched()?.watch();
-        let is_asked = *states.borrow() == State::Asked;
+        let is_asked = *states.borrow() == FetchState::Asked;
         is_asked.then_some(async move {
-            let settled = states.wait_for(|state| *state != State::Asked);
+            let settled = states.wait_for(|state| *state != FetchState::Asked);
             // What came of it the next look at the token says.
-            tokio::time::timeout(KEYS_PATIENCE, settled).await.ok();
+            tokio::time::timeout(KEYS_TIMEOUT, settled).await.ok();
         })
     }
 
@@ -251,16 +255,16 @@ impl Verifier {
 }
 
 /// Where `JWT_JWKS` is, and the keys that are known of it from the start: those of a file.
-fn jwks_source(auth: &AuthConfig) -> Result<Option<(Source, Fetched)>, ConfigError> {
+fn jwks_source(auth: &AuthConfig) -> Result<Option<(KeySource, FetchedKeys)>, ConfigError> {
     let Some(from) = &auth.jwks else { return Ok(None) };
-    let source = Source::jwks(from, auth, jwks::MAX_SET_BYTES)?;
+    let source = KeySource::jwks(from, auth, jwks::MAX_SET_BYTES)?;
     let known = source.is_file().then(|| first_reading("JWT_JWKS", &source, jwks::parse));
-    Ok(Some((source, Fetched::new(known.transpose()?.map(|set| set.keys)))))
+    Ok(Some((source, FetchedKeys::new(known.transpose()?.map(|set| set.keys)))))
 }
 
 fn first_reading<K>(
     variable: &str,
-    source: &Source,
+    source: &KeySource,
     parse: impl FnOnce(&[u8]) -> Result<K, String>,
 ) -> Result<K, ConfigError> {
     source

@@ -20,7 +20,7 @@ pub(super) fn run(mut config: Config, matches: &ArgMatches) -> Result<(), CliErr
     output(&table(&config.describe(matches)))?;
     for warning in config.warnings() {
         // On stderr: they are no part of the table.
-        logging::tell(&format!("orderhub: warning: {warning}\n"));
+        logging::print_stderr(&format!("orderhub: warning: {warning}\n"));
     }
     Ok(())
 }

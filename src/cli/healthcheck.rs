@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use super::CliError;
 
 /// Shorter than the time after which container runtimes give up on a check.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Looks at `BIND_ADDR` alone: a check inside a container must not need the hub's secrets.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
@@ -22,7 +22,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     }
     let url = format!("http://{}/readyz", reachable(bind));
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
+        .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .max_redirects(0)
         // The hub is here; a proxy set for the outside would ask another machine.

@@ -18,10 +18,10 @@ use clap::{ArgMatches, Args, Subcommand};
 
 use self::files::Files;
 use super::{CliError, output};
-use crate::load::engine::{self, Ended, Outcome, Plan};
+use crate::load::engine::{self, RunEnd, RunOutcome, RunPlan};
 use crate::load::report::assertion::Assertion;
 use crate::load::report::{Report, compare, table};
-use crate::load::scenario::{READY, Scenario};
+use crate::load::scenario::{BUILTIN, Scenario};
 use crate::protocol::codec::Framing;
 use crate::time::Timestamp;
 
@@ -137,15 +137,15 @@ pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> 
     let outcome = engine::run(&plan, &stop, &mut |live| progress.show(live))
         .map_err(|error| CliError::Status(BAD_INPUT, format!("the run cannot begin: {error}")))?;
     progress.end();
-    conclude(&args.files, &assertions, &plan, &outcome)
+    report_results(&args.files, &assertions, &plan, &outcome)
 }
 
 /// Tells the results, and judges.
-fn conclude(
+fn report_results(
     files: &Files,
     assertions: &[Assertion],
-    plan: &Plan,
-    outcome: &Outcome,
+    plan: &RunPlan,
+    outcome: &RunOutcome,
 ) -> Result<(), CliError> {
     let mut report = Report::new(plan, outcome);
     report.assertions = assertions.iter().map(|assertion| assertion.judge(&report)).collect();
@@ -166,7 +166,7 @@ fn conclude(
 }
 
 /// What to say where the first token expires before the run may be over.
-fn short_lived(plan: &Plan) -> Option<String> {
+fn short_lived(plan: &RunPlan) -> Option<String> {
     let left = plan.people.expires? - Timestamp::now().as_millis() / 1000;
     let length = plan.scenario.length().as_secs();
     let short = u64::try_from(left).unwrap_or(0) < length;
@@ -174,13 +174,13 @@ fn short_lived(plan: &Plan) -> Option<String> {
         .then(|| format!("the first token expires in {left} s, and the run lasts up to {length} s"))
 }
 
-fn judge(report: &Report, ended: Ended) -> Result<(), CliError> {
+fn judge(report: &Report, ended: RunEnd) -> Result<(), CliError> {
     let names: Vec<&str> = report.broken.keys().map(String::as_str).collect();
     if !names.is_empty() {
         let text = format!("the hub has broken its promises: {}", names.join(", "));
         return Err(CliError::Status(BROKEN, text));
     }
-    if ended == Ended::HubLost {
+    if ended == RunEnd::HubLost {
         let text = "the hub was lost: nobody got in for ten seconds; these are the results so far";
         return Err(CliError::Status(NO_HUB, text.to_owned()));
     }
@@ -191,7 +191,7 @@ fn judge(report: &Report, ended: Ended) -> Result<(), CliError> {
         let text = format!("what was asserted does not hold: {}", failed.join(", "));
         return Err(CliError::Status(BROKEN, text));
     }
-    if ended == Ended::Interrupted {
+    if ended == RunEnd::Interrupted {
         let text = "interrupted; these are the results so far";
         return Err(CliError::Status(INTERRUPTED, text.to_owned()));
     }
@@ -201,7 +201,7 @@ fn judge(report: &Report, ended: Ended) -> Result<(), CliError> {
 fn listing() -> String {
     let about = |text| Scenario::read(text, &[]).map_or_else(|_| String::new(), |it| it.about);
     let mut lines = String::new();
-    for (name, text) in READY {
+    for (name, text) in BUILTIN {
         let _ = writeln!(lines, "{name:<16} {}", about(text));
     }
     lines

@@ -1,10 +1,10 @@
 //! Logs go to stderr, as lines for people or as one JSON object a line, by way of a queue
 //! ([`queue`]) that never makes the threads that serve wait.
 
+mod filter;
 mod format;
 mod queue;
-mod repeats;
-mod sieve;
+mod repeat_limit;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
@@ -18,14 +18,14 @@ use super::CliError;
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::LOG_LOSSES;
 use crate::time::Timestamp;
+use filter::LogFilter;
 use format::{json_notice, text_notice, write_json};
-use queue::{LogQueue, Notice};
-use sieve::Sieve;
+use queue::{DropNotice, LogQueue};
 
 /// How long the end of the process waits for a log that is not read.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a panic waits for its line: it may be the last of a process that aborts.
-const PANIC_PATIENCE: Duration = Duration::from_millis(100);
+const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The target of panics.
 const PANIC_TARGET: &str = "orderhub::panic";
@@ -35,7 +35,7 @@ static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
 /// Starts the log. A second start in one process changes nothing.
 pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
-    let notice: Notice = match config.format {
+    let notice: DropNotice = match config.format {
         LogFormat::Text => text_notice,
         LogFormat::Json => json_notice,
     };
@@ -43,7 +43,7 @@ pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
         open(notice).map_err(|error| CliError::Failed(format!("cannot start the log: {error}")))?;
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(&config.filter);
-    builder.target(Target::Pipe(Box::new(Pipe(Arc::clone(queue)))));
+    builder.target(Target::Pipe(Box::new(QueueWriter(Arc::clone(queue)))));
     if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         builder.write_style(WriteStyle::Always);
     }
@@ -58,7 +58,7 @@ pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
     let logger = builder.build();
     log::set_max_level(logger.filter());
     // Refused only where a log runs already.
-    if log::set_boxed_logger(Box::new(Sieve::new(logger))).is_ok() {
+    if log::set_boxed_logger(Box::new(LogFilter::new(logger))).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     Ok(())
@@ -66,7 +66,7 @@ pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
 
 /// Says something on stderr that is no log line. A stderr that is closed or not read is no reason
 /// to panic or to hang.
-pub(super) fn tell(text: &str) {
+pub(super) fn print_stderr(text: &str) {
     // Without a thread there is no other place where this could be said.
     if let Ok(queue) = open(text_notice) {
         queue.push(text.as_bytes());
@@ -74,7 +74,7 @@ pub(super) fn tell(text: &str) {
 }
 
 /// The queue, which is made where it is first needed.
-fn open(notice: Notice) -> io::Result<&'static Arc<LogQueue>> {
+fn open(notice: DropNotice) -> io::Result<&'static Arc<LogQueue>> {
     if let Some(queue) = QUEUE.get() {
         return Ok(queue);
     }
@@ -88,15 +88,15 @@ pub(super) struct FlushAtEnd;
 impl Drop for FlushAtEnd {
     fn drop(&mut self) {
         if let Some(queue) = QUEUE.get() {
-            queue.flush(END_PATIENCE);
+            queue.flush(EXIT_FLUSH_TIMEOUT);
         }
     }
 }
 
 /// Hands what the logger has formatted, a record at a time, to the queue.
-struct Pipe(Arc<LogQueue>);
+struct QueueWriter(Arc<LogQueue>);
 
-impl Write for Pipe {
+impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.0.push(line);
         Ok(line.len())
@@ -123,9 +123,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
         log::error!(target: PANIC_TARGET, "{text}");
     } else {
         // A filter chooses what is logged; a bug is told in any case.
-        tell(&format!("{text}\n"));
+        print_stderr(&format!("{text}\n"));
     }
     if let Some(queue) = QUEUE.get() {
-        queue.flush(PANIC_PATIENCE);
+        queue.flush(PANIC_FLUSH_TIMEOUT);
     }
 }

@@ -84,7 +84,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::tell(&format!("orderhub: {error}\n"));
+            logging::print_stderr(&format!("orderhub: {error}\n"));
             if let CliError::Status(status, _) = error {
                 return ExitCode::from(status);
             }
@@ -141,7 +141,7 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     let asked = words.find(|word| command.find_subcommand(word).is_some());
     if let Some(problem) = unreadable(command).or_else(|| config::explain(error, command)) {
-        logging::tell(&format!("orderhub: {problem}\n"));
+        logging::print_stderr(&format!("orderhub: {problem}\n"));
         // There a failure means that a promise is broken.
         return if asked == Some("load") { ExitCode::from(2) } else { ExitCode::FAILURE };
     }
@@ -151,9 +151,9 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
     let first = first.join(" ");
     let problem = first.strip_prefix("error: ").unwrap_or(&first);
     // A word in the wrong place may be an address with a password.
-    let words: Vec<String> = problem.split(' ').map(config::shown_url).collect();
+    let words: Vec<String> = problem.split(' ').map(config::redacted_url).collect();
     let problem = words.join(" ");
     let asked = asked.map(|asked| format!(" {asked}")).unwrap_or_default();
-    logging::tell(&format!("orderhub: {problem} (see orderhub{asked} --help)\n"));
+    logging::print_stderr(&format!("orderhub: {problem} (see orderhub{asked} --help)\n"));
     ExitCode::from(2)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{CliError, output};
-use crate::auth::{Grant, mint};
+use crate::auth::{NewToken, mint};
 use crate::config::Config;
 use crate::ids::{OrderId, UserId};
 use crate::load::tokens::TokenLine;
@@ -13,10 +13,10 @@ use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
 /// No token lives longer; leap days are no matter here.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// What stands for the number of each of several tokens.
-const NUMBER: &str = "{n}";
-/// The help of the arguments cannot say [`NUMBER`]: clap reads it there as a line break.
+const NUMBER_PLACEHOLDER: &str = "{n}";
+/// The help of the arguments cannot say [`NUMBER_PLACEHOLDER`]: clap reads it there as a line break.
 pub(super) const USAGE: &str = "\
 orderhub token [OPTIONS] --user <USER>
        orderhub token [OPTIONS] --count 3 --user 'user-{n}' --order 'order-{n}'";
@@ -58,19 +58,21 @@ fn role(text: &str) -> Result<Role, String> {
 
 /// An id, where a number may still have to be put in.
 fn pattern(text: &str) -> Result<String, String> {
-    let numbered = text.replace(NUMBER, "1");
+    let numbered = text.replace(NUMBER_PLACEHOLDER, "1");
     UserId::new(&numbered).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
     let read = humantime::parse_duration(text).ok();
-    let read = read.filter(|ttl| (Duration::from_secs(1)..=LONGEST).contains(ttl));
+    let read = read.filter(|ttl| (Duration::from_secs(1)..=MAX_TTL).contains(ttl));
     read.ok_or_else(|| "it must be from 1s to ten years, like 90s, 1h or 30d".to_owned())
 }
 
 pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
-    if args.count > 1 && !args.user.contains(NUMBER) {
-        let text = format!("--user: with --count it needs {NUMBER}, like driver-{NUMBER}");
+    if args.count > 1 && !args.user.contains(NUMBER_PLACEHOLDER) {
+        let text = format!(
+            "--user: with --count it needs {NUMBER_PLACEHOLDER}, like driver-{NUMBER_PLACEHOLDER}"
+        );
         return Err(CliError::Failed(text));
     }
     read_secret(&mut config)?;
@@ -79,7 +81,7 @@ pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
     for number in 1..=args.count {
         let grant = grant(&args, number)?;
         let token = mint(&config.auth, &grant, now)?;
-        let Grant { user, role, orders, .. } = grant;
+        let NewToken { user, role, orders, .. } = grant;
         lines += &match args.format {
             Format::Text => token,
             Format::Ndjson => serde_json::to_string(&TokenLine { user, role, orders, token })
@@ -105,11 +107,11 @@ fn read_secret(config: &mut Config) -> Result<(), CliError> {
 }
 
 /// What the token of this number says.
-fn grant(args: &TokenArgs, number: u32) -> Result<Grant, CliError> {
-    let numbered = |text: &String| text.replace(NUMBER, &number.to_string());
+fn grant(args: &TokenArgs, number: u32) -> Result<NewToken, CliError> {
+    let numbered = |text: &String| text.replace(NUMBER_PLACEHOLDER, &number.to_string());
     let bad = |error: crate::ids::InvalidId| CliError::Failed(format!("--user, --order: {error}"));
     let user = UserId::new(&numbered(&args.user)).map_err(bad)?;
     let orders = args.orders.iter().map(|order| OrderId::new(&numbered(order)));
     let orders = orders.collect::<Result<_, _>>().map_err(bad)?;
-    Ok(Grant { user, name: args.name.clone(), role: args.role, orders, ttl: args.ttl })
+    Ok(NewToken { user, name: args.name.clone(), role: args.role, orders, ttl: args.ttl })
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::parse;
 use super::role_map::RoleMap;
 use super::secret::{self, Secret};
-use super::settings::Chosen;
+use super::settings::SecretSource;
 use super::{ConfigError, ServerConfig};
 
 /// The shortest HS256 secret, in bytes (RFC 7518, section 3.2: as long as the hash).
@@ -76,7 +76,7 @@ impl fmt::Display for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Url(url) => f.write_str(&secret::shown_url(url)),
+            Self::Url(url) => f.write_str(&secret::redacted_url(url)),
         }
     }
 }
@@ -194,21 +194,22 @@ fn jwks(text: &str) -> Result<JwksSource, String> {
 }
 
 /// Which way of giving each secret counts.
-pub(super) struct ChosenSecrets {
-    pub(super) current: Chosen,
-    pub(super) previous: Chosen,
+pub(super) struct SecretSources {
+    pub(super) current: SecretSource,
+    pub(super) previous: SecretSource,
 }
 
 impl AuthArgs {
     pub(super) fn resolve(
         self,
         server: &ServerConfig,
-        chosen: &ChosenSecrets,
+        sources: &SecretSources,
     ) -> Result<AuthConfig, ConfigError> {
-        let secret = secret_of("JWT_SECRET", chosen.current, self.jwt_secret, self.jwt_secret_file);
+        let secret =
+            secret_of("JWT_SECRET", sources.current, self.jwt_secret, self.jwt_secret_file);
         let previous_secret = secret_of(
             "JWT_SECRET_PREVIOUS",
-            chosen.previous,
+            sources.previous,
             self.jwt_secret_previous,
             self.jwt_secret_previous_file,
         );
@@ -244,13 +245,13 @@ impl AuthArgs {
 /// A secret, from where it is to be taken.
 fn secret_of(
     variable: &str,
-    chosen: Chosen,
+    source: SecretSource,
     value: Option<String>,
     file: Option<PathBuf>,
 ) -> Result<Option<Secret>, ConfigError> {
-    match (chosen, value, file) {
-        (Chosen::Value, Some(secret), _) => long_enough(variable, secret).map(Some),
-        (Chosen::File, _, Some(file)) => {
+    match (source, value, file) {
+        (SecretSource::Value, Some(secret), _) => long_enough(variable, secret).map(Some),
+        (SecretSource::File, _, Some(file)) => {
             let variable = format!("{variable}_FILE");
             long_enough(&variable, secret::read(&variable, &file)?).map(Some)
         }

@@ -1,10 +1,10 @@
 //! Settings that each look good and cannot work together.
 
-use super::http::{Needs, Shares};
+use super::http::{ConnectionShares, FileNeeds};
 use super::{Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
 
 /// Finds the first setting that contradicts another.
-pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
+pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
     let (server, limits) = (&config.server, &config.limits);
     if server.admin_bind == Some(server.bind) && server.bind.port() != 0 {
         let problem = "it must be another address than BIND_ADDR";
@@ -16,11 +16,11 @@ pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
         let problem = "it is for a JWT_JWKS that is an https URL";
         return Err(ConfigError::new("JWT_JWKS_CA", problem));
     }
-    burst("EVENTS", limits.events_per_second, limits.events_burst)?;
-    burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
-    burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
-    burst("LOGINS", limits.logins_per_second, limits.logins_burst)?;
-    burst("READS", limits.reads_per_second, limits.reads_burst)?;
+    check_burst("EVENTS", limits.events_per_second, limits.events_burst)?;
+    check_burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
+    check_burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
+    check_burst("LOGINS", limits.logins_per_second, limits.logins_burst)?;
+    check_burst("READS", limits.reads_per_second, limits.reads_burst)?;
     let (outbox, message) = (limits.outbox_bytes, limits.max_message_bytes);
     if outbox < message {
         let problem = format!("{outbox} must be at least MAX_MESSAGE_BYTES ({message})");
@@ -44,7 +44,7 @@ pub(super) fn consistent(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// A rate with a burst of 0 would let nothing through at all.
-fn burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
+fn check_burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
     if burst > 0 || per_second == 0 {
         return Ok(());
     }
@@ -60,9 +60,11 @@ impl Config {
     /// `MAX_CONNECTIONS`, with what to set, where they are not.
     pub fn check_files(&self, limit: usize) -> Result<(), ConfigError> {
         let pool_size = usize::try_from(self.database.pool_size).unwrap_or(usize::MAX);
-        let needs = Needs { workers: self.server.workers, pool_size };
-        let shares =
-            Shares { connections: self.server.max_connections, http: self.http.max_connections };
+        let needs = FileNeeds { workers: self.server.workers, pool_size };
+        let shares = ConnectionShares {
+            connections: self.server.max_connections,
+            http: self.http.max_connections,
+        };
         needs.check(shares, limit)
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use super::database_url::InvalidDatabaseUrl;
 use super::parse;
 use super::secret;
-use super::settings::Chosen;
+use super::settings::SecretSource;
 use super::{ConfigError, DatabaseUrl};
 
 /// Where orders and chat are stored.
@@ -39,7 +39,7 @@ pub(super) struct DatabaseArgs {
 
     /// Database connections
     #[arg(long, env = "DATABASE_POOL", value_name = "N")]
-    #[arg(default_value = "4", value_parser = parse::whole(2_u32, 1000))]
+    #[arg(default_value = "4", value_parser = parse::integer(2_u32, 1000))]
     database_pool: u32,
 
     /// Bring the database to this version at start
@@ -56,11 +56,11 @@ impl DatabaseArgs {
     pub(super) fn resolve(
         self,
         data_dir: &Path,
-        chosen: Chosen,
+        source: SecretSource,
     ) -> Result<DatabaseConfig, ConfigError> {
-        let (variable, url) = match (chosen, self.database_url, self.database_url_file) {
-            (Chosen::Value, Some(url), _) => ("DATABASE_URL", Some(url)),
-            (Chosen::File, _, Some(file)) => {
+        let (variable, url) = match (source, self.database_url, self.database_url_file) {
+            (SecretSource::Value, Some(url), _) => ("DATABASE_URL", Some(url)),
+            (SecretSource::File, _, Some(file)) => {
                 ("DATABASE_URL_FILE", Some(secret::read("DATABASE_URL_FILE", &file)?))
             }
             _ => ("DATABASE_URL", None),

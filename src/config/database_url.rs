@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::postgres_url::{InvalidPostgresUrl, Parts};
+use super::postgres_url::{InvalidPostgresUrl, UrlParts};
 
 /// The address of a database. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl FromStr for DatabaseUrl {
             text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         match server {
             Some(server) if !server.is_empty() => {
-                Parts::read(text)?;
+                UrlParts::read(text)?;
                 Ok(Self::Postgres(text.to_owned()))
             }
             _ => Err(InvalidDatabaseUrl::Form),
@@ -60,7 +60,7 @@ impl DatabaseUrl {
     pub fn redact(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => text.to_owned(),
-            Self::Postgres(url) => match Parts::read(url) {
+            Self::Postgres(url) => match UrlParts::read(url) {
                 Ok(parts) => {
                     let secrets = parts.secrets();
                     secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
@@ -75,7 +75,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(url) => f.write_str(&masked(url)),
+            Self::Postgres(url) => f.write_str(&without_password(url)),
         }
     }
 }
@@ -88,9 +88,9 @@ impl fmt::Debug for DatabaseUrl {
 
 /// The address without its password, and without its parameters: libpq takes passwords among them
 /// too, under several names.
-fn masked(url: &str) -> String {
-    let Ok(parts) = Parts::read(url) else { return "postgres://***".to_owned() };
-    let Parts { scheme, user, password, hosts, name, parameters } = parts;
+fn without_password(url: &str) -> String {
+    let Ok(parts) = UrlParts::read(url) else { return "postgres://***".to_owned() };
+    let UrlParts { scheme, user, password, hosts, name, parameters } = parts;
     let password = password.map_or("", |_| ":***");
     let login = user.map(|user| format!("{user}{password}@")).unwrap_or_default();
     let parameters = if parameters.is_empty() { "" } else { "?***" };

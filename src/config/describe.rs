@@ -9,7 +9,7 @@ use super::{Config, Settings};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum ValueOrigin {
     /// Nobody set it.
     Default,
     /// An environment variable.
@@ -18,7 +18,7 @@ pub enum Source {
     Flag,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Default => "default",
@@ -36,7 +36,7 @@ pub struct Setting {
     /// The value, without secrets; `-` where there is none.
     pub value: String,
     /// Where the value came from.
-    pub source: Source,
+    pub source: ValueOrigin,
 }
 
 impl Config {
@@ -52,9 +52,9 @@ impl Config {
         let raw = matches.get_raw(id).and_then(|mut values| values.next());
         let value = self.computed(id).or_else(|| Some(raw?.to_string_lossy().into_owned()));
         let source = match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => Source::Flag,
-            Some(ValueSource::EnvVariable) => Source::Environment,
-            _ => Source::Default,
+            Some(ValueSource::CommandLine) => ValueOrigin::Flag,
+            Some(ValueSource::EnvVariable) => ValueOrigin::Environment,
+            _ => ValueOrigin::Default,
         };
         Some(Setting { variable, value: value.unwrap_or_else(|| "-".to_owned()), source })
     }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::ConfigError;
 use super::network::{Networks, networks};
-use super::parse::whole;
+use super::parse::integer;
 
 /// Files for everything but clients, besides those of workers and of the database: listeners, logs,
 /// connections of `ADMIN_BIND`, and connections that are being turned away.
@@ -14,14 +14,14 @@ const FILES_PER_WORKER: usize = 4;
 /// Files of a connection to the database; SQLite has three.
 const FILES_PER_DATABASE_CONNECTION: usize = 4;
 /// Below so many HTTP connections clients that poll could not come in.
-const LEAST_HTTP: usize = 32;
+const MIN_HTTP: usize = 32;
 /// The most HTTP connections where nothing else is said.
-const MOST_HTTP: usize = 65_536;
+const MAX_HTTP: usize = 65_536;
 /// The default of `MAX_CONNECTIONS` where the system sets no useful limit.
-const MOST_CONNECTIONS: usize = 1_000_000;
+const DEFAULT_MAX_CONNECTIONS: usize = 1_000_000;
 
 /// Addresses that are the operator's: no carrier and no household comes from there.
-const OPERATORS: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,\
+const OPERATOR_NETWORKS: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,\
                          100.64.0.0/10,::1,fc00::/7,fe80::/10";
 
 /// What HTTP connections may cost.
@@ -49,38 +49,38 @@ pub struct HttpConfig {
 pub(super) struct HttpArgs {
     /// Open HTTP connections, upgraded ones aside; beyond: 503 [default: by the file limit]
     #[arg(long, env = "MAX_HTTP_CONNECTIONS", value_name = "N")]
-    #[arg(value_parser = whole(LEAST_HTTP, 10_000_000))]
+    #[arg(value_parser = integer(MIN_HTTP, 10_000_000))]
     pub(super) max_http_connections: Option<usize>,
 
     /// HTTP connections of one user
     #[arg(long, env = "MAX_HTTP_CONNECTIONS_PER_USER", value_name = "N")]
-    #[arg(default_value = "256", value_parser = whole(2_usize, 1_000_000))]
+    #[arg(default_value = "256", value_parser = integer(2_usize, 1_000_000))]
     max_http_connections_per_user: usize,
 
     /// Connections of one address that have shown no good token
     #[arg(long, env = "MAX_UNAUTHENTICATED_PER_ADDRESS", value_name = "N")]
-    #[arg(default_value = "512", value_parser = whole(1_usize, 10_000_000))]
+    #[arg(default_value = "512", value_parser = integer(1_usize, 10_000_000))]
     max_unauthenticated_per_address: usize,
 
     /// Addresses and networks without that limit, with commas
     #[arg(long, env = "ADDRESS_LIMIT_EXEMPT", value_name = "NETWORKS")]
-    #[arg(default_value = OPERATORS, value_parser = networks)]
+    #[arg(default_value = OPERATOR_NETWORKS, value_parser = networks)]
     address_limit_exempt: Networks,
 
     /// Request bodies and answers under way (bytes)
     #[arg(long, env = "HTTP_BUFFER_BYTES", value_name = "BYTES")]
-    #[arg(default_value = "134217728", value_parser = whole(1_usize << 20, 1 << 40))]
+    #[arg(default_value = "134217728", value_parser = integer(1_usize << 20, 1 << 40))]
     http_buffer_bytes: usize,
 
     /// Request bodies and answers of one user under way (bytes)
     #[arg(long, env = "HTTP_BUFFER_BYTES_PER_USER", value_name = "BYTES")]
-    #[arg(default_value = "8388608", value_parser = whole(1_usize << 20, 1 << 40))]
+    #[arg(default_value = "8388608", value_parser = integer(1_usize << 20, 1 << 40))]
     http_buffer_bytes_per_user: usize,
 }
 
 /// How many files a process needs for what besides clients.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Needs {
+pub(super) struct FileNeeds {
     /// `WORKERS`.
     pub(super) workers: usize,
     /// `DATABASE_POOL_SIZE`.
@@ -89,7 +89,7 @@ pub(super) struct Needs {
 
 /// How many connections of each kind there may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
+pub(super) struct ConnectionShares {
     pub(super) connections: usize,
     pub(super) http: usize,
 }
@@ -109,9 +109,9 @@ impl HttpArgs {
     }
 }
 
-// === impl Needs ===
+// === impl FileNeeds ===
 
-impl Needs {
+impl FileNeeds {
     fn reserved(self) -> usize {
         let workers = self.workers.saturating_mul(FILES_PER_WORKER);
         let database = self.pool_size.saturating_mul(FILES_PER_DATABASE_CONNECTION);
@@ -124,7 +124,7 @@ impl Needs {
         limit: usize,
         connections: Option<usize>,
         http: Option<usize>,
-    ) -> Shares {
+    ) -> ConnectionShares {
         let files = limit.saturating_sub(self.reserved());
         let http = http.unwrap_or_else(|| {
             let wanted = match connections {
@@ -132,15 +132,15 @@ impl Needs {
                 Some(most) => most.saturating_mul(2).max(1024).min(files.saturating_sub(most)),
                 None => files / 4,
             };
-            wanted.clamp(LEAST_HTTP, MOST_HTTP)
+            wanted.clamp(MIN_HTTP, MAX_HTTP)
         });
-        let left = files.saturating_sub(http).clamp(1, MOST_CONNECTIONS);
-        Shares { connections: connections.unwrap_or(left), http }
+        let left = files.saturating_sub(http).clamp(1, DEFAULT_MAX_CONNECTIONS);
+        ConnectionShares { connections: connections.unwrap_or(left), http }
     }
 
     /// Whether a file limit allows so many.
-    pub(super) fn check(self, shares: Shares, limit: usize) -> Result<(), ConfigError> {
-        let Shares { connections, http } = shares;
+    pub(super) fn check(self, shares: ConnectionShares, limit: usize) -> Result<(), ConfigError> {
+        let ConnectionShares { connections, http } = shares;
         let needed = connections.saturating_add(http).saturating_add(self.reserved());
         if needed <= limit {
             return Ok(());
@@ -159,7 +159,7 @@ impl Needs {
 mod tests {
     use super::*;
 
-    const NEEDS: Needs = Needs { workers: 2, pool_size: 4 };
+    const NEEDS: FileNeeds = FileNeeds { workers: 2, pool_size: 4 };
 
     #[test]
     fn a_dashboard_behind_a_proxy_may_fetch_two_hundred_orders_at_once() {
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn the_files_of_a_process_are_shared_out() {
         let share = |limit, connections, http| {
-            let Shares { connections, http } = NEEDS.share(limit, connections, http);
+            let ConnectionShares { connections, http } = NEEDS.share(limit, connections, http);
             (connections, http)
         };
         assert_eq!(share(1016, None, None), (600, 200));

@@ -29,7 +29,7 @@ mod settings;
 pub use auth::{AuthConfig, JwksSource, PublicKeyPem};
 pub use database::DatabaseConfig;
 pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
-pub use describe::{Setting, Source};
+pub use describe::{Setting, ValueOrigin};
 pub use drain::DrainConfig;
 pub use error::ConfigError;
 pub use http::HttpConfig;
@@ -40,7 +40,7 @@ pub use origins::{Origins, without_default_port};
 pub use postgres_url::InvalidPostgresUrl;
 pub use role_map::RoleMap;
 pub use room::{JoinPolicy, RoomConfig};
-pub use secret::{Secret, shown_url};
+pub use secret::{Secret, redacted_url};
 pub use server::ServerConfig;
 pub use settings::{Settings, explain};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::protocol::order::is_status;
 
 /// A whole number between two bounds, both included.
-pub(super) fn whole<T>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> + Clone
+pub(super) fn integer<T>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> + Clone
 where
     T: FromStr + PartialOrd + Display + Copy,
 {
@@ -21,19 +21,19 @@ where
 
 /// Whole milliseconds between two bounds, both included.
 pub(super) fn millis(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let number = whole(min, max);
+    let number = integer(min, max);
     move |text| number(text).map(Duration::from_millis).map_err(|range| range + " (milliseconds)")
 }
 
 /// Whole seconds between two bounds, both included.
 pub(super) fn secs(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let number = whole(min, max);
+    let number = integer(min, max);
     move |text| number(text).map(Duration::from_secs).map_err(|range| range + " (seconds)")
 }
 
 /// Whole hours between two bounds, both included.
 pub(super) fn hours(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let number = whole(min, max);
+    let number = integer(min, max);
     move |text| {
         let seconds = number(text).map(|hours| hours * 3600);
         seconds.map(Duration::from_secs).map_err(|range| range + " (hours)")
@@ -66,15 +66,15 @@ pub(super) fn path(text: &str) -> Result<std::path::PathBuf, String> {
 }
 
 /// Words with commas between them.
-pub(super) fn words(text: &str) -> Result<BTreeSet<String>, String> {
-    let words: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
-    let good = !words.contains("");
-    good.then_some(words).ok_or_else(|| "words with commas between them".to_owned())
+pub(super) fn list(text: &str) -> Result<BTreeSet<String>, String> {
+    let list: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
+    let good = !list.contains("");
+    good.then_some(list).ok_or_else(|| "words with commas between them".to_owned())
 }
 
 /// Statuses of orders with commas between them.
 pub(super) fn statuses(text: &str) -> Result<BTreeSet<String>, String> {
-    let statuses = words(text).ok().filter(|all| all.iter().all(|status| is_status(status)));
+    let statuses = list(text).ok().filter(|all| all.iter().all(|status| is_status(status)));
     let form = "words of up to 40 of A-Z, 0-9 and _ with commas between them (or unset)";
     statuses.ok_or_else(|| form.to_owned())
 }

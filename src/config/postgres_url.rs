@@ -125,7 +125,7 @@ pub enum InvalidPostgresUrl {
 
 /// The parts of an address, as they are written there.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Parts<'t> {
+pub(super) struct UrlParts<'t> {
     pub(super) scheme: &'t str,
     pub(super) user: Option<&'t str>,
     /// Of the user.
@@ -138,7 +138,7 @@ pub(super) struct Parts<'t> {
     pub(super) parameters: Vec<(&'t str, &'t str)>,
 }
 
-impl<'t> Parts<'t> {
+impl<'t> UrlParts<'t> {
     /// Takes an address apart and looks at each part.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_libpq_can_use_is_taken_apart() {
         let url = "postgresql://hub:s%40c:ret@[::1]:5433,b.example/orders?sslmode=disable&options=-c%20a%3Db";
-        let parts = Parts::read(url).expect("an address");
+        let parts = UrlParts::read(url).expect("an address");
         assert_eq!((parts.user, parts.password), (Some("hub"), Some("s%40c:ret")));
         assert_eq!((parts.hosts, parts.name), ("[::1]:5433,b.example", "/orders"));
         assert_eq!(parts.parameters, [("sslmode", "disable"), ("options", "-c%20a%3Db")]);
@@ -284,7 +284,7 @@ mod tests {
             "postgres://hub:@h:/orders?",
             "postgres://h/o?password=se@c:ret/?&connect_timeout=10",
         ] {
-            assert!(Parts::read(url).is_ok(), "{url}");
+            assert!(UrlParts::read(url).is_ok(), "{url}");
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
             ("postgres://h/db?port=secret", Invalid::Port),
             ("postgres://h/db?sslmode=secret", Invalid::SslMode),
         ] {
-            let problem = Parts::read(url).expect_err(url);
+            let problem = UrlParts::read(url).expect_err(url);
             assert_eq!(problem, expected, "{url}");
             assert!(!problem.to_string().contains("secret"), "{problem}");
         }
@@ -323,7 +323,7 @@ mod tests {
             [("sslmode", "require"), ("sslmode", "verify-full"), ("ssl", "true")]
         {
             let url = format!("postgres://h/db?{parameter}={value}");
-            let problem = Parts::read(&url).err();
+            let problem = UrlParts::read(&url).err();
             let needed = InvalidPostgresUrl::NeedsTls(parameter, value);
             assert!(needed.to_string().contains("--features postgres-tls"), "{needed}");
             assert_eq!(problem, (!cfg!(feature = "postgres-tls")).then_some(needed), "{url}");

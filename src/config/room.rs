@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse::{hours, secs, statuses, words};
+use super::parse::{hours, list, secs, statuses};
 
 /// Who may join an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct RoomConfig {
     ///
     /// `TERMINAL_STATUSES`, default `DELIVERED,CANCELLED`. Compared as they are written.
     #[arg(long, env = "TERMINAL_STATUSES", value_name = "STATUSES")]
-    #[arg(default_value = "DELIVERED,CANCELLED", value_parser = words)]
+    #[arg(default_value = "DELIVERED,CANCELLED", value_parser = list)]
     pub terminal_statuses: BTreeSet<String>,
 
     /// Statuses that back ends may set, with commas

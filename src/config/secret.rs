@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A URL without user, password, query and fragment; other texts as they are.
-pub fn shown_url(text: &str) -> String {
+pub fn redacted_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (rest, cut) = match rest.split_once(['?', '#']) {
         // A password may hold such a sign, too.
@@ -68,7 +68,7 @@ mod tests {
             ("https://hub:secret/secret@id.example", "https://***@id.example"),
             ("jwks.json", "jwks.json"),
         ] {
-            assert_eq!(shown_url(url), shown);
+            assert_eq!(redacted_url(url), shown);
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) struct ServerArgs {
     data_dir: PathBuf,
 
     /// Worker threads [default: as many as cores]
-    #[arg(long, env = "WORKERS", value_name = "N", value_parser = parse::whole(1_usize, 1024))]
+    #[arg(long, env = "WORKERS", value_name = "N", value_parser = parse::integer(1_usize, 1024))]
     workers: Option<usize>,
 
     /// Write many sockets by one system call, where the system allows it
@@ -100,7 +100,7 @@ pub(super) struct ServerArgs {
 
     /// Open sessions; beyond: 503 [default: by the file limit]
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N")]
-    #[arg(value_parser = parse::whole(1_usize, 10_000_000))]
+    #[arg(value_parser = parse::integer(1_usize, 10_000_000))]
     pub(super) max_connections: Option<usize>,
 
     /// For the head of a request (milliseconds)

@@ -6,10 +6,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::auth::{AuthArgs, ChosenSecrets};
+use super::auth::{AuthArgs, SecretSources};
 use super::database::DatabaseArgs;
-use super::http::{HttpArgs, Needs};
-use super::secret::shown_url;
+use super::http::{FileNeeds, HttpArgs};
+use super::secret::redacted_url;
 use super::server::ServerArgs;
 use super::{
     Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, ServerConfig, check,
@@ -41,15 +41,15 @@ pub struct Settings {
 
 /// Which of two ways to give a secret counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chosen {
+pub(super) enum SecretSource {
     Neither,
     Value,
     File,
 }
 
-impl Chosen {
+impl SecretSource {
     /// The command line wins over the environment here too; two of the same rank are a mistake.
-    fn between(matches: &ArgMatches, value: &str, file: &str) -> Result<Self, ConfigError> {
+    fn choose(matches: &ArgMatches, value: &str, file: &str) -> Result<Self, ConfigError> {
         let rank = |id| match matches.value_source(id) {
             Some(ValueSource::CommandLine) => 2,
             Some(ValueSource::EnvVariable) => 1,
@@ -77,23 +77,29 @@ impl Config {
     pub fn from_matches(matches: &ArgMatches) -> Result<Self, ConfigError> {
         let settings = Settings::from_arg_matches(matches)
             .map_err(|error| ConfigError::new("settings", error.kind().to_string()))?;
-        let needs =
-            Needs { workers: settings.server.workers(), pool_size: settings.database.pool_size() };
+        let needs = FileNeeds {
+            workers: settings.server.workers(),
+            pool_size: settings.database.pool_size(),
+        };
         let (limit, http) = (ServerConfig::file_limit(), settings.http.max_http_connections);
         let shares = needs.share(limit, settings.server.max_connections, http);
         let http = settings.http.resolve(shares.http);
         let server = settings.server.resolve(shares.connections);
-        let url = Chosen::between(matches, "database_url", "database_url_file")?;
+        let url = SecretSource::choose(matches, "database_url", "database_url_file")?;
         let database = settings.database.resolve(&server.data_dir, url)?;
-        let secrets = ChosenSecrets {
-            current: Chosen::between(matches, "jwt_secret", "jwt_secret_file")?,
-            previous: Chosen::between(matches, "jwt_secret_previous", "jwt_secret_previous_file")?,
+        let secrets = SecretSources {
+            current: SecretSource::choose(matches, "jwt_secret", "jwt_secret_file")?,
+            previous: SecretSource::choose(
+                matches,
+                "jwt_secret_previous",
+                "jwt_secret_previous_file",
+            )?,
         };
         let auth = settings.auth.resolve(&server, &secrets)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (drain, log) = (settings.drain, settings.log);
         let config = Self { server, http, database, auth, limits, rooms, drain, log };
-        check::consistent(&config)?;
+        check::check_consistency(&config)?;
         Ok(config)
     }
 
@@ -141,7 +147,7 @@ pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
         std::error::Error::source(error).map_or_else(|| "a value".to_owned(), ToString::to_string);
     let problem = match shown(ContextKind::InvalidValue) {
         Some(value) if !SECRETS.contains(&variable) => {
-            format!("{:?} is refused, it must be {allowed}", shown_url(value))
+            format!("{:?} is refused, it must be {allowed}", redacted_url(value))
         }
         _ => format!("it must be {allowed}"),
     };

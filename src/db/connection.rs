@@ -11,7 +11,7 @@ use diesel::r2d2::R2D2Connection;
 use crate::config::DatabaseUrl;
 
 /// Rows that are written on SQLite before others may have the core.
-const ROWS_AT_A_STRETCH: usize = 16;
+const ROWS_BETWEEN_YIELDS: usize = 16;
 
 /// WAL lets readers go on while chat commits; `synchronous=FULL` makes every commit reach the disk,
 /// because acknowledged means committed. `busy_timeout` comes first: the others may meet a lock.
@@ -63,13 +63,13 @@ pub enum DbConnection {
 
 /// What a PostgreSQL server says of itself.
 #[derive(QueryableByName)]
-struct Mode {
+struct ServerMode {
     #[diesel(sql_type = diesel::sql_types::Text)]
     read_only: String,
 }
 
-impl Mode {
-    fn takes_writes(&self) -> bool {
+impl ServerMode {
+    fn accepts_writes(&self) -> bool {
         self.read_only == "off"
     }
 }
@@ -90,12 +90,12 @@ impl DbConnection {
     }
 
     /// Whether the database answers and, as far as the connection knows, takes writes.
-    pub fn is_useful(&mut self) -> bool {
+    pub fn is_usable(&mut self) -> bool {
         match self {
             Self::Sqlite(sqlite) => sqlite.ping().is_ok(),
             Self::Postgres(postgres) => {
-                let mode = diesel::sql_query(POSTGRES_MODE).get_result::<Mode>(postgres);
-                mode.is_ok_and(|mode| mode.takes_writes())
+                let mode = diesel::sql_query(POSTGRES_MODE).get_result::<ServerMode>(postgres);
+                mode.is_ok_and(|mode| mode.accepts_writes())
             }
         }
     }
@@ -129,10 +129,10 @@ fn open_sqlite(path: &Path) -> ConnectionResult<SqliteConnection> {
 
 fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
     let mut connection = PgConnection::establish(&with_defaults(url))?;
-    let mode: Mode = diesel::sql_query(POSTGRES_SETTINGS)
+    let mode: ServerMode = diesel::sql_query(POSTGRES_SETTINGS)
         .get_result(&mut connection)
         .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    if !mode.takes_writes() {
+    if !mode.accepts_writes() {
         let reason =
             "the server takes no writes: it is a standby, or default_transaction_read_only";
         return Err(ConnectionError::BadConnection(reason.to_owned()));
@@ -182,8 +182,8 @@ fn with_defaults(url: &str) -> String {
 
 /// SQLite works on the caller's thread: where that has its core to share with those who relay, some
 /// hundred rows in one go would hold up every message by milliseconds.
-pub(super) fn give_way(row: usize) {
-    if row.is_multiple_of(ROWS_AT_A_STRETCH) {
+pub(super) fn yield_now_and_then(row: usize) {
+    if row.is_multiple_of(ROWS_BETWEEN_YIELDS) {
         std::thread::yield_now();
     }
 }

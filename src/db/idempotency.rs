@@ -13,14 +13,14 @@ use crate::protocol::error::Failure;
 use crate::time::Timestamp;
 
 /// How long an answer is kept.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// How many expired answers are deleted at once, and those that expire in the same millisecond as
 /// the last: more would hold up who waits behind it.
-pub const SWEEP_STEP: usize = 500;
+pub const MAX_EXPIRED: usize = 500;
 
 /// A call, as it is known again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct IdempotentCall {
     /// Who called.
     pub caller: String,
     /// What was called, with the ids in its path.
@@ -33,7 +33,7 @@ pub struct Call {
 
 /// What a call was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct StoredAnswer {
     /// The status.
     pub status: u16,
     /// The body.
@@ -41,14 +41,14 @@ pub struct Answer {
 }
 
 /// A call that is to count once, and how its effect is told.
-pub struct Once<T> {
+pub struct Idempotent<T> {
     /// The call.
-    pub call: Call,
+    pub call: IdempotentCall,
     /// What is answered to its effect.
-    pub answer: Arc<dyn Fn(&T) -> Answer + Send + Sync>,
+    pub answer: Arc<dyn Fn(&T) -> StoredAnswer + Send + Sync>,
 }
 
-impl<T> Clone for Once<T> {
+impl<T> Clone for Idempotent<T> {
     fn clone(&self) -> Self {
         Self { call: self.call.clone(), answer: Arc::clone(&self.answer) }
     }
@@ -56,20 +56,20 @@ impl<T> Clone for Once<T> {
 
 /// What came of a call that may count once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done<T> {
+pub enum CallOutcome<T> {
     /// This has happened, and where the call has a key this is answered.
-    Now(T, Option<Answer>),
+    New(T, Option<StoredAnswer>),
     /// It had happened before, and this was answered.
-    Before(Answer),
+    Replayed(StoredAnswer),
 }
 
 /// Whose a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum KeyClaim {
     /// This call's: it was free.
     Free,
     /// The same call had it before, and was answered this.
-    Known(Answer),
+    Answered(StoredAnswer),
     /// A call with another body has it.
     OtherBody,
 }
@@ -86,23 +86,23 @@ macro_rules! row {
 ///
 /// # Errors
 /// Where a query fails; the transaction must end then.
-pub fn once<T>(
+pub fn apply_once<T>(
     connection: &mut DbConnection,
-    once: Option<&Once<T>>,
+    idempotent: Option<&Idempotent<T>>,
     now: Timestamp,
     effect: impl FnOnce(&mut DbConnection) -> QueryResult<Result<T, Failure>>,
-) -> QueryResult<Result<Done<T>, Failure>> {
-    let Some(Once { call, answer }) = once else {
-        return Ok(effect(connection)?.map(|done| Done::Now(done, None)));
+) -> QueryResult<Result<CallOutcome<T>, Failure>> {
+    let Some(Idempotent { call, answer }) = idempotent else {
+        return Ok(effect(connection)?.map(|done| CallOutcome::New(done, None)));
     };
     match claim(connection, call, now)? {
-        Claim::Known(answer) => Ok(Ok(Done::Before(answer))),
-        Claim::OtherBody => Ok(Err(Failure::other_body())),
-        Claim::Free => match effect(connection)? {
+        KeyClaim::Answered(answer) => Ok(Ok(CallOutcome::Replayed(answer))),
+        KeyClaim::OtherBody => Ok(Err(Failure::idempotency_key_reused())),
+        KeyClaim::Free => match effect(connection)? {
             Ok(done) => {
                 let answer = answer(&done);
-                keep(connection, call, &answer)?;
-                Ok(Ok(Done::Now(done, Some(answer))))
+                store_answer(connection, call, &answer)?;
+                Ok(Ok(CallOutcome::New(done, Some(answer))))
             }
             Err(failure) => {
                 diesel::delete(row!(call)).execute(connection)?;
@@ -116,15 +116,19 @@ pub fn once<T>(
 ///
 /// # Errors
 /// Where a query fails.
-pub fn claim(connection: &mut DbConnection, call: &Call, now: Timestamp) -> QueryResult<Claim> {
+pub fn claim(
+    connection: &mut DbConnection,
+    call: &IdempotentCall,
+    now: Timestamp,
+) -> QueryResult<KeyClaim> {
     // Diesel knows upserts per database only, so the statement is spelled once and run on either.
-    macro_rules! take_on {
+    macro_rules! insert_on {
         ($connection:expr) => {{
             let fresh = (
                 table::body_hash.eq(&call.body_hash),
                 table::status.eq(0),
                 table::answer.eq(""),
-                table::expires_at_ms.eq(now.plus(KEPT).as_millis()),
+                table::expires_at_ms.eq(now.plus(RETENTION).as_millis()),
             );
             let insert = diesel::insert_into(table::table)
                 .values((
@@ -141,22 +145,26 @@ pub fn claim(connection: &mut DbConnection, call: &Call, now: Timestamp) -> Quer
         }};
     }
     let taken = match connection {
-        DbConnection::Sqlite(sqlite) => take_on!(sqlite),
-        DbConnection::Postgres(postgres) => take_on!(postgres),
+        DbConnection::Sqlite(sqlite) => insert_on!(sqlite),
+        DbConnection::Postgres(postgres) => insert_on!(postgres),
     };
     if taken > 0 {
-        return Ok(Claim::Free);
+        return Ok(KeyClaim::Free);
     }
     let (body_hash, status, body): (String, i32, String) = row!(call)
         .select((table::body_hash, table::status, table::answer))
         .get_result(connection)?;
     if body_hash != call.body_hash {
-        return Ok(Claim::OtherBody);
+        return Ok(KeyClaim::OtherBody);
     }
-    Ok(Claim::Known(Answer { status: u16::try_from(status).unwrap_or(0), body }))
+    Ok(KeyClaim::Answered(StoredAnswer { status: u16::try_from(status).unwrap_or(0), body }))
 }
 
-fn keep(connection: &mut DbConnection, call: &Call, answer: &Answer) -> QueryResult<()> {
+fn store_answer(
+    connection: &mut DbConnection,
+    call: &IdempotentCall,
+    answer: &StoredAnswer,
+) -> QueryResult<()> {
     let kept = (table::status.eq(i32::from(answer.status)), table::answer.eq(&answer.body));
     diesel::update(row!(call)).set(kept).execute(connection).map(drop)
 }
@@ -166,7 +174,7 @@ fn keep(connection: &mut DbConnection, call: &Call, answer: &Answer) -> QueryRes
 /// # Errors
 /// Where a query fails.
 pub fn delete_expired(connection: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
-    let step = i64::try_from(SWEEP_STEP).unwrap_or(i64::MAX);
+    let step = i64::try_from(MAX_EXPIRED).unwrap_or(i64::MAX);
     let first: Vec<i64> = QueryDsl::filter(table::table, table::expires_at_ms.le(now.as_millis()))
         .order(table::expires_at_ms)
         .limit(step)

@@ -54,7 +54,7 @@ const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
 const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
 
 /// What the name of a session begins with that has the lock.
-const NAMED: &str = "orderhub ";
+const NAME_PREFIX: &str = "orderhub ";
 /// The longest name of a host that is told.
 const MAX_HOST: usize = 40;
 /// The most of a lock file that is read.
@@ -66,11 +66,11 @@ pub struct Holder(String);
 
 /// What came of a look at the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum LockState {
     /// This process has it.
     Held,
     /// Another one has it.
-    Taken(Holder),
+    HeldByOther(Holder),
 }
 
 /// Why it is not known who has the lock.
@@ -99,10 +99,10 @@ pub enum LockError {
 /// The lock of one database, for this process.
 pub struct InstanceLock {
     host: String,
-    place: Place,
+    place: LockLocation,
 }
 
-enum Place {
+enum LockLocation {
     File {
         database: PathBuf,
         /// The lock file, and where it is, while it is locked.
@@ -110,17 +110,17 @@ enum Place {
     },
     Server {
         url: DatabaseUrl,
-        session: Option<Session>,
+        session: Option<LockSession>,
         /// The session that has the lock or may have it, as the server calls it. It may live on there
         /// while the connection to it is lost here.
-        asked: Option<String>,
+        acquiring_session: Option<String>,
         /// Whether this process has once had the database for itself.
         alone: bool,
     },
 }
 
 /// A session of PostgreSQL, for the lock alone.
-struct Session {
+struct LockSession {
     connection: DbConnection,
     /// What the server calls it.
     backend: String,
@@ -134,10 +134,13 @@ impl InstanceLock {
     /// The lock of this database, not taken yet.
     pub fn new(url: &DatabaseUrl) -> Self {
         let place = match url {
-            DatabaseUrl::Sqlite(path) => Place::File { database: path.clone(), held: None },
-            DatabaseUrl::Postgres(_) => {
-                Place::Server { url: url.clone(), session: None, asked: None, alone: false }
-            }
+            DatabaseUrl::Sqlite(path) => LockLocation::File { database: path.clone(), held: None },
+            DatabaseUrl::Postgres(_) => LockLocation::Server {
+                url: url.clone(),
+                session: None,
+                acquiring_session: None,
+                alone: false,
+            },
         };
         Self { host: own_host(), place }
     }
@@ -147,19 +150,21 @@ impl InstanceLock {
     ///
     /// # Errors
     /// Where it is not known who has it.
-    pub fn claim(&mut self) -> Result<Claim, LockError> {
+    pub fn acquire(&mut self) -> Result<LockState, LockError> {
         match &mut self.place {
-            Place::File { database, held } => claim_file(database, held, &self.host),
-            Place::Server { url, session, asked, alone } => {
+            LockLocation::File { database, held } => acquire_file(database, held, &self.host),
+            LockLocation::Server { url, session, acquiring_session, alone } => {
                 if let Some(session) = session {
-                    match session.claim(asked, alone) {
+                    match session.acquire(acquiring_session, alone) {
                         Err(LockError::Database(_)) => {}
                         known => return known,
                     }
                 }
                 // There is none yet, or it was lost: another one is asked at once.
                 *session = None;
-                session.insert(Session::open(url, &self.host)?).claim(asked, alone)
+                session
+                    .insert(LockSession::open(url, &self.host)?)
+                    .acquire(acquiring_session, alone)
             }
         }
     }
@@ -173,14 +178,14 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// What a lock file says, or its beginning.
-    fn written(text: &str) -> Self {
+    fn from_lock_file(text: &str) -> Self {
         let line = text.lines().next().unwrap_or_default();
         Self(if line.is_empty() { "an unknown process".to_owned() } else { line.to_owned() })
     }
 
     /// A session by its name; another user's has none that could be read.
-    fn named(name: &str, since: &str) -> Self {
-        match name.strip_prefix(NAMED).and_then(|named| named.split_once('@')) {
+    fn from_session(name: &str, since: &str) -> Self {
+        match name.strip_prefix(NAME_PREFIX).and_then(|named| named.split_once('@')) {
             Some((pid, host)) => Self(format!("process {pid} on {host}, since {since}")),
             None => Self("an unknown process".to_owned()),
         }
@@ -201,11 +206,11 @@ pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
     // First: from here on a hub that starts waits for this connection's end.
     let shared = format!("SELECT pg_try_advisory_lock_shared({USERS_KEY}) AS yes");
     let failed = ConnectionError::CouldntSetupConfiguration;
-    let is_shared = says(connection, &shared).map_err(failed)?;
+    let is_shared = query_bool(connection, &shared).map_err(failed)?;
     let holder = holder(connection).map_err(failed)?;
     let is_another = |holder: &NamedSession| holder.name != own_name(&own_host());
     if !is_shared || holder.as_ref().is_some_and(is_another) {
-        let other = holder.map_or_else(|| Holder::written(""), |holder| holder.told());
+        let other = holder.map_or_else(|| Holder::from_lock_file(""), |holder| holder.told());
         return Err(ConnectionError::BadConnection(format!(
             "another hub uses the database ({other})"
         )));
@@ -222,7 +227,7 @@ fn own_host() -> String {
 
 /// What the session of this process is called that has the lock or asks for it.
 fn own_name(host: &str) -> String {
-    format!("{NAMED}{}@{host}", std::process::id())
+    format!("{NAME_PREFIX}{}@{host}", std::process::id())
 }
 
 /// The session that has the lock.
@@ -238,7 +243,7 @@ fn holder(connection: &mut DbConnection) -> QueryResult<Option<NamedSession>> {
     diesel::sql_query(HOLDER).get_result(connection).optional()
 }
 
-fn says(connection: &mut DbConnection, question: &str) -> QueryResult<bool> {
+fn query_bool(connection: &mut DbConnection, question: &str) -> QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Answer {
         #[diesel(sql_type = Bool)]
@@ -250,11 +255,11 @@ fn says(connection: &mut DbConnection, question: &str) -> QueryResult<bool> {
 
 impl NamedSession {
     fn told(&self) -> Holder {
-        Holder::named(&self.name, &self.since)
+        Holder::from_session(&self.name, &self.since)
     }
 }
 
-impl Session {
+impl LockSession {
     fn open(url: &DatabaseUrl, host: &str) -> Result<Self, LockError> {
         #[derive(QueryableByName)]
         struct Backend {
@@ -272,13 +277,18 @@ impl Session {
 
     /// As [`Self::take`], and sees to it that no connection of another hub is left, until this process
     /// has been `alone` once.
-    fn claim(&mut self, asked: &mut Option<String>, alone: &mut bool) -> Result<Claim, LockError> {
-        let claim = self.take(asked)?;
-        if claim == Claim::Held && !*alone {
-            self.says(END_USERS)?;
+    fn acquire(
+        &mut self,
+        acquiring_session: &mut Option<String>,
+        alone: &mut bool,
+    ) -> Result<LockState, LockError> {
+        let claim = self.take(acquiring_session)?;
+        if claim == LockState::Held && !*alone {
+            self.query_bool(END_USERS)?;
             // Had and given back at once: this process's own connections share it from now on.
-            *alone = self.says(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
-                && self.says(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
+            *alone = self
+                .query_bool(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
+                && self.query_bool(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
             if !*alone {
                 return Err(LockError::StillUsed);
             }
@@ -286,60 +296,62 @@ impl Session {
         Ok(claim)
     }
 
-    /// Takes the lock, or sees that the session is alive and may write. `asked` is the session that may
+    /// Takes the lock, or sees that the session is alive and may write. `acquiring_session` is the session that may
     /// have it.
-    fn take(&mut self, asked: &mut Option<String>) -> Result<Claim, LockError> {
+    fn take(&mut self, acquiring_session: &mut Option<String>) -> Result<LockState, LockError> {
         if self.held {
             // After a failover the lock is to be where the writes go.
-            let writes = self.says("SELECT NOT pg_is_in_recovery() AS yes")?;
+            let writes = self.query_bool("SELECT NOT pg_is_in_recovery() AS yes")?;
             return if writes {
-                Ok(Claim::Held)
+                Ok(LockState::Held)
             } else {
                 Err(diesel::result::Error::NotFound.into())
             };
         }
-        if let Some(earlier) = asked
-            && self.ends(earlier)?
+        if let Some(earlier) = acquiring_session
+            && self.terminate_earlier(earlier)?
         {
             return Err(LockError::Earlier);
         }
         // Before the question: where its answer is lost, the lock may have been got.
-        *asked = Some(self.backend.clone());
-        self.held = self.says(&format!("SELECT pg_try_advisory_lock({KEY}) AS yes"))?;
+        *acquiring_session = Some(self.backend.clone());
+        self.held = self.query_bool(&format!("SELECT pg_try_advisory_lock({KEY}) AS yes"))?;
         if self.held {
-            return Ok(Claim::Held);
+            return Ok(LockState::Held);
         }
-        *asked = None;
+        *acquiring_session = None;
         let other = holder(&mut self.connection)?;
-        Ok(Claim::Taken(other.map_or_else(|| Holder::written(""), |other| other.told())))
+        Ok(LockState::HeldByOther(
+            other.map_or_else(|| Holder::from_lock_file(""), |other| other.told()),
+        ))
     }
 
     /// Ends an earlier session of this process; says whether it was still there. A pooler may have given
     /// it to this one, or, without its lock and its name, to any other.
-    fn ends(&mut self, earlier: &str) -> QueryResult<bool> {
-        self.says(&format!(
+    fn terminate_earlier(&mut self, earlier: &str) -> QueryResult<bool> {
+        self.query_bool(&format!(
             "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes FROM pg_stat_activity a \
              WHERE {BACKEND} = '{earlier}' AND a.pid <> pg_backend_pid() \
              AND a.application_name = current_setting('application_name')"
         ))
     }
 
-    fn says(&mut self, question: &str) -> QueryResult<bool> {
-        says(&mut self.connection, question)
+    fn query_bool(&mut self, question: &str) -> QueryResult<bool> {
+        query_bool(&mut self.connection, question)
     }
 }
 
 // === SQLite ===
 
-fn claim_file(
+fn acquire_file(
     database: &Path,
     held: &mut Option<(File, PathBuf)>,
     host: &str,
-) -> Result<Claim, LockError> {
+) -> Result<LockState, LockError> {
     if let Some((file, path)) = held {
         let failed = |error| LockError::File(path.clone(), error);
-        if is_at(file, path).map_err(failed)? {
-            return Ok(Claim::Held);
+        if is_same_file(file, path).map_err(failed)? {
+            return Ok(LockState::Held);
         }
     }
     *held = None;
@@ -350,7 +362,7 @@ fn claim_file(
     let mut file = file.map_err(failed)?;
     match file.try_lock() {
         // Replaced between the two: the next look finds the other one.
-        Ok(()) if !is_at(&file, &path).map_err(failed)? => {
+        Ok(()) if !is_same_file(&file, &path).map_err(failed)? => {
             Err(failed(io::Error::other("it was replaced just now")))
         }
         Ok(()) => {
@@ -359,12 +371,12 @@ fn claim_file(
             file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
             file.write_all(line.as_bytes()).map_err(failed)?;
             *held = Some((file, path));
-            Ok(Claim::Held)
+            Ok(LockState::Held)
         }
         Err(TryLockError::WouldBlock) => {
             let mut text = Vec::new();
             file.take(MAX_HOLDER).read_to_end(&mut text).map_err(failed)?;
-            Ok(Claim::Taken(Holder::written(&String::from_utf8_lossy(&text))))
+            Ok(LockState::HeldByOther(Holder::from_lock_file(&String::from_utf8_lossy(&text))))
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
@@ -386,7 +398,7 @@ fn lock_file_of(database: &Path) -> io::Result<PathBuf> {
 }
 
 /// Whether a file is still the one at its path.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
         Ok(theirs) => Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())),
@@ -405,7 +417,7 @@ mod tests {
     }
 
     fn is_held(lock: &mut InstanceLock) -> bool {
-        lock.claim().expect("a look at the lock") == Claim::Held
+        lock.acquire().expect("a look at the lock") == LockState::Held
     }
 
     #[test]
@@ -413,7 +425,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut first, mut second) = two(&folder.path().join("new/hub.sqlite3"));
         assert!(is_held(&mut first) && is_held(&mut first), "still");
-        let Claim::Taken(holder) = second.claim().expect("a look") else { panic!("taken twice") };
+        let LockState::HeldByOther(holder) = second.acquire().expect("a look") else {
+            panic!("taken twice")
+        };
         let said = format!("process {} on {}, since 2", std::process::id(), first.host);
         assert!(holder.to_string().starts_with(&said), "{holder}");
         drop(first);
@@ -445,8 +459,8 @@ mod tests {
     #[test]
     fn a_session_is_known_by_its_name() {
         let since = "2026-11-30T20:00:00Z";
-        let holder = Holder::named("orderhub 12@web-1", since);
+        let holder = Holder::from_session("orderhub 12@web-1", since);
         assert_eq!(holder.to_string(), format!("process 12 on web-1, since {since}"));
-        assert_eq!(Holder::named("psql", since).to_string(), "an unknown process");
+        assert_eq!(Holder::from_session("psql", since).to_string(), "an unknown process");
     }
 }

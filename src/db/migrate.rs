@@ -16,7 +16,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
 /// Two nodes that start together take turns by this lock, which ends with the transaction. Indexes
 /// may take longer to build than a query may run.
-const POSTGRES_TURN: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+const POSTGRES_LOCK: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SELECT pg_advisory_xact_lock(7105112101114104);";
 
 /// Why the tables could not be brought up to date.
@@ -47,7 +47,7 @@ pub enum MigrateError {
 
 /// How a migration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum MigrationState {
     /// It has been run.
     Applied,
     /// It has not.
@@ -56,7 +56,7 @@ pub enum State {
     Unknown,
 }
 
-impl fmt::Display for State {
+impl fmt::Display for MigrationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Applied => "applied",
@@ -88,7 +88,7 @@ pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
         return Ok(());
     };
     refuse_unknown(&status)?;
-    let pending = in_state(&status, State::Pending);
+    let pending = in_state(&status, MigrationState::Pending);
     if pending.is_empty() { Ok(()) } else { Err(MigrateError::Pending(pending)) }
 }
 
@@ -96,7 +96,7 @@ pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
 ///
 /// # Errors
 /// Where it cannot be reached or read.
-pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, State)>, MigrateError> {
+pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, MigrationState)>, MigrateError> {
     match url {
         DatabaseUrl::Sqlite(path) if !path.exists() => {
             status(&mut DbConnection::open(&DatabaseUrl::Sqlite(":memory:".into()))?)
@@ -112,12 +112,12 @@ pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, State)>, MigrateError
 pub fn run(connection: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            refuse_unknown(&progress(sqlite, SQLITE)?)?;
+            refuse_unknown(&statuses(sqlite, SQLITE)?)?;
             versions(sqlite.run_pending_migrations(SQLITE))
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
-            postgres.batch_execute(POSTGRES_TURN)?;
-            refuse_unknown(&progress(postgres, POSTGRES)?)?;
+            postgres.batch_execute(POSTGRES_LOCK)?;
+            refuse_unknown(&statuses(postgres, POSTGRES)?)?;
             versions(postgres.run_pending_migrations(POSTGRES))
         }),
     }
@@ -133,7 +133,7 @@ pub fn revert_all(connection: &mut DbConnection) -> Result<Vec<String>, MigrateE
             sqlite.immediate_transaction(|sqlite| versions(sqlite.revert_all_migrations(SQLITE)))
         }
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
-            postgres.batch_execute(POSTGRES_TURN)?;
+            postgres.batch_execute(POSTGRES_LOCK)?;
             versions(postgres.revert_all_migrations(POSTGRES))
         }),
     }
@@ -143,10 +143,12 @@ pub fn revert_all(connection: &mut DbConnection) -> Result<Vec<String>, MigrateE
 ///
 /// # Errors
 /// Where the database cannot be read.
-pub fn status(connection: &mut DbConnection) -> Result<Vec<(String, State)>, MigrateError> {
+pub fn status(
+    connection: &mut DbConnection,
+) -> Result<Vec<(String, MigrationState)>, MigrateError> {
     match connection {
-        DbConnection::Sqlite(sqlite) => progress(sqlite, SQLITE),
-        DbConnection::Postgres(postgres) => progress(postgres, POSTGRES),
+        DbConnection::Sqlite(sqlite) => statuses(sqlite, SQLITE),
+        DbConnection::Postgres(postgres) => statuses(postgres, POSTGRES),
     }
 }
 
@@ -154,7 +156,7 @@ pub fn status(connection: &mut DbConnection) -> Result<Vec<(String, State)>, Mig
 /// none for one who may not read it.
 fn readable_status(
     connection: &mut DbConnection,
-) -> Result<Option<Vec<(String, State)>>, MigrateError> {
+) -> Result<Option<Vec<(String, MigrationState)>>, MigrateError> {
     const LIST: &str = "__diesel_schema_migrations";
     #[derive(QueryableByName)]
     struct List {
@@ -190,10 +192,10 @@ fn readable_status(
     Ok(Some(compare(known, applied)))
 }
 
-fn progress<DB: diesel::backend::Backend>(
+fn statuses<DB: diesel::backend::Backend>(
     harness: &mut impl MigrationHarness<DB>,
     source: EmbeddedMigrations,
-) -> Result<Vec<(String, State)>, MigrateError> {
+) -> Result<Vec<(String, MigrationState)>, MigrateError> {
     let applied = harness.applied_migrations().map_err(MigrateError::Migration)?;
     Ok(compare(names::<DB>(source)?, applied.iter().map(ToString::to_string).collect()))
 }
@@ -207,27 +209,30 @@ fn names<DB: diesel::backend::Backend>(
     Ok(named.collect())
 }
 
-fn compare(known: Vec<(String, String)>, mut applied: Vec<String>) -> Vec<(String, State)> {
+fn compare(
+    known: Vec<(String, String)>,
+    mut applied: Vec<String>,
+) -> Vec<(String, MigrationState)> {
     let mut status = Vec::new();
     for (name, version) in known {
         let place = applied.iter().position(|applied| *applied == version);
-        let state = if place.is_some() { State::Applied } else { State::Pending };
+        let state = if place.is_some() { MigrationState::Applied } else { MigrationState::Pending };
         place.map(|place| applied.swap_remove(place));
         status.push((name, state));
     }
-    status.extend(applied.into_iter().map(|version| (version, State::Unknown)));
+    status.extend(applied.into_iter().map(|version| (version, MigrationState::Unknown)));
     status.sort_by(|(a, _), (b, _)| a.cmp(b));
     status
 }
 
-fn in_state(status: &[(String, State)], wanted: State) -> Vec<String> {
+fn in_state(status: &[(String, MigrationState)], wanted: MigrationState) -> Vec<String> {
     let found = status.iter().filter(|(_, state)| *state == wanted);
     found.map(|(name, _)| name.clone()).collect()
 }
 
 /// The newer version has changed the tables in a way that this one cannot know.
-fn refuse_unknown(status: &[(String, State)]) -> Result<(), MigrateError> {
-    let unknown = in_state(status, State::Unknown);
+fn refuse_unknown(status: &[(String, MigrationState)]) -> Result<(), MigrateError> {
+    let unknown = in_state(status, MigrationState::Unknown);
     if unknown.is_empty() { Ok(()) } else { Err(MigrateError::Newer(unknown)) }
 }
 

@@ -1,10 +1,10 @@
 //! The database: connections, migrations and queries, one file per table. Queries know no rules.
 
 pub mod bans;
-pub mod chat_batch;
+pub mod commit_batch;
 pub mod connection;
-pub mod failure;
-pub mod fence;
+pub mod error_class;
+pub mod file_guard;
 pub mod idempotency;
 pub mod instance_lock;
 pub mod messages;

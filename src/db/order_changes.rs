@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diesel::prelude::*;
 
 use super::connection::DbConnection;
-use super::idempotency::{self, Answer, Done, Once};
+use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::orders::{self, StoredOrder};
 use super::participants;
 use super::read_marks;
@@ -15,15 +15,15 @@ use super::schema::{messages, orders as table};
 use super::trail;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::room::change::{Known, Wish};
+use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 
 /// Messages of a deleted order that go in one transaction.
 const PURGE_STEP: i64 = 500;
 
-/// What becomes of an order by a wish, or why it is refused.
-pub type Decide = dyn Fn(&Known, &Wish) -> Result<Known, Failure> + Send + Sync;
+/// What becomes of an order by a command, or why it is refused.
+pub type Decide = dyn Fn(&StoredState, &OrderCommand) -> Result<StoredState, Failure> + Send + Sync;
 
 /// A change to apply.
 #[derive(Clone)]
@@ -31,16 +31,16 @@ pub struct OrderChange {
     /// Of which order.
     pub order: OrderId,
     /// What is wanted.
-    pub wish: Wish,
+    pub command: OrderCommand,
     /// Who decides.
     pub decide: Arc<Decide>,
     /// The call that asks for it, where that is to count once.
-    pub once: Option<Once<Changed>>,
+    pub idempotent: Option<Idempotent<AppliedChange>>,
 }
 
 /// What has become of an order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Changed {
+pub struct AppliedChange {
     /// What was known before.
     pub before: OrderFacts,
     /// As it is stored now.
@@ -50,7 +50,7 @@ pub struct Changed {
     /// Whether anything changed that rights depend on; then `rev` was raised.
     pub raised: bool,
     /// What is answered to a call that counts once: now, or when it came first.
-    pub answer: Option<Answer>,
+    pub answer: Option<StoredAnswer>,
 }
 
 /// Applies changes in one transaction, one after the other; one outcome each. What is refused
@@ -62,17 +62,20 @@ pub fn apply(
     connection: &mut DbConnection,
     changes: &[OrderChange],
     now: Timestamp,
-) -> QueryResult<Vec<Result<Changed, Failure>>> {
+) -> QueryResult<Vec<Result<AppliedChange, Failure>>> {
     // SQLite's is a writer from its first statement on, as that one locks.
     connection.transaction(|connection| {
-        let mut made = lock(connection, changes, now)?;
+        let mut created_rows = lock(connection, changes, now)?;
         let mut apply_one = |change: &OrderChange| {
-            let done = idempotency::once(connection, change.once.as_ref(), now, |connection| {
-                decide(connection, change, &mut made, now)
-            })?;
+            let done = idempotency::apply_once(
+                connection,
+                change.idempotent.as_ref(),
+                now,
+                |connection| decide(connection, change, &mut created_rows, now),
+            )?;
             Ok(match done {
-                Ok(Done::Now(done, answer)) => Ok(Changed { answer, ..done }),
-                Ok(Done::Before(answer)) => as_before(connection, &change.order, answer)?,
+                Ok(CallOutcome::New(done, answer)) => Ok(AppliedChange { answer, ..done }),
+                Ok(CallOutcome::Replayed(answer)) => replayed(connection, &change.order, answer)?,
                 Err(failure) => Err(failure),
             })
         };
@@ -80,19 +83,19 @@ pub fn apply(
     })
 }
 
-/// Has one change judged, and writes what comes of it. `made` are the orders whose rows are new.
+/// Has one change judged, and writes what comes of it. `created_rows` are the orders whose rows are new.
 fn decide(
     connection: &mut DbConnection,
     change: &OrderChange,
-    made: &mut BTreeMap<&OrderId, bool>,
+    created_rows: &mut BTreeMap<&OrderId, bool>,
     now: Timestamp,
-) -> QueryResult<Result<Changed, Failure>> {
-    let OrderChange { order, wish, decide, .. } = change;
+) -> QueryResult<Result<AppliedChange, Failure>> {
+    let OrderChange { order, command, decide, .. } = change;
     let Some(stored) = orders::find(connection, order)? else { return Ok(Err(no_such_order())) };
     // Only the first change of a row that was just made finds no order in it.
-    let exists = !stored.facts.deleted && !made.remove(order).unwrap_or(false);
-    let known = Known { facts: stored.facts.clone(), version: stored.version, exists };
-    match decide(&known, wish) {
+    let exists = !stored.facts.deleted && !created_rows.remove(order).unwrap_or(false);
+    let known = StoredState { facts: stored.facts.clone(), version: stored.version, exists };
+    match decide(&known, command) {
         Ok(decided) => save(connection, stored, &known, decided, now).map(Ok),
         Err(failure) => Ok(Err(failure)),
     }
@@ -100,15 +103,15 @@ fn decide(
 
 /// The order after a call that has counted before. It is told as one that did not change: whoever
 /// did not hear of it then, because the connection was lost during the commit, hears of it now.
-fn as_before(
+fn replayed(
     connection: &mut DbConnection,
     order: &OrderId,
-    answer: Answer,
-) -> QueryResult<Result<Changed, Failure>> {
+    answer: StoredAnswer,
+) -> QueryResult<Result<AppliedChange, Failure>> {
     let found = orders::find(connection, order)?.ok_or_else(no_such_order);
     Ok(found.map(|order| {
         let (before, answer) = (order.facts.clone(), Some(answer));
-        Changed { before, order, created: false, raised: false, answer }
+        AppliedChange { before, order, created: false, raised: false, answer }
     }))
 }
 
@@ -124,12 +127,13 @@ fn lock<'a>(
     now: Timestamp,
 ) -> QueryResult<BTreeMap<&'a OrderId, bool>> {
     let mut ids = BTreeMap::new();
-    for OrderChange { order, wish, .. } in changes {
-        *ids.entry(order).or_insert(false) |= matches!(wish, Wish::Patch(patch) if patch.creates);
+    for OrderChange { order, command, .. } in changes {
+        *ids.entry(order).or_insert(false) |=
+            matches!(command, OrderCommand::Patch(patch) if patch.creates);
     }
-    for (order, is_made) in &mut ids {
-        *is_made = *is_made && make(connection, order, now)?;
-        if !*is_made {
+    for (order, is_created) in &mut ids {
+        *is_created = *is_created && create(connection, order, now)?;
+        if !*is_created {
             diesel::update(table::table.find(order.as_str()))
                 .set(table::rev.eq(table::rev))
                 .execute(connection)?;
@@ -139,8 +143,8 @@ fn lock<'a>(
 }
 
 /// Makes an order, unless it is there.
-fn make(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> QueryResult<bool> {
-    macro_rules! make_on {
+fn create(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> QueryResult<bool> {
+    macro_rules! create_on {
         ($connection:expr) => {
             diesel::insert_into(table::table)
                 .values((
@@ -152,28 +156,28 @@ fn make(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> Query
                 .execute($connection)
         };
     }
-    let made = match connection {
-        DbConnection::Sqlite(sqlite) => make_on!(sqlite),
-        DbConnection::Postgres(postgres) => make_on!(postgres),
+    let inserted = match connection {
+        DbConnection::Sqlite(sqlite) => create_on!(sqlite),
+        DbConnection::Postgres(postgres) => create_on!(postgres),
     };
-    made.map(|rows| rows == 1)
+    inserted.map(|rows| rows == 1)
 }
 
 /// Writes what was decided, if it is anything new.
 fn save(
     connection: &mut DbConnection,
     stored: StoredOrder,
-    known: &Known,
-    decided: Known,
+    known: &StoredState,
+    decided: StoredState,
     now: Timestamp,
-) -> QueryResult<Changed> {
+) -> QueryResult<AppliedChange> {
     let before = stored.facts.clone();
     let created = !known.exists && decided.exists;
     let raised = created || before != decided.facts;
     if !raised && known.version == decided.version {
-        return Ok(Changed { before, order: stored, created, raised, answer: None });
+        return Ok(AppliedChange { before, order: stored, created, raised, answer: None });
     }
-    let Known { facts, version, .. } = decided;
+    let StoredState { facts, version, .. } = decided;
     participants::save(connection, &stored.id, &before.participants, &facts.participants)?;
     let deleted = facts.deleted;
     let order = StoredOrder {
@@ -185,7 +189,7 @@ fn save(
         ..stored
     };
     write(connection, &order, now)?;
-    Ok(Changed { before, order, created, raised, answer: None })
+    Ok(AppliedChange { before, order, created, raised, answer: None })
 }
 
 fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> QueryResult<()> {
@@ -253,7 +257,7 @@ pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool
 ///
 /// # Errors
 /// Where the query fails.
-pub fn unpurged(connection: &mut DbConnection, limit: i64) -> QueryResult<Vec<OrderId>> {
+pub fn orders_to_purge(connection: &mut DbConnection, limit: i64) -> QueryResult<Vec<OrderId>> {
     let ids: Vec<String> = table::table
         .filter(table::purge_to.is_not_null())
         .select(table::id)

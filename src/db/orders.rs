@@ -6,7 +6,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Text};
 use diesel::upsert::excluded;
 
-use super::connection::{DbConnection, give_way};
+use super::connection::{DbConnection, yield_now_and_then};
 use super::messages::{self, PageRange, unreadable};
 use super::participants;
 use super::read_marks;
@@ -262,7 +262,7 @@ pub(super) fn save_positions_on_sqlite(
     now: Timestamp,
 ) -> QueryResult<()> {
     rows.iter().enumerate().try_for_each(|(place, (order, json))| {
-        give_way(place);
+        yield_now_and_then(place);
         save_position(sqlite, order, json, now)
     })
 }

@@ -9,7 +9,7 @@ use super::messages::unreadable;
 use super::schema::{orders, participants};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
-use crate::room::order::{OrderFacts, Participants, Standing};
+use crate::room::order::{OrderFacts, ParticipantState, Participants};
 
 /// Reads all of whom an order knows. There is a bound on how many are written.
 ///
@@ -30,7 +30,7 @@ pub fn of_order(connection: &mut DbConnection, order: &str) -> QueryResult<Parti
             let user = UserId::new(&user).map_err(unreadable)?;
             // A role that a newer version has written gives no right that this one knows.
             let role = Role::from_name(&role).unwrap_or_default();
-            Ok((user, Standing { role, name, removed }))
+            Ok((user, ParticipantState { role, name, removed }))
         })
         .collect()
 }
@@ -40,7 +40,7 @@ pub fn of_order(connection: &mut DbConnection, order: &str) -> QueryResult<Parti
 ///
 /// # Errors
 /// Where a query fails.
-pub fn standing(
+pub fn rights_of(
     connection: &mut DbConnection,
     of: &[OrderId],
     user: &UserId,
@@ -55,11 +55,11 @@ pub fn standing(
         .filter(participants::user_id.eq(user.as_str()))
         .select((participants::order_id, participants::role, participants::removed))
         .load(connection)?;
-    let mut parts: HashMap<String, Standing> = parts
+    let mut parts: HashMap<String, ParticipantState> = parts
         .into_iter()
         .map(|(order, role, removed)| {
             let role = Role::from_name(&role).unwrap_or_default();
-            (order, Standing { role, name: None, removed })
+            (order, ParticipantState { role, name: None, removed })
         })
         .collect();
     rows.into_iter()
@@ -101,7 +101,7 @@ fn put(
     connection: &mut DbConnection,
     order: &OrderId,
     user: &UserId,
-    standing: &Standing,
+    standing: &ParticipantState,
 ) -> QueryResult<()> {
     // Diesel knows upserts per database only, so the statement is spelled once and run on either.
     macro_rules! put_on {

@@ -10,23 +10,23 @@ use diesel::prelude::*;
 use diesel::r2d2::R2D2Connection;
 
 use super::connection::DbConnection;
-use super::failure::{Fault, fault};
-use super::fence::Fence;
+use super::error_class::{ErrorClass, classify};
+use super::file_guard::FileGuard;
 use super::instance_lock;
 use crate::config::DatabaseUrl;
 
 /// How long work waits for a connection while the database is thought to be up.
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// And once it is known to be down: enough to meet a connection that has just come back.
-const TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
+const CONNECTION_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
 /// How often work is tried, and how long after its beginning it is not tried again.
-const MOST_TRIES: u32 = 3;
-const TRIED_FOR: Duration = Duration::from_secs(2);
+const MAX_TRIES: u32 = 3;
+const RETRY_WINDOW: Duration = Duration::from_secs(2);
 /// Errors that nothing is known of make all connections new at most once in this time: they could be
 /// caused from outside.
-const UNEXPLAINED_EVERY: Duration = Duration::from_secs(1);
+const UNEXPLAINED_INTERVAL: Duration = Duration::from_secs(1);
 /// At most one line in the log about replaced connections in this time.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why work with the database failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,19 +51,19 @@ impl DbError {
         !matches!(self, Self::Refused(_))
     }
 
-    fn fenced(reason: &str) -> Self {
+    fn guarded(reason: &str) -> Self {
         Self::NoConnection(reason.to_owned())
     }
 
-    fn of(fault: Fault, error: diesel::result::Error) -> Self {
-        match fault {
-            Fault::Refused | Fault::Unexplained => Self::Refused(error),
-            Fault::Full => Self::Full(error),
-            Fault::Lost
-            | Fault::LostInCommit
-            | Fault::Useless
-            | Fault::Conflict
-            | Fault::Unavailable => Self::Unavailable(error),
+    fn from_class(class: ErrorClass, error: diesel::result::Error) -> Self {
+        match class {
+            ErrorClass::Refused | ErrorClass::Unexplained => Self::Refused(error),
+            ErrorClass::Full => Self::Full(error),
+            ErrorClass::Lost
+            | ErrorClass::LostInCommit
+            | ErrorClass::Unusable
+            | ErrorClass::Conflict
+            | ErrorClass::Unavailable => Self::Unavailable(error),
         }
     }
 }
@@ -71,40 +71,40 @@ impl DbError {
 /// A pool of connections to one database.
 #[derive(Clone)]
 pub struct DbPool {
-    connections: r2d2::Pool<Opener>,
-    ages: Arc<Ages>,
+    connections: r2d2::Pool<ConnectionManager>,
+    ages: Arc<ConnectionAges>,
     /// The pool had no connection when last asked; new work then waits less.
     down: Arc<AtomicBool>,
     /// Whether the database may be used at all.
-    fence: Arc<Fence>,
+    file_guard: Arc<FileGuard>,
 }
 
 /// What is known of connections by when they were opened or last known good.
 #[derive(Default)]
-struct Ages {
+struct ConnectionAges {
     /// Raised when a connection has failed. Connections of an earlier age are tried before use.
     now: AtomicU64,
     /// Connections that were opened in an earlier age than this are of no use.
-    useful_since: AtomicU64,
+    usable_since: AtomicU64,
     /// When an error of which nothing is known last raised that.
-    unexplained: Seldom,
+    unexplained: Throttle,
     /// When it was last told that connections are replaced.
-    told: Seldom,
+    logged: Throttle,
 }
 
 /// Something that is not to happen often.
 #[derive(Default)]
-struct Seldom(Mutex<Option<Instant>>);
+struct Throttle(Mutex<Option<Instant>>);
 
 // === impl DbPool ===
 
 impl DbPool {
     /// A pool that opens its connections in the background; it neither waits nor fails here.
     pub fn new(url: &DatabaseUrl, size: u32) -> Self {
-        let ages = Arc::<Ages>::default();
-        let fence = Arc::new(Fence::new(url));
-        let (url, armed) = (url.clone(), Arc::clone(&fence));
-        let opener = Opener { url, ages: Arc::clone(&ages), fence: armed };
+        let ages = Arc::<ConnectionAges>::default();
+        let file_guard = Arc::new(FileGuard::new(url));
+        let (url, guard) = (url.clone(), Arc::clone(&file_guard));
+        let manager = ConnectionManager { url, ages: Arc::clone(&ages), file_guard: guard };
         let connections = r2d2::Pool::builder()
             .max_size(size.max(1))
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -112,13 +112,13 @@ impl DbPool {
             .test_on_check_out(false)
             // The default logs an error per attempt, several a second while the database is down.
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(opener);
-        Self { connections, ages, down: Arc::default(), fence }
+            .build_unchecked(manager);
+        Self { connections, ages, down: Arc::default(), file_guard }
     }
 
     /// What keeps the pool from a database that must not be used any more.
-    pub fn fence(&self) -> &Arc<Fence> {
-        &self.fence
+    pub fn file_guard(&self) -> &Arc<FileGuard> {
+        &self.file_guard
     }
 
     /// Runs `work` on a connection, and again on another one where it was certainly not done or was
@@ -131,11 +131,13 @@ impl DbPool {
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        self.run_while(work, |fault| fault.may_pass_again() || fault == Fault::LostInCommit)
+        self.run_with_retries(work, |class| {
+            class.is_retryable() || class == ErrorClass::LostInCommit
+        })
     }
 
     /// As [`Self::run`], for work that must not happen twice: a transaction that tells what its commit
-    /// said by [`in_commit`](super::failure::in_commit).
+    /// said by [`commit_error`](super::error_class::commit_error).
     ///
     /// # Errors
     /// As there.
@@ -143,13 +145,13 @@ impl DbPool {
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
     ) -> Result<T, DbError> {
-        self.run_while(work, Fault::may_pass_again)
+        self.run_with_retries(work, ErrorClass::is_retryable)
     }
 
-    fn run_while<T>(
+    fn run_with_retries<T>(
         &self,
         mut work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
-        again: impl Fn(Fault) -> bool,
+        again: impl Fn(ErrorClass) -> bool,
     ) -> Result<T, DbError> {
         let begun = Instant::now();
         let mut tries = 0;
@@ -159,30 +161,30 @@ impl DbPool {
             let error = match work(&mut slot.connection) {
                 Ok(done) => {
                     // What was written into files that are gone is not to be acknowledged.
-                    self.fence.check().map_err(DbError::fenced)?;
+                    self.file_guard.check().map_err(DbError::guarded)?;
                     return Ok(done);
                 }
                 Err(error) => error,
             };
-            let fault = fault(&error, started.elapsed());
-            if fault.spoils_connection() {
+            let class = classify(&error, started.elapsed());
+            if class.discards_connection() {
                 slot.broken = true;
-                self.ages.failed(fault, &error);
+                self.ages.failed(class, &error);
             }
             tries += 1;
-            if tries >= MOST_TRIES || begun.elapsed() > TRIED_FOR || !again(fault) {
-                return Err(DbError::of(fault, error));
+            if tries >= MAX_TRIES || begun.elapsed() > RETRY_WINDOW || !again(class) {
+                return Err(DbError::from_class(class, error));
             }
         }
     }
 
-    fn checkout(&self) -> Result<r2d2::PooledConnection<Opener>, DbError> {
-        if let Some(reason) = self.fence.reason() {
-            return Err(DbError::fenced(reason));
+    fn checkout(&self) -> Result<r2d2::PooledConnection<ConnectionManager>, DbError> {
+        if let Some(reason) = self.file_guard.reason() {
+            return Err(DbError::guarded(reason));
         }
         let down = self.down.load(Ordering::Relaxed);
-        let patience = if down { TIMEOUT_WHILE_DOWN } else { CONNECTION_TIMEOUT };
-        let deadline = Instant::now() + patience;
+        let wait_limit = if down { CONNECTION_TIMEOUT_WHILE_DOWN } else { CONNECTION_TIMEOUT };
+        let deadline = Instant::now() + wait_limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut slot = self.connections.get_timeout(left).map_err(|error| {
@@ -190,10 +192,10 @@ impl DbPool {
                 DbError::NoConnection(error.to_string())
             })?;
             let now = self.ages.now.load(Ordering::SeqCst);
-            if slot.good_in == now
-                || (self.ages.may_be_useful(&slot) && slot.connection.is_useful())
+            if slot.verified_in == now
+                || (self.ages.may_be_usable(&slot) && slot.connection.is_usable())
             {
-                slot.good_in = now;
+                slot.verified_in = now;
                 self.down.store(false, Ordering::Relaxed);
                 return Ok(slot);
             }
@@ -202,36 +204,36 @@ impl DbPool {
     }
 }
 
-// === impl Ages ===
+// === impl ConnectionAges ===
 
-impl Ages {
+impl ConnectionAges {
     /// A connection has failed: others of this age or before are not to be trusted.
-    fn failed(&self, fault: Fault, error: &diesel::result::Error) {
+    fn failed(&self, class: ErrorClass, error: &diesel::result::Error) {
         let now = Instant::now();
-        if self.told.is_due(now, TOLD_EVERY) {
+        if self.logged.is_due(now, LOG_INTERVAL) {
             log::info!("connections to the database are replaced: {error}");
         }
-        let useless = match fault {
-            Fault::Useless => true,
-            Fault::Unexplained => self.unexplained.is_due(now, UNEXPLAINED_EVERY),
+        let useless = match class {
+            ErrorClass::Unusable => true,
+            ErrorClass::Unexplained => self.unexplained.is_due(now, UNEXPLAINED_INTERVAL),
             _ => false,
         };
         if useless {
             // First: a connection that is tried in the new age must meet it.
             let next = self.now.load(Ordering::SeqCst) + 1;
-            self.useful_since.fetch_max(next, Ordering::SeqCst);
+            self.usable_since.fetch_max(next, Ordering::SeqCst);
         }
         self.now.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn may_be_useful(&self, slot: &Slot) -> bool {
-        slot.opened_in >= self.useful_since.load(Ordering::SeqCst)
+    fn may_be_usable(&self, slot: &TrackedConnection) -> bool {
+        slot.opened_in >= self.usable_since.load(Ordering::SeqCst)
     }
 }
 
-// === impl Seldom ===
+// === impl Throttle ===
 
-impl Seldom {
+impl Throttle {
     /// Whether it may happen now; then it has.
     fn is_due(&self, now: Instant, every: Duration) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,42 +246,42 @@ impl Seldom {
 }
 
 /// Opens connections and tells r2d2 which to keep.
-struct Opener {
+struct ConnectionManager {
     url: DatabaseUrl,
-    ages: Arc<Ages>,
-    fence: Arc<Fence>,
+    ages: Arc<ConnectionAges>,
+    file_guard: Arc<FileGuard>,
 }
 
 /// A connection with what is known of its health.
-struct Slot {
+struct TrackedConnection {
     connection: DbConnection,
     /// The age in which it was opened.
     opened_in: u64,
     /// The age in which it was last known good.
-    good_in: u64,
+    verified_in: u64,
     /// Set when it was found gone or of no use: the pool throws it away.
     broken: bool,
 }
 
-// === impl Opener ===
+// === impl ConnectionManager ===
 
-impl r2d2::ManageConnection for Opener {
-    type Connection = Slot;
+impl r2d2::ManageConnection for ConnectionManager {
+    type Connection = TrackedConnection;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<Slot, Self::Error> {
+    fn connect(&self) -> Result<TrackedConnection, Self::Error> {
         let age = self.ages.now.load(Ordering::SeqCst);
         let mut connection = DbConnection::open(&self.url)?;
         instance_lock::admit(&mut connection)?;
-        self.fence.arm()?;
-        Ok(Slot { connection, opened_in: age, good_in: age, broken: false })
+        self.file_guard.record_files()?;
+        Ok(TrackedConnection { connection, opened_in: age, verified_in: age, broken: false })
     }
 
-    fn is_valid(&self, slot: &mut Slot) -> Result<(), Self::Error> {
+    fn is_valid(&self, slot: &mut TrackedConnection) -> Result<(), Self::Error> {
         Ok(slot.connection.ping()?)
     }
 
-    fn has_broken(&self, slot: &mut Slot) -> bool {
+    fn has_broken(&self, slot: &mut TrackedConnection) -> bool {
         // A panic may have left a transaction open.
         slot.broken || std::thread::panicking() || slot.connection.is_broken()
     }
@@ -344,9 +346,9 @@ mod tests {
             assert_eq!(tries(once, refused), (1, false));
             assert_eq!(tries(once, || failed(unknown, "database is locked")), (1, false));
         }
-        let in_commit = || crate::db::failure::in_commit(closed());
-        assert_eq!(tries(true, in_commit), (1, false), "it may have happened");
-        assert_eq!(tries(false, in_commit), (2, true), "it may happen twice");
+        let commit_error = || crate::db::error_class::commit_error(closed());
+        assert_eq!(tries(true, commit_error), (1, false), "it may have happened");
+        assert_eq!(tries(false, commit_error), (2, true), "it may happen twice");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::config::DatabaseUrl;
 
 /// How long the whole check may take: where two connections share one session, the second waits for
 /// the first, and that waits for the check.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum PoolerError {
 
 /// The session of a server that serves a connection.
 #[derive(QueryableByName)]
-struct Session {
+struct ServerSession {
     #[diesel(sql_type = diesel::sql_types::Integer)]
     pid: i32,
 }
@@ -69,7 +69,7 @@ pub fn check(url: &DatabaseUrl) -> Result<(), PoolerError> {
         // Nobody waits any more where it took too long.
         done.send(result).ok();
     });
-    checked.recv_timeout(PATIENCE).unwrap_or(Err(PoolerError::TooFewSessions))
+    checked.recv_timeout(CHECK_TIMEOUT).unwrap_or(Err(PoolerError::TooFewSessions))
 }
 
 /// Uses two connections in turn, so that a pooler that gives sessions away gives one of them the
@@ -93,7 +93,7 @@ fn compare(mut first: DbConnection, mut second: DbConnection) -> Result<(), Pool
 }
 
 fn session(connection: &mut DbConnection) -> QueryResult<i32> {
-    let session: Session =
+    let session: ServerSession =
         diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result(connection)?;
     Ok(session.pid)
 }

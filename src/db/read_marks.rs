@@ -23,7 +23,7 @@ const PUT_ON_POSTGRES: &str = "INSERT INTO read_marks (order_id, user_id, seq) \
 
 /// How far a user has read an order's chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadMark {
+pub struct StoredReadMark {
     /// Which order.
     pub order: OrderId,
     /// Who.
@@ -33,7 +33,7 @@ pub struct ReadMark {
 }
 
 #[derive(QueryableByName)]
-struct Locked {
+struct LockedOrderId {
     #[diesel(sql_type = Text)]
     id: String,
 }
@@ -56,7 +56,7 @@ pub fn of_order(connection: &mut DbConnection, order: &OrderId) -> QueryResult<V
 ///
 /// # Errors
 /// Where a query fails; nothing is written then.
-pub fn save(connection: &mut DbConnection, marks: &[ReadMark]) -> QueryResult<()> {
+pub fn save(connection: &mut DbConnection, marks: &[StoredReadMark]) -> QueryResult<()> {
     let (gone, moved): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.seq == 0);
     match connection {
         DbConnection::Sqlite(sqlite) => {
@@ -73,7 +73,7 @@ pub fn save(connection: &mut DbConnection, marks: &[ReadMark]) -> QueryResult<()
     Ok(())
 }
 
-fn put_on_sqlite(sqlite: &mut SqliteConnection, marks: &[&ReadMark]) -> QueryResult<()> {
+fn put_on_sqlite(sqlite: &mut SqliteConnection, marks: &[&StoredReadMark]) -> QueryResult<()> {
     use diesel::query_dsl::methods::FilterDsl;
 
     let mut living: (Option<&OrderId>, bool) = (None, false);
@@ -101,9 +101,9 @@ fn put_on_sqlite(sqlite: &mut SqliteConnection, marks: &[&ReadMark]) -> QueryRes
     Ok(())
 }
 
-fn put_on_postgres(postgres: &mut PgConnection, marks: &[&ReadMark]) -> QueryResult<()> {
+fn put_on_postgres(postgres: &mut PgConnection, marks: &[&StoredReadMark]) -> QueryResult<()> {
     let ids: BTreeSet<&str> = marks.iter().map(|mark| mark.order.as_str()).collect();
-    let locked: Vec<Locked> = diesel::sql_query(LOCK_ON_POSTGRES)
+    let locked: Vec<LockedOrderId> = diesel::sql_query(LOCK_ON_POSTGRES)
         .bind::<Array<Text>, _>(ids.into_iter().collect::<Vec<_>>())
         .load(postgres)?;
     let living: HashSet<&str> = locked.iter().map(|order| order.id.as_str()).collect();
@@ -111,7 +111,8 @@ fn put_on_postgres(postgres: &mut PgConnection, marks: &[&ReadMark]) -> QueryRes
     if marks.is_empty() {
         return Ok(());
     }
-    let column = |of: fn(&ReadMark) -> &str| marks.iter().map(|mark| of(mark)).collect::<Vec<_>>();
+    let column =
+        |of: fn(&StoredReadMark) -> &str| marks.iter().map(|mark| of(mark)).collect::<Vec<_>>();
     diesel::sql_query(PUT_ON_POSTGRES)
         .bind::<Array<Text>, _>(column(|mark| mark.order.as_str()))
         .bind::<Array<Text>, _>(column(|mark| mark.user.as_str()))

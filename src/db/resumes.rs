@@ -38,7 +38,7 @@ pub struct StoredResume {
 
 /// Who asks for which session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ResumeKey {
     /// The session.
     pub pid: Pid,
     /// The user who asks.
@@ -46,7 +46,7 @@ pub struct Wanted {
 }
 
 #[derive(QueryableByName)]
-struct Taken {
+struct TakenRow {
     #[diesel(sql_type = Text)]
     pid: String,
     #[diesel(sql_type = Text)]
@@ -117,44 +117,48 @@ fn put_on_sqlite(
 /// Where a query fails; all are still there then.
 pub fn take(
     connection: &mut DbConnection,
-    wanted: &[Wanted],
+    keys: &[ResumeKey],
     now: Timestamp,
 ) -> QueryResult<Vec<Option<String>>> {
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            wanted.iter().map(|wanted| take_on_sqlite(sqlite, wanted, now)).collect()
+            keys.iter().map(|key| take_on_sqlite(sqlite, key, now)).collect()
         }),
         DbConnection::Postgres(postgres) => {
-            let pids: Vec<String> = wanted.iter().map(|wanted| wanted.pid.to_string()).collect();
-            let users: Vec<&str> = wanted.iter().map(|wanted| wanted.user_id.as_str()).collect();
-            let taken: Vec<Taken> = diesel::sql_query(TAKE_ON_POSTGRES)
+            let pids: Vec<String> = keys.iter().map(|key| key.pid.to_string()).collect();
+            let users: Vec<&str> = keys.iter().map(|key| key.user_id.as_str()).collect();
+            let taken: Vec<TakenRow> = diesel::sql_query(TAKE_ON_POSTGRES)
                 .bind::<Array<Text>, _>(&pids)
                 .bind::<Array<Text>, _>(&users)
                 .bind::<BigInt, _>(now.as_millis())
                 .load(postgres)?;
-            Ok(hand_out(pids, users, taken))
+            Ok(assign_to_keys(pids, users, taken))
         }
     }
 }
 
 fn take_on_sqlite(
     sqlite: &mut SqliteConnection,
-    wanted: &Wanted,
+    key: &ResumeKey,
     now: Timestamp,
 ) -> QueryResult<Option<String>> {
     let row = resumes::table
-        .filter(resumes::pid.eq(wanted.pid.to_string()))
-        .filter(resumes::user_id.eq(wanted.user_id.as_str()))
+        .filter(resumes::pid.eq(key.pid.to_string()))
+        .filter(resumes::user_id.eq(key.user_id.as_str()))
         .filter(resumes::expires_at_ms.gt(now.as_millis()));
     diesel::delete(row).returning(resumes::record).get_result(sqlite).optional()
 }
 
 /// Gives each its own. What a user wanted twice goes to the first.
-fn hand_out(pids: Vec<String>, users: Vec<&str>, taken: Vec<Taken>) -> Vec<Option<String>> {
+fn assign_to_keys(
+    pids: Vec<String>,
+    users: Vec<&str>,
+    taken: Vec<TakenRow>,
+) -> Vec<Option<String>> {
     let mut records: HashMap<(String, String), String> =
         taken.into_iter().map(|taken| ((taken.pid, taken.user_id), taken.record)).collect();
-    let wanted = pids.into_iter().zip(users.into_iter().map(str::to_owned));
-    wanted.map(|key| records.remove(&key)).collect()
+    let keys = pids.into_iter().zip(users.into_iter().map(str::to_owned));
+    keys.map(|key| records.remove(&key)).collect()
 }
 
 /// Deletes up to [`MAX_EXPIRED`] sessions that have expired at `now`, and says how many.

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::query_dsl::methods::FilterDsl;
 
 use super::connection::DbConnection;
-use super::idempotency::{self, Answer, Done, Once};
+use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::messages::unreadable;
 use super::schema::revocations;
 use crate::ids::UserId;
@@ -42,17 +42,19 @@ pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
 pub fn put(
     connection: &mut DbConnection,
     revocation: &Revocation,
-    once: Option<&Once<Revocation>>,
+    idempotent: Option<&Idempotent<Revocation>>,
     now: Timestamp,
-) -> QueryResult<Result<(Revocation, Option<Answer>), Failure>> {
+) -> QueryResult<Result<(Revocation, Option<StoredAnswer>), Failure>> {
     connection.transaction(|connection| {
-        let done = idempotency::once(connection, once, now, |connection| {
+        let done = idempotency::apply_once(connection, idempotent, now, |connection| {
             raise(connection, revocation)?;
             find(connection, &revocation.user_id).map(Ok)
         })?;
         Ok(match done {
-            Ok(Done::Now(counts, answer)) => Ok((counts, answer)),
-            Ok(Done::Before(answer)) => Ok((find(connection, &revocation.user_id)?, Some(answer))),
+            Ok(CallOutcome::New(counts, answer)) => Ok((counts, answer)),
+            Ok(CallOutcome::Replayed(answer)) => {
+                Ok((find(connection, &revocation.user_id)?, Some(answer)))
+            }
             Err(failure) => Err(failure),
         })
     })

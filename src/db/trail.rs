@@ -9,7 +9,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
-use super::connection::{DbConnection, give_way};
+use super::connection::{DbConnection, yield_now_and_then};
 use super::messages::unreadable;
 use super::orders::{position_rows, save_positions_on_postgres, save_positions_on_sqlite};
 use super::schema::trail;
@@ -20,7 +20,7 @@ use crate::time::Timestamp;
 /// The most points that are deleted at once: more would hold up who waits behind it.
 pub const MAX_EXPIRED: i64 = 500;
 /// Points of one moment, of different drivers, by which a page may be longer than asked for.
-const MOST_TIES: i64 = 16;
+const MAX_TIES: i64 = 16;
 
 /// All points at once, which are apart from each other and from those that are there. None where
 /// the order was deleted while the point was on its way.
@@ -78,7 +78,7 @@ pub struct TrailRange {
 }
 
 #[derive(QueryableByName)]
-struct KnownPoint {
+struct ExistingPoint {
     #[diesel(sql_type = Text)]
     order_id: String,
     #[diesel(sql_type = Text)]
@@ -119,7 +119,7 @@ pub fn save(
             save_positions_on_sqlite(sqlite, &lasts, now)?;
             // A statement is a function call on SQLite, so each row has its own, prepared once.
             points.iter().enumerate().try_for_each(|(place, point)| {
-                give_way(place);
+                yield_now_and_then(place);
                 InsertPoint::new(point, interval_ms).execute(sqlite).map(drop)
             })
         }),
@@ -212,7 +212,7 @@ fn insert_on_postgres(
     // A statement does not see the rows that it inserts itself, so these are judged here; no other
     // writer writes points of these orders.
     let known = find_on_postgres(postgres, points, interval_ms)?;
-    let points = &apart(&known, points, interval_ms);
+    let points = &drop_too_near(&known, points, interval_ms);
     diesel::sql_query(INSERT_ON_POSTGRES)
         .bind::<Array<Text>, _>(column(points, |order, _| order.as_str()))
         .bind::<Array<BigInt>, _>(column(points, |_, position| position.taken_at().as_millis()))
@@ -231,7 +231,7 @@ fn find_on_postgres(
     postgres: &mut PgConnection,
     points: &[(OrderId, Position)],
     interval_ms: i64,
-) -> QueryResult<Vec<KnownPoint>> {
+) -> QueryResult<Vec<ExistingPoint>> {
     let mut spans: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for point in points {
         let InsertPoint { order, after_ms, before_ms, .. } = InsertPoint::new(point, interval_ms);
@@ -247,13 +247,13 @@ fn find_on_postgres(
 
 /// The points without those that are too near to a known one, or to one before them, of the same
 /// order and driver.
-fn apart<'a>(
-    known: &[KnownPoint],
+fn drop_too_near<'a>(
+    known: &[ExistingPoint],
     points: &'a [(OrderId, Position)],
     interval_ms: i64,
 ) -> Vec<&'a (OrderId, Position)> {
     let mut times: HashMap<(&str, &str), BTreeSet<i64>> = HashMap::new();
-    for KnownPoint { order_id, driver_id, at_ms } in known {
+    for ExistingPoint { order_id, driver_id, at_ms } in known {
         times.entry((order_id, driver_id)).or_default().insert(*at_ms);
     }
     let mut found = Vec::with_capacity(points.len());
@@ -285,7 +285,7 @@ pub fn page(
         .filter(trail::at_ms.ge(range.since.as_millis()))
         .filter(trail::at_ms.lt(range.until.as_millis()))
         .order((trail::at_ms, trail::driver_id))
-        .limit(limit.saturating_add(MOST_TIES + 1))
+        .limit(limit.saturating_add(MAX_TIES + 1))
         .select(TrailRow::as_select())
         .load(connection)?;
     // The next page begins at a time, so none may begin in the middle of one.

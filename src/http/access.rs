@@ -9,7 +9,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
 
 use super::problem::Problem;
-use super::{Hub, Listener};
+use super::{Hub, RouteSet};
 use crate::auth::{AuthError, Principal, Scope, TokenProblem, basic_password, find_token};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
@@ -35,11 +35,11 @@ fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
 
 /// As [`identify`], but where the token's key may be among those that are being fetched, this waits
 /// for them.
-pub(super) async fn identify_in_time(request: &HttpRequest) -> Result<Principal, Problem> {
+pub(super) async fn identify_awaiting_keys(request: &HttpRequest) -> Result<Principal, Problem> {
     let judged = identify(request);
     let is_open = |problem: &Problem| problem.status_code() == StatusCode::SERVICE_UNAVAILABLE;
     if judged.as_ref().is_err_and(is_open)
-        && let Some(settled) = hub(request)?.shared.verifier.settling()
+        && let Some(settled) = hub(request)?.shared.verifier.wait_for_keys()
     {
         settled.await;
         return identify(request);
@@ -92,7 +92,7 @@ fn offered_token(
 /// The header `Authorization`, all of its lines: of two, another reader might take the other.
 /// Together they are no token.
 pub(super) fn authorization(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    super::upgrade::joined(headers, &header::AUTHORIZATION)
+    super::upgrade::list_header(headers, &header::AUTHORIZATION)
 }
 
 fn hub(request: &HttpRequest) -> Result<&web::Data<Hub>, Problem> {
@@ -106,7 +106,7 @@ fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
 }
 
 /// Who asks, if they may. `whom` says who may by a token.
-pub(super) fn allowed(
+pub(super) fn require_scope(
     request: &HttpRequest,
     scope: Scope,
     whom: &'static str,
@@ -136,7 +136,7 @@ impl FromRequest for Viewer {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::AdminRead, "for support and admins").map(|_| Self))
+        ready(require_scope(request, Scope::AdminRead, "for support and admins").map(|_| Self))
     }
 }
 
@@ -145,7 +145,7 @@ impl FromRequest for Admin {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::AdminWrite, "for admins").map(Self))
+        ready(require_scope(request, Scope::AdminWrite, "for admins").map(Self))
     }
 }
 
@@ -154,10 +154,10 @@ impl FromRequest for Operator {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let listener = request.app_data::<web::Data<Listener>>();
-        if listener.is_some_and(|listener| listener.trusts_everybody()) {
+        let route_set = request.app_data::<web::Data<RouteSet>>();
+        if route_set.is_some_and(|route_set| route_set.is_open_to_operators()) {
             return ready(Ok(Self));
         }
-        ready(allowed(request, Scope::MetricsRead, "for admins").map(|_| Self))
+        ready(require_scope(request, Scope::MetricsRead, "for admins").map(|_| Self))
     }
 }

@@ -11,22 +11,22 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::access::{Admin, Viewer};
 use super::body::Body;
-use super::exact::Exact;
 use super::openapi::problems::{BadOptionalBody, Refused};
-use super::openapi::words::OfUser;
-use super::problem::{Problem, only};
+use super::openapi::schemas::OfUser;
+use super::path_id::PathId;
+use super::problem::{Problem, other_methods};
 use super::{Hub, rooms};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
-use crate::actors::supervisor::{EndSession, EndUser};
+use crate::actors::supervisor::{Disconnect, DisconnectUser};
 use crate::ids::{OrderId, UserId};
+use crate::json_number;
 use crate::process;
 use crate::protocol::close::CloseCode;
 use crate::protocol::error::Failure;
 use crate::protocol::json::read_object;
-use crate::room::bans::Scope;
+use crate::room::bans::BanScope;
 use crate::time::Timestamp;
-use crate::whole;
 
 /// How long a removal lasts where nothing else is said.
 const DEFAULT_BAN_SECS: u64 = 900;
@@ -42,20 +42,24 @@ pub(super) struct Paths;
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/admin/v1/stats").get(stats).default_service(only("GET")))
-        .service(web::resource("/admin/v1/rooms").get(rooms::list).default_service(only("GET")))
+        .service(web::resource("/admin/v1/stats").get(stats).default_service(other_methods("GET")))
         .service(
-            web::resource("/admin/v1/rooms/{order}").get(rooms::show).default_service(only("GET")),
+            web::resource("/admin/v1/rooms").get(rooms::list).default_service(other_methods("GET")),
+        )
+        .service(
+            web::resource("/admin/v1/rooms/{order}")
+                .get(rooms::show)
+                .default_service(other_methods("GET")),
         )
         .service(
             web::resource("/admin/v1/rooms/{order}/members/{user}")
                 .delete(rooms::remove)
-                .default_service(only("DELETE")),
+                .default_service(other_methods("DELETE")),
         )
         .service(
             web::resource("/admin/v1/users/{user}/sessions")
                 .delete(end_sessions)
-                .default_service(only("DELETE")),
+                .default_service(other_methods("DELETE")),
         );
 }
 
@@ -91,7 +95,7 @@ pub(super) struct Removal {
     #[param(max_length = 120, nullable = false)]
     reason: Option<String>,
     /// For how long the user may not come back: 900 where it is not said
-    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(maximum = 31_622_400)]
     #[param(maximum = 31_622_400, nullable = false)]
     ban_secs: Option<u64>,
@@ -186,7 +190,7 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
         outbox_bytes: metrics.outbox_bytes.get(),
         closes: metrics.closes.iter().collect(),
         rejected: metrics.rejected.iter().collect(),
-        memory_bytes: process::own().map(|usage| usage.resident),
+        memory_bytes: process::own_usage().map(|usage| usage.resident),
     })
 }
 
@@ -202,17 +206,17 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
 async fn end_sessions(
     hub: web::Data<Hub>,
     admin: Admin,
-    user: web::Path<Exact<UserId>>,
+    user: web::Path<PathId<UserId>>,
     query: web::Query<Removal>,
     body: Body,
 ) -> Result<web::Json<Ended>, Problem> {
     let removal = query.into_inner().or_body(&body)?;
-    let Exact(user) = user.into_inner();
-    to_the_end(async move {
+    let PathId(user) = user.into_inner();
+    run_to_completion(async move {
         removal.ban(&hub.shared, None, &user).await?;
-        let end = EndSession { reason: removal.reason, ..EndSession::now(CloseCode::REMOVED) };
-        let closed = hub.supervisor().addr.send(EndUser { user: user.clone(), end }).await;
-        let closed = closed.map_err(|_| stopped())?;
+        let end = Disconnect { reason: removal.reason, ..Disconnect::now(CloseCode::REMOVED) };
+        let closed = hub.supervisor().addr.send(DisconnectUser { user: user.clone(), end }).await;
+        let closed = closed.map_err(|_| hub_stopping())?;
         log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
         Ok(web::Json(Ended { closed }))
     })
@@ -221,10 +225,10 @@ async fn end_sessions(
 
 /// Does something in a task of its own: a caller that goes away must not leave half of it undone,
 /// as what is stored and not carried out.
-pub(super) async fn to_the_end<T: 'static>(
+pub(super) async fn run_to_completion<T: 'static>(
     work: impl Future<Output = Result<T, Problem>> + 'static,
 ) -> Result<T, Problem> {
-    actix_rt::spawn(work).await.map_err(|_| stopped())?
+    actix_rt::spawn(work).await.map_err(|_| hub_stopping())?
 }
 
 // === impl Removal ===
@@ -268,13 +272,13 @@ impl Removal {
             log::warn!("cannot store a ban: {error}");
             Problem::unavailable("the database does not answer", 1)
         })?;
-        let scope = order.map_or(Scope::Hub, |order| Scope::Order(order.clone()));
+        let scope = order.map_or(BanScope::Hub, |order| BanScope::Order(order.clone()));
         shared.bans.insert(scope, user.clone(), until, now);
         Ok(())
     }
 }
 
 /// An actor is gone: the hub is about to stop.
-pub(super) fn stopped() -> Problem {
+pub(super) fn hub_stopping() -> Problem {
     Problem::unavailable("the hub stops", 1)
 }

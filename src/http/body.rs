@@ -10,7 +10,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture};
 use super::budget::BodyCharge;
 use super::decoding::{Coding, Undecodable};
 use super::problem::Problem;
-use super::request_body::{Unread, unread};
+use super::request_body::{BodyRefusal, body_refusal};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::lenient::without_mark;
 
@@ -57,9 +57,9 @@ impl FromRequest for Body {
 
 fn refused(error: actix_web::Error) -> Problem {
     let status = error.as_response_error().status_code();
-    match unread(&error) {
-        Some(Unread::TooSlow) => return Problem::request_timeout(),
-        Some(Unread::Full) => return full(),
+    match body_refusal(&error) {
+        Some(BodyRefusal::TooSlow) => return Problem::request_timeout(),
+        Some(BodyRefusal::Full) => return full(),
         None => {}
     }
     if status == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { invalid(error.to_string()) }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::connection::{Full, Sender, Subject};
+use super::connection::{LimitKey, LimitReached, Requester};
 use crate::config::HttpConfig;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
 
@@ -20,7 +20,7 @@ pub struct ByteBudget {
     users: Permits,
     trusted: Permits,
     unknown: Permits,
-    by_subject: Arc<KeyedPermits<Subject>>,
+    by_limit_key: Arc<KeyedPermits<LimitKey>>,
 }
 
 /// The bytes of one request and its answer.
@@ -28,7 +28,7 @@ pub struct ByteBudget {
 pub(super) struct Charge {
     pool: Permits,
     taken: Option<Permit>,
-    subject: Option<KeyedPermit<Subject>>,
+    limit_key: Option<KeyedPermit<LimitKey>>,
 }
 
 /// The same, as a route finds it beside its request.
@@ -45,7 +45,7 @@ impl ByteBudget {
             users: Permits::new(config.buffer_bytes - 2 * share),
             trusted: Permits::new(share),
             unknown: Permits::new(share),
-            by_subject: KeyedPermits::new(config.buffer_bytes_per_user),
+            by_limit_key: KeyedPermits::new(config.buffer_bytes_per_user),
         }
     }
 
@@ -54,13 +54,15 @@ impl ByteBudget {
         self.users.taken() + self.trusted.taken() + self.unknown.taken()
     }
 
-    pub(super) fn charge(&self, sender: &Sender) -> Charge {
-        let (pool, subject) = match sender {
-            Sender::Unknown => (&self.unknown, None),
-            Sender::Trusted => (&self.trusted, None),
-            Sender::Known(subject) => (&self.users, Some(self.by_subject.none(subject))),
+    pub(super) fn charge(&self, requester: &Requester) -> Charge {
+        let (pool, limit_key) = match requester {
+            Requester::Unauthenticated => (&self.unknown, None),
+            Requester::Trusted => (&self.trusted, None),
+            Requester::Authenticated(limit_key) => {
+                (&self.users, Some(self.by_limit_key.none(limit_key)))
+            }
         };
-        Charge { pool: pool.clone(), taken: None, subject }
+        Charge { pool: pool.clone(), taken: None, limit_key }
     }
 }
 
@@ -68,13 +70,13 @@ impl ByteBudget {
 
 impl Charge {
     /// So many bytes more.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        if self.subject.as_mut().is_some_and(|subject| !subject.grow(bytes)) {
-            return Err(Full::User);
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        if self.limit_key.as_mut().is_some_and(|limit_key| !limit_key.grow(bytes)) {
+            return Err(LimitReached::User);
         }
-        let more = self.pool.take_many(bytes).ok_or(Full::Node)?;
+        let more = self.pool.take_many(bytes).ok_or(LimitReached::Node)?;
         match &mut self.taken {
-            Some(taken) => taken.absorb(more),
+            Some(taken) => taken.merge(more),
             None => self.taken = Some(more),
         }
         Ok(())
@@ -98,21 +100,25 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn users_have_a_share_each_and_neither_they_nor_strangers_take_that_of_admins() {
+    fn users_have_a_share_each_and_neither_they_nor_the_unauthenticated_take_that_of_admins() {
         let flags = ["--jwt-secret", "secret-for-tests-only-0123456789abcdef"];
         let flags = flags.into_iter().chain(["--http-buffer-bytes", "8388608"]);
         let flags = flags.chain(["--http-buffer-bytes-per-user", "2097152"]);
         let budget = ByteBudget::new(&Config::from_flags(flags).expect("settings").http);
-        let user = |name: &str| Sender::Known(Subject::User(name.parse().expect("an id")));
+        let user =
+            |name: &str| Requester::Authenticated(LimitKey::User(name.parse().expect("an id")));
         let mut ann = budget.charge(&user("ann"));
-        assert_eq!((ann.grow(MIB), ann.grow(MIB), ann.grow(1)), (Ok(()), Ok(()), Err(Full::User)));
-        let mut stranger = budget.charge(&Sender::Unknown);
-        assert_eq!((stranger.grow(2 * MIB), stranger.grow(1)), (Ok(()), Err(Full::Node)));
-        let mut back_end = budget.charge(&Sender::Trusted);
+        assert_eq!(
+            (ann.grow(MIB), ann.grow(MIB), ann.grow(1)),
+            (Ok(()), Ok(()), Err(LimitReached::User))
+        );
+        let mut stranger = budget.charge(&Requester::Unauthenticated);
+        assert_eq!((stranger.grow(2 * MIB), stranger.grow(1)), (Ok(()), Err(LimitReached::Node)));
+        let mut back_end = budget.charge(&Requester::Trusted);
         let mut bob = budget.charge(&user("bob"));
         assert_eq!(bob.grow(2 * MIB), Ok(()));
-        assert_eq!(budget.charge(&user("carl")).grow(1), Err(Full::Node));
-        assert_eq!((back_end.grow(2 * MIB), back_end.grow(1)), (Ok(()), Err(Full::Node)));
+        assert_eq!(budget.charge(&user("carl")).grow(1), Err(LimitReached::Node));
+        assert_eq!((back_end.grow(2 * MIB), back_end.grow(1)), (Ok(()), Err(LimitReached::Node)));
         drop((ann, bob, stranger, back_end));
         assert_eq!(budget.taken(), 0);
         assert_eq!(budget.charge(&user("ann")).grow(2 * MIB), Ok(()));

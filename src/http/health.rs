@@ -10,20 +10,20 @@ use tokio::sync::Mutex;
 use utoipa::{OpenApi, ToSchema};
 
 use super::Hub;
-use super::accept::preferred;
+use super::accept_header::preferred;
 use super::access::Operator;
 use super::openapi::problems::{Refused, Unavailable};
-use super::problem::{Problem, only};
+use super::problem::{Problem, other_methods};
 
 /// How long `/readyz` waits for the database.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(1);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A good answer of the database counts so long: its probe writes to the disk, and everybody may ask.
-const READY_FOR: Duration = Duration::from_secs(1);
+const READINESS_TTL: Duration = Duration::from_secs(1);
 
 /// When the database last took a probe. Held while it is probed: those who ask meanwhile wait for that answer.
 #[derive(Debug, Default)]
-pub struct LastReady(Mutex<Option<Instant>>);
+pub struct ReadinessCache(Mutex<Option<Instant>>);
 
 /// The formats of metrics, the first being the one that is taken where all are welcome, or none is.
 const FORMATS: [&str; 2] = ["application/openmetrics-text", "text/plain"];
@@ -42,12 +42,12 @@ struct Health {
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/healthz").get(healthz).default_service(only("GET")))
-        .service(web::resource("/readyz").get(readyz).default_service(only("GET")));
+        .service(web::resource("/healthz").get(healthz).default_service(other_methods("GET")))
+        .service(web::resource("/readyz").get(readyz).default_service(other_methods("GET")));
 }
 
 pub(super) fn metrics_route(config: &mut ServiceConfig) {
-    config.service(web::resource("/metrics").get(metrics).default_service(only("GET")));
+    config.service(web::resource("/metrics").get(metrics).default_service(other_methods("GET")));
 }
 
 /// The process is alive
@@ -68,18 +68,18 @@ async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
     if shared.is_draining() {
         return not_ready("draining");
     }
-    let fence = shared.store.fence();
-    let answer = hub.ready.check(|| fence.is_sound(), || shared.store.ping());
-    match tokio::time::timeout(DATABASE_PATIENCE, answer).await {
+    let file_guard = shared.store.file_guard();
+    let answer = hub.readiness.check(|| file_guard.is_usable(), || shared.store.ping());
+    match tokio::time::timeout(DATABASE_TIMEOUT, answer).await {
         Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ready" }),
-        Ok(Err(_)) if fence.reason().is_some() => {
+        Ok(Err(_)) if file_guard.reason().is_some() => {
             not_ready("the database is not used any more, the log says why")
         }
         Ok(Err(_)) | Err(_) => not_ready("the database does not answer or takes no writes"),
     }
 }
 
-impl LastReady {
+impl ReadinessCache {
     /// Probes the database, unless a good answer is fresh and still counts.
     async fn check<E>(
         &self,
@@ -87,7 +87,7 @@ impl LastReady {
         probe: impl AsyncFnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut last = self.0.lock().await;
-        if counts() && last.is_some_and(|last| last.elapsed() < READY_FOR) {
+        if counts() && last.is_some_and(|last| last.elapsed() < READINESS_TTL) {
             return Ok(());
         }
         probe().await?;
@@ -118,11 +118,11 @@ async fn metrics(
         .metrics
         .store_queue
         .set(i64::try_from(hub.shared.store.queued()).unwrap_or(i64::MAX));
-    let is_sound = hub.shared.store.fence().is_sound();
-    hub.shared.metrics.database_fenced.set(i64::from(!is_sound));
+    let is_usable = hub.shared.store.file_guard().is_usable();
+    hub.shared.metrics.database_fenced.set(i64::from(!is_usable));
     let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    hub.shared.metrics.http_connections.set(gauge(hub.admission.open()));
-    hub.shared.metrics.http_buffer.set(gauge(hub.bytes.taken()));
+    hub.shared.metrics.http_connections.set(gauge(hub.connection_limits.open()));
+    hub.shared.metrics.http_buffer.set(gauge(hub.byte_budget.taken()));
     let is_classic = preferred(&request, &FORMATS) == Some(FORMATS[1]);
     let (kind, text) = if is_classic {
         ("text/plain; version=0.0.4; charset=utf-8", hub.shared.metrics.encode_classic())
@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_ask_at_once_share_a_good_answer_and_no_bad_one() {
-        let (ready, probes) = (LastReady::default(), Cell::new(0));
+        let (ready, probes) = (ReadinessCache::default(), Cell::new(0));
         let ask = async |answer: Result<(), ()>, counts: bool| {
             let probe = async || {
                 probes.set(probes.get() + 1);

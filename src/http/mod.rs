@@ -1,7 +1,7 @@
 //! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API with its description,
 //! health and metrics; and one form for errors.
 
-mod accept;
+mod accept_header;
 mod access;
 mod admin;
 mod api;
@@ -12,17 +12,17 @@ mod connection_errors;
 mod cors;
 mod decoding;
 pub mod engineio;
-mod exact;
 mod health;
 mod openapi;
 mod origin;
+mod path_id;
 mod paths;
-mod patience;
 pub mod problem;
 mod request_body;
+mod request_lifecycle;
 mod rooms;
-mod serving;
 mod socketio;
+mod timeouts;
 pub mod upgrade;
 
 use std::sync::{Arc, OnceLock};
@@ -38,10 +38,10 @@ use crate::transport::TransportOptions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
-pub use paths::plain_requests;
-pub use patience::in_time;
-pub use serving::one_request_for_strangers;
+pub use paths::normalize_requests;
+pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
+pub use timeouts::limit_call_time;
 
 /// What the routes of one hub work with.
 #[derive(Clone)]
@@ -49,21 +49,21 @@ pub struct Hub {
     /// What all actors share.
     pub shared: Arc<Shared>,
     /// Who knows the rooms; see [`Hub::supervisor`].
-    pub registry: Arc<OnceLock<Arc<SupervisorHandle>>>,
+    pub supervisor_handle: Arc<OnceLock<Arc<SupervisorHandle>>>,
     /// How sockets are taken over.
     pub transport: Arc<TransportOptions>,
     /// The sessions of Engine.IO, each with the id that its client knows it by.
-    pub engine_sessions: Arc<engineio::Sessions>,
+    pub engine_sessions: Arc<engineio::PollingSessions>,
     /// User agents of Socket.IO clients whose version is not served.
     pub unsupported_clients: Arc<LogOnce>,
     /// How many HTTP connections there may be.
-    pub admission: Arc<connection::Admission>,
+    pub connection_limits: Arc<connection::ConnectionLimits>,
     /// How many bytes of requests and answers may be under way.
-    pub bytes: Arc<budget::ByteBudget>,
+    pub byte_budget: Arc<budget::ByteBudget>,
     /// What the node does in a second.
     pub rates: Arc<crate::http::admin::Rates>,
     /// When the database last took a probe.
-    pub ready: Arc<health::LastReady>,
+    pub readiness: Arc<health::ReadinessCache>,
     /// When the hub started.
     pub started: std::time::Instant,
 }
@@ -73,14 +73,14 @@ impl Hub {
     /// then mostly finds supervisor, session and room on one thread, and a hub with one worker
     /// never wakes another for it.
     pub fn supervisor(&self) -> &Arc<SupervisorHandle> {
-        self.registry
+        self.supervisor_handle
             .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
     }
 }
 
 /// Which routes an address serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listener {
+pub enum RouteSet {
     /// Everything; operation (`/metrics`, `/docs`) without a token on loopback only.
     Everything {
         /// Whether only this machine can reach it.
@@ -92,31 +92,31 @@ pub enum Listener {
     Admin,
 }
 
-impl Listener {
+impl RouteSet {
     /// Whether whoever reaches this address may see `/metrics` and `/docs`.
-    fn trusts_everybody(self) -> bool {
+    fn is_open_to_operators(self) -> bool {
         matches!(self, Self::Everything { local: true } | Self::Admin)
     }
 }
 
 /// The routes of an address.
-pub fn routes(hub: &Hub, listener: Listener) -> impl FnOnce(&mut ServiceConfig) + use<> {
+pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let hub = hub.clone();
     let engine = Arc::new(socketio::engine(&hub));
     move |config| {
         config
             .app_data(web::Data::new(hub))
-            .app_data(web::Data::new(listener))
+            .app_data(web::Data::new(route_set))
             .app_data(web::PayloadConfig::new(body::MAX_BODY))
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)
             .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
             .default_service(web::to(|| async { Problem::not_found() }));
-        if listener != Listener::Admin {
+        if route_set != RouteSet::Admin {
             config.configure(engine.routes()).configure(api::routes);
         }
-        if listener != Listener::Public {
+        if route_set != RouteSet::Public {
             config
                 .configure(health::metrics_route)
                 .configure(openapi::routes)

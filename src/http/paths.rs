@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 use actix_web::web;
 use percent_encoding::percent_decode_str;
 
-use super::engineio::Sessions;
+use super::engineio::PollingSessions;
 use super::problem::Problem;
 
 /// Refuses a path whose fixed parts are escaped, and turns HEAD into GET.
@@ -19,7 +19,7 @@ use super::problem::Problem;
 ///
 /// # Errors
 /// Those of the route.
-pub async fn plain_requests<B: MessageBody + 'static>(
+pub async fn normalize_requests<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -46,6 +46,6 @@ fn is_ambiguous(path: &str, is_route: impl Fn(&str) -> bool) -> bool {
 }
 
 fn is_engine(request: &ServiceRequest) -> bool {
-    let sessions = request.app_data::<web::Data<Sessions>>();
+    let sessions = request.app_data::<web::Data<PollingSessions>>();
     sessions.is_some_and(|sessions| sessions.serves(request.path()))
 }

@@ -235,7 +235,7 @@ pub(super) fn path_config() -> web::PathConfig {
 }
 
 /// Answers the other methods of a resource.
-pub(super) fn only(allowed: &'static str) -> actix_web::Route {
+pub(super) fn other_methods(allowed: &'static str) -> actix_web::Route {
     web::route().to(move |request: HttpRequest| async move {
         // actix answers neither of these by itself where a route is missing.
         if request.method() == Method::OPTIONS {

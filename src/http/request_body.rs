@@ -14,7 +14,7 @@ use futures_core::Stream;
 use tokio::time::{Sleep, sleep};
 
 use super::budget::Charge;
-use super::connection::Connection;
+use super::connection::HttpConnection;
 
 /// A body. The payload itself stays where it can be kept until the answer is sent.
 pub(super) struct RequestBody {
@@ -22,11 +22,11 @@ pub(super) struct RequestBody {
     /// Told when the end was read.
     has_ended: Rc<Cell<bool>>,
     /// Asked for more.
-    connection: Option<Rc<Connection>>,
+    connection: Option<Rc<HttpConnection>>,
     charge: Option<Rc<RefCell<Charge>>>,
     /// So many bytes may still come.
     left: usize,
-    patience: Option<Duration>,
+    time_limit: Option<Duration>,
     /// Armed when it is waited for.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -37,12 +37,12 @@ impl RequestBody {
     pub(super) fn new(
         payload: Rc<RefCell<Payload>>,
         has_ended: Rc<Cell<bool>>,
-        connection: Option<Rc<Connection>>,
+        connection: Option<Rc<HttpConnection>>,
         charge: Option<Rc<RefCell<Charge>>>,
         most: usize,
-        patience: Option<Duration>,
+        time_limit: Option<Duration>,
     ) -> Self {
-        Self { payload, has_ended, connection, charge, left: most, patience, deadline: None }
+        Self { payload, has_ended, connection, charge, left: most, time_limit, deadline: None }
     }
 
     fn count(&mut self, bytes: Bytes) -> Result<Bytes, PayloadError> {
@@ -69,11 +69,11 @@ impl Stream for RequestBody {
             Poll::Pending => {}
         }
         // The connection's task reads it, which is the one that polls this.
-        if self.connection.as_ref().is_some_and(|connection| connection.want_more()) {
+        if self.connection.as_ref().is_some_and(|connection| connection.request_more_body()) {
             cx.waker().wake_by_ref();
         }
-        let Some(patience) = self.patience else { return Poll::Pending };
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let Some(time_limit) = self.time_limit else { return Poll::Pending };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(time_limit)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Some(Err(PayloadError::Io(io::ErrorKind::TimedOut.into()))))
     }
@@ -81,7 +81,7 @@ impl Stream for RequestBody {
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum BodyRefusal {
     /// It did not come in time.
     TooSlow,
     /// Too many bytes are under way.
@@ -89,15 +89,19 @@ pub(super) enum Unread {
 }
 
 /// Why a body could not be read, where the reason is the hub's.
-pub(super) fn unread(error: &actix_web::Error) -> Option<Unread> {
-    error.as_error().and_then(unread_payload)
+pub(super) fn body_refusal(error: &actix_web::Error) -> Option<BodyRefusal> {
+    error.as_error().and_then(payload_refusal)
 }
 
 /// The same of the error itself.
-pub(super) fn unread_payload(error: &PayloadError) -> Option<Unread> {
+pub(super) fn payload_refusal(error: &PayloadError) -> Option<BodyRefusal> {
     match error {
-        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some(Unread::TooSlow),
-        PayloadError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Some(Unread::Full),
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Some(BodyRefusal::TooSlow)
+        }
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            Some(BodyRefusal::Full)
+        }
         _ => None,
     }
 }

@@ -9,14 +9,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
 use super::access::{Admin, Viewer};
-use super::admin::{Removal, stopped, to_the_end};
+use super::admin::{Removal, hub_stopping, run_to_completion};
 use super::body::Body;
-use super::exact::Exact;
 use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
-use super::openapi::words::{InOrder, OfUser};
+use super::openapi::schemas::{InOrder, OfUser};
+use super::path_id::PathId;
 use super::problem::Problem;
-use crate::actors::order_room::{Expel, Inspect, RoomActivity, RoomDetail};
-use crate::actors::supervisor::{ListRooms, LookUp};
+use crate::actors::order_room::{Inspect, RemoveUser, RoomActivity, RoomDetail};
+use crate::actors::supervisor::{GetRoom, ListRooms};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 
@@ -25,7 +25,7 @@ const DEFAULT_LIMIT: usize = 50;
 /// The most rooms on a page.
 const MAX_LIMIT: usize = 500;
 /// How long a busy room may take to describe itself.
-const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +90,7 @@ pub(super) async fn list(
         // One more than asked for tells whether there is a next page.
         None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
     };
-    let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| stopped())?;
+    let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| hub_stopping())?;
     if let Some(sort) = query.sort {
         sort.order(&mut rooms);
         rooms.truncate(limit);
@@ -128,20 +128,24 @@ impl Sort {
 pub(super) async fn show(
     hub: web::Data<Hub>,
     _: Viewer,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
-    let room =
-        hub.supervisor().addr.send(LookUp(order.into_inner().0)).await.map_err(|_| stopped())?;
-    let room = room.ok_or_else(nobody_there)?;
-    match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
+    let room = hub
+        .supervisor()
+        .addr
+        .send(GetRoom(order.into_inner().0))
+        .await
+        .map_err(|_| hub_stopping())?;
+    let room = room.ok_or_else(no_such_room)?;
+    match tokio::time::timeout(ROOM_TIMEOUT, room.addr.send(Inspect)).await {
         Ok(Ok(detail)) => Ok(web::Json(detail)),
         // It was forgotten between the two questions.
-        Ok(Err(_)) => Err(nobody_there()),
+        Ok(Err(_)) => Err(no_such_room()),
         Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
     }
 }
 
-fn nobody_there() -> Problem {
+fn no_such_room() -> Problem {
     Failure::new(ErrorCode::NotFound, "nobody is in this room").into()
 }
 
@@ -157,17 +161,17 @@ fn nobody_there() -> Problem {
 pub(super) async fn remove(
     hub: web::Data<Hub>,
     admin: Admin,
-    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
+    path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
     query: web::Query<Removal>,
     body: Body,
 ) -> Result<web::Json<Removed>, Problem> {
     let removal = query.into_inner().or_body(&body)?;
-    let (Exact(order), Exact(user)) = path.into_inner();
-    to_the_end(async move {
+    let (PathId(order), PathId(user)) = path.into_inner();
+    run_to_completion(async move {
         removal.ban(&hub.shared, Some(&order), &user).await?;
-        let room = hub.supervisor().addr.send(LookUp(order.clone())).await;
-        if let Some(room) = room.map_err(|_| stopped())? {
-            room.addr.do_send(Expel(user.clone()));
+        let room = hub.supervisor().addr.send(GetRoom(order.clone())).await;
+        if let Some(room) = room.map_err(|_| hub_stopping())? {
+            room.addr.do_send(RemoveUser(user.clone()));
         }
         let (admin, user) = (admin.0.name(), user.as_str());
         log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");

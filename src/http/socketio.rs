@@ -8,12 +8,13 @@ use actix_web::http::header::{self, HeaderValue};
 
 use super::Hub;
 use super::access::authorization;
-use super::engineio::{Arrival, Engine, Host, Options, Refused, VERSION};
+use super::engineio::{Engine, EngineHandler, HandshakeRefusal, NewSession, Options, VERSION};
 use super::problem::Problem;
 use super::upgrade::{
-    client_address, credentials, refuse_while_draining, remote, take_place, take_stranger_place,
+    client_address, credentials, refuse_while_draining, remote_address, take_connection_permit,
+    take_unauthenticated_permit,
 };
-use crate::actors::session::{Opening, Session, UnauthenticatedPlace, Visitor};
+use crate::actors::connection::{ClientKind, Connection, ConnectionParams, UnauthenticatedPermit};
 use crate::auth::TokenProblem;
 use crate::permits::Permit;
 
@@ -26,13 +27,13 @@ pub(super) struct SocketIo {
 }
 
 /// What a session needs of its handshake.
-pub(super) struct Ticket {
+pub(super) struct HandshakeData {
     permit: Permit,
     /// Its place among those who have not said who they are.
-    nobody: UnauthenticatedPlace,
+    unauthenticated: UnauthenticatedPermit,
     remote: String,
     /// The token that came with the request; most come later, with CONNECT.
-    offered: Result<String, TokenProblem>,
+    handshake_token: Result<String, TokenProblem>,
 }
 
 /// The Engine.IO server of one worker.
@@ -42,33 +43,34 @@ pub(super) fn engine(hub: &Hub) -> Engine<SocketIo> {
         ping_interval: config.limits.ping_interval,
         ping_timeout: config.limits.pong_timeout,
         origins: config.server.allowed_origins.clone(),
-        patience: config.server.connect_timeout,
+        request_timeout: config.server.connect_timeout,
         transport: Arc::clone(&hub.transport),
     };
     Engine::new(SocketIo { hub: hub.clone() }, options, Arc::clone(&hub.engine_sessions))
 }
 
-impl Host for SocketIo {
-    type Ticket = Ticket;
+impl EngineHandler for SocketIo {
+    type HandshakeData = HandshakeData;
 
-    fn admit(&self, request: &RequestHead) -> Result<Ticket, Refused> {
+    fn on_handshake(&self, request: &RequestHead) -> Result<HandshakeData, HandshakeRefusal> {
         let hub = &self.hub;
         refuse_while_draining(hub)?;
         let authorization = authorization(&request.headers);
         // Where there is none it comes with CONNECT, or its absence is told there.
         let credentials = credentials(hub, request, authorization.as_deref(), None);
-        let offered = credentials.token.map(Cow::into_owned);
+        let handshake_token = credentials.token.map(Cow::into_owned);
         let proxies = &hub.shared.config.server.trusted_proxies;
         let address = client_address(request, proxies);
-        let address = address.map(|address| hub.admission.enter_without_login(address));
+        let address = address.map(|address| hub.connection_limits.admit_unauthenticated(address));
         let address = address.transpose().map_err(|full| {
             hub.shared.metrics.http_refused.inc(full as usize);
             Problem::unavailable("too many connections of this address without a login", 5)
         })?;
-        let remote = remote(request, proxies);
-        let (permit, nobody) = (take_place(hub)?, take_stranger_place(hub)?);
-        let nobody = UnauthenticatedPlace::new(nobody, address.flatten());
-        Ok(Ticket { permit, nobody, remote, offered })
+        let remote = remote_address(request, proxies);
+        let (permit, unauthenticated) =
+            (take_connection_permit(hub)?, take_unauthenticated_permit(hub)?);
+        let unauthenticated = UnauthenticatedPermit::new(unauthenticated, address.flatten());
+        Ok(HandshakeData { permit, unauthenticated, remote, handshake_token })
     }
 
     /// Old clients try for ever and say nothing to their users, so an operator has to see them.
@@ -87,12 +89,12 @@ impl Host for SocketIo {
         }
     }
 
-    fn open(&self, ticket: Ticket, arrival: Arrival) {
-        let Ticket { permit, nobody, remote, offered } = ticket;
-        Session::open(Opening {
-            visitor: Visitor::SocketIo { offered, nobody },
-            inbound: arrival.inbound,
-            outbox: arrival.outbox,
+    fn on_connect(&self, data: HandshakeData, new_session: NewSession) {
+        let HandshakeData { permit, unauthenticated, remote, handshake_token } = data;
+        Connection::open(ConnectionParams {
+            client: ClientKind::SocketIo { handshake_token, unauthenticated },
+            inbound: new_session.inbound,
+            outbox: new_session.outbox,
             remote,
             permit,
             shared: self.hub.shared.clone(),

@@ -21,12 +21,12 @@ use tokio::net::TcpStream;
 
 use super::Hub;
 use super::access::authorization;
-use super::connection::{Admitted, HttpStream, linger, take_socket};
+use super::connection::{ConnectionSlot, HttpStream, lingering_close, take_socket};
 use super::origin::is_allowed;
 use super::problem::Problem;
 use super::socketio;
-use crate::actors::session::{Opening, Session, Visitor};
-use crate::actors::shared::too_fast;
+use crate::actors::connection::{ClientKind, Connection, ConnectionParams};
+use crate::actors::shared::rate_limited;
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
 use crate::permits::{Permit, Permits};
@@ -34,12 +34,12 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Codec;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{ServerEvent, SessionEnd};
-use crate::session::users::Kind;
+use crate::rate_limit::users::RateKind;
 use crate::time::Timestamp;
 use crate::transport::{self, Frame};
 
 /// How long a client may take to read a refusal.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a client that found no place should come back.
 const FULL_RETRY_SECS: u16 = 5;
 
@@ -47,7 +47,7 @@ type Upgraded = (Request, Framed<HttpStream, h1::Codec>);
 type Socket = Framed<TcpStream, h1::Codec>;
 
 /// Why an upgrade did not become a session.
-enum Refusal {
+enum UpgradeRefusal {
     /// Told over HTTP.
     Http(Problem),
     /// Told by a close code, with the milliseconds after which to come back where that is known: the
@@ -55,9 +55,9 @@ enum Refusal {
     Close(CloseCode, Option<u64>),
 }
 
-impl Refusal {
+impl UpgradeRefusal {
     /// Whether the same request may pass later.
-    fn is_for_now(&self) -> bool {
+    fn is_temporary(&self) -> bool {
         match self {
             Self::Http(problem) => problem.status_code() == StatusCode::SERVICE_UNAVAILABLE,
             Self::Close(close, _) => *close == CloseCode::TRY_LATER,
@@ -75,12 +75,12 @@ pub fn service(
         let (hub, engine) = (Rc::clone(&hub), Rc::clone(&engine));
         async move {
             // The place is kept while the request is judged, and where it is refused.
-            let Some((socket, place)) = take_socket(framed) else { return Ok(()) };
+            let Some((socket, slot)) = take_socket(framed) else { return Ok(()) };
             // One arm for each framing that has a path.
             match request.path() {
-                "/ws" => plain(&hub, &request, socket, place).await,
+                "/ws" => upgrade_plain(&hub, &request, socket, slot).await,
                 path if engine.serves(path) => {
-                    engine.upgrade(&request, socket, Box::new(place)).await;
+                    engine.upgrade(&request, socket, Box::new(slot)).await;
                 }
                 _ => refuse(socket, Problem::not_found().into_upgrade_response()).await,
             }
@@ -90,29 +90,29 @@ pub fn service(
 }
 
 /// A WebSocket of the plain framing.
-async fn plain(hub: &Hub, request: &Request, framed: Socket, place: Admitted) {
-    let mut verdict = judge(hub, request);
+async fn upgrade_plain(hub: &Hub, request: &Request, framed: Socket, slot: ConnectionSlot) {
+    let mut outcome = check_upgrade(hub, request);
     // The token's key may be among those that are being fetched.
-    if verdict.as_ref().is_err_and(Refusal::is_for_now)
-        && let Some(settled) = hub.shared.verifier.settling()
+    if outcome.as_ref().is_err_and(UpgradeRefusal::is_temporary)
+        && let Some(settled) = hub.shared.verifier.wait_for_keys()
     {
         settled.await;
-        verdict = judge(hub, request);
+        outcome = check_upgrade(hub, request);
     }
-    match verdict {
+    match outcome {
         Ok((identity, permit)) => open(hub, request, framed, identity, permit),
-        Err(Refusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
-        Err(Refusal::Close(close, after)) => {
-            close_at_once(hub, request, framed, (close, after), place);
+        Err(UpgradeRefusal::Http(problem)) => refuse(framed, problem.into_upgrade_response()).await,
+        Err(UpgradeRefusal::Close(close, after)) => {
+            accept_and_close(hub, request, framed, (close, after), slot);
         }
     }
 }
 
 /// The service of an address that has nothing to upgrade to.
-pub fn nothing()
+pub fn refuse_all()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {
-        if let Some((socket, _place)) = take_socket(framed) {
+        if let Some((socket, _slot)) = take_socket(framed) {
             refuse(socket, Problem::not_found().into_upgrade_response()).await;
         }
         Ok(())
@@ -120,19 +120,20 @@ pub fn nothing()
 }
 
 /// Decides who comes in, cheapest question first.
-fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
-    handshake(request).map_err(Refusal::Http)?;
+fn check_upgrade(hub: &Hub, request: &Request) -> Result<(Identity, Permit), UpgradeRefusal> {
+    check_handshake(request).map_err(UpgradeRefusal::Http)?;
     let headers = request.headers();
-    check_origin(&hub.shared.config.server.allowed_origins, headers).map_err(Refusal::Http)?;
-    let protocols = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    check_origin(&hub.shared.config.server.allowed_origins, headers)
+        .map_err(UpgradeRefusal::Http)?;
+    let protocols = list_header(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let authorization = authorization(headers);
     let credentials =
         credentials(hub, request.head(), authorization.as_deref(), protocols.as_deref());
     let refuse = |problem: Problem, close| {
         if credentials.offers_subprotocol {
-            Refusal::Close(close, None)
+            UpgradeRefusal::Close(close, None)
         } else {
-            Refusal::Http(problem)
+            UpgradeRefusal::Http(problem)
         }
     };
     if let Err(problem) = refuse_while_draining(hub) {
@@ -146,35 +147,36 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
         };
         let after = failure.retry_after_ms;
         match refuse(Problem::unauthenticated(failure), close) {
-            Refusal::Close(close, _) => Refusal::Close(close, after),
-            told @ Refusal::Http(_) => told,
+            UpgradeRefusal::Close(close, _) => UpgradeRefusal::Close(close, after),
+            told @ UpgradeRefusal::Http(_) => told,
         }
     })?;
     if hub.shared.bans.from_hub(&identity.user, Timestamp::now()).is_some() {
         let failure = Failure::new(ErrorCode::Forbidden, "removed by an admin");
         return Err(refuse(failure.into(), CloseCode::REMOVED));
     }
-    if let Err(failure) = count_login(hub, &identity) {
+    if let Err(failure) = take_login_rate(hub, &identity) {
         let after = failure.retry_after_ms;
         return Err(if credentials.offers_subprotocol {
-            Refusal::Close(CloseCode::FLOOD, after)
+            UpgradeRefusal::Close(CloseCode::FLOOD, after)
         } else {
-            Refusal::Http(failure.into())
+            UpgradeRefusal::Http(failure.into())
         });
     }
-    let permit = take_place(hub).map_err(|problem| refuse(problem, CloseCode::TRY_LATER))?;
+    let permit =
+        take_connection_permit(hub).map_err(|problem| refuse(problem, CloseCode::TRY_LATER))?;
     Ok((identity, permit))
 }
 
 /// Whether a user does not come too often, and has not just been cut for a flood.
-fn count_login(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
+fn take_login_rate(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
     let now = Instant::now();
     let rates = hub.shared.users.of(&identity.user, now);
     // One that has to wait anyway costs no login.
-    let waits = rates.held_off(now).or_else(|| rates.take(Kind::Login, now).err());
+    let waits = rates.flood_wait(now).or_else(|| rates.take(RateKind::Login, now).err());
     waits.map_or(Ok(()), |wait| {
         hub.shared.metrics.rejected.inc(ErrorCode::RateLimited as usize);
-        Err(too_fast("too many logins", wait))
+        Err(rate_limited("too many logins", wait))
     })
 }
 
@@ -188,23 +190,23 @@ pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
 }
 
 /// A place among the open connections.
-pub(super) fn take_place(hub: &Hub) -> Result<Permit, Problem> {
-    place_in(&hub.shared.connections, "too many connections", hub)
+pub(super) fn take_connection_permit(hub: &Hub) -> Result<Permit, Problem> {
+    take_permit(&hub.shared.connections, "too many connections", hub)
 }
 
 /// A place among the open connections that nobody uses.
-pub(super) fn take_stranger_place(hub: &Hub) -> Result<Permit, Problem> {
-    place_in(&hub.shared.strangers, "too many connections without a login", hub)
+pub(super) fn take_unauthenticated_permit(hub: &Hub) -> Result<Permit, Problem> {
+    take_permit(&hub.shared.unauthenticated, "too many connections without a login", hub)
 }
 
-fn place_in(places: &Permits, full: &'static str, hub: &Hub) -> Result<Permit, Problem> {
+fn take_permit(places: &Permits, full: &'static str, hub: &Hub) -> Result<Permit, Problem> {
     places.take().ok_or_else(|| {
         hub.shared.metrics.upgrades_refused.inc();
         Problem::unavailable(full, FULL_RETRY_SECS)
     })
 }
 
-fn handshake(request: &Request) -> Result<(), Problem> {
+fn check_handshake(request: &Request) -> Result<(), Problem> {
     actix_http::ws::verify_handshake(request.head()).map_err(|error| {
         let bad = |status| Problem::new(status, ErrorCode::BadEnvelope, error.to_string());
         match error {
@@ -253,11 +255,11 @@ fn identify(hub: &Hub, credentials: &Credentials<'_>) -> Result<Identity, Failur
 }
 
 fn open(hub: &Hub, request: &Request, framed: Socket, identity: Identity, permit: Permit) {
-    let remote = remote(request.head(), &hub.shared.config.server.trusted_proxies);
-    let head = switching(request);
+    let remote = remote_address(request.head(), &hub.shared.config.server.trusted_proxies);
+    let head = switching_response(request);
     match transport::accept(framed, head, &hub.transport) {
-        Ok((inbound, outbox)) => Session::open(Opening {
-            visitor: Visitor::Plain(identity),
+        Ok((inbound, outbox)) => Connection::open(ConnectionParams {
+            client: ClientKind::Plain(identity),
             inbound,
             outbox,
             remote,
@@ -270,30 +272,30 @@ fn open(hub: &Hub, request: &Request, framed: Socket, identity: Identity, permit
 }
 
 /// The 101, with the subprotocol where one was offered.
-pub(super) fn switching(request: &Request) -> Bytes {
+pub(super) fn switching_response(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
-    let offered = joined(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
+    let offered = list_header(headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
     let chosen = offered.split(',').any(|offer| offer.trim() == SUBPROTOCOL).then_some(SUBPROTOCOL);
     transport::switching_protocols(key, chosen)
 }
 
 /// Upgrades only to say why not.
-fn close_at_once(
+fn accept_and_close(
     hub: &Hub,
     request: &Request,
     framed: Socket,
     (close, reconnect_after_ms): (CloseCode, Option<u64>),
-    place: Admitted,
+    slot: ConnectionSlot,
 ) {
-    match transport::accept(framed, switching(request), &hub.transport) {
+    match transport::accept(framed, switching_response(request), &hub.transport) {
         Ok((inbound, outbox)) => {
             let event = ServerEvent::SessionEnd(SessionEnd::new(close, reconnect_after_ms));
             let last = Frame::text(|buffer| Codec::Plain.event(&event, buffer));
             outbox.finish(Some(last), close);
-            // The stream ends when the peer has answered, or after the linger time.
+            // The stream ends when the peer has answered, or after the close timeout.
             actix_rt::spawn(async move {
-                let (mut inbound, _place) = (inbound, place);
+                let (mut inbound, _slot) = (inbound, slot);
                 while futures_util::StreamExt::next(&mut inbound).await.is_some() {}
             });
         }
@@ -305,16 +307,16 @@ fn close_at_once(
 pub(super) async fn refuse(framed: Socket, response: Response<Bytes>) {
     let send = async {
         if let Ok(framed) = h1::SendResponse::new(framed, response).await {
-            linger(framed.into_parts().io).await;
+            lingering_close(framed.into_parts().io).await;
         }
     };
-    if tokio::time::timeout(REFUSAL_PATIENCE, send).await.is_err() {
+    if tokio::time::timeout(REFUSAL_TIMEOUT, send).await.is_err() {
         log::debug!("a client did not read its refusal");
     }
 }
 
 /// The client's address as text, for logs.
-pub(super) fn remote(request: &RequestHead, proxies: &Networks) -> String {
+pub(super) fn remote_address(request: &RequestHead, proxies: &Networks) -> String {
     client_address(request, proxies).map_or_else(|| "unknown".to_owned(), |it| it.to_string())
 }
 
@@ -326,7 +328,7 @@ pub(super) fn client_address(request: &RequestHead, proxies: &Networks) -> Optio
         return Some(peer);
     }
     let forwarded = HeaderName::from_static("x-forwarded-for");
-    let hops = joined(&request.headers, &forwarded).unwrap_or_default();
+    let hops = list_header(&request.headers, &forwarded).unwrap_or_default();
     let client = hops
         .rsplit(',')
         .map_while(|hop| hop_address(hop.trim()))
@@ -343,7 +345,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 }
 
 /// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).
-pub(super) fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
+pub(super) fn list_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
     let mut lines = headers.get_all(name).filter_map(|value| value.to_str().ok());
     let first = Cow::Borrowed(lines.next()?);
     Some(lines.fold(first, |list, line| format!("{list},{line}").into()))

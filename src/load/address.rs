@@ -7,7 +7,7 @@ use crate::protocol::codec::Framing;
 
 /// The hub under load.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct HubTarget {
     /// As it was given, for reports.
     pub url: String,
     /// What stands in `Host`.
@@ -83,9 +83,9 @@ impl Address {
     }
 }
 
-// === impl Target ===
+// === impl HubTarget ===
 
-impl Target {
+impl HubTarget {
     /// Finds the hub. Where it speaks TLS it must be known to these authorities.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Target {
 
 /// What the hub said to the request: the status, and where the head ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct UpgradeAnswer {
     /// 101 where it was granted; 0 where it is no HTTP.
     pub status: u16,
     /// The bytes of the head.
@@ -142,21 +142,21 @@ pub struct Answer {
 }
 
 /// Reads the answer, if it is whole.
-pub fn answer(bytes: &[u8]) -> Option<Answer> {
+pub fn answer(bytes: &[u8]) -> Option<UpgradeAnswer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = std::str::from_utf8(line).unwrap_or_default();
     let rest = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     let status = rest.and_then(|status| status.parse().ok());
-    Some(Answer { status: status.unwrap_or(0), length: end + 4 })
+    Some(UpgradeAnswer { status: status.unwrap_or(0), length: end + 4 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn find(url: &str, framing: Framing) -> Result<Target, String> {
-        Target::find(&Address::read(url)?, framing, &Authorities::public())
+    fn find(url: &str, framing: Framing) -> Result<HubTarget, String> {
+        HubTarget::find(&Address::read(url)?, framing, &Authorities::public())
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
     fn an_answer_is_read_when_it_is_whole() {
         assert_eq!(answer(b"HTTP/1.1 101 Switching\r\n"), None);
         let head = b"HTTP/1.1 101 Switching\r\nA: b\r\n\r\n\x81";
-        assert_eq!(answer(head), Some(Answer { status: 101, length: head.len() - 1 }));
+        assert_eq!(answer(head), Some(UpgradeAnswer { status: 101, length: head.len() - 1 }));
         let old = answer(b"HTTP/1.0 404 File not found\r\n\r\n");
         assert_eq!(old.map(|answer| answer.status), Some(404));
         assert_eq!(answer(b"SSH-2.0\r\n\r\n").map(|answer| answer.status), Some(0));

@@ -38,13 +38,13 @@ pub type MemberId = usize;
 pub type Key = u64;
 
 /// Missing messages of one gap that are counted: more are no loss but another room.
-const MOST_MISSING: usize = 10_000;
+const MAX_MISSING: usize = 10_000;
 /// Cases that are told in words.
 const EXAMPLES: usize = 3;
 
 /// What is known about a room.
 #[derive(Debug, Clone, Default)]
-struct Room {
+struct RoomCheck {
     /// The first number that this run has an eye on; none before anybody has joined.
     base: Option<i64>,
     /// The keys of messages, from `base` on.
@@ -55,7 +55,7 @@ struct Room {
 
 /// What is known about a member.
 #[derive(Debug, Clone, Default)]
-struct Member {
+struct MemberCheck {
     room: usize,
     /// The last message that it has; none before its first join.
     last: Option<i64>,
@@ -72,8 +72,8 @@ struct Member {
 /// The check of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Checker {
-    rooms: Vec<Room>,
-    members: Vec<Member>,
+    rooms: Vec<RoomCheck>,
+    members: Vec<MemberCheck>,
     breaches: [Breach; 6],
 }
 
@@ -133,9 +133,9 @@ impl Promise {
 impl Checker {
     /// A run with so many rooms, and the room of each member.
     pub fn new(rooms: usize, members: impl IntoIterator<Item = usize>) -> Self {
-        let member = |room| Member { room, ..Member::default() };
+        let member = |room| MemberCheck { room, ..MemberCheck::default() };
         Self {
-            rooms: vec![Room::default(); rooms],
+            rooms: vec![RoomCheck::default(); rooms],
             members: members.into_iter().map(member).collect(),
             breaches: Default::default(),
         }
@@ -153,7 +153,7 @@ impl Checker {
 
     /// A member is in the room, with a snapshot.
     pub fn joined(&mut self, id: MemberId, joined: Joined<'_>) {
-        let Member { room, floor, .. } = self.members[id];
+        let MemberCheck { room, floor, .. } = self.members[id];
         let base = *self.rooms[room].base.get_or_insert(joined.last_seq.saturating_add(1));
         if joined.last_seq < floor && floor >= base {
             let text = format!("a snapshot ends at {}, {floor} was acknowledged", joined.last_seq);
@@ -212,7 +212,7 @@ impl Checker {
         // After it has asked to leave, and before it hears that it is in, nothing is promised.
         let Some(last) = member.last.filter(|_| member.inside) else { return };
         if seq > last {
-            member.missing.extend((last..seq).skip(1).take(MOST_MISSING));
+            member.missing.extend((last..seq).skip(1).take(MAX_MISSING));
             member.last = Some(seq);
         } else if member.missing.remove(&seq) {
             self.broken(Promise::ChatOrder, id, &format!("seq {seq} came after {last}"));
@@ -242,7 +242,7 @@ impl Checker {
 
     /// How many members still lack acknowledged messages.
     pub fn behind(&self) -> usize {
-        let lacks = |member: &&Member| {
+        let lacks = |member: &&MemberCheck| {
             member.inside && member.last.is_some_and(|last| last < self.rooms[member.room].acked)
         };
         self.members.iter().filter(lacks).count()
@@ -251,11 +251,11 @@ impl Checker {
     /// The end: whoever is inside must have everything that was acknowledged.
     pub fn finish(&mut self) {
         for id in 0..self.members.len() {
-            let Member { room, last, inside, .. } = self.members[id];
+            let MemberCheck { room, last, inside, .. } = self.members[id];
             let acked = self.rooms[room].acked;
             if let Some(last) = last.filter(|last| inside && *last < acked) {
                 let text = format!("all after seq {last} up to {acked} never came");
-                let times = acked.abs_diff(last).min(MOST_MISSING as u64);
+                let times = acked.abs_diff(last).min(MAX_MISSING as u64);
                 self.broken_times(Promise::ChatSeen, id, times, &text);
             }
             self.left(id);

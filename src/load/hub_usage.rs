@@ -14,7 +14,7 @@ use crate::process::{self, Usage};
 
 /// Where it is read.
 #[derive(Clone)]
-pub enum Source {
+pub enum UsageSource {
     /// A process on this machine, by its id.
     Process(u32),
     /// An address that answers as `/metrics` does.
@@ -30,7 +30,7 @@ pub enum Source {
 
 /// What was read, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub struct UsageSample {
     /// When.
     pub at: Instant,
     /// What.
@@ -39,22 +39,22 @@ pub struct Sample {
 
 /// Somebody who looks once a second, until this is dropped.
 #[derive(Debug)]
-pub struct Watch {
-    latest: Arc<Mutex<Option<Sample>>>,
+pub struct UsageWatch {
+    latest: Arc<Mutex<Option<UsageSample>>>,
     /// Dropping it ends the thread.
     _end: Sender<()>,
 }
 
 /// From one look to the next.
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer that is read.
-const MOST_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-// === impl Source ===
+// === impl UsageSource ===
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for UsageSource {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -64,11 +64,11 @@ impl std::fmt::Debug for Source {
     }
 }
 
-impl Source {
+impl UsageSource {
     /// An address that answers as `/metrics` does.
     pub fn metrics(url: String, token: Option<String>, authorities: &Authorities) -> Self {
         let config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(ANSWER_TIMEOUT))
             .http_status_as_error(false)
             .max_redirects(0)
             .tls_config(authorities.for_http())
@@ -84,7 +84,7 @@ impl Source {
     /// A sentence that says why nothing is to be seen.
     pub fn read(&self) -> Result<Usage, String> {
         match self {
-            Self::Process(pid) => process::of(*pid).ok_or_else(|| {
+            Self::Process(pid) => process::usage_of(*pid).ok_or_else(|| {
                 format!("--pid {pid}: there is no such process, or the system does not tell of it")
             }),
             Self::Metrics { agent, url, token } => {
@@ -104,33 +104,34 @@ impl Source {
     }
 
     /// Looks from now on, beginning with what was seen already.
-    pub fn watch(self, first: Usage) -> Watch {
-        let latest = Arc::new(Mutex::new(Some(Sample { at: Instant::now(), usage: first })));
+    pub fn watch(self, first: Usage) -> UsageWatch {
+        let latest = Arc::new(Mutex::new(Some(UsageSample { at: Instant::now(), usage: first })));
         let (end, ended) = mpsc::channel();
         let shared = Arc::clone(&latest);
         std::thread::spawn(move || {
-            while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 // A hub that does not answer shows as a gap.
-                let sample = self.read().ok().map(|usage| Sample { at: Instant::now(), usage });
+                let sample =
+                    self.read().ok().map(|usage| UsageSample { at: Instant::now(), usage });
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = sample;
             }
         });
-        Watch { latest, _end: end }
+        UsageWatch { latest, _end: end }
     }
 }
 
-// === impl Watch ===
+// === impl UsageWatch ===
 
-impl Watch {
+impl UsageWatch {
     /// What was seen last; none where nothing was to be seen.
-    pub fn latest(&self) -> Option<Sample> {
+    pub fn latest(&self) -> Option<UsageSample> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Sample ===
+// === impl UsageSample ===
 
-impl Sample {
+impl UsageSample {
     /// The processor time between two looks, as a part of a core; none where it is the same look,
     /// or where another process has taken the place.
     pub fn cpu_until(&self, later: &Self) -> Option<f64> {
@@ -163,7 +164,7 @@ fn exposition(agent: &Agent, url: &str, token: Option<&str>) -> Result<String, S
         }
         status => return Err(format!("it answers {status}")),
     }
-    let text = answer.body_mut().with_config().limit(MOST_BYTES).read_to_string();
+    let text = answer.body_mut().with_config().limit(MAX_BYTES).read_to_string();
     text.map_err(|error| error.to_string())
 }
 
@@ -220,18 +221,18 @@ mod tests {
     fn processor_time_is_a_part_of_the_time_between_two_looks() {
         let usage = |ms| Usage { cpu: Duration::from_millis(ms), resident: 1 };
         let at = Instant::now();
-        let first = Sample { at, usage: usage(1000) };
-        let later = Sample { at: at + Duration::from_secs(2), usage: usage(2000) };
+        let first = UsageSample { at, usage: usage(1000) };
+        let later = UsageSample { at: at + Duration::from_secs(2), usage: usage(2000) };
         assert_eq!(first.cpu_until(&later), Some(0.5));
         assert_eq!(first.cpu_until(&first), None);
         // Started anew: it counts from zero again.
-        let anew = Sample { usage: usage(10), ..later };
+        let anew = UsageSample { usage: usage(10), ..later };
         assert_eq!(first.cpu_until(&anew), None);
     }
 
     #[test]
     fn a_process_that_is_not_there_is_named() {
-        let error = Source::Process(u32::MAX).read().expect_err("nobody");
+        let error = UsageSource::Process(u32::MAX).read().expect_err("nobody");
         assert!(error.contains("--pid 4294967295: there is no such process"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ const OWN: u64 = 32;
 ///
 /// # Errors
 /// A sentence with the limit, how to raise it and how many connections it can drive.
-pub fn make_room(connections: u64) -> Result<(), String> {
+pub fn raise_file_limit(connections: u64) -> Result<(), String> {
     let limit = rlimit::increase_nofile_limit(connections + OWN)
         .map_err(|error| format!("the file limit cannot be read: {error}"))?;
     judge(connections, limit)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::seconds::{Brief, Second};
+use super::seconds::{Second, TimingSummary};
 
 /// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -170,7 +170,7 @@ impl Measure {
     }
 
     /// Ends a stretch: says its times, and puts them to all.
-    pub fn turn(&mut self) -> BTreeMap<Timing, Brief> {
+    pub fn turn(&mut self) -> BTreeMap<Timing, TimingSummary> {
         let mut times = BTreeMap::new();
         for ((timing, all), lately) in
             Timing::ALL.iter().zip(&mut self.timings).zip(&mut self.lately)
@@ -178,7 +178,7 @@ impl Measure {
             if lately.is_empty() {
                 continue;
             }
-            times.insert(*timing, brief(lately));
+            times.insert(*timing, summary(lately));
             // They have the same bounds, so there is room for all.
             let _ = all.add(&*lately);
             lately.reset();
@@ -202,10 +202,10 @@ impl Measure {
     }
 }
 
-fn brief(times: &Histogram<u64>) -> Brief {
+fn summary(times: &Histogram<u64>) -> TimingSummary {
     #[expect(clippy::cast_precision_loss, reason = "ten minutes of microseconds fit")]
     let ms = |us: u64| us as f64 / 1000.0;
-    Brief {
+    TimingSummary {
         count: times.len(),
         p50: ms(times.value_at_quantile(0.5)),
         p99: ms(times.value_at_quantile(0.99)),

@@ -8,24 +8,24 @@
 
 pub mod address;
 pub mod check;
+mod client_message;
+mod connection;
 pub mod engine;
-mod hear;
+mod frame;
+mod hub_message;
 pub mod hub_usage;
 pub mod limits;
-mod link;
 pub mod machine;
 pub mod measure;
 mod own_cpu;
 pub mod probe;
 pub mod report;
 mod rng;
-mod say;
 pub mod scenario;
 pub mod seconds;
 pub mod tls;
 pub mod tokens;
 pub mod track;
-mod wire;
 
 /// The role that has positions.
 const DRIVER: crate::protocol::role::Role = crate::protocol::role::Role::Driver;

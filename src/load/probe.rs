@@ -8,23 +8,23 @@ use std::time::Duration;
 use rustls::StreamOwned;
 use serde::Deserialize;
 
-use super::address::{self, Target};
-use super::hear::{End, Heard, Rejection, hear};
-use super::{say, tls, wire};
+use super::address::{self, HubTarget};
+use super::hub_message::{ConnectErrorData, HubMessage, SessionEndData, parse};
+use super::{client_message, frame, tls};
 use crate::protocol::codec::Framing;
 
 /// How long the hub may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most that is read of an answer.
-const MOST: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A socket, or TLS over one.
-trait Line: Read + Write {}
-impl<T: Read + Write> Line for T {}
+trait ByteStream: Read + Write {}
+impl<T: Read + Write> ByteStream for T {}
 
 /// How a hub, or whatever is there, answers.
 #[derive(Debug, PartialEq, Eq)]
-enum Greeting {
+enum ProbeOutcome {
     /// The session has begun.
     Welcome,
     /// It does not let this token in, with its code.
@@ -40,23 +40,25 @@ enum Greeting {
 ///
 /// # Errors
 /// A sentence that says what is wrong: nobody there, the wrong secret, no orderhub.
-pub fn ask(target: &mut Target, token: &str) -> Result<(), String> {
+pub fn ask(target: &mut HubTarget, token: &str) -> Result<(), String> {
     let stream = connect(target)?;
     let url = &target.url;
     let greeting = secure(target, stream).and_then(|mut line| greet(target, &mut *line, token));
     match greeting.map_err(|error| format!("{url}: {}", silence(&error)))? {
-        Greeting::Welcome => Ok(()),
-        Greeting::Refused(code) => Err(format!("{url}: {}", refusal(&code))),
-        Greeting::Moved(place) => Err(format!("{url}: it sends on to {place}; name that address")),
-        Greeting::Other(what) => Err(format!("{url}: {what}")),
+        ProbeOutcome::Welcome => Ok(()),
+        ProbeOutcome::Refused(code) => Err(format!("{url}: {}", refusal(&code))),
+        ProbeOutcome::Moved(place) => {
+            Err(format!("{url}: it sends on to {place}; name that address"))
+        }
+        ProbeOutcome::Other(what) => Err(format!("{url}: {what}")),
     }
 }
 
 /// Connects to the first address that answers.
-fn connect(target: &mut Target) -> Result<TcpStream, String> {
+fn connect(target: &mut HubTarget) -> Result<TcpStream, String> {
     let mut problems = Vec::new();
     for address in target.addresses.clone() {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, ANSWER_TIMEOUT) {
             Ok(stream) => {
                 target.addresses = vec![address];
                 return Ok(stream);
@@ -73,7 +75,7 @@ fn unreachable(address: SocketAddr, error: &io::Error) -> String {
             format!("nobody listens at {address} (connection refused)")
         }
         ErrorKind::TimedOut => {
-            format!("{address} did not answer within {} s", PATIENCE.as_secs())
+            format!("{address} did not answer within {} s", ANSWER_TIMEOUT.as_secs())
         }
         _ => format!("{address}: {error}"),
     }
@@ -86,7 +88,10 @@ fn silence(error: &io::Error) -> String {
     }
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-            format!("something listens there, but it says nothing within {} s", PATIENCE.as_secs())
+            format!(
+                "something listens there, but it says nothing within {} s",
+                ANSWER_TIMEOUT.as_secs()
+            )
         }
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
             "something listens there, but it hangs up at once".to_owned()
@@ -105,15 +110,15 @@ fn refusal(code: &str) -> String {
     )
 }
 
-fn secure(target: &Target, stream: TcpStream) -> io::Result<Box<dyn Line>> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn secure(target: &HubTarget, stream: TcpStream) -> io::Result<Box<dyn ByteStream>> {
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     let Some(trust) = &target.tls else { return Ok(Box::new(stream)) };
     Ok(Box::new(StreamOwned::new(trust.begin()?, stream)))
 }
 
 /// Asks for the upgrade, and reads on until the session has begun.
-fn greet(target: &Target, line: &mut dyn Line, token: &str) -> io::Result<Greeting> {
+fn greet(target: &HubTarget, line: &mut dyn ByteStream, token: &str) -> io::Result<ProbeOutcome> {
     line.write_all(target.upgrade(token).as_bytes())?;
     let mut bytes = Vec::new();
     let answer = loop {
@@ -122,10 +127,10 @@ fn greet(target: &Target, line: &mut dyn Line, token: &str) -> io::Result<Greeti
         }
         // An alert of TLS, to somebody who did not begin with it.
         if let &[0x15, 0x03, ..] = bytes.as_slice() {
-            return Ok(Greeting::Other("TLS is spoken there; use wss://".to_owned()));
+            return Ok(ProbeOutcome::Other("TLS is spoken there; use wss://".to_owned()));
         }
-        if bytes.len() > MOST || !more(line, &mut bytes)? {
-            return Ok(Greeting::Other("what answers there is no HTTP server".to_owned()));
+        if bytes.len() > MAX_ANSWER_BYTES || !more(line, &mut bytes)? {
+            return Ok(ProbeOutcome::Other("what answers there is no HTTP server".to_owned()));
         }
     };
     if answer.status == 101 {
@@ -133,7 +138,7 @@ fn greet(target: &Target, line: &mut dyn Line, token: &str) -> io::Result<Greeti
         return begin(target.framing, line, bytes, token);
     }
     let length = header(&bytes[..answer.length], "content-length").and_then(|it| it.parse().ok());
-    let whole = answer.length.saturating_add(length.unwrap_or(0)).min(MOST);
+    let whole = answer.length.saturating_add(length.unwrap_or(0)).min(MAX_ANSWER_BYTES);
     // A body that does not come changes nothing: the status has said what counts.
     while bytes.len() < whole && more(line, &mut bytes).unwrap_or(false) {}
     let (head, body) = bytes.split_at(answer.length);
@@ -141,7 +146,7 @@ fn greet(target: &Target, line: &mut dyn Line, token: &str) -> io::Result<Greeti
 }
 
 /// Reads what is there; false at the end.
-fn more(line: &mut dyn Line, bytes: &mut Vec<u8>) -> io::Result<bool> {
+fn more(line: &mut dyn ByteStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 4096];
     let length = line.read(&mut chunk)?;
     bytes.extend_from_slice(&chunk[..length]);
@@ -149,20 +154,22 @@ fn more(line: &mut dyn Line, bytes: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// What an answer means that grants nothing.
-fn judge(status: u16, head: &[u8], body: &[u8]) -> Greeting {
+fn judge(status: u16, head: &[u8], body: &[u8]) -> ProbeOutcome {
     let problem = serde_json::from_slice::<Problem>(body).ok();
     match status {
-        0 => Greeting::Other("what answers there is no HTTP server".to_owned()),
-        401 => Greeting::Refused(problem.map_or_else(|| "401".to_owned(), |it| it.code)),
+        0 => ProbeOutcome::Other("what answers there is no HTTP server".to_owned()),
+        401 => ProbeOutcome::Refused(problem.map_or_else(|| "401".to_owned(), |it| it.code)),
         300..=399 => match header(head, "location") {
-            Some(place) => Greeting::Moved(place),
-            None => Greeting::Other(format!("what answers there is no orderhub ({status})")),
+            Some(place) => ProbeOutcome::Moved(place),
+            None => ProbeOutcome::Other(format!("what answers there is no orderhub ({status})")),
         },
-        503 if problem.is_some() => Greeting::Other(
+        503 if problem.is_some() => ProbeOutcome::Other(
             "the hub is full (MAX_CONNECTIONS) or draining, it takes nobody (503)".to_owned(),
         ),
-        502..=504 => Greeting::Other(format!("the proxy there has no hub behind it ({status})")),
-        _ => Greeting::Other(match problem {
+        502..=504 => {
+            ProbeOutcome::Other(format!("the proxy there has no hub behind it ({status})"))
+        }
+        _ => ProbeOutcome::Other(match problem {
             Some(problem) => format!("the hub refuses the connection ({status} {})", problem.code),
             None => format!("what answers there is no orderhub ({status})"),
         }),
@@ -186,49 +193,52 @@ fn header(head: &[u8], name: &str) -> Option<String> {
 /// Hears until the session has begun; on Socket.IO enters the namespace first.
 fn begin(
     framing: Framing,
-    line: &mut dyn Line,
+    line: &mut dyn ByteStream,
     mut bytes: Vec<u8>,
     token: &str,
-) -> io::Result<Greeting> {
+) -> io::Result<ProbeOutcome> {
     if framing == Framing::SocketIo {
         let mut packet = Vec::new();
-        wire::write(&mut packet, wire::TEXT, say::enter(token).as_bytes(), 0);
+        frame::write(&mut packet, frame::TEXT, client_message::enter(token).as_bytes(), 0);
         line.write_all(&packet)?;
     }
     let mut announced = None;
     loop {
-        while let Some((frame, length)) = wire::read(&bytes).map_err(io::Error::other)? {
+        while let Some((frame, length)) = frame::read(&bytes).map_err(io::Error::other)? {
             let text = std::str::from_utf8(frame.payload).unwrap_or_default();
-            match hear(framing, text) {
-                Heard::Opened => return Ok(Greeting::Welcome),
-                Heard::Refused(data) => return Ok(rejected(data)),
-                Heard::Event(name, data) if name == "session:end" => {
-                    announced = serde_json::from_str::<End>(data).ok().map(|end| end.code);
+            match parse(framing, text) {
+                HubMessage::Opened => return Ok(ProbeOutcome::Welcome),
+                HubMessage::Refused(data) => return Ok(rejected(data)),
+                HubMessage::Event(name, data) if name == "session:end" => {
+                    announced =
+                        serde_json::from_str::<SessionEndData>(data).ok().map(|end| end.code);
                 }
-                Heard::Dismissed => return Ok(ended(announced)),
-                _ if frame.opcode == wire::CLOSE => return Ok(ended(announced)),
+                HubMessage::Dismissed => return Ok(ended(announced)),
+                _ if frame.opcode == frame::CLOSE => return Ok(ended(announced)),
                 _ => {}
             }
             bytes.drain(..length);
         }
-        if bytes.len() > MOST || !more(line, &mut bytes)? {
+        if bytes.len() > MAX_ANSWER_BYTES || !more(line, &mut bytes)? {
             return Ok(ended(announced));
         }
     }
 }
 
-fn rejected(data: &str) -> Greeting {
-    match serde_json::from_str::<Rejection<'_>>(data) {
-        Ok(Rejection { data: Some(refusal), .. }) => Greeting::Refused(refusal.code.into_owned()),
-        Ok(Rejection { message, .. }) => Greeting::Other(format!(
+fn rejected(data: &str) -> ProbeOutcome {
+    match serde_json::from_str::<ConnectErrorData<'_>>(data) {
+        Ok(ConnectErrorData { data: Some(refusal), .. }) => {
+            ProbeOutcome::Refused(refusal.code.into_owned())
+        }
+        Ok(ConnectErrorData { message, .. }) => ProbeOutcome::Other(format!(
             "the Socket.IO server there has no /events as an orderhub has: {message}"
         )),
-        Err(_) => Greeting::Other("what answers there is no orderhub".to_owned()),
+        Err(_) => ProbeOutcome::Other("what answers there is no orderhub".to_owned()),
     }
 }
 
-fn ended(announced: Option<u16>) -> Greeting {
-    Greeting::Other(match announced {
+fn ended(announced: Option<u16>) -> ProbeOutcome {
+    ProbeOutcome::Other(match announced {
         Some(code) => format!("the hub ends the session at once ({code})"),
         None => "a WebSocket is opened there, but no session begins: it is no orderhub".to_owned(),
     })
@@ -242,11 +252,11 @@ mod tests {
     fn an_answer_that_grants_nothing_says_what_to_do() {
         let head = b"HTTP/1.1 200 OK\r\nLocation: https://hub.example.com/ws\r\n\r\n";
         let expired = br#"{"type":"about:blank","code":"token_expired"}"#;
-        let other = |text: &str| Greeting::Other(text.to_owned());
+        let other = |text: &str| ProbeOutcome::Other(text.to_owned());
         for (status, body, expected) in [
-            (401, &expired[..], Greeting::Refused("token_expired".to_owned())),
-            (401, b"", Greeting::Refused("401".to_owned())),
-            (301, b"", Greeting::Moved("https://hub.example.com/ws".to_owned())),
+            (401, &expired[..], ProbeOutcome::Refused("token_expired".to_owned())),
+            (401, b"", ProbeOutcome::Refused("401".to_owned())),
+            (301, b"", ProbeOutcome::Moved("https://hub.example.com/ws".to_owned())),
             (404, b"<html>", other("what answers there is no orderhub (404)")),
             (403, expired, other("the hub refuses the connection (403 token_expired)")),
             (502, b"", other("the proxy there has no hub behind it (502)")),
@@ -255,7 +265,7 @@ mod tests {
             assert_eq!(judge(status, head, body), expected);
         }
         assert!(
-            matches!(judge(503, head, expired), Greeting::Other(text) if text.contains("full"))
+            matches!(judge(503, head, expired), ProbeOutcome::Other(text) if text.contains("full"))
         );
         assert!(refusal("token_expired").contains("--ttl") && refusal("401").contains("--secret"));
     }
@@ -263,8 +273,8 @@ mod tests {
     #[test]
     fn a_rejection_of_another_socket_io_server_is_told_from_one_of_a_hub() {
         let hub = r#"{"message":"no","data":{"code":"unauthenticated"}}"#;
-        assert_eq!(rejected(hub), Greeting::Refused("unauthenticated".to_owned()));
-        let Greeting::Other(text) = rejected(r#"{"message":"Invalid namespace"}"#) else {
+        assert_eq!(rejected(hub), ProbeOutcome::Refused("unauthenticated".to_owned()));
+        let ProbeOutcome::Other(text) = rejected(r#"{"message":"Invalid namespace"}"#) else {
             panic!("another server")
         };
         assert!(text.contains("Invalid namespace"), "{text}");

@@ -30,7 +30,7 @@ pub struct Second {
     pub hub: Option<HubSecond>,
     /// The times of what ended in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub times: BTreeMap<Timing, Brief>,
+    pub times: BTreeMap<Timing, TimingSummary>,
 }
 
 /// What the hub took in a second.
@@ -45,7 +45,7 @@ pub struct HubSecond {
 
 /// Times of one kind in a second, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Brief {
+pub struct TimingSummary {
     /// How many.
     pub count: u64,
     /// The middle.
@@ -57,11 +57,11 @@ pub struct Brief {
 }
 
 /// The most stretches that are kept of a run.
-const MOST: u64 = 7200;
+const MAX_STRETCHES: u64 = 7200;
 
 /// How many seconds a stretch has in a run of so many.
 pub fn stretch(secs: u64) -> u64 {
-    secs.div_ceil(MOST).max(1)
+    secs.div_ceil(MAX_STRETCHES).max(1)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl People {
     ///
     /// # Errors
     /// A sentence where a token cannot be made.
-    pub fn made(scenario: &Scenario, sign: &Sign<'_>) -> Result<Self, String> {
+    pub fn from_scenario(scenario: &Scenario, sign: &Sign<'_>) -> Result<Self, String> {
         let mut people = Self { rooms: Vec::new(), persons: Vec::new(), expires: None };
         for room in 0..scenario.rooms.0 as usize {
             let order = id(&format!("{}-{}", scenario.order, room + 1), OrderId::new)?;
@@ -77,7 +77,11 @@ impl People {
     /// # Errors
     /// A sentence with the line that cannot be read or whose token has expired, or with what is
     /// missing.
-    pub fn listed(scenario: &Scenario, text: &str, now: Timestamp) -> Result<Self, String> {
+    pub fn from_token_lines(
+        scenario: &Scenario,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Self, String> {
         let mut rooms: Vec<OrderId> = Vec::new();
         let mut waiting: HashMap<(OrderId, Role), Vec<TokenLine>> = HashMap::new();
         let now = now.as_millis() / 1000;
@@ -169,7 +173,7 @@ mod tests {
         let sign = |user: &UserId, role: Role, order: &OrderId| {
             Ok(format!("{user}/{}/{order}", role.as_str()))
         };
-        let people = People::made(&scenario(), &sign).expect("people");
+        let people = People::from_scenario(&scenario(), &sign).expect("people");
         assert_eq!(
             people.rooms.iter().map(OrderId::as_str).collect::<Vec<_>>(),
             ["load-1", "load-2"]
@@ -194,7 +198,8 @@ mod tests {
             text += &line(&format!("{order}2"), "customer", order);
             text += &line(&format!("{order}3"), "driver", order);
         }
-        let people = People::listed(&scenario(), &text, Timestamp::from_secs(0)).expect("people");
+        let people =
+            People::from_token_lines(&scenario(), &text, Timestamp::from_secs(0)).expect("people");
         let users: Vec<&str> = people.persons.iter().map(|person| person.user.as_str()).collect();
         assert_eq!(users, ["b3", "b1", "b2", "a3", "a1", "a2"]);
     }
@@ -208,8 +213,8 @@ mod tests {
             (one.clone() + &line("v", "driver", "b"), "a has too few tokens of the role customer"),
             ("{\"user\":\"u\",\"role\":\"driver\",\"token\":\"t\"}".to_owned(), "names no order"),
         ] {
-            let error =
-                People::listed(&scenario(), &text, Timestamp::from_secs(0)).expect_err("bad");
+            let error = People::from_token_lines(&scenario(), &text, Timestamp::from_secs(0))
+                .expect_err("bad");
             assert!(error.contains(part), "{error}");
         }
     }
@@ -226,7 +231,7 @@ mod tests {
                 text += &line("u", role, order).replace("t-u", &token(exp));
             }
         }
-        let listed = |now| People::listed(&scenario(), &text, Timestamp::from_secs(now));
+        let listed = |now| People::from_token_lines(&scenario(), &text, Timestamp::from_secs(now));
         assert_eq!(listed(99).map(|people| people.expires), Ok(Some(100)));
         assert_eq!(listed(100), Err("line 4: the token has expired".to_owned()));
     }

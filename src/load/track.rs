@@ -17,7 +17,7 @@ struct Point {
 
 /// Where a driver is at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Place {
+pub struct TrackPosition {
     /// Degrees.
     pub lat: f64,
     /// Degrees.
@@ -37,7 +37,7 @@ pub struct Track {
 /// The speed of a track that tells no times, metres per second.
 const USUAL_SPEED: f64 = 10.0;
 /// The longest drive, in seconds. Times beyond it are none: a typing error, or another unit.
-const LONGEST: f64 = 1e9;
+const MAX_LENGTH: f64 = 1e9;
 /// Metres of a degree of latitude.
 const DEGREE: f64 = 111_195.0;
 
@@ -66,7 +66,7 @@ impl Track {
     }
 
     /// A drive of ten minutes through a town.
-    pub fn made_up(seed: u64) -> Self {
+    pub fn sample(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let (mut lat, mut lng, mut heading) = (48.2085, 16.3721, rng.unit() * 360.0);
         let mut points = Vec::new();
@@ -87,7 +87,7 @@ impl Track {
     }
 
     /// Where a driver is after so many seconds.
-    pub fn at(&self, seconds: f64) -> Place {
+    pub fn at(&self, seconds: f64) -> TrackPosition {
         let length = self.length();
         let along = seconds.max(0.0) % (2.0 * length);
         let back = along > length;
@@ -98,7 +98,7 @@ impl Track {
         let part = ((along - from.at) / (to.at - from.at).max(1e-3)).clamp(0.0, 1.0);
         let (north, east) = metres(from, to);
         let turn = if back { 180.0 } else { 0.0 };
-        Place {
+        TrackPosition {
             lat: from.lat + (to.lat - from.lat) * part,
             lng: on_earth(from.lng + (to.lng - from.lng) * part),
             heading: (east.atan2(north).to_degrees() + turn).rem_euclid(360.0),
@@ -129,7 +129,7 @@ fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
             point.lng += 360.0 * ((last.lng - lng) / 360.0).round();
             let (north, east) = metres(*last, point);
             let guess = last.at + (north.hypot(east) / USUAL_SPEED).max(0.1);
-            let told = at.map(|at| at - begin).filter(|at| *at > last.at && *at <= LONGEST);
+            let told = at.map(|at| at - begin).filter(|at| *at > last.at && *at <= MAX_LENGTH);
             point.at = told.unwrap_or(guess);
         }
         points.push(point);
@@ -318,8 +318,8 @@ mod tests {
 
     #[test]
     fn a_drive_that_is_made_up_repeats_with_its_seed() {
-        assert_eq!(Track::made_up(3), Track::made_up(3));
-        assert_ne!(Track::made_up(3).at(60.0), Track::made_up(4).at(60.0));
-        assert!((5.0..15.0).contains(&Track::made_up(3).at(60.0).speed));
+        assert_eq!(Track::sample(3), Track::sample(3));
+        assert_ne!(Track::sample(3).at(60.0), Track::sample(4).at(60.0));
+        assert!((5.0..15.0).contains(&Track::sample(3).at(60.0).speed));
     }
 }

@@ -14,7 +14,7 @@ pub const MAX_DATA_BYTES: usize = 16 * 1024;
 
 /// Names that mean something to clients of one framing or the other, beside the events of this
 /// protocol: what they would take for their own, or never hand to the app.
-const TAKEN: &[&str] = &[
+const RESERVED_NAMES: &[&str] = &[
     "*",
     "ack",
     "connect",
@@ -68,7 +68,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
         );
     }
     let is_ours = [ClientEventName::NAMES, ServerEvent::NAMES].concat().contains(&name);
-    if is_ours || TAKEN.contains(&name) {
+    if is_ours || RESERVED_NAMES.contains(&name) {
         return Err("is a name of this protocol or of Socket.IO");
     }
     Ok(())

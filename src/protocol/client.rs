@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::chat::{ChatKind, check_client_msg_id, check_content};
 use super::error::Failure;
-use super::{json, lenient, quick};
+use super::{json, lenient, location_json};
 use crate::ids::OrderId;
+use crate::json_number::{self, MAX_SAFE_INTEGER};
 use crate::time::Timestamp;
-use crate::whole::{self, MAX_SAFE_INTEGER};
 
 /// The most messages of a snapshot or page.
 pub const MAX_PAGE: i64 = 200;
@@ -145,7 +145,7 @@ pub struct Chat {
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: ChatKind,
     /// The client's own key, 1 to 64 characters, by which a retry is recognised.
-    #[serde(default, deserialize_with = "whole::optional_text")]
+    #[serde(default, deserialize_with = "json_number::optional_text")]
     pub client_msg_id: Option<String>,
 }
 
@@ -255,7 +255,7 @@ impl ClientEvent {
             ClientEventName::Location => {
                 let text = data.map_or("", RawValue::get);
                 let general = || location(lenient::object(text, "data")?);
-                Self::Location(quick::data(text).map_or_else(general, Ok)?)
+                Self::Location(location_json::read_data(text).map_or_else(general, Ok)?)
             }
             ClientEventName::Join => Self::Join(object(data)?),
             ClientEventName::Leave => Self::Leave(object(data)?),
@@ -436,7 +436,7 @@ fn bounded<'de, D: Deserializer<'de>>(
     most: u64,
     expected: &'static str,
 ) -> Result<Option<i64>, D::Error> {
-    match whole::optional(deserializer)? {
+    match json_number::optional(deserializer)? {
         Some(number) if number > most => {
             Err(de::Error::invalid_value(de::Unexpected::Unsigned(number), &expected))
         }

@@ -51,7 +51,7 @@ impl CloseCode {
 
     /// Whether a Socket.IO client is told to stay away: it does not see the code, and comes back
     /// from every other end.
-    pub fn is_final(self) -> bool {
+    pub fn is_terminal(self) -> bool {
         self.code == Self::BAD_ENVELOPES.code
             || ((4400..4500).contains(&self.code) && self.code != Self::UNAUTHENTICATED.code)
     }

@@ -9,10 +9,10 @@ use super::client::ClientEventName;
 use super::error::Failure;
 use super::json::{self, MAX_DEPTH, nests_deeper_than};
 use super::lenient::{without_mark, without_nan};
-use super::quick;
+use super::location_json;
 use super::request::{Rejected, Request};
 use super::server::{Reply, ServerEvent};
-use crate::whole::{self, MAX_SAFE_INTEGER};
+use crate::json_number::{self, MAX_SAFE_INTEGER};
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -29,7 +29,7 @@ struct Envelope<'a> {
 /// # Errors
 /// [`Rejected`] with `bad_envelope`, `unknown_event` or `invalid_payload`.
 pub fn decode(text: &str) -> Result<Request, Rejected> {
-    if let Some(request) = quick::request(text) {
+    if let Some(request) = location_json::read_message(text) {
         return Ok(request);
     }
     let text = without_mark(text);
@@ -87,7 +87,7 @@ fn unreadable(error: &serde_json::Error) -> Rejected {
 }
 
 fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let id = whole::optional(deserializer)?;
+    let id = json_number::optional(deserializer)?;
     if id.is_some_and(|id| id > MAX_SAFE_INTEGER) {
         return Err(serde::de::Error::custom("id must be an integer, 0 to 2^53 - 1"));
     }

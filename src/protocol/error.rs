@@ -116,7 +116,7 @@ impl Failure {
     }
 
     /// A call that is not the one to which its `Idempotency-Key` belongs.
-    pub fn other_body() -> Self {
+    pub fn idempotency_key_reused() -> Self {
         let message = "was used with another body";
         Self { field: Some(IDEMPOTENCY_KEY.into()), ..Self::new(ErrorCode::Conflict, message) }
     }

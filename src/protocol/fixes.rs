@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::client::{Location, RawLocation, location};
 use super::error::Failure;
-use super::json::BLANK;
+use super::json::WHITESPACE;
 use super::lenient::{self, without_mark, without_nan};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ pub type Fixes = Vec<Result<Location, Failure>>;
 pub enum UnreadableBody {
     /// There are more than [`MAX_FIXES`].
     #[error("more than 1,000 fixes")]
-    TooMany,
+    TooManyFixes,
     /// It is cut off, in another encoding, or something else altogether.
     #[error("the body is no JSON")]
     NotJson,
@@ -42,7 +42,7 @@ const EXPECTED: &str = "{\"locations\": [{lat, lng, recordedAt}]}, or {\"locatio
 
 /// Where a body has its fixes.
 #[derive(Deserialize)]
-struct Wrapping<'a> {
+struct FixList<'a> {
     #[serde(borrow)]
     locations: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -51,7 +51,7 @@ struct Wrapping<'a> {
 
 /// What tells a fix from something else, and the phones' form from the hub's own.
 #[derive(Default, Deserialize)]
-struct Form {
+struct FixFormat {
     #[serde(default, deserialize_with = "present")]
     coords: bool,
     #[serde(default, deserialize_with = "present")]
@@ -108,9 +108,9 @@ pub fn read_fixes(body: &str) -> Result<Fixes, UnreadableBody> {
     read_json(body, |body| {
         let fixes = unwrap(body)?;
         if fixes.len() > MAX_FIXES {
-            return Err(UnreadableBody::TooMany);
+            return Err(UnreadableBody::TooManyFixes);
         }
-        if !fixes.is_empty() && !fixes.iter().any(|fix| Form::of(fix).is_fix()) {
+        if !fixes.is_empty() && !fixes.iter().any(|fix| FixFormat::of(fix).is_fix()) {
             return Err(UnreadableBody::UnknownForm(EXPECTED));
         }
         Ok(fixes.into_iter().map(read_fix).collect())
@@ -125,7 +125,7 @@ pub(super) fn read_json<T>(
     body: &str,
     read: impl Fn(&str) -> Result<T, UnreadableBody>,
 ) -> Result<T, UnreadableBody> {
-    let body = without_mark(body).trim_matches(BLANK);
+    let body = without_mark(body).trim_matches(WHITESPACE);
     match read(body) {
         Err(UnreadableBody::NotJson) => read(&without_nan(body).ok_or(UnreadableBody::NotJson)?),
         outcome => outcome,
@@ -141,7 +141,7 @@ fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
     }
     let whole: &RawValue = serde_json::from_str(body).map_err(not_json)?;
     // Serde would take an array for it, field by field.
-    let wrapping = serde_json::from_str::<Wrapping<'_>>(whole.get());
+    let wrapping = serde_json::from_str::<FixList<'_>>(whole.get());
     let wrapping = wrapping.map_err(|_| UnreadableBody::UnknownForm(EXPECTED))?;
     match wrapping.locations.or(wrapping.location).map(RawValue::get) {
         Some(many) if many.starts_with('[') => unwrap(many),
@@ -151,7 +151,7 @@ fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
 }
 
 fn read_fix(text: &str) -> Result<Location, Failure> {
-    if Form::of(text).coords {
+    if FixFormat::of(text).coords {
         return lenient::object::<PhoneFix>(text, "location").and_then(PhoneFix::location);
     }
     lenient::object::<RawLocation>(text, "location").and_then(location)
@@ -161,9 +161,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-// === impl Form ===
+// === impl FixFormat ===
 
-impl Form {
+impl FixFormat {
     fn of(text: &str) -> Self {
         let is_object = text.starts_with('{');
         is_object.then(|| serde_json::from_str(text).ok()).flatten().unwrap_or_default()
@@ -385,6 +385,6 @@ mod tests {
     fn there_is_an_end_to_how_many_come_at_once() {
         let body = |count: usize| format!("[{}]", vec![r#"{"lat":1}"#; count].join(","));
         assert_eq!(read_fixes(&body(1000)).map(|fixes| fixes.len()), Ok(1000));
-        assert_eq!(read_fixes(&body(1001)), Err(UnreadableBody::TooMany));
+        assert_eq!(read_fixes(&body(1001)), Err(UnreadableBody::TooManyFixes));
     }
 }

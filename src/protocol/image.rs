@@ -30,7 +30,7 @@ pub fn is_image(content: &str) -> bool {
 fn is_address(address: &str) -> bool {
     let host = until(address, ['/', '?', '#']);
     let path = until(&address[host.len()..], ['?', '#']);
-    !host.is_empty() && !host.starts_with(':') && !host.contains('@') && !climbs(path)
+    !host.is_empty() && !host.starts_with(':') && !host.contains('@') && !escapes_folder(path)
 }
 
 /// No scheme and no host; nor does it become one behind an address, as `@host` would.
@@ -41,11 +41,11 @@ fn is_key(key: &str) -> bool {
         && !key.starts_with("//")
         && !first.contains('@')
         && !has_control
-        && !climbs(key)
+        && !escapes_folder(key)
 }
 
 /// Whether a path leaves a folder, with escaped dots and slashes too.
-fn climbs(path: &str) -> bool {
+fn escapes_folder(path: &str) -> bool {
     let path: Vec<u8> = percent_decode_str(path).collect();
     path.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).any(|segment| segment == b"..")
 }

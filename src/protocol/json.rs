@@ -8,17 +8,17 @@ use super::server::Reply;
 /// The deepest nesting of a message.
 pub const MAX_DEPTH: usize = 64;
 /// The characters that JSON takes for blank (RFC 8259, section 2).
-pub const BLANK: [char; 4] = [' ', '\n', '\r', '\t'];
+pub const WHITESPACE: [char; 4] = [' ', '\n', '\r', '\t'];
 
 /// Whether brackets nest deeper than `most`. `RawValue` skips what it does not read without
 /// counting, so this does. Nearly every message has too few brackets at all, which is quicker
 /// to see than how they nest.
 pub fn nests_deeper_than(text: &str, most: usize) -> bool {
     let opening = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
-    opening > most && deepest_is_over(text, most)
+    opening > most && exceeds_depth(text, most)
 }
 
-fn deepest_is_over(text: &str, most: usize) -> bool {
+fn exceeds_depth(text: &str, most: usize) -> bool {
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match byte {
@@ -48,7 +48,7 @@ pub fn read_object<'de, T: Deserialize<'de>>(
     whole: &'static str,
 ) -> Result<T, Failure> {
     // Serde would take an array for a struct, field by field.
-    if !text.trim_start_matches(BLANK).starts_with('{') {
+    if !text.trim_start_matches(WHITESPACE).starts_with('{') {
         return Err(Failure::invalid(whole, "must be an object"));
     }
     serde_json::from_str(text).or_else(|_| {

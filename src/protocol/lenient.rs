@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::Failure;
-use super::json::{BLANK, read_object};
+use super::json::{WHITESPACE, read_object};
 use crate::time::Timestamp;
 
 /// U+FEFF, which some editors and languages write before a text. A reader may ignore it (RFC 8259,
@@ -24,7 +24,7 @@ const NO_NUMBERS: [&str; 3] = ["nan", "inf", "infinity"];
 
 /// A text without the byte-order mark before it.
 pub fn without_mark(text: &str) -> &str {
-    text.trim_start_matches(BLANK).strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+    text.trim_start_matches(WHITESPACE).strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 /// A text of JSON in which `NaN`, `Infinity` and their kind, and numbers that are out of range, are

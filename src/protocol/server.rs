@@ -7,7 +7,7 @@ use super::close::CloseCode;
 use super::error::{ErrorCode, Failure};
 use super::location::Position;
 use super::role::Role;
-use super::{json, quick};
+use super::{json, location_json};
 use crate::ids::{OrderId, SessionId, UserId};
 use crate::time::Timestamp;
 
@@ -45,11 +45,11 @@ pub enum ServerEvent<'a> {
     /// Somebody is the order's driver no more.
     Unassigned(Assignment<'a>),
     /// A device of a user has got chat.
-    Delivered(ReceiptNews<'a>),
+    Delivered(ReceiptUpdate<'a>),
     /// A user has read chat.
-    Read(ReceiptNews<'a>),
+    Read(ReceiptUpdate<'a>),
     /// A user is typing, or no more.
-    Typing(TypingNews<'a>),
+    Typing(TypingUpdate<'a>),
     /// The token ends soon.
     Expiring(Expiring),
     /// The connection ends now.
@@ -229,7 +229,7 @@ pub struct Assignment<'a> {
 /// The data of `chat:delivered` and `chat:read`.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ReceiptNews<'a> {
+pub struct ReceiptUpdate<'a> {
     /// Which room.
     pub order_id: &'a OrderId,
     /// Whose.
@@ -243,7 +243,7 @@ pub struct ReceiptNews<'a> {
 /// The data of `chat:typing`.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TypingNews<'a> {
+pub struct TypingUpdate<'a> {
     /// Which room.
     pub order_id: &'a OrderId,
     /// Who.
@@ -291,11 +291,11 @@ pub struct Exception<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<Cause<'a>>,
+    cause: Option<ExceptionCause<'a>>,
 }
 
 #[derive(Debug, Clone, Serialize)]
-struct Cause<'a> {
+struct ExceptionCause<'a> {
     pattern: &'a str,
 }
 
@@ -387,7 +387,7 @@ impl<'a> ServerEvent<'a> {
     /// Writes the event's data.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Location(update) => quick::write(update, out),
+            Self::Location(update) => location_json::write(update, out),
             other => json::write(other, out),
         }
     }
@@ -468,7 +468,7 @@ impl<'a> Exception<'a> {
             event,
             field: failure.field.as_deref(),
             retry_after_ms: failure.retry_after_ms,
-            cause: event.map(|pattern| Cause { pattern }),
+            cause: event.map(|pattern| ExceptionCause { pattern }),
         }
     }
 }

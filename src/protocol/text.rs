@@ -34,7 +34,7 @@ pub fn is_invisible(c: char) -> bool {
 }
 
 /// A name without what does not show in it; none where nothing is left.
-pub fn shown_name(name: &str) -> Option<Cow<'_, str>> {
+pub fn visible_name(name: &str) -> Option<Cow<'_, str>> {
     if name.is_ascii() {
         return (!is_blank(name)).then_some(Cow::Borrowed(name));
     }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn shown(name: &str) -> Option<String> {
-        shown_name(name).map(Cow::into_owned)
+        visible_name(name).map(Cow::into_owned)
     }
 
     #[test]

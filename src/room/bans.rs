@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 
 /// From where a user is banned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum BanScope {
     /// From the whole hub.
     Hub,
     /// From one room.
@@ -18,12 +18,12 @@ pub enum Scope {
 /// Every ban in force, known to all threads. The database keeps them over a restart.
 #[derive(Debug, Default)]
 pub struct Bans {
-    until: RwLock<HashMap<UserId, Vec<(Scope, Timestamp)>>>,
+    until: RwLock<HashMap<UserId, Vec<(BanScope, Timestamp)>>>,
 }
 
 impl Bans {
     /// Bans a user until a time. What has expired is forgotten.
-    pub fn insert(&self, scope: Scope, user: UserId, until: Timestamp, now: Timestamp) {
+    pub fn insert(&self, scope: BanScope, user: UserId, until: Timestamp, now: Timestamp) {
         let mut bans = self.until.write().unwrap_or_else(PoisonError::into_inner);
         bans.retain(|_, scopes| {
             scopes.retain(|(_, until)| *until > now);
@@ -36,23 +36,23 @@ impl Bans {
 
     /// When the user may enter the hub again, if not now.
     pub fn from_hub(&self, user: &UserId, now: Timestamp) -> Option<Timestamp> {
-        self.find(user, &Scope::Hub, now)
+        self.find(user, &BanScope::Hub, now)
     }
 
     /// Whether the user is banned from an order.
     pub fn from_order(&self, user: &UserId, order: &OrderId, now: Timestamp) -> bool {
         // Without a ban of this user, which is the rule, nothing is cloned to look it up.
         self.read().contains_key(user)
-            && self.find(user, &Scope::Order(order.clone()), now).is_some()
+            && self.find(user, &BanScope::Order(order.clone()), now).is_some()
     }
 
-    fn find(&self, user: &UserId, scope: &Scope, now: Timestamp) -> Option<Timestamp> {
+    fn find(&self, user: &UserId, scope: &BanScope, now: Timestamp) -> Option<Timestamp> {
         let bans = self.read();
         let until = bans.get(user)?.iter().find(|(known, _)| known == scope)?.1;
         (until > now).then_some(until)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<UserId, Vec<(Scope, Timestamp)>>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<UserId, Vec<(BanScope, Timestamp)>>> {
         self.until.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,12 +66,12 @@ mod tests {
         let (bans, at) = (Bans::default(), Timestamp::from_secs);
         let user: UserId = "u1".parse().expect("id");
         let (o1, o2): (OrderId, OrderId) = ("o1".parse().expect("id"), "o2".parse().expect("id"));
-        bans.insert(Scope::Order(o1.clone()), user.clone(), at(10), at(0));
+        bans.insert(BanScope::Order(o1.clone()), user.clone(), at(10), at(0));
         assert!(bans.from_order(&user, &o1, at(9)));
         assert!(!bans.from_order(&user, &o1, at(10)));
         assert!(!bans.from_order(&user, &o2, at(9)));
         assert_eq!(bans.from_hub(&user, at(9)), None);
-        bans.insert(Scope::Hub, user.clone(), at(20), at(11));
+        bans.insert(BanScope::Hub, user.clone(), at(20), at(11));
         assert_eq!(bans.from_hub(&user, at(12)), Some(at(20)));
         assert_eq!(bans.read().get(&user).map(Vec::len), Some(1), "the expired one is gone");
     }

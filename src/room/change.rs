@@ -30,7 +30,7 @@ pub struct OrderPatch {
     /// The driver's name.
     pub driver_name: Edit<String>,
     /// Who takes part.
-    pub participants: Option<Roll>,
+    pub participants: Option<ParticipantsEdit>,
     /// The back end's own version of the order.
     pub version: Option<i64>,
     /// Whether an order that is not there is made.
@@ -39,7 +39,7 @@ pub struct OrderPatch {
 
 /// A change of those who take part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Roll {
+pub enum ParticipantsEdit {
     /// These, and nobody else who did.
     Replace(Vec<Participant>),
     /// This one too.
@@ -48,9 +48,9 @@ pub enum Roll {
     Remove(UserId),
 }
 
-/// What is wanted of an order.
+/// What a back end wants done with an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wish {
+pub enum OrderCommand {
     /// To be changed, or made.
     Patch(OrderPatch),
     /// To be gone, with all that belongs to it.
@@ -59,7 +59,7 @@ pub enum Wish {
 
 /// An order as it is stored, as far as a change depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct StoredState {
     /// Its facts.
     pub facts: OrderFacts,
     /// The back end's own version of it.
@@ -95,14 +95,19 @@ impl Rules {
     /// # Errors
     /// `not_found`, `stale` for an older version, `order_closed` where a terminal status would be
     /// left, `conflict` where too many would take part.
-    pub fn decide(&self, known: &Known, wish: &Wish, now: Timestamp) -> Result<Known, Failure> {
-        let patch = match wish {
-            Wish::Delete if known.exists => {
+    pub fn decide(
+        &self,
+        known: &StoredState,
+        command: &OrderCommand,
+        now: Timestamp,
+    ) -> Result<StoredState, Failure> {
+        let patch = match command {
+            OrderCommand::Delete if known.exists => {
                 let facts = OrderFacts { deleted: true, ..OrderFacts::default() };
                 // A change that is older than the deletion does not bring it back.
-                return Ok(Known { facts, version: known.version, exists: false });
+                return Ok(StoredState { facts, version: known.version, exists: false });
             }
-            Wish::Patch(patch) if known.exists || patch.creates => patch,
+            OrderCommand::Patch(patch) if known.exists || patch.creates => patch,
             _ => return Err(Failure::new(ErrorCode::NotFound, "no such order")),
         };
         if patch.version.is_some_and(|version| known.version.is_some_and(|last| version < last)) {
@@ -117,7 +122,7 @@ impl Rules {
         self.set_status(&mut facts, patch, now)?;
         set_driver(&mut facts, patch, now);
         set_participants(&mut facts.participants, patch)?;
-        Ok(Known { facts, version: patch.version.or(known.version), exists: true })
+        Ok(StoredState { facts, version: patch.version.or(known.version), exists: true })
     }
 
     fn set_status(
@@ -159,9 +164,9 @@ fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch, now: Timestamp) {
 
 fn set_participants(participants: &mut Participants, patch: &OrderPatch) -> Result<(), Failure> {
     match &patch.participants {
-        Some(Roll::Replace(all)) => participants.replace(all.clone()),
-        Some(Roll::Put(one)) => participants.put(one.clone()),
-        Some(Roll::Remove(user)) => participants.remove(user.clone()),
+        Some(ParticipantsEdit::Replace(all)) => participants.replace(all.clone()),
+        Some(ParticipantsEdit::Put(one)) => participants.put(one.clone()),
+        Some(ParticipantsEdit::Remove(user)) => participants.remove(user.clone()),
         None => return Ok(()),
     }
     if participants.are_too_many() {
@@ -184,8 +189,8 @@ mod tests {
         id.parse().expect("id")
     }
 
-    fn put(patch: OrderPatch) -> Wish {
-        Wish::Patch(OrderPatch { creates: true, ..patch })
+    fn put(patch: OrderPatch) -> OrderCommand {
+        OrderCommand::Patch(OrderPatch { creates: true, ..patch })
     }
 
     fn status(status: &str) -> OrderPatch {
@@ -197,10 +202,10 @@ mod tests {
         OrderPatch { driver_id, ..OrderPatch::default() }
     }
 
-    /// What becomes of an order by one wish after the other.
-    fn after(wishes: &[Wish]) -> Result<Known, ErrorCode> {
-        wishes.iter().try_fold(Known::default(), |known, wish| {
-            rules().decide(&known, wish, Timestamp::from_secs(9)).map_err(|failure| failure.code)
+    /// What becomes of an order by one command after the other.
+    fn after(commands: &[OrderCommand]) -> Result<StoredState, ErrorCode> {
+        commands.iter().try_fold(StoredState::default(), |known, command| {
+            rules().decide(&known, command, Timestamp::from_secs(9)).map_err(|failure| failure.code)
         })
     }
 
@@ -217,10 +222,10 @@ mod tests {
     fn it_is_known_since_when_customers_see_the_driver() {
         let visible = ["NEAR", "THERE", "DELIVERED"].map(ToOwned::to_owned);
         let rules = Rules { location_visible: Some(BTreeSet::from(visible)), ..rules() };
-        let mut known = Known::default();
+        let mut known = StoredState::default();
         let mut shown_after = |status: &str, at| {
-            let wish = put(OrderPatch { status: Some(status.into()), ..OrderPatch::default() });
-            known = rules.decide(&known, &wish, Timestamp::from_secs(at)).expect("changed");
+            let command = put(OrderPatch { status: Some(status.into()), ..OrderPatch::default() });
+            known = rules.decide(&known, &command, Timestamp::from_secs(at)).expect("changed");
             known.facts.shown_since.map_or(0, |since| since.as_millis() / 1000)
         };
         let moves = [("NEW", 1), ("NEAR", 2), ("THERE", 3), ("NEW", 4), ("NEAR", 5)];
@@ -230,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_new_driver_is_shown_since_the_assignment() {
-        let mut known = Known::default();
+        let mut known = StoredState::default();
         let mut shown_after = |patch: OrderPatch, at| {
             known = rules().decide(&known, &put(patch), Timestamp::from_secs(at)).expect("changed");
             known.facts.shown_since.map_or(0, |since| since.as_millis() / 1000)
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn the_name_goes_with_its_driver() {
         let named = OrderPatch { driver_name: Edit::Set("Dan".into()), ..driver(Some("dan")) };
-        let name = |wishes: &[Wish]| after(wishes).map(|known| known.facts.driver_name);
+        let name = |commands: &[OrderCommand]| after(commands).map(|known| known.facts.driver_name);
         assert_eq!(name(&[put(named.clone()), put(driver(Some("dan")))]), Ok(Some("Dan".into())));
         assert_eq!(name(&[put(named.clone()), put(driver(Some("eve")))]), Ok(None));
         let known = after(&[put(named), put(driver(None))]).expect("changed");
@@ -275,11 +280,11 @@ mod tests {
 
     #[test]
     fn only_a_put_makes_an_order_and_a_deleted_one_begins_anew() {
-        assert_eq!(after(&[Wish::Patch(status("NEW"))]), Err(ErrorCode::NotFound));
-        assert_eq!(after(&[Wish::Delete]), Err(ErrorCode::NotFound));
-        let deleted = after(&[put(driver(Some("dan"))), Wish::Delete]).expect("deleted");
+        assert_eq!(after(&[OrderCommand::Patch(status("NEW"))]), Err(ErrorCode::NotFound));
+        assert_eq!(after(&[OrderCommand::Delete]), Err(ErrorCode::NotFound));
+        let deleted = after(&[put(driver(Some("dan"))), OrderCommand::Delete]).expect("deleted");
         assert!(deleted.facts.deleted && !deleted.exists);
-        let anew = after(&[put(driver(Some("dan"))), Wish::Delete, put(status("NEW"))]);
+        let anew = after(&[put(driver(Some("dan"))), OrderCommand::Delete, put(status("NEW"))]);
         let shown_since = Some(Timestamp::from_secs(9));
         let status_new = Some("NEW".into());
         let remade_at = Some(Timestamp::from_secs(9));
@@ -287,6 +292,6 @@ mod tests {
             OrderFacts { status: status_new, shown_since, remade_at, ..OrderFacts::default() };
         assert_eq!(anew.map(|known| known.facts), Ok(expected));
         let version = |number| put(OrderPatch { version: Some(number), ..status("NEW") });
-        assert_eq!(after(&[version(7), Wish::Delete, version(6)]), Err(ErrorCode::Stale));
+        assert_eq!(after(&[version(7), OrderCommand::Delete, version(6)]), Err(ErrorCode::Stale));
     }
 }

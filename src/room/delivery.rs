@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How many messages beyond a hole may wait for it.
-const MOST_WAITING: usize = 64;
-/// How old a hole must be before it costs a read.
-pub const HOLE_AGE: Duration = Duration::from_millis(100);
+/// How many messages beyond a gap may wait for it.
+const MAX_WAITING: usize = 64;
+/// How old a gap must be before it costs a read.
+pub const GAP_AGE: Duration = Duration::from_millis(100);
 
-/// What was fanned out last, and what waits for a hole to be filled.
+/// What was fanned out last, and what waits for a gap to be filled.
 #[derive(Debug)]
 pub struct Delivery<T> {
     /// The highest seq that went out.
@@ -19,13 +19,13 @@ pub struct Delivery<T> {
     /// Messages beyond `delivered + 1`, by seq.
     waiting: BTreeMap<i64, T>,
     /// Since when something is missing.
-    hole_since: Option<Instant>,
+    gap_since: Option<Instant>,
 }
 
 impl<T> Delivery<T> {
     /// Goes on after `delivered`.
     pub fn new(delivered: i64) -> Self {
-        Self { delivered, known: delivered, waiting: BTreeMap::new(), hole_since: None }
+        Self { delivered, known: delivered, waiting: BTreeMap::new(), gap_since: None }
     }
 
     /// The highest seq that went out.
@@ -34,7 +34,7 @@ impl<T> Delivery<T> {
     }
 
     /// Takes a message and gives those that go out now, in order. One that went out before is
-    /// dropped; so is the highest of too many that wait, which the read of the hole brings back.
+    /// dropped; so is the highest of too many that wait, which the read of the gap brings back.
     pub fn accept(&mut self, seq: i64, message: T, now: Instant) -> Vec<(i64, T)> {
         if seq <= self.delivered {
             return Vec::new();
@@ -46,30 +46,30 @@ impl<T> Delivery<T> {
             self.delivered += 1;
             ready.push((self.delivered, message));
         }
-        if self.waiting.len() > MOST_WAITING {
+        if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_last();
         }
         let complete = self.delivered == self.known;
-        self.hole_since = match (complete, ready.is_empty()) {
+        self.gap_since = match (complete, ready.is_empty()) {
             (true, _) => None,
-            (false, true) => self.hole_since.or(Some(now)),
+            (false, true) => self.gap_since.or(Some(now)),
             (false, false) => Some(now),
         };
         ready
     }
 
-    /// When a hole will be worth a read.
-    pub fn hole_due(&self) -> Option<Instant> {
-        self.hole_since.map(|since| since + HOLE_AGE)
+    /// When a gap will be worth a read.
+    pub fn gap_due(&self) -> Option<Instant> {
+        self.gap_since.map(|since| since + GAP_AGE)
     }
 
-    /// The hole that is worth a read now: the last seq before it and the last in it. Asking again
+    /// The gap that is worth a read now: the last seq before it and the last in it. Asking again
     /// before it has aged anew gives nothing.
-    pub fn hole(&mut self, now: Instant) -> Option<(i64, i64)> {
-        if self.hole_due()? > now {
+    pub fn gap(&mut self, now: Instant) -> Option<(i64, i64)> {
+        if self.gap_due()? > now {
             return None;
         }
-        self.hole_since = Some(now);
+        self.gap_since = Some(now);
         // Where nothing waits, what came was too much to wait.
         let upto = self.waiting.first_key_value().map_or(self.known, |(first, _)| first - 1);
         Some((self.delivered, upto))
@@ -96,28 +96,28 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_named_once_it_has_aged() {
+    fn a_gap_is_named_once_it_has_aged() {
         let (mut delivery, now) = (Delivery::new(0), Instant::now());
         delivery.accept(3, (), now);
-        assert_eq!(delivery.hole(now), None);
-        let later = now + HOLE_AGE;
-        assert_eq!(delivery.hole(later), Some((0, 2)));
-        assert_eq!(delivery.hole(later), None, "one read at a time");
+        assert_eq!(delivery.gap(now), None);
+        let later = now + GAP_AGE;
+        assert_eq!(delivery.gap(later), Some((0, 2)));
+        assert_eq!(delivery.gap(later), None, "one read at a time");
         delivery.accept(1, (), later);
-        assert_eq!(delivery.hole(later + HOLE_AGE), Some((1, 2)));
+        assert_eq!(delivery.gap(later + GAP_AGE), Some((1, 2)));
         delivery.accept(2, (), later);
-        assert_eq!((delivery.delivered(), delivery.hole_due()), (3, None));
+        assert_eq!((delivery.delivered(), delivery.gap_due()), (3, None));
     }
 
     #[test]
-    fn few_wait_for_a_hole() {
+    fn few_wait_for_a_gap() {
         let (mut delivery, now) = (Delivery::new(0), Instant::now());
         for seq in 2..200 {
             delivery.accept(seq, (), now);
         }
-        assert_eq!(delivery.waiting.len(), MOST_WAITING);
+        assert_eq!(delivery.waiting.len(), MAX_WAITING);
         assert_eq!(seqs(&delivery.accept(1, (), now)), (1..=65).collect::<Vec<_>>());
-        let later = now + HOLE_AGE;
-        assert_eq!(delivery.hole(later), Some((65, 199)), "those that had no room are read");
+        let later = now + GAP_AGE;
+        assert_eq!(delivery.gap(later), Some((65, 199)), "those that had no room are read");
     }
 }

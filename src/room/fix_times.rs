@@ -7,9 +7,9 @@ use crate::protocol::client::Fix;
 use crate::time::Timestamp;
 
 /// How far a phone's clock may be ahead before it is not believed.
-const MOST_AHEAD: Duration = Duration::from_secs(60);
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 /// A time further away is none: as long as a point of a trail is kept at most.
-const MOST_AWAY: Duration = days(3652);
+const MAX_AWAY: Duration = days(3652);
 /// How often GPS counts its weeks from 0 again. A receiver that does not know of it is behind by it.
 const ROLLOVER: Duration = days(1024 * 7);
 /// What has rolled over is at most so old, and at most so far ahead, once it is moved.
@@ -46,9 +46,9 @@ impl Correction {
 }
 
 /// The time of a fix that came alone.
-pub fn settle(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
+pub fn normalize_time(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
     match possible(recorded, now) {
-        (at, None) if at > now.plus(MOST_AHEAD) => (now, Some(Correction::Ahead)),
+        (at, None) if at > now.plus(MAX_AHEAD) => (now, Some(Correction::Ahead)),
         settled => settled,
     }
 }
@@ -56,7 +56,10 @@ pub fn settle(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correct
 /// Gives every fix that came with others a time: now, where the phone said none. Fixes that are near
 /// to each other are a row, by one clock: where its newest lies ahead of now, the row is moved
 /// back as a whole, and no other.
-pub fn settle_all<'a>(fixes: impl Iterator<Item = &'a mut Fix>, now: Timestamp) -> Corrections {
+pub fn normalize_times<'a>(
+    fixes: impl Iterator<Item = &'a mut Fix>,
+    now: Timestamp,
+) -> Corrections {
     let mut corrections = Corrections::default();
     let mut timed: Vec<(Timestamp, &mut Fix)> = Vec::new();
     for fix in fixes {
@@ -72,7 +75,7 @@ pub fn settle_all<'a>(fixes: impl Iterator<Item = &'a mut Fix>, now: Timestamp) 
     let gap_ms = gap_ms(&timed);
     for row in timed.chunk_by_mut(|(at, _), (next, _)| next.millis_since(*at) <= gap_ms) {
         let ahead = row.last().map_or(0, |(newest, _)| newest.millis_since(now));
-        if Duration::from_millis(ahead) > MOST_AHEAD {
+        if Duration::from_millis(ahead) > MAX_AHEAD {
             count(&mut corrections, Some(Correction::Ahead), row.len() as u64);
         }
         for (at, fix) in row {
@@ -99,7 +102,7 @@ fn gap_ms(timed: &[(Timestamp, &mut Fix)]) -> u64 {
 
 /// A time that a fix can have.
 fn possible(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
-    if (now.minus(MOST_AWAY)..=now.plus(MOST_AWAY)).contains(&recorded) {
+    if (now.minus(MAX_AWAY)..=now.plus(MAX_AWAY)).contains(&recorded) {
         return (recorded, None);
     }
     let around = now.minus(ROLLED_OVER_BEHIND)..=now.plus(ROLLED_OVER_AHEAD);
@@ -135,7 +138,7 @@ mod tests {
     fn settled(times: &[Option<i64>]) -> (Vec<i64>, Corrections) {
         let mut fixes: Vec<Fix> =
             times.iter().map(|time| fix(time.map(|time| NOW + time))).collect();
-        let corrections = settle_all(fixes.iter_mut(), Timestamp::from_secs(NOW));
+        let corrections = normalize_times(fixes.iter_mut(), Timestamp::from_secs(NOW));
         let after = |fix: &Fix| Some(fix.recorded_at?.as_millis() / 1000 - NOW);
         (fixes.iter().filter_map(after).collect(), corrections)
     }
@@ -188,7 +191,7 @@ mod tests {
             assert_eq!((times, corrections), (vec![-20, -15, -10], [2, 0, 0]));
             let alone = Timestamp::from_secs(NOW - 20 - rollovers * weeks);
             let expected = (Timestamp::from_secs(NOW - 20), Some(Correction::WeekRollover));
-            assert_eq!(settle(alone, Timestamp::from_secs(NOW)), expected);
+            assert_eq!(normalize_time(alone, Timestamp::from_secs(NOW)), expected);
         }
         let month = 31 * 24 * 3600;
         assert_eq!(settled(&[Some(-month - weeks)]), (vec![0], [0, 0, 1]), "not about now");
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn a_clock_far_ahead_is_not_believed() {
         let now = Timestamp::from_secs(NOW);
-        let at = |secs| settle(Timestamp::from_secs(NOW + secs), now);
+        let at = |secs| normalize_time(Timestamp::from_secs(NOW + secs), now);
         assert_eq!(at(60), (Timestamp::from_secs(NOW + 60), None));
         assert_eq!(at(61), (now, Some(Correction::Ahead)));
         assert_eq!(at(-3600), (Timestamp::from_secs(NOW - 3600), None));

@@ -4,14 +4,14 @@
 //! Everything here is plain data; time is an argument.
 
 pub mod bans;
-pub mod batch;
 pub mod change;
 pub mod delivery;
 pub mod fix_times;
-pub mod marks;
 pub mod order;
 pub mod policy;
-pub mod ring;
+pub mod posted_fixes;
+pub mod read_marks;
+pub mod recent_messages;
 pub mod roster;
 pub mod track;
 pub mod typing;

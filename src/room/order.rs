@@ -34,12 +34,12 @@ pub struct OrderFacts {
 /// Who takes part in an order, and who was removed from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Participants {
-    standings: BTreeMap<UserId, Standing>,
+    states: BTreeMap<UserId, ParticipantState>,
 }
 
 /// What a back end last said of a user in an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ParticipantState {
     /// The role in this order.
     pub role: Role,
     /// The name, where one was given.
@@ -80,7 +80,7 @@ impl OrderFacts {
     }
 
     /// Whom the order concerns: those who take part, and its driver.
-    pub fn concerned(&self) -> impl Iterator<Item = &UserId> {
+    pub fn involved_users(&self) -> impl Iterator<Item = &UserId> {
         let driver = self.driver_id.as_ref();
         let driver = driver.filter(|driver| self.participants.role_of(driver).is_none());
         self.participants.present().map(|(user, _)| user).chain(driver)
@@ -88,14 +88,14 @@ impl OrderFacts {
 }
 
 /// The most orders to which a position without one goes.
-pub const MOST_DRIVEN: usize = 50;
+pub const MAX_LOCATION_TARGETS: usize = 50;
 
 /// The orders to which a position without one goes, of those that may be named more than once.
-pub fn driven<'a>(orders: impl Iterator<Item = &'a OrderId>) -> Vec<OrderId> {
+pub fn location_targets<'a>(orders: impl Iterator<Item = &'a OrderId>) -> Vec<OrderId> {
     let mut orders: Vec<OrderId> = orders.cloned().collect();
     orders.sort_unstable();
     orders.dedup();
-    orders.truncate(MOST_DRIVEN);
+    orders.truncate(MAX_LOCATION_TARGETS);
     orders
 }
 
@@ -108,59 +108,59 @@ impl Participants {
     pub const MOST_REMEMBERED: usize = 1000;
 
     /// Those who take part, in order of their ids.
-    pub fn present(&self) -> impl Iterator<Item = (&UserId, &Standing)> {
-        self.standings.iter().filter(|(_, standing)| !standing.removed)
+    pub fn present(&self) -> impl Iterator<Item = (&UserId, &ParticipantState)> {
+        self.states.iter().filter(|(_, state)| !state.removed)
     }
 
     /// Everybody of whom something is remembered.
-    pub fn all(&self) -> impl Iterator<Item = (&UserId, &Standing)> {
-        self.standings.iter()
+    pub fn all(&self) -> impl Iterator<Item = (&UserId, &ParticipantState)> {
+        self.states.iter()
     }
 
     /// What is remembered of a user.
-    pub fn get(&self, user: &UserId) -> Option<&Standing> {
-        self.standings.get(user)
+    pub fn get(&self, user: &UserId) -> Option<&ParticipantState> {
+        self.states.get(user)
     }
 
     /// The role of a user who takes part.
     pub fn role_of(&self, user: &UserId) -> Option<Role> {
-        self.get(user).filter(|standing| !standing.removed).map(|standing| standing.role)
+        self.get(user).filter(|state| !state.removed).map(|state| state.role)
     }
 
     /// Whether a user was removed.
     pub fn has_removed(&self, user: &UserId) -> bool {
-        self.get(user).is_some_and(|standing| standing.removed)
+        self.get(user).is_some_and(|state| state.removed)
     }
 
     /// Whether more take part, or are remembered, than may.
     pub fn are_too_many(&self) -> bool {
-        self.standings.len() > Self::MOST_REMEMBERED || self.present().count() > Self::MOST
+        self.states.len() > Self::MOST_REMEMBERED || self.present().count() > Self::MOST
     }
 
     /// Somebody takes part from now on, or in another role. Without a name the old one stays.
     pub fn put(&mut self, participant: Participant) {
         let Participant { user_id, role, name } = participant;
-        match self.standings.entry(user_id) {
+        match self.states.entry(user_id) {
             Entry::Occupied(mut known) => {
                 let name = name.or_else(|| known.get_mut().name.take());
-                known.insert(Standing { role, name, removed: false });
+                known.insert(ParticipantState { role, name, removed: false });
             }
             Entry::Vacant(unknown) => {
-                unknown.insert(Standing { role, name, removed: false });
+                unknown.insert(ParticipantState { role, name, removed: false });
             }
         }
     }
 
     /// Somebody is taken out, whether known before or not.
     pub fn remove(&mut self, user: UserId) {
-        let unknown = || Standing { role: Role::Customer, name: None, removed: false };
-        self.standings.entry(user).or_insert_with(unknown).removed = true;
+        let unknown = || ParticipantState { role: Role::Customer, name: None, removed: false };
+        self.states.entry(user).or_insert_with(unknown).removed = true;
     }
 
     /// These take part, and nobody else who did.
     pub fn replace(&mut self, participants: Vec<Participant>) {
-        for standing in self.standings.values_mut() {
-            standing.removed = true;
+        for state in self.states.values_mut() {
+            state.removed = true;
         }
         for participant in participants {
             self.put(participant);
@@ -168,9 +168,9 @@ impl Participants {
     }
 }
 
-impl FromIterator<(UserId, Standing)> for Participants {
-    fn from_iter<I: IntoIterator<Item = (UserId, Standing)>>(standings: I) -> Self {
-        Self { standings: standings.into_iter().collect() }
+impl FromIterator<(UserId, ParticipantState)> for Participants {
+    fn from_iter<I: IntoIterator<Item = (UserId, ParticipantState)>>(states: I) -> Self {
+        Self { states: states.into_iter().collect() }
     }
 }
 
@@ -241,10 +241,11 @@ mod tests {
         let mut facts = OrderFacts { driver_id: Some(user("dan")), ..OrderFacts::default() };
         facts.participants.put(customer("bob", None));
         facts.participants.remove(user("eve"));
-        let concerned =
-            |facts: &OrderFacts| facts.concerned().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(concerned(&facts), ["bob", "dan"]);
+        let ids = |facts: &OrderFacts| {
+            facts.involved_users().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&facts), ["bob", "dan"]);
         facts.participants.put(Participant { role: Role::Driver, ..customer("dan", None) });
-        assert_eq!(concerned(&facts), ["bob", "dan"]);
+        assert_eq!(ids(&facts), ["bob", "dan"]);
     }
 }

@@ -28,7 +28,7 @@ pub struct Rules {
 
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Asker<'a> {
+pub struct Subject<'a> {
     /// The user.
     pub user: &'a UserId,
     /// The role in the token.
@@ -56,27 +56,27 @@ pub enum Action {
     SeeLocation,
 }
 
-/// Judges.
+/// Whether `subject` may do `action`.
 ///
 /// # Errors
 /// `forbidden` without the right, `order_closed` where the order's end has taken it.
-pub fn judge(
+pub fn authorize(
     rules: &Rules,
     order: &OrderFacts,
-    asker: Asker<'_>,
+    subject: Subject<'_>,
     action: Action,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    if !may_join(rules, order, asker) {
+    if !may_join(rules, order, subject) {
         return Err(Failure::forbidden());
     }
     match action {
         Action::Chat if chat_has_closed(rules, order, now) => Err(closed()),
-        Action::Locate if !may_drive(order, asker) => {
+        Action::Locate if !may_drive(order, subject) => {
             Err(Failure::new(ErrorCode::Forbidden, "only the order's driver sends positions"))
         }
         Action::Locate | Action::SeeLocation if has_ended(rules, order) => Err(closed()),
-        Action::SeeLocation if !sees_location(rules, order, asker) => {
+        Action::SeeLocation if !sees_location(rules, order, subject) => {
             Err(Failure::new(ErrorCode::Forbidden, "the driver is not shown in this status"))
         }
         _ => Ok(()),
@@ -108,34 +108,34 @@ pub fn has_ended(rules: &Rules, order: &OrderFacts) -> bool {
     order.status.as_ref().is_some_and(|status| rules.terminal.contains(status))
 }
 
-fn may_join(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
-    if asker.banned || order.deleted {
+fn may_join(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> bool {
+    if subject.banned || order.deleted {
         return false;
     }
-    let (user, participants) = (asker.user, &order.participants);
+    let (user, participants) = (subject.user, &order.participants);
     let by_back_end =
         order.driver_id.as_ref() == Some(user) || participants.role_of(user).is_some();
     // What a back end took away no token gives back.
-    let by_token = asker.named || (rules.open && asker.role != Role::Service);
-    asker.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
+    let by_token = subject.named || (rules.open && subject.role != Role::Service);
+    subject.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
 }
 
 /// Whether somebody drives an order, whatever its state.
-pub(super) fn may_drive(order: &OrderFacts, asker: Asker<'_>) -> bool {
+pub(super) fn may_drive(order: &OrderFacts, subject: Subject<'_>) -> bool {
     match &order.driver_id {
-        Some(driver) => driver == asker.user,
+        Some(driver) => driver == subject.user,
         // One whose driver was taken away waits for the next: else the last one could go on.
         None if order.dispatched => false,
         None => {
-            let role = order.participants.role_of(asker.user);
-            asker.role == Role::Driver || role == Some(Role::Driver)
+            let role = order.participants.role_of(subject.user);
+            subject.role == Role::Driver || role == Some(Role::Driver)
         }
     }
 }
 
-fn sees_location(rules: &Rules, order: &OrderFacts, asker: Asker<'_>) -> bool {
-    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
-    if asker.role.is_staff() || supports || may_drive(order, asker) {
+fn sees_location(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> bool {
+    let supports = order.participants.role_of(subject.user) == Some(Role::Support);
+    if subject.role.is_staff() || supports || may_drive(order, subject) {
         return true;
     }
     // No status is none that a list could have.
@@ -212,12 +212,12 @@ mod tests {
         action: Action,
     ) -> Option<ErrorCode> {
         let user = user("u");
-        let asker = Asker { user: &user, role, named, banned: false };
-        judge(rules, order, asker, action, Timestamp::from_secs(60)).err().map(|f| f.code)
+        let subject = Subject { user: &user, role, named, banned: false };
+        authorize(rules, order, subject, action, Timestamp::from_secs(60)).err().map(|f| f.code)
     }
 
     /// For each action: yes, no (forbidden), or over (the order has ended).
-    fn verdicts(order: &OrderFacts, role: Role, named: bool) -> String {
+    fn rights(order: &OrderFacts, role: Role, named: bool) -> String {
         use Action::{Chat, Join, Locate, Read, SeeLocation, SeeMembers};
         let letter = |action| match ask(&rules(false), order, role, named, action) {
             None => 'y',
@@ -277,7 +277,7 @@ mod tests {
             ("deleted", Customer, true, "------"),
             ("deleted", Admin, true, "------"),
         ] {
-            let found = verdicts(&order(facts), role, named);
+            let found = rights(&order(facts), role, named);
             assert_eq!(found, expected, "{facts:?} {role:?} named={named}");
         }
     }
@@ -320,18 +320,18 @@ mod tests {
     #[test]
     fn a_ban_overrides_the_token_and_the_role() {
         let (user, rules) = (user("u"), rules(true));
-        let asker = Asker { user: &user, role: Role::Support, named: true, banned: true };
+        let subject = Subject { user: &user, role: Role::Support, named: true, banned: true };
         let now = Timestamp::from_secs(0);
-        let verdict = judge(&rules, &order("driver:u u:customer"), asker, Action::Join, now);
-        assert_eq!(verdict.map_err(|failure| failure.code), Err(ErrorCode::Forbidden));
+        let result = authorize(&rules, &order("driver:u u:customer"), subject, Action::Join, now);
+        assert_eq!(result.map_err(|failure| failure.code), Err(ErrorCode::Forbidden));
     }
 
     #[test]
     fn chat_closes_some_time_after_the_end() {
         let (user, rules) = (user("u"), rules(false));
-        let asker = Asker { user: &user, role: Role::Customer, named: true, banned: false };
+        let subject = Subject { user: &user, role: Role::Customer, named: true, banned: false };
         let ended = order("DELIVERED");
-        let at = |now| judge(&rules, &ended, asker, Action::Chat, now).map_err(|f| f.code);
+        let at = |now| authorize(&rules, &ended, subject, Action::Chat, now).map_err(|f| f.code);
         assert_eq!(at(Timestamp::from_secs(3600)), Ok(()));
         assert_eq!(at(Timestamp::from_secs(3601)), Err(ErrorCode::OrderClosed));
     }

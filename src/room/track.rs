@@ -16,13 +16,13 @@ const STALE_AFTER_MS: u64 = 60_000;
 
 /// The last position of a room.
 #[derive(Debug, Default)]
-pub struct Track {
+pub struct PositionTracker {
     last: Option<Position>,
     /// When it was accepted; none for one of long ago that the database remembered.
     accepted: Option<Instant>,
 }
 
-impl Track {
+impl PositionTracker {
     /// Goes on after what the database remembers.
     pub fn new(last: Option<Position>, at: Timestamp, now: Instant) -> Self {
         let age = last.as_ref().map(|last| Duration::from_millis(at.millis_since(last.timestamp)));
@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn an_older_fix_is_dropped_and_a_new_driver_starts_afresh() {
-        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let (mut track, at, now) =
+            (PositionTracker::default(), Timestamp::from_secs(1000), Instant::now());
         let (ann, bob): (UserId, UserId) = ("ann".parse().expect("id"), "bob".parse().expect("id"));
         assert!(track.accept(&ann, &recorded(500), at, now).is_some());
         assert!(track.accept(&ann, &recorded(499), at, now).is_none());
@@ -118,7 +119,8 @@ mod tests {
 
     #[test]
     fn the_order_is_forgotten_after_half_a_minute() {
-        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let (mut track, at, now) =
+            (PositionTracker::default(), Timestamp::from_secs(1000), Instant::now());
         let ann: UserId = "ann".parse().expect("id");
         track.accept(&ann, &recorded(500), at, now);
         let (almost, late) = (now + Duration::from_secs(29), now + FORGET_ORDER);
@@ -128,7 +130,8 @@ mod tests {
 
     #[test]
     fn of_fixes_that_come_together_the_newest_is_taken_and_older_ones_are_counted() {
-        let (mut track, at, now) = (Track::default(), Timestamp::from_secs(1000), Instant::now());
+        let (mut track, at, now) =
+            (PositionTracker::default(), Timestamp::from_secs(1000), Instant::now());
         let ann: UserId = "ann".parse().expect("id");
         let batch = |times: &[i64]| times.iter().copied().map(recorded).collect::<Vec<_>>();
         let mut take = |times: &[i64]| {
@@ -149,18 +152,20 @@ mod tests {
         let known = Position::of(&recorded(500), ann.clone(), Timestamp::from_secs(1000));
         let older_counts = |secs| {
             let (at, now) = (Timestamp::from_secs(secs), Instant::now());
-            Track::new(Some(known.clone()), at, now).accept(&ann, &recorded(499), at, now).is_some()
+            PositionTracker::new(Some(known.clone()), at, now)
+                .accept(&ann, &recorded(499), at, now)
+                .is_some()
         };
         assert_eq!([1000, 1029, 1030].map(older_counts), [false, false, true]);
     }
 
     #[test]
     fn a_joiner_sees_how_old_it_is() {
-        let mut track = Track::default();
+        let mut track = PositionTracker::default();
         assert!(track.shown(Timestamp::from_secs(0)).is_none());
         let ann: UserId = "ann".parse().expect("id");
         track.accept(&ann, &FIX, Timestamp::from_secs(100), Instant::now());
-        let shown = |track: &Track, secs| {
+        let shown = |track: &PositionTracker, secs| {
             track.shown(Timestamp::from_secs(secs)).map(|last| (last.age_ms, last.stale))
         };
         assert_eq!(shown(&track, 160), Some((60_000, false)));

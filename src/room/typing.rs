@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use crate::ids::{SessionId, UserId};
 
 /// For how long somebody is typing who does not say so again.
-pub const LASTS: Duration = Duration::from_secs(5);
-/// At most one word of a user in this time.
-pub const PAUSE: Duration = Duration::from_secs(1);
+pub const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
+/// At most one change of a user in this time.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Those who are typing. `K` is under what members' outboxes know a user's word.
+/// Those who are typing. `K` is under what members' outboxes know a user's change.
 #[derive(Debug)]
-pub struct Typists<K> {
-    by_user: BTreeMap<UserId, Typist<K>>,
+pub struct TypingUsers<K> {
+    by_user: BTreeMap<UserId, TypingUser<K>>,
 }
 
 #[derive(Debug)]
-struct Typist<K> {
+struct TypingUser<K> {
     key: K,
     /// The device that typed last.
     session: SessionId,
@@ -26,16 +26,16 @@ struct Typist<K> {
     /// When that ends by itself.
     until: Instant,
     /// What members know.
-    told: bool,
+    announced: bool,
     /// Whether there is anything to tell.
-    news: bool,
+    changed: bool,
     /// From when on it may be told.
-    free: Instant,
+    next_allowed: Instant,
 }
 
 /// What members are to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word<K> {
+pub struct TypingChange<K> {
     /// Of whom.
     pub user: UserId,
     /// Under what their outboxes know it.
@@ -44,20 +44,20 @@ pub struct Word<K> {
     pub typing: bool,
 }
 
-// === impl Typists ===
+// === impl TypingUsers ===
 
-impl<K> Default for Typists<K> {
+impl<K> Default for TypingUsers<K> {
     fn default() -> Self {
         Self { by_user: BTreeMap::new() }
     }
 }
 
-impl<K: Copy> Typists<K> {
+impl<K: Copy> TypingUsers<K> {
     /// The most that are known at once; more are not shown.
     pub const MOST: usize = 50;
 
     /// A user says whether he is typing. What members hear of it is [`Self::due`] then.
-    pub fn say(
+    pub fn set(
         &mut self,
         user: &UserId,
         session: SessionId,
@@ -65,91 +65,101 @@ impl<K: Copy> Typists<K> {
         now: Instant,
         key: impl FnOnce() -> K,
     ) {
-        if let Some(typist) = self.by_user.get_mut(user) {
-            return typist.say(session, typing, now);
+        if let Some(typing_user) = self.by_user.get_mut(user) {
+            return typing_user.set(session, typing, now);
         }
         if typing && self.by_user.len() < Self::MOST {
-            let (until, told, news) = (now + LASTS, false, true);
-            let typist = Typist { key: key(), session, typing, until, told, news, free: now };
-            self.by_user.insert(user.clone(), typist);
+            let (until, announced, changed) = (now + TYPING_TIMEOUT, false, true);
+            let typing_user = TypingUser {
+                key: key(),
+                session,
+                typing,
+                until,
+                announced,
+                changed,
+                next_allowed: now,
+            };
+            self.by_user.insert(user.clone(), typing_user);
         }
     }
 
     /// A user has said what he typed: that ends it at once.
-    pub fn stop(&mut self, user: &UserId, now: Instant) -> Option<Word<K>> {
+    pub fn stop(&mut self, user: &UserId, now: Instant) -> Option<TypingChange<K>> {
         let key = self.by_user.get_mut(user)?.stop(now)?;
-        Some(Word { user: user.clone(), key, typing: false })
+        Some(TypingChange { user: user.clone(), key, typing: false })
     }
 
     /// A device is gone: what it typed ends at once.
-    pub fn leave(&mut self, session: SessionId, now: Instant) -> Option<Word<K>> {
-        let of_session = |typist: &Typist<K>| typist.session == session;
-        let (user, typist) = self.by_user.iter_mut().find(|(_, typist)| of_session(typist))?;
-        let key = typist.stop(now)?;
-        Some(Word { user: user.clone(), key, typing: false })
+    pub fn leave(&mut self, session: SessionId, now: Instant) -> Option<TypingChange<K>> {
+        let of_session = |typing_user: &TypingUser<K>| typing_user.session == session;
+        let (user, typing_user) =
+            self.by_user.iter_mut().find(|(_, typing_user)| of_session(typing_user))?;
+        let key = typing_user.stop(now)?;
+        Some(TypingChange { user: user.clone(), key, typing: false })
     }
 
     /// What members are to be told now.
-    pub fn due(&mut self, now: Instant) -> Vec<Word<K>> {
-        let mut words = Vec::new();
-        self.by_user.retain(|user, typist| {
-            if let Some(typing) = typist.due(now) {
-                words.push(Word { user: user.clone(), key: typist.key, typing });
+    pub fn due(&mut self, now: Instant) -> Vec<TypingChange<K>> {
+        let mut changes = Vec::new();
+        self.by_user.retain(|user, typing_user| {
+            if let Some(typing) = typing_user.due(now) {
+                changes.push(TypingChange { user: user.clone(), key: typing_user.key, typing });
             }
-            typist.typing || typist.told || typist.free > now
+            typing_user.typing || typing_user.announced || typing_user.next_allowed > now
         });
-        words
+        changes
     }
 
     /// When there is something to do.
     pub fn next_due(&self) -> Option<Instant> {
-        self.by_user.values().map(Typist::next_due).min()
+        self.by_user.values().map(TypingUser::next_due).min()
     }
 
     /// Under what outboxes know what is said of those who type.
     pub fn keys(&self) -> impl Iterator<Item = K> {
-        self.by_user.values().map(|typist| typist.key)
+        self.by_user.values().map(|typing_user| typing_user.key)
     }
 }
 
-// === impl Typist ===
+// === impl TypingUser ===
 
-impl<K: Copy> Typist<K> {
-    fn say(&mut self, session: SessionId, typing: bool, now: Instant) {
+impl<K: Copy> TypingUser<K> {
+    fn set(&mut self, session: SessionId, typing: bool, now: Instant) {
         // Another device that does not type takes nothing back.
         if !typing && session != self.session {
             return;
         }
-        (self.session, self.typing, self.until) = (session, typing, now + LASTS);
-        self.news = typing || self.told;
+        (self.session, self.typing, self.until) = (session, typing, now + TYPING_TIMEOUT);
+        self.changed = typing || self.announced;
     }
 
     fn stop(&mut self, now: Instant) -> Option<K> {
-        (self.typing, self.news) = (false, false);
-        let told = std::mem::take(&mut self.told);
+        (self.typing, self.changed) = (false, false);
+        let told = std::mem::take(&mut self.announced);
         told.then(|| {
-            self.free = now + PAUSE;
+            self.next_allowed = now + MIN_INTERVAL;
             self.key
         })
     }
 
     fn due(&mut self, now: Instant) -> Option<bool> {
         if self.typing && self.until <= now {
-            (self.typing, self.news) = (false, self.told);
+            (self.typing, self.changed) = (false, self.announced);
         }
-        if !self.news || self.free > now {
+        if !self.changed || self.next_allowed > now {
             return None;
         }
-        (self.told, self.news, self.free) = (self.typing, false, now + PAUSE);
+        (self.announced, self.changed, self.next_allowed) =
+            (self.typing, false, now + MIN_INTERVAL);
         Some(self.typing)
     }
 
     fn next_due(&self) -> Instant {
-        match (self.news, self.typing) {
-            (true, true) => self.free.min(self.until),
+        match (self.changed, self.typing) {
+            (true, true) => self.next_allowed.min(self.until),
             (false, true) => self.until,
             // To tell the end, or to be forgotten.
-            (_, false) => self.free,
+            (_, false) => self.next_allowed,
         }
     }
 }
@@ -159,7 +169,7 @@ mod tests {
     use super::*;
 
     struct Room {
-        typists: Typists<u8>,
+        typing_users: TypingUsers<u8>,
         start: Instant,
         phone: SessionId,
     }
@@ -167,7 +177,7 @@ mod tests {
     impl Room {
         fn new() -> Self {
             let (start, phone) = (Instant::now(), SessionId::random());
-            Self { typists: Typists::default(), start, phone }
+            Self { typing_users: TypingUsers::default(), start, phone }
         }
 
         fn at(&self, ms: u64) -> Instant {
@@ -175,16 +185,16 @@ mod tests {
         }
 
         fn say(&mut self, typing: bool, ms: u64) -> Vec<bool> {
-            self.typists.say(&user("ann"), self.phone, typing, self.at(ms), || 1);
+            self.typing_users.set(&user("ann"), self.phone, typing, self.at(ms), || 1);
             self.heard(ms)
         }
 
         fn heard(&mut self, ms: u64) -> Vec<bool> {
-            self.typists.due(self.at(ms)).into_iter().map(|word| word.typing).collect()
+            self.typing_users.due(self.at(ms)).into_iter().map(|change| change.typing).collect()
         }
 
         fn next(&self) -> Option<u64> {
-            let due = self.typists.next_due()?;
+            let due = self.typing_users.next_due()?;
             Some(u64::try_from((due - self.start).as_millis()).expect("small"))
         }
     }
@@ -235,17 +245,17 @@ mod tests {
     #[test]
     fn a_message_or_a_leave_ends_it_at_once_and_only_what_was_told() {
         let mut room = Room::new();
-        let word = Word { user: user("ann"), key: 1, typing: false };
-        assert_eq!(room.typists.stop(&user("ann"), room.at(0)), None);
+        let change = TypingChange { user: user("ann"), key: 1, typing: false };
+        assert_eq!(room.typing_users.stop(&user("ann"), room.at(0)), None);
         room.say(true, 0);
-        assert_eq!(room.typists.stop(&user("ann"), room.at(200)), Some(word.clone()));
-        assert_eq!(room.typists.stop(&user("ann"), room.at(200)), None);
+        assert_eq!(room.typing_users.stop(&user("ann"), room.at(200)), Some(change.clone()));
+        assert_eq!(room.typing_users.stop(&user("ann"), room.at(200)), None);
         assert_eq!(room.heard(900), [true; 0]);
         assert_eq!(room.say(true, 900), [true; 0], "the pause counts from what was told last");
         assert_eq!(room.heard(1200), [true]);
         let tablet = SessionId::random();
-        assert_eq!(room.typists.leave(tablet, room.at(1300)), None, "another device");
-        assert_eq!(room.typists.leave(room.phone, room.at(1300)), Some(word));
+        assert_eq!(room.typing_users.leave(tablet, room.at(1300)), None, "another device");
+        assert_eq!(room.typing_users.leave(room.phone, room.at(1300)), Some(change));
     }
 
     #[test]
@@ -257,18 +267,18 @@ mod tests {
         assert_eq!(room.say(false, 100), [true; 0]);
         assert_eq!(room.next(), Some(5000), "still typing");
         assert_eq!(room.say(true, 2000), [true]);
-        assert_eq!(room.typists.leave(phone, room.at(2500)), None);
-        assert!(room.typists.leave(tablet, room.at(2500)).is_some());
+        assert_eq!(room.typing_users.leave(phone, room.at(2500)), None);
+        assert!(room.typing_users.leave(tablet, room.at(2500)).is_some());
     }
 
     #[test]
     fn there_is_an_end_to_how_many_are_shown() {
         let mut room = Room::new();
-        for number in 0..=Typists::<u8>::MOST {
+        for number in 0..=TypingUsers::<u8>::MOST {
             let one = user(&format!("u{number}"));
-            room.typists.say(&one, SessionId::random(), true, room.start, || 1);
+            room.typing_users.set(&one, SessionId::random(), true, room.start, || 1);
         }
-        assert_eq!(room.heard(0).len(), Typists::<u8>::MOST);
-        assert_eq!(room.typists.keys().count(), Typists::<u8>::MOST);
+        assert_eq!(room.heard(0).len(), TypingUsers::<u8>::MOST);
+        assert_eq!(room.typing_users.keys().count(), TypingUsers::<u8>::MOST);
     }
 }

@@ -2,7 +2,7 @@
 //! positions, `GET /orders/{id}` and the trail all ask here.
 
 use super::order::OrderFacts;
-use super::policy::{Action, Asker, Rules, has_ended, judge, may_drive};
+use super::policy::{Action, Rules, Subject, authorize, has_ended, may_drive};
 use crate::protocol::error::Failure;
 use crate::protocol::location::Position;
 use crate::protocol::role::Role;
@@ -70,18 +70,18 @@ impl Visibility {
 /// Which positions of an order's driver somebody sees.
 ///
 /// # Errors
-/// As [`judge`], where none.
-pub fn sees_positions(
+/// As [`authorize`], where none.
+pub fn position_visibility(
     rules: &Rules,
     order: &OrderFacts,
-    asker: Asker<'_>,
+    subject: Subject<'_>,
     now: Timestamp,
 ) -> Result<Visibility, Failure> {
-    judge(rules, order, asker, Action::SeeLocation, now)?;
-    let supports = order.participants.role_of(asker.user) == Some(Role::Support);
-    let sees_all = rules.location_visible.is_none() || asker.role.is_staff() || supports;
+    authorize(rules, order, subject, Action::SeeLocation, now)?;
+    let supports = order.participants.role_of(subject.user) == Some(Role::Support);
+    let sees_all = rules.location_visible.is_none() || subject.role.is_staff() || supports;
     let all = Visibility::of_trail(order);
-    if sees_all || may_drive(order, asker) {
+    if sees_all || may_drive(order, subject) {
         return Ok(all);
     }
     // Where no change has made it visible, the settings did, at the latest when the hub started.
@@ -93,18 +93,18 @@ pub fn sees_positions(
 /// order's end.
 ///
 /// # Errors
-/// As [`judge`], where none.
-pub fn sees_trail(
+/// As [`authorize`], where none.
+pub fn trail_visibility(
     rules: &Rules,
     order: &OrderFacts,
-    asker: Asker<'_>,
+    subject: Subject<'_>,
     now: Timestamp,
 ) -> Result<Visibility, Failure> {
-    if asker.role.is_staff() {
-        judge(rules, order, asker, Action::Read, now)?;
+    if subject.role.is_staff() {
+        authorize(rules, order, subject, Action::Read, now)?;
         return Ok(Visibility::of_trail(order));
     }
-    sees_positions(rules, order, asker, now)
+    position_visibility(rules, order, subject, now)
 }
 
 #[cfg(test)]
@@ -160,12 +160,13 @@ mod tests {
     /// Since when somebody sees positions, and since when the trail, in seconds; or why not.
     fn since(rules: &Rules, order: &OrderFacts, role: Role) -> [Result<i64, ErrorCode>; 2] {
         let user = user("u");
-        let asker = Asker { user: &user, role, named: true, banned: false };
+        let subject = Subject { user: &user, role, named: true, banned: false };
         let seconds = |found: Result<Visibility, Failure>| {
             let since_ms = found.map_err(|failure| failure.code)?.since_ms;
             Ok(if since_ms == i64::MIN { 0 } else { since_ms.div_euclid(1000) })
         };
-        [sees_positions, sees_trail].map(|sees| seconds(sees(rules, order, asker, at(60))))
+        [position_visibility, trail_visibility]
+            .map(|sees| seconds(sees(rules, order, subject, at(60))))
     }
 
     #[test]

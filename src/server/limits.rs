@@ -7,7 +7,7 @@ use crate::actors::store::{
 };
 use crate::config::Config;
 use crate::metrics::Limit;
-use crate::transport::Budget;
+use crate::transport::OutboxBudget;
 
 /// The limits of a hub with these settings.
 pub(super) fn limits(config: &Config) -> Vec<Limit> {
@@ -23,7 +23,7 @@ pub(super) fn limits(config: &Config) -> Vec<Limit> {
         ("events_burst", rate(limits.events_burst)),
         ("chat_per_second", rate(limits.chat_per_second)),
         ("chat_burst", rate(limits.chat_burst)),
-        ("outbox_bytes", Budget::DEFAULT_BYTES),
+        ("outbox_bytes", OutboxBudget::DEFAULT_BYTES),
         ("outbox_bytes_per_connection", limits.outbox_bytes),
         ("outbox_messages_per_connection", limits.outbox_messages),
         ("room_queue_messages", OrderRoom::MAILBOX),

@@ -1,10 +1,10 @@
 //! What is kept of a Socket.IO session that can be taken up again: its rooms, and by its last chat
 //! pushes what its client has seen of each.
 
-mod due;
-mod pushes;
+mod push_log;
 #[cfg(test)]
 mod tests;
+mod unconfirmed;
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{OrderId, Pid, SessionId, UserId};
 use crate::protocol::socketio::Namespace;
-pub use due::{Due, Shown, Told};
-pub use pushes::{MAX_PUSHES, Pushes};
+pub use push_log::{MAX_PUSHES, PushLog};
+pub use unconfirmed::{KnownOrder, SnapshotRequest, Unconfirmed};
 
 /// How many rooms of a session are kept; only staff have more, and join the others again.
 pub const MAX_ROOMS: usize = 1000;
@@ -26,7 +26,7 @@ pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
 /// Everything that a session needs to go on under its old name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Record {
+pub struct SessionRecord {
     /// Under what the client asks for it.
     pub pid: Pid,
     /// Whose it is: nobody else gets it.
@@ -35,61 +35,63 @@ pub struct Record {
     pub session: SessionId,
     /// Which of a connection's sessions it was.
     pub namespace: Namespace,
-    /// The highest number of a tie that it used; its next tie has a higher one.
-    pub last_link: u64,
+    /// The highest number of a subscription that it used; its next subscription has a higher one.
+    #[serde(rename = "lastLink")]
+    pub last_subscription: u64,
     /// At most [`MAX_ROOMS`].
-    rooms: Vec<RoomMark>,
+    rooms: Vec<SavedRoom>,
     /// Orders that it was put out of, of which its client may not have heard; at most
     /// [`MAX_REMOVED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     removed: Vec<OrderId>,
-    /// What the client was told last of the orders of its rooms, each with the room's tie; unless the
+    /// What the client was told last of the orders of its rooms, each with the room's subscription; unless the
     /// pushes know better. Where that is not known it is absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    told: Vec<(u64, Told)>,
+    #[serde(rename = "told")]
+    known_orders: Vec<(u64, KnownOrder)>,
     /// What went out to the client last.
-    pub pushes: Pushes,
+    pub pushes: PushLog,
 }
 
 /// A room of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(OrderId, u32, u64, i64)", into = "(OrderId, u32, u64, i64)")]
-pub struct RoomMark {
+pub struct SavedRoom {
     /// The room's order.
     pub order: OrderId,
     /// Joins that were not undone.
     pub joins: u32,
-    /// The number of the session's tie to it.
-    pub link: u64,
+    /// The number of the session's subscription to it.
+    pub subscription: u64,
     /// The last chat message that went into the outbox, or was covered by the snapshot; -1 where
     /// the room was never shown.
-    pub progress: i64,
+    pub sent_seq: i64,
 }
 
 /// What a client has of each room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct ResumePoint {
     /// For each room of the record, in the same order, the last chat message that the client has;
     /// -1 where the room was never shown.
     pub marks: Vec<(OrderId, i64)>,
     /// For each room what the client is owed beside chat.
-    pub dues: Vec<Due>,
+    pub unconfirmed: Vec<Unconfirmed>,
     /// Whether the marks are sure. If not, messages before them may be missing.
     pub found: bool,
 }
 
-// === impl Record ===
+// === impl SessionRecord ===
 
-impl Record {
+impl SessionRecord {
     /// Of a session with these rooms; those beyond [`MAX_ROOMS`] are cut off.
     pub fn new(
         pid: Pid,
         user: UserId,
         session: SessionId,
         namespace: Namespace,
-        last_link: u64,
-        rooms: impl IntoIterator<Item = RoomMark>,
-        mut pushes: Pushes,
+        last_subscription: u64,
+        rooms: impl IntoIterator<Item = SavedRoom>,
+        mut pushes: PushLog,
     ) -> Self {
         let mut rooms: Vec<_> = rooms.into_iter().take(MAX_ROOMS).collect();
         // It is kept for minutes and does not grow any more.
@@ -100,24 +102,24 @@ impl Record {
             user,
             session,
             namespace,
-            last_link,
+            last_subscription,
             rooms,
             removed: Vec::new(),
-            told: Vec::new(),
+            known_orders: Vec::new(),
             pushes,
         }
     }
 
-    /// The same of a session that was told this of its orders, by the ties to their rooms.
+    /// The same of a session that was told this of its orders, by the subscriptions to their rooms.
     #[must_use]
-    pub fn having_told(mut self, told: impl IntoIterator<Item = (u64, Told)>) -> Self {
-        self.told = told.into_iter().take(MAX_ROOMS).collect();
+    pub fn with_known_orders(mut self, known: impl IntoIterator<Item = (u64, KnownOrder)>) -> Self {
+        self.known_orders = known.into_iter().take(MAX_ROOMS).collect();
         self
     }
 
     /// The same of a session that was put out of these orders a moment ago.
     #[must_use]
-    pub fn put_out_of(mut self, removed: impl IntoIterator<Item = OrderId>) -> Self {
+    pub fn with_removed(mut self, removed: impl IntoIterator<Item = OrderId>) -> Self {
         self.removed = removed.into_iter().take(MAX_REMOVED).collect();
         self
     }
@@ -129,7 +131,7 @@ impl Record {
     }
 
     /// The rooms.
-    pub fn rooms(&self) -> &[RoomMark] {
+    pub fn rooms(&self) -> &[SavedRoom] {
         &self.rooms
     }
 
@@ -137,37 +139,42 @@ impl Record {
     ///
     /// Everything that was pushed up to that one was seen and nothing behind it, in every room:
     /// one connection carried them in this order.
-    pub fn place(&self, offset: Option<(&OrderId, i64)>) -> Placed {
+    pub fn resume_point(&self, offset: Option<(&OrderId, i64)>) -> ResumePoint {
         let Some(seen) = self.pushes.seen(offset, &self.rooms) else {
-            return self.lost(offset);
+            return self.point_without_offset(offset);
         };
         let pushed = self.pushes.marks(seen);
-        let mark = |room: &RoomMark| pushed.get(&room.link).copied().unwrap_or(room.progress);
-        Placed { marks: self.marks(mark), dues: self.dues(Some(seen)), found: true }
+        let mark =
+            |room: &SavedRoom| pushed.get(&room.subscription).copied().unwrap_or(room.sent_seq);
+        ResumePoint {
+            marks: self.marks(mark),
+            unconfirmed: self.unconfirmed(Some(seen)),
+            found: true,
+        }
     }
 
     /// What can be said where the offset is no place in the log: its own room goes on there.
-    fn lost(&self, offset: Option<(&OrderId, i64)>) -> Placed {
-        let mark = |room: &RoomMark| match offset {
-            Some((order, seq)) if *order == room.order && seq >= 0 => seq.min(room.progress),
-            _ => room.progress,
+    fn point_without_offset(&self, offset: Option<(&OrderId, i64)>) -> ResumePoint {
+        let mark = |room: &SavedRoom| match offset {
+            Some((order, seq)) if *order == room.order && seq >= 0 => seq.min(room.sent_seq),
+            _ => room.sent_seq,
         };
-        Placed { marks: self.marks(mark), dues: self.dues(None), found: false }
+        ResumePoint { marks: self.marks(mark), unconfirmed: self.unconfirmed(None), found: false }
     }
 
     /// For each room what a client is owed that has seen so many pushes, if that is known.
-    fn dues(&self, seen: Option<usize>) -> Vec<Due> {
-        let mut told: HashMap<u64, &Told> =
-            self.told.iter().map(|(link, told)| (*link, told)).collect();
-        let due = |room: &RoomMark| {
-            let told = told.remove(&room.link).cloned();
-            let due = self.pushes.due(room.link, seen);
-            Due { told: due.told.or(told), ..due }
+    fn unconfirmed(&self, seen: Option<usize>) -> Vec<Unconfirmed> {
+        let mut known: HashMap<u64, &KnownOrder> =
+            self.known_orders.iter().map(|(subscription, known)| (*subscription, known)).collect();
+        let unconfirmed = |room: &SavedRoom| {
+            let known = known.remove(&room.subscription).cloned();
+            let unconfirmed = self.pushes.unconfirmed(room.subscription, seen);
+            Unconfirmed { order: unconfirmed.order.or(known), ..unconfirmed }
         };
-        self.rooms.iter().map(due).collect()
+        self.rooms.iter().map(unconfirmed).collect()
     }
 
-    fn marks(&self, mark: impl Fn(&RoomMark) -> i64) -> Vec<(OrderId, i64)> {
+    fn marks(&self, mark: impl Fn(&SavedRoom) -> i64) -> Vec<(OrderId, i64)> {
         self.rooms.iter().map(|room| (room.order.clone(), mark(room))).collect()
     }
 
@@ -177,11 +184,11 @@ impl Record {
         let id = |text: &str| text.len() + 16;
         let orders = self.rooms.iter().map(|room| &room.order).chain(&self.removed);
         let ids: usize = orders.map(|order| size_of::<OrderId>() + id(order.as_str())).sum();
-        let rooms = self.rooms.capacity() * size_of::<RoomMark>();
-        let told = self.told.iter().map(|(_, told)| told.heap_bytes()).sum::<usize>()
-            + self.told.capacity() * size_of::<(u64, Told)>();
+        let rooms = self.rooms.capacity() * size_of::<SavedRoom>();
+        let known = self.known_orders.iter().map(|(_, known)| known.heap_bytes()).sum::<usize>()
+            + self.known_orders.capacity() * size_of::<(u64, KnownOrder)>();
         let pushes = self.pushes.heap_bytes();
-        size_of::<Self>() + id(self.user.as_str()) + ids + rooms + told + pushes
+        size_of::<Self>() + id(self.user.as_str()) + ids + rooms + known + pushes
     }
 
     /// As text for the database, at most [`MAX_JSON_BYTES`].
@@ -203,16 +210,16 @@ impl Record {
     }
 }
 
-// === impl RoomMark ===
+// === impl SavedRoom ===
 
-impl From<(OrderId, u32, u64, i64)> for RoomMark {
-    fn from((order, joins, link, progress): (OrderId, u32, u64, i64)) -> Self {
-        Self { order, joins, link, progress }
+impl From<(OrderId, u32, u64, i64)> for SavedRoom {
+    fn from((order, joins, subscription, sent_seq): (OrderId, u32, u64, i64)) -> Self {
+        Self { order, joins, subscription, sent_seq }
     }
 }
 
-impl From<RoomMark> for (OrderId, u32, u64, i64) {
-    fn from(room: RoomMark) -> Self {
-        (room.order, room.joins, room.link, room.progress)
+impl From<SavedRoom> for (OrderId, u32, u64, i64) {
+    fn from(room: SavedRoom) -> Self {
+        (room.order, room.joins, room.subscription, room.sent_seq)
     }
 }

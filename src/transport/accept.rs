@@ -14,11 +14,11 @@ use tokio::net::TcpStream;
 use super::TransportOptions;
 use super::flusher::schedule;
 use super::frame::Frame;
+use super::frame_writer::Sink;
 use super::inbound::Inbound;
-use super::line::Line;
 use super::outbox::Outbox;
 use super::queue::Queue;
-use super::wire::Sink;
+use super::send_state::SendState;
 
 /// What the kernel may hold of unsent data, in bytes (it doubles this for its own bookkeeping).
 ///
@@ -30,12 +30,12 @@ const SEND_BUFFER: usize = 128 * 1024;
 /// neither be replaced nor overtaken by a ping: at 1.5 KiB a second it stands before it for ten
 /// seconds, with a write that follows. What is under way is not counted, so a fast line stays full.
 #[cfg(target_os = "linux")]
-const UNSENT: u32 = 8 * 1024;
+const NOTSENT_LOWAT: u32 = 8 * 1024;
 
 /// How much longer than the outbox the kernel waits for a peer that takes nothing: the session is to
 /// know why it ends.
 #[cfg(target_os = "linux")]
-const LAST_WORD: Duration = Duration::from_millis(500);
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
 
 /// Makes a connection of a socket whose upgrade was granted.
 ///
@@ -55,9 +55,9 @@ pub fn accept(
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(options.send_timeout + LAST_WORD))?;
+    socket.set_tcp_user_timeout(Some(options.send_timeout + USER_TIMEOUT_MARGIN))?;
     #[cfg(target_os = "linux")]
-    if let Err(error) = socket.set_tcp_notsent_lowat(UNSENT) {
+    if let Err(error) = socket.set_tcp_notsent_lowat(NOTSENT_LOWAT) {
         log::debug!("the system may keep more unsent bytes than it should: {error}");
     }
 
@@ -69,9 +69,10 @@ pub fn accept(
     queue.push(Frame::raw(response_head), None);
 
     let (reader, writer) = parts.io.into_split();
-    let line = Arc::new(Line::new(Sink::Socket(writer.into()), queue, Arc::clone(options)));
-    schedule(&line);
-    Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&line)), Outbox::new(line)))
+    let send_state =
+        Arc::new(SendState::new(Sink::Socket(writer.into()), queue, Arc::clone(options)));
+    schedule(&send_state);
+    Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&send_state)), Outbox::new(send_state)))
 }
 
 /// The 101 response to a client's `Sec-WebSocket-Key`, with the subprotocol that was chosen

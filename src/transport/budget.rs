@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// What waits on blocked outboxes of one node, and how much of it there may be.
-pub struct Budget {
+pub struct OutboxBudget {
     /// Bytes that may wait in all.
     limit: usize,
     /// Bytes that wait now.
     total: AtomicUsize,
     /// The outboxes that have charged something, by their address.
-    blocked: Mutex<HashMap<usize, Weak<dyn Tenant>>>,
+    blocked: Mutex<HashMap<usize, Weak<dyn BudgetMember>>>,
 }
 
 /// An outbox, as the budget sees it.
-pub(super) trait Tenant: Send + Sync {
+pub(super) trait BudgetMember: Send + Sync {
     /// What it has charged.
     fn charged(&self) -> usize;
     /// Gives up what waits, and ends its connection.
     fn evict(self: Arc<Self>);
 }
 
-// === impl Budget ===
+// === impl OutboxBudget ===
 
-impl Budget {
+impl OutboxBudget {
     /// The limit of a node where nothing else was decided.
     pub const DEFAULT_BYTES: usize = 256 * 1024 * 1024;
 
@@ -40,12 +40,12 @@ impl Budget {
     }
 
     /// An outbox begins to wait.
-    pub(super) fn enter(&self, address: usize, tenant: Weak<dyn Tenant>) {
-        self.lock().insert(address, tenant);
+    pub(super) fn register(&self, address: usize, member: Weak<dyn BudgetMember>) {
+        self.lock().insert(address, member);
     }
 
     /// An outbox has nothing left that waits.
-    pub(super) fn leave(&self, address: usize) {
+    pub(super) fn unregister(&self, address: usize) {
         self.lock().remove(&address);
     }
 
@@ -65,30 +65,30 @@ impl Budget {
         if self.waiting() <= self.limit {
             return;
         }
-        let mut tenants: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
-        tenants.sort_by_cached_key(|tenant| std::cmp::Reverse(tenant.charged()));
+        let mut members: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        members.sort_by_cached_key(|member| std::cmp::Reverse(member.charged()));
         // A little below the limit, so that the next push does not have to sort again.
         let enough = self.limit - self.limit / 16;
-        for tenant in tenants {
+        for member in members {
             if self.waiting() <= enough {
                 return;
             }
-            tenant.evict();
+            member.evict();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Weak<dyn Tenant>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<usize, Weak<dyn BudgetMember>>> {
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Budget {
+impl Default for OutboxBudget {
     fn default() -> Self {
         Self::new(Self::DEFAULT_BYTES)
     }
 }
 
-impl std::fmt::Debug for Budget {
+impl std::fmt::Debug for OutboxBudget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Budget")
             .field("limit", &self.limit)
@@ -103,31 +103,31 @@ mod tests {
 
     struct Outbox {
         charged: AtomicUsize,
-        budget: Arc<Budget>,
+        budget: Arc<OutboxBudget>,
     }
 
-    impl Tenant for Outbox {
+    impl BudgetMember for Outbox {
         fn charged(&self) -> usize {
             self.charged.load(Ordering::Relaxed)
         }
 
         fn evict(self: Arc<Self>) {
             self.budget.charge(self.charged.swap(0, Ordering::Relaxed), 0);
-            self.budget.leave(Arc::as_ptr(&self).addr());
+            self.budget.unregister(Arc::as_ptr(&self).addr());
         }
     }
 
-    fn outbox(budget: &Arc<Budget>, bytes: usize) -> Arc<Outbox> {
+    fn outbox(budget: &Arc<OutboxBudget>, bytes: usize) -> Arc<Outbox> {
         let outbox = Arc::new(Outbox { charged: bytes.into(), budget: Arc::clone(budget) });
         let weak: Weak<Outbox> = Arc::downgrade(&outbox);
-        budget.enter(Arc::as_ptr(&outbox).addr(), weak);
+        budget.register(Arc::as_ptr(&outbox).addr(), weak);
         budget.charge(0, bytes);
         outbox
     }
 
     #[test]
     fn the_largest_outboxes_are_cut_until_the_rest_fits() {
-        let budget = Arc::new(Budget::new(100));
+        let budget = Arc::new(OutboxBudget::new(100));
         let boxes: Vec<_> = [10, 50, 20, 20].map(|bytes| outbox(&budget, bytes)).into();
         budget.enforce();
         assert_eq!(budget.waiting(), 100, "the limit is inclusive");

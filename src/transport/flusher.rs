@@ -12,9 +12,9 @@ use std::task::{Context, Poll, Waker};
 
 use smallvec::SmallVec;
 
-use super::line::Line;
 use super::queue::Queue;
-use super::ring::{MOST_SENDS, Ring};
+use super::ring::{MAX_SENDS, Ring};
+use super::send_state::SendState;
 
 /// Sockets written before other tasks of the thread may run.
 const SOCKETS_PER_POLL: usize = 1024;
@@ -25,7 +25,7 @@ thread_local! {
 
 /// What one thread has to write.
 struct Dirty {
-    lines: Vec<Arc<Line>>,
+    send_states: Vec<Arc<SendState>>,
     /// Whether this thread's flusher task lives; it ends with the thread's runtime.
     running: bool,
     /// Set while the flusher sleeps.
@@ -34,15 +34,15 @@ struct Dirty {
 
 impl Dirty {
     const fn new() -> Self {
-        Self { lines: Vec::new(), running: false, flusher: None }
+        Self { send_states: Vec::new(), running: false, flusher: None }
     }
 }
 
-/// Has what waits in `line` written at the end of this thread's turn.
+/// Has what waits in `send_state` written at the end of this thread's turn.
 ///
 /// On a thread without an arbiter, where no task could do it, it is written at once.
-pub(super) fn schedule(line: &Arc<Line>) {
-    if line.dirty.swap(true, Ordering::AcqRel) {
+pub(super) fn schedule(send_state: &Arc<SendState>) {
+    if send_state.dirty.swap(true, Ordering::AcqRel) {
         return;
     }
     // Only while a thread ends, when its locals are gone, there is no list.
@@ -51,16 +51,16 @@ pub(super) fn schedule(line: &Arc<Line>) {
         if !dirty.running && !has_arbiter() {
             return None;
         }
-        dirty.lines.push(Arc::clone(line));
+        dirty.send_states.push(Arc::clone(send_state));
         let spawn = !std::mem::replace(&mut dirty.running, true);
         Some((spawn, dirty.flusher.take()))
     });
     match listed.ok().flatten() {
-        None => flush(line),
+        None => flush(send_state),
         Some((spawn, flusher)) => {
             // Outside the borrow: a runtime that is ending drops a new task at once.
             if spawn {
-                actix_rt::spawn(Flusher::new(line.options.batches));
+                actix_rt::spawn(Flusher::new(send_state.options.io_uring));
             }
             if let Some(flusher) = flusher {
                 flusher.wake();
@@ -74,12 +74,12 @@ pub(super) fn has_arbiter() -> bool {
     actix_rt::Arbiter::try_current().is_some() && tokio::runtime::Handle::try_current().is_ok()
 }
 
-fn flush(line: &Arc<Line>) {
+fn flush(send_state: &Arc<SendState>) {
     // Swapped, not stored: it must see what the push did that found the flag set.
-    line.dirty.swap(false, Ordering::AcqRel);
-    if catch_unwind(AssertUnwindSafe(|| line.flush())).is_err() {
+    send_state.dirty.swap(false, Ordering::AcqRel);
+    if catch_unwind(AssertUnwindSafe(|| send_state.flush())).is_err() {
         log::error!("writing to a socket panicked; its connection is cut");
-        line.abort();
+        send_state.abort();
     }
 }
 
@@ -91,48 +91,48 @@ struct Flusher {
 
 impl Flusher {
     /// The flusher of this thread.
-    fn new(batches: bool) -> Self {
-        let opened = batches.then(Ring::open).transpose();
+    fn new(io_uring: bool) -> Self {
+        let opened = io_uring.then(Ring::open).transpose();
         let opened = opened.inspect_err(|error| log::warn!("io_uring cannot be opened: {error}"));
         Self { ring: opened.ok().flatten() }
     }
 
-    /// Writes what waits in `lines`, in batches.
-    fn flush_all(&mut self, lines: &[Arc<Line>]) {
-        for batch in lines.chunks(MOST_SENDS) {
+    /// Writes what waits in `send_states`, by the ring where there is one.
+    fn flush_all(&mut self, send_states: &[Arc<SendState>]) {
+        for chunk in send_states.chunks(MAX_SENDS) {
             match &mut self.ring {
-                Some(ring) if batch.len() > 1 => {
-                    if let Err(error) = flush_together(ring, batch) {
+                Some(ring) if chunk.len() > 1 => {
+                    if let Err(error) = flush_by_uring(ring, chunk) {
                         log::warn!("io_uring failed, a thread goes on without: {error}");
                         self.ring = None;
                     }
                 }
-                _ => batch.iter().for_each(flush),
+                _ => chunk.iter().for_each(flush),
             }
         }
     }
 }
 
-/// Writes what waits in `lines`, by one system call where nothing stands in the way. Fails where the
+/// Writes what waits in `send_states`, by one system call where nothing stands in the way. Fails where the
 /// ring does; all is written then too.
-fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
-    let mut rest = SmallVec::<[&Arc<Line>; MOST_SENDS]>::new();
+fn flush_by_uring(ring: &mut Ring, send_states: &[Arc<SendState>]) -> io::Result<()> {
+    let mut rest = SmallVec::<[&Arc<SendState>; MAX_SENDS]>::new();
     let sent = catch_unwind(AssertUnwindSafe(|| {
-        let mut locked = SmallVec::<[_; MOST_SENDS]>::new();
-        for line in lines {
+        let mut locked = SmallVec::<[_; MAX_SENDS]>::new();
+        for send_state in send_states {
             // Swapped for the reason in `flush`.
-            line.dirty.swap(false, Ordering::AcqRel);
-            match line.lock_for_batch() {
-                Some((state, socket)) => locked.push((line, state, socket)),
-                None => rest.push(line),
+            send_state.dirty.swap(false, Ordering::AcqRel);
+            match send_state.try_lock_for_uring() {
+                Some((state, socket)) => locked.push((send_state, state, socket)),
+                None => rest.push(send_state),
             }
         }
-        let mut taken = [0; MOST_SENDS];
-        let queues = locked.iter().map(|(_, state, socket)| (*socket, &state.wire.queue));
+        let mut taken = [0; MAX_SENDS];
+        let queues = locked.iter().map(|(_, state, socket)| (*socket, &state.writer.queue));
         let sent = send_each(ring, queues, &mut taken);
-        for ((line, mut state, _), taken) in locked.into_iter().zip(taken) {
+        for ((send_state, mut state, _), taken) in locked.into_iter().zip(taken) {
             if !state.advance(taken) {
-                rest.push(line);
+                rest.push(send_state);
             }
         }
         sent
@@ -140,7 +140,7 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
     if sent.is_err() {
         // Nobody knows what they have got.
         log::error!("writing to sockets panicked; their connections are cut");
-        lines.iter().for_each(Line::abort);
+        send_states.iter().for_each(SendState::abort);
     }
     // With no lock held: a write may have the budget look at other sockets.
     rest.into_iter().for_each(flush);
@@ -151,16 +151,16 @@ fn flush_together(ring: &mut Ring, lines: &[Arc<Line>]) -> io::Result<()> {
 fn send_each<'a>(
     ring: &mut Ring,
     queues: impl Iterator<Item = (RawFd, &'a Queue)>,
-    taken: &mut [usize; MOST_SENDS],
+    taken: &mut [usize; MAX_SENDS],
 ) -> io::Result<()> {
-    let mut slices = SmallVec::<[_; 2 * MOST_SENDS]>::new();
-    let mut ends = SmallVec::<[_; MOST_SENDS]>::new();
+    let mut slices = SmallVec::<[_; 2 * MAX_SENDS]>::new();
+    let mut ends = SmallVec::<[_; MAX_SENDS]>::new();
     for (socket, queue) in queues {
         slices.extend(queue.slices());
         ends.push((socket, slices.len()));
     }
     let mut start = 0;
-    let sends: SmallVec<[_; MOST_SENDS]> = ends
+    let sends: SmallVec<[_; MAX_SENDS]> = ends
         .into_iter()
         .map(|(socket, end)| (socket, &slices[std::mem::replace(&mut start, end)..end]))
         .collect();
@@ -173,22 +173,22 @@ impl Future for Flusher {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut written = 0;
         loop {
-            let lines = DIRTY.with_borrow_mut(|dirty| {
-                if dirty.lines.is_empty() {
+            let send_states = DIRTY.with_borrow_mut(|dirty| {
+                if dirty.send_states.is_empty() {
                     dirty.flusher = Some(cx.waker().clone());
                 }
-                let count = dirty.lines.len().min(SOCKETS_PER_POLL - written);
-                let rest = dirty.lines.split_off(count);
-                std::mem::replace(&mut dirty.lines, rest)
+                let count = dirty.send_states.len().min(SOCKETS_PER_POLL - written);
+                let rest = dirty.send_states.split_off(count);
+                std::mem::replace(&mut dirty.send_states, rest)
             });
-            if lines.is_empty() {
+            if send_states.is_empty() {
                 if written == SOCKETS_PER_POLL {
                     cx.waker().wake_by_ref();
                 }
                 return Poll::Pending;
             }
-            written += lines.len();
-            self.flush_all(&lines);
+            written += send_states.len();
+            self.flush_all(&send_states);
         }
     }
 }
@@ -197,7 +197,7 @@ impl Drop for Flusher {
     fn drop(&mut self) {
         // The runtime ends; another may begin on this thread (tests do that). What is listed must
         // not stay so: nobody else would write it.
-        let lines = DIRTY.try_with(|dirty| dirty.replace(Dirty::new()).lines);
-        lines.unwrap_or_default().iter().for_each(flush);
+        let send_states = DIRTY.try_with(|dirty| dirty.replace(Dirty::new()).send_states);
+        send_states.unwrap_or_default().iter().for_each(flush);
     }
 }

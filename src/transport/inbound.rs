@@ -1,6 +1,6 @@
 //! The receiving end of a connection: a stream of whole messages. Its poll also keeps the sending
 //! side up where only a task can: a blocked socket, deadlines, the linger of a close. What comes by
-//! long-polling takes the way of `polled`.
+//! long-polling takes the way of `long_polling`.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -16,20 +16,20 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::Incoming;
 use super::flusher::has_arbiter;
-use super::gate::Gate;
-use super::line::{Duty, Line};
 use super::message::{Assembler, Item, Limits};
+use super::read_pause::ReadPause;
 use super::reader::poll_read;
+use super::send_state::{SendAction, SendState};
 use crate::protocol::close::CloseCode;
 
-mod polled;
+mod long_polling;
 
-use polled::Polled;
+use long_polling::LongPolling;
 
 /// Messages and reads of one poll, so that a connection that always has data starves no other.
-const TURN: u8 = 32;
+const READS_PER_POLL: u8 = 32;
 /// An unfinished tail larger than this is copied out of the buffer that it came in.
-const TAIL: usize = 256;
+const KEPT_TAIL: usize = 256;
 
 /// The receiving end of a connection, polled by the task of its session.
 ///
@@ -40,9 +40,9 @@ const TAIL: usize = 256;
 pub struct Inbound {
     /// None where the client polls, or once the connection has ended.
     reader: Option<OwnedReadHalf>,
-    line: Arc<Line>,
+    send_state: Arc<SendState>,
     /// What only a connection has that began with long-polling.
-    polled: Option<Box<Polled>>,
+    long_polling: Option<Box<LongPolling>>,
     assembler: Assembler,
     /// What was read and not yet taken: whole frames behind the last message, or an unfinished
     /// one. Without capacity while the connection is idle.
@@ -50,21 +50,21 @@ pub struct Inbound {
     /// Armed while the socket is blocked or closing.
     timer: Option<Pin<Box<Sleep>>>,
     /// Messages and reads since the last time that others could run.
-    spent: u8,
-    stage: Stage,
+    work_done: u8,
+    stage: ReadStage,
     /// Whether the peer has said that it closes.
-    agreed: bool,
+    close_received: bool,
     /// Whether this is the rest of a dropped one, which only waits for the end of a close.
     detached: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ReadStage {
     /// The client posts; there is no socket.
     Polling,
     Reading,
     /// A close frame or a failure was told; the session's answer is awaited.
-    Deaf,
+    AwaitingClose,
     /// The peer has ended its side.
     Ended,
     /// Both sides have ended.
@@ -75,7 +75,7 @@ enum Stage {
 enum Upkeep {
     Read,
     Yield(Incoming),
-    Linger { sent: bool },
+    AwaitClose { sent: bool },
     End,
 }
 
@@ -83,32 +83,32 @@ enum Upkeep {
 
 impl Inbound {
     /// `first` is what was read behind the request.
-    pub(super) fn new(reader: OwnedReadHalf, first: BytesMut, line: Arc<Line>) -> Self {
-        let mut inbound = Self::without_reader(line, Stage::Reading);
+    pub(super) fn new(reader: OwnedReadHalf, first: BytesMut, send_state: Arc<SendState>) -> Self {
+        let mut inbound = Self::without_reader(send_state, ReadStage::Reading);
         inbound.reader = Some(reader);
         // An empty one of the HTTP codec still has kilobytes of capacity.
         inbound.pending = if first.is_empty() { BytesMut::new() } else { first };
         inbound
     }
 
-    fn without_reader(line: Arc<Line>, stage: Stage) -> Self {
+    fn without_reader(send_state: Arc<SendState>, stage: ReadStage) -> Self {
         Self {
             reader: None,
-            line,
-            polled: None,
+            send_state,
+            long_polling: None,
             assembler: Assembler::default(),
             pending: BytesMut::new(),
             timer: None,
-            spent: 0,
+            work_done: 0,
             stage,
-            agreed: false,
+            close_received: false,
             detached: false,
         }
     }
 
     /// The session's hand on the flow of messages.
-    pub fn gate(&self) -> Gate {
-        Gate::new(Arc::clone(&self.line))
+    pub fn read_pause(&self) -> ReadPause {
+        ReadPause::new(Arc::clone(&self.send_state))
     }
 
     /// Bytes of memory that this connection holds for what it reads.
@@ -120,25 +120,25 @@ impl Inbound {
     /// Looks after the sending side, where it asks for that.
     fn upkeep(&mut self, cx: &mut Context<'_>) -> Upkeep {
         loop {
-            let (at, then) = match self.line.attend(cx) {
-                Duty::None | Duty::Watch(None) => {
+            let (at, then) = match self.send_state.drive(cx) {
+                SendAction::None | SendAction::AwaitWritable(None) => {
                     self.timer = None;
                     return Upkeep::Read;
                 }
-                Duty::Move => {
+                SendAction::SwitchToSocket => {
                     self.move_to_socket();
                     continue;
                 }
-                Duty::Tell(why) => return Upkeep::Yield(Incoming::Overrun(why)),
-                Duty::End => return Upkeep::End,
-                Duty::Watch(Some(deadline)) => (deadline, Upkeep::Read),
-                Duty::Linger { by, sent } => (by, Upkeep::Linger { sent }),
+                SendAction::ReportOverrun(why) => return Upkeep::Yield(Incoming::Overrun(why)),
+                SendAction::End => return Upkeep::End,
+                SendAction::AwaitWritable(Some(deadline)) => (deadline, Upkeep::Read),
+                SendAction::AwaitClose { by, sent } => (by, Upkeep::AwaitClose { sent }),
             };
             if self.poll_timer(at, cx).is_pending() {
                 return then;
             }
             self.timer = None;
-            self.line.expire(Instant::now().max(at));
+            self.send_state.expire(Instant::now().max(at));
         }
     }
 
@@ -157,7 +157,7 @@ impl Inbound {
             if let Some(item) = self.take_pending() {
                 return Poll::Ready(Some(item));
             }
-            if self.is_spent(cx) {
+            if self.should_yield(cx) {
                 return Poll::Pending;
             }
             if let ControlFlow::Break(item) = ready!(self.poll_read(cx)) {
@@ -167,13 +167,13 @@ impl Inbound {
     }
 
     /// Whether it is the others' turn; this task then runs again behind them.
-    fn is_spent(&mut self, cx: &mut Context<'_>) -> bool {
-        let spent = self.spent >= TURN;
-        if spent {
-            self.spent = 0;
+    fn should_yield(&mut self, cx: &mut Context<'_>) -> bool {
+        let work_done = self.work_done >= READS_PER_POLL;
+        if work_done {
+            self.work_done = 0;
             cx.waker().wake_by_ref();
         }
-        spent
+        work_done
     }
 
     /// The next message out of what was read before.
@@ -182,16 +182,16 @@ impl Inbound {
             return None;
         }
         let mut input = &self.pending[..];
-        let item = self.assembler.next(&mut input, limits(&self.line));
+        let item = self.assembler.next(&mut input, limits(&self.send_state));
         let taken = self.pending.len() - input.len();
         self.pending.advance(taken);
         let unfinished = matches!(item, Ok(None));
         if self.pending.is_empty() {
             self.pending = BytesMut::new();
-        } else if unfinished && self.pending.capacity() > TAIL {
+        } else if unfinished && self.pending.capacity() > KEPT_TAIL {
             self.pending = BytesMut::from(&self.pending[..]);
         }
-        self.tell(item)
+        self.handle_item(item)
     }
 
     /// Reads once; breaks with a message, or with none at the end. In the usual case the message is
@@ -199,7 +199,7 @@ impl Inbound {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<Option<Incoming>>> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(ControlFlow::Break(None)) };
         let (pending, assembler) = (&mut self.pending, &mut self.assembler);
-        let limits = limits(&self.line);
+        let limits = limits(&self.send_state);
         let item = ready!(poll_read(reader, cx, |mut input| {
             // What is unfinished comes first.
             let item =
@@ -207,15 +207,15 @@ impl Inbound {
             pending.extend_from_slice(input);
             item
         }));
-        self.spent += 1;
-        Poll::Ready(match item.map(|item| self.tell(item)) {
+        self.work_done += 1;
+        Poll::Ready(match item.map(|item| self.handle_item(item)) {
             Some(None) => ControlFlow::Continue(()),
             Some(item) => ControlFlow::Break(item),
             None => ControlFlow::Break(None),
         })
     }
 
-    fn tell(&mut self, item: Result<Option<Item>, CloseCode>) -> Option<Incoming> {
+    fn handle_item(&mut self, item: Result<Option<Item>, CloseCode>) -> Option<Incoming> {
         Some(match item {
             Ok(None) => return None,
             Ok(Some(Item::Text(text))) => Incoming::Text(text),
@@ -223,20 +223,20 @@ impl Inbound {
             Ok(Some(Item::Ping(payload))) => Incoming::Ping(payload),
             Ok(Some(Item::Pong)) => Incoming::Pong,
             Ok(Some(Item::Close(code))) => {
-                self.agreed = true;
-                self.deafen();
+                self.close_received = true;
+                self.stop_reading();
                 Incoming::Close(code)
             }
             Err(code) => {
-                self.deafen();
+                self.stop_reading();
                 Incoming::Failed(code)
             }
         })
     }
 
     /// Nothing that follows in the stream counts any more.
-    fn deafen(&mut self) {
-        self.stage = Stage::Deaf;
+    fn stop_reading(&mut self) {
+        self.stage = ReadStage::AwaitingClose;
         self.pending = BytesMut::new();
         self.assembler.clear();
     }
@@ -244,17 +244,17 @@ impl Inbound {
     /// Swallows what still comes, so that the system does not answer it with a reset, which could
     /// destroy what was said last on its way. Ends when all is sent and the peer has said that it
     /// closes too, or has ended.
-    fn poll_linger(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_until_closed(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
         self.drop_posted();
-        while self.stage != Stage::Ended && !(sent && self.agreed) {
-            if self.is_spent(cx) {
+        while self.stage != ReadStage::Ended && !(sent && self.close_received) {
+            if self.should_yield(cx) {
                 return Poll::Pending;
             }
             match self.poll_close(cx) {
                 Poll::Ready(true) => {}
-                Poll::Ready(false) => self.stage = Stage::Ended,
+                Poll::Ready(false) => self.stage = ReadStage::Ended,
                 Poll::Pending => {
-                    self.spent = 0;
+                    self.work_done = 0;
                     return Poll::Pending;
                 }
             }
@@ -265,36 +265,36 @@ impl Inbound {
     /// Reads on for the peer's close frame; false at the end of the stream. Behind it, or behind
     /// what could not be read, nothing is looked at any more.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.stage == Stage::Reading {
+        if self.stage == ReadStage::Reading {
             while self.take_pending().is_some() {}
         }
-        if self.stage == Stage::Reading {
+        if self.stage == ReadStage::Reading {
             let read = ready!(self.poll_read(cx));
             return Poll::Ready(!matches!(read, ControlFlow::Break(None)));
         }
         let Some(reader) = &mut self.reader else { return Poll::Ready(false) };
         let read = ready!(poll_read(reader, cx, |_| ()));
-        self.spent += 1;
+        self.work_done += 1;
         Poll::Ready(read.is_some())
     }
 
     /// Notes what a look for a message came to.
-    fn account(&mut self, message: &Poll<Option<Incoming>>) {
+    fn note_progress(&mut self, message: &Poll<Option<Incoming>>) {
         match message {
-            Poll::Ready(Some(_)) => self.spent += 1,
+            Poll::Ready(Some(_)) => self.work_done += 1,
             Poll::Ready(None) => {
-                self.deafen();
-                self.stage = Stage::Ended;
+                self.stop_reading();
+                self.stage = ReadStage::Ended;
             }
-            Poll::Pending => self.spent = 0,
+            Poll::Pending => self.work_done = 0,
         }
     }
 
     fn end(&mut self) -> Poll<Option<Incoming>> {
-        self.line.abort();
-        self.stage = Stage::Over;
+        self.send_state.abort();
+        self.stage = ReadStage::Over;
         self.reader = None;
-        self.polled = None;
+        self.long_polling = None;
         self.timer = None;
         Poll::Ready(None)
     }
@@ -305,62 +305,67 @@ impl Stream for Inbound {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         let this = self.get_mut();
-        if this.stage == Stage::Over {
+        if this.stage == ReadStage::Over {
             return Poll::Ready(None);
         }
         // Before anything is looked at, so that whatever changes from here on wakes the task.
-        this.line.task.register(cx.waker());
-        this.settle_posted();
-        if this.line.wants_attention() {
+        this.send_state.task.register(cx.waker());
+        this.acknowledge_posted();
+        if this.send_state.wants_attention() {
             match this.upkeep(cx) {
                 Upkeep::Read => {}
                 Upkeep::Yield(incoming) => return Poll::Ready(Some(incoming)),
                 Upkeep::End => return this.end(),
-                Upkeep::Linger { sent } => {
-                    ready!(this.poll_linger(sent, cx));
+                Upkeep::AwaitClose { sent } => {
+                    ready!(this.poll_until_closed(sent, cx));
                     return this.end();
                 }
             }
         }
         match this.stage {
-            Stage::Ended | Stage::Over => return Poll::Ready(None),
-            Stage::Deaf => return Poll::Pending,
-            Stage::Polling | Stage::Reading if this.line.is_held() => return Poll::Pending,
-            Stage::Polling | Stage::Reading => {}
+            ReadStage::Ended | ReadStage::Over => return Poll::Ready(None),
+            ReadStage::AwaitingClose => return Poll::Pending,
+            ReadStage::Polling | ReadStage::Reading if this.send_state.is_read_paused() => {
+                return Poll::Pending;
+            }
+            ReadStage::Polling | ReadStage::Reading => {}
         }
-        if this.is_spent(cx) {
+        if this.should_yield(cx) {
             return Poll::Pending;
         }
         let message = match this.take_posted() {
             Some(posted) => posted,
             None => this.poll_message(cx),
         };
-        this.account(&message);
+        this.note_progress(&message);
         message
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
-        if self.stage == Stage::Over {
+        if self.stage == ReadStage::Over {
             return;
         }
         // A session that stopped right after it ended its outbox has still said what it had to say.
-        if self.detached || !self.line.is_closing() || !has_arbiter() {
-            self.line.abort();
+        if self.detached || !self.send_state.is_closing() || !has_arbiter() {
+            self.send_state.abort();
             return;
         }
-        let mut rest = Self::without_reader(Arc::clone(&self.line), self.stage);
+        let mut rest = Self::without_reader(Arc::clone(&self.send_state), self.stage);
         rest.reader = self.reader.take();
-        rest.polled = self.polled.take();
+        rest.long_polling = self.long_polling.take();
         rest.assembler = std::mem::take(&mut self.assembler);
         rest.pending = std::mem::take(&mut self.pending);
-        rest.agreed = self.agreed;
+        rest.close_received = self.close_received;
         rest.detached = true;
         actix_rt::spawn(async move { while rest.next().await.is_some() {} });
     }
 }
 
-fn limits(line: &Line) -> Limits {
-    Limits { bytes: line.options.max_message_bytes, fragments: line.options.max_fragments }
+fn limits(send_state: &SendState) -> Limits {
+    Limits {
+        bytes: send_state.options.max_message_bytes,
+        fragments: send_state.options.max_fragments,
+    }
 }

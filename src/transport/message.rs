@@ -31,12 +31,12 @@ pub(super) enum Item {
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
     /// The message whose end has not come. Boxed: most clients, most of the time, have none.
-    message: Option<Box<Message>>,
+    message: Option<Box<PartialMessage>>,
 }
 
 /// A message that is under way.
 #[derive(Debug)]
-struct Message {
+struct PartialMessage {
     /// Whether it must be UTF-8.
     text: bool,
     /// Payloads so far, unmasked. It grows as bytes arrive, never by what a header announces.
@@ -46,12 +46,12 @@ struct Message {
     /// Frames so far.
     fragments: usize,
     /// The frame whose payload has not wholly come; none between two frames.
-    frame: Option<Progress>,
+    frame: Option<PartialFrame>,
 }
 
 /// A frame whose payload is arriving.
 #[derive(Debug, Clone, Copy)]
-struct Progress {
+struct PartialFrame {
     fin: bool,
     mask: [u8; 4],
     /// Bytes of payload that have come: the mask goes on from there.
@@ -142,11 +142,11 @@ impl Assembler {
     fn begin(&mut self, header: Header, payload: usize) {
         let text = header.opcode == OpCode::Text;
         let message = self.message.get_or_insert_with(|| {
-            Box::new(Message { text, data: Vec::new(), valid: 0, fragments: 0, frame: None })
+            Box::new(PartialMessage { text, data: Vec::new(), valid: 0, fragments: 0, frame: None })
         });
         message.fragments += 1;
         message.frame =
-            Some(Progress { fin: header.fin, mask: header.mask, done: 0, left: payload });
+            Some(PartialFrame { fin: header.fin, mask: header.mask, done: 0, left: payload });
     }
 
     /// The payload of a frame is whole: gives the message if that was its last frame.
@@ -165,9 +165,9 @@ impl Assembler {
     }
 }
 
-// === impl Message ===
+// === impl PartialMessage ===
 
-impl Message {
+impl PartialMessage {
     /// Moves payload from `input` into the message; says whether the frame is whole now.
     fn take_payload(&mut self, input: &mut &[u8]) -> Result<bool, CloseCode> {
         let Some(frame) = self.frame.as_mut() else { return Ok(true) };

@@ -8,7 +8,7 @@
 //! ```text
 //!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
 //! socket ────┤     │ keeps up: a blocked socket, deadlines, the linger of a close
-//!            └─ Line ◀── queue ◀── Outbox ◀── push              (any thread)
+//!            └─ SendState ◀── queue ◀── Outbox ◀── push              (any thread)
 //!                 ▲ flusher: one write per socket and turn, many by one call
 //! ```
 //!
@@ -17,29 +17,29 @@
 //! places later.
 //!
 //! Invariants: what waits in an outbox is bounded in bytes, in frames and in time, and over all
-//! outboxes by a [`Budget`]; a connection that says nothing and hears nothing owns no buffer; an
+//! outboxes by a [`OutboxBudget`]; a connection that says nothing and hears nothing owns no buffer; an
 //! outbox outlives its connection only as a handle that refuses, never with the socket.
 
 mod accept;
 mod acked;
 mod budget;
-mod entries;
 mod flusher;
 mod frame;
-mod gate;
+mod frame_writer;
 mod header;
 mod inbound;
-mod line;
+mod inline_deque;
 mod message;
 mod outbox;
 mod pace;
 mod polling;
 mod queue;
+mod read_pause;
 mod reader;
 mod ring;
+mod send_state;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,15 +49,15 @@ use bytestring::ByteString;
 
 pub use self::accept::{accept, switching_protocols};
 pub use self::acked::acked;
-pub use self::budget::Budget;
+pub use self::budget::OutboxBudget;
 pub use self::frame::Frame;
-pub use self::gate::{Gate, Hold};
+pub use self::frame_writer::PingMark;
 pub use self::inbound::Inbound;
 pub use self::outbox::Outbox;
 pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};
 pub use self::queue::LatestKey;
-pub use self::ring::can_batch;
-pub use self::wire::PingMark;
+pub use self::read_pause::{ReadPause, ReadPauseGuard};
+pub use self::ring::check_io_uring;
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
 
@@ -78,20 +78,20 @@ pub struct TransportOptions {
     /// how long the kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
     pub send_timeout: Duration,
     /// How long a closing socket may take to send what waits, and its peer to answer.
-    pub linger: Duration,
+    pub close_timeout: Duration,
     /// Whether a thread writes several sockets by one system call. Where it cannot
-    /// ([`can_batch`]), it writes each on its own.
-    pub batches: bool,
+    /// ([`check_io_uring`]), it writes each on its own.
+    pub io_uring: bool,
     /// The limit of all outboxes together.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<OutboxBudget>,
     /// Where replaced frames and waiting bytes are counted.
     pub metrics: Arc<Metrics>,
 }
 
 impl TransportOptions {
     /// The most frames that an outbox holds, for a moment, which is meant to hold so many.
-    pub fn most_frames(outbox_messages: usize) -> usize {
-        outbox_messages.saturating_mul(MOST_CROWDED)
+    pub fn max_frames(outbox_messages: usize) -> usize {
+        outbox_messages.saturating_mul(MAX_OVERCROWDING)
     }
 
     /// The protocol's own limits (`docs/protocol.md`), with a budget of its own.
@@ -102,16 +102,16 @@ impl TransportOptions {
             outbox_bytes: 256 * 1024,
             outbox_messages: 512,
             send_timeout: Duration::from_secs(20),
-            linger: Duration::from_secs(5),
-            batches: true,
-            budget: Arc::new(Budget::default()),
+            close_timeout: Duration::from_secs(5),
+            io_uring: true,
+            budget: Arc::new(OutboxBudget::default()),
             metrics,
         }
     }
 }
 
 /// How many times as many frames as it is meant to hold an outbox may hold for a moment.
-const MOST_CROWDED: usize = 4;
+const MAX_OVERCROWDING: usize = 4;
 
 /// What comes out of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

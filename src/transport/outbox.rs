@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::flusher::schedule;
 use super::frame::Frame;
-use super::line::{Line, State};
+use super::frame_writer::PingMark;
 use super::queue::LatestKey;
-use super::wire::PingMark;
+use super::send_state::{SendInner, SendState};
 use super::{Backlog, Closed};
 use crate::protocol::close::CloseCode;
 
@@ -23,13 +23,13 @@ use crate::protocol::close::CloseCode;
 ///
 /// Arbiter threads push best. A push on any other thread is written at once.
 #[derive(Debug, Clone)]
-pub struct Outbox(Arc<Line>);
+pub struct Outbox(Arc<SendState>);
 
 // === impl Outbox ===
 
 impl Outbox {
-    pub(super) fn new(line: Arc<Line>) -> Self {
-        Self(line)
+    pub(super) fn new(send_state: Arc<SendState>) -> Self {
+        Self(send_state)
     }
 
     /// Sends a frame, behind all that was pushed before.
@@ -38,8 +38,8 @@ impl Outbox {
     /// [`Closed`] when the connection has ended, is about to, or gave up on this very frame.
     pub fn push(&self, frame: Frame) -> Result<(), Closed> {
         self.add(true, |state| {
-            let since = state.wire.blocked.then(Instant::now);
-            state.wire.queue.push(frame, since);
+            let since = state.writer.blocked.then(Instant::now);
+            state.writer.queue.push(frame, since);
         })
     }
 
@@ -50,8 +50,8 @@ impl Outbox {
     /// [`Closed`] when the connection has ended or is about to.
     pub fn push_latest(&self, key: LatestKey, frame: Frame) -> Result<(), Closed> {
         self.add(false, |state| {
-            let blocked = state.wire.blocked;
-            let replaced = state.wire.queue.push_latest(key, frame, blocked);
+            let blocked = state.writer.blocked;
+            let replaced = state.writer.queue.push_latest(key, frame, blocked);
             if replaced > 0 {
                 self.0.options.metrics.conflated.inc_by(replaced);
             }
@@ -59,8 +59,8 @@ impl Outbox {
     }
 
     /// Drops the waiting frame of a key.
-    pub fn forget(&self, key: LatestKey) {
-        self.0.forget(key);
+    pub fn discard_latest(&self, key: LatestKey) {
+        self.0.discard_latest(key);
     }
 
     /// Sends a ping, unless one waits already; where the socket takes no more, before all that waits.
@@ -71,28 +71,28 @@ impl Outbox {
     /// The same with a frame that asks for a sign of life: the ping of a protocol that has its own.
     pub fn ping_with(&self, frame: Frame) -> Option<PingMark> {
         let mut mark = None;
-        self.add(false, |state| mark = state.wire.push_ping(frame)).ok()?;
+        self.add(false, |state| mark = state.writer.push_ping(frame)).ok()?;
         mark
     }
 
     /// Whether a peer whose pong is late is only slow: what was sent before the ping is still arriving.
     /// To be asked when the pong is due, and again after the same time.
-    pub fn is_taking(&self, ping: &mut PingMark) -> bool {
-        self.0.lock().wire.is_taking(ping, Instant::now())
+    pub fn is_still_receiving(&self, ping: &mut PingMark) -> bool {
+        self.0.lock().writer.is_still_receiving(ping, Instant::now())
     }
 
     /// Answers a ping; where the socket takes no more, only the newest answer waits.
     pub fn pong(&self, payload: Bytes) {
         let frame = Frame::pong(&payload);
-        let _ = self.add(false, |state| state.wire.queue.push_pong(frame, state.wire.blocked));
+        let _ = self.add(false, |state| state.writer.queue.push_pong(frame, state.writer.blocked));
     }
 
     /// Ends the connection: sends what waits (after an overrun nothing does), then `last`, then
     /// the close frame, then ends the writing side. Refuses pushes from now on.
     ///
-    /// The socket is gone when the peer has ended its side too, at the latest after the linger
-    /// time. A client of long-polling hears it with the poll that waits, or with its next one
-    /// within the linger time, and its close frame is the packet `1`; but one that did not answer
+    /// The socket is gone when the peer has ended its side too, at the latest after the close
+    /// timeout. A client of long-polling hears it with the poll that waits, or with its next one
+    /// within the close timeout, and its close frame is the packet `1`; but one that did not answer
     /// a ping ([`CloseCode::NO_PONG`]) and has no poll waiting is not waited for. Only the first
     /// call counts.
     pub fn finish(&self, last: impl IntoIterator<Item = Frame>, close: CloseCode) {
@@ -121,8 +121,8 @@ impl Outbox {
     }
 
     /// Says that somebody has logged in on this connection.
-    pub fn vouch(&self) {
-        self.0.vouched.store(true, Ordering::Release);
+    pub fn mark_authenticated(&self) {
+        self.0.authenticated.store(true, Ordering::Release);
     }
 
     /// Whether pushes are refused.
@@ -132,22 +132,22 @@ impl Outbox {
 
     /// Has the processor fetch where a push begins, and does not wait for it: a room that calls this
     /// for every member before it pushes to the first waits for memory once, and not for each.
-    pub fn warm(&self) {
+    pub fn prefetch(&self) {
         std::hint::black_box((self.0.is_closed(), Arc::strong_count(&self.0)));
     }
 
     /// Whether what is pushed has to wait: the socket takes no more, or no poll waits.
     pub fn is_blocked(&self) -> bool {
-        self.0.lock().wire.blocked
+        self.0.lock().writer.blocked
     }
 
     /// What waits.
     pub fn backlog(&self) -> Backlog {
         let state = self.0.lock();
-        Backlog { frames: state.wire.queue.len(), bytes: state.wire.queue.bytes() }
+        Backlog { frames: state.writer.queue.len(), bytes: state.writer.queue.bytes() }
     }
 
-    fn add(&self, reliable: bool, add: impl FnOnce(&mut State)) -> Result<(), Closed> {
+    fn add(&self, reliable: bool, add: impl FnOnce(&mut SendInner)) -> Result<(), Closed> {
         if self.0.push(reliable, add)? {
             schedule(&self.0);
         }
@@ -166,22 +166,22 @@ impl Outbox {
     /// Makes the next write panic.
     #[cfg(test)]
     pub(super) fn sabotage(&self) {
-        self.0.lock().wire.sabotaged = true;
+        self.0.lock().writer.sabotaged = true;
     }
 
-    /// Makes the next batch panic.
+    /// Makes the next send by the ring panic.
     #[cfg(test)]
-    pub(super) fn sabotage_batch(&self) {
-        self.0.lock().wire.batch_sabotaged = true;
+    pub(super) fn sabotage_uring(&self) {
+        self.0.lock().writer.uring_sabotaged = true;
     }
 
     #[cfg(test)]
     pub(super) fn writes(&self) -> u32 {
-        self.0.lock().wire.writes
+        self.0.lock().writer.writes
     }
 
     #[cfg(test)]
-    pub(super) fn batched(&self) -> u32 {
-        self.0.lock().wire.batched
+    pub(super) fn uring_writes(&self) -> u32 {
+        self.0.lock().writer.uring_writes
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 /// carries, since a bad line stands still for a while and carries some of it twice; and too much to be
 /// earned by a byte now and then. What counts is what the peer's system has received: a queue on the
 /// way is filled at once, after which the system here takes nothing for a long time.
-const SLOWEST: u32 = 256;
+const MIN_RATE: u32 = 256;
 /// The slowest that an answer may be fetched, in bytes a second.
-const SLOWEST_FETCH: u64 = 512;
+const MIN_FETCH_RATE: u64 = 512;
 
 /// How a socket takes what waits for it, while something does.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ impl Pace {
     }
 
     /// Looks whether the peer has `taken` enough; within `timeout` it has to.
-    pub(super) fn look(&mut self, now: Instant, taken: u32, timeout: Duration) {
+    pub(super) fn observe(&mut self, now: Instant, taken: u32, timeout: Duration) {
         let seconds = u32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-        if taken.wrapping_sub(self.taken) >= SLOWEST.saturating_mul(seconds) {
+        if taken.wrapping_sub(self.taken) >= MIN_RATE.saturating_mul(seconds) {
             (self.since, self.taken) = (now, taken);
         }
     }
@@ -45,7 +45,7 @@ impl Pace {
 /// How long a peer may take to fetch so many bytes.
 pub(super) fn fetch_time(bytes: usize) -> Duration {
     Duration::from_millis(
-        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / SLOWEST_FETCH,
+        u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / MIN_FETCH_RATE,
     )
 }
 
@@ -63,13 +63,13 @@ mod tests {
         let mut pace = Pace::new(start, taken);
         for second in 1..20 {
             taken = taken.wrapping_add(1);
-            pace.look(start + S * second, taken, S * 20);
+            pace.observe(start + S * second, taken, S * 20);
         }
         assert_eq!(pace.since(), start);
-        taken = taken.wrapping_add(20 * SLOWEST);
-        pace.look(start + S * 20, taken, S * 20);
+        taken = taken.wrapping_add(20 * MIN_RATE);
+        pace.observe(start + S * 20, taken, S * 20);
         assert_eq!(pace.since(), start + S * 20);
-        pace.look(start + S * 21, taken.wrapping_add(SLOWEST), S * 20);
+        pace.observe(start + S * 21, taken.wrapping_add(MIN_RATE), S * 20);
         assert_eq!(pace.since(), start + S * 20, "not enough since then");
     }
 

@@ -1,12 +1,12 @@
-//! What waits for one socket: a queue with two manners. Reliable frames keep their order and are
+//! What waits for one socket: a queue with two kinds of frames. Reliable frames keep their order and are
 //! never dropped; latest-wins frames are replaced in place by newer ones of the same key. Pure:
 //! time comes as an argument, bytes leave through slices.
 
 use std::io::IoSlice;
 use std::time::Instant;
 
-use super::entries::Entries;
 use super::frame::Frame;
+use super::inline_deque::InlineDeque;
 
 /// What a latest-wins frame is about; the transport compares it and knows no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub struct LatestKey(pub u64);
 
 /// How a waiting frame is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum FrameKind {
     /// Kept, in order. The time is when it was first seen to wait for a socket that takes no more.
     Reliable(Option<Instant>),
     /// Replaced by a newer one of its key, dropped when room is short.
@@ -29,13 +29,13 @@ pub(super) enum Manner {
 #[derive(Debug)]
 struct Entry {
     frame: Frame,
-    manner: Manner,
+    kind: FrameKind,
 }
 
 /// The waiting frames of one socket. Empty it owns no memory.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    entries: Entries<Entry>,
+    entries: InlineDeque<Entry>,
     /// Bytes that wait, without those of the first frame that have left.
     bytes: usize,
     /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped. Of
@@ -50,18 +50,18 @@ pub(super) struct Queue {
 impl Queue {
     /// Adds a frame that must arrive; `since` where it is known to wait already.
     pub(super) fn push(&mut self, frame: Frame, since: Option<Instant>) {
-        self.append(frame, Manner::Reliable(since));
+        self.append(frame, FrameKind::Reliable(since));
     }
 
     /// Adds a latest-wins frame. Where the socket takes no more it takes the place of the first
     /// of its key that waits, and the others go; says how many that were. A socket that keeps up
     /// gets them all: what is queued there leaves at the end of the turn.
     pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame, blocked: bool) -> u64 {
-        let is_older = |manner| manner == Manner::Latest(key);
+        let is_older = |kind| kind == FrameKind::Latest(key);
         let first = if blocked && self.latest > 0 { self.find(is_older) } else { None };
         let Some(first) = first else {
             self.latest += 1;
-            self.append(frame, Manner::Latest(key));
+            self.append(frame, FrameKind::Latest(key));
             return 0;
         };
         let mut replaced = 1;
@@ -80,7 +80,7 @@ impl Queue {
     /// to leave: a peer that takes its time is to hear it in time. Says how many bytes have to leave
     /// until it has; none where one waits already.
     pub(super) fn push_ping(&mut self, frame: Frame, blocked: bool) -> Option<usize> {
-        if self.find(|manner| manner == Manner::Ping).is_some() {
+        if self.find(|kind| kind == FrameKind::Ping).is_some() {
             return None;
         }
         let started = self.front().filter(|_| self.written > 0).map(Frame::len);
@@ -91,22 +91,22 @@ impl Queue {
         };
         self.bytes += frame.len();
         let until = before + frame.len();
-        self.entries.insert(place, Entry { frame, manner: Manner::Ping });
+        self.entries.insert(place, Entry { frame, kind: FrameKind::Ping });
         Some(until)
     }
 
     /// Adds a pong; where the socket takes no more, in the place of all that wait.
     pub(super) fn push_pong(&mut self, frame: Frame, blocked: bool) {
-        while blocked && let Some(index) = self.find(|manner| manner == Manner::Pong) {
+        while blocked && let Some(index) = self.find(|kind| kind == FrameKind::Pong) {
             self.remove(index);
         }
-        self.append(frame, Manner::Pong);
+        self.append(frame, FrameKind::Pong);
     }
 
     /// Drops the waiting frames of a key.
-    pub(super) fn forget(&mut self, key: LatestKey) {
+    pub(super) fn discard_latest(&mut self, key: LatestKey) {
         while self.latest > 0
-            && let Some(index) = self.find(|manner| manner == Manner::Latest(key))
+            && let Some(index) = self.find(|kind| kind == FrameKind::Latest(key))
         {
             self.remove(index);
         }
@@ -117,20 +117,20 @@ impl Queue {
         let oldest = if self.latest == 0 {
             None
         } else {
-            self.find(|manner| matches!(manner, Manner::Latest(_)))
+            self.find(|kind| matches!(kind, FrameKind::Latest(_)))
         };
         oldest.map(|index| self.remove(index)).is_some()
     }
 
     /// Drops everything but a frame of which a part has left: what follows it must not be torn.
-    pub(super) fn keep_started(&mut self) {
+    pub(super) fn drop_unstarted(&mut self) {
         let started = if self.written > 0 { self.entries.pop_front() } else { None };
         let written = self.written;
         *self = Self::default();
         if let Some(entry) = started {
             self.bytes = entry.frame.len() - written as usize;
             self.written = written;
-            self.latest = u32::from(matches!(entry.manner, Manner::Latest(_)));
+            self.latest = u32::from(matches!(entry.kind, FrameKind::Latest(_)));
             self.entries.push_back(entry);
         }
     }
@@ -138,7 +138,7 @@ impl Queue {
     /// Notes that what is here waits since `now`, unless it was noted before.
     pub(super) fn stamp(&mut self, now: Instant) {
         for entry in self.entries.iter_mut() {
-            if let Manner::Reliable(since @ None) = &mut entry.manner {
+            if let FrameKind::Reliable(since @ None) = &mut entry.kind {
                 *since = Some(now);
             }
         }
@@ -146,8 +146,8 @@ impl Queue {
 
     /// Since when the first reliable frame waits, where that was noted.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.entries.iter().find_map(|entry| match entry.manner {
-            Manner::Reliable(since) => since,
+        self.entries.iter().find_map(|entry| match entry.kind {
+            FrameKind::Reliable(since) => since,
             _ => None,
         })
     }
@@ -172,7 +172,7 @@ impl Queue {
     }
 
     /// What is left to write of the only frame that waits, where it is one.
-    pub(super) fn only(&self) -> Option<&[u8]> {
+    pub(super) fn single_frame(&self) -> Option<&[u8]> {
         let first = self.entries.front().filter(|_| self.entries.len() == 1)?;
         Some(&first.frame.bytes()[self.written()..])
     }
@@ -189,7 +189,7 @@ impl Queue {
             }
             count -= left;
             self.written = 0;
-            self.latest -= u32::from(matches!(first.manner, Manner::Latest(_)));
+            self.latest -= u32::from(matches!(first.kind, FrameKind::Latest(_)));
             self.entries.pop_front();
         }
         // Most sockets are idle most of the time: none keeps room for a burst of the past.
@@ -227,26 +227,26 @@ impl Queue {
         self.written as usize
     }
 
-    fn append(&mut self, frame: Frame, manner: Manner) {
+    fn append(&mut self, frame: Frame, kind: FrameKind) {
         self.bytes += frame.len();
-        self.entries.push_back(Entry { frame, manner });
+        self.entries.push_back(Entry { frame, kind });
     }
 
-    /// The first frame of a manner that has not begun to leave.
-    fn find(&self, is: impl Fn(Manner) -> bool) -> Option<usize> {
+    /// The first frame of a kind that has not begun to leave.
+    fn find(&self, is: impl Fn(FrameKind) -> bool) -> Option<usize> {
         let started = usize::from(self.written > 0);
-        self.entries.iter().skip(started).position(|entry| is(entry.manner)).map(|at| at + started)
+        self.entries.iter().skip(started).position(|entry| is(entry.kind)).map(|at| at + started)
     }
 
-    fn find_behind(&self, index: usize, is: impl Fn(Manner) -> bool) -> Option<usize> {
+    fn find_behind(&self, index: usize, is: impl Fn(FrameKind) -> bool) -> Option<usize> {
         let from = index + 1;
-        self.entries.iter().skip(from).position(|entry| is(entry.manner)).map(|at| at + from)
+        self.entries.iter().skip(from).position(|entry| is(entry.kind)).map(|at| at + from)
     }
 
     fn remove(&mut self, index: usize) {
         if let Some(entry) = self.entries.remove(index) {
             self.bytes -= entry.frame.len();
-            self.latest -= u32::from(matches!(entry.manner, Manner::Latest(_)));
+            self.latest -= u32::from(matches!(entry.kind, FrameKind::Latest(_)));
         }
         if self.entries.is_empty() {
             (self.bytes, self.written) = (0, 0);
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(queue.push_latest(A, frame("a4 "), true), 2);
         assert_eq!(content(&queue), "a4 one ");
         queue.push_latest(A, frame("a5 "), false);
-        queue.forget(A);
+        queue.discard_latest(A);
         assert_eq!((content(&queue).as_str(), queue.latest), ("one ", 0));
     }
 
@@ -312,7 +312,7 @@ mod tests {
         let mut queue = queue();
         queue.advance(5);
         assert_eq!(queue.push_latest(A, frame("a2 "), true), 0);
-        queue.forget(B);
+        queue.discard_latest(B);
         assert_eq!(content(&queue), "1 two a2 ");
         assert!(queue.drop_oldest_latest());
         assert!(!queue.drop_oldest_latest());
@@ -331,11 +331,11 @@ mod tests {
     #[test]
     fn leaving_a_room_removes_its_latest_frame() {
         let mut queue = queue();
-        queue.forget(A);
-        queue.forget(A);
+        queue.discard_latest(A);
+        queue.discard_latest(A);
         assert_eq!(content(&queue), "one two b1 ");
         assert!(queue.entries.owns_memory());
-        queue.forget(B);
+        queue.discard_latest(B);
         (0..2).for_each(|_| queue.pop());
         assert!(queue.is_empty() && !queue.entries.owns_memory());
     }
@@ -384,19 +384,19 @@ mod tests {
     #[test]
     fn an_overrun_keeps_only_the_frame_that_is_half_written() {
         let mut untouched = queue();
-        untouched.keep_started();
+        untouched.drop_unstarted();
         assert!(untouched.is_empty() && untouched.bytes() == 0);
 
         let mut torn = queue();
         torn.advance(2);
-        torn.keep_started();
+        torn.drop_unstarted();
         assert_eq!(content(&torn), "e ");
         torn.push(frame("close"), None);
         assert_eq!(content(&torn), "e close");
 
         let mut torn_latest = queue();
         torn_latest.advance(6);
-        torn_latest.keep_started();
+        torn_latest.drop_unstarted();
         assert_eq!(content(&torn_latest), " ");
         torn_latest.advance(1);
         assert!(torn_latest.is_empty() && torn_latest.latest == 0);

@@ -17,25 +17,25 @@ use std::os::unix::net::UnixStream;
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
     )),
-    path = "ring/elsewhere.rs"
+    path = "ring/unsupported.rs"
 )]
 mod kernel;
 
 pub(super) use self::kernel::Ring;
 
 /// Sends by one system call. More save little, and their sockets stay locked meanwhile.
-pub(super) const MOST_SENDS: usize = 32;
+pub(super) const MAX_SENDS: usize = 32;
 
 /// A socket, and what it is to get.
 pub(super) type SocketWrite<'a> = (RawFd, &'a [IoSlice<'a>]);
 
-/// Whether this system lets the hub send in batches, by sending something.
+/// Whether this system lets the hub send by an `io_uring`, by sending something.
 ///
 /// # Errors
 /// Why it does not: kernels before 6.1 do not know how, and many a container may not.
-pub fn can_batch() -> io::Result<()> {
+pub fn check_io_uring() -> io::Result<()> {
     let (near, _far) = UnixStream::pair()?;
-    let mut taken = [0; MOST_SENDS];
+    let mut taken = [0; MAX_SENDS];
     Ring::open()?.send_each(&[(near.as_raw_fd(), &[IoSlice::new(b"?")])], &mut taken)?;
     if taken[0] == 1 { Ok(()) } else { Err(io::Error::other("a send by it was refused")) }
 }
@@ -61,7 +61,7 @@ mod tests {
             // Some have one slice, some several.
             let send = |index: usize| (pairs[index].0.as_raw_fd(), &slices[..=index % 2]);
             let sends: Vec<_> = (0..5).map(send).collect();
-            let mut taken = [7; MOST_SENDS];
+            let mut taken = [7; MAX_SENDS];
             ring.send_each(&sends, &mut taken).expect("a ring that goes on");
             assert_eq!(taken[..6], [60, 0, 0, 100, 60, 0]);
             for index in [0, 3, 4] {
@@ -77,7 +77,7 @@ mod tests {
         let Ok(mut ring) = Ring::open() else { return };
         let (near, mut far) = UnixStream::pair().expect("a pair");
         let long: Vec<u8> = (0..4_000_000_u32).flat_map(u32::to_le_bytes).collect();
-        let mut taken = [0; MOST_SENDS];
+        let mut taken = [0; MAX_SENDS];
         ring.send_each(&[(near.as_raw_fd(), &[IoSlice::new(&long)])], &mut taken).expect("sent");
         assert!((1..long.len()).contains(&taken[0]), "{}", taken[0]);
         drop(near);
@@ -91,15 +91,15 @@ mod tests {
         let Ok(mut ring) = Ring::open() else { return };
         let (near, far) = UnixStream::pair().expect("a pair");
         let slices = [IoSlice::new(b"x")];
-        let mut sends = vec![(near.as_raw_fd(), &slices[..]); MOST_SENDS + 10];
+        let mut sends = vec![(near.as_raw_fd(), &slices[..]); MAX_SENDS + 10];
         sends[0].0 = -1;
-        let mut taken = [7; MOST_SENDS];
+        let mut taken = [7; MAX_SENDS];
         ring.send_each(&sends, &mut taken).expect("a ring that goes on");
-        assert_eq!((taken[0], taken[1..].iter().sum::<usize>()), (0, MOST_SENDS - 1));
+        assert_eq!((taken[0], taken[1..].iter().sum::<usize>()), (0, MAX_SENDS - 1));
         drop(near);
         let mut read = Vec::new();
         (&far).read_to_end(&mut read).expect("read");
-        assert_eq!(read.len(), MOST_SENDS - 1);
+        assert_eq!(read.len(), MAX_SENDS - 1);
         ring.send_each(&[], &mut taken).expect("nothing to do");
     }
 }

@@ -14,7 +14,7 @@ use diesel::prelude::*;
 use tempfile::TempDir;
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that ends with its test.
 pub struct PostgresServer {
@@ -61,7 +61,7 @@ impl PostgresServer {
     }
 
     fn wait_until_it_answers(&self) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while PgConnection::establish(&self.url("postgres")).is_err() {
             let log = || fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{}", log());
@@ -95,7 +95,7 @@ impl PostgresServer {
 
     /// Waits until a query in a new connection says `true`.
     pub fn wait_until(&self, sql: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let holds = || {
             let mut connection = PgConnection::establish(&self.url("postgres")).expect("connected");
             let query = diesel::dsl::sql::<diesel::sql_types::Bool>(&format!("({sql})"));
@@ -160,7 +160,7 @@ impl PgBouncer {
             .spawn()
             .expect("PgBouncer");
         let pooler = Self { child, port, _folder: folder };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while PgConnection::establish(&pooler.url()).is_err() {
             assert!(Instant::now() < deadline, "PgBouncer does not start");
             std::thread::sleep(Duration::from_millis(20));

@@ -1,8 +1,8 @@
 //! Engine.IO from the outside: polls, POSTs and sockets against a server of this process, whose
 //! sessions say what they hear.
 
-mod moving;
 mod origins;
 mod polling;
 mod refusals;
 mod support;
+mod upgrading;

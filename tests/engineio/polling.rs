@@ -98,7 +98,7 @@ fn a_held_session_takes_nothing_and_its_post_is_not_answered() {
     run(async {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
-        let (hold, other) = (session.gate.hold(), session.gate.hold());
+        let (hold, other) = (session.read_pause.pause(), session.read_pause.pause());
         let posting = poller.clone();
         let post = tokio::spawn(async move { posting.post("4a\u{1e}4b").await });
         let poll = poller.start_get(&session).await;
@@ -191,8 +191,9 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
         assert_eq!(poller.get().await, (200, "1".to_owned()));
         assert!(session.is_lost().await);
 
-        let linger = Duration::from_millis(50);
-        let mut server = Server::start(with_transport(|transport| transport.linger = linger));
+        let close_timeout = Duration::from_millis(50);
+        let mut server =
+            Server::start(with_transport(|transport| transport.close_timeout = close_timeout));
         let (poller, mut session) = server.poller().await;
         session.outbox.hang_up(Some(text("4last")), CloseCode::RESTART);
         assert!(session.is_lost().await);
@@ -244,7 +245,7 @@ fn a_client_that_ends_its_session_has_its_poll_ended_too() {
 }
 
 #[test]
-fn polls_of_a_session_share_a_connection_and_strangers_get_one_answer() {
+fn polls_of_a_session_share_a_connection_and_unauthenticated_clients_get_one_answer() {
     run(async {
         let mut server = Server::start(options());
         let (poller, session) = server.poller().await;

@@ -135,7 +135,7 @@ fn a_second_post_ends_the_session() {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
         // Neither is answered before the other has come.
-        let hold = session.gate.hold();
+        let hold = session.read_pause.pause();
         let post = |body| {
             let poller = poller.clone();
             Box::pin(async move { poller.post(body).await })
@@ -153,8 +153,9 @@ fn a_second_post_ends_the_session() {
 #[test]
 fn a_body_that_does_not_come_ends_the_session() {
     run(async {
-        let patience = Duration::from_millis(100);
-        let mut server = Server::start(orderhub::http::engineio::Options { patience, ..options() });
+        let request_timeout = Duration::from_millis(100);
+        let mut server =
+            Server::start(orderhub::http::engineio::Options { request_timeout, ..options() });
         let (poller, mut session) = server.poller().await;
         let path = poller.url().replace(&format!("http://{}", server.addr), "");
         let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n4");
@@ -193,7 +194,7 @@ fn a_client_that_never_polls_is_cut_when_a_frame_has_waited_too_long() {
         let send_timeout = Duration::from_millis(100);
         let mut server = Server::start(with_transport(|transport| {
             transport.send_timeout = send_timeout;
-            transport.linger = send_timeout;
+            transport.close_timeout = send_timeout;
         }));
         let (poller, mut session) = server.poller().await;
         session.outbox.push(text("4wait")).expect("open");

@@ -13,11 +13,13 @@ use actix_web::middleware::from_fn;
 use futures_util::{SinkExt, StreamExt};
 use orderhub::config::Origins;
 use orderhub::http;
-use orderhub::http::engineio::{Arrival, Engine, Host, Kind, Options, Refused, Sessions};
-use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::http::engineio::{
+    Engine, EngineHandler, HandshakeRefusal, NewSession, Options, PollingSessions, TransportKind,
+};
+use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::engine::Refusal;
-use orderhub::transport::{Frame, Gate, Incoming, Outbox, TransportOptions};
+use orderhub::protocol::socketio::engine::EngineError;
+use orderhub::transport::{Frame, Incoming, Outbox, ReadPause, TransportOptions};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,7 +28,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// The message limit of every server here.
 pub const LIMIT: usize = 1000;
 /// What a session says last to a client that broke the protocol.
@@ -40,7 +42,7 @@ pub fn run(test: impl Future<Output = ()>) {
 
 /// What comes in time.
 pub async fn within<T>(event: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, event).await.expect("in time")
+    tokio::time::timeout(TIMEOUT, event).await.expect("in time")
 }
 
 /// Resolves when something has become true that nobody tells.
@@ -57,35 +59,36 @@ pub async fn until(is_so: impl Fn() -> bool) {
 /// A server that runs until the process ends.
 pub struct Server {
     pub addr: SocketAddr,
-    pub sessions: Arc<Sessions>,
+    pub sessions: Arc<PollingSessions>,
     opened: UnboundedReceiver<Session>,
 }
 
 /// The server's side of a session.
 pub struct Session {
     pub sid: String,
-    pub kind: Kind,
+    pub kind: TransportKind,
     pub outbox: Outbox,
-    pub gate: Gate,
+    pub read_pause: ReadPause,
     /// What it heard; ends with it.
     pub heard: UnboundedReceiver<Incoming>,
 }
 
 struct EchoHost(UnboundedSender<Session>);
 
-impl Host for EchoHost {
-    type Ticket = ();
+impl EngineHandler for EchoHost {
+    type HandshakeData = ();
 
-    fn admit(&self, request: &RequestHead) -> Result<(), Refused> {
+    fn on_handshake(&self, request: &RequestHead) -> Result<(), HandshakeRefusal> {
         let banned = request.headers.contains_key("x-banned");
-        if banned { Err(Refusal::Forbidden.into()) } else { Ok(()) }
+        if banned { Err(EngineError::Forbidden.into()) } else { Ok(()) }
     }
 
-    fn open(&self, (): (), arrival: Arrival) {
-        let Arrival { sid, mut inbound, outbox, kind } = arrival;
-        outbox.vouch();
+    fn on_connect(&self, (): (), new_session: NewSession) {
+        let NewSession { sid, mut inbound, outbox, kind } = new_session;
+        outbox.mark_authenticated();
         let (tell, heard) = unbounded_channel();
-        let session = Session { sid, kind, outbox: outbox.clone(), gate: inbound.gate(), heard };
+        let session =
+            Session { sid, kind, outbox: outbox.clone(), read_pause: inbound.read_pause(), heard };
         self.0.send(session).ok();
         actix_rt::spawn(async move {
             while let Some(incoming) = inbound.next().await {
@@ -121,12 +124,12 @@ pub fn text(packet: &str) -> Frame {
 
 /// Options that tests may change.
 pub fn options() -> Options {
-    let words = Vocabulary::default();
+    let words = LabelValues::default();
     Options {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
         origins: Origins::List(vec!["https://app.example.com".into(), "file://".into()]),
-        patience: Options::PATIENCE,
+        request_timeout: Options::DEFAULT_REQUEST_TIMEOUT,
         transport: Arc::new(TransportOptions {
             max_message_bytes: LIMIT,
             ..TransportOptions::new(Arc::new(Metrics::new(&words)))
@@ -148,7 +151,7 @@ pub fn with_transport(change: impl FnOnce(&mut TransportOptions)) -> Options {
 impl Server {
     /// Two workers, so that what belongs together comes in on different threads.
     pub fn start(options: Options) -> Self {
-        let sessions = Arc::new(Sessions::new("/socket.io"));
+        let sessions = Arc::new(PollingSessions::new("/socket.io"));
         let (tell, opened) = unbounded_channel();
         let (listening, address) = std_mpsc::channel();
         let known = Arc::clone(&sessions);
@@ -169,7 +172,7 @@ impl Server {
     pub async fn poller(&mut self) -> (Poller, Session) {
         let poller = Poller::open(self.addr).await;
         let session = self.opened().await;
-        assert_eq!((&session.sid, session.kind), (&poller.sid, Kind::Polling));
+        assert_eq!((&session.sid, session.kind), (&poller.sid, TransportKind::Polling));
         (poller, session)
     }
 }
@@ -177,18 +180,18 @@ impl Server {
 async fn serve(
     listener: std::net::TcpListener,
     options: Options,
-    sessions: Arc<Sessions>,
+    sessions: Arc<PollingSessions>,
     tell: UnboundedSender<Session>,
 ) -> std::io::Result<()> {
     actix_server::Server::build()
         .workers(2)
         .disable_signals()
         .listen("engineio", listener, move || {
-            let host = EchoHost(tell.clone());
-            let engine = Arc::new(Engine::new(host, options.clone(), Arc::clone(&sessions)));
+            let handler = EchoHost(tell.clone());
+            let engine = Arc::new(Engine::new(handler, options.clone(), Arc::clone(&sessions)));
             let app = App::new()
                 .wrap(http::cors(&options.origins))
-                .wrap(from_fn(http::one_request_for_strangers))
+                .wrap(from_fn(http::one_request_if_unauthenticated))
                 .configure(engine.routes());
             HttpService::build()
                 .h1_allow_half_closed(false)

@@ -6,7 +6,7 @@ use std::path::Path;
 use orderhub::auth::{NewKey, Scope, new_key};
 use reqwest::Method;
 
-use super::support::raw::Upgrade;
+use super::support::raw::UpgradeRequest;
 use super::support::{Hub, token, until};
 
 /// A key of this name.
@@ -83,9 +83,9 @@ async fn a_key_opens_no_socket_and_an_unknown_one_nothing() {
     let bare =
         reqwest::Client::new().get(hub.url("/admin/v1/stats")).header("Authorization", &key.key);
     assert_eq!(bare.send().await.expect("an answer").status(), 200, "without a scheme");
-    let answer = Upgrade::bearer(&key.key).ask(&hub).await;
+    let answer = UpgradeRequest::bearer(&key.key).ask(&hub).await;
     assert_eq!(answer.problem(), (401, "unauthenticated"));
-    let (mut raw, _) = Upgrade::browser(&key.key).open(&hub).await;
+    let (mut raw, _) = UpgradeRequest::browser(&key.key).open(&hub).await;
     assert_eq!(raw.ending().await.announced(), 4401);
     let other = made("shop", Scope::ALL).key;
     let hash = key.entry.split('"').nth(3).expect("a hash").to_owned();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::{call, call_as, problem_or_status};
 use super::rooms::say;
-use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, token};
 
 /// Sends an event; to how many connections it went.
@@ -21,7 +21,7 @@ async fn an_event_reaches_every_member_in_its_framing_and_nobody_else() {
     let hub = Hub::start();
     let mut plain = hub.connect("bob", "customer", &["o1"]).await;
     plain.join("o1").await;
-    let mut io = Io::login(&hub, "ann", "driver", &["o1"]).await;
+    let mut io = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     io.join("o1").await;
     let mut outside = hub.connect("bob", "customer", &["o1", "o2"]).await;
     outside.join("o2").await;
@@ -90,8 +90,8 @@ async fn a_room_hears_events_in_order_with_everything_else() {
 async fn a_user_hears_it_on_every_connection() {
     let hub = Hub::start();
     let mut phone = hub.connect("bob", "customer", &[]).await;
-    let mut desk = Io::login(&hub, "bob", "customer", &[]).await;
-    let mut polls = Io::open_polling(&hub).await;
+    let mut desk = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
+    let mut polls = SocketIoClient::open_polling(&hub).await;
     polls.connect(json!({ "token": token("bob", "customer", &[]) })).await.expect("let in");
     let mut ann = hub.connect("ann", "driver", &[]).await;
     let data = json!(["paid", 7]);
@@ -111,7 +111,7 @@ async fn a_user_hears_it_on_every_connection() {
 #[tokio::test]
 async fn a_connection_in_two_namespaces_hears_it_in_both_and_counts_once() {
     let hub = Hub::start();
-    let mut io = Io::login(&hub, "bob", "customer", &[]).await;
+    let mut io = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
     io.namespace = ROOT;
     io.connect(json!({ "token": token("bob", "customer", &[]) })).await.expect("let in");
     assert_eq!(send(&hub, "/users/bob/events", json!({ "event": "x", "data": {} })).await, 1);

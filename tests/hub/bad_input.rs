@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::login::now;
 use super::rooms::code;
-use super::support::raw::{Raw, Upgrade};
-use super::support::socketio::Io;
+use super::support::raw::{RawConnection, UpgradeRequest};
+use super::support::socketio::SocketIoClient;
 use super::support::{Hub, claims, token};
 
 /// The status, code and field of an answer, which must be a problem.
@@ -135,10 +135,10 @@ async fn tokens_that_do_not_count_open_nothing_by_any_way() {
             let refused = problem(request(&hub, "GET", path).bearer_auth(&token), case).await;
             assert_eq!((refused.0, refused.1.as_str()), (401, expected), "{case}: {path}");
         }
-        let answer = Upgrade::bearer(&token).ask(&hub).await;
+        let answer = UpgradeRequest::bearer(&token).ask(&hub).await;
         assert_eq!(answer.problem(), (401, expected), "{case}: /ws");
         if token.len() < 65_536 {
-            let mut client = Io::open(&hub).await;
+            let mut client = SocketIoClient::open(&hub).await;
             let refused = client.connect(json!({ "token": token })).await.expect_err(case);
             assert_eq!(refused["data"]["code"], expected, "{case}: /socket.io/");
         }
@@ -284,7 +284,7 @@ async fn ids_that_are_none_name_nothing() {
         ("/api/v1/orders/", 404),
         ("/api/v1//orders/o1", 404),
     ] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         let admin = token("root", "admin", &[]);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer {admin}\r\n\r\n"

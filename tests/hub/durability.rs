@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Client, Database, Hub, PATIENCE, each_database, token, until};
+use super::support::{Client, Database, Hub, TIMEOUT, each_database, token, until};
 
 /// Messages that a talker has under way at once.
 const WINDOW: usize = 8;
@@ -108,7 +108,7 @@ fn content(key: &str) -> String {
 /// The next event; none where the hub is gone.
 async fn next(client: &mut Client) -> Option<Value> {
     loop {
-        match timeout(PATIENCE, client.socket.next()).await.expect("an event or an end") {
+        match timeout(TIMEOUT, client.socket.next()).await.expect("an event or an end") {
             Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).ok(),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             _ => return None,
@@ -202,7 +202,7 @@ async fn killed_under_load(database: Database) {
 async fn joined<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Vec<T> {
     let mut results = Vec::new();
     for task in tasks {
-        results.push(timeout(PATIENCE * 2, task).await.expect("in time").expect("no panic"));
+        results.push(timeout(TIMEOUT * 2, task).await.expect("in time").expect("no panic"));
     }
     results
 }

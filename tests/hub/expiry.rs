@@ -3,7 +3,7 @@
 use orderhub::time::Timestamp;
 use serde_json::json;
 
-use super::support::raw::{Raw, Upgrade};
+use super::support::raw::{RawConnection, UpgradeRequest};
 use super::support::{Hub, HubBuilder, claims, token};
 
 /// Seconds since 1970.
@@ -25,8 +25,8 @@ fn exact() -> HubBuilder {
 async fn a_session_ends_with_its_token_and_says_so_before() {
     let hub = exact().start();
     let expires = (now() + 3) * 1000;
-    let mut raw = Raw::connect(hub.addr).await;
-    raw.send(&Upgrade::bearer(&ending_at(expires / 1000)).head()).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
+    raw.send(&UpgradeRequest::bearer(&ending_at(expires / 1000)).head()).await;
     assert_eq!(raw.answer().await.status, 101);
     let ending = raw.ending().await;
     assert!(Timestamp::now().as_millis() >= expires, "not before its time");
@@ -43,7 +43,7 @@ async fn a_session_ends_with_its_token_and_says_so_before() {
 async fn leeway_is_added_to_the_life_of_a_session() {
     let hub = Hub::builder().env("JWT_LEEWAY_SECS", 4).start();
     let expired = now() - 1;
-    let mut raw = Raw::connect(hub.addr).await.logged_in(&ending_at(expired)).await;
+    let mut raw = RawConnection::connect(hub.addr).await.logged_in(&ending_at(expired)).await;
     let ending = raw.ending().await;
     assert!(Timestamp::now().as_millis() >= (expired + 4) * 1000);
     assert_eq!(ending.announced(), 4401);

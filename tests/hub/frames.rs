@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::support::raw::{CLOSE, Ending, PING, PONG, Raw, TEXT, frame, header};
+use super::support::raw::{CLOSE, PING, PONG, RawConnection, RawEnding, TEXT, frame, header};
 use super::support::{Client, Hub};
 
 /// The first bytes of fragments.
@@ -31,14 +31,14 @@ impl Stage {
     }
 
     /// Another connection of the witness' user, in the same room: nobody hears of its presence.
-    async fn member(&self) -> Raw {
-        let mut raw = Raw::login(&self.hub, "ann", &["o1"]).await;
+    async fn member(&self) -> RawConnection {
+        let mut raw = RawConnection::login(&self.hub, "ann", &["o1"]).await;
         raw.join("o1").await;
         raw
     }
 
     /// Sends bytes on a new connection, and gives the end of it.
-    async fn after(&self, bytes: &[u8]) -> Ending {
+    async fn after(&self, bytes: &[u8]) -> RawEnding {
         let mut raw = self.member().await;
         raw.send(bytes).await;
         raw.ending().await

@@ -4,18 +4,18 @@ use std::fs;
 
 use serde_json::json;
 
-use super::support::keys::{Conduct, KeyServer, Signer, set};
+use super::support::keys::{KeyServer, ServerBehavior, Signer, set};
 use super::support::{Hub, until};
 
 #[tokio::test]
 async fn a_hangup_reads_the_keys_of_a_server_again_at_once() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = Hub::builder().env("JWT_JWKS", server.url()).start();
     let mut client = hub.connect_with(&old.token("ann")).await;
     client.expect("connected").await;
     let asked = server.hits();
-    server.conduct(Conduct::Serve(set(&[&new, &old])));
+    server.conduct(ServerBehavior::Serve(set(&[&new, &old])));
     hub.signal("HUP");
     until("the keys to be read", async || server.hits() > asked).await;
     until("the keys", async || hub.log().contains("JWT_JWKS: 2 keys of")).await;
@@ -24,7 +24,7 @@ async fn a_hangup_reads_the_keys_of_a_server_again_at_once() {
     assert_eq!(server.hits(), asked + 1, "no token had to ask");
     assert_eq!(client.request("ping", json!(1)).await["ok"], true, "sessions go on");
     // What is broken is told each time.
-    server.conduct(Conduct::Serve("rubbish".to_owned()));
+    server.conduct(ServerBehavior::Serve("rubbish".to_owned()));
     for times in 1..=2 {
         hub.signal("HUP");
         let told = || hub.log().matches("JWT_JWKS: cannot use").count();

@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::support::polling::handshake;
-use super::support::raw::Raw;
-use super::support::socketio::Io;
+use super::support::raw::RawConnection;
+use super::support::socketio::SocketIoClient;
 use super::support::{Hub, HubBuilder, claims, token, until};
 
 /// No address is without limits.
@@ -24,14 +24,14 @@ fn customer(name: &str) -> String {
     token(name, "customer", &["o1"])
 }
 
-async fn ask(raw: &mut Raw, method: &str, path: &str, token: &str) -> u16 {
+async fn ask(raw: &mut RawConnection, method: &str, path: &str, token: &str) -> u16 {
     raw.send((head(method, path, token) + "\r\n").as_bytes()).await;
     raw.answer().await.status
 }
 
 /// Whether a new connection finds a place.
 async fn is_served(hub: &Hub) -> bool {
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     raw.send_until_refused(b"GET /healthz HTTP/1.1\r\nHost: hub.test\r\n\r\n").await;
     raw.status().await == Some(200)
 }
@@ -58,7 +58,7 @@ async fn an_answer_to_a_body_that_is_not_read_ends_the_connection() {
         for body in
             ["Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "Content-Length: 100\r\n\r\nhello"]
         {
-            let mut raw = Raw::connect(hub.addr).await;
+            let mut raw = RawConnection::connect(hub.addr).await;
             raw.send((head(method, path, bearer) + body).as_bytes()).await;
             let answer = raw.answer().await;
             assert_eq!((answer.status, answer.ends()), (status, true), "{method} {path}");
@@ -87,7 +87,7 @@ async fn a_phone_that_posts_much_with_an_expired_token_reads_why_it_is_refused()
     for length in ["Content-Length: 885000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\nf0000\r\n"]
     {
         for _ in 0..25 {
-            let mut raw = Raw::connect(hub.addr).await;
+            let mut raw = RawConnection::connect(hub.addr).await;
             let path = "/api/v1/drivers/me/locations";
             raw.send((head("POST", path, &expired) + length).as_bytes()).await;
             raw.send(&long).await;
@@ -102,11 +102,11 @@ async fn a_head_has_at_most_16_kib() {
     let hub = Hub::start();
     let filled =
         |bytes| format!("{}X: {}\r\n\r\n", head("GET", "/healthz", "t"), "x".repeat(bytes));
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     raw.send(filled(15_000).as_bytes()).await;
     assert_eq!(raw.answer().await.status, 200);
     for rest in ["\r\n\r\n", ""] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         let long = "x".repeat(120 * 1024);
         raw.send(format!("{}{rest}", head("GET", "/healthz", &long).trim_end()).as_bytes()).await;
         let answer = raw.answer().await;
@@ -114,7 +114,7 @@ async fn a_head_has_at_most_16_kib() {
         assert!(raw.ends().await);
     }
     // Of a request that follows another, too.
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     assert_eq!(ask(&mut raw, "GET", "/healthz", &customer("ann")).await, 200);
     raw.send(filled(120 * 1024).as_bytes()).await;
     assert_eq!(raw.answer().await.status, 431);
@@ -124,7 +124,7 @@ async fn a_head_has_at_most_16_kib() {
 async fn empty_lines_before_a_head_do_not_keep_a_connection() {
     let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 300).start();
     for requests in [0, 1] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         for _ in 0..requests {
             assert_eq!(ask(&mut raw, "GET", "/healthz", &customer("ann")).await, 200);
         }
@@ -139,17 +139,17 @@ async fn empty_lines_before_a_head_do_not_keep_a_connection() {
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
     let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 300).start();
-    let mut silent = Raw::connect(hub.addr).await;
+    let mut silent = RawConnection::connect(hub.addr).await;
     assert!(silent.ends().await);
-    let mut slow = Raw::connect(hub.addr).await;
+    let mut slow = RawConnection::connect(hub.addr).await;
     slow.send(b"GET /healthz HT").await;
     assert_eq!(slow.answer().await.status, 408);
-    let mut second = Raw::connect(hub.addr).await;
+    let mut second = RawConnection::connect(hub.addr).await;
     assert_eq!(ask(&mut second, "GET", "/healthz", &customer("ann")).await, 200);
     second.send(b"GET /healthz HT").await;
     assert!(second.ends().await);
     // One that comes piece by piece within its time is served.
-    let mut pieces = Raw::connect(hub.addr).await;
+    let mut pieces = RawConnection::connect(hub.addr).await;
     for piece in ["\r\nGET /healthz", " HTTP/1.1\r", "\nHost: h\r\n\r", "\n"] {
         pieces.send(piece.as_bytes()).await;
     }
@@ -160,7 +160,7 @@ async fn a_head_that_does_not_come_ends_the_connection() {
 async fn requests_that_come_together_are_answered_one_after_the_other() {
     let hub = Hub::start();
     let back_end = token("back-end", "service", &[]);
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let get = |path: &str| head("GET", path, &back_end) + "\r\n";
     let put = |rest: &str| {
         let kind = "Content-Type: application/json\r\n";
@@ -187,7 +187,7 @@ async fn an_answer_that_is_not_read_is_given_up() {
     let hub = Hub::builder().env("SEND_TIMEOUT_MS", 300).start();
     let root = token("root", "admin", &[]);
     for _ in 0..5 {
-        let mut raw = Raw::connect_narrow(hub.addr).await;
+        let mut raw = RawConnection::connect_narrow(hub.addr).await;
         // It has more than the kernel takes. What stands behind it is not looked at.
         let get = head("GET", "/docs/swagger-ui-bundle.js", &root) + "\r\n";
         raw.send(get.repeat(3).as_bytes()).await;
@@ -207,7 +207,7 @@ async fn an_answer_that_is_not_read_is_given_up() {
 async fn bodies_under_way_are_bounded_by_user() {
     let hub = Hub::builder().env("HTTP_BUFFER_BYTES_PER_USER", 1 << 20).start();
     let half = async |name: &str| {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         let rest = "Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n";
         let path = "/api/v1/orders/o1/messages";
         raw.send((head("POST", path, &customer(name)) + rest).as_bytes()).await;
@@ -228,12 +228,12 @@ async fn bodies_under_way_are_bounded_by_user() {
 }
 
 /// A new session that polls begins a POST of so many bytes, and sends so many of them.
-async fn begin_post(hub: &Hub, length: usize, sent: usize) -> Raw {
+async fn begin_post(hub: &Hub, length: usize, sent: usize) -> RawConnection {
     let open = handshake(hub).await.text;
     let open: Value = serde_json::from_str(&open[1..]).expect("an open packet");
     let path =
         format!("/socket.io/?EIO=4&transport=polling&sid={}", open["sid"].as_str().expect("one"));
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: hub.test\r\nContent-Length: {length}\r\n\r\n");
     raw.send(head.as_bytes()).await;
@@ -246,7 +246,7 @@ async fn posts_before_a_login_are_short_and_a_full_pool_ends_no_session() {
     const SHORT: usize = 32 * 1024;
     let hub = Hub::builder().env("HTTP_BUFFER_BYTES", 1 << 20).start();
     assert_eq!(begin_post(&hub, SHORT + 1, SHORT + 1).await.answer().await.status, 413);
-    let mut client = Io::open_polling(&hub).await;
+    let mut client = SocketIoClient::open_polling(&hub).await;
     let mut held = Vec::new();
     for _ in 0..8 {
         held.push(begin_post(&hub, SHORT, SHORT - 1).await);
@@ -269,7 +269,7 @@ async fn posts_before_a_login_are_short_and_a_full_pool_ends_no_session() {
 async fn connections_of_a_user_are_bounded() {
     let hub = strict().env("MAX_HTTP_CONNECTIONS_PER_USER", 2).start();
     let connect = async |token: &str| {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send((head("GET", "/healthz", token) + "\r\n").as_bytes()).await;
         let answer = raw.answer().await;
         (raw, answer)
@@ -284,7 +284,7 @@ async fn connections_of_a_user_are_bounded() {
     assert_eq!(connect(&customer("bob")).await.1.status, 200, "another user");
     assert_eq!(ask(&mut second, "GET", "/healthz", &ann).await, 200);
     // WebSockets are no part of it.
-    let _socket = Raw::login(&hub, "ann", &["o1"]).await;
+    let _socket = RawConnection::login(&hub, "ann", &["o1"]).await;
     let back_end = token("back-end", "service", &[]);
     let mut held = Vec::new();
     for _ in 0..5 {
@@ -300,10 +300,11 @@ async fn connections_of_a_user_are_bounded() {
 async fn connections_without_a_token_are_bounded_by_address() {
     let hub = strict().env("MAX_UNAUTHENTICATED_PER_ADDRESS", 1).env("CONNECT_TIMEOUT_MS", 60_000);
     let hub = hub.start();
-    let mut known = Raw::connect(hub.addr).await;
+    let mut known = RawConnection::connect(hub.addr).await;
     // Once a good token has come a connection takes no part of it.
     assert_eq!(ask(&mut known, "GET", "/healthz", &customer("ann")).await, 200);
-    let (mut one, mut two) = (Raw::connect(hub.addr).await, Raw::connect(hub.addr).await);
+    let (mut one, mut two) =
+        (RawConnection::connect(hub.addr).await, RawConnection::connect(hub.addr).await);
     // Workers take connections in no order: either is refused, and the other waits for its head.
     let answer = tokio::select! {
         answer = one.answer() => answer,
@@ -349,14 +350,14 @@ async fn connections_are_bounded_and_an_admin_comes_in_all_the_same() {
     let admin: SocketAddr = admin.expect("a free port");
     let hub = Hub::builder().env("MAX_HTTP_CONNECTIONS", 32).env("MAX_CONNECTIONS", 1);
     let hub = hub.env("ADMIN_BIND", admin).env("CONNECT_TIMEOUT_MS", 60_000).start();
-    let mut socket = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut socket = RawConnection::login(&hub, "ann", &["o1"]).await;
     let mut held = Vec::new();
     for _ in 0..32 {
-        held.push(Raw::connect(hub.addr).await);
+        held.push(RawConnection::connect(hub.addr).await);
     }
     // And the one that asks.
     until("all are in", async || figure_at(admin, "orderhub_http_connections").await == 33).await;
-    let mut refused = Raw::connect(hub.addr).await;
+    let mut refused = RawConnection::connect(hub.addr).await;
     assert_eq!(refused.answer().await.problem(), (503, "unavailable"));
     assert!(refused.ends().await);
     socket.join("o1").await;
@@ -371,11 +372,11 @@ async fn connections_are_bounded_and_an_admin_comes_in_all_the_same() {
 #[tokio::test]
 async fn a_flood_of_connections_does_not_use_up_the_files() {
     let hub = Hub::builder().through("ulimit -n 400; exec \"$0\"").start();
-    let mut socket = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut socket = RawConnection::login(&hub, "ann", &["o1"]).await;
     for _ in 0..3 {
         let mut flood = Vec::new();
         for _ in 0..500 {
-            flood.push(Raw::connect(hub.addr).await);
+            flood.push(RawConnection::connect(hub.addr).await);
         }
         // A message needs a file of the database, a login one of its own.
         let said = json!({ "orderId": "o1", "content": "hello" });
@@ -389,14 +390,14 @@ async fn a_flood_of_connections_does_not_use_up_the_files() {
         assert_eq!(ack["data"]["ok"], true, "{ack}");
     }
     until("there is a place again", async || is_served(&hub).await).await;
-    Raw::login(&hub, "bob", &["o1"]).await.join("o1").await;
+    RawConnection::login(&hub, "bob", &["o1"]).await.join("o1").await;
     assert!(!hub.log().contains("open files"), "{}", hub.log());
 }
 
 #[tokio::test]
 async fn a_plain_request_that_speaks_of_an_upgrade_keeps_its_connection() {
     let hub = Hub::start();
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     for upgrade in [
         "Connection: upgrade\r\n",
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::api_orders::problem_or_status;
-use super::support::raw::Raw;
+use super::support::raw::RawConnection;
 use super::support::{Hub, token};
 
 const PAGE: &str = "https://app.example.com";
@@ -23,7 +23,7 @@ async fn a_body_that_does_not_come_is_408_and_holds_no_connection() {
     // Long enough for the head, for which actix has the same time from when it last looked at a clock.
     let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 1500).start();
     let refused = async |rest: &str| {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send(begun("/api/v1/orders/o1/status", rest).as_bytes()).await;
         let answer = raw.answer().await;
         assert_eq!(answer.problem(), (408, "request_timeout"), "{rest}");
@@ -39,7 +39,7 @@ async fn a_body_that_does_not_come_is_408_and_holds_no_connection() {
 #[tokio::test]
 async fn a_body_that_is_too_long_is_413_and_the_rest_is_not_waited_for() {
     let hub = Hub::start();
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let rest = "Transfer-Encoding: chunked\r\n\r\n200000\r\n";
     raw.send(begun("/api/v1/orders/o1/status", rest).as_bytes()).await;
     raw.send_until_refused(&vec![b' '; 1024 * 1024 + 1]).await;
@@ -50,7 +50,7 @@ async fn a_body_that_is_too_long_is_413_and_the_rest_is_not_waited_for() {
 #[tokio::test]
 async fn calls_follow_each_other_on_one_connection() {
     let hub = Hub::start();
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let body = json!({ "event": "x", "data": {} }).to_string();
     let rest = format!("Content-Length: {}\r\n\r\n{body}", body.len());
     for _ in 0..3 {

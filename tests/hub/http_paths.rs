@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::support::raw::Raw;
+use super::support::raw::RawConnection;
 use super::support::{Hub, token};
 
 /// Asks as an admin for exactly this target.
 async fn asked(hub: &Hub, method: &str, target: &str) -> u16 {
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let bearer = token("root", "admin", &[]);
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer {bearer}\r\n\
@@ -95,7 +95,7 @@ async fn dots_are_no_ids_of_a_path() {
         ("a..", 201),
     ] {
         let bearer = token("back-end", "service", &[]);
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         let head = format!(
             "PUT /api/v1/orders/{path} HTTP/1.1\r\nHost: hub.test\r\nAuthorization: Bearer {bearer}\r\n\
              Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
@@ -109,7 +109,7 @@ async fn dots_are_no_ids_of_a_path() {
 async fn an_upgrade_by_an_escaped_path_is_refused_too() {
     let hub = Hub::start();
     for path in ["/%77s", "/%73ocket.io/?EIO=4&transport=websocket", "/ws%2f", "//ws"] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: hub.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::api_orders::call;
 use super::outages::contents;
 use super::support::postgres_server::PostgresServer;
-use super::support::{Client, Hub, PATIENCE, until};
+use super::support::{Client, Hub, TIMEOUT, until};
 
 /// The hub promises an answer after 5 s; the rest is for a slow machine.
 const ANSWERED: Duration = Duration::from_secs(9);
@@ -92,7 +92,7 @@ async fn a_database_that_stands_still_leaves_no_question_open() {
     server.thaw();
     until("/readyz 200", async || hub.status("/readyz").await == 200).await;
     for key in &keys {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let id = ask(&mut customer, key).await;
             let outcome = customer.reply(id).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::rooms::{code, say};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Hub, claims};
 
 fn named(user: &str, name: &str) -> String {
@@ -56,7 +56,7 @@ async fn a_message_in_which_nothing_shows_is_refused_and_others_stay_as_they_are
     let hub = Hub::builder().env("CHAT_PER_SECOND", 0).start();
     call(&hub, Method::PUT, "/orders/o1", json!({ "status": "NEW" })).await;
     let mut plain = hub.connect("ann", "customer", &["o1"]).await;
-    let mut framed = Io::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut framed = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     plain.join("o1").await;
     let blank = ["\u{200B}", "\u{3164} \u{FEFF}", "\u{202E}\u{2069}", "\u{2800}\n\u{E0020}"];
     for content in blank {

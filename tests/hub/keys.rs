@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::support::keys::{Conduct, KeyServer, Signer, hour, set};
-use super::support::raw::Upgrade;
+use super::support::keys::{KeyServer, ServerBehavior, Signer, hour, set};
+use super::support::raw::UpgradeRequest;
 use super::support::tls::AUTHORITY;
-use super::support::{Hub, PATIENCE, SECRET, claims, token, until};
+use super::support::{Hub, SECRET, TIMEOUT, claims, token, until};
 
 /// What a client hears that comes with this token.
 async fn status(hub: &Hub, token: &str) -> u16 {
-    Upgrade::bearer(token).ask(hub).await.status
+    UpgradeRequest::bearer(token).ask(hub).await.status
 }
 
 fn hub_of(source: &str) -> Hub {
@@ -33,11 +33,11 @@ async fn until_status(hub: &Hub, token: &str, expected: u16) {
 #[tokio::test]
 async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
     let mut client = hub.connect_with(&old.token("ann")).await;
     client.expect("connected").await;
-    server.conduct(Conduct::Serve(set(&[&new])));
+    server.conduct(ServerBehavior::Serve(set(&[&new])));
     // The login waits for the keys, and ten at once make the hub ask once.
     let token = new.token("bob");
     let logins = (0..10).map(|_| status(&hub, &token));
@@ -49,7 +49,7 @@ async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
     for kid in ["x", "y", "z"] {
         assert_eq!(status(&hub, &Signer::new(kid).token("eve")).await, 401);
     }
-    let browser = Upgrade::browser(&Signer::new("x").token("eve"));
+    let browser = UpgradeRequest::browser(&Signer::new("x").token("eve"));
     let (mut raw, _) = browser.open(&hub).await;
     assert_eq!(raw.ending().await.announced(), 4401);
     assert_eq!(server.hits(), 2);
@@ -57,9 +57,9 @@ async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
 
 #[tokio::test]
 async fn an_unknown_key_is_401_once_the_source_has_been_asked() {
-    let server = KeyServer::start(Conduct::Serve(set(&[&Signer::new("k")])));
+    let server = KeyServer::start(ServerBehavior::Serve(set(&[&Signer::new("k")])));
     let hub = hub_of(&server.url());
-    let answer = Upgrade::bearer(&Signer::new("x").token("eve")).ask(&hub).await;
+    let answer = UpgradeRequest::bearer(&Signer::new("x").token("eve")).ask(&hub).await;
     assert_eq!(answer.problem(), (401, "unauthenticated"));
     assert_eq!(server.hits(), 2);
 }
@@ -67,19 +67,19 @@ async fn an_unknown_key_is_401_once_the_source_has_been_asked() {
 #[tokio::test]
 async fn a_source_that_dies_costs_only_whose_key_is_new() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let mut server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let mut server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
     server.die();
-    let answer = Upgrade::bearer(&new.token("bob")).ask(&hub).await;
+    let answer = UpgradeRequest::bearer(&new.token("bob")).ask(&hub).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     assert_eq!(answer.header("retry-after"), Some("2"));
-    let (mut raw, _) = Upgrade::browser(&new.token("bob")).open(&hub).await;
+    let (mut raw, _) = UpgradeRequest::browser(&new.token("bob")).open(&hub).await;
     assert_eq!(raw.ending().await.announced(), 1013);
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
     assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
     hub.logged("the keys of before still count").await;
-    server.conduct(Conduct::Serve(set(&[&old, &new])));
+    server.conduct(ServerBehavior::Serve(set(&[&old, &new])));
     server.come_back();
     until_status(&hub, &new.token("bob"), 101).await;
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
@@ -89,7 +89,7 @@ async fn a_source_that_dies_costs_only_whose_key_is_new() {
 #[tokio::test]
 async fn a_hub_starts_without_its_source_and_finds_it_later() {
     let signer = Signer::new("k");
-    let mut server = KeyServer::start(Conduct::Serve(set(&[&signer])));
+    let mut server = KeyServer::start(ServerBehavior::Serve(set(&[&signer])));
     server.die();
     let hub = hub_of(&server.url());
     assert_eq!(status(&hub, &signer.token("ann")).await, 503);
@@ -106,22 +106,22 @@ async fn a_hub_starts_without_its_source_and_finds_it_later() {
 #[tokio::test]
 async fn a_source_that_lies_changes_nothing() {
     let good = Signer::new("good");
-    let elsewhere = KeyServer::start(Conduct::Serve(set(&[&good])));
+    let elsewhere = KeyServer::start(ServerBehavior::Serve(set(&[&good])));
     let mut private = good.public();
     private["d"] = "AAAA".into();
     let oct = json!({ "kty": "oct", "kid": "good", "k": "AAAA", "alg": "HS256" });
-    let keys = |keys: Value| Conduct::Serve(json!({ "keys": keys }).to_string());
+    let keys = |keys: Value| ServerBehavior::Serve(json!({ "keys": keys }).to_string());
     for (said, conduct) in [
-        ("500 Internal Server Error", Conduct::Status("500 Oops", set(&[&good]))),
-        ("404 Not Found", Conduct::Status("404 Not Found", set(&[&good]))),
-        ("redirects are not followed", Conduct::Redirect(elsewhere.url())),
-        ("larger than 262144 bytes", Conduct::Endless),
+        ("500 Internal Server Error", ServerBehavior::Status("500 Oops", set(&[&good]))),
+        ("404 Not Found", ServerBehavior::Status("404 Not Found", set(&[&good]))),
+        ("redirects are not followed", ServerBehavior::Redirect(elsewhere.url())),
+        ("larger than 262144 bytes", ServerBehavior::Endless),
         ("is a private key", keys(json!([private]))),
         ("is a symmetric key", keys(json!([oct]))),
         ("no key that can be used", keys(json!([]))),
         ("no key that can be used", keys(json!([{ "kty": "AKP", "alg": "ML-DSA-44" }]))),
-        ("it is no JWKS", Conduct::Serve("<html>".to_owned())),
-        ("it is no JWKS", Conduct::Serve(String::new())),
+        ("it is no JWKS", ServerBehavior::Serve("<html>".to_owned())),
+        ("it is no JWKS", ServerBehavior::Serve(String::new())),
     ] {
         let server = KeyServer::start(conduct);
         let hub = hub_of(&server.url());
@@ -134,13 +134,13 @@ async fn a_source_that_lies_changes_nothing() {
 #[tokio::test]
 async fn a_source_that_takes_its_time_does_not_hold_up_the_others() {
     let good = Signer::new("good");
-    for conduct in [Conduct::Stall, Conduct::Trickle] {
+    for conduct in [ServerBehavior::Stall, ServerBehavior::Trickle] {
         let server = KeyServer::start(conduct);
         let hub = hub_of(&server.url());
         assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
-        let answer = Upgrade::bearer(&good.token("ann")).ask(&hub).await;
+        let answer = UpgradeRequest::bearer(&good.token("ann")).ask(&hub).await;
         assert_eq!(answer.problem(), (503, "unavailable"));
-        server.conduct(Conduct::Serve(set(&[&good])));
+        server.conduct(ServerBehavior::Serve(set(&[&good])));
         until_status(&hub, &good.token("ann"), 101).await;
     }
 }
@@ -148,11 +148,11 @@ async fn a_source_that_takes_its_time_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn a_key_that_is_bad_does_not_take_the_others_with_it() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
     let mut private = new.public();
     private["d"] = "AAAA".into();
-    server.conduct(Conduct::Serve(json!({ "keys": [private, old.public()] }).to_string()));
+    server.conduct(ServerBehavior::Serve(json!({ "keys": [private, old.public()] }).to_string()));
     assert_eq!(status(&hub, &new.token("ann")).await, 401);
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
     let log = hub.logged("its key 0 (\"new\") is a private key").await;
@@ -194,7 +194,7 @@ async fn keys_of_a_file_are_noticed_and_a_broken_file_changes_nothing() {
 #[tokio::test]
 async fn keys_come_over_tls_from_a_server_whose_authority_is_known() {
     let signer = Signer::new("k");
-    let server = KeyServer::start_tls(Conduct::Serve(set(&[&signer])));
+    let server = KeyServer::start_tls(ServerBehavior::Serve(set(&[&signer])));
     let known = Hub::builder().env("JWT_JWKS", server.url()).env("JWT_JWKS_CA", AUTHORITY).start();
     assert_eq!(status(&known, &signer.token("ann")).await, 101);
     let stranger = hub_of(&server.url());
@@ -216,7 +216,7 @@ async fn packet(socket: &mut Socket) -> Option<String> {
         }
         None
     };
-    tokio::time::timeout(PATIENCE, packet).await.expect("a packet or the end")
+    tokio::time::timeout(TIMEOUT, packet).await.expect("a packet or the end")
 }
 
 /// A Socket.IO client on a WebSocket that sends CONNECT with this token, and does not wait for the
@@ -234,9 +234,9 @@ async fn eager(hub: &Hub, token: &str) -> Socket {
 #[tokio::test]
 async fn on_socket_io_a_login_waits_for_keys_or_ends_so_that_stock_clients_come_back() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let mut server = KeyServer::start(Conduct::Serve(set(&[&old])));
+    let mut server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
-    server.conduct(Conduct::Late(set(&[&new])));
+    server.conduct(ServerBehavior::Late(set(&[&new])));
     let mut client = eager(&hub, &new.token("ann")).await;
     let welcome = packet(&mut client).await.expect("a welcome");
     assert!(welcome.starts_with("40/events,{\"sid\""), "{welcome}");
@@ -267,7 +267,7 @@ async fn the_secret_of_before_counts_as_long_as_it_is_set() {
 #[tokio::test]
 async fn no_token_passes_with_the_key_of_another_algorithm() {
     let signer = Signer::new("k");
-    let server = KeyServer::start(Conduct::Serve(set(&[&signer])));
+    let server = KeyServer::start(ServerBehavior::Serve(set(&[&signer])));
     let hub = hub_of(&server.url());
     let good = signer.token("ann");
     assert_eq!(status(&hub, &good).await, 101);
@@ -303,7 +303,7 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
         ("its own key", own),
         ("another's key of the same name", impostor.token("ann")),
     ] {
-        let answer = Upgrade::bearer(&forged).ask(&hub).await;
+        let answer = UpgradeRequest::bearer(&forged).ask(&hub).await;
         assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
     }
     assert_eq!(server.hits(), 1, "none of them made the hub ask");
@@ -327,7 +327,8 @@ async fn two_authorization_headers_are_refused() {
     let hub = Hub::start();
     let (one, other) = (token("ann", "customer", &[]), token("bob", "customer", &[]));
     for second in [&one, &other] {
-        let upgrade = Upgrade::bearer(&one).header("Authorization", format!("Bearer {second}"));
+        let upgrade =
+            UpgradeRequest::bearer(&one).header("Authorization", format!("Bearer {second}"));
         assert_eq!(upgrade.ask(&hub).await.problem(), (401, "unauthenticated"));
     }
     let admin = token("root", "admin", &[]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::raw::{PING, PONG, Raw, TEXT, frame};
+use super::support::raw::{PING, PONG, RawConnection, TEXT, frame};
 use super::support::{Client, Hub, HubBuilder, token};
 
 /// A hub whose rates do not stand in the way.
@@ -24,7 +24,7 @@ fn pings(count: usize) -> Vec<u8> {
 }
 
 /// Reads acks up to the one with this id.
-async fn acks(raw: &mut Raw, last: usize) -> Vec<Value> {
+async fn acks(raw: &mut RawConnection, last: usize) -> Vec<Value> {
     let mut acks = Vec::new();
     while acks.len() < last {
         let event = raw.event().await;
@@ -36,7 +36,7 @@ async fn acks(raw: &mut Raw, last: usize) -> Vec<Value> {
 }
 
 /// Reads so many acks that refuse, whatever comes between them.
-async fn refusals(raw: &mut Raw, count: usize) -> Vec<Value> {
+async fn refusals(raw: &mut RawConnection, count: usize) -> Vec<Value> {
     let mut refused = Vec::new();
     while refused.len() < count {
         let event = raw.event().await;
@@ -50,7 +50,7 @@ async fn refusals(raw: &mut Raw, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn beyond_the_burst_an_event_waits_for_its_turn() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 20).env("EVENTS_BURST", 3).start();
-    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     let began = Instant::now();
     raw.send(&pings(20)).await;
     let acks = acks(&mut raw, 20).await;
@@ -61,7 +61,7 @@ async fn beyond_the_burst_an_event_waits_for_its_turn() {
 #[tokio::test]
 async fn beyond_what_may_wait_an_event_is_refused_and_told_when_there_is_room() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 3).start();
-    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     raw.send(&pings(3 + 256 + 30)).await;
     let refused = refusals(&mut raw, 20).await;
     for ack in &refused {
@@ -110,7 +110,7 @@ async fn chat_has_a_rate_of_its_own_which_holds_up_nothing_else() {
 async fn who_does_not_stop_is_closed_and_told_when_to_come_back() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
     let mut witness = hub.connect("ann", "customer", &["o1"]).await;
-    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     raw.send(&pings(256 + 90)).await;
     refusals(&mut raw, 80).await;
     // Some of the refused are forgiven meanwhile, five a second.
@@ -129,7 +129,7 @@ async fn whatever_a_client_sends_counts() {
     let floods = [frame(PING, b"x"), frame(PONG, b""), unknown, frame(TEXT, b"hello")];
     for (number, flood) in floods.into_iter().enumerate() {
         // Each as another user: who was cut does not come in again at once.
-        let mut raw = Raw::login(&hub, &format!("ann-{number}"), &["o1"]).await;
+        let mut raw = RawConnection::login(&hub, &format!("ann-{number}"), &["o1"]).await;
         raw.send_until_refused(&flood.repeat(1000)).await;
         assert_eq!(raw.ending().await.announced(), 4029);
     }
@@ -138,7 +138,7 @@ async fn whatever_a_client_sends_counts() {
 #[tokio::test]
 async fn a_rate_of_0_is_no_limit() {
     let hub = unlimited().start();
-    let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+    let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     raw.send(&pings(1000)).await;
     assert!(acks(&mut raw, 1000).await.iter().all(|ack| ack["ok"] == true));
     let mut client = hub.connect("ann", "customer", &["o1"]).await;
@@ -232,8 +232,8 @@ async fn staff_may_be_in_as_many_rooms_as_they_like() {
 #[tokio::test]
 async fn who_answers_no_ping_is_closed_and_who_does_stays() {
     let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
-    let mut silent = Raw::login(&hub, "ann", &["o1"]).await;
-    let mut alive = Raw::login(&hub, "bob", &["o1"]).await;
+    let mut silent = RawConnection::login(&hub, "ann", &["o1"]).await;
+    let mut alive = RawConnection::login(&hub, "bob", &["o1"]).await;
     let mut pinged = 0;
     let answering = async {
         // The third ping comes after the end of the silent one.
@@ -254,7 +254,7 @@ async fn who_answers_no_ping_is_closed_and_who_does_stays() {
 async fn a_pong_of_any_content_or_any_event_is_a_sign_of_life() {
     let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
     let signs = [frame(PONG, b"unasked"), pings(1), frame(PING, b"")].map(async |sign| {
-        let mut raw = Raw::login(&hub, "ann", &["o1"]).await;
+        let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
         for _ in 0..3 {
             while raw.frame().await.expect("an open connection").0 != PING {}
             raw.send(&sign).await;
@@ -274,8 +274,8 @@ async fn backlog(hub: &Hub, user: &str) -> Option<u64> {
 }
 
 /// A driver, a customer, and somebody who does not read, all in the room o1.
-async fn with_a_slow_reader(hub: &Hub) -> (Client, Client, Raw) {
-    let slow = Raw::connect_narrow(hub.addr).await;
+async fn with_a_slow_reader(hub: &Hub) -> (Client, Client, RawConnection) {
+    let slow = RawConnection::connect_narrow(hub.addr).await;
     let mut slow = slow.logged_in(&token("slow", "customer", &["o1"])).await;
     slow.join("o1").await;
     let mut driver = hub.connect("dan", "driver", &["o1"]).await;

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::support::raw::{Answer, Raw, TEXT, Upgrade, frame};
+use super::support::raw::{HttpAnswer, RawConnection, TEXT, UpgradeRequest, frame};
 use super::support::{Hub, claims, token};
 
 /// Seconds since 1970.
@@ -26,14 +26,14 @@ fn ending_in(secs: i64) -> String {
 }
 
 /// Asks as a client that sees HTTP, and expects a refusal.
-async fn refused(hub: &Hub, upgrade: &Upgrade) -> (u16, String) {
+async fn refused(hub: &Hub, upgrade: &UpgradeRequest) -> (u16, String) {
     let answer = upgrade.ask(hub).await;
     let (status, code) = answer.problem();
     (status, code.to_owned())
 }
 
 /// Asks as a browser, and gives the code and the reason of the close that must follow at once.
-async fn closed(hub: &Hub, upgrade: &Upgrade) -> (u16, String) {
+async fn closed(hub: &Hub, upgrade: &UpgradeRequest) -> (u16, String) {
     let (mut raw, answer) = upgrade.open(hub).await;
     assert_eq!(answer.status, 101, "{answer:?}");
     assert_eq!(answer.header("sec-websocket-protocol"), Some("orderhub.v1"));
@@ -53,27 +53,35 @@ async fn a_token_may_come_in_the_header_the_subprotocol_or_the_address() {
     let token = ann();
     let query = format!("/ws?x=1&token={token}");
     let with_bearer = format!("/ws?token=Bearer%20{token}");
-    let lines = Upgrade::anonymous()
+    let lines = UpgradeRequest::anonymous()
         .header("Sec-WebSocket-Protocol", "orderhub.v1")
         .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{token}"));
     for (case, upgrade, subprotocol) in [
-        ("header", Upgrade::bearer(&token), None),
-        ("any case", Upgrade::anonymous().header("authorization", format!("bEARER {token}")), None),
-        ("subprotocol", Upgrade::browser(&token), Some("orderhub.v1")),
+        ("header", UpgradeRequest::bearer(&token), None),
+        (
+            "any case",
+            UpgradeRequest::anonymous().header("authorization", format!("bEARER {token}")),
+            None,
+        ),
+        ("subprotocol", UpgradeRequest::browser(&token), Some("orderhub.v1")),
         ("subprotocol in two lines", lines, Some("orderhub.v1")),
-        ("address", Upgrade::anonymous().path(&query), None),
-        ("everywhere the same", Upgrade::bearer(&token).path(&query), None),
-        ("header without a scheme", Upgrade::anonymous().header("Authorization", &*token), None),
-        ("header with two schemes", Upgrade::bearer(&format!("Bearer {token}")), None),
-        ("address with a scheme", Upgrade::anonymous().path(with_bearer), None),
+        ("address", UpgradeRequest::anonymous().path(&query), None),
+        ("everywhere the same", UpgradeRequest::bearer(&token).path(&query), None),
+        (
+            "header without a scheme",
+            UpgradeRequest::anonymous().header("Authorization", &*token),
+            None,
+        ),
+        ("header with two schemes", UpgradeRequest::bearer(&format!("Bearer {token}")), None),
+        ("address with a scheme", UpgradeRequest::anonymous().path(with_bearer), None),
         (
             "header, with another in the address",
-            Upgrade::bearer(&token).path(format!("/ws?token={others}")),
+            UpgradeRequest::bearer(&token).path(format!("/ws?token={others}")),
             None,
         ),
         (
             "subprotocol, with a stale one in the header",
-            Upgrade::browser(&token).header("Authorization", format!("Bearer {stale}")),
+            UpgradeRequest::browser(&token).header("Authorization", format!("Bearer {stale}")),
             Some("orderhub.v1"),
         ),
     ] {
@@ -91,7 +99,7 @@ async fn a_token_may_come_in_the_header_the_subprotocol_or_the_address() {
 #[tokio::test]
 async fn the_address_carries_no_token_where_that_is_switched_off() {
     let hub = Hub::builder().env("ALLOW_QUERY_TOKEN", false).start();
-    let upgrade = Upgrade::anonymous().path(format!("/ws?token={}", ann()));
+    let upgrade = UpgradeRequest::anonymous().path(format!("/ws?token={}", ann()));
     assert_eq!(refused(&hub, &upgrade).await, pair(401, "unauthenticated"));
     let offered = upgrade.header("Sec-WebSocket-Protocol", "orderhub.v1");
     assert_eq!(closed(&hub, &offered).await, pair(4401, "unauthenticated"));
@@ -104,24 +112,27 @@ async fn no_token_a_bad_one_and_two_in_one_place_are_401() {
     let two = format!("/ws?token={one}&token={other}");
     let mut torn = ann();
     torn.truncate(torn.len() - 2);
-    let lonely = Upgrade::anonymous()
+    let lonely = UpgradeRequest::anonymous()
         .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{one}, something"));
     for (case, upgrade) in [
-        ("none", Upgrade::anonymous()),
-        ("another scheme", Upgrade::anonymous().header("Authorization", format!("Basic {one}"))),
-        ("empty", Upgrade::bearer("")),
-        ("no JWT", Upgrade::bearer("hello")),
-        ("a torn signature", Upgrade::bearer(&torn)),
-        ("larger than any", Upgrade::bearer(&"x".repeat(9000))),
-        ("two in the address", Upgrade::anonymous().path(two)),
+        ("none", UpgradeRequest::anonymous()),
+        (
+            "another scheme",
+            UpgradeRequest::anonymous().header("Authorization", format!("Basic {one}")),
+        ),
+        ("empty", UpgradeRequest::bearer("")),
+        ("no JWT", UpgradeRequest::bearer("hello")),
+        ("a torn signature", UpgradeRequest::bearer(&torn)),
+        ("larger than any", UpgradeRequest::bearer(&"x".repeat(9000))),
+        ("two in the address", UpgradeRequest::anonymous().path(two)),
         ("a subprotocol without orderhub.v1", lonely),
     ] {
         let answer = upgrade.ask(&hub).await;
         assert_eq!(answer.problem(), (401, "unauthenticated"), "{case}");
         assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{case}");
     }
-    let two =
-        Upgrade::browser(&one).header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{other}"));
+    let two = UpgradeRequest::browser(&one)
+        .header("Sec-WebSocket-Protocol", format!("orderhub.jwt.{other}"));
     assert_eq!(closed(&hub, &two).await, pair(4401, "unauthenticated"));
 }
 
@@ -160,7 +171,7 @@ fn bad_tokens() -> Vec<(&'static str, String, &'static str)> {
 async fn a_token_that_does_not_count_is_401_with_the_code() {
     let hub = Hub::start();
     for (case, token, code) in bad_tokens() {
-        let answer = Upgrade::bearer(&token).ask(&hub).await;
+        let answer = UpgradeRequest::bearer(&token).ask(&hub).await;
         assert_eq!(answer.problem(), (401, code), "{case}");
         let body = answer.body.to_string();
         assert!(!body.contains("nbf") && !body.contains("signature"), "{case}: {body}");
@@ -171,9 +182,13 @@ async fn a_token_that_does_not_count_is_401_with_the_code() {
 async fn a_browser_is_told_by_a_close_code() {
     let hub = Hub::start();
     for (case, token, code) in bad_tokens() {
-        assert_eq!(closed(&hub, &Upgrade::browser(&token)).await, pair(4401, code), "{case}");
+        assert_eq!(
+            closed(&hub, &UpgradeRequest::browser(&token)).await,
+            pair(4401, code),
+            "{case}"
+        );
     }
-    let none = Upgrade::anonymous().header("Sec-WebSocket-Protocol", "orderhub.v1");
+    let none = UpgradeRequest::anonymous().header("Sec-WebSocket-Protocol", "orderhub.v1");
     assert_eq!(closed(&hub, &none).await, pair(4401, "unauthenticated"));
 }
 
@@ -199,7 +214,7 @@ async fn pages_of_other_origins_are_403_and_the_hubs_own_passes() {
         ("http://hub.test.evil.example", 403),
         ("null", 403),
     ] {
-        for upgrade in [Upgrade::bearer(&token), Upgrade::browser(&token)] {
+        for upgrade in [UpgradeRequest::bearer(&token), UpgradeRequest::browser(&token)] {
             let answer = upgrade.header("Origin", origin).ask(&hub).await;
             assert_eq!(answer.status, status, "{origin}");
             if status == 403 {
@@ -207,13 +222,13 @@ async fn pages_of_other_origins_are_403_and_the_hubs_own_passes() {
             }
         }
     }
-    assert_eq!(Upgrade::bearer(&token).ask(&hub).await.status, 101, "phones send none");
+    assert_eq!(UpgradeRequest::bearer(&token).ask(&hub).await.status, 101, "phones send none");
 }
 
 #[tokio::test]
 async fn a_request_that_is_no_upgrade_to_this_protocol_is_refused() {
     let hub = Hub::start();
-    let good = || Upgrade::bearer(&ann());
+    let good = || UpgradeRequest::bearer(&ann());
     let answer = good().method("POST").ask(&hub).await;
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET")));
     for upgrade in
@@ -238,7 +253,7 @@ async fn a_request_that_is_no_upgrade_to_this_protocol_is_refused() {
 #[tokio::test]
 async fn an_upgrade_may_be_written_in_any_way_that_http_allows() {
     let hub = Hub::start();
-    let good = || Upgrade::bearer(&ann());
+    let good = || UpgradeRequest::bearer(&ann());
     let lines = good().without("Connection").header("Connection", "keep-alive");
     for (case, upgrade) in [
         ("as Internet Explorer wrote it", good().instead("Upgrade", "WebSocket")),
@@ -249,7 +264,7 @@ async fn an_upgrade_may_be_written_in_any_way_that_http_allows() {
         ("with a query", good().path("/ws?v=1")),
         (
             "with an escaped token",
-            Upgrade::anonymous().path(format!("/ws?token={}", ann().replace('.', "%2E"))),
+            UpgradeRequest::anonymous().path(format!("/ws?token={}", ann().replace('.', "%2E"))),
         ),
     ] {
         let (mut raw, answer) = upgrade.open(&hub).await;
@@ -262,9 +277,9 @@ async fn an_upgrade_may_be_written_in_any_way_that_http_allows() {
 #[tokio::test]
 async fn what_is_sent_behind_the_request_is_not_lost() {
     let hub = Hub::start();
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     let early = frame(TEXT, br#"{"event":"ping","data":"early"}"#);
-    raw.send(&[Upgrade::bearer(&ann()).head(), early].concat()).await;
+    raw.send(&[UpgradeRequest::bearer(&ann()).head(), early].concat()).await;
     assert_eq!(raw.answer().await.status, 101);
     assert_eq!(raw.event().await["event"], "connected");
     assert_eq!(raw.event().await, json!({ "event": "pong", "data": "early" }));
@@ -275,17 +290,17 @@ async fn one_connection_too_many_is_503_until_another_goes() {
     let hub = Hub::builder().env("MAX_CONNECTIONS", 2).start();
     let first = hub.connect("ann", "customer", &[]).await;
     let mut second = hub.connect("bob", "customer", &[]).await;
-    let answer = Upgrade::bearer(&ann()).ask(&hub).await;
+    let answer = UpgradeRequest::bearer(&ann()).ask(&hub).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     let seconds = answer.header("retry-after").and_then(|after| after.parse::<u32>().ok());
     assert!(seconds.is_some_and(|seconds| seconds > 0), "{answer:?}");
-    let refused = closed(&hub, &Upgrade::browser(&ann())).await;
+    let refused = closed(&hub, &UpgradeRequest::browser(&ann())).await;
     assert_eq!(refused, pair(1013, "try_again_later"));
     second.drain("").await;
     first.close().await;
     // Its place is free a moment after its end.
     let free = async {
-        while Upgrade::bearer(&ann()).ask(&hub).await.status != 101 {
+        while UpgradeRequest::bearer(&ann()).ask(&hub).await.status != 101 {
             tokio::task::yield_now().await;
         }
     };
@@ -295,7 +310,7 @@ async fn one_connection_too_many_is_503_until_another_goes() {
 #[tokio::test]
 async fn the_oldest_connection_of_a_user_makes_room() {
     let hub = Hub::builder().env("MAX_CONNECTIONS_PER_USER", 2).start();
-    let mut oldest = Raw::login(&hub, "ann", &[]).await;
+    let mut oldest = RawConnection::login(&hub, "ann", &[]).await;
     let mut middle = hub.connect("ann", "customer", &[]).await;
     let mut other = hub.connect("bob", "customer", &[]).await;
     let mut newest = hub.connect("ann", "customer", &[]).await;
@@ -312,10 +327,10 @@ async fn a_token_is_in_no_log() {
     let mut hub = Hub::builder().env("RUST_LOG", "trace").start();
     let (good, expired) = (ann(), ending_in(-3600));
     for token in [&good, &expired] {
-        Upgrade::bearer(token).ask(&hub).await;
-        Upgrade::browser(token).ask(&hub).await;
-        Upgrade::anonymous().path(format!("/ws?token={token}")).ask(&hub).await;
-        Upgrade::bearer(token).path(format!("/elsewhere?token={token}")).ask(&hub).await;
+        UpgradeRequest::bearer(token).ask(&hub).await;
+        UpgradeRequest::browser(token).ask(&hub).await;
+        UpgradeRequest::anonymous().path(format!("/ws?token={token}")).ask(&hub).await;
+        UpgradeRequest::bearer(token).path(format!("/elsewhere?token={token}")).ask(&hub).await;
     }
     let mut client = hub.connect_with(&good).await;
     for token in [&good, &expired] {
@@ -347,10 +362,10 @@ async fn a_head_of_200_kb_is_refused_and_costs_nobody_else() {
     let hub = Hub::start();
     let mut witness = hub.connect("ann", "customer", &[]).await;
     for upgrade in [
-        Upgrade::bearer(&ann()).header("X-Long", "x".repeat(200_000)),
-        Upgrade::bearer(&ann()).path(format!("/ws?{}", "x".repeat(200_000))),
+        UpgradeRequest::bearer(&ann()).header("X-Long", "x".repeat(200_000)),
+        UpgradeRequest::bearer(&ann()).path(format!("/ws?{}", "x".repeat(200_000))),
     ] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send_until_refused(&upgrade.head()).await;
         if let Some(status) = raw.status().await {
             assert!((400..500).contains(&status), "{status}");
@@ -361,7 +376,7 @@ async fn a_head_of_200_kb_is_refused_and_costs_nobody_else() {
 }
 
 /// A client that sends one byte after the other and never ends its head.
-async fn trickle(raw: &mut Raw, head: &[u8]) {
+async fn trickle(raw: &mut RawConnection, head: &[u8]) {
     let drip = async {
         for byte in head.iter().chain(std::iter::repeat(&b'x')) {
             raw.send_until_refused(&[*byte]).await;
@@ -377,9 +392,9 @@ async fn trickle(raw: &mut Raw, head: &[u8]) {
 #[tokio::test]
 async fn a_head_that_takes_too_long_is_cut() {
     let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 500).start();
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     trickle(&mut raw, b"GET /ws HTTP/1.1\r\nX-Slow: ").await;
-    let mut silent = Raw::connect(hub.addr).await;
+    let mut silent = RawConnection::connect(hub.addr).await;
     assert!(silent.ends().await, "one that says nothing is cut too");
 }
 
@@ -396,13 +411,13 @@ async fn a_stranger_cannot_hold_a_connection_with_a_second_head() {
         // Where nobody asks for a token a forged one opens nothing either.
         (head("/healthz", "forged"), 200),
     ] {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send(head.as_bytes()).await;
         let answer = raw.answer().await;
         assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
         assert!(raw.ends().await);
     }
-    let mut known = Raw::connect(hub.addr).await;
+    let mut known = RawConnection::connect(hub.addr).await;
     for _ in 0..3 {
         let admin = token("root", "admin", &[]);
         known.send(head("/admin/v1/stats", &admin).as_bytes()).await;
@@ -422,7 +437,7 @@ async fn a_stranger_cannot_hold_a_connection_with_a_body_that_never_ends() {
     ] {
         let host = "Host: hub.test\r\nTransfer-Encoding: chunked";
         let head = format!("{line} HTTP/1.1\r\n{more}{host}\r\n\r\n5\r\nab");
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send(head.as_bytes()).await;
         assert_eq!(raw.answer().await.status, status, "{line}");
         assert!(raw.ends().await, "{line}");
@@ -430,7 +445,7 @@ async fn a_stranger_cannot_hold_a_connection_with_a_body_that_never_ends() {
     let line = "DELETE /admin/v1/users/ann/sessions HTTP/1.1\r\nHost: hub.test";
     let known = format!("Authorization: Bearer {}", token("root", "admin", &[]));
     let body = "Transfer-Encoding: chunked\r\n\r\nd\r\n{\"banSecs\":0}\r\n0\r\n\r\n";
-    let mut raw = Raw::connect(hub.addr).await;
+    let mut raw = RawConnection::connect(hub.addr).await;
     for _ in 0..2 {
         raw.send(format!("{line}\r\n{known}\r\n{body}").as_bytes()).await;
         assert_eq!(raw.answer().await.status, 200, "somebody known may send one");
@@ -444,10 +459,10 @@ async fn while_the_hub_goes_down_nobody_comes_in() {
     hub.signal("TERM");
     // The signal is on its way: until it is there the hub is ready.
     while hub.admin(reqwest::Method::GET, "/readyz").await.0 == 200 {}
-    let answer = Upgrade::bearer(&ann()).ask(&hub).await;
+    let answer = UpgradeRequest::bearer(&ann()).ask(&hub).await;
     assert_eq!(answer.problem(), (503, "unavailable"));
     assert!(answer.header("retry-after").is_some());
-    let refused = closed(&hub, &Upgrade::browser(&ann())).await;
+    let refused = closed(&hub, &UpgradeRequest::browser(&ann())).await;
     assert_eq!(refused, pair(1013, "try_again_later"));
     assert_eq!(inside.closed().await.code, 1012);
     let end = inside.expect("session:end").await;
@@ -458,11 +473,11 @@ async fn while_the_hub_goes_down_nobody_comes_in() {
 
 /// The address in the log of a session that says it was forwarded.
 async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
-    let mut upgrade = Upgrade::bearer(&token(user, "customer", &[]));
+    let mut upgrade = UpgradeRequest::bearer(&token(user, "customer", &[]));
     for line in forwarded {
         upgrade = upgrade.header("X-Forwarded-For", *line);
     }
-    let (mut raw, answer): (Raw, Answer) = upgrade.open(hub).await;
+    let (mut raw, answer): (RawConnection, HttpAnswer) = upgrade.open(hub).await;
     assert_eq!(answer.status, 101);
     assert_eq!(raw.event().await["event"], "connected");
     let log = hub.logged(&format!("\"user\":\"{user}\"")).await;

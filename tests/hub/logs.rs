@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::login::now;
 use super::rooms::{say, talkative};
-use super::support::raw::{Raw, TEXT, Upgrade, frame};
+use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
 use super::support::{Hub, SECRET, claims, until};
 use serde_json::{Value, json};
 
@@ -215,18 +215,18 @@ async fn rubbish_from_strangers_is_counted_and_not_logged() {
     let malformed = "orderhub_http_connection_errors_total{reason=\"malformed\"}";
     let cases = rubbish();
     for case in &cases {
-        let mut raw = Raw::connect(hub.addr).await;
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send_until_refused(case).await;
         assert!(raw.ends().await);
     }
     // Half a head and a reset, half a head and an end, half a head and nothing more.
     let half = b"GET / HTTP/1.1\r\nHost: ";
     reset_after(hub.addr, half);
-    let mut left = Raw::connect(hub.addr).await;
+    let mut left = RawConnection::connect(hub.addr).await;
     left.send(half).await;
     left.hang_up().await;
     assert!(left.ends().await);
-    let mut silent = Raw::connect(hub.addr).await;
+    let mut silent = RawConnection::connect(hub.addr).await;
     silent.send(half).await;
     assert!(silent.ends().await);
     // Answers whose readers are gone.
@@ -234,7 +234,7 @@ async fn rubbish_from_strangers_is_counted_and_not_logged() {
         reset_after(hub.addr, &b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(50));
     }
     // Upgrades that are none.
-    let upgrade = Upgrade::anonymous();
+    let upgrade = UpgradeRequest::anonymous();
     assert_eq!(upgrade.ask(&hub).await.status, 401);
     reset_after(hub.addr, &upgrade.head());
     until("the count", async || metric(&hub, malformed).await >= 14).await;
@@ -258,7 +258,7 @@ fn reset_after(addr: SocketAddr, bytes: &[u8]) {
 
 /// A handshake of a Socket.IO client with this query and this name; the code of its refusal.
 async fn refused_handshake(hub: &Hub, query: &str, agent: Option<&str>, websocket: bool) -> i64 {
-    let upgrade = Upgrade::anonymous().path(format!("/socket.io/?{query}"));
+    let upgrade = UpgradeRequest::anonymous().path(format!("/socket.io/?{query}"));
     let upgrade = if websocket { upgrade } else { upgrade.without("Upgrade") };
     let upgrade = match agent {
         Some(agent) => upgrade.header("User-Agent", agent),
@@ -304,7 +304,7 @@ async fn a_user_who_breaks_every_rule_causes_no_warning() {
     let exp = now() + 3600;
     let token = claims(json!({ "sub": "eve", "role": "customer", "orders": ["o1"], "exp": exp }));
     for case in [&frame(TEXT, b"{"), &frame(TEXT, &[0xFF; 9]), &frame(0x83, b""), &vec![0; 9]] {
-        let mut raw = Raw::connect(hub.addr).await.logged_in(&token).await;
+        let mut raw = RawConnection::connect(hub.addr).await.logged_in(&token).await;
         raw.join("o1").await;
         raw.send(case).await;
         raw.hang_up().await;

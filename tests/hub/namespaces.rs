@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Client, Hub, Kind, token};
 
 /// A client in both namespaces.
-async fn in_both(hub: &Hub, token: &str) -> Io {
-    let mut client = Io::open(hub).await;
+async fn in_both(hub: &Hub, token: &str) -> SocketIoClient {
+    let mut client = SocketIoClient::open(hub).await;
     for namespace in [ROOT, EVENTS] {
         client.at(namespace).connect(json!({ "token": token })).await.expect("let in");
     }
@@ -17,7 +17,7 @@ async fn in_both(hub: &Hub, token: &str) -> Io {
 }
 
 /// A hub, one who watches the room of `o1`, and a client who is in it in both namespaces.
-async fn twice() -> (Hub, Client, Io) {
+async fn twice() -> (Hub, Client, SocketIoClient) {
     let hub = Hub::start();
     let mut watcher = hub.connect("watcher", "customer", &["o1"]).await;
     watcher.join("o1").await;

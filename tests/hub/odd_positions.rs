@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::positions::{ago, at, ms_ago, post, post_raw};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Hub, token};
 
 const PATH: &str = "/orders/o1/locations";
@@ -55,7 +55,7 @@ async fn metric(hub: &Hub, line: &str) -> bool {
 async fn what_is_wrong_beside_the_place_costs_no_position_on_any_way() {
     let (hub, dan) = hub().await;
     let mut phone = hub.connect("dan", "driver", &[]).await;
-    let mut framed = Io::login(&hub, "dan", "driver", &[]).await;
+    let mut framed = SocketIoClient::login(&hub, "dan", "driver", &[]).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     bob.join("o1").await;
     for (number, odd) in [
@@ -260,7 +260,7 @@ async fn a_byte_order_mark_is_no_part_of_a_body_or_a_message() {
     let mut plain = hub.connect("dan", "driver", &[]).await;
     plain.send_text(marked(r#"{"event":"ping","id":5}"#.into())).await;
     assert_eq!(plain.reply(5).await["ok"], true);
-    let mut framed = Io::login(&hub, "dan", "driver", &[]).await;
+    let mut framed = SocketIoClient::login(&hub, "dan", "driver", &[]).await;
     framed.send_text(marked("42/events,[\"ping\",\"here\"]".into())).await;
     assert_eq!(framed.expect("pong").await, "here");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::rooms::{code, say, seqs, until};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 
 const ORDER: &str = "order-4711";
@@ -73,7 +73,7 @@ fn hub_on(database: &Database) -> Hub {
 /// Those who have come together over the order.
 struct Room {
     hub: Hub,
-    customer: Io,
+    customer: SocketIoClient,
     driver: Client,
     support: Client,
 }
@@ -86,7 +86,7 @@ impl Room {
         let order = json!({ "status": "NEW", "version": 1, "participants": [ana] });
         assert_eq!(back_end(&hub, Method::PUT, "", order).await["changed"], true);
 
-        let mut customer = Io::login(&hub, "ana", "customer", &[]).await;
+        let mut customer = SocketIoClient::login(&hub, "ana", "customer", &[]).await;
         let shown = customer.join(ORDER).await;
         assert_eq!((&shown["status"], &shown["driverId"]), (&json!("NEW"), &Value::Null));
         let mut support = hub.connect("sue", "support", &[]).await;
@@ -193,7 +193,8 @@ impl Room {
     async fn lose_the_customer_for_a_moment(mut self) -> Self {
         let memory = self.customer.cut();
         say(&mut self.driver, ORDER, "I am at the door").await;
-        self.customer = Io::again(&self.hub, &token("ana", "customer", &[]), &memory).await;
+        self.customer =
+            SocketIoClient::again(&self.hub, &token("ana", "customer", &[]), &memory).await;
         assert!(self.customer.memory().recovered, "it goes on where it was");
         assert_eq!(self.customer.hear(1).await, [(ORDER.to_owned(), 4)]);
         assert_eq!(self.support.drain("presence:left").await, [] as [Value; 0]);

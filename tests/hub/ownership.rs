@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::failover::Address;
 use super::support::postgres_server::PostgresServer;
-use super::support::raw::Upgrade;
-use super::support::{Database, Hub, Starting, each_database, token, until};
+use super::support::raw::UpgradeRequest;
+use super::support::{Database, Hub, StartingHub, each_database, token, until};
 
 /// Waits until it says that it waits for the other one, by its process.
-async fn waits_for(starting: &Starting, hub: &Hub) {
+async fn waits_for(starting: &StartingHub, hub: &Hub) {
     let said = format!("another hub uses the database (process {} on ", hub.pid());
     until(&said, async || starting.log().contains(&said)).await;
 }
@@ -35,7 +35,7 @@ async fn a_second_hub_waits_for_the_first_and_knows_what_it_did() {
         drop(customer);
         assert!(first.ended().await.success());
         let second = second.listening();
-        let eve = Upgrade::bearer(&token("eve", "customer", &["o1"])).ask(&second).await;
+        let eve = UpgradeRequest::bearer(&token("eve", "customer", &["o1"])).ask(&second).await;
         assert_eq!(eve.status, 403, "banned by the first");
         let mut customer = second.connect("customer", "customer", &["o1"]).await;
         assert_eq!(customer.join("o1").await["lastSeq"], 1);
@@ -243,7 +243,7 @@ async fn a_hub_that_lost_the_lock_has_no_connection_left_when_the_next_one_start
     let is_done = answer.is_ok_and(|answer| answer.status().is_success());
     assert!(!is_done, "the second one would not know of it");
     assert_eq!(first.ended().await.code(), Some(1));
-    let eve = Upgrade::bearer(&token("eve", "customer", &["o1"])).ask(&second).await;
+    let eve = UpgradeRequest::bearer(&token("eve", "customer", &["o1"])).ask(&second).await;
     assert_eq!(eve.status, 101);
 }
 

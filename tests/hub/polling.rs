@@ -6,16 +6,16 @@ use serde_json::json;
 use super::resume::{ann, at, unnoticed, until_open};
 use super::rooms::{self, fix, say, talkative};
 use super::support::polling::handshake;
-use super::support::socketio::{EVENTS, Io, Line, Memory, ROOT};
+use super::support::socketio::{EVENTS, ROOT, RecoveryState, SocketIoClient, Transport};
 use super::support::{Hub, token, until};
 
 /// A client of Ann's that polls.
-async fn poller(hub: &Hub) -> Io {
-    Io::open_polling(hub).await.back(&ann(), &Memory::default()).await
+async fn poller(hub: &Hub) -> SocketIoClient {
+    SocketIoClient::open_polling(hub).await.back(&ann(), &RecoveryState::default()).await
 }
 
 /// That the hub knows nothing of a session any more.
-async fn is_forgotten(client: &mut Io) {
+async fn is_forgotten(client: &mut SocketIoClient) {
     for answer in [client.polling().poll().await, client.polling().post(&["3".into()]).await] {
         assert_eq!((answer.status, &answer.body["code"]), (400, &json!(1)), "{answer:?}");
     }
@@ -24,7 +24,7 @@ async fn is_forgotten(client: &mut Io) {
 #[tokio::test]
 async fn one_who_polls_is_a_member_like_any_other() {
     let hub = rooms::unlimited();
-    let mut ian = Io::login(&hub, "ian", "driver", &["o1"]).await;
+    let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     ian.join("o1").await;
     let mut ann = poller(&hub).await;
     let shown = ann.join("o1").await;
@@ -70,14 +70,14 @@ async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
 #[tokio::test]
 async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
     let hub = rooms::unlimited();
-    let mut before = Memory::default();
+    let mut before = RecoveryState::default();
     let too_large = json!(["ping", "x".repeat(70_000)]);
     for (body, status, code) in [
         (format!("42/events,{too_large}"), 413, 1009),
         ("no packet".to_owned(), 400, 1002),
         ("4\u{1e}".to_owned(), 400, 1002),
     ] {
-        let mut client = Io::open_polling(&hub).await.back(&ann(), &before).await;
+        let mut client = SocketIoClient::open_polling(&hub).await.back(&ann(), &before).await;
         assert!(client.memory().recovered || before.pid.is_none(), "{code}");
         client.join("o1").await;
         client.drain("nothing").await;
@@ -109,7 +109,7 @@ async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing
     let hub = rooms::unlimited();
     for _ in 0..3 {
         let order = format!("o{}", uuid::Uuid::new_v4().simple());
-        let mut client = Io::open_polling(&hub).await;
+        let mut client = SocketIoClient::open_polling(&hub).await;
         let token = token("ann", "customer", &[&order]);
         client.connect(json!({ "token": token })).await.expect("let in");
         client.join(&order).await;
@@ -176,7 +176,11 @@ async fn a_session_goes_on_by_the_other_way_of_travelling() {
     for round in 0..6 {
         let before = client.memory().clone();
         say(&mut talker, "o1", "meanwhile").await;
-        let next = if round % 2 == 0 { Io::open(&hub).await } else { Io::open_polling(&hub).await };
+        let next = if round % 2 == 0 {
+            SocketIoClient::open(&hub).await
+        } else {
+            SocketIoClient::open_polling(&hub).await
+        };
         let mut next = next.back(&ann(), &before).await;
         assert!(next.memory().recovered, "round {round}");
         assert_eq!(next.memory().sid, sid);
@@ -188,7 +192,7 @@ async fn a_session_goes_on_by_the_other_way_of_travelling() {
         assert!(word.is_none(), "{ending:?}");
         client = next;
     }
-    assert!(matches!(client.line, Line::Polling(_)));
+    assert!(matches!(client.line, Transport::Polling(_)));
     unnoticed(&mut talker).await;
 }
 
@@ -197,7 +201,7 @@ async fn a_drain_refuses_newcomers_and_takes_leave_of_those_who_poll() {
     let mut hub = talkative().env("DRAIN_DELAY_SECS", 2).start();
     let mut client = poller(&hub).await;
     client.join("o1").await;
-    let idle = Io::open_polling(&hub).await;
+    let idle = SocketIoClient::open_polling(&hub).await;
     hub.signal("TERM");
     until("a refusal", async || handshake(&hub).await.status == 503).await;
     assert_eq!(handshake(&hub).await.problem(), (503, "unavailable"));
@@ -210,7 +214,7 @@ async fn a_drain_refuses_newcomers_and_takes_leave_of_those_who_poll() {
     drop(late);
     assert_eq!(hub.ended().await.code(), Some(0));
     let hub = hub.start_again();
-    let mut client = Io::open_polling(&hub).await.back(&ann(), &before).await;
+    let mut client = SocketIoClient::open_polling(&hub).await.back(&ann(), &before).await;
     assert!(client.memory().recovered);
     assert_eq!(client.say("o1", "back").await["seq"], 1);
     assert_eq!(client.hear(1).await, [at("o1", 1)]);

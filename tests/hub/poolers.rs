@@ -50,7 +50,7 @@ async fn a_pooler_that_shares_sessions_is_refused_by_name() {
             let id = serve.id().to_string();
             let (ended, end) = std::sync::mpsc::channel::<()>();
             let watch = std::thread::spawn(move || {
-                if end.recv_timeout(super::support::PATIENCE).is_err() {
+                if end.recv_timeout(super::support::TIMEOUT).is_err() {
                     Command::new("kill").arg(id).status().ok();
                 }
             });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::rooms::fix;
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Database, Hub, each_database, token};
 
 /// Posts a body as it is.
@@ -98,7 +98,7 @@ async fn every_form_of_a_body_is_taken_and_its_newest_reaches_every_member() {
     let hub = Hub::start();
     put(&hub, "o1", json!({ "driverId": "dan" })).await;
     let mut plain = hub.connect("bob", "customer", &["o1"]).await;
-    let mut framed = Io::login(&hub, "eve", "customer", &["o1"]).await;
+    let mut framed = SocketIoClient::login(&hub, "eve", "customer", &["o1"]).await;
     let mut staff = hub.connect("sue", "support", &[]).await;
     plain.join("o1").await;
     framed.join("o1").await;

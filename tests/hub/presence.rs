@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::support::socketio::{Io, Memory};
+use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Client, Hub, token};
 
 /// A hub with this grace and a client in the room who hears of the others.
@@ -56,8 +56,8 @@ async fn one_who_takes_leave_is_gone_at_once() {
 }
 
 /// A member on Socket.IO that ends with this close frame, and says nothing before.
-async fn closes_with(hub: &Hub, user: &str, code: Option<CloseCode>) -> Memory {
-    let mut client = Io::login(hub, user, "driver", &["o1"]).await;
+async fn closes_with(hub: &Hub, user: &str, code: Option<CloseCode>) -> RecoveryState {
+    let mut client = SocketIoClient::login(hub, user, "driver", &["o1"]).await;
     client.join("o1").await;
     let frame = code.map(|code| CloseFrame { code, reason: "".into() });
     client.socket().close(frame).await.expect("sent");
@@ -72,7 +72,7 @@ async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_b
     assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
     assert_eq!(user(&watcher.expect("presence:left").await), "ann");
     super::rooms::say(&mut watcher, "o1", "meanwhile").await;
-    let mut back = Io::again(&hub, &token("ann", "driver", &["o1"]), &memory).await;
+    let mut back = SocketIoClient::again(&hub, &token("ann", "driver", &["o1"]), &memory).await;
     assert!(back.memory().recovered);
     assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
     assert_eq!(back.hear(1).await, [("o1".to_owned(), 1)]);
@@ -128,7 +128,7 @@ async fn while_the_grace_lasts_the_user_is_shown() {
 async fn of_three_devices_only_the_last_one_is_missed_however_the_others_end() {
     let (hub, mut watcher) = watched(1).await;
     let phone = member(&hub, "ann").await;
-    let mut tablet = Io::login(&hub, "ann", "driver", &["o1"]).await;
+    let mut tablet = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     tablet.join("o1").await;
     let mut desk = member(&hub, "ann").await;
     assert_eq!(watcher.drain("presence:joined").await.len(), 1);

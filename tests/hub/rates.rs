@@ -7,8 +7,8 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::api_orders::{batch, call};
-use super::support::raw::{Raw, TEXT, Upgrade, frame};
-use super::support::socketio::Io;
+use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
+use super::support::socketio::SocketIoClient;
 use super::support::{Client, Hub, claims, token};
 
 /// How many positions and messages a phone has kept.
@@ -74,7 +74,7 @@ async fn coming_back_gains_no_chat() {
 async fn sockets_and_http_have_one_rate() {
     let hub = Hub::builder().env("CHAT_PER_SECOND", 1).env("CHAT_BURST", 4).start();
     let mut one = hub.connect("ann", "customer", &["o1"]).await;
-    let mut other = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut other = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     for number in 0..2 {
         assert_eq!(one.request("chat:message", chat(number)).await["ok"], true);
         assert_eq!(other.request("chat:message", chat(10 + number)).await["ok"], true);
@@ -109,7 +109,11 @@ async fn so_it_is_over_socket_io_by_either_transport() {
     for polls in [false, true] {
         let hub = Hub::start();
         let token = token("dan", "driver", &["o1"]);
-        let mut client = if polls { Io::open_polling(&hub).await } else { Io::open(&hub).await };
+        let mut client = if polls {
+            SocketIoClient::open_polling(&hub).await
+        } else {
+            SocketIoClient::open(&hub).await
+        };
         client.connect(json!({ "token": token })).await.expect("let in");
         let kept = kept();
         let packets: Vec<_> = kept
@@ -171,7 +175,7 @@ async fn a_flood_of_positions_is_slowed_down_and_the_newest_arrives() {
 
 /// Floods as this user until it is cut.
 async fn flood(hub: &Hub, user: &str) {
-    let mut raw = Raw::login(hub, user, &["o1"]).await;
+    let mut raw = RawConnection::login(hub, user, &["o1"]).await;
     raw.send_until_refused(&frame(TEXT, br#"{"event":"ping"}"#).repeat(2000)).await;
     assert_eq!(raw.ending().await.announced(), 4029);
 }
@@ -183,11 +187,11 @@ async fn who_was_cut_for_a_flood_waits_before_the_next_login() {
     flood(&hub, "ann").await;
     let began = Instant::now();
     let token = token("ann", "customer", &["o1"]);
-    let refused = Upgrade::bearer(&token).ask(&hub).await;
+    let refused = UpgradeRequest::bearer(&token).ask(&hub).await;
     assert_eq!(refused.problem(), (429, "rate_limited"));
     let wait: u64 = refused.header("retry-after").expect("a header").parse().expect("seconds");
     assert!((2..=10).contains(&wait), "{wait}");
-    let (mut browser, answer) = Upgrade::browser(&token).open(&hub).await;
+    let (mut browser, answer) = UpgradeRequest::browser(&token).open(&hub).await;
     assert_eq!(answer.status, 101);
     let ending = browser.ending().await;
     assert_eq!(ending.announced(), 4029);
@@ -195,7 +199,7 @@ async fn who_was_cut_for_a_flood_waits_before_the_next_login() {
     assert!((1001..=10_000).contains(&wait), "not that of the rate, which it has not cost: {wait}");
     hub.connect("bob", "customer", &["o1"]).await.join("o1").await;
     // A stock client would take a refusal for final: it waits instead, and then is in.
-    let mut io = Io::open(&hub).await;
+    let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": token })).await.expect("let in after a while");
     assert!(began.elapsed() > Duration::from_secs(8), "{:?}", began.elapsed());
     io.join("o1").await;
@@ -213,12 +217,12 @@ async fn logins_have_a_rate_for_each_user() {
     }
     let refused = first.request("auth:refresh", json!({ "token": ann })).await;
     assert_eq!(refused["error"]["code"], "rate_limited");
-    let refused = Upgrade::bearer(&ann).ask(&hub).await;
+    let refused = UpgradeRequest::bearer(&ann).ask(&hub).await;
     assert_eq!(
         (refused.problem(), refused.header("retry-after")),
         ((429, "rate_limited"), Some("1"))
     );
-    let mut io = Io::open(&hub).await;
+    let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": token("bob", "customer", &["o1"]) })).await.expect("another user");
     first.join("o1").await;
 }
@@ -229,12 +233,12 @@ async fn a_login_by_socket_io_waits_for_its_rate_and_is_refused_in_the_end() {
     let ann = token("ann", "customer", &["o1"]);
     hub.connect_with(&ann).await;
     // A stock client would take a refusal for final.
-    let mut io = Io::open(&hub).await;
+    let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": ann })).await.expect("let in after a while");
     io.join("o1").await;
     let mut all = Vec::new();
     for _ in 0..10 {
-        let mut io = Io::open(&hub).await;
+        let mut io = SocketIoClient::open(&hub).await;
         io.send_connect(json!({ "token": ann })).await;
         all.push(io);
     }
@@ -253,7 +257,7 @@ async fn a_login_by_socket_io_waits_for_its_rate_and_is_refused_in_the_end() {
 #[tokio::test]
 async fn what_a_client_says_before_it_leaves_a_namespace_counts() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 10).env("EVENTS_BURST", 1).start();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     for number in 0..5 {
         client.send("chat:message", chat(number)).await;
     }
@@ -286,7 +290,7 @@ async fn bad_tokens_cost_their_user_no_login() {
     let hub = Hub::builder().env("LOGINS_PER_SECOND", 1).env("LOGINS_BURST", 1).start();
     let old = claims(json!({ "sub": "ann", "exp": 1_000_000_000 }));
     for _ in 0..5 {
-        assert_eq!(Upgrade::bearer(&old).ask(&hub).await.status, 401);
+        assert_eq!(UpgradeRequest::bearer(&old).ask(&hub).await.status, 401);
     }
     hub.connect("ann", "customer", &["o1"]).await.join("o1").await;
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::rooms::{code, say, seqs, talkative, unlimited, until};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{self, Client, Database, Hub, each_database};
 
 async fn read(client: &mut Client, seq: i64) {
@@ -50,8 +50,8 @@ async fn what_a_user_reads_is_heard_by_all_in_both_framings_and_on_his_other_dev
         say(&mut ann, "o1", "hello").await;
     }
     let mut phone = hub.connect("bob", "customer", &["o1"]).await;
-    let mut tablet = Io::login(&hub, "bob", "customer", &["o1"]).await;
-    let mut eve = Io::login(&hub, "eve", "support", &[]).await;
+    let mut tablet = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut eve = SocketIoClient::login(&hub, "eve", "support", &[]).await;
     assert_eq!(shown(&mut phone).await, (3, json!([mark("ann", 3)])));
     assert_eq!(tablet.join("o1").await["unread"], 3);
     eve.join("o1").await;
@@ -229,7 +229,7 @@ async fn a_deleted_order_takes_its_marks_with_it() {
 async fn what_has_arrived_is_relayed_and_not_kept() {
     let hub = unlimited();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
-    let mut bob = Io::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut bob = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     ann.join("o1").await;
     bob.join("o1").await;
     let delivered = |seq: i64| json!({ "orderId": "o1", "seq": seq });
@@ -284,7 +284,7 @@ async fn receipts_ask_for_the_right_and_not_for_a_join() {
 async fn bad_receipts_are_refused_with_their_field() {
     let hub = unlimited();
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
-    let mut io = Io::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut io = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     for (event, data, field) in [
         ("chat:read", json!({ "orderId": "o1" }), "seq"),
         ("chat:read", json!({ "orderId": "o1", "seq": -1 }), "seq"),
@@ -333,7 +333,7 @@ async fn a_session_that_is_taken_up_again_hears_chat_and_no_old_receipts() {
     let hub = talkative().start();
     let token = super::support::token("bob", "customer", &["o1"]);
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
-    let mut bob = Io::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut bob = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     bob.join("o1").await;
     say(&mut ann, "o1", "one").await;
     bob.hear(1).await;
@@ -341,7 +341,7 @@ async fn a_session_that_is_taken_up_again_hears_chat_and_no_old_receipts() {
     say(&mut ann, "o1", "two").await;
     let result = ann.request("chat:read", json!({ "orderId": "o1", "seq": 2 })).await;
     assert_eq!(result["ok"], true);
-    let mut bob = Io::again(&hub, &token, &memory).await;
+    let mut bob = SocketIoClient::again(&hub, &token, &memory).await;
     assert_eq!(bob.hear(1).await, [("o1".to_owned(), 2)]);
     assert_eq!(bob.drain("chat:read").await.len(), 0);
     let page = bob.request("chat:history", json!({ "orderId": "o1" })).await;

@@ -9,7 +9,7 @@ use super::api_orders::call;
 use super::positions::{at, post};
 use super::resume::cut;
 use super::rooms::{say, seqs};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 
 /// From now on nothing is deleted from the chat: as where the hub is killed before it comes to
@@ -88,7 +88,7 @@ async fn history(client: &mut Client, query: Value) -> Vec<i64> {
 /// Nothing of before is there for bob, and what is said goes on from the old numbers.
 async fn nothing_is_there(hub: &Hub, next: i64) {
     let mut bob = hub.connect("bob", "customer", &[]).await;
-    let mut framed = Io::login(hub, "bob", "customer", &[]).await;
+    let mut framed = SocketIoClient::login(hub, "bob", "customer", &[]).await;
     assert_is_empty(&bob.join("o1").await);
     for since in [0, 3, 6] {
         let join = json!({ "orderId": "o1", "sinceSeq": since });
@@ -184,7 +184,7 @@ async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, order_of("bob")).await;
-        let mut framed = Io::login(&hub, "bob", "customer", &[]).await;
+        let mut framed = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
         framed.join("o1").await;
         let mut dan = hub.connect("dan", "driver", &[]).await;
         for number in 1..=3 {
@@ -196,7 +196,7 @@ async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
         keep_chat(&database, &hub);
         call(&hub, Method::DELETE, "/orders/o1", Value::Null).await;
         put(&hub, order_of("bob")).await;
-        let mut framed = Io::again(&hub, &token("bob", "customer", &[]), &memory).await;
+        let mut framed = SocketIoClient::again(&hub, &token("bob", "customer", &[]), &memory).await;
         assert_eq!(say(&mut dan, "o1", "new").await["seq"], 5);
         assert_eq!(framed.expect("chat:message").await["seq"], 5);
     })

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::rooms::{self, say, talkative};
-use super::support::socketio::{EVENTS, Io, Memory, ROOT};
+use super::support::socketio::{EVENTS, ROOT, RecoveryState, SocketIoClient};
 use super::support::{Client, Database, Hub, Kind, each_database, token};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
@@ -16,9 +16,9 @@ pub fn ann() -> String {
 
 /// A hub of Ann's, who is in both rooms and has heard the first message of each, and of somebody
 /// else in both rooms who talks.
-pub async fn joined(hub: &Hub) -> (Io, Client) {
+pub async fn joined(hub: &Hub) -> (SocketIoClient, Client) {
     let mut talker = hub.connect("dan", "driver", &ORDERS).await;
-    let mut client = Io::open(hub).await;
+    let mut client = SocketIoClient::open(hub).await;
     client.connect(json!({ "token": ann() })).await.expect("let in");
     for order in ORDERS {
         talker.join(order).await;
@@ -41,7 +41,7 @@ pub async fn until_open(hub: &Hub, sessions: u64) {
 }
 
 /// Loses the connection, and waits until the hub knows.
-pub async fn cut(hub: &Hub, client: Io) -> Memory {
+pub async fn cut(hub: &Hub, client: SocketIoClient) -> RecoveryState {
     let (_, stats) = hub.admin(Method::GET, "/admin/v1/stats").await;
     let open = stats["connections"]["open"].as_u64().expect("a number");
     let memory = client.cut();
@@ -57,13 +57,13 @@ pub async fn unnoticed(talker: &mut Client) {
 }
 
 /// That the client is in both rooms, and nothing else comes to it.
-async fn goes_on(client: &mut Io, talker: &mut Client) {
+async fn goes_on(client: &mut SocketIoClient, talker: &mut Client) {
     assert_eq!(shown_and_goes_on(client, talker).await, [] as [String; 0]);
 }
 
 /// The same where it cannot be told whether the snapshots of some rooms have arrived: which of them
 /// are shown again.
-async fn shown_and_goes_on(client: &mut Io, talker: &mut Client) -> Vec<String> {
+async fn shown_and_goes_on(client: &mut SocketIoClient, talker: &mut Client) -> Vec<String> {
     for order in ORDERS {
         let seq = say(talker, order, "now").await["seq"].as_i64().expect("a seq");
         assert_eq!(client.hear(1).await, [at(order, seq)]);
@@ -88,7 +88,7 @@ async fn what_was_missed_comes_once_and_in_order_and_nobody_notices() {
                 say(&mut talker, order, "meanwhile").await;
             }
         }
-        let mut client = Io::again(&hub, &ann(), &before).await;
+        let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(client.memory().recovered);
         assert_eq!((&client.memory().sid, &client.memory().pid), (&before.sid, &before.pid));
         let heard = client.hear(10).await;
@@ -118,7 +118,7 @@ async fn what_was_on_the_way_when_the_connection_broke_comes_again() {
     client.drain("nothing").await;
     cut(&hub, client).await;
     say(&mut talker, "o1", "meanwhile").await;
-    let mut client = Io::again(&hub, &ann(), &seen).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &seen).await;
     assert!(client.memory().recovered);
     let mut heard = client.hear(4).await;
     heard.sort();
@@ -136,7 +136,7 @@ async fn the_same_offset_counts_again_and_again() {
     let missed = [at("o1", 2), at("o2", 2)];
     // It is lost again before the client has seen anything, or after.
     for round in 0..6 {
-        let mut client = Io::again(&hub, &ann(), &seen).await;
+        let mut client = SocketIoClient::again(&hub, &ann(), &seen).await;
         assert!(client.memory().recovered, "round {round}");
         assert_eq!(client.memory().sid, seen.sid);
         if round % 3 == 1 {
@@ -148,7 +148,7 @@ async fn the_same_offset_counts_again_and_again() {
             cut(&hub, client).await;
         }
     }
-    let mut client = Io::again(&hub, &ann(), &seen).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &seen).await;
     let mut heard = client.hear(2).await;
     heard.sort();
     assert_eq!(heard, missed);
@@ -160,7 +160,7 @@ async fn the_same_offset_counts_again_and_again() {
 async fn one_who_has_seen_nothing_gets_all_since_the_join() {
     let hub = rooms::unlimited();
     let mut talker = hub.connect("dan", "driver", &ORDERS).await;
-    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     say(&mut talker, "o1", "before the join").await;
     client.join("o1").await;
     client.join("o2").await;
@@ -169,7 +169,7 @@ async fn one_who_has_seen_nothing_gets_all_since_the_join() {
     for order in ["o1", "o1", "o2"] {
         say(&mut talker, order, "meanwhile").await;
     }
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(client.memory().recovered);
     let mut heard = client.hear(3).await;
     heard.sort();
@@ -184,7 +184,8 @@ async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
     let before = cut(&hub, client).await;
     say(&mut talker, "o1", "meanwhile").await;
     let offset = Some("elsewhere:77".to_owned());
-    let client = Io::again(&hub, &ann(), &Memory { offset, ..before.clone() }).await;
+    let client =
+        SocketIoClient::again(&hub, &ann(), &RecoveryState { offset, ..before.clone() }).await;
     let memory = client.memory();
     assert!(!memory.recovered);
     assert_ne!((&memory.sid, &memory.pid), (&before.sid, &before.pid));
@@ -194,9 +195,9 @@ async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
     unnoticed(&mut talker).await;
     // The old name is nobody's any more, the new one counts.
     let after = cut(&hub, client).await;
-    let again = Io::again(&hub, &ann(), &after).await;
+    let again = SocketIoClient::again(&hub, &ann(), &after).await;
     assert!(again.memory().recovered);
-    let stale = Io::again(&hub, &ann(), &before).await;
+    let stale = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(!stale.memory().recovered);
 }
 
@@ -206,7 +207,7 @@ async fn joins_are_counted_as_before() {
     let (mut client, mut talker) = joined(&hub).await;
     client.join("o1").await;
     let before = cut(&hub, client).await;
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     let leave = json!({ "orderId": "o1" });
     assert_eq!(client.request("order:leave", leave.clone()).await["remaining"], 1);
     // The snapshot of the second join may be lost.
@@ -222,7 +223,7 @@ async fn joins_right_after_coming_back_are_those_of_before() {
     client.join("o1").await;
     let before = cut(&hub, client).await;
     // Apps join anew whenever they connect, and do not wait for the answer to CONNECT.
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     let connect = json!({ "token": ann(), "pid": before.pid, "offset": before.offset });
     let order = json!({ "orderId": "o1" });
     let burst = [
@@ -246,7 +247,7 @@ async fn what_is_said_right_behind_the_return_is_not_lost() {
     let (client, mut talker) = joined(&hub).await;
     let mut memory = client.cut();
     for round in 0..50 {
-        let mut client = Io::open(&hub).await;
+        let mut client = SocketIoClient::open(&hub).await;
         let connect = json!({ "token": ann(), "pid": memory.pid, "offset": memory.offset });
         let said = json!({ "orderId": "o1", "content": "back" });
         let burst = [
@@ -275,7 +276,7 @@ async fn each_namespace_comes_back_by_itself() {
     drop(client);
     until_open(&hub, 1).await;
     say(&mut talker, "o1", "meanwhile").await;
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     for (namespace, memory) in [ROOT, EVENTS].into_iter().zip(&memories) {
         let auth = json!({ "token": ann(), "pid": memory.pid, "offset": memory.offset });
         let auth = auth.as_object().expect("an object").clone();
@@ -288,19 +289,19 @@ async fn each_namespace_comes_back_by_itself() {
     let memory = client.at(ROOT).memory().clone();
     drop(client);
     until_open(&hub, 1).await;
-    let client = Io::again(&hub, &ann(), &memory).await;
+    let client = SocketIoClient::again(&hub, &ann(), &memory).await;
     assert!(!client.memory().recovered);
     unnoticed(&mut talker).await;
 }
 
 /// That others hear of one who comes back when they believe her gone.
 async fn announced_after_the_grace(hub: Hub, mut talker: Client) {
-    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     client.join("o1").await;
     assert_eq!(talker.expect("presence:joined").await["userId"], "ann");
     let before = client.cut();
     assert_eq!(talker.expect("presence:left").await["userId"], "ann");
-    let client = Io::again(&hub, &ann(), &before).await;
+    let client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(client.memory().recovered);
     assert_eq!(talker.expect("presence:joined").await["userId"], "ann");
 }
@@ -337,7 +338,7 @@ async fn a_room_that_panicked_meanwhile_is_come_back_to() {
     assert_eq!(rooms::code(&talker.request("chat:message", bomb).await), "unavailable");
     talker.join("o1").await;
     say(&mut talker, "o1", "after").await;
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(client.memory().recovered);
     assert_eq!(client.hear(1).await, [at("o1", 2)]);
     goes_on(&mut client, &mut talker).await;
@@ -353,7 +354,7 @@ async fn missed_in_o1(hub: &Hub, contents: impl Iterator<Item = String>) {
     }
     say(&mut talker, "o2", "and one").await;
     talker.drain("chat:message").await;
-    let mut client = Io::again(hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(hub, &ann(), &before).await;
     assert!(client.memory().recovered);
     let heard = client.hear(usize::try_from(last).expect("small")).await;
     let o1 = heard.iter().filter(|(order, _)| order == "o1").map(|(_, seq)| *seq);
@@ -396,7 +397,7 @@ async fn one_who_is_too_far_behind_begins_anew_and_has_all_of_the_room_it_was_in
     client.drain("nothing").await;
     cut(&hub, client).await;
     say(&mut talker, "o1", "meanwhile").await;
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(!client.memory().recovered, "the hub cannot know what it has of o2");
     assert_ne!(client.memory().sid, before.sid);
     let heard = client.hear(101).await;

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::api_orders::call;
 use super::resume::{ann, at, cut, joined, until_open};
 use super::rooms::{self, say, talkative};
-use super::support::socketio::{Io, Memory};
+use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Database, Hub, each_database, token, until};
 
 /// That the client is nobody whom the hub knew, and in no room.
-async fn is_new(client: &mut Io, before: &Memory) {
+async fn is_new(client: &mut SocketIoClient, before: &RecoveryState) {
     assert!(!client.memory().recovered);
     assert_ne!(client.memory().sid, before.sid);
     assert_ne!(client.memory().pid, before.pid);
@@ -24,7 +24,7 @@ async fn is_new(client: &mut Io, before: &Memory) {
 
 /// The payload of the reply to CONNECT, and the number of arguments of a chat event.
 async fn unresumable(hub: &Hub, auth: Value) -> (Value, Option<usize>) {
-    let mut client = Io::open(hub).await;
+    let mut client = SocketIoClient::open(hub).await;
     let welcome = client.connect(auth).await.expect("let in");
     client.join("o1").await;
     client.say("o1", "hello").await;
@@ -59,7 +59,7 @@ async fn one_who_took_leave_does_not_find_the_session_again() {
     talker.expect("presence:left").await;
     say(&mut talker, "o1", "meanwhile").await;
     drop(client);
-    is_new(&mut Io::again(&hub, &ann(), &before).await, &before).await;
+    is_new(&mut SocketIoClient::again(&hub, &ann(), &before).await, &before).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_name_that_never_was_is_unknown() {
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     for pid in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAA", &"é".repeat(1000)] {
-        let mut client = Io::open(&hub).await;
+        let mut client = SocketIoClient::open(&hub).await;
         let auth = json!({ "token": ann(), "pid": pid, "offset": before.offset });
         client.connect(auth).await.expect("let in");
         is_new(&mut client, &before).await;
@@ -90,7 +90,7 @@ async fn a_session_is_kept_for_its_time_only() {
     until_open(&hub, 1).await;
     until("the session to expire", async || kept().await.as_deref() == Some("0")).await;
     // Forgotten it may be only after its time; a look before that would have taken it.
-    is_new(&mut Io::again(&hub, &ann(), &before).await, &before).await;
+    is_new(&mut SocketIoClient::again(&hub, &ann(), &before).await, &before).await;
 }
 
 #[tokio::test]
@@ -100,25 +100,30 @@ async fn the_session_of_another_user_is_unknown_and_stays_with_its_owner() {
     let bob = token("bob", "customer", &["o1", "o2"]);
     let before = client.memory().clone();
     // While she is there, and while she is away.
-    is_new(&mut Io::again(&hub, &bob, &before).await, &before).await;
+    is_new(&mut SocketIoClient::again(&hub, &bob, &before).await, &before).await;
     let before = {
         until_open(&hub, 2).await;
         cut(&hub, client).await
     };
-    is_new(&mut Io::again(&hub, &bob, &before).await, &before).await;
+    is_new(&mut SocketIoClient::again(&hub, &bob, &before).await, &before).await;
     say(&mut talker, "o1", "meanwhile").await;
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(client.memory().recovered);
     assert_eq!(client.hear(1).await, [at("o1", 2)]);
 }
 
 /// That a client which comes back with this token is in `o2` only, has all of that, hears why, and
 /// knows that it missed something.
-async fn only_o2(hub: &Hub, token: &str, before: &Memory, talker: &mut super::support::Client) {
+async fn only_o2(
+    hub: &Hub,
+    token: &str,
+    before: &RecoveryState,
+    talker: &mut super::support::Client,
+) {
     for order in ["o1", "o2", "o1"] {
         say(talker, order, "meanwhile").await;
     }
-    let mut client = Io::again(hub, token, before).await;
+    let mut client = SocketIoClient::again(hub, token, before).await;
     assert!(!client.memory().recovered);
     assert_ne!((&client.memory().sid, &client.memory().pid), (&before.sid, &before.pid));
     let left = client.expect("order:left").await;
@@ -179,7 +184,7 @@ async fn an_order_that_was_deleted_is_left() {
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     assert_eq!(call(&hub, Method::DELETE, "/orders/o1", Value::Null).await.0, 200);
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(!client.memory().recovered);
     assert_eq!(client.expect("order:left").await["orderId"], "o1");
     assert_eq!(client.request("order:leave", json!({ "orderId": "o2" })).await["remaining"], 0);
@@ -195,7 +200,7 @@ async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
     for order in ["o1", "o2"] {
         say(&mut talker, order, "meanwhile").await;
     }
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(!client.memory().recovered, "no pong has said that it heard");
     let left = client.expect("order:left").await;
     assert_eq!((&left["orderId"], &left["reason"]), (&json!("o1"), &json!("removed")));
@@ -219,7 +224,7 @@ async fn one_who_has_heard_of_a_removal_is_not_told_again() {
     let before = cut(&hub, client).await;
     let mut talker = hub.connect("dan", "driver", &["o2"]).await;
     say(&mut talker, "o2", "meanwhile").await;
-    let mut client = Io::again(&hub, &ann(), &before).await;
+    let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(client.memory().recovered, "of what it had it missed nothing");
     assert_eq!(client.hear(1).await, [at("o2", 2)]);
     assert_eq!(client.drain("order:left").await, [] as [Value; 0]);

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::resume::{ann, at, cut, joined};
 use super::rooms::{say, seqs};
-use super::support::socketio::{EVENTS, Io, Memory};
+use super::support::socketio::{EVENTS, RecoveryState, SocketIoClient};
 use super::support::{Client, Database, Hub, each_database};
 
 fn hub(database: &Database) -> Hub {
@@ -22,7 +22,7 @@ async fn talker(hub: &Hub) -> Client {
 }
 
 /// Waits until a client is told that the hub restarts: what it keeps of its session.
-async fn farewell(mut client: Io) -> Memory {
+async fn farewell(mut client: SocketIoClient) -> RecoveryState {
     let ending = client.ending().await;
     assert_eq!(ending.announced(EVENTS), (1012, false), "it comes back by itself");
     let end = ending.said.iter().find(|packet| packet.is_event("session:end")).expect("one");
@@ -53,7 +53,7 @@ async fn after_a_deploy_a_client_goes_on_where_it_was() {
             for order in ["o1", "o2", "o1"] {
                 say(&mut talker, order, "meanwhile").await;
             }
-            client = Io::again(&hub, &ann(), &before).await;
+            client = SocketIoClient::again(&hub, &ann(), &before).await;
             assert!(client.memory().recovered);
             assert_eq!((&client.memory().sid, &client.memory().pid), (&sid, &before.pid));
             let mut heard = client.hear(3).await;
@@ -84,7 +84,7 @@ async fn one_who_was_away_during_a_deploy_finds_the_session_too_and_only_once() 
         let hub = come_up(hub).await;
         let mut talker = self::talker(&hub).await;
         say(&mut talker, "o1", "after the deploy").await;
-        let mut client = Io::again(&hub, &ann(), &before).await;
+        let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(client.memory().recovered);
         let mut heard = client.hear(2).await;
         heard.sort();
@@ -93,7 +93,7 @@ async fn one_who_was_away_during_a_deploy_finds_the_session_too_and_only_once() 
         let memory = client.memory().clone();
         client.disconnect().await;
         talker.expect("presence:left").await;
-        let client = Io::again(&hub, &ann(), &memory).await;
+        let client = SocketIoClient::again(&hub, &ann(), &memory).await;
         assert!(!client.memory().recovered);
     })
     .await;
@@ -111,7 +111,7 @@ async fn after_a_crash_the_rooms_are_joined_anew_and_nothing_that_was_said_is_lo
         assert_eq!(ending.said.iter().filter(|packet| packet.is_event("session:end")).count(), 0);
         let mut talker = talker(&hub).await;
         say(&mut talker, "o1", "after the crash").await;
-        let mut client = Io::again(&hub, &ann(), &before).await;
+        let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(!client.memory().recovered);
         assert_ne!(client.memory().sid, before.sid);
         let left = client.request("order:leave", json!({ "orderId": "o1" })).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::api_orders::call;
 use super::resume::{ann, at, cut};
 use super::rooms::{self, say, seqs, talkative};
-use super::support::socketio::{Io, Memory, place};
+use super::support::socketio::{RecoveryState, SocketIoClient, place};
 use super::support::{Client, Database, Hub, each_database};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
@@ -28,8 +28,8 @@ async fn talker(hub: &Hub) -> Client {
 }
 
 /// Back, and recovered.
-async fn back(hub: &Hub, before: &Memory) -> Io {
-    let client = Io::again(hub, &ann(), before).await;
+async fn back(hub: &Hub, before: &RecoveryState) -> SocketIoClient {
+    let client = SocketIoClient::again(hub, &ann(), before).await;
     assert!(client.memory().recovered);
     assert_eq!((&client.memory().sid, &client.memory().pid), (&before.sid, &before.pid));
     client
@@ -37,12 +37,16 @@ async fn back(hub: &Hub, before: &Memory) -> Io {
 
 /// Whatever comes to it but chat until it hears the next thing that is said in `o1`: the events and
 /// what they say, in order.
-async fn news(talker: &mut Client, client: &mut Io) -> Vec<(String, Value)> {
+async fn news(talker: &mut Client, client: &mut SocketIoClient) -> Vec<(String, Value)> {
     news_of(&["o1"], talker, client).await
 }
 
 /// The same until it hears the next thing in each of these rooms: they do not wait for each other.
-async fn news_of(orders: &[&str], talker: &mut Client, client: &mut Io) -> Vec<(String, Value)> {
+async fn news_of(
+    orders: &[&str],
+    talker: &mut Client,
+    client: &mut SocketIoClient,
+) -> Vec<(String, Value)> {
     let mut marks = Vec::new();
     for order in orders {
         let said = say(talker, order, "mark").await;
@@ -66,13 +70,13 @@ async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_cha
     each_database(async |database: Database| {
         let hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
         let mut talker = talker(&hub).await;
-        let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+        let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
         client.send("order:join", json!({ "orderId": "o1" })).await;
         client.drain("order:joined").await;
         // On the way to the client when the connection broke: neither is seen.
         say(&mut talker, "o1", "4").await;
         client.drain("nothing").await;
-        let before = Memory { offset: None, ..client.memory().clone() };
+        let before = RecoveryState { offset: None, ..client.memory().clone() };
         cut(&hub, client).await;
         say(&mut talker, "o1", "5").await;
         for _ in 0..3 {
@@ -87,7 +91,7 @@ async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_cha
         }
         // Once it says that it has heard what came behind, it is not shown the room again.
         let offset = Some("o1:4".to_owned());
-        let mut client = back(&hub, &Memory { offset, ..before.clone() }).await;
+        let mut client = back(&hub, &RecoveryState { offset, ..before.clone() }).await;
         assert_eq!(client.hear(1).await, [at("o1", 5)]);
         assert_eq!(news(&mut talker, &mut client).await, []);
     })
@@ -98,7 +102,7 @@ async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_cha
 async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_asked_for() {
     let hub = rooms::unlimited();
     let mut talker = talker(&hub).await;
-    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     client.join("o2").await;
     say(&mut talker, "o2", "heard").await;
     assert_eq!(client.hear(1).await, [at("o2", 1)]);
@@ -120,7 +124,7 @@ async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_a
 async fn a_pong_says_that_all_before_its_ping_has_arrived() {
     let hub = talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
     put(&hub, "o1", json!({ "status": "NEW" })).await;
-    let mut client = Io::login(&hub, "ann", "customer", &ORDERS).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     client.join("o1").await;
     put(&hub, "o1", json!({ "status": "PICKED_UP" })).await;
     let answered = client.answered;
@@ -156,10 +160,10 @@ fn without_time(news: Vec<(String, Value)>) -> Vec<(String, Value)> {
 }
 
 /// Ann, who knows that `o1` is in status A and dan's.
-async fn knows_of_a(hub: &Hub) -> (Io, Client) {
+async fn knows_of_a(hub: &Hub) -> (SocketIoClient, Client) {
     put(hub, "o1", json!({ "status": "A", "driverId": "dan" })).await;
     let mut talker = talker(hub).await;
-    let mut client = Io::login(hub, "ann", "customer", &ORDERS).await;
+    let mut client = SocketIoClient::login(hub, "ann", "customer", &ORDERS).await;
     client.join("o1").await;
     say(&mut talker, "o1", "4").await;
     assert_eq!(client.hear(1).await, [at("o1", 4)]);

@@ -10,8 +10,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::api_orders::{call, call_as, problem_or_status};
-use super::support::raw::Upgrade;
-use super::support::socketio::{EVENTS, Io};
+use super::support::raw::UpgradeRequest;
+use super::support::socketio::{EVENTS, SocketIoClient};
 use super::support::{Client, Database, Hub, claims, each_database, token};
 
 fn now_secs() -> i64 {
@@ -52,17 +52,20 @@ async fn an_older_token_is_refused_everywhere_and_a_newer_one_nowhere() {
     let (status, answer) = revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await;
     assert_eq!((status, &answer["userId"]), (200, &json!("bob")), "{answer}");
     for token in [&old, &undated] {
-        assert_eq!(Upgrade::bearer(token).ask(&hub).await.problem(), (401, "unauthenticated"));
-        let (mut raw, _) = Upgrade::browser(token).open(&hub).await;
+        assert_eq!(
+            UpgradeRequest::bearer(token).ask(&hub).await.problem(),
+            (401, "unauthenticated")
+        );
+        let (mut raw, _) = UpgradeRequest::browser(token).open(&hub).await;
         assert_eq!(raw.ending().await.announced(), 4401);
-        let refused = Io::open(&hub).await.connect(json!({ "token": token })).await;
+        let refused = SocketIoClient::open(&hub).await.connect(json!({ "token": token })).await;
         assert_eq!(refused.expect_err("refused")["data"]["code"], "unauthenticated");
         assert_eq!(over_http(&hub, token).await, 401);
         let refresh = newer.request("auth:refresh", json!({ "token": token })).await;
         assert_eq!(refresh["error"]["code"], "unauthenticated", "{refresh}");
     }
     hub.connect_with(&new).await.join("o1").await;
-    Io::open(&hub).await.connect(json!({ "token": new })).await.expect("let in");
+    SocketIoClient::open(&hub).await.connect(json!({ "token": new })).await.expect("let in");
     assert_eq!(over_http(&hub, &new).await, 200);
     assert_eq!(newer.request("auth:refresh", json!({ "token": new })).await["ok"], true);
     hub.connect_with(&issued("eve", -100)).await.join("o1").await;
@@ -72,7 +75,7 @@ async fn an_older_token_is_refused_everywhere_and_a_newer_one_nowhere() {
 async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_with_another() {
     let hub = Hub::start();
     let mut desk = hub.connect_with(&issued("bob", -100)).await;
-    let mut phone = Io::open(&hub).await;
+    let mut phone = SocketIoClient::open(&hub).await;
     phone.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
     let mut dateless = hub.connect_with(&undated("bob")).await;
     let mut newer = hub.connect_with(&issued("bob", -10)).await;
@@ -98,13 +101,13 @@ async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_wi
 #[tokio::test]
 async fn a_session_is_taken_up_again_with_a_newer_token_only() {
     let hub = Hub::start();
-    let mut io = Io::open(&hub).await;
+    let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
     io.join("o1").await;
     let memory = io.cut();
     assert_eq!(revoke(&hub, "bob", json!({ "issuedBefore": at(-50) })).await.0, 200);
     let pid = json!(memory.pid.clone().expect("a pid"));
-    let mut again = Io::open(&hub).await;
+    let mut again = SocketIoClient::open(&hub).await;
     let old = again.connect(json!({ "token": issued("bob", -100), "pid": pid })).await;
     assert_eq!(old.expect_err("refused")["data"]["code"], "unauthenticated");
     let new = again.connect(json!({ "token": issued("bob", -10), "pid": pid })).await;
@@ -114,7 +117,7 @@ async fn a_session_is_taken_up_again_with_a_newer_token_only() {
 #[tokio::test]
 async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_good() {
     let hub = Hub::start();
-    let mut io = Io::open(&hub).await;
+    let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
     io.join("o1").await;
     assert_eq!(revoke(&hub, "bob", json!({})).await.0, 200);
@@ -124,20 +127,24 @@ async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_
     // its app for the next token.
     let behind = json!({ "token": issued("bob", -3), "pid": pid });
     for polls in [false, true] {
-        let client = if polls { Io::open_polling(&hub).await } else { Io::open(&hub).await };
+        let client = if polls {
+            SocketIoClient::open_polling(&hub).await
+        } else {
+            SocketIoClient::open(&hub).await
+        };
         let mut client = client;
         client.send_connect(behind.clone()).await;
         let ending = client.ending().await;
         assert_eq!((ending.code, ending.said.len()), (None, 0), "{ending:?}");
     }
     let ahead = json!({ "token": issued("bob", 1), "pid": pid });
-    let mut back = Io::open(&hub).await;
+    let mut back = SocketIoClient::open(&hub).await;
     assert_eq!(back.connect(ahead).await.expect("let in")["pid"], pid);
     // Others are told what counts.
-    let plain = Upgrade::bearer(&issued("bob", -3)).ask(&hub).await;
+    let plain = UpgradeRequest::bearer(&issued("bob", -3)).ask(&hub).await;
     assert_eq!(plain.problem(), (401, "unauthenticated"));
     assert!(plain.body["detail"].as_str().is_some_and(|text| text.contains("later second")));
-    let (mut browser, _) = Upgrade::browser(&issued("bob", -3)).open(&hub).await;
+    let (mut browser, _) = UpgradeRequest::browser(&issued("bob", -3)).open(&hub).await;
     let ending = browser.ending().await;
     assert_eq!(
         (ending.announced(), &ending.session_end()["reconnectAfterMs"]),
@@ -151,7 +158,7 @@ async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_
     );
     // What is older than any clock is behind is refused for good.
     for old in [issued("bob", -100), undated("bob")] {
-        let refused = Io::open(&hub).await.connect(json!({ "token": old })).await;
+        let refused = SocketIoClient::open(&hub).await.connect(json!({ "token": old })).await;
         assert_eq!(refused.expect_err("refused")["data"], json!({ "code": "unauthenticated" }));
     }
 }
@@ -322,11 +329,11 @@ async fn a_session_that_is_on_its_way_in_does_not_slip_through() {
     // SQLite has one writer, which would do one after the other.
     let Some(database) = Database::postgres() else { return };
     let hub = database.hub().start();
-    let eve = Io::login(&hub, "eve", "customer", &[]).await;
+    let eve = SocketIoClient::login(&hub, "eve", "customer", &[]).await;
     let unknown_to_bob = json!(eve.memory().pid.clone().expect("a pid"));
     let mut lock = database.connection(&hub);
     lock.batch_execute("BEGIN; LOCK TABLE resumes IN ACCESS EXCLUSIVE MODE").expect("locked");
-    let mut bob = Io::open(&hub).await;
+    let mut bob = SocketIoClient::open(&hub).await;
     bob.send_connect(json!({ "token": issued("bob", -100), "pid": unknown_to_bob })).await;
     super::support::until("its look for what it had", async || {
         let waiting = "SELECT count(*) AS waiters FROM pg_locks JOIN pg_database d ON d.oid = database \

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::positions::{ago, at, post};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 
 const PATH: &str = "/orders/o1/locations";
@@ -91,7 +91,7 @@ async fn what_was_recorded_while_the_driver_was_hidden_and_comes_late_reaches_st
     each_database(async |database: Database| {
         let hub = hub_with_order(&database, new_order()).await;
         let mut bob = hub.connect("bob", "customer", &[]).await;
-        let mut framed = Io::login(&hub, "bob", "customer", &[]).await;
+        let mut framed = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
         let mut sue = hub.connect("sue", "support", &[]).await;
         let mut dan = hub.connect("dan", "driver", &[]).await;
         for client in [&mut bob, &mut sue, &mut dan] {

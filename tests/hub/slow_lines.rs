@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::resume::{at, cut};
 use super::rooms::{self, code, say, talkative};
-use super::support::raw::{PING, PONG, Raw, TEXT, frame};
-use super::support::socketio::{Io, Memory};
+use super::support::raw::{PING, PONG, RawConnection, TEXT, frame};
+use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Client, Hub, HubBuilder, token};
 
 /// What a slow client reads in a second. All that it is sent takes seconds, and a ping is due in one.
@@ -36,7 +36,7 @@ async fn say_all(talker: &mut Client, order: &str, count: usize, length: usize) 
 async fn one_who_reads_slowly_over_a_websocket_is_alive() {
     // On loopback the system says only now and then that there is room again.
     let hub = impatient().env("PING_INTERVAL_MS", 3000).env("PONG_TIMEOUT_MS", 3000).start();
-    let mut slow = Raw::connect_slow(hub.addr, SLOW).await;
+    let mut slow = RawConnection::connect_slow(hub.addr, SLOW).await;
     slow = slow.logged_in(&token("slow", "customer", &["o1"])).await;
     slow.join("o1").await;
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
@@ -67,7 +67,7 @@ async fn one_who_reads_slowly_by_long_polling_is_alive() {
     let hub = impatient().env("SEND_TIMEOUT_MS", 1000).start();
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
     say_all(&mut talker, "o1", 40, 900).await;
-    let mut slow = Io::open_polling(&hub).await;
+    let mut slow = SocketIoClient::open_polling(&hub).await;
     slow.connect(json!({ "token": token("slow", "customer", &["o1"]) })).await.expect("let in");
     slow.polling().slow_down(SLOW).await;
     let shown = slow.join("o1").await;
@@ -89,11 +89,11 @@ fn ann() -> String {
 }
 
 /// Ann was in twenty rooms, and is away while much is said in each.
-async fn away_from_twenty_rooms(hub: &Hub) -> Memory {
+async fn away_from_twenty_rooms(hub: &Hub) -> RecoveryState {
     let orders = twenty();
     let names: Vec<&str> = orders.iter().map(String::as_str).collect();
     let mut talker = hub.connect("dan", "driver", &names).await;
-    let mut client = Io::open(hub).await;
+    let mut client = SocketIoClient::open(hub).await;
     client.connect(json!({ "token": ann() })).await.expect("let in");
     for order in &orders {
         client.join(order).await;
@@ -120,7 +120,7 @@ fn assert_whole(heard: &[(String, i64)]) {
 async fn one_who_comes_back_to_twenty_rooms_by_long_polling_has_all_that_it_missed() {
     let hub = talkative().start();
     let memory = away_from_twenty_rooms(&hub).await;
-    let mut client = Io::open_polling(&hub).await.back(&ann(), &memory).await;
+    let mut client = SocketIoClient::open_polling(&hub).await.back(&ann(), &memory).await;
     assert!(client.memory().recovered);
     assert_whole(&client.hear(20 * 60).await);
     assert_eq!(client.drain("chat:message").await, [] as [serde_json::Value; 0]);
@@ -132,7 +132,7 @@ async fn one_who_is_cut_again_while_it_catches_up_has_all_that_it_missed() {
     let mut memory = away_from_twenty_rooms(&hub).await;
     let mut heard = Vec::new();
     for some in [150, 450, 600] {
-        let mut client = Io::again(&hub, &ann(), &memory).await;
+        let mut client = SocketIoClient::again(&hub, &ann(), &memory).await;
         assert!(client.memory().recovered, "after {}", heard.len());
         heard.extend(client.hear(some).await);
         memory = client.cut();

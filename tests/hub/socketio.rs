@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::rooms::{code, fix, say, talkative, unlimited};
-use super::support::raw::{PING, Raw, TEXT};
-use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::raw::{PING, RawConnection, TEXT};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, Kind, token};
 
 /// The next event's name with the bytes of its data, of a plain client.
-async fn plain(raw: &mut Raw) -> (String, String) {
+async fn plain(raw: &mut RawConnection) -> (String, String) {
     loop {
         match raw.frame().await.expect("an open connection") {
             (TEXT, text) => {
@@ -26,7 +26,7 @@ async fn plain(raw: &mut Raw) -> (String, String) {
 }
 
 /// The same of a Socket.IO client, with the offset behind the data where there is one.
-async fn framed(client: &mut Io) -> (String, String, Option<String>) {
+async fn framed(client: &mut SocketIoClient) -> (String, String, Option<String>) {
     let packet = client.next().await;
     let rest = packet.text.strip_prefix(r#"42/events,[""#).expect(&packet.text);
     let (name, data) = rest.split_once("\",").expect(rest);
@@ -42,9 +42,9 @@ async fn framed(client: &mut Io) -> (String, String, Option<String>) {
 #[tokio::test]
 async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
     let hub = unlimited();
-    let mut pam = Raw::login(&hub, "pam", &["o1"]).await;
+    let mut pam = RawConnection::login(&hub, "pam", &["o1"]).await;
     pam.join("o1").await;
-    let mut ian = Io::login(&hub, "ian", "customer", &["o1"]).await;
+    let mut ian = SocketIoClient::login(&hub, "ian", "customer", &["o1"]).await;
     ian.join("o1").await;
     assert_eq!(plain(&mut pam).await.0, "presence:joined");
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
@@ -70,7 +70,7 @@ async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
 async fn either_hears_what_the_other_says() {
     let hub = unlimited();
     let mut pam = hub.connect("pam", "customer", &["o1"]).await;
-    let mut ian = Io::login(&hub, "ian", "driver", &["o1"]).await;
+    let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     pam.join("o1").await;
     let shown = ian.join("o1").await;
     assert_eq!(shown["members"].as_array().map(Vec::len), Some(2));
@@ -92,7 +92,7 @@ async fn either_hears_what_the_other_says() {
 async fn an_ack_is_the_result_as_its_one_argument_under_the_same_id() {
     let hub = unlimited();
     let mut plain = hub.connect("ann", "driver", &["o1"]).await;
-    let mut client = Io::login(&hub, "ann", "driver", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     for (event, data) in [
         ("order:join", json!({ "orderId": "o1", "limit": 0 })),
         ("order:join", json!({ "orderId": "foreign" })),
@@ -128,7 +128,7 @@ async fn an_ack_is_the_result_as_its_one_argument_under_the_same_id() {
 #[tokio::test]
 async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
     let hub = unlimited();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     client.send("order:join", json!({ "orderId": "foreign" })).await;
     let exception = client.expect("exception").await;
     let message = exception["message"].as_str().expect("words");
@@ -165,7 +165,7 @@ async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
 #[tokio::test]
 async fn only_chat_ends_in_a_string() {
     let hub = unlimited();
-    let mut client = Io::login(&hub, "ann", "driver", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     client.send("order:join", json!({ "orderId": "o1" })).await;
     assert_eq!(client.expect("order:joined").await["orderId"], "o1");
     let before = client.memory().clone();
@@ -187,7 +187,7 @@ async fn only_chat_ends_in_a_string() {
 }
 
 /// What a client sends that talks at once: its CONNECT, a join and a chat message.
-fn burst(client: &Io, token: &str) -> Vec<String> {
+fn burst(client: &SocketIoClient, token: &str) -> Vec<String> {
     let order = json!({ "orderId": "o1" });
     let said = json!({ "orderId": "o1", "content": "at once" });
     vec![
@@ -206,7 +206,7 @@ async fn what_comes_right_behind_connect_is_not_lost() {
     let token = token("ann", "customer", &["o1"]);
     let rounds = (0..TOGETHER).map(|_| async {
         for _ in 0..ROUNDS {
-            let mut client = Io::open(&hub).await;
+            let mut client = SocketIoClient::open(&hub).await;
             let burst = burst(&client, &token);
             client.send_all(burst).await;
             assert!(client.connected().await.is_ok());
@@ -223,7 +223,7 @@ async fn what_comes_right_behind_connect_is_not_lost() {
 #[tokio::test]
 async fn events_wait_for_the_rates_and_too_many_are_refused_by_ack_or_exception() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     let read = json!({ "orderId": "o1", "seq": 1 });
     let packets: Vec<_> =
         (0..290).map(|id| client.event_packet(Some(id), "chat:read", &read)).collect();
@@ -238,7 +238,7 @@ async fn events_wait_for_the_rates_and_too_many_are_refused_by_ack_or_exception(
 #[tokio::test]
 async fn the_hub_pings_and_a_client_that_does_not_answer_is_let_go() {
     let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     let open = client.socket().next().await.expect("a message").expect("no error");
     let open: Value = serde_json::from_str(&open.to_text().expect("text")[1..]).expect("JSON");
     assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(1000), &json!(1000)));
@@ -264,7 +264,7 @@ async fn the_hub_pings_and_a_client_that_does_not_answer_is_let_go() {
 async fn operators_see_the_framing() {
     let hub = Hub::start();
     let _plain = hub.connect("pam", "customer", &[]).await;
-    let mut ian = Io::login(&hub, "ian", "driver", &["o1"]).await;
+    let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     ian.at(ROOT).connect(json!({ "token": token("ian", "driver", &[]) })).await.expect("let in");
     ian.at(EVENTS).join("o1").await;
     let (_, stats) = hub.admin(reqwest::Method::GET, "/admin/v1/stats").await;

@@ -6,13 +6,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::resume::until_open;
-use super::support::raw::{self, Raw, TEXT, Upgrade};
-use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::raw::{self, RawConnection, TEXT, UpgradeRequest};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, Packet, claims, token};
 
 /// A client in both namespaces, with a token for each.
-async fn in_both(hub: &Hub, root: &str, events: &str) -> Io {
-    let mut client = Io::open(hub).await;
+async fn in_both(hub: &Hub, root: &str, events: &str) -> SocketIoClient {
+    let mut client = SocketIoClient::open(hub).await;
     client.at(ROOT).connect(json!({ "token": root })).await.expect("let in");
     client.at(EVENTS).connect(json!({ "token": events })).await.expect("let in");
     client
@@ -25,8 +25,8 @@ fn session_end(said: &[Packet]) -> &Value {
 }
 
 /// A client on Socket.IO that sees every byte.
-async fn raw_login(hub: &Hub) -> Raw {
-    let websocket = Upgrade::anonymous().path("/socket.io/?EIO=4&transport=websocket");
+async fn raw_login(hub: &Hub) -> RawConnection {
+    let websocket = UpgradeRequest::anonymous().path("/socket.io/?EIO=4&transport=websocket");
     let (mut raw, answer) = websocket.open(hub).await;
     assert_eq!(answer.status, 101);
     let connect = format!("40/events,{}", json!({ "token": token("ann", "customer", &["o1"]) }));
@@ -36,7 +36,7 @@ async fn raw_login(hub: &Hub) -> Raw {
 }
 
 /// The next message; none at the end of TCP. A close frame is none.
-async fn raw_text(raw: &mut Raw) -> Option<String> {
+async fn raw_text(raw: &mut RawConnection) -> Option<String> {
     let (kind, payload) = raw.frame().await?;
     assert_eq!(kind, TEXT, "{payload:?}");
     Some(String::from_utf8(payload).expect("text"))
@@ -72,7 +72,7 @@ async fn an_event_with_a_reserved_name_ends_the_connection() {
     for name in
         ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]
     {
-        let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+        let mut client = SocketIoClient::login(&hub, "ann", "customer", &[]).await;
         client.send(name, json!({})).await;
         let ending = client.ending().await;
         assert_eq!(ending.announced(EVENTS), (1002, false), "{name}");
@@ -83,7 +83,7 @@ async fn an_event_with_a_reserved_name_ends_the_connection() {
 #[tokio::test]
 async fn ten_events_without_a_name_end_the_connection_for_good() {
     let hub = Hub::start();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     for number in 0..9 {
         let nameless = ["42/events,[]", "42/events,[{}]", "42/events,[7]"][number % 3];
         client.send_text(nameless).await;
@@ -105,7 +105,7 @@ async fn one_whom_an_admin_removes_is_told_to_stay_away() {
     let hub = Hub::start();
     let ann = token("ann", "customer", &["o1"]);
     let mut client = in_both(&hub, &ann, &ann).await;
-    let mut polite = Io::login(&hub, "bob", "customer", &["o1"]).await;
+    let mut polite = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     polite.join("o1").await;
     client.join("o1").await;
     polite.drain("presence:joined").await;
@@ -120,7 +120,7 @@ async fn one_whom_an_admin_removes_is_told_to_stay_away() {
     assert_eq!(polite.expect("presence:left").await["userId"], "ann", "at once");
     // And cannot come back by what it had.
     let memory = client.memory().clone();
-    let mut again = Io::open(&hub).await;
+    let mut again = SocketIoClient::open(&hub).await;
     let auth = json!({ "token": ann, "pid": memory.pid });
     assert_eq!(again.connect(auth).await.expect_err("refused")["data"]["code"], "forbidden");
 }
@@ -130,7 +130,7 @@ async fn one_whose_token_ends_loses_the_connection_and_comes_back_with_the_next(
     let hub = Hub::builder().env("JWT_LEEWAY_SECS", 0).start();
     let exp = Timestamp::now().as_millis() / 1000 + 3;
     let short = claims(json!({ "sub": "ann", "orders": ["o1"], "exp": exp }));
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     client.connect(json!({ "token": short })).await.expect("let in");
     client.join("o1").await;
     let ending = client.ending().await;
@@ -140,7 +140,7 @@ async fn one_whose_token_ends_loses_the_connection_and_comes_back_with_the_next(
     assert_eq!((&end["reason"], &end["retry"]), (&json!("token_expired"), &json!(true)));
     assert!(ending.said.iter().any(|packet| packet.is_event("auth:expiring")), "{ending:?}");
     let memory = client.cut();
-    let again = Io::again(&hub, &token("ann", "customer", &["o1"]), &memory).await;
+    let again = SocketIoClient::again(&hub, &token("ann", "customer", &["o1"]), &memory).await;
     assert!(again.memory().recovered);
     assert_eq!(again.memory().sid, memory.sid);
 }
@@ -165,7 +165,7 @@ async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
     // Bob's comes back by itself, and nobody notices.
     assert_eq!(watcher.expect("presence:left").await["userId"], "ann");
     let memory = client.cut();
-    let mut again = Io::again(&hub, &bob, &memory).await;
+    let mut again = SocketIoClient::again(&hub, &bob, &memory).await;
     assert!(again.memory().recovered);
     super::rooms::say(&mut watcher, "o1", "there you are").await;
     assert_eq!(again.hear(1).await, [("o1".to_owned(), 1)]);
@@ -176,7 +176,7 @@ async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
 #[tokio::test]
 async fn a_newer_connection_tells_the_oldest_to_stay_away() {
     let hub = Hub::builder().env("MAX_CONNECTIONS_PER_USER", 1).start();
-    let mut first = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut first = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     let mut second = hub.connect("ann", "customer", &["o1"]).await;
     let ending = first.ending().await;
     assert_eq!(ending.announced(EVENTS), (4409, true));
@@ -187,7 +187,7 @@ async fn a_newer_connection_tells_the_oldest_to_stay_away() {
 #[tokio::test]
 async fn one_who_does_not_stop_loses_the_connection_and_may_come_back() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
-    let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &[]).await;
     client.send_all((0..1000).map(|_| "42/events,[\"ping\"]".to_owned())).await;
     let ending = client.ending().await;
     assert_eq!(ending.announced(EVENTS), (4029, false));

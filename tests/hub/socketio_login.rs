@@ -6,8 +6,8 @@ use orderhub::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::polling;
-use super::support::raw::{Raw, TEXT, Upgrade, frame};
-use super::support::socketio::{EVENTS, Io, ROOT};
+use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, claims, token};
 
 fn ann() -> String {
@@ -29,7 +29,7 @@ fn refusal(answer: Result<Value, Value>) -> Value {
 #[tokio::test]
 async fn the_reply_to_connect_has_an_id_of_the_session_and_one_to_come_back_with() {
     let hub = Hub::start();
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     let mut welcomes = Vec::new();
     for namespace in [EVENTS, ROOT] {
         let welcome = client.at(namespace).connect(json!({ "token": ann() })).await;
@@ -48,7 +48,7 @@ async fn the_reply_to_connect_has_an_id_of_the_session_and_one_to_come_back_with
 #[tokio::test]
 async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
     let hub = Hub::start();
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     for (auth, code) in [
         (json!({}), "unauthenticated"),
         (json!({ "token": "hello" }), "unauthenticated"),
@@ -65,9 +65,9 @@ async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
 }
 
 /// Opens a connection on each transport, with this `Authorization` header.
-async fn each_transport(hub: &Hub, authorization: &str) -> [Io; 2] {
-    let polling = Io::open_polling_with(hub, Some(authorization)).await;
-    [Io::open_with(hub, Some(authorization)).await, polling]
+async fn each_transport(hub: &Hub, authorization: &str) -> [SocketIoClient; 2] {
+    let polling = SocketIoClient::open_polling_with(hub, Some(authorization)).await;
+    [SocketIoClient::open_with(hub, Some(authorization)).await, polling]
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_request_without_a_token_that_counts_is_told_why_in_the_answer_to_conn
         ("JWT a.b.c", "", header),
         ("", "&token=a&token=b", "two different tokens in one request"),
     ] {
-        let request = Upgrade::anonymous().header("Authorization", authorization);
+        let request = UpgradeRequest::anonymous().header("Authorization", authorization);
         let path = format!("/socket.io/?EIO=4&transport=websocket{query}");
         let (mut raw, answer) = request.path(path).open(&hub).await;
         assert_eq!(answer.status, 101, "{answer:?}");
@@ -123,7 +123,7 @@ async fn a_request_without_a_token_that_counts_is_told_why_in_the_answer_to_conn
     }
 }
 
-async fn text(raw: &mut Raw) -> String {
+async fn text(raw: &mut RawConnection) -> String {
     let (_, text) = raw.frame().await.expect("an open connection");
     String::from_utf8(text).expect("UTF-8")
 }
@@ -131,7 +131,7 @@ async fn text(raw: &mut Raw) -> String {
 #[tokio::test]
 async fn a_refresh_takes_a_token_with_its_scheme() {
     let hub = Hub::start();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     let fresh = json!({ "token": format!("Bearer {}", ann()) });
     assert_eq!(client.request("auth:refresh", fresh).await["ok"], true);
 }
@@ -139,7 +139,7 @@ async fn a_refresh_takes_a_token_with_its_scheme() {
 #[tokio::test]
 async fn an_unknown_namespace_is_refused_as_the_reference_server_does() {
     let hub = Hub::start();
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     for namespace in ["/admin", "/events/", "/Events"] {
         let refused = client.at(namespace).connect(json!({ "token": ann() })).await;
         assert_eq!(refused, Err(json!({ "message": "Invalid namespace" })), "{namespace}");
@@ -152,7 +152,7 @@ async fn an_unknown_namespace_is_refused_as_the_reference_server_does() {
 async fn one_whom_an_admin_has_removed_is_not_let_in() {
     let hub = Hub::start();
     hub.admin(reqwest::Method::DELETE, "/admin/v1/users/ann/sessions").await;
-    let mut client = Io::open(&hub).await;
+    let mut client = SocketIoClient::open(&hub).await;
     assert_eq!(refusal(client.connect(json!({ "token": ann() })).await), "forbidden");
     client.connect(json!({ "token": token("bob", "customer", &[]) })).await.expect("let in");
 }
@@ -160,7 +160,7 @@ async fn one_whom_an_admin_has_removed_is_not_let_in() {
 #[tokio::test]
 async fn a_second_connect_to_the_same_namespace_ends_the_connection() {
     let hub = Hub::start();
-    let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &[]).await;
     client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
     client.send_connect(json!({ "token": ann() })).await;
     let ending = client.ending().await;
@@ -175,13 +175,13 @@ async fn what_is_said_in_a_namespace_without_being_there_ends_the_connection() {
     for packet in
         ["42/events,[\"ping\"]", "42[\"ping\"]", "42/nowhere,[\"ping\"]", "41/events,", "41"]
     {
-        let mut client = Io::open(&hub).await;
+        let mut client = SocketIoClient::open(&hub).await;
         client.send_text(packet).await;
         let ending = client.ending().await;
         assert_eq!((ending.code, ending.said.len()), (None, 0), "{packet}: {ending:?}");
     }
     assert_eq!(closes(&hub, "protocol_error").await, 5);
-    let mut client = Io::login(&hub, "ann", "customer", &[]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &[]).await;
     client.send_text("42[\"ping\"]").await;
     assert_eq!(client.ending().await.announced(EVENTS), (1002, false), "in the other one");
 }
@@ -203,10 +203,10 @@ fn impatient() -> Hub {
 async fn a_connection_that_nobody_logs_in_on_ends() {
     let hub = impatient();
     let since = Instant::now();
-    let mut silent = Io::open(&hub).await;
-    let mut refused = Io::open(&hub).await;
+    let mut silent = SocketIoClient::open(&hub).await;
+    let mut refused = SocketIoClient::open(&hub).await;
     assert_eq!(refusal(refused.connect(json!({})).await), "unauthenticated");
-    let mut used = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut used = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     for client in [&mut silent, &mut refused] {
         let ending = client.ending().await;
         assert_eq!((ending.code, ending.said.len()), (None, 0), "{ending:?}");
@@ -219,8 +219,8 @@ async fn a_connection_that_nobody_logs_in_on_ends() {
 #[tokio::test]
 async fn when_the_last_one_has_left_the_time_begins_anew() {
     let hub = impatient();
-    let mut silent = Io::open(&hub).await;
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut silent = SocketIoClient::open(&hub).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
     silent.ending().await;
     client.at(ROOT).disconnect().await;
@@ -237,13 +237,13 @@ async fn when_the_last_one_has_left_the_time_begins_anew() {
 async fn clients_that_do_not_say_who_they_are_keep_nobody_out_who_has() {
     // A quarter of the places.
     let hub = Hub::builder().env("MAX_CONNECTIONS", 400).start();
-    let mut client = Io::login(&hub, "ann", "customer", &["o1"]).await;
+    let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     let mut silent = Vec::new();
     for _ in 0..100 {
-        silent.push(Io::open(&hub).await);
+        silent.push(SocketIoClient::open(&hub).await);
     }
     assert_eq!(polling::handshake(&hub).await.problem(), (503, "unavailable"));
-    let websocket = Upgrade::anonymous().path("/socket.io/?EIO=4&transport=websocket");
+    let websocket = UpgradeRequest::anonymous().path("/socket.io/?EIO=4&transport=websocket");
     assert_eq!(websocket.ask(&hub).await.problem(), (503, "unavailable"));
     // Those who have said it are not concerned,
     client.join("o1").await;
@@ -251,5 +251,5 @@ async fn clients_that_do_not_say_who_they_are_keep_nobody_out_who_has() {
     // and one who says it makes room for the next.
     let mut late = silent.pop().expect("one of them");
     late.connect(json!({ "token": ann() })).await.expect("let in");
-    Io::login(&hub, "eve", "customer", &["o1"]).await.join("o1").await;
+    SocketIoClient::login(&hub, "eve", "customer", &["o1"]).await.join("o1").await;
 }

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::resume::{ann, at, joined, unnoticed};
 use super::rooms::{self, say};
-use super::support::socketio::{EVENTS, Io, IoEnding, ROOT, place};
+use super::support::socketio::{EVENTS, ROOT, SocketIoClient, SocketIoEnding, place};
 use super::support::{Client, Kind};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
@@ -19,7 +19,7 @@ const AHEAD: usize = 40;
 const TAKEOVERS: usize = 5;
 
 /// That an old connection only ends: no word that a client would take for the end of its session.
-fn ended_silently(ending: &IoEnding) {
+fn ended_silently(ending: &SocketIoEnding) {
     let farewell = |packet: &&super::support::Packet| {
         packet.kind == Kind::Disconnect || packet.is_event("session:end")
     };
@@ -54,7 +54,7 @@ async fn nothing_is_lost_or_doubled_while_others_chat() {
             see(message);
         }
         let before = client.memory().clone();
-        let newer = Io::again(&hub, &ann(), &before).await;
+        let newer = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(newer.memory().recovered);
         assert_eq!((&newer.memory().sid, &newer.memory().pid), (&before.sid, &before.pid));
         let ending = client.ending().await;
@@ -81,7 +81,7 @@ async fn what_the_old_connection_got_behind_the_offset_comes_again_on_the_new_on
         say(&mut talker, order, "seen by the old one only").await;
     }
     old.drain("nothing").await;
-    let mut newer = Io::again(&hub, &ann(), &before).await;
+    let mut newer = SocketIoClient::again(&hub, &ann(), &before).await;
     assert!(newer.memory().recovered);
     let ending = old.ending().await;
     ended_silently(&ending);
@@ -104,7 +104,7 @@ async fn what_the_old_connection_had_asked_for_happens_once() {
         let said = json!({ "orderId": "o1", "content": "hi", "clientMsgId": format!("m{round}") });
         old.ask("chat:message", said.clone()).await;
         let before = old.memory().clone();
-        let mut newer = Io::again(&hub, &ann(), &before).await;
+        let mut newer = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(newer.memory().recovered, "round {round}");
         let ack = newer.request("chat:message", said).await;
         assert_eq!(ack["seq"], round + 2, "{ack}");
@@ -123,7 +123,7 @@ async fn it_counts_as_one_connection_of_its_user() {
     let (mut client, mut talker) = joined(&hub).await;
     for _ in 0..5 {
         let before = client.memory().clone();
-        let newer = Io::again(&hub, &ann(), &before).await;
+        let newer = SocketIoClient::again(&hub, &ann(), &before).await;
         assert!(newer.memory().recovered);
         ended_silently(&client.ending().await);
         client = newer;
@@ -139,7 +139,7 @@ async fn both_namespaces_move_to_the_new_connection() {
     let (mut old, mut talker) = joined(&hub).await;
     old.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
     old.at(ROOT).join("o1").await;
-    let mut newer = Io::open(&hub).await;
+    let mut newer = SocketIoClient::open(&hub).await;
     let memories = [EVENTS, ROOT].map(|namespace| old.at(namespace).memory().clone());
     // The first one ends the old connection, and the other is found as one that was cut.
     for (namespace, memory) in [EVENTS, ROOT].into_iter().zip(memories) {

@@ -195,11 +195,9 @@ async fn a_token_counts_as_each_app_can_send_it_and_only_here() {
     assert_eq!(sent(in_query(&dan)).await.status(), 200);
     // An address may be an old one: what is in the header counts.
     assert_eq!(sent(in_query("old").basic_auth("dan", Some(&dan))).await.status(), 200);
-    for refused in [
-        post(),
-        post().basic_auth("dan", Some("password")),
-        post().basic_auth(&dan, None::<&str>),
-    ] {
+    for refused in
+        [post(), post().basic_auth("dan", Some("password")), post().basic_auth(&dan, None::<&str>)]
+    {
         let answer = sent(refused).await;
         assert_eq!(answer.status(), 401);
         assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"orderhub\"");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::api_orders::call;
 use super::rooms::{code, say, unlimited};
-use super::support::socketio::Io;
+use super::support::socketio::SocketIoClient;
 use super::support::{Client, Hub};
 
 async fn typing(client: &mut Client, typing: bool) {
@@ -31,7 +31,7 @@ async fn typing_is_heard_by_the_others_in_both_framings_and_on_no_device_of_the_
     let mut ann = member(&hub, "ann").await;
     let mut phone = member(&hub, "bob").await;
     let mut tablet = member(&hub, "bob").await;
-    let mut ian = Io::login(&hub, "ian", "driver", &["o1"]).await;
+    let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     ian.join("o1").await;
     typing(&mut phone, true).await;
     assert_eq!(ann.expect("chat:typing").await, of("bob", true));

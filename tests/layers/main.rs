@@ -21,11 +21,13 @@ const LAYERS: &[(&str, u8)] = &[
     ("process", 0),
     ("recent", 0),
     ("time", 0),
-    ("whole", 0),
+    ("json_number", 0),
     ("protocol", 1),
     ("config", 1),
     ("room", 2),
+    ("connection", 2),
     ("session", 2),
+    ("rate_limit", 2),
     ("auth", 2),
     ("db", 2),
     ("load", 2),
@@ -33,7 +35,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("cluster", 4),
     ("actors", 4),
     ("actors::broadcast", 4),
-    ("actors::news", 4),
+    ("actors::order_diff", 4),
     ("actors::store", 4),
     ("actors::resumes", 4),
     ("actors::reachable", 4),
@@ -42,8 +44,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("actors::supervisor", 5),
     ("actors::order_room", 5),
     ("actors::peer", 5),
-    ("actors::tally", 5),
-    ("actors::session", 6),
+    ("actors::location_reply", 5),
+    ("actors::connection", 6),
     ("server", 7),
     ("http", 7),
     ("main", 8),
@@ -55,7 +57,9 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("protocol", &["actix", "diesel"]),
     ("config", &["actix", "diesel"]),
     ("room", &["actix", "diesel"]),
+    ("connection", &["actix", "diesel"]),
     ("session", &["actix", "diesel"]),
+    ("rate_limit", &["actix", "diesel"]),
     ("db", &["actix"]),
     ("transport", &["diesel", "crate::protocol::client", "crate::protocol::server"]),
     ("load", &["crate::actors", "crate::db", "crate::http", "crate::room", "crate::transport"]),
@@ -201,16 +205,16 @@ fn upward(import: &str, from: u8, to: u8) -> Violation {
 
 #[test]
 fn an_import_from_above_is_caught_in_every_form() {
-    let caught = [upward("crate::actors::session::Session", 6, 2)];
+    let caught = [upward("crate::actors::connection::Connection", 6, 2)];
     for text in [
-        "use crate::actors::session::Session;",
-        "    use crate::actors::session::Session;",
-        "pub use crate::actors::session::Session;",
-        "pub(super) use crate::actors::session::Session as Client;",
-        "use crate::{\n    actors::{\n        session::Session,\n    },\n};",
-        "use crate::{ids::OrderId, actors::session::{Session}};",
-        "use super::super::actors::session::Session;",
-        "fn f(session: &crate::actors::session::Session) {}",
+        "use crate::actors::connection::Connection;",
+        "    use crate::actors::connection::Connection;",
+        "pub use crate::actors::connection::Connection;",
+        "pub(super) use crate::actors::connection::Connection as Client;",
+        "use crate::{\n    actors::{\n        connection::Connection,\n    },\n};",
+        "use crate::{ids::OrderId, actors::connection::{Connection}};",
+        "use super::super::actors::connection::Connection;",
+        "fn f(session: &crate::actors::connection::Connection) {}",
     ] {
         assert_eq!(wrong("room/policy.rs", text), caught, "{text}");
     }
@@ -219,8 +223,8 @@ fn an_import_from_above_is_caught_in_every_form() {
         [upward("crate::actors::order_room", 5, 4)]
     );
     assert_eq!(
-        wrong("actors/order_room/chat.rs", "use super::super::session::Session;"),
-        [upward("crate::actors::session::Session", 6, 5)]
+        wrong("actors/order_room/chat.rs", "use super::super::connection::Connection;"),
+        [upward("crate::actors::connection::Connection", 6, 5)]
     );
     assert_eq!(wrong("time.rs", "use crate::config::*;"), [upward("crate::config", 1, 0)]);
 }
@@ -229,7 +233,7 @@ fn an_import_from_above_is_caught_in_every_form() {
 fn what_a_folder_must_not_know_is_caught() {
     let forbidden = |import: &str| vec![Violation::Forbidden { import: import.into() }];
     for (file, text, import) in [
-        ("room/ring.rs", "use actix::Actor;", "actix::Actor"),
+        ("room/recent_messages.rs", "use actix::Actor;", "actix::Actor"),
         ("db/orders.rs", "use actix_rt::spawn;", "actix_rt::spawn"),
         ("protocol/mod.rs", "use diesel::prelude::*;", "diesel::prelude"),
         ("transport/queue.rs", "use diesel::{QueryResult};", "diesel::QueryResult"),
@@ -242,7 +246,7 @@ fn what_a_folder_must_not_know_is_caught() {
         assert_eq!(wrong(file, text), forbidden(import), "{file}: {text}");
     }
     // A crate of another family, and one whose business it is.
-    assert_eq!(wrong("room/ring.rs", "use actixoid::Actor;"), []);
+    assert_eq!(wrong("room/recent_messages.rs", "use actixoid::Actor;"), []);
     assert_eq!(wrong("db/orders.rs", "use diesel::prelude::*;"), []);
 }
 
@@ -253,7 +257,7 @@ fn what_is_allowed_is_not_caught() {
         ("room/policy.rs", "// use crate::server;\nlet s = \"use crate::server;\";"),
         ("room/policy.rs", "/// use crate::server;\nuse crate::ids::OrderId;"),
         ("lib.rs", "pub use crate::server;"),
-        ("actors/mod.rs", "pub use session::Session;"),
+        ("actors/mod.rs", "pub use connection::Connection;"),
         ("cli/serve.rs", "use crate::server;"),
     ] {
         assert_eq!(wrong(file, text), [], "{file}: {text}");

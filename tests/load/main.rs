@@ -1,7 +1,7 @@
 //! `orderhub load` from outside: the program in a process of its own, against a hub in another one
 //! and against servers that break their word.
 
-mod liar;
+mod lying_hub;
 mod mistakes;
 mod promises;
 mod runs;

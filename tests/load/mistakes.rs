@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
-use crate::support::{Hub, Load, SECRET, tokens};
+use crate::support::{Hub, LoadRun, SECRET, tokens};
 use crate::tls::AUTHORITY;
 use crate::tls_proxy;
 
@@ -14,7 +14,7 @@ const SHORT: &str = "--ramp-up 100ms --hold 500ms";
 fn a_hub_that_is_not_there_or_is_none_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     for args in ["chat".to_owned(), format!("chat --metrics http://{free}/metrics")] {
-        Load::new(free, &args).run().failed(3, &["cannot be reached", "refused"]);
+        LoadRun::new(free, &args).run().failed(3, &["cannot be reached", "refused"]);
     }
     for (answer, part) in [
         ("220 mail.example.com ESMTP\r\n\r\n", "no HTTP server"),
@@ -28,7 +28,7 @@ fn a_hub_that_is_not_there_or_is_none_is_named() {
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "no session begins"),
         ("", "no HTTP server"),
     ] {
-        Load::new(answers_once(answer), "chat").run().failed(3, &[part]);
+        LoadRun::new(answers_once(answer), "chat").run().failed(3, &[part]);
     }
 }
 
@@ -49,19 +49,20 @@ fn tls_and_its_absence_are_told_apart() {
     let hub = Hub::start();
     let proxy = tls_proxy::start(hub.addr);
     let secure = |port: u16| format!("wss://localhost:{port}");
-    let load = Load::at(&secure(proxy.port()), "chat");
+    let load = LoadRun::at(&secure(proxy.port()), "chat");
     load.run().failed(3, &["signed by nobody who is trusted", "--ca"]);
-    let load = Load::at(&secure(hub.addr.port()), "chat").arg("--ca").arg(AUTHORITY);
+    let load = LoadRun::at(&secure(hub.addr.port()), "chat").arg("--ca").arg(AUTHORITY);
     load.run().failed(3, &["no TLS is spoken there; try ws://"]);
-    let load = Load::at(&format!("wss://127.0.0.2:{}", proxy.port()), "chat");
+    let load = LoadRun::at(&format!("wss://127.0.0.2:{}", proxy.port()), "chat");
     load.arg("--ca").arg(AUTHORITY).run().failed(3, &["cannot be reached", "refused"]);
-    Load::new(proxy, "chat").run().failed(3, &["use wss://"]);
+    LoadRun::new(proxy, "chat").run().failed(3, &["use wss://"]);
 }
 
 #[test]
 fn a_hub_that_is_full_takes_those_who_fit_and_the_others_are_counted() {
     let hub = Hub::with(&[("MAX_CONNECTIONS", "4")]);
-    let load = Load::new(hub.addr, &format!("chat --rooms 2 {SHORT} --assert connections.peak==6"));
+    let load =
+        LoadRun::new(hub.addr, &format!("chat --rooms 2 {SHORT} --assert connections.peak==6"));
     let ran = load.run().failed(1, &["does not hold: connections.peak==6 (4)"]);
     assert!(ran.number("errors.http_503") >= 2.0);
     assert!(ran.stdout.contains("see MAX_CONNECTIONS"), "{}", ran.stdout);
@@ -71,7 +72,7 @@ fn a_hub_that_is_full_takes_those_who_fit_and_the_others_are_counted() {
 fn a_wrong_secret_is_told_in_both_framings() {
     let hub = Hub::start();
     for framing in ["plain", "socketio"] {
-        let load = Load::new(hub.addr, &format!("chat --framing {framing}"));
+        let load = LoadRun::new(hub.addr, &format!("chat --framing {framing}"));
         let ran = load.arg("--secret").arg("x".repeat(32)).run();
         ran.failed(3, &["does not take the token", "--secret"]);
     }
@@ -86,7 +87,7 @@ fn orders_that_the_tokens_do_not_name_are_refused_by_the_hub() {
     });
     let file = "name = \"x\"\nrooms = 1\nramp-up = \"100ms\"\nhold = \"500ms\"\n\
                 settle = \"100ms\"\n[driver]\nper-room = 1\n";
-    let load = Load::new(hub.addr, "my.toml --tokens tokens --assert errors.forbidden>=1");
+    let load = LoadRun::new(hub.addr, "my.toml --tokens tokens --assert errors.forbidden>=1");
     let ran = load.file("my.toml", file).file("tokens", &line.to_string()).run();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert!(ran.number("errors.forbidden") >= 1.0);
@@ -96,7 +97,7 @@ fn orders_that_the_tokens_do_not_name_are_refused_by_the_hub() {
 fn bad_files_and_flags_are_refused_with_the_place() {
     let hub = Hub::start();
     let scenario = "name = \"x\"\nrooms = 1\n\n[driver]\nper-room = 1\nlocation = 1\n";
-    let load = Load::new(hub.addr, "my.toml").file("my.toml", scenario);
+    let load = LoadRun::new(hub.addr, "my.toml").file("my.toml", scenario);
     load.run().failed(2, &["my.toml: line 6: unknown field `location`"]);
     for (args, part) in [
         ("nothing", "nothing: there is no such file, and no such scenario; tracking, rooms"),
@@ -120,7 +121,7 @@ fn bad_files_and_flags_are_refused_with_the_place() {
         ("", "SCENARIO> (see orderhub load --help)"),
         ("chat --workers many", "WORKERS: \"many\" is refused"),
     ] {
-        let load = Load::new(hub.addr, args).file("empty.gpx", "<gpx></gpx>");
+        let load = LoadRun::new(hub.addr, args).file("empty.gpx", "<gpx></gpx>");
         let good = r#"{"user":"u","role":"driver","orders":["a"],"token":"t"}"#;
         let load = load.file("lines", &format!("{good}\nnot JSON\n"));
         load.run().failed(2, &[part]);
@@ -130,11 +131,11 @@ fn bad_files_and_flags_are_refused_with_the_place() {
         ("ftp://127.0.0.1", "it must begin with ws://"),
         ("ws://127.0.0.1/chat", "the hub has its own paths"),
     ] {
-        Load::at(url, "chat").run().failed(2, &[part]);
+        LoadRun::at(url, "chat").run().failed(2, &[part]);
     }
-    Load::at("ws://there is none", "chat").run().failed(3, &["nobody knows the host"]);
+    LoadRun::at("ws://there is none", "chat").run().failed(3, &["nobody knows the host"]);
     let nowhere = format!("chat --metrics http://{}/healthz", hub.addr);
-    Load::new(hub.addr, &nowhere).run().failed(2, &["does not name process_cpu_seconds_total"]);
+    LoadRun::new(hub.addr, &nowhere).run().failed(2, &["does not name process_cpu_seconds_total"]);
 }
 
 #[test]
@@ -147,7 +148,7 @@ fn tokens_that_have_expired_are_named_by_their_line() {
     let good = tokens(&args);
     let mut line: serde_json::Value = serde_json::from_str(&good).expect("JSON");
     line["token"] = old.expect("a token").into();
-    let load = Load::new(hub.addr, "chat --rooms 1 --tokens tokens");
+    let load = LoadRun::new(hub.addr, "chat --rooms 1 --tokens tokens");
     let ran = load.file("tokens", &format!("{good}{line}\n")).run();
     ran.failed(2, &["tokens: line 2: the token has expired"]);
 }
@@ -199,7 +200,7 @@ fn a_file_limit_that_is_too_low_says_what_can_be_driven() {
 #[test]
 fn a_report_that_cannot_be_written_costs_no_results() {
     let hub = Hub::start();
-    let load = Load::new(hub.addr, &format!("chat --rooms 1 {SHORT} --html /dev/full"));
+    let load = LoadRun::new(hub.addr, &format!("chat --rooms 1 {SHORT} --html /dev/full"));
     let ran = load.run();
     assert_eq!(ran.status, 4, "{}", ran.stderr);
     assert!(ran.stderr.contains("/dev/full: cannot write it"), "{}", ran.stderr);
@@ -207,10 +208,10 @@ fn a_report_that_cannot_be_written_costs_no_results() {
     assert_eq!(ran.json["ended"], "complete");
     // Not even stdout takes them.
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
-    let ran = Load::new(hub.addr, &format!("chat --rooms 1 {SHORT}")).stdout(full).run();
+    let ran = LoadRun::new(hub.addr, &format!("chat --rooms 1 {SHORT}")).stdout(full).run();
     let ran = ran.failed(4, &["not all results could be written"]);
     assert_eq!(ran.json["ended"], "complete");
     // Where it is plain that it cannot be written, nothing is run in vain.
-    let load = Load::new(hub.addr, "chat --hold 1h --html no/such/folder");
+    let load = LoadRun::new(hub.addr, "chat --hold 1h --html no/such/folder");
     load.run().failed(4, &["no/such/folder: cannot write it"]);
 }

@@ -1,15 +1,15 @@
 //! A server that breaks its word is found out, and told by name.
 
-use crate::liar::{self, Lie};
-use crate::support::{Load, Ran};
+use crate::lying_hub::{self, Lie};
+use crate::support::{FinishedRun, LoadRun};
 
 /// A driver and two customers who talk.
 const TALK: &str = "name = \"talk\"\nrooms = 1\nramp-up = \"200ms\"\nhold = \"2s\"\n\
      settle = \"500ms\"\nramp-down = \"0s\"\n\
      [driver]\nper-room = 1\nlocations = 5\nchat = 5\n[customer]\nper-room = 2\nchat = 5\n";
 
-fn ran(lie: Lie, scenario: &str) -> Ran {
-    Load::new(liar::start(lie), "talk.toml").file("talk.toml", scenario).run()
+fn ran(lie: Lie, scenario: &str) -> FinishedRun {
+    LoadRun::new(lying_hub::start(lie), "talk.toml").file("talk.toml", scenario).run()
 }
 
 #[test]

@@ -4,15 +4,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Hub, Load, Ran, tokens};
+use crate::support::{FinishedRun, Hub, LoadRun, tokens};
 use crate::tls::AUTHORITY;
 use crate::tls_proxy;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const SHORT: &str = "--ramp-up 300ms --hold 2s";
 
-fn ran(hub: &Hub, args: &str) -> Ran {
-    Load::new(hub.addr, &format!("{args} {SHORT}")).run()
+fn ran(hub: &Hub, args: &str) -> FinishedRun {
+    LoadRun::new(hub.addr, &format!("{args} {SHORT}")).run()
 }
 
 fn same(a: f64, b: f64) -> bool {
@@ -44,7 +44,7 @@ fn a_hub_behind_tls_is_reached_in_both_framings() {
     for framing in ["plain", "socketio"] {
         let url = format!("wss://localhost:{}", proxy.port());
         let args = format!("tracking --rooms 2 --framing {framing} --set customer.chat=2 {SHORT}");
-        let ran = Load::at(&url, &args).arg("--ca").arg(AUTHORITY).run().good();
+        let ran = LoadRun::at(&url, &args).arg("--ca").arg(AUTHORITY).run().good();
         assert!(same(ran.number("connections.atEnd"), 6.0));
         assert!(ran.number("counts.chatAcked") > 4.0, "{}", ran.stdout);
     }
@@ -105,7 +105,7 @@ fn drivers_follow_the_track_that_is_given() {
         ("odd.gpx", odd, -17.2..=-17.1, 179.9..=180.0),
         ("drive.csv", csv, -33.2..=-33.1, -71.2..=-71.1),
     ] {
-        let load = Load::new(hub.addr, &format!("tracking --rooms 1 --track {name} {SHORT}"));
+        let load = LoadRun::new(hub.addr, &format!("tracking --rooms 1 --track {name} {SHORT}"));
         load.file(name, text).run().good();
         let room = asked(&hub, "/admin/v1/rooms/load-1");
         let last = |key: &str| room["lastLocation"][key].as_f64().expect("a number");
@@ -176,10 +176,10 @@ fn tokens_may_come_from_a_file() {
         tokens(&[&args[..], &["--role", role, "--user", user]].concat())
     };
     let lines = made("driver", "d-{n}") + &made("customer", "c-{n}") + &made("customer", "e-{n}");
-    let load = Load::new(hub.addr, &format!("tracking --tokens tokens --rooms 2 {SHORT}"));
+    let load = LoadRun::new(hub.addr, &format!("tracking --tokens tokens --rooms 2 {SHORT}"));
     let ran = load.file("tokens", &lines).run().good();
     assert!(same(ran.number("connections.peak"), 6.0));
-    let load = Load::new(hub.addr, "tracking --tokens tokens --rooms 3");
+    let load = LoadRun::new(hub.addr, "tracking --tokens tokens --rooms 3");
     load.file("tokens", &lines).run().failed(2, &["names 2 orders, the scenario wants 3"]);
 }
 
@@ -190,9 +190,9 @@ fn assertions_decide_the_status_and_results_are_compared() {
     let load = |rooms: u32, assertions: &[&str]| {
         let files = "--html page.html --hdr times.hgrm";
         let args = format!("chat --rooms {rooms} {SHORT} {files} --metrics {metrics}");
-        assertions
-            .iter()
-            .fold(Load::new(hub.addr, &args), |load, assertion| load.arg("--assert").arg(assertion))
+        assertions.iter().fold(LoadRun::new(hub.addr, &args), |load, assertion| {
+            load.arg("--assert").arg(assertion)
+        })
     };
     let good = load(1, &["errors==0", "connections.peak==3"]).run().good();
     assert_eq!(good.json["assertions"][1]["held"], true);
@@ -227,7 +227,8 @@ fn assertions_decide_the_status_and_results_are_compared() {
 #[test]
 fn a_signal_ends_a_run_with_its_results() {
     let hub = Hub::start();
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
+    let run =
+        LoadRun::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     let id = run.child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
     let ran = run.end().failed(130, &["interrupted"]);
@@ -238,7 +239,8 @@ fn a_signal_ends_a_run_with_its_results() {
 #[test]
 fn a_hub_that_dies_and_stays_dead_is_lost_with_the_results_so_far() {
     let mut hub = Hub::start();
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
+    let run =
+        LoadRun::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     hub.child.kill().expect("killed");
     let ran = run.end().failed(3, &["the hub was lost"]);
     assert_eq!(ran.json["ended"], "hub lost");
@@ -252,7 +254,8 @@ fn a_hub_that_dies_and_stays_dead_is_lost_with_the_results_so_far() {
 fn a_hub_that_crashes_and_comes_back_has_lost_nothing_that_it_acknowledged() {
     let mut hub = Hub::start();
     let chat = "--set driver.chat=4 --set customer.chat=2 --set settle=15s";
-    let run = Load::new(hub.addr, &format!("tracking --rooms 2 --hold 6s --ramp-up 300ms {chat}"));
+    let run =
+        LoadRun::new(hub.addr, &format!("tracking --rooms 2 --hold 6s --ramp-up 300ms {chat}"));
     let run = run.start().holds();
     hub.crash();
     let ran = run.end().good();
@@ -264,7 +267,8 @@ fn a_hub_that_crashes_and_comes_back_has_lost_nothing_that_it_acknowledged() {
 #[test]
 fn a_hub_that_drains_is_left_by_its_codes() {
     let hub = Hub::with(&[("DRAIN_SECS", "1")]);
-    let run = Load::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
+    let run =
+        LoadRun::new(hub.addr, "tracking --rooms 2 --ramp-up 300ms --hold 1h").start().holds();
     let id = hub.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
     let ran = run.end().failed(3, &["the hub was lost"]);

@@ -64,13 +64,13 @@ impl Drop for Hub {
 }
 
 /// A run that is being put together.
-pub struct Load {
+pub struct LoadRun {
     pub dir: TempDir,
     command: Command,
 }
 
 /// A run that is over.
-pub struct Ran {
+pub struct FinishedRun {
     pub status: i32,
     pub stdout: String,
     pub stderr: String,
@@ -79,7 +79,7 @@ pub struct Ran {
     dir: TempDir,
 }
 
-impl Load {
+impl LoadRun {
     /// Arguments as a shell would give them: `chat --rooms 2`.
     pub fn new(addr: SocketAddr, args: &str) -> Self {
         Self::at(&format!("ws://{addr}"), args)
@@ -113,26 +113,26 @@ impl Load {
         self
     }
 
-    pub fn start(mut self) -> Running {
+    pub fn start(mut self) -> RunningLoad {
         let mut child = self.command.spawn().expect("the program");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        Running { child, dir: self.dir, stderr, said: String::new() }
+        RunningLoad { child, dir: self.dir, stderr, said: String::new() }
     }
 
-    pub fn run(self) -> Ran {
+    pub fn run(self) -> FinishedRun {
         self.start().end()
     }
 }
 
 /// A run that goes on.
-pub struct Running {
+pub struct RunningLoad {
     pub child: Child,
     dir: TempDir,
     stderr: BufReader<ChildStderr>,
     said: String,
 }
 
-impl Running {
+impl RunningLoad {
     /// Reads on until a line on stderr holds this text.
     #[track_caller]
     pub fn says(mut self, text: &str) -> Self {
@@ -151,12 +151,12 @@ impl Running {
         self.says(" hold ")
     }
 
-    pub fn end(mut self) -> Ran {
+    pub fn end(mut self) -> FinishedRun {
         self.stderr.read_to_string(&mut self.said).expect("UTF-8");
         let output = self.child.wait_with_output().expect("an end");
         let file: PathBuf = self.dir.path().join("result.json");
         let json = std::fs::read_to_string(file).unwrap_or_default();
-        Ran {
+        FinishedRun {
             status: output.status.code().expect("not killed"),
             stdout: String::from_utf8(output.stdout).expect("UTF-8"),
             stderr: self.said,
@@ -166,7 +166,7 @@ impl Running {
     }
 }
 
-impl Ran {
+impl FinishedRun {
     /// All went well.
     #[track_caller]
     pub fn good(self) -> Self {

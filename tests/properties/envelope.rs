@@ -1,5 +1,6 @@
 //! Messages of the plain framing.
 
+use orderhub::json_number::MAX_SAFE_INTEGER;
 use orderhub::protocol::client::{ClientEvent, Location, MAX_TARGETS, Target};
 use orderhub::protocol::envelope::{decode, encode_ack, encode_event};
 use orderhub::protocol::lenient::{without_mark, without_nan};
@@ -7,7 +8,6 @@ use orderhub::protocol::location::Position;
 use orderhub::protocol::request::{Rejected, Request};
 use orderhub::protocol::server::{LocationUpdate, ServerEvent};
 use orderhub::time::Timestamp;
-use orderhub::whole::MAX_SAFE_INTEGER;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -74,9 +74,9 @@ fn number(least: f64, most: f64) -> impl Strategy<Value = Option<f64>> {
 proptest! {
     #![proptest_config(config())]
 
-    /// A blank makes the quick reader leave a message to the general one.
+    /// A blank makes the fast reader leave a message to the general one.
     #[test]
-    fn the_quick_reader_of_positions_agrees_with_the_general_one(text in mutated(MESSAGES, WORDS)) {
+    fn the_fast_reader_of_positions_agrees_with_the_general_one(text in mutated(MESSAGES, WORDS)) {
         prop_assert_eq!(outcome(decode(&text)), outcome(decode(&format!(" {text}"))));
     }
 

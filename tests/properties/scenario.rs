@@ -1,7 +1,7 @@
 //! TOML files, values and addresses of the load generator.
 
 use orderhub::load::address::{Address, answer};
-use orderhub::load::scenario::{READY, Scenario, Span};
+use orderhub::load::scenario::{BUILTIN, Scenario, TimeSpan};
 use proptest::prelude::*;
 
 use super::mutate::{config, mutated};
@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn a_time_span_is_what_was_written(millis in 0..=7 * 86_400_000_u64) {
         for text in [format!("{millis}ms"), format!("{}s {}ms", millis / 1000, millis % 1000)] {
-            let Span(span) = text.parse().expect("a span");
+            let TimeSpan(span) = text.parse().expect("a span");
             prop_assert_eq!(span.as_millis(), u128::from(millis));
         }
     }
@@ -88,7 +88,7 @@ proptest! {
 
 #[test]
 fn the_inputs_are_good() {
-    for text in FILES.iter().copied().chain(READY.iter().map(|(_, text)| *text)) {
+    for text in FILES.iter().copied().chain(BUILTIN.iter().map(|(_, text)| *text)) {
         assert!(Scenario::read(text, &[]).is_ok(), "{:?}", Scenario::read(text, &[]));
     }
     for url in ADDRESSES {

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use orderhub::ids::OrderId;
+use orderhub::json_number::MAX_SAFE_INTEGER;
 use orderhub::protocol::request::Request;
 use orderhub::protocol::socketio::auth::Auth;
 use orderhub::protocol::socketio::decoder::Decoder;
 use orderhub::protocol::socketio::offset::{parse_offset, write_offset};
-use orderhub::protocol::socketio::packet::{Kind, MAX_ATTACHMENTS, Packet};
+use orderhub::protocol::socketio::packet::{MAX_ATTACHMENTS, Packet, PacketType};
 use orderhub::protocol::socketio::payload::{self, Part, SEPARATOR};
-use orderhub::protocol::socketio::reader::{Reader, Said};
+use orderhub::protocol::socketio::reader::{ClientPacket, PacketReader};
 use orderhub::protocol::socketio::write;
-use orderhub::whole::MAX_SAFE_INTEGER;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -70,12 +70,12 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 /// What a client said, but for texts of errors, which hold places.
-fn said(reader: &mut Reader, text: &str) -> String {
+fn said(reader: &mut PacketReader, text: &str) -> String {
     match reader.text(text) {
-        Ok(Said::Event { namespace, request: Ok(Request { event, ack }) }) => {
+        Ok(ClientPacket::Event { namespace, request: Ok(Request { event, ack }) }) => {
             format!("{namespace:?} {event:?} {ack:?}")
         }
-        Ok(Said::Event { namespace, request: Err(rejected) }) => {
+        Ok(ClientPacket::Event { namespace, request: Err(rejected) }) => {
             let failure = rejected.failure;
             format!("{namespace:?} {:?} {:?} {:?}", failure.code, failure.field, rejected.ack)
         }
@@ -95,7 +95,7 @@ proptest! {
         let parts: Vec<&str> = args.iter().map(String::as_str).collect();
         let written = text(|out| write::event(&namespace, 0, ack, &parts, out));
         let packet = Packet::parse(written.strip_prefix('4').expect("a message")).expect("a packet");
-        prop_assert_eq!((packet.kind, packet.namespace, packet.ack), (Kind::Event, &*namespace, ack));
+        prop_assert_eq!((packet.kind, packet.namespace, packet.ack), (PacketType::Event, &*namespace, ack));
         let read = packet.args.expect("arguments");
         prop_assert_eq!(read.name.as_deref(), Some(&*name));
         prop_assert_eq!(read.data.map(RawValue::get), parts.get(1).copied());
@@ -115,15 +115,15 @@ proptest! {
         }
     }
 
-    /// A blank makes the quick reader of positions leave an event to the general one.
+    /// A blank makes the fast reader of positions leave an event to the general one.
     #[test]
-    fn the_quick_reader_of_positions_agrees_with_the_general_one(packet in mutated(PACKETS, WORDS)) {
+    fn the_fast_reader_of_positions_agrees_with_the_general_one(packet in mutated(PACKETS, WORDS)) {
         let blank = packet.replacen("\",{", "\",{ ", 1);
-        let reader = || Reader::new(1_000_000);
-        let (quick, general) = (said(&mut reader(), &format!("4{packet}")), said(&mut reader(), &format!("4{blank}")));
+        let reader = || PacketReader::new(1_000_000);
+        let (fast, general) = (said(&mut reader(), &format!("4{packet}")), said(&mut reader(), &format!("4{blank}")));
         // Inside of a string the blank is text.
         if packet.starts_with("2[\"driver:location\",{") {
-            prop_assert_eq!(quick, general);
+            prop_assert_eq!(fast, general);
         }
     }
 
@@ -182,7 +182,7 @@ proptest! {
     fn a_payload_is_valid_where_each_packet_can_be_read(body in mutated(PAYLOADS, WORDS)) {
         let each = body.split(SEPARATOR).all(|packet| payload::read(packet).is_some());
         prop_assert_eq!(payload::is_valid(&body), each);
-        let mut reader = Reader::new(LIMIT);
+        let mut reader = PacketReader::new(LIMIT);
         for packet in body.split(SEPARATOR) {
             // Neither may panic, and the first refusal ends the session.
             let refused = match payload::read(packet) {

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jsonwebtoken::{EncodingKey, Header};
-use orderhub::auth::{Grant, Verifier, find_token, mint};
+use orderhub::auth::{NewToken, Verifier, find_token, mint};
 use orderhub::config::Config;
 use orderhub::protocol::role::Role;
 use orderhub::time::Timestamp;
@@ -81,7 +81,7 @@ proptest! {
 
     #[test]
     fn no_changed_token_counts(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
-        let grant = Grant {
+        let grant = NewToken {
             user: "ann".parse().expect("an id"), name: Some("Ann".into()), role: Role::Driver,
             orders: vec!["o1".parse().expect("an id")], ttl: Duration::from_secs(60),
         };

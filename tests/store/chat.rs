@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use orderhub::actors::store::{ChatWrite, ChatWriteError, ChatWritten, NewMessage, PageRange};
-use orderhub::db::chat_batch::{self, Written};
+use orderhub::db::commit_batch::{self, CommitOutcome};
 use orderhub::protocol::chat::ChatKind;
 use orderhub::time::Timestamp;
 
@@ -58,10 +58,10 @@ fn a_rolled_back_batch_gives_its_numbers_back() {
         let mut connection = hub.connection();
         let twice = [message("o", "x"), message("new", "x"), first];
         let now = Timestamp::now();
-        chat_batch::write(&mut connection, &twice, now).expect_err("an id stored before");
+        commit_batch::commit(&mut connection, &twice, now).expect_err("an id stored before");
         let written =
-            chat_batch::write(&mut connection, &[message("o", "y")], now).expect("stored");
-        let [Written::Stored { message, duplicate: false }] = &written[..] else {
+            commit_batch::commit(&mut connection, &[message("o", "y")], now).expect("stored");
+        let [CommitOutcome::Stored { message, duplicate: false }] = &written[..] else {
             panic!("{written:?}");
         };
         assert_eq!(message.seq, 2);
@@ -97,13 +97,13 @@ fn twins_in_one_batch_are_stored_once() {
             keyed("o", "k", "bye"),
             keyed("o", "l", "hello"),
         ];
-        let written = chat_batch::write(&mut hub.connection(), &batch, Timestamp::now());
+        let written = commit_batch::commit(&mut hub.connection(), &batch, Timestamp::now());
         let short: Vec<_> = written
             .expect("stored")
             .iter()
             .map(|written| match written {
-                Written::Stored { message, duplicate } => Some((message.seq, *duplicate)),
-                Written::Conflict | Written::Gone => None,
+                CommitOutcome::Stored { message, duplicate } => Some((message.seq, *duplicate)),
+                CommitOutcome::Conflict | CommitOutcome::Gone => None,
             })
             .collect();
         assert_eq!(short, [Some((1, false)), Some((1, true)), None, Some((2, false))]);

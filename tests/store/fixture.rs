@@ -12,7 +12,7 @@ use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
 use orderhub::ids::{OrderId, UserId};
-use orderhub::metrics::{Metrics, Vocabulary};
+use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::protocol::chat::ChatKind;
 use orderhub::protocol::role::Role;
 use orderhub::time::Timestamp;
@@ -20,7 +20,7 @@ use orderhub::time::Timestamp;
 use crate::postgres::TestDatabase;
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub type Outcome = Result<StoredChat, ChatWriteError>;
 
@@ -57,7 +57,7 @@ impl Fixture {
     /// Brings the tables up to date and starts a store.
     pub fn start(url: DatabaseUrl) -> Self {
         migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
-        let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
+        let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let options =
             StoreOptions { url: url.clone(), pool_size: 4, trail: TrailOptions::default() };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
@@ -94,7 +94,7 @@ impl Fixture {
 
     /// As [`Self::say`], and again until the store has healed.
     pub async fn say_until_stored(&self, message: NewMessage) -> StoredChat {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.say(message.clone()).await {
                 Ok(stored) => return stored,
@@ -104,9 +104,9 @@ impl Fixture {
     }
 }
 
-/// Waits until `true`, at most [`PATIENCE`].
+/// Waits until `true`, at most [`TIMEOUT`].
 pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !reached().await {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;

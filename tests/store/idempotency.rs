@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use orderhub::db::idempotency::{Answer, Call, Claim, Done, Once, SWEEP_STEP};
-use orderhub::db::idempotency::{claim, delete_expired, once};
+use orderhub::db::idempotency::{
+    CallOutcome, Idempotent, IdempotentCall, KeyClaim, MAX_EXPIRED, StoredAnswer,
+};
+use orderhub::db::idempotency::{apply_once, claim, delete_expired};
 use orderhub::protocol::error::{ErrorCode, Failure};
 use orderhub::time::Timestamp;
 
@@ -12,9 +14,9 @@ use crate::fixture::{Fixture, each_database};
 const NOW: i64 = 1_700_000_000_000;
 const DAY: u64 = 24 * 3600 * 1000;
 
-fn call(key: &str, body: &str) -> Call {
+fn call(key: &str, body: &str) -> IdempotentCall {
     let (caller, route) = ("user:shop".to_owned(), "POST /orders/o1/status".to_owned());
-    Call { caller, route, key: key.to_owned(), body_hash: body.to_owned() }
+    IdempotentCall { caller, route, key: key.to_owned(), body_hash: body.to_owned() }
 }
 
 fn at(later_ms: u64) -> Timestamp {
@@ -22,18 +24,22 @@ fn at(later_ms: u64) -> Timestamp {
 }
 
 /// Does something under a key: what is answered, whether it was done now.
-fn done(fixture: &Fixture, call: Call, later_ms: u64) -> Result<(String, bool), ErrorCode> {
-    let answer = move |text: &String| Answer { status: 201, body: text.clone() };
-    let wanted = Once { call, answer: std::sync::Arc::new(answer) };
+fn done(
+    fixture: &Fixture,
+    call: IdempotentCall,
+    later_ms: u64,
+) -> Result<(String, bool), ErrorCode> {
+    let answer = move |text: &String| StoredAnswer { status: 201, body: text.clone() };
+    let wanted = Idempotent { call, answer: std::sync::Arc::new(answer) };
     let effect = |_: &mut _| Ok(Ok(format!("done {later_ms}")));
-    let outcome = once(&mut fixture.connection(), Some(&wanted), at(later_ms), effect);
+    let outcome = apply_once(&mut fixture.connection(), Some(&wanted), at(later_ms), effect);
     match outcome.expect("a database").map_err(|failure| failure.code)? {
-        Done::Now(_, Some(answer)) => Ok((answer.body, true)),
-        Done::Before(answer) => {
+        CallOutcome::New(_, Some(answer)) => Ok((answer.body, true)),
+        CallOutcome::Replayed(answer) => {
             assert_eq!(answer.status, 201);
             Ok((answer.body, false))
         }
-        Done::Now(_, None) => panic!("no answer was kept"),
+        CallOutcome::New(_, None) => panic!("no answer was kept"),
     }
 }
 
@@ -53,14 +59,14 @@ fn a_key_is_free_again_after_a_day() {
 #[test]
 fn what_is_refused_leaves_the_key_free() {
     each_database(async |fixture| {
-        let wanted = Once {
+        let wanted = Idempotent {
             call: call("k", "a"),
             answer: std::sync::Arc::new(|(): &()| panic!("nothing to answer")),
         };
         let refuse = |_: &mut _| Ok(Err(Failure::forbidden()));
-        let refused = once::<()>(&mut fixture.connection(), Some(&wanted), at(0), refuse);
+        let refused = apply_once::<()>(&mut fixture.connection(), Some(&wanted), at(0), refuse);
         assert!(refused.expect("a database").is_err());
-        assert_eq!(claim(&mut fixture.connection(), &call("k", "b"), at(0)), Ok(Claim::Free));
+        assert_eq!(claim(&mut fixture.connection(), &call("k", "b"), at(0)), Ok(KeyClaim::Free));
     });
 }
 
@@ -68,15 +74,15 @@ fn what_is_refused_leaves_the_key_free() {
 fn what_has_expired_is_deleted_in_steps_and_the_rest_stays() {
     each_database(async |fixture| {
         let mut connection = fixture.connection();
-        for number in 0..SWEEP_STEP + 100 {
+        for number in 0..MAX_EXPIRED + 100 {
             let later = u64::try_from(number).expect("small");
             let call = call(&format!("k{number}"), "a");
-            assert_eq!(claim(&mut connection, &call, at(later)), Ok(Claim::Free));
+            assert_eq!(claim(&mut connection, &call, at(later)), Ok(KeyClaim::Free));
         }
         claim(&mut connection, &call("fresh", "a"), at(DAY)).expect("claimed");
         let mut sweep = || delete_expired(&mut connection, at(DAY + 1000)).expect("deleted");
-        assert_eq!([sweep(), sweep(), sweep()], [SWEEP_STEP, 100, 0]);
+        assert_eq!([sweep(), sweep(), sweep()], [MAX_EXPIRED, 100, 0]);
         let fresh = claim(&mut connection, &call("fresh", "a"), at(DAY + 1000));
-        assert_eq!(fresh, Ok(Claim::Known(Answer { status: 0, body: String::new() })));
+        assert_eq!(fresh, Ok(KeyClaim::Answered(StoredAnswer { status: 0, body: String::new() })));
     });
 }

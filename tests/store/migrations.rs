@@ -4,7 +4,7 @@ use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
-use orderhub::db::migrate::{self, MigrateError, State};
+use orderhub::db::migrate::{self, MigrateError, MigrationState};
 
 use crate::fixture::with_postgres;
 use crate::postgres::TestDatabase;
@@ -13,7 +13,7 @@ fn up_down_up(url: DatabaseUrl) {
     let mut connection = DbConnection::open(&url).expect("a database");
     let applied = |connection: &mut DbConnection| -> Vec<bool> {
         let status = migrate::status(connection).expect("a status");
-        status.iter().map(|(_, state)| *state == State::Applied).collect()
+        status.iter().map(|(_, state)| *state == MigrationState::Applied).collect()
     };
     assert!(applied(&mut connection).iter().all(|applied| !applied));
     let ran = migrate::run(&mut connection).expect("up");
@@ -54,7 +54,7 @@ fn newer(url: DatabaseUrl) {
         assert!(refused.to_string().contains("29990101000000"), "{refused}");
     }
     let status = migrate::status_of(&url).expect("a status");
-    assert_eq!(status.last(), Some(&("29990101000000".to_owned(), State::Unknown)));
+    assert_eq!(status.last(), Some(&("29990101000000".to_owned(), MigrationState::Unknown)));
 }
 
 fn older(url: DatabaseUrl) {

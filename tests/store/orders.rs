@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Context, Handler, Recipient};
 use orderhub::actors::store::{
-    ChangeOutcome, ChatWriteError, Note, OrderChange, OrderChanged, OrderFilter, OrderWrite, Store,
-    StoreError, StoredOrder,
+    ChangeNote, ChangeOutcome, ChangeRequest, ChatWriteError, OrderChange, OrderChanged,
+    OrderFilter, Store, StoreError, StoredOrder,
 };
 use orderhub::ids::UserId;
 use orderhub::protocol::error::ErrorCode;
 use orderhub::protocol::location::Position;
 use orderhub::protocol::role::Role;
-use orderhub::room::change::{Edit, OrderPatch, Roll, Wish};
+use orderhub::room::change::{Edit, OrderCommand, OrderPatch, ParticipantsEdit};
 use orderhub::room::order::{OrderFacts, Participant};
 use orderhub::room::policy::Rules;
 use orderhub::time::Timestamp;
@@ -26,13 +26,13 @@ struct Witness {
     tell: Recipient<OrderChanged>,
 }
 
-struct Ear(Arc<Mutex<Vec<(String, i64)>>>);
+struct ChangeListener(Arc<Mutex<Vec<(String, i64)>>>);
 
-impl Actor for Ear {
+impl Actor for ChangeListener {
     type Context = Context<Self>;
 }
 
-impl Handler<OrderChanged> for Ear {
+impl Handler<OrderChanged> for ChangeListener {
     type Result = ();
 
     fn handle(&mut self, OrderChanged(change): OrderChanged, _: &mut Self::Context) {
@@ -44,7 +44,7 @@ impl Handler<OrderChanged> for Ear {
 impl Witness {
     fn new() -> Self {
         let told = Arc::<Mutex<Vec<_>>>::default();
-        Self { tell: Ear(Arc::clone(&told)).start().recipient(), told }
+        Self { tell: ChangeListener(Arc::clone(&told)).start().recipient(), told }
     }
 
     fn told(&self) -> Vec<(String, i64)> {
@@ -55,19 +55,28 @@ impl Witness {
         &self,
         store: &Store,
         id: &str,
-        wish: Wish,
+        command: OrderCommand,
     ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
         let terminal = BTreeSet::from(["DELIVERED".to_owned()]);
         let rules = Rules { terminal, ..Rules::default() };
         let decide =
-            Arc::new(move |known: &_, wish: &_| rules.decide(known, wish, Timestamp::now()));
-        let change = OrderChange { order: order(id), wish, decide, once: None };
-        store.change_order(OrderWrite { change, note: Note::default(), tell: self.tell.clone() })
+            Arc::new(move |known: &_, command: &_| rules.decide(known, command, Timestamp::now()));
+        let change = OrderChange { order: order(id), command, decide, idempotent: None };
+        store.change_order(ChangeRequest {
+            change,
+            note: ChangeNote::default(),
+            tell: self.tell.clone(),
+        })
     }
 
     /// Whether a change was committed, or why not, and whether rights have changed.
-    async fn change(&self, store: &Store, id: &str, wish: Wish) -> Result<bool, ErrorCode> {
-        let outcome = self.write(store, id, wish).await.expect("written");
+    async fn change(
+        &self,
+        store: &Store,
+        id: &str,
+        command: OrderCommand,
+    ) -> Result<bool, ErrorCode> {
+        let outcome = self.write(store, id, command).await.expect("written");
         outcome.map(|change| change.changed.raised).map_err(|failure| failure.code)
     }
 }
@@ -76,20 +85,20 @@ fn user(id: &str) -> UserId {
     id.parse().expect("an id")
 }
 
-fn put(patch: OrderPatch) -> Wish {
-    Wish::Patch(OrderPatch { creates: true, ..patch })
+fn put(patch: OrderPatch) -> OrderCommand {
+    OrderCommand::Patch(OrderPatch { creates: true, ..patch })
 }
 
-fn status(status: &str) -> Wish {
+fn status(status: &str) -> OrderCommand {
     put(OrderPatch { status: Some(status.into()), ..OrderPatch::default() })
 }
 
-fn driver(id: Option<&str>) -> Wish {
+fn driver(id: Option<&str>) -> OrderCommand {
     let driver_id = id.map_or(Edit::Clear, |id| Edit::Set(user(id)));
     put(OrderPatch { driver_id, ..OrderPatch::default() })
 }
 
-fn roll(roll: Roll) -> Wish {
+fn roll(roll: ParticipantsEdit) -> OrderCommand {
     put(OrderPatch { participants: Some(roll), ..OrderPatch::default() })
 }
 
@@ -111,14 +120,14 @@ async fn stored(hub: &Fixture, id: &str) -> StoredOrder {
 fn what_back_ends_set_is_there_and_every_change_raises_the_revision() {
     each_database(async |hub: Fixture| {
         let witness = Witness::new();
-        let change = async |wish| witness.change(&hub.store, "o", wish).await;
+        let change = async |command| witness.change(&hub.store, "o", command).await;
         assert_eq!(change(status("NEW")).await, Ok(true));
         assert_eq!(change(status("NEW")).await, Ok(false), "the same again");
         assert_eq!(change(driver(Some("dan"))).await, Ok(true));
-        let both = Roll::Replace(vec![customer("ann"), customer("bob")]);
+        let both = ParticipantsEdit::Replace(vec![customer("ann"), customer("bob")]);
         assert_eq!(change(roll(both.clone())).await, Ok(true));
         assert_eq!(change(roll(both)).await, Ok(false));
-        assert_eq!(change(roll(Roll::Remove(user("bob")))).await, Ok(true));
+        assert_eq!(change(roll(ParticipantsEdit::Remove(user("bob")))).await, Ok(true));
         let versioned = put(OrderPatch { version: Some(7), ..OrderPatch::default() });
         assert_eq!(change(versioned).await, Ok(false), "a version alone gives no rights");
         let found = stored(&hub, "o").await;
@@ -146,24 +155,24 @@ fn what_is_refused_changes_nothing_and_harms_no_other() {
             let status = Some(word.to_owned());
             put(OrderPatch { version: Some(number), status, ..OrderPatch::default() })
         };
-        let nobody = Wish::Patch(OrderPatch { creates: false, ..OrderPatch::default() });
+        let nobody = OrderCommand::Patch(OrderPatch { creates: false, ..OrderPatch::default() });
         // All at once, so that they meet in one transaction.
-        let wishes = [
+        let commands = [
             ("o1", version(5, "DELIVERED"), Ok(true)),
             ("o1", version(4, "NEW"), Err(ErrorCode::Stale)),
             ("o1", version(6, "NEW"), Err(ErrorCode::OrderClosed)),
             ("o2", nobody, Err(ErrorCode::NotFound)),
-            ("o3", Wish::Delete, Err(ErrorCode::NotFound)),
+            ("o3", OrderCommand::Delete, Err(ErrorCode::NotFound)),
             ("o4", status("NEW"), Ok(true)),
         ];
-        let all: Vec<_> = wishes
+        let all: Vec<_> = commands
             .iter()
-            .map(|(id, wish, _)| witness.write(&hub.store, id, wish.clone()))
+            .map(|(id, command, _)| witness.write(&hub.store, id, command.clone()))
             .collect();
-        for (outcome, (id, wish, expected)) in all.into_iter().zip(&wishes) {
+        for (outcome, (id, command, expected)) in all.into_iter().zip(&commands) {
             let outcome = outcome.await.expect("written");
             let found = outcome.map(|one| one.changed.raised).map_err(|failure| failure.code);
-            assert_eq!(found, *expected, "{id} {wish:?}");
+            assert_eq!(found, *expected, "{id} {command:?}");
         }
         let found = stored(&hub, "o1").await;
         assert_eq!((found.rev, found.version), (1, Some(5)));
@@ -178,16 +187,16 @@ fn what_is_refused_changes_nothing_and_harms_no_other() {
 fn a_deleted_order_is_gone_with_its_chat_and_goes_on_from_its_numbers() {
     each_database(async |hub: Fixture| {
         let witness = Witness::new();
-        let change = async |wish| witness.change(&hub.store, "o", wish).await;
+        let change = async |command| witness.change(&hub.store, "o", command).await;
         change(driver(Some("dan"))).await.expect("made");
-        change(roll(Roll::Remove(user("eve")))).await.expect("changed");
+        change(roll(ParticipantsEdit::Remove(user("eve")))).await.expect("changed");
         for token in 0..1200 {
             assert!(hub.write(token, message("o", "x")));
         }
         hub.answers(1200).await;
         hub.say(message("other", "stays")).await.expect("stored");
         hub.store.save_position(order("o"), position()).await.expect("written");
-        assert_eq!(change(Wish::Delete).await, Ok(true));
+        assert_eq!(change(OrderCommand::Delete).await, Ok(true));
         assert_eq!(hub.store.order(order("o")).await, Ok(None));
         hub.store.purge(order("o")).await.expect("removed");
         let count = |hub: &Fixture| {
@@ -200,7 +209,7 @@ fn a_deleted_order_is_gone_with_its_chat_and_goes_on_from_its_numbers() {
         let answers = hub.answers(2).await;
         assert_eq!(answers[0].1, Err(ChatWriteError::Gone));
         assert_eq!(answers[1].1.as_ref().map(|stored| stored.message.seq), Ok(2));
-        assert_eq!(change(Wish::Delete).await, Err(ErrorCode::NotFound), "once");
+        assert_eq!(change(OrderCommand::Delete).await, Err(ErrorCode::NotFound), "once");
         let loaded = hub.store.load_order(order("o"), 9).await.expect("loaded");
         assert_eq!((loaded.last_seq, loaded.rev, loaded.exists), (1200, 3, false));
         assert_eq!(loaded.facts, OrderFacts { deleted: true, ..OrderFacts::default() });
@@ -234,7 +243,7 @@ fn the_next_start_removes_the_chat_that_the_last_process_did_not() {
         let witness = Witness::new();
         witness.change(&hub.store, "o", status("NEW")).await.expect("made");
         hub.say(message("o", "x")).await.expect("stored");
-        witness.change(&hub.store, "o", Wish::Delete).await.expect("deleted");
+        witness.change(&hub.store, "o", OrderCommand::Delete).await.expect("deleted");
         // As if this process had ended here.
         let next = Fixture::start(hub.url.clone());
         until("the chat to go", async || {
@@ -254,13 +263,13 @@ fn lists_are_filtered_and_stay_whole_while_orders_are_made() {
             witness.change(&hub.store, &id, status(word)).await.expect("made");
             if n % 3 == 0 {
                 witness.change(&hub.store, &id, driver(Some("dan"))).await.expect("changed");
-                let bob = roll(Roll::Put(customer("bob")));
+                let bob = roll(ParticipantsEdit::Put(customer("bob")));
                 witness.change(&hub.store, &id, bob).await.expect("changed");
             }
         }
-        let bob = roll(Roll::Remove(user("bob")));
+        let bob = roll(ParticipantsEdit::Remove(user("bob")));
         witness.change(&hub.store, "o9", bob).await.expect("changed");
-        witness.change(&hub.store, "o8", Wish::Delete).await.expect("deleted");
+        witness.change(&hub.store, "o8", OrderCommand::Delete).await.expect("deleted");
         let list = async |filter: OrderFilter, after: Option<&str>, limit| {
             let found =
                 hub.store.list_orders(filter, after.map(order), limit).await.expect("a list");
@@ -295,11 +304,11 @@ fn two_nodes_that_change_the_same_orders_beside_chat_lose_nothing() {
             for (place, hub) in [&one, &two].into_iter().enumerate() {
                 for id in ids {
                     let name = format!("u{place}-{}", round % 20);
-                    let wish = match round % 2 {
-                        0 => roll(Roll::Put(customer(&name))),
+                    let command = match round % 2 {
+                        0 => roll(ParticipantsEdit::Put(customer(&name))),
                         _ => driver(Some(&name)),
                     };
-                    changes.push(witness.write(&hub.store, id, wish));
+                    changes.push(witness.write(&hub.store, id, command));
                     assert!(hub.write(0, message(id, "between")));
                 }
             }

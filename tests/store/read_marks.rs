@@ -3,7 +3,7 @@
 use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{MAX_WAITING_MARKS, StoreError};
 use orderhub::config::DatabaseUrl;
-use orderhub::db::read_marks::{self, ReadMark};
+use orderhub::db::read_marks::{self, StoredReadMark};
 use orderhub::ids::UserId;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
@@ -13,7 +13,7 @@ fn user(id: &str) -> UserId {
 }
 
 fn note(hub: &Fixture, of: &str, who: &str, seq: i64) {
-    assert!(hub.store.note_read(&order(of), &user(who), seq));
+    assert!(hub.store.queue_read_mark(&order(of), &user(who), seq));
 }
 
 /// The marks of an order, as a room that opens finds them.
@@ -55,12 +55,12 @@ fn a_stored_mark_moves_up_only_and_can_be_forgotten() {
         with_chat(&hub, &["o"]).await;
         for (seq, expected) in [(5, 5), (3, 5), (6, 6)] {
             note(&hub, "o", "ann", seq);
-            hub.store.flush_reads().await.expect("written");
+            hub.store.flush_read_marks().await.expect("written");
             assert_eq!(marks(&hub, "o").await, [is("ann", expected)]);
         }
         note(&hub, "o", "ann", 0);
         note(&hub, "o", "nobody", 0);
-        hub.store.flush_reads().await.expect("written");
+        hub.store.flush_read_marks().await.expect("written");
         assert_eq!(marks(&hub, "o").await, []);
     });
 }
@@ -74,7 +74,7 @@ fn an_order_that_is_gone_or_unknown_gets_none() {
         for of in ["gone", "here", "unknown"] {
             note(&hub, of, "ann", 1);
         }
-        hub.store.flush_reads().await.expect("written");
+        hub.store.flush_read_marks().await.expect("written");
         let mut connection = hub.connection();
         let mut stored =
             |of: &str| read_marks::of_order(&mut connection, &order(of)).expect("marks").len();
@@ -82,8 +82,8 @@ fn an_order_that_is_gone_or_unknown_gets_none() {
         // What waits of an order can be taken back.
         note(&hub, "here", "bob", 1);
         note(&hub, "other", "bob", 1);
-        hub.store.forget_reads(&order("here"));
-        hub.store.flush_reads().await.expect("written");
+        hub.store.forget_read_marks(&order("here"));
+        hub.store.flush_read_marks().await.expect("written");
         assert_eq!(marks(&hub, "here").await, [is("ann", 1)]);
     });
 }
@@ -95,14 +95,14 @@ fn many_are_written_in_parts_and_there_is_an_end_to_how_many_wait() {
         let mut lock = hub.connection();
         lock.batch_execute(begin(&hub)).expect("locked");
         let noted = (0..=MAX_WAITING_MARKS)
-            .filter(|n| hub.store.note_read(&order("o"), &user(&format!("u{n}")), 7))
+            .filter(|n| hub.store.queue_read_mark(&order("o"), &user(&format!("u{n}")), 7))
             .count();
         assert_eq!(noted, MAX_WAITING_MARKS);
         // While the database is locked they wait, and nothing of them is lost.
-        let failed = hub.store.flush_reads().await;
+        let failed = hub.store.flush_read_marks().await;
         assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
         lock.batch_execute("ROLLBACK").expect("released");
-        until("the database to serve", async || hub.store.flush_reads().await.is_ok()).await;
+        until("the database to serve", async || hub.store.flush_read_marks().await.is_ok()).await;
         assert_eq!(marks(&hub, "o").await.len(), MAX_WAITING_MARKS);
     });
 }
@@ -124,7 +124,7 @@ fn two_nodes_that_write_the_same_orders_do_not_wait_in_a_ring() {
                 let (orders, mut connection) = (orders.clone(), hub.connection());
                 std::thread::spawn(move || {
                     for round in 1..=10 {
-                        let mark = |of: &String| ReadMark {
+                        let mark = |of: &String| StoredReadMark {
                             order: order(of),
                             user: user("ann"),
                             seq: round * 2 + node,

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
-use orderhub::actors::store::{Ban, Caller, LoadedOrder, MAX_WAITING_READS, PageRange, Revocation};
+use orderhub::actors::store::{
+    Ban, CallerClass, LoadedOrder, MAX_WAITING_READS, PageRange, Revocation,
+};
 use orderhub::protocol::location::Position;
 use orderhub::time::Timestamp;
 
@@ -162,7 +164,7 @@ fn users_who_read_hold_up_neither_back_ends_nor_admins() {
             page.is_ok()
         }));
         let back_end = async {
-            let store = hub.store.on_behalf_of(Caller::BackEnd);
+            let store = hub.store.on_behalf_of(CallerClass::BackEnd);
             assert!(store.order(order("o")).await.expect("read").is_some());
             assert!(store.load_order(order("o"), 0).await.expect("read").exists);
             read.load(Ordering::Relaxed)

@@ -12,7 +12,7 @@ use orderhub::db::connection::DbConnection;
 use orderhub::db::messages::PageRange;
 use orderhub::db::orders::OrderFilter;
 use orderhub::db::trail::{self, TrailRange};
-use orderhub::db::{chat_batch, messages, migrate, orders, participants, read_marks};
+use orderhub::db::{commit_batch, messages, migrate, orders, participants, read_marks};
 use orderhub::ids::UserId;
 use orderhub::time::Timestamp;
 
@@ -88,7 +88,7 @@ fn questions(ask: impl FnMut(&Question<'_>)) {
         }),
         ("what a user may", None, &|connection| {
             let user = UserId::new("c77").expect("an id");
-            participants::standing(connection, &known, &user).expect("rights");
+            participants::rights_of(connection, &known, &user).expect("rights");
         }),
         ("the newest messages", None, &page(PageRange::Newest)),
         ("messages before", None, &page(PageRange::Before(2))),
@@ -106,7 +106,7 @@ fn questions(ask: impl FnMut(&Question<'_>)) {
         }),
         ("a message", None, &|connection| {
             let said = [keyed("o77777", "a key", "hello")];
-            chat_batch::write(connection, &said, Timestamp::now()).expect("stored");
+            commit_batch::commit(connection, &said, Timestamp::now()).expect("stored");
         }),
     ];
     all.iter().for_each(ask);

@@ -6,7 +6,7 @@ use orderhub::actors::store::{OrderFilter, TrailRange};
 use orderhub::db::{order_changes, trail};
 use orderhub::ids::{OrderId, UserId};
 use orderhub::protocol::location::Position;
-use orderhub::room::change::{OrderPatch, Wish};
+use orderhub::room::change::{OrderCommand, OrderPatch};
 use orderhub::room::policy::Rules;
 use orderhub::time::Timestamp;
 
@@ -48,7 +48,7 @@ fn a_point_is_read_as_it_was_written_and_only_where_there_is_room_for_it() {
         let now = Timestamp::now();
         let keep = async |driver: &str, ago: &[i64]| {
             let points: Vec<_> = ago.iter().map(|ago| position(driver, now, *ago)).collect();
-            fixture.store.keep(order("o1"), None, &points).await.expect("written");
+            fixture.store.write_positions(order("o1"), None, &points).await.expect("written");
         };
         keep("dan", &[100, 50]).await;
         keep("dan", &[109, 91, 90, 60, 41, 40]).await;
@@ -72,7 +72,7 @@ fn a_batch_of_a_thousand_is_whole_when_it_is_answered() {
         let now = Timestamp::now();
         let points: Vec<_> = (0..1000).rev().map(|n| position("dan", now, n * 10)).collect();
         let last = points.last().cloned();
-        fixture.store.keep(order("o1"), last.clone(), &points).await.expect("written");
+        fixture.store.write_positions(order("o1"), last.clone(), &points).await.expect("written");
         assert_eq!(ages(&fixture, "o1", now).await.len(), 1000);
         let loaded = fixture.store.load_order(order("o1"), 0).await.expect("loaded");
         assert_eq!((loaded.last_position, loaded.exists), (last, true));
@@ -83,8 +83,8 @@ fn a_batch_of_a_thousand_is_whole_when_it_is_answered() {
 fn what_nobody_waits_for_is_written_soon() {
     each_database(async |fixture| {
         let now = Timestamp::now();
-        fixture.store.keep_behind(&order("o1"), &position("dan", now, 5));
-        fixture.store.keep_behind(&order("o1"), &position("dan", now, 0));
+        fixture.store.write_position_behind(&order("o1"), &position("dan", now, 5));
+        fixture.store.write_position_behind(&order("o1"), &position("dan", now, 0));
         fixture.store.drained().await;
         assert_eq!(ages(&fixture, "o1", now).await, [5], "the other is too near");
         let loaded = fixture.store.load_order(order("o1"), 0).await.expect("loaded");
@@ -99,20 +99,29 @@ fn a_point_on_its_way_to_a_deleted_order_is_left_out() {
     each_database(async |fixture| {
         let mut connection = fixture.connection();
         let rules = std::sync::Arc::new(Rules::default());
-        let mut change = |wish: Wish| {
+        let mut change = |command: OrderCommand| {
             let rules = std::sync::Arc::clone(&rules);
-            let decide = move |known: &_, wish: &_| rules.decide(known, wish, Timestamp::now());
+            let decide =
+                move |known: &_, command: &_| rules.decide(known, command, Timestamp::now());
             let decide = std::sync::Arc::new(decide);
-            let change =
-                order_changes::OrderChange { order: order("o1"), wish, decide, once: None };
+            let change = order_changes::OrderChange {
+                order: order("o1"),
+                command,
+                decide,
+                idempotent: None,
+            };
             let outcomes = order_changes::apply(&mut connection, &[change], Timestamp::now());
             assert!(outcomes.expect("applied")[0].is_ok());
         };
-        change(Wish::Patch(OrderPatch { creates: true, ..OrderPatch::default() }));
-        change(Wish::Delete);
+        change(OrderCommand::Patch(OrderPatch { creates: true, ..OrderPatch::default() }));
+        change(OrderCommand::Delete);
         let now = Timestamp::now();
         let point = position("dan", now, 0);
-        fixture.store.keep(order("o1"), Some(point.clone()), &[point]).await.expect("no error");
+        fixture
+            .store
+            .write_positions(order("o1"), Some(point.clone()), &[point])
+            .await
+            .expect("no error");
         assert_eq!(ages(&fixture, "o1", now).await, [0; 0]);
         let listed = fixture.store.list_orders(OrderFilter::default(), None, 10).await;
         assert_eq!(listed.expect("a list"), [], "and does not come back by it");

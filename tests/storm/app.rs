@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use talk::{Ask, Talk};
 
-use super::guests::{Bar, Standing};
-use super::line::{Heard, Line, Memory, Refused};
+use super::guests::{Bar, GuestAccess};
+use super::line::{HubEvent, Line, RecoveryState, Refused};
 use super::world::{Gauge, Rng, World, now_millis, now_secs, number, token};
 
 /// How long an answer may take on a connection that stands, with every fault there is.
@@ -30,7 +30,7 @@ pub struct Person {
     pub role: &'static str,
     pub orders: Vec<String>,
     /// Of a guest: whether it may read just now.
-    pub standing: Option<Arc<Standing>>,
+    pub standing: Option<Arc<GuestAccess>>,
 }
 
 /// An app.
@@ -41,7 +41,7 @@ pub struct App {
     gauge: Arc<Gauge>,
     /// Or else the plain framing.
     socketio: bool,
-    memory: Memory,
+    memory: RecoveryState,
     /// Orders that it is in.
     joined: HashSet<String>,
     /// Messages that are not acknowledged, oldest first.
@@ -67,7 +67,7 @@ impl App {
             rng: Rng::new(world.seed, number + 100),
             gauge: world.gauge(&person.user),
             socketio: number.is_multiple_of(2),
-            memory: Memory::default(),
+            memory: RecoveryState::default(),
             world: Arc::clone(world),
             person,
             joined: HashSet::new(),
@@ -141,9 +141,9 @@ impl App {
         loop {
             let goes_on = tokio::select! {
                 heard = talk.line.next(&mut memory) => match heard {
-                    Some(Heard::Event(name, data)) => self.hear(&name, data, &mut talk),
-                    Some(Heard::Ack(id, data)) => self.answered(id, data, &mut talk).await,
-                    Some(Heard::Other) => true,
+                    Some(HubEvent::Event(name, data)) => self.hear(&name, data, &mut talk),
+                    Some(HubEvent::Ack(id, data)) => self.answered(id, data, &mut talk).await,
+                    Some(HubEvent::Other) => true,
                     None => false,
                 },
                 _ = ticks.tick() => self.tick(&mut talk).await,

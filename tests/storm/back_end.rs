@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::world::{Call, Rng, World, number};
 
 /// Makes an order with its driver and a guest.
-pub async fn found(world: &World, order: &str, driver: &str, guest: Option<&str>) {
+pub async fn create_order(world: &World, order: &str, driver: &str, guest: Option<&str>) {
     let people: Vec<Value> =
         guest.iter().map(|user| json!({ "userId": user, "role": "customer" })).collect();
     let body = json!({ "status": "STEP_0", "driverId": driver, "participants": people });

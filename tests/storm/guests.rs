@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::world::{Call, Rng, World, now_secs};
 
 /// Where a guest stands.
-pub struct Standing(Mutex<Inner>);
+pub struct GuestAccess(Mutex<Inner>);
 
 struct Inner {
     /// Counts the changes.
@@ -67,7 +67,7 @@ impl Bar {
     }
 }
 
-impl Standing {
+impl GuestAccess {
     pub fn new() -> Self {
         Self(Mutex::new(Inner { version: 0, state: State::Free, token_from: now_secs() }))
     }
@@ -89,7 +89,13 @@ impl Standing {
 }
 
 /// Bars a guest and lets it in again, until the run is over.
-pub async fn keep(world: Arc<World>, user: String, order: String, standing: Arc<Standing>, n: u64) {
+pub async fn keep(
+    world: Arc<World>,
+    user: String,
+    order: String,
+    standing: Arc<GuestAccess>,
+    n: u64,
+) {
     let mut rng = Rng::new(world.seed, n + 1000);
     let gauge = world.gauge(&format!("the keeper of {user}"));
     gauge.live.store(true, SeqCst);

@@ -13,18 +13,18 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long opening and sending may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a Socket.IO client keeps over its connections, so that its session can be taken up again.
 #[derive(Default)]
-pub struct Memory {
+pub struct RecoveryState {
     pid: Option<String>,
     /// The last argument of the last event that ended in a string.
     offset: Option<String>,
 }
 
 /// What the hub said.
-pub enum Heard {
+pub enum HubEvent {
     Event(String, Value),
     Ack(u64, Value),
     /// Nothing for an app.
@@ -51,9 +51,9 @@ impl Line {
     pub async fn open(
         hub: SocketAddr,
         token: &str,
-        memory: Option<&mut Memory>,
+        memory: Option<&mut RecoveryState>,
     ) -> Result<Self, Refused> {
-        timeout(PATIENCE, Self::connect(hub, token, memory)).await.unwrap_or(Err(Refused::NotNow))
+        timeout(TIMEOUT, Self::connect(hub, token, memory)).await.unwrap_or(Err(Refused::NotNow))
     }
 
     /// On a stream that is open, in the plain framing.
@@ -67,7 +67,7 @@ impl Line {
     async fn connect(
         hub: SocketAddr,
         token: &str,
-        memory: Option<&mut Memory>,
+        memory: Option<&mut RecoveryState>,
     ) -> Result<Self, Refused> {
         let request = match memory {
             Some(_) => request(hub, "/socket.io/?EIO=4&transport=websocket", None),
@@ -88,7 +88,7 @@ impl Line {
     }
 
     /// CONNECT, with what is known of the session.
-    async fn enter(&mut self, token: &str, memory: &mut Memory) -> Result<(), Refused> {
+    async fn enter(&mut self, token: &str, memory: &mut RecoveryState) -> Result<(), Refused> {
         let mut auth = json!({ "token": token });
         if let Some(pid) = &memory.pid {
             auth["pid"] = json!(pid);
@@ -129,14 +129,14 @@ impl Line {
     }
 
     /// What comes next; None where the connection has ended.
-    pub async fn next(&mut self, memory: &mut Memory) -> Option<Heard> {
+    pub async fn next(&mut self, memory: &mut RecoveryState) -> Option<HubEvent> {
         let text = self.text().await?;
         if !self.socketio {
             let mut message: Value = serde_json::from_str(&text).expect("JSON");
             let data = message["data"].take();
             return Some(match (message["event"].as_str(), message["id"].as_u64()) {
-                (Some("ack"), Some(id)) => Heard::Ack(id, data),
-                (name, _) => Heard::Event(name.expect("a name").to_owned(), data),
+                (Some("ack"), Some(id)) => HubEvent::Ack(id, data),
+                (name, _) => HubEvent::Event(name.expect("a name").to_owned(), data),
             });
         }
         if text == "2" {
@@ -146,18 +146,18 @@ impl Line {
             ("42/events,", rest) => (false, rest),
             ("43/events,", rest) => (true, rest),
             ("41/events,", _) => return None,
-            _ => return Some(Heard::Other),
+            _ => return Some(HubEvent::Other),
         };
         let (id, arguments) = rest.split_at(rest.find('[').expect("a list"));
         let mut arguments: Vec<Value> = serde_json::from_str(arguments).expect("a list");
         if ack {
-            return Some(Heard::Ack(id.parse().expect("an id"), arguments.remove(0)));
+            return Some(HubEvent::Ack(id.parse().expect("an id"), arguments.remove(0)));
         }
         if let Some(offset) = arguments[1..].last().and_then(Value::as_str) {
             memory.offset = Some(offset.to_owned());
         }
         let name = arguments[0].as_str().expect("a name").to_owned();
-        Some(Heard::Event(name, arguments.swap_remove(1)))
+        Some(HubEvent::Event(name, arguments.swap_remove(1)))
     }
 
     async fn text(&mut self) -> Option<String> {
@@ -171,7 +171,7 @@ impl Line {
     }
 
     async fn write(&mut self, text: String) {
-        timeout(PATIENCE, self.socket.send(Message::text(text))).await.ok();
+        timeout(TIMEOUT, self.socket.send(Message::text(text))).await.ok();
     }
 }
 

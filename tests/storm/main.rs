@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout};
 
 use app::{App, Person};
 use faults::{Database, Faults};
-use guests::Standing;
+use guests::GuestAccess;
 use hub::{Hub, Settings};
 use postgres::Postgres;
 use world::{Rng, World};
@@ -137,13 +137,13 @@ async fn populate(world: &Arc<World>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     for (n, order) in orders.iter().enumerate() {
         let guest = (n < GUESTS).then(|| format!("guest{n}"));
-        back_end::found(world, order, &format!("driver{n}"), guest.as_deref()).await;
+        back_end::create_order(world, order, &format!("driver{n}"), guest.as_deref()).await;
         let person =
             |user, role| Person { user, role, orders: vec![order.clone()], standing: None };
         people.push(person(format!("driver{n}"), "driver"));
         people.push(person(format!("customer{n}"), "customer"));
         if let Some(user) = guest {
-            let standing = Arc::new(Standing::new());
+            let standing = Arc::new(GuestAccess::new());
             let (shared, order) = (Arc::clone(&standing), order.clone());
             let keeper = guests::keep(Arc::clone(world), user.clone(), order, shared, n as u64);
             tasks.push(tokio::spawn(keeper));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::entry::Pushed;
+use super::membership::PushOutcome;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
 use crate::protocol::back_end::BackEndEvent;
@@ -21,7 +21,7 @@ pub struct Announce {
 }
 
 /// What became of an event for everybody.
-struct Reached {
+struct BroadcastOutcome {
     /// Members that have it, or get it behind the snapshot that is read for them.
     members: usize,
     /// Whether a member turned out to be gone.
@@ -32,10 +32,10 @@ impl OrderRoom {
     /// Sends an event to every member, reliably and in order. True where a member turned out to be
     /// gone.
     pub(super) fn send_to_all(&mut self, event: ServerEvent<'_>) -> bool {
-        self.reach_all(event).gone
+        self.deliver_to_all(event).gone
     }
 
-    fn reach_all(&mut self, event: ServerEvent<'_>) -> Reached {
+    fn deliver_to_all(&mut self, event: ServerEvent<'_>) -> BroadcastOutcome {
         let seq = event.chat_seq();
         self.shared.metrics.events_out.inc(event.index());
         let mut broadcast = Broadcast::new(event);
@@ -43,13 +43,13 @@ impl OrderRoom {
         for member in self.members.values_mut() {
             let frame = broadcast.frame(member.codec);
             match member.push(frame, seq) {
-                Pushed::Out => delivered += 1,
-                Pushed::Held => held += 1,
-                Pushed::Gone => gone = true,
+                PushOutcome::Sent => delivered += 1,
+                PushOutcome::Held => held += 1,
+                PushOutcome::Gone => gone = true,
             }
         }
         self.shared.metrics.deliveries.inc_by(delivered as u64);
-        Reached { members: delivered + held, gone }
+        BroadcastOutcome { members: delivered + held, gone }
     }
 }
 
@@ -57,9 +57,9 @@ impl Handler<Announce> for OrderRoom {
     type Result = usize;
 
     fn handle(&mut self, announce: Announce, ctx: &mut Context<Self>) -> usize {
-        let reached = self.reach_all(announce.event.event());
+        let reached = self.deliver_to_all(announce.event.event());
         if reached.gone {
-            self.drop_the_gone();
+            self.remove_closed_members();
             self.tick(Instant::now(), ctx);
         }
         reached.members

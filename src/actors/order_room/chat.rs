@@ -6,47 +6,47 @@ use std::time::Instant;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
-use super::{OrderRoom, Read, Say};
+use super::{GetHistory, OrderRoom, PostChat};
 use crate::actors::peer::Answer;
-use crate::actors::shared::{not_stored, unavailable};
+use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
-    ANSWERED_WITHIN, ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange,
+    ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange,
 };
 use crate::auth::Identity;
 use crate::protocol::chat::ChatMessage;
 use crate::protocol::client::{Chat, History};
 use crate::protocol::error::Failure;
 use crate::protocol::server::{Reply, ServerEvent};
-use crate::room::policy::{Action, judge};
-use crate::room::ring::MessageJson;
+use crate::room::policy::{Action, authorize};
+use crate::room::recent_messages::MessageJson;
 use crate::time::Timestamp;
 
 impl OrderRoom {
     /// Hands a message to the store.
-    pub(super) fn say(&mut self, say: Say) {
+    pub(super) fn post(&mut self, post: PostChat) {
         #[cfg(debug_assertions)]
-        assert!(self.shared.panic_on.as_ref() != Some(&say.chat.content), "asked to by a test");
-        let Some((_, identity)) = self.attached(say.session) else {
-            return say.answer.refuse(unavailable("the session is not in the room any more"));
+        assert!(self.shared.panic_on.as_ref() != Some(&post.chat.content), "asked to by a test");
+        let Some((_, identity)) = self.peer_and_identity(post.session) else {
+            return post.answer.refuse(unavailable("the session is not in the room any more"));
         };
         let identity = Arc::clone(identity);
         let now = Timestamp::now();
-        match self.may_say(&identity, now) {
-            Ok(()) => self.write(say.chat, &identity, say.answer, now),
-            Err(failure) => say.answer.refuse(failure),
+        match self.authorize_post(&identity, now) {
+            Ok(()) => self.write(post.chat, &identity, post.answer, now),
+            Err(failure) => post.answer.refuse(failure),
         }
     }
 
-    fn may_say(&self, identity: &Identity, now: Timestamp) -> Result<(), Failure> {
+    fn authorize_post(&self, identity: &Identity, now: Timestamp) -> Result<(), Failure> {
         if self.shared.is_draining() {
             return Err(unavailable("the hub restarts"));
         }
-        let asker = self.shared.asker(identity, &self.order);
-        judge(&self.shared.rules, &self.facts, asker, Action::Chat, now)
+        let subject = self.shared.subject(identity, &self.order);
+        authorize(&self.shared.rules, &self.facts, subject, Action::Chat, now)
     }
 
     fn write(&mut self, chat: Chat, identity: &Identity, answer: Answer, now: Timestamp) {
-        let token = self.number();
+        let token = self.take_token();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
             order_id: self.order.clone(),
@@ -68,7 +68,7 @@ impl OrderRoom {
     }
 
     /// The store has answered: acknowledges, and sends out what is next.
-    pub(super) fn written(&mut self, written: ChatWritten, now: Instant) {
+    pub(super) fn on_chat_written(&mut self, written: ChatWritten, now: Instant) {
         let answer = self.writes.remove(&written.token).map(|(_, answer)| answer);
         match written.outcome {
             Ok(stored) => {
@@ -86,7 +86,7 @@ impl OrderRoom {
             }
             Err(error) => {
                 if let Some(answer) = answer {
-                    answer.refuse(not_stored(error));
+                    answer.refuse(chat_failure(error));
                 }
             }
         }
@@ -94,7 +94,7 @@ impl OrderRoom {
 
     /// When the oldest message that the store has not answered for is given up.
     pub(super) fn writes_due(&self) -> Option<Instant> {
-        self.writes.first_key_value().map(|(_, (since, _))| *since + ANSWERED_WITHIN)
+        self.writes.first_key_value().map(|(_, (since, _))| *since + ANSWER_TIMEOUT)
     }
 
     /// Answers for messages about which the store says nothing: a database that stands still holds it
@@ -104,14 +104,14 @@ impl OrderRoom {
             && let Some((_, (_, answer))) = self.writes.pop_first()
         {
             answer.refuse(unavailable("the database does not answer"));
-            self.shared.store.gave_no_answer();
+            self.shared.store.report_timeout();
         }
     }
 
     /// Sends a stored message out as soon as all before it are.
     pub(super) fn deliver(&mut self, message: &ChatMessage, now: Instant) {
         if message.seq > self.delivery.delivered() {
-            self.has_spoken(message, now);
+            self.on_message_from_sender(message, now);
         }
         for (seq, json) in self.delivery.accept(message.seq, json(message), now) {
             self.fan_out(seq, json);
@@ -123,21 +123,21 @@ impl OrderRoom {
         let event = ServerEvent::Chat { order_id: &order, seq, json: &json };
         let gone = self.send_to_all(event);
         self.handle.stats.chat(Timestamp::now());
-        self.ring.push(seq, json);
+        self.recent_messages.push(seq, json);
         if gone {
-            self.drop_the_gone();
+            self.remove_closed_members();
         }
     }
 
     /// Reads what is missing between what went out and what waits.
-    pub(super) fn fill_hole(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if let Some((after, upto)) = self.delivery.hole(now) {
-            self.catch_up(PageRange::Between { after, upto }, ctx);
+    pub(super) fn fill_gap(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if let Some((after, upto)) = self.delivery.gap(now) {
+            self.read_missing(PageRange::Between { after, upto }, ctx);
         }
     }
 
     /// Reads messages from the database and delivers them.
-    pub(super) fn catch_up(&mut self, range: PageRange, ctx: &mut Context<Self>) {
+    pub(super) fn read_missing(&mut self, range: PageRange, ctx: &mut Context<Self>) {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let read = async move { store.page(order, range, crate::protocol::client::MAX_PAGE).await };
         ctx.spawn(read.into_actor(self).map(|page, room, ctx| {
@@ -155,13 +155,14 @@ impl OrderRoom {
     }
 
     /// Answers with a page of what was said.
-    pub(super) fn read(&mut self, read: Read, ctx: &mut Context<Self>) {
-        let Some((_, identity)) = self.attached(read.session) else {
+    pub(super) fn get_history(&mut self, read: GetHistory, ctx: &mut Context<Self>) {
+        let Some((_, identity)) = self.peer_and_identity(read.session) else {
             return read.answer.refuse(unavailable("the session is not in the room any more"));
         };
-        let asker = self.shared.asker(identity, &self.order);
+        let subject = self.shared.subject(identity, &self.order);
         let now = Timestamp::now();
-        if let Err(failure) = judge(&self.shared.rules, &self.facts, asker, Action::Read, now) {
+        if let Err(failure) = authorize(&self.shared.rules, &self.facts, subject, Action::Read, now)
+        {
             return read.answer.refuse(failure);
         }
         let (store, order) = (self.shared.store.clone(), self.order.clone());
@@ -184,7 +185,7 @@ impl Handler<ChatPosted> for OrderRoom {
 
     fn handle(&mut self, ChatPosted(message): ChatPosted, ctx: &mut Context<Self>) {
         // What is read of the order may be older than this message.
-        self.chat_unheard |= self.loading.is_some();
+        self.chat_while_loading |= self.loading.is_some();
         if self.loading.is_none() {
             self.exists = true;
             self.deliver(&message, Instant::now());

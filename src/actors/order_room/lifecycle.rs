@@ -8,15 +8,15 @@ use actix::{
 };
 
 use super::{Enter, OrderRoom, RoomReport, chat};
-use crate::actors::news::told;
+use crate::actors::order_diff::known_order;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
 use crate::protocol::chat::ChatKind;
 use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
-use crate::room::marks::Marks;
-use crate::room::ring::Ring;
-use crate::room::track::Track;
+use crate::room::read_marks::ReadMarks;
+use crate::room::recent_messages::RecentMessages;
+use crate::room::track::PositionTracker;
 use crate::time::Timestamp;
 
 /// When a room that follows one that panicked looks for messages whose writes were under way.
@@ -25,12 +25,12 @@ const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_s
 /// The room's last position is to be in the database when this is answered.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Persist;
+pub struct SaveRoomState;
 
 /// What the room was told before is handled when this is answered.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Settle;
+pub struct RoomBarrier;
 
 /// The supervisor has forgotten the room.
 #[derive(Message)]
@@ -56,8 +56,8 @@ impl OrderRoom {
                 for enter in waiting {
                     self.admit(enter, ctx);
                 }
-                if std::mem::take(&mut self.chat_unheard) {
-                    self.catch_up(PageRange::After(self.delivery.delivered()), ctx);
+                if std::mem::take(&mut self.chat_while_loading) {
+                    self.read_missing(PageRange::After(self.delivery.delivered()), ctx);
                 }
                 self.look_for_late_writes(ctx);
             }
@@ -66,8 +66,8 @@ impl OrderRoom {
                 // The next one who wants in makes the room try again.
                 self.loading = Some(Vec::new());
                 let failure = unavailable("the database does not answer");
-                for Enter { place, purpose, .. } in waiting {
-                    purpose.turn_away(place, failure.clone());
+                for Enter { guard, kind, .. } in waiting {
+                    kind.refuse(guard, failure.clone());
                 }
             }
         }
@@ -76,21 +76,21 @@ impl OrderRoom {
     fn remember(&mut self, order: LoadedOrder) {
         self.exists = order.exists;
         (self.facts, self.rev) = (order.facts, order.rev);
-        self.handle.stats.tell(told(&self.facts));
+        self.handle.stats.set_known_order(known_order(&self.facts));
         self.delivery = Delivery::new(order.last_seq);
         self.floor = order.floor;
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
-        self.ring = Ring::new(before);
+        self.recent_messages = RecentMessages::new(before);
         for message in &order.recent {
-            self.ring.push(message.seq, chat::json(message));
+            self.recent_messages.push(message.seq, chat::json(message));
         }
-        self.track = Track::new(order.last_position, Timestamp::now(), Instant::now());
-        self.marks = Marks::new(order.read_marks);
+        self.track = PositionTracker::new(order.last_position, Timestamp::now(), Instant::now());
+        self.read_marks = ReadMarks::new(order.read_marks);
         // What was said is as safe as nothing else: a mark that was not written is found there.
         for message in order.recent.iter().filter(|message| message.kind != ChatKind::System) {
-            self.marks.advance(&message.sender_id, message.seq);
+            self.read_marks.advance(&message.sender_id, message.seq);
         }
-        if let Some(change) = self.unheard.take() {
+        if let Some(change) = self.change_while_loading.take() {
             self.order_changed(&change.0);
         }
     }
@@ -101,7 +101,7 @@ impl OrderRoom {
         }
         for wait in LATE_WRITES {
             ctx.run_later(wait, |room, ctx| {
-                room.catch_up(PageRange::After(room.delivery.delivered()), ctx);
+                room.read_missing(PageRange::After(room.delivery.delivered()), ctx);
             });
         }
     }
@@ -141,7 +141,7 @@ impl OrderRoom {
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
-            if room.save_marks() && saved && room.is_idle() {
+            if room.save_read_marks() && saved && room.is_idle() {
                 let (order, epoch) = (room.order.clone(), room.epoch);
                 room.reports.do_send(RoomReport::Idle { order, epoch, seen });
             }
@@ -164,20 +164,20 @@ impl OrderRoom {
     }
 }
 
-impl Handler<Persist> for OrderRoom {
+impl Handler<SaveRoomState> for OrderRoom {
     type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Persist, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, _: SaveRoomState, _: &mut Context<Self>) -> Self::Result {
         let save = self.save_position();
-        self.save_marks();
+        self.save_read_marks();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
 }
 
-impl Handler<Settle> for OrderRoom {
+impl Handler<RoomBarrier> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, _: Settle, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: RoomBarrier, _: &mut Context<Self>) {}
 }
 
 impl Handler<Stop> for OrderRoom {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use super::entry::{MayLocate, Member, Sender};
-use super::{Locate, OrderRoom};
+use super::membership::{LocationRight, Member, Sender};
+use super::{OrderRoom, UpdateLocation};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Peer;
 use crate::actors::shared::unavailable;
@@ -15,90 +15,90 @@ use crate::ids::SessionId;
 use crate::protocol::error::Failure;
 use crate::protocol::server::{LocationUpdate, ServerEvent};
 use crate::recent::RecentMap;
-use crate::room::fix_times::settle;
+use crate::room::fix_times::normalize_time;
 use crate::time::Timestamp;
 use crate::transport::LatestKey;
 
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
-static NEXT_LANE: AtomicU64 = AtomicU64::new(0);
+static NEXT_LATEST_KEY: AtomicU64 = AtomicU64::new(0);
 
 /// A key that was not used before.
-pub(super) fn next_lane() -> LatestKey {
-    LatestKey(NEXT_LANE.fetch_add(1, Ordering::Relaxed))
+pub(super) fn next_latest_key() -> LatestKey {
+    LatestKey(NEXT_LATEST_KEY.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Of how many members the outboxes are fetched before the first push; what is fetched for more
 /// would be gone from the processor's nearest memory before its turn.
-const WARMED: usize = 64;
+const PREFETCHED: usize = 64;
 
 /// How often a last position that changes is written at least, however far apart the points of
 /// the trail are.
-const LAST_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+const MAX_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a room remembers of a driver.
-pub(super) struct Lane {
+pub(super) struct DriverLane {
     /// The key of the driver's positions in the latest-wins lane.
     pub(super) key: LatestKey,
     /// When the driver was where the position says that was last written.
-    kept_ms: i64,
+    saved_ms: i64,
 }
 
 impl OrderRoom {
     /// Takes a fix. True where a member turned out to be gone.
-    pub(super) fn locate(&mut self, locate: Locate) -> bool {
-        self.members.values().take(WARMED).for_each(|member| member.outbox.warm());
-        let Locate { session, at: came, mut fix, verdict, .. } = locate;
+    pub(super) fn update_location(&mut self, update: UpdateLocation) -> bool {
+        self.members.values().take(PREFETCHED).for_each(|member| member.outbox.prefetch());
+        let UpdateLocation { session, at: came, mut fix, reply, .. } = update;
         let metrics = &self.shared.metrics;
         let driver = match sender(&mut self.members, &self.senders, session) {
             Some((Ok(driver), _)) => driver,
             Some((Err(failure), peer)) => {
-                verdict.refuse(Failure::clone(failure), Some(peer));
+                reply.refuse(Failure::clone(failure), Some(peer));
                 return false;
             }
             None => {
                 metrics.locations_dropped.inc();
-                verdict.refuse(unavailable("the session is not in the room any more"), None);
+                reply.refuse(unavailable("the session is not in the room any more"), None);
                 return false;
             }
         };
         let at = Timestamp::now();
         if let Some(recorded_at) = &mut fix.recorded_at {
-            let (settled, correction) = settle(*recorded_at, at);
+            let (settled, correction) = normalize_time(*recorded_at, at);
             *recorded_at = settled;
             if let Some(correction) = correction {
                 metrics.position_times_corrected.inc(correction as usize);
             }
         }
         let accepted = self.track.accept(driver, &fix, at, came).is_some();
-        verdict.taken(accepted);
+        reply.complete(accepted);
         if !accepted {
             metrics.locations_dropped.inc();
             return false;
         }
-        self.took(fix.battery, at)
+        self.publish_position(fix.battery, at)
     }
 
     /// The last position is a new one: it goes to the members, and every so often behind them to the
     /// database. True where a member turned out to be gone.
-    pub(super) fn took(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
+    pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
         self.handle.stats.location(at);
         let Some(position) = self.track.last() else { return false };
         let taken_ms = position.taken_at().as_millis();
-        let every = self.shared.config.rooms.trail_interval.min(LAST_AT_LEAST_EVERY);
+        let every = self.shared.config.rooms.trail_interval.min(MAX_SAVE_INTERVAL);
         let lane = match self.lanes.get_recent(&position.driver_id) {
             Some(lane) => lane,
-            None => self.lanes.entry(position.driver_id.clone()).or_insert_with(Lane::new),
+            None => self.lanes.entry(position.driver_id.clone()).or_insert_with(DriverLane::new),
         };
         let (key, is_due) = (lane.key, lane.is_due(taken_ms, every));
         if is_due {
-            self.shared.store.keep_behind(&self.order, position);
+            self.shared.store.write_position_behind(&self.order, position);
         }
-        self.relay(key, battery)
+        self.broadcast_position(key, battery)
     }
 
     /// Sends the last position to every member that sees it. True where one turned out to be gone.
-    fn relay(&mut self, lane: LatestKey, battery: Option<f64>) -> bool {
+    fn broadcast_position(&mut self, lane: LatestKey, battery: Option<f64>) -> bool {
         let Some(position) = self.track.last() else { return false };
         let update = |battery| {
             ServerEvent::Location(LocationUpdate { order_id: &self.order, position, battery })
@@ -122,25 +122,25 @@ impl OrderRoom {
         metrics.events_out.inc(update(None).index());
         metrics.deliveries.inc_by(delivered);
         if gone {
-            self.drop_the_gone();
+            self.remove_closed_members();
         }
         gone
     }
 }
 
-// === impl Lane ===
+// === impl DriverLane ===
 
-impl Lane {
+impl DriverLane {
     fn new() -> Self {
-        Self { key: next_lane(), kept_ms: i64::MIN }
+        Self { key: next_latest_key(), saved_ms: i64::MIN }
     }
 
     /// Whether a position of this time is to be written, and then notes that it is. Also one from
     /// well before the last: the phone's clock was set back.
     fn is_due(&mut self, taken_ms: i64, every: Duration) -> bool {
-        let is_due = Duration::from_millis(taken_ms.abs_diff(self.kept_ms)) >= every;
+        let is_due = Duration::from_millis(taken_ms.abs_diff(self.saved_ms)) >= every;
         if is_due {
-            self.kept_ms = taken_ms;
+            self.saved_ms = taken_ms;
         }
         is_due
     }
@@ -151,10 +151,10 @@ fn sender<'a>(
     members: &'a mut RecentMap<SessionId, Member>,
     senders: &'a HashMap<SessionId, Sender, RandomState>,
     session: SessionId,
-) -> Option<(&'a MayLocate, &'a Peer)> {
+) -> Option<(&'a LocationRight, &'a Peer)> {
     match members.get_recent(&session) {
-        Some(member) => Some((&member.may_locate, &member.place.peer)),
-        None => senders.get(&session).map(|sender| (&sender.may_locate, &*sender.place.peer)),
+        Some(member) => Some((&member.location_right, &member.guard.peer)),
+        None => senders.get(&session).map(|sender| (&sender.location_right, &*sender.guard.peer)),
     }
 }
 
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_position_is_written_every_so_often() {
-        let (mut lane, every) = (Lane::new(), Duration::from_secs(10));
+        let (mut lane, every) = (DriverLane::new(), Duration::from_secs(10));
         let mut due = |ms| lane.is_due(ms, every);
         assert!(due(5000), "the first");
         assert!(!due(5000) && !due(14_999));

@@ -12,15 +12,15 @@ use crate::ids::{SessionId, UserId};
 use crate::protocol::chat::{ChatKind, ChatMessage};
 use crate::protocol::client::ReceiptKind;
 use crate::protocol::error::Failure;
-use crate::protocol::server::{ReadMark, ReceiptNews, Reply, ServerEvent};
-use crate::room::marks::Moved;
+use crate::protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
 use crate::room::policy::Action;
+use crate::room::read_marks::MarkAdvance;
 use crate::time::Timestamp;
 
 /// A session has got chat, or its user has read it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Receive {
+pub struct SetReceipt {
     /// Which session.
     pub session: SessionId,
     /// What has become of the chat.
@@ -35,47 +35,51 @@ pub struct Receive {
 
 impl OrderRoom {
     /// Takes a receipt. True where a member turned out to be gone.
-    fn receive(&mut self, receive: Receive) -> bool {
-        let user = match self.may_act(receive.session, Action::Read) {
+    fn set_receipt(&mut self, receipt: SetReceipt) -> bool {
+        let user = match self.authorize_session(receipt.session, Action::Read) {
             Ok(user) => user,
             Err(failure) => {
-                receive.answer.refuse(failure);
+                receipt.answer.refuse(failure);
                 return false;
             }
         };
         // Of what is beyond nobody has heard.
-        let seq = receive.seq.min(self.delivery.delivered());
+        let seq = receipt.seq.min(self.delivery.delivered());
         // What is not there any more nobody has got or read.
         let is_news = seq > self.floor
-            && match receive.kind {
+            && match receipt.kind {
                 ReceiptKind::Read => self.advance_mark(&user, seq),
                 ReceiptKind::Delivered => true,
             };
-        receive.answer.ok(Reply::Done {});
+        receipt.answer.ok(Reply::Done {});
         if !is_news {
             return false;
         }
         let order = self.order.clone();
-        let news = ReceiptNews { order_id: &order, user_id: &user, seq, at: Timestamp::now() };
-        self.send_to_all(match receive.kind {
-            ReceiptKind::Read => ServerEvent::Read(news),
-            ReceiptKind::Delivered => ServerEvent::Delivered(news),
+        let update = ReceiptUpdate { order_id: &order, user_id: &user, seq, at: Timestamp::now() };
+        self.send_to_all(match receipt.kind {
+            ReceiptKind::Read => ServerEvent::Read(update),
+            ReceiptKind::Delivered => ServerEvent::Delivered(update),
         })
     }
 
     /// Whose session it is, if it may do that.
-    pub(super) fn may_act(&self, session: SessionId, action: Action) -> Result<UserId, Failure> {
-        let Some((_, identity)) = self.attached(session) else {
+    pub(super) fn authorize_session(
+        &self,
+        session: SessionId,
+        action: Action,
+    ) -> Result<UserId, Failure> {
+        let Some((_, identity)) = self.peer_and_identity(session) else {
             return Err(unavailable("the session is not in the room any more"));
         };
-        let asker = self.shared.asker(identity, &self.order);
+        let subject = self.shared.subject(identity, &self.order);
         let now = Timestamp::now();
-        crate::room::policy::judge(&self.shared.rules, &self.facts, asker, action, now)?;
+        crate::room::policy::authorize(&self.shared.rules, &self.facts, subject, action, now)?;
         Ok(identity.user.clone())
     }
 
     /// Whoever says something has read what was before. What a back end says is nobody's.
-    pub(super) fn has_spoken(&mut self, message: &ChatMessage, now: Instant) {
+    pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
         if message.kind != ChatKind::System {
             self.stop_typing(&message.sender_id, now);
             self.advance_mark(&message.sender_id, message.seq);
@@ -84,39 +88,42 @@ impl OrderRoom {
 
     /// Moves a mark and has it written. False where that moves nothing.
     fn advance_mark(&mut self, user: &UserId, seq: i64) -> bool {
-        let Some(Moved { forgotten }) = self.marks.advance(user, seq) else { return false };
+        let Some(MarkAdvance { forgotten }) = self.read_marks.advance(user, seq) else {
+            return false;
+        };
         let store = &self.shared.store;
-        let mut noted = store.note_read(&self.order, user, seq);
+        let mut noted = store.queue_read_mark(&self.order, user, seq);
         if let Some(forgotten) = forgotten {
-            noted &= store.note_read(&self.order, &forgotten, 0);
+            noted &= store.queue_read_mark(&self.order, &forgotten, 0);
         }
-        self.marks_unsaved |= !noted;
+        self.read_marks_unsaved |= !noted;
         true
     }
 
     /// Has the marks written for which there was no place before. False where there is none still.
-    pub(super) fn save_marks(&mut self) -> bool {
-        if self.marks_unsaved {
+    pub(super) fn save_read_marks(&mut self) -> bool {
+        if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
-            let noted = self.marks.iter().all(|(user, seq)| store.note_read(order, user, seq));
-            self.marks_unsaved = !noted;
+            let noted =
+                self.read_marks.iter().all(|(user, seq)| store.queue_read_mark(order, user, seq));
+            self.read_marks_unsaved = !noted;
         }
-        !self.marks_unsaved
+        !self.read_marks_unsaved
     }
 
     /// The marks as a snapshot shows them: as they are, also where its messages end before, since
     /// nobody is told of a mark again.
     pub(super) fn shown_marks(&self) -> Vec<ReadMark<'_>> {
-        self.marks.iter().map(|(user_id, seq)| ReadMark { user_id, seq }).collect()
+        self.read_marks.iter().map(|(user_id, seq)| ReadMark { user_id, seq }).collect()
     }
 }
 
-impl Handler<Receive> for OrderRoom {
+impl Handler<SetReceipt> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, receive: Receive, ctx: &mut Context<Self>) {
-        if self.receive(receive) {
-            self.drop_the_gone();
+    fn handle(&mut self, receipt: SetReceipt, ctx: &mut Context<Self>) {
+        if self.set_receipt(receipt) {
+            self.remove_closed_members();
             self.tick(Instant::now(), ctx);
         }
     }

@@ -8,25 +8,25 @@ use std::time::Instant;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::{OrderRoom, chat};
-use crate::actors::peer::{Answer, News};
+use crate::actors::peer::{Answer, MembershipEvent};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{self, PageRange, StoreError};
 use crate::ids::{SessionId, UserId};
 use crate::protocol::client::Join;
 use crate::protocol::server::{Reply, ServerEvent, Snapshot};
-use crate::room::ring::Page;
+use crate::room::recent_messages::SnapshotPage;
 use crate::room::visibility::Visibility;
-use crate::session::resume::{Due, Shown};
+use crate::session::resume::{SnapshotRequest, Unconfirmed};
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
 /// How many frames may wait for a member whose snapshot is being read.
-const MOST_HELD: usize = 256;
+const MAX_HELD: usize = 256;
 /// How many more joins of the same session may wait for that.
-const MOST_JOINS: usize = 16;
+const MAX_JOINS: usize = 16;
 
 /// What waits for a snapshot that is being read.
-pub(super) struct Held {
+pub(super) struct HeldFrames {
     /// Which read: the session may have left and joined again before an older one has ended.
     read: u64,
     /// Frames, with the seq of those that are chat.
@@ -36,19 +36,19 @@ pub(super) struct Held {
 }
 
 /// A snapshot that is being read.
-struct Reading {
+struct SnapshotRead {
     session: SessionId,
     read: u64,
     /// The newest message that it will show.
     cut: i64,
     /// What its client asked for.
-    shown: Shown,
+    request: SnapshotRequest,
     answer: Answer,
 }
 
-// === impl Held ===
+// === impl HeldFrames ===
 
-impl Held {
+impl HeldFrames {
     pub(super) fn new(read: u64) -> Self {
         Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
     }
@@ -60,7 +60,7 @@ impl Held {
 
     /// Whether more waits than may.
     pub(super) fn is_too_full(&self) -> bool {
-        self.frames.len() > MOST_HELD
+        self.frames.len() > MAX_HELD
     }
 }
 
@@ -69,7 +69,7 @@ impl Held {
 impl OrderRoom {
     /// Shows a member the room as it is now: from memory, or, where that does not reach back far
     /// enough, from the database, while what is sent meanwhile waits.
-    pub(super) fn show(
+    pub(super) fn send_snapshot(
         &mut self,
         session: SessionId,
         join: Join,
@@ -81,60 +81,65 @@ impl OrderRoom {
             return held.queue(join, answer);
         }
         let cut = self.delivery.delivered();
-        let shown = Shown { since: join.since_seq, limit: join.limit };
-        if let Some(page) = self.ring.page(join.since_seq, join.limit) {
-            self.send_page(session, &page, shown, cut, answer);
-            return self.has_shown(session);
+        let request = SnapshotRequest { since: join.since_seq, limit: join.limit };
+        if let Some(page) = self.recent_messages.page(join.since_seq, join.limit) {
+            self.send_snapshot_page(session, &page, request, cut, answer);
+            return self.on_snapshot_sent(session);
         }
-        let read = self.number();
+        let read = self.take_token();
         if let Some(member) = self.members.get_mut(&session) {
-            member.held = Some(Box::new(Held::new(read)));
+            member.held = Some(Box::new(HeldFrames::new(read)));
         }
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let (range, limit) = (PageRange::Before(cut + 1), most(shown, cut));
+        let (range, limit) = (PageRange::Before(cut + 1), snapshot_limit(request, cut));
         let page = async move { store.page(order, range, limit).await };
-        let reading = Reading { session, read, cut, shown, answer };
+        let reading = SnapshotRead { session, read, cut, request, answer };
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
-            room.read_through(reading, page, ctx);
+            room.on_snapshot_read(reading, page, ctx);
             room.tick(Instant::now(), ctx);
         }));
     }
 
     /// The page was read, or not: sends it, then what was held back, then serves the next join.
-    fn read_through(
+    fn on_snapshot_read(
         &mut self,
-        reading: Reading,
+        reading: SnapshotRead,
         page: Result<store::Page, StoreError>,
         ctx: &mut Context<Self>,
     ) {
-        let Reading { session, read, cut, shown, answer } = reading;
+        let SnapshotRead { session, read, cut, request, answer } = reading;
         // Where the session has left meanwhile the answer says so when it is dropped.
         let Some(held) = self.take_held(session, read) else { return };
-        let Ok(page) = page else { return self.give_up_showing(session, *held, Some(answer)) };
-        self.send_page(session, &as_shown(&page, shown, cut), shown, cut, answer);
-        self.has_shown(session);
-        self.go_on(session, *held, ctx);
+        let Ok(page) = page else { return self.abort_snapshot(session, *held, Some(answer)) };
+        self.send_snapshot_page(session, &snapshot_page(&page, request, cut), request, cut, answer);
+        self.on_snapshot_sent(session);
+        self.resume_delivery(session, *held, ctx);
     }
 
     /// A member has been shown the room; one that came back has all that it had missed.
-    pub(super) fn has_shown(&mut self, session: SessionId) {
+    pub(super) fn on_snapshot_sent(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
-            member.shown = true;
-            member.place.caught_up();
+            member.has_snapshot = true;
+            member.guard.finish_catch_up();
         }
     }
 
     /// What was held back for this read, if the session has not left meanwhile.
-    pub(super) fn take_held(&mut self, session: SessionId, read: u64) -> Option<Box<Held>> {
+    pub(super) fn take_held(&mut self, session: SessionId, read: u64) -> Option<Box<HeldFrames>> {
         let member = self.members.get_mut(&session)?;
         member.held.take_if(|held| held.read == read)
     }
 
     /// Goes on with what was held back: frames, then the joins that waited.
-    pub(super) fn go_on(&mut self, session: SessionId, held: Held, ctx: &mut Context<Self>) {
+    pub(super) fn resume_delivery(
+        &mut self,
+        session: SessionId,
+        held: HeldFrames,
+        ctx: &mut Context<Self>,
+    ) {
         self.release(session, held.frames);
         for (join, answer) in held.joins {
-            self.show(session, join, answer, ctx);
+            self.send_snapshot(session, join, answer, ctx);
         }
     }
 
@@ -146,14 +151,14 @@ impl OrderRoom {
             member.push(frame, seq);
         }
         // News of the order may have been among them.
-        member.place.paid();
+        member.guard.mark_sent();
     }
 
     /// The page could not be read. A member who was in before stays; a new one is out again.
-    pub(super) fn give_up_showing(
+    pub(super) fn abort_snapshot(
         &mut self,
         session: SessionId,
-        held: Held,
+        held: HeldFrames,
         answer: Option<Answer>,
     ) {
         let failure = unavailable("the database does not answer");
@@ -162,44 +167,44 @@ impl OrderRoom {
             answer.refuse(failure.clone());
         }
         held.joins.into_iter().for_each(|(_, answer)| answer.refuse(failure.clone()));
-        if self.members.get(&session).is_some_and(|member| member.shown) {
-            self.has_shown(session);
+        if self.members.get(&session).is_some_and(|member| member.has_snapshot) {
+            self.on_snapshot_sent(session);
             return self.release(session, held.frames);
         }
         // One who comes back after a panic believes to be in: the place is dropped without a word,
         // so the session hears that it lost the room, and tries again.
         if let Some(mut member) = self.remove_member(session, joining).filter(|_| joining) {
-            member.place.tell(News::Refused(failure));
+            member.guard.notify(MembershipEvent::Refused(failure));
         }
         self.count_occupants();
     }
 
     /// Shows a member the room with this page, which ends at `cut`.
-    pub(super) fn send_page(
+    pub(super) fn send_snapshot_page(
         &mut self,
         session: SessionId,
-        page: &Page,
-        shown: Shown,
+        page: &SnapshotPage,
+        request: SnapshotRequest,
         cut: i64,
         answer: Answer,
     ) {
         let Some(member) = self.members.get(&session) else { return };
         // Before it counts as shown: a session that ends in between does not take it for seen.
-        member.place.owe(Due { shown: Some(shown), told: None });
-        member.place.progress.store(cut, Ordering::Relaxed);
-        let peer = Arc::clone(&member.place.peer);
+        member.guard.begin_send(Unconfirmed { snapshot: Some(request), order: None });
+        member.guard.sent_seq.store(cut, Ordering::Relaxed);
+        let peer = Arc::clone(&member.guard.peer);
         let (visibility, identity) = (member.visibility, Arc::clone(&member.identity));
         let snapshot = self.snapshot(page, cut, visibility, &identity.user);
         if !answer.is_wanted() {
             peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
         answer.ok(Reply::Joined(&snapshot));
-        member.place.paid();
+        member.guard.mark_sent();
     }
 
     fn snapshot<'a>(
         &'a self,
-        page: &'a Page,
+        page: &'a SnapshotPage,
         cut: i64,
         visibility: Visibility,
         user: &UserId,
@@ -210,7 +215,7 @@ impl OrderRoom {
             status: self.facts.status.as_deref(),
             driver_id: self.facts.driver_id.as_ref(),
             last_seq: cut,
-            unread: self.marks.unread(user, self.floor, cut),
+            unread: self.read_marks.unread(user, self.floor, cut),
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
             last_location: last.filter(|last| visibility.shows_position(last.position)),
@@ -221,21 +226,25 @@ impl OrderRoom {
 }
 
 /// How many messages up to `cut` are to be shown at most.
-pub(super) fn most(shown: Shown, cut: i64) -> i64 {
-    shown.since.map_or(shown.limit, |since| shown.limit.min((cut - since).max(0)))
+pub(super) fn snapshot_limit(request: SnapshotRequest, cut: i64) -> i64 {
+    request.since.map_or(request.limit, |since| request.limit.min((cut - since).max(0)))
 }
 
 /// What was read for a snapshot up to `cut`.
-pub(super) fn as_shown(page: &store::Page, shown: Shown, cut: i64) -> Page {
+pub(super) fn snapshot_page(
+    page: &store::Page,
+    request: SnapshotRequest,
+    cut: i64,
+) -> SnapshotPage {
     let found = i64::try_from(page.messages.len()).unwrap_or(0);
-    let recovered = shown.since.is_some_and(|since| since.min(cut) + found == cut);
-    Page { messages: page.messages.iter().map(chat::json).collect(), recovered }
+    let recovered = request.since.is_some_and(|since| since.min(cut) + found == cut);
+    SnapshotPage { messages: page.messages.iter().map(chat::json).collect(), recovered }
 }
 
-impl Held {
+impl HeldFrames {
     /// One more join waits for the read.
     fn queue(&mut self, join: Join, answer: Answer) {
-        if self.joins.len() < MOST_JOINS {
+        if self.joins.len() < MAX_JOINS {
             self.joins.push_back((join, answer));
         } else {
             answer.refuse(unavailable("too many joins at once"));

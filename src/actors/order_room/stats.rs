@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::{Inspect, OrderRoom};
 use crate::ids::{OrderId, SessionId, UserId};
-use crate::permits::Counts;
+use crate::permits::PermitCounter;
 use crate::protocol::location::Position;
 use crate::protocol::role::Role;
-use crate::session::resume::Told;
+use crate::session::resume::KnownOrder;
 use crate::time::Timestamp;
 
 /// The length of the window that rates are counted over.
@@ -27,15 +27,15 @@ pub struct RoomStats {
     users: AtomicUsize,
     sessions: AtomicUsize,
     last_activity_ms: AtomicI64,
-    locations: Rate,
-    chats: Rate,
+    locations: WindowedRate,
+    chats: WindowedRate,
     /// What its members were told of the order last.
-    told: Mutex<Told>,
+    known_order: Mutex<KnownOrder>,
 }
 
 /// Counts events in windows of ten seconds.
 #[derive(Debug, Default)]
-struct Rate {
+struct WindowedRate {
     window: AtomicI64,
     current: AtomicU64,
     previous: AtomicU64,
@@ -112,14 +112,14 @@ impl RoomStats {
     }
 
     /// Its members have been told this.
-    pub(super) fn tell(&self, told: Told) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    pub(super) fn set_known_order(&self, known: KnownOrder) {
+        *self.known_order.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// What its members were told of the order last. One who is told otherwise at this moment is
     /// owed it, in its pushes.
-    pub fn told(&self) -> Told {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn known_order(&self) -> KnownOrder {
+        self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A chat message went out.
@@ -152,15 +152,15 @@ impl RoomStats {
     }
 }
 
-impl Counts for RoomStats {
+impl PermitCounter for RoomStats {
     fn taken(&self) -> &AtomicUsize {
         &self.waiting
     }
 }
 
-// === impl Rate ===
+// === impl WindowedRate ===
 
-impl Rate {
+impl WindowedRate {
     fn count(&self, now: Timestamp) {
         let (window, known) = (now.as_millis() / WINDOW_MS, self.window.load(Ordering::Relaxed));
         let current = self.current.load(Ordering::Relaxed);
@@ -191,8 +191,8 @@ impl Rate {
 
 impl OrderRoom {
     fn detail(&self, now: Timestamp) -> RoomDetail {
-        let members = self.members.values().map(super::entry::Member::detail);
-        let senders = self.senders.values().map(super::entry::Sender::detail);
+        let members = self.members.values().map(super::membership::Member::detail);
+        let senders = self.senders.values().map(super::membership::Sender::detail);
         RoomDetail {
             activity: self.handle.stats.activity(&self.order, now),
             status: self.facts.status.clone(),
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn rates_are_those_of_the_last_full_window() {
-        let (rate, at) = (Rate::default(), Timestamp::from_secs);
+        let (rate, at) = (WindowedRate::default(), Timestamp::from_secs);
         (0..50).for_each(|_| rate.count(at(100)));
         let tenths = |secs| (rate.per_second(at(secs)) * 10.0).round();
         assert!((tenths(105) - 0.0).abs() < 0.1);

@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::location::next_lane;
+use super::location::next_latest_key;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Answer;
 use crate::ids::{SessionId, UserId};
-use crate::protocol::server::{Reply, ServerEvent, TypingNews};
+use crate::protocol::server::{Reply, ServerEvent, TypingUpdate};
 use crate::room::policy::Action;
-use crate::room::typing::Word;
+use crate::room::typing::TypingChange;
 use crate::transport::LatestKey;
 
 /// A user is typing, or no more.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Type {
+pub struct SetTyping {
     /// On which session.
     pub session: SessionId,
     /// Whether he is.
@@ -29,11 +29,11 @@ pub struct Type {
 }
 
 impl OrderRoom {
-    fn type_on(&mut self, message: Type, now: Instant) {
-        let Type { session, typing, answer, .. } = message;
-        match self.may_act(session, Action::Chat) {
+    fn set_typing(&mut self, message: SetTyping, now: Instant) {
+        let SetTyping { session, typing, answer, .. } = message;
+        match self.authorize_session(session, Action::Chat) {
             Ok(user) => {
-                self.typists.say(&user, session, typing, now, next_lane);
+                self.typing_users.set(&user, session, typing, now, next_latest_key);
                 answer.ok(Reply::Done {});
             }
             Err(failure) => answer.refuse(failure),
@@ -41,36 +41,36 @@ impl OrderRoom {
     }
 
     /// Tells what there is to tell of those who type.
-    pub(super) fn tell_typing(&mut self, now: Instant) {
+    pub(super) fn broadcast_due_typing(&mut self, now: Instant) {
         let mut gone = false;
-        for word in self.typists.due(now) {
-            gone |= self.relay_typing(&word);
+        for change in self.typing_users.due(now) {
+            gone |= self.broadcast_typing(&change);
         }
         if gone {
-            self.drop_the_gone();
+            self.remove_closed_members();
         }
     }
 
     /// What a user typed has been said.
     pub(super) fn stop_typing(&mut self, user: &UserId, now: Instant) {
-        if let Some(word) = self.typists.stop(user, now) {
+        if let Some(change) = self.typing_users.stop(user, now) {
             // One that is gone is noticed at the next fan-out.
-            self.relay_typing(&word);
+            self.broadcast_typing(&change);
         }
     }
 
     /// What was typed on a session that is gone will not be said.
     pub(super) fn forget_typing(&mut self, session: SessionId, now: Instant) {
-        if let Some(word) = self.typists.leave(session, now) {
-            self.relay_typing(&word);
+        if let Some(change) = self.typing_users.leave(session, now) {
+            self.broadcast_typing(&change);
         }
     }
 
     /// Tells everybody but the user, on whatever device. True where one turned out to be gone.
-    fn relay_typing(&mut self, word: &Word<LatestKey>) -> bool {
-        let Word { user, key, typing } = word;
-        let news = TypingNews { order_id: &self.order, user_id: user, typing: *typing };
-        let event = ServerEvent::Typing(news);
+    fn broadcast_typing(&mut self, change: &TypingChange<LatestKey>) -> bool {
+        let TypingChange { user, key, typing } = change;
+        let update = TypingUpdate { order_id: &self.order, user_id: user, typing: *typing };
+        let event = ServerEvent::Typing(update);
         self.shared.metrics.events_out.inc(event.index());
         let mut broadcast = Broadcast::new(event);
         let (mut delivered, mut gone) = (0, false);
@@ -93,12 +93,12 @@ impl OrderRoom {
     }
 }
 
-impl Handler<Type> for OrderRoom {
+impl Handler<SetTyping> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, message: Type, ctx: &mut Context<Self>) {
+    fn handle(&mut self, message: SetTyping, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        self.type_on(message, now);
+        self.set_typing(message, now);
         self.tick(now, ctx);
     }
 }

@@ -6,18 +6,18 @@ use actix::{Actor, Context, Handler};
 
 use super::*;
 use crate::ids::{OrderId, SessionId};
-use crate::metrics::Vocabulary;
+use crate::metrics::LabelValues;
 use crate::protocol::socketio::Namespace;
-use crate::session::resume::{Pushes, RoomMark};
+use crate::session::resume::{PushLog, SavedRoom};
 
 const S: Duration = Duration::from_secs(1);
 
 fn metrics() -> Metrics {
-    Metrics::new(&Vocabulary::default())
+    Metrics::new(&LabelValues::default())
 }
 
-fn resumes(most: usize) -> Resumes {
-    Resumes::new(S * 120, most, &metrics())
+fn resumes(most: usize) -> ResumableSessions {
+    ResumableSessions::new(S * 120, most, &metrics())
 }
 
 fn pid() -> Pid {
@@ -28,15 +28,15 @@ fn user(id: &str) -> UserId {
     id.parse().expect("an id")
 }
 
-fn record(owner: &str) -> Record {
+fn record(owner: &str) -> SessionRecord {
     let order = OrderId::new("o").expect("an id");
-    let rooms = [RoomMark { order, joins: 1, link: 1, progress: 0 }];
-    let (session, pushes) = (SessionId::random(), Pushes::default());
-    Record::new(pid(), user(owner), session, Namespace::Root, 1, rooms, pushes)
+    let rooms = [SavedRoom { order, joins: 1, subscription: 1, sent_seq: 0 }];
+    let (session, pushes) = (SessionId::random(), PushLog::default());
+    SessionRecord::new(pid(), user(owner), session, Namespace::Root, 1, rooms, pushes)
 }
 
 /// The record that a claim gives, if it does.
-fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record> {
+fn claimed(resumes: &ResumableSessions, pid: Pid, of: &str, now: Instant) -> Option<SessionRecord> {
     match resumes.claim(pid, &user(of), now) {
         Claim::Detached(record) => Some(*record),
         Claim::Unknown => None,
@@ -46,16 +46,16 @@ fn claimed(resumes: &Resumes, pid: Pid, of: &str, now: Instant) -> Option<Record
 }
 
 /// A session that leaves its record behind when it is asked to end.
-struct Owner(Option<(Arc<Resumes>, Record)>);
+struct Owner(Option<(Arc<ResumableSessions>, SessionRecord)>);
 
 impl Actor for Owner {
     type Context = Context<Self>;
 }
 
-impl Handler<HandOver> for Owner {
+impl Handler<TakeOver> for Owner {
     type Result = ();
 
-    fn handle(&mut self, _: HandOver, _: &mut Self::Context) {
+    fn handle(&mut self, _: TakeOver, _: &mut Self::Context) {
         if let Some((resumes, record)) = self.0.take() {
             resumes.detach(record, Instant::now());
         }
@@ -102,7 +102,7 @@ fn a_session_that_is_attached_is_asked_to_hand_over() {
         let Claim::Attached(owner) = resumes.claim(ann.pid, &user("ann"), now) else {
             panic!("not attached")
         };
-        owner.send(HandOver { pid: ann.pid }).await.expect("it lives");
+        owner.send(TakeOver { pid: ann.pid }).await.expect("it lives");
         assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann.clone()));
         // The next session has the pid; then it is lost, and found again.
         resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
@@ -190,7 +190,7 @@ fn large_records_are_bounded_by_their_bytes() {
 #[test]
 fn what_has_expired_is_swept_and_the_rest_stays() {
     let metrics = metrics();
-    let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
+    let (resumes, now) = (ResumableSessions::new(S * 120, 9999, &metrics), Instant::now());
     for n in 0..1000 {
         resumes.detach(record(&format!("user-{n}")), now + S * n / 10);
     }
@@ -208,7 +208,7 @@ fn what_has_expired_is_swept_and_the_rest_stays() {
 fn a_drain_takes_out_what_has_not_expired() {
     actix::System::new().block_on(async {
         let metrics = metrics();
-        let (resumes, now) = (Resumes::new(S * 120, 9999, &metrics), Instant::now());
+        let (resumes, now) = (ResumableSessions::new(S * 120, 9999, &metrics), Instant::now());
         let (old, ann, bob) = (record("old"), record("ann"), record("bob"));
         resumes.attach(pid(), user("here"), Arc::new(Owner(None).start()));
         resumes.detach(old, now);
@@ -222,7 +222,7 @@ fn a_drain_takes_out_what_has_not_expired() {
 
 #[test]
 fn switched_off_nothing_is_kept() {
-    let (resumes, now) = (Resumes::new(Duration::ZERO, 9, &metrics()), Instant::now());
+    let (resumes, now) = (ResumableSessions::new(Duration::ZERO, 9, &metrics()), Instant::now());
     resumes.detach(record("ann"), now);
     assert_eq!((resumes.kept(), resumes.lock().sessions.len()), (0, 0));
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use actix::MailboxError;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 
-use super::admission::Permit;
-use super::positions::{Done, Positions, WaitingPoints};
-use super::posts::Reply;
-use super::reader::TOO_LATE;
-use super::trail::SweepTrail;
-use super::writer::{BatchEnd, WriteBatch, WritePositions, Writer};
+use super::positions::{PositionQueue, WaitingPoints, WriteReply};
+use super::posted_chat::ChatReply;
+use super::queue_limit::QueuePermit;
+use super::reader::QUEUE_TIMEOUT;
+use super::trail::DeleteExpiredTrail;
+use super::writer::{BatchOutcome, CommitChat, CommitPositions, Writer};
 use super::{ChatWriteError, NewMessage, StoreError, StoredChat};
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
@@ -24,23 +24,23 @@ use crate::protocol::location::Position;
 /// The most messages, or positions, of one transaction.
 pub(super) const MAX_BATCH: usize = 256;
 /// Positions go after chat, but under steady chat they go at last.
-const POSITIONS_WAIT: Duration = Duration::from_secs(1);
+const POSITION_DELAY: Duration = Duration::from_secs(1);
 /// How often expired points of trails are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Queue a chat message for the next batch.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Admit(pub(super) Pending);
+pub(super) struct QueueChat(pub(super) PendingChat);
 
 /// Queue a last position.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Save {
+pub(super) struct QueuePosition {
     pub(super) order: OrderId,
     pub(super) position: Position,
-    pub(super) done: Done,
-    pub(super) permit: Permit,
+    pub(super) done: WriteReply,
+    pub(super) permit: QueuePermit,
     /// From when on it is to be written.
     pub(super) due: Instant,
 }
@@ -48,34 +48,34 @@ pub(super) struct Save {
 /// Queue points of a trail.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Extend {
+pub(super) struct QueueTrailPoints {
     pub(super) waiting: WaitingPoints,
     /// From when on they are to be written.
     pub(super) due: Instant,
 }
 
 /// A message that waits, with the one who hears of it.
-pub(super) struct Pending {
+pub(super) struct PendingChat {
     pub(super) message: NewMessage,
-    pub(super) asker: Asker,
+    pub(super) reply_guard: ReplyGuard,
 }
 
 /// Who hears what became of a message. Dropped unanswered, for whatever reason, it hears
 /// `Unavailable`: nobody is left without an answer by a panic or a closed queue.
-pub(super) struct Asker {
+pub(super) struct ReplyGuard {
     /// Taken by the answer.
-    reply: Option<Reply>,
+    reply: Option<ChatReply>,
     admitted: Instant,
     /// Given back after the answer, so a drained store has answered everybody.
-    _permit: Permit,
+    _permit: QueuePermit,
 }
 
 /// Collects messages and positions for one writer.
 pub(super) struct Batcher {
     writer: Addr<Writer>,
     /// Chat in the order of its admission.
-    waiting: VecDeque<Pending>,
-    positions: Positions,
+    waiting: VecDeque<PendingChat>,
+    positions: PositionQueue,
     /// A batch is with the writer.
     in_flight: bool,
     /// A timer runs for positions that are not due yet.
@@ -89,41 +89,42 @@ pub(super) struct Batcher {
 
 impl Batcher {
     pub(super) fn new(writer: Addr<Writer>, metrics: Arc<Metrics>, sweeps: bool) -> Self {
-        let (waiting, positions) = (VecDeque::new(), Positions::default());
+        let (waiting, positions) = (VecDeque::new(), PositionQueue::default());
         Self { writer, waiting, positions, in_flight: false, is_armed: false, sweeps, metrics }
     }
 
     /// Hands the next batch to the writer, unless one is with it.
-    fn next(&mut self, ctx: &mut Context<Self>) {
+    fn commit_next(&mut self, ctx: &mut Context<Self>) {
         if self.in_flight {
             return;
         }
         let now = Instant::now();
-        self.drop_late(now);
+        self.drop_expired(now);
         if self.positions_are_due(now) {
             let positions = self.positions.take(MAX_BATCH, now);
-            self.hand_over(self.writer.send(WritePositions(positions)), ctx);
+            self.send_to_writer(self.writer.send(CommitPositions(positions)), ctx);
         } else if !self.waiting.is_empty() {
             let most = self.waiting.len().min(MAX_BATCH);
             let batch = self.waiting.drain(..most).collect();
-            self.hand_over(self.writer.send(WriteBatch(batch)), ctx);
+            self.send_to_writer(self.writer.send(CommitChat(batch)), ctx);
         } else if let Some(due) = self.positions.due() {
             self.wake_at(due, now, ctx);
         }
     }
 
-    /// What waited for a database that stood still is not begun: its askers have given up, and may say
+    /// What waited for a database that stood still is not begun: its callers have given up, and may say
     /// it anew.
-    fn drop_late(&mut self, now: Instant) {
-        let is_late =
-            |pending: &Pending| now.saturating_duration_since(pending.asker.admitted) > TOO_LATE;
+    fn drop_expired(&mut self, now: Instant) {
+        let is_late = |pending: &PendingChat| {
+            now.saturating_duration_since(pending.reply_guard.admitted) > QUEUE_TIMEOUT
+        };
         while self.waiting.front().is_some_and(is_late) {
             self.waiting.pop_front();
         }
     }
 
     fn positions_are_due(&self, now: Instant) -> bool {
-        let wait = if self.waiting.is_empty() { Duration::ZERO } else { POSITIONS_WAIT };
+        let wait = if self.waiting.is_empty() { Duration::ZERO } else { POSITION_DELAY };
         self.positions.due().is_some_and(|due| now >= due + wait)
     }
 
@@ -134,29 +135,29 @@ impl Batcher {
         self.is_armed = true;
         ctx.run_later(due.saturating_duration_since(now), |batcher, ctx| {
             batcher.is_armed = false;
-            batcher.next(ctx);
+            batcher.commit_next(ctx);
         });
     }
 
-    fn hand_over(
+    fn send_to_writer(
         &mut self,
-        batch: impl Future<Output = Result<BatchEnd, MailboxError>> + 'static,
+        batch: impl Future<Output = Result<BatchOutcome, MailboxError>> + 'static,
         ctx: &mut Context<Self>,
     ) {
         self.in_flight = true;
         let written = batch.into_actor(self).map(|end, batcher, ctx| {
             batcher.in_flight = false;
-            if !matches!(end, Ok(BatchEnd::Served)) {
-                batcher.give_up_waiting();
+            if !matches!(end, Ok(BatchOutcome::Served)) {
+                batcher.fail_waiting();
             }
-            batcher.next(ctx);
+            batcher.commit_next(ctx);
         });
         ctx.spawn(written);
     }
 
     /// The database is down: what has waited through one failed batch is answered now, instead of
     /// waiting for a timeout per batch. What comes later tries it again.
-    fn give_up_waiting(&mut self) {
+    fn fail_waiting(&mut self) {
         self.waiting.clear();
         let given_up = Err(StoreError::Unavailable("given up with a failed batch".to_owned()));
         while !self.positions.is_empty() {
@@ -170,43 +171,49 @@ impl Actor for Batcher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.sweeps {
-            ctx.run_interval(SWEEP_EVERY, |batcher, _| batcher.writer.do_send(SweepTrail));
+            ctx.run_interval(SWEEP_INTERVAL, |batcher, _| {
+                batcher.writer.do_send(DeleteExpiredTrail);
+            });
         }
     }
 }
 
-impl Handler<Admit> for Batcher {
+impl Handler<QueueChat> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, Admit(pending): Admit, ctx: &mut Self::Context) {
+    fn handle(&mut self, QueueChat(pending): QueueChat, ctx: &mut Self::Context) {
         self.waiting.push_back(pending);
-        self.next(ctx);
+        self.commit_next(ctx);
     }
 }
 
-impl Handler<Save> for Batcher {
+impl Handler<QueuePosition> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, save: Save, ctx: &mut Self::Context) {
-        let Save { order, position, done, permit, due } = save;
+    fn handle(&mut self, save: QueuePosition, ctx: &mut Self::Context) {
+        let QueuePosition { order, position, done, permit, due } = save;
         self.positions.put(order, position, done, permit, due);
-        self.next(ctx);
+        self.commit_next(ctx);
     }
 }
 
-impl Handler<Extend> for Batcher {
+impl Handler<QueueTrailPoints> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, Extend { waiting, due }: Extend, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        QueueTrailPoints { waiting, due }: QueueTrailPoints,
+        ctx: &mut Self::Context,
+    ) {
         self.positions.extend(waiting, due);
-        self.next(ctx);
+        self.commit_next(ctx);
     }
 }
 
-// === impl Asker ===
+// === impl ReplyGuard ===
 
-impl Asker {
-    pub(super) fn new(reply: Reply, permit: Permit, admitted: Instant) -> Self {
+impl ReplyGuard {
+    pub(super) fn new(reply: ChatReply, permit: QueuePermit, admitted: Instant) -> Self {
         Self { reply: Some(reply), admitted, _permit: permit }
     }
 
@@ -218,15 +225,15 @@ impl Asker {
     /// Tells what became of it.
     pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
         if let Some(reply) = self.reply.take() {
-            reply.give(outcome);
+            reply.send(outcome);
         }
     }
 }
 
-impl Drop for Asker {
+impl Drop for ReplyGuard {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
-            reply.give(Err(ChatWriteError::Unavailable));
+            reply.send(Err(ChatWriteError::Unavailable));
         }
     }
 }

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 use crate::metrics::Metrics;
 
 /// At most one complaint in this time.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts and reports failures.
 pub(super) struct Health {
     metrics: Arc<Metrics>,
-    trouble: Mutex<Trouble>,
+    failure_log: Mutex<FailureLog>,
 }
 
 #[derive(Default)]
-struct Trouble {
+struct FailureLog {
     /// When the last complaint was logged.
-    said: Option<Instant>,
+    logged_at: Option<Instant>,
     /// Failures since then.
-    unsaid: u64,
+    suppressed: u64,
     /// Since the last success there was a failure.
     down: bool,
 }
@@ -29,48 +29,48 @@ struct Trouble {
 
 impl Health {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, trouble: Mutex::default() }
+        Self { metrics, failure_log: Mutex::default() }
     }
 
     /// Something failed because the database, or this program, did.
-    pub(super) fn failed(&self, what: &str, error: &dyn std::fmt::Display) {
+    pub(super) fn report_failure(&self, what: &str, error: &dyn std::fmt::Display) {
         self.metrics.store_errors.inc();
-        if let Some(unsaid) = self.trouble().complain(Instant::now()) {
-            log::warn!("{what}: {error} ({unsaid} more failures since the last such line)");
+        if let Some(suppressed) = self.failure_log().record(Instant::now()) {
+            log::warn!("{what}: {error} ({suppressed} more failures since the last such line)");
         }
     }
 
     /// A question had no answer in time: the database stands still, or is far too slow.
-    pub(super) fn silent(&self) {
-        self.failed("a question was given up", &"the database does not answer");
+    pub(super) fn report_timeout(&self) {
+        self.report_failure("a question was given up", &"the database does not answer");
     }
 
     /// Something worked.
-    pub(super) fn worked(&self) {
-        let mut trouble = self.trouble();
-        if trouble.down {
-            trouble.down = false;
+    pub(super) fn report_success(&self) {
+        let mut failure_log = self.failure_log();
+        if failure_log.down {
+            failure_log.down = false;
             log::info!("the database serves again");
         }
     }
 
-    fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failure_log(&self) -> std::sync::MutexGuard<'_, FailureLog> {
+        self.failure_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Trouble ===
+// === impl FailureLog ===
 
-impl Trouble {
+impl FailureLog {
     /// Notes a failure; says how many went unsaid when it is time for a line.
-    fn complain(&mut self, now: Instant) -> Option<u64> {
+    fn record(&mut self, now: Instant) -> Option<u64> {
         self.down = true;
-        if self.said.is_some_and(|said| now.duration_since(said) < QUIET) {
-            self.unsaid += 1;
+        if self.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
+            self.suppressed += 1;
             return None;
         }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
+        self.logged_at = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -80,10 +80,10 @@ mod tests {
 
     #[test]
     fn a_database_that_is_down_does_not_fill_the_log() {
-        let (mut trouble, start) = (Trouble::default(), Instant::now());
-        assert_eq!(trouble.complain(start), Some(0));
-        assert_eq!(trouble.complain(start + Duration::from_secs(1)), None);
-        assert_eq!(trouble.complain(start + Duration::from_secs(9)), None);
-        assert_eq!(trouble.complain(start + QUIET), Some(2));
+        let (mut failure_log, start) = (FailureLog::default(), Instant::now());
+        assert_eq!(failure_log.record(start), Some(0));
+        assert_eq!(failure_log.record(start + Duration::from_secs(1)), None);
+        assert_eq!(failure_log.record(start + Duration::from_secs(9)), None);
+        assert_eq!(failure_log.record(start + LOG_INTERVAL), Some(2));
     }
 }

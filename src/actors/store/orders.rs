@@ -9,26 +9,26 @@ use std::time::Instant;
 use actix::{Handler, Message, Recipient};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::reader::{TOO_LATE, in_time};
+use super::reader::{QUEUE_TIMEOUT, with_timeout};
 use super::writer::Writer;
-use super::{Caller, Changed, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
+use super::{AppliedChange, CallerClass, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::Failure;
-use crate::room::order::MOST_DRIVEN;
+use crate::room::order::MAX_LOCATION_TARGETS;
 use crate::time::Timestamp;
 
 /// The most changes of one transaction.
 const MAX_GROUP: usize = 64;
 /// The most deleted orders whose chat a start goes on to remove.
-const MOST_UNPURGED: i64 = 1000;
+const MAX_UNPURGED: i64 = 1000;
 
 /// A change to write.
-pub struct OrderWrite {
+pub struct ChangeRequest {
     /// What.
     pub change: OrderChange,
     /// What those hear who are to be told.
-    pub note: Note,
+    pub note: ChangeNote,
     /// Who is told of what was committed, before whoever asked for it. Also where nothing changed:
     /// a connection that was lost during a commit may have hidden that it did, and what is asked for
     /// again then heals a room that was not told.
@@ -37,7 +37,7 @@ pub struct OrderWrite {
 
 /// What a back end has to say of a change, for those who hear of it.
 #[derive(Debug, Clone, Default)]
-pub struct Note {
+pub struct ChangeNote {
     /// When it happened there.
     pub at: Option<Timestamp>,
     /// Whatever else there is to say of a new status.
@@ -47,32 +47,32 @@ pub struct Note {
 /// An order has changed, or was found to be as it should. Sent in the order of the commits.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct OrderChanged(pub Arc<Change>);
+pub struct OrderChanged(pub Arc<CommittedChange>);
 
 /// A committed change.
 #[derive(Debug)]
-pub struct Change {
+pub struct CommittedChange {
     /// What was before and is now.
-    pub changed: Changed,
+    pub changed: AppliedChange,
     /// What the back end has to say of it.
-    pub note: Note,
+    pub note: ChangeNote,
     /// When it was committed.
     pub at: Timestamp,
 }
 
 /// How a change ended: committed, or refused by what is stored.
-pub type ChangeOutcome = Result<Arc<Change>, Failure>;
+pub type ChangeOutcome = Result<Arc<CommittedChange>, Failure>;
 
 /// The changes that wait.
 #[derive(Default)]
-pub(super) struct Changes {
-    waiting: Mutex<VecDeque<Waiting>>,
+pub(super) struct ChangeQueue {
+    waiting: Mutex<VecDeque<PendingChange>>,
     /// Held by the writer that commits a group and tells of it: two could tell in another order.
-    turn: Mutex<()>,
+    commit_lock: Mutex<()>,
 }
 
-struct Waiting {
-    write: OrderWrite,
+struct PendingChange {
+    write: ChangeRequest,
     asked: Instant,
     done: oneshot::Sender<Result<ChangeOutcome, StoreError>>,
     _permit: OwnedSemaphorePermit,
@@ -81,17 +81,17 @@ struct Waiting {
 /// Commit the next group.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct ChangeOrders(Arc<Changes>);
+pub(super) struct CommitOrderChanges(Arc<ChangeQueue>);
 
 /// Remove a part of a deleted order's chat; answers whether there is more.
 #[derive(Message)]
 #[rtype(result = "Result<bool, StoreError>")]
-pub(super) struct Purge(OrderId);
+pub(super) struct PurgePart(OrderId);
 
 /// Go on with what an earlier process did not remove.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct PurgeLeftovers;
+pub(super) struct PurgeUnfinished;
 
 // === impl Store ===
 
@@ -103,19 +103,19 @@ impl Store {
     /// Where too many wait or the database is unavailable.
     pub fn change_order(
         &self,
-        write: OrderWrite,
+        write: ChangeRequest,
     ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
         let (done, changed) = oneshot::channel();
-        let places = &self.places[Caller::BackEnd as usize];
-        let admitted = Arc::clone(places).try_acquire_owned().map(|permit| {
-            let waiting = Waiting { write, asked: Instant::now(), done, _permit: permit };
+        let permits = &self.permits_by_class[CallerClass::BackEnd as usize];
+        let admitted = Arc::clone(permits).try_acquire_owned().map(|permit| {
+            let waiting = PendingChange { write, asked: Instant::now(), done, _permit: permit };
             self.changes.waiting().push_back(waiting);
-            self.writers.do_send(ChangeOrders(Arc::clone(&self.changes)));
+            self.writers.do_send(CommitOrderChanges(Arc::clone(&self.changes)));
         });
         let health = Arc::clone(&self.health);
         async move {
             admitted.map_err(|_| StoreError::Busy)?;
-            in_time(health, async { changed.await.map_err(|_| StoreError::Closed)? }).await
+            with_timeout(health, async { changed.await.map_err(|_| StoreError::Closed)? }).await
         }
     }
 
@@ -124,12 +124,12 @@ impl Store {
     /// # Errors
     /// Where the database is unavailable; the rest goes at the next start.
     pub async fn purge(&self, order: OrderId) -> Result<(), StoreError> {
-        let places = &self.places[Caller::BackEnd as usize];
-        let permit = Arc::clone(places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let permits = &self.permits_by_class[CallerClass::BackEnd as usize];
+        let permit = Arc::clone(permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
         let part = async || {
-            self.writers.send(Purge(order.clone())).await.map_err(|_| StoreError::Closed)?
+            self.writers.send(PurgePart(order.clone())).await.map_err(|_| StoreError::Closed)?
         };
-        while in_time(Arc::clone(&self.health), part()).await? {}
+        while with_timeout(Arc::clone(&self.health), part()).await? {}
         drop(permit);
         Ok(())
     }
@@ -139,18 +139,18 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn order(&self, order: OrderId) -> Result<Option<StoredOrder>, StoreError> {
-        let found = self.ask(move |connection| orders::find(connection, &order)).await?;
+        let found = self.try_read(move |connection| orders::find(connection, &order)).await?;
         Ok(found.filter(|order| !order.facts.deleted))
     }
 
     /// Reads the orders that back ends made this user the driver of and that have not ended, up to
-    /// [`MOST_DRIVEN`] by assignment and as many by taking part.
+    /// [`MAX_LOCATION_TARGETS`] by assignment and as many by taking part.
     ///
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn open_orders(&self, user: UserId) -> Result<Vec<OrderId>, StoreError> {
-        let limit = i64::try_from(MOST_DRIVEN).unwrap_or(i64::MAX);
-        self.ask(move |connection| orders::open_of_driver(connection, &user, limit)).await
+        let limit = i64::try_from(MAX_LOCATION_TARGETS).unwrap_or(i64::MAX);
+        self.try_read(move |connection| orders::open_of_driver(connection, &user, limit)).await
     }
 
     /// Reads the orders behind `after`, in the order of their ids.
@@ -163,24 +163,25 @@ impl Store {
         after: Option<OrderId>,
         limit: i64,
     ) -> Result<Vec<StoredOrder>, StoreError> {
-        self.ask(move |connection| orders::list(connection, &filter, after.as_ref(), limit)).await
+        self.try_read(move |connection| orders::list(connection, &filter, after.as_ref(), limit))
+            .await
     }
 }
 
-// === impl Changes ===
+// === impl ChangeQueue ===
 
-impl Changes {
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+impl ChangeQueue {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<PendingChange>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next for one transaction, without those that came too late.
-    fn next(&self, now: Instant) -> Vec<Waiting> {
+    fn next(&self, now: Instant) -> Vec<PendingChange> {
         let mut waiting = self.waiting();
         let mut next = Vec::new();
         while next.len() < MAX_GROUP {
             let Some(change) = waiting.pop_front() else { break };
-            if now.saturating_duration_since(change.asked) > TOO_LATE {
+            if now.saturating_duration_since(change.asked) > QUEUE_TIMEOUT {
                 drop(change.done.send(Err(StoreError::Busy)));
             } else {
                 next.push(change);
@@ -190,22 +191,22 @@ impl Changes {
     }
 
     /// The turn to write; none where another writer has it, which then looks again when it is done.
-    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.turn.try_lock() {
-            Ok(turn) => Some(turn),
-            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+    fn commit_lock(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.commit_lock.try_lock() {
+            Ok(commit_lock) => Some(commit_lock),
+            Err(TryLockError::Poisoned(commit_lock)) => Some(commit_lock.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
-// === impl Waiting ===
+// === impl PendingChange ===
 
-impl Waiting {
+impl PendingChange {
     /// Tells everybody, in the order of the commits.
-    fn committed(self, outcome: Result<Changed, Failure>, at: Timestamp) {
+    fn answer(self, outcome: Result<AppliedChange, Failure>, at: Timestamp) {
         let outcome = outcome.map(|changed| {
-            let change = Arc::new(Change { changed, note: self.write.note, at });
+            let change = Arc::new(CommittedChange { changed, note: self.write.note, at });
             self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
             change
         });
@@ -219,7 +220,7 @@ impl Waiting {
 impl Writer {
     /// Commits a group and tells of it; one that is refused goes one by one, so that a bad
     /// change fails alone.
-    fn change_orders(&self, group: Vec<Waiting>) {
+    fn change_orders(&self, group: Vec<PendingChange>) {
         let (group, failed) = match self.try_group(group) {
             Ok(()) => return,
             Err(failed) => failed,
@@ -240,27 +241,27 @@ impl Writer {
     }
 
     /// Commits a group and tells of it; gives it back where it fails.
-    fn try_group(&self, group: Vec<Waiting>) -> Result<(), (Vec<Waiting>, StoreError)> {
+    fn try_group(&self, group: Vec<PendingChange>) -> Result<(), (Vec<PendingChange>, StoreError)> {
         let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
         let now = Timestamp::now();
         // It may run twice: what is in place already does not change again.
         match self.run(|connection| order_changes::apply(connection, &changes, now)) {
             Ok(outcomes) => {
                 for (change, outcome) in group.into_iter().zip(outcomes) {
-                    change.committed(outcome, now);
+                    change.answer(outcome, now);
                 }
                 Ok(())
             }
-            Err(failure) => Err((group, self.failed("orders were not written", failure))),
+            Err(failure) => Err((group, self.report_failure("orders were not written", failure))),
         }
     }
 }
 
-impl Handler<ChangeOrders> for Writer {
+impl Handler<CommitOrderChanges> for Writer {
     type Result = ();
 
-    fn handle(&mut self, ChangeOrders(changes): ChangeOrders, ctx: &mut Self::Context) {
-        let Some(turn) = changes.turn() else { return };
+    fn handle(&mut self, CommitOrderChanges(changes): CommitOrderChanges, ctx: &mut Self::Context) {
+        let Some(commit_lock) = changes.commit_lock() else { return };
         let group = changes.next(Instant::now());
         if group.is_empty() {
             return;
@@ -269,37 +270,40 @@ impl Handler<ChangeOrders> for Writer {
         if catch_unwind(AssertUnwindSafe(|| self.change_orders(group))).is_err() {
             log::error!("telling of changed orders panicked");
         }
-        drop(turn);
+        drop(commit_lock);
         // What has come meanwhile waits behind the chat that has. Looked at after the turn was given
         // back, or one could be left that the other writer passed over.
         if !changes.waiting().is_empty() {
-            ctx.address().do_send(ChangeOrders(Arc::clone(&changes)));
+            ctx.address().do_send(CommitOrderChanges(Arc::clone(&changes)));
         }
     }
 }
 
-impl Handler<Purge> for Writer {
+impl Handler<PurgePart> for Writer {
     type Result = Result<bool, StoreError>;
 
-    fn handle(&mut self, Purge(order): Purge, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, PurgePart(order): PurgePart, _: &mut Self::Context) -> Self::Result {
         // It may run twice: what is gone is gone.
-        self.run(|connection| order_changes::purge(connection, &order))
-            .map_err(|failure| self.failed("chat of a deleted order was not removed", failure))
+        self.run(|connection| order_changes::purge(connection, &order)).map_err(|failure| {
+            self.report_failure("chat of a deleted order was not removed", failure)
+        })
     }
 }
 
-impl Handler<PurgeLeftovers> for Writer {
+impl Handler<PurgeUnfinished> for Writer {
     type Result = ();
 
-    fn handle(&mut self, _: PurgeLeftovers, ctx: &mut Self::Context) {
-        let found = self.run(|connection| order_changes::unpurged(connection, MOST_UNPURGED));
+    fn handle(&mut self, _: PurgeUnfinished, ctx: &mut Self::Context) {
+        let found = self.run(|connection| order_changes::orders_to_purge(connection, MAX_UNPURGED));
         match found {
             Ok(orders) => {
                 for order in orders {
-                    ctx.address().do_send(PurgeOn(order));
+                    ctx.address().do_send(PurgeInBackground(order));
                 }
             }
-            Err(failure) => drop(self.failed("deleted orders were not looked for", failure)),
+            Err(failure) => {
+                drop(self.report_failure("deleted orders were not looked for", failure));
+            }
         }
     }
 }
@@ -307,18 +311,18 @@ impl Handler<PurgeLeftovers> for Writer {
 /// The same without anybody waiting, until nothing is left.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct PurgeOn(OrderId);
+struct PurgeInBackground(OrderId);
 
-impl Handler<PurgeOn> for Writer {
+impl Handler<PurgeInBackground> for Writer {
     type Result = ();
 
-    fn handle(&mut self, PurgeOn(order): PurgeOn, ctx: &mut Self::Context) {
+    fn handle(&mut self, PurgeInBackground(order): PurgeInBackground, ctx: &mut Self::Context) {
         match self.run(|connection| order_changes::purge(connection, &order)) {
             // The rest waits behind the chat that has come meanwhile.
-            Ok(true) => ctx.address().do_send(PurgeOn(order)),
+            Ok(true) => ctx.address().do_send(PurgeInBackground(order)),
             Ok(false) => {}
             Err(failure) => {
-                drop(self.failed("chat of a deleted order was not removed", failure));
+                drop(self.report_failure("chat of a deleted order was not removed", failure));
             }
         }
     }

@@ -14,42 +14,42 @@ use super::batcher::MAX_BATCH;
 use super::writer::Writer;
 use super::{LoadedOrder, Store, StoreError};
 use crate::db::orders;
-use crate::db::read_marks::{self, ReadMark};
+use crate::db::read_marks::{self, StoredReadMark};
 use crate::ids::{OrderId, UserId};
 
 /// The most read marks that wait to be written.
 pub const MAX_WAITING_MARKS: usize = 16_384;
 /// How long marks are collected before they are written.
-const COLLECTED: Duration = Duration::from_secs(1);
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Write these marks.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
-pub(super) struct WriteMarks(Arc<Vec<ReadMark>>);
+pub(super) struct CommitReadMarks(Arc<Vec<StoredReadMark>>);
 
 /// The marks that wait, and who writes them.
 #[derive(Clone)]
-pub(super) struct ReadMarks {
-    waiting: Arc<Waiting>,
+pub(super) struct ReadMarkWriter {
+    waiting: Arc<ReadMarkQueue>,
     /// Says that there is something to write.
     wake: mpsc::Sender<()>,
 }
 
 #[derive(Default)]
-struct Waiting {
-    marks: Mutex<Noted>,
+struct ReadMarkQueue {
+    marks: Mutex<PendingReadMarks>,
     /// Held while some are written, so that whoever finds nothing to write knows it is written.
-    turn: tokio::sync::Mutex<()>,
+    write_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Noted {
+struct PendingReadMarks {
     /// By order, which is how they are locked.
     by_order: BTreeMap<OrderId, BTreeMap<UserId, i64>>,
     /// How many these are.
     count: usize,
     /// Those that are being written: not sure to be in the database yet.
-    writing: Arc<Vec<ReadMark>>,
+    writing: Arc<Vec<StoredReadMark>>,
 }
 
 // === impl Store ===
@@ -58,7 +58,7 @@ impl Store {
     /// Has it written, some time soon, how far a user has read; 0 forgets it. False where too many
     /// wait.
     #[must_use]
-    pub fn note_read(&self, order: &OrderId, user: &UserId, seq: i64) -> bool {
+    pub fn queue_read_mark(&self, order: &OrderId, user: &UserId, seq: i64) -> bool {
         let noted = self.marks.waiting.lock().put(order, user, seq);
         // One that is awake already looks again.
         self.marks.wake.try_send(()).ok();
@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// Forgets what waits of an order.
-    pub fn forget_reads(&self, order: &OrderId) {
+    pub fn forget_read_marks(&self, order: &OrderId) {
         self.marks.waiting.lock().forget(order);
     }
 
@@ -78,11 +78,12 @@ impl Store {
     /// Where the store is busy or the database unavailable.
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
         // Before the read: what is written meanwhile is found by it.
-        let noted = if recent > 0 { self.marks.waiting.lock().of(&order) } else { Vec::new() };
+        let noted =
+            if recent > 0 { self.marks.waiting.lock().unwritten_of(&order) } else { Vec::new() };
         let loaded =
-            self.ask_in_turn(move |connection| orders::load(connection, &order, recent)).await?;
+            self.wait_and_read(move |connection| orders::load(connection, &order, recent)).await?;
         let known = loaded.exists && recent > 0;
-        let read_marks = if known { overlay(loaded.read_marks, noted) } else { Vec::new() };
+        let read_marks = if known { merge(loaded.read_marks, noted) } else { Vec::new() };
         Ok(LoadedOrder { read_marks, ..loaded })
     }
 
@@ -90,17 +91,17 @@ impl Store {
     ///
     /// # Errors
     /// Where the database is unavailable; they still wait then.
-    pub async fn flush_reads(&self) -> Result<(), StoreError> {
+    pub async fn flush_read_marks(&self) -> Result<(), StoreError> {
         self.marks.waiting.write(&self.writers).await
     }
 }
 
-// === impl ReadMarks ===
+// === impl ReadMarkWriter ===
 
-impl ReadMarks {
+impl ReadMarkWriter {
     /// Starts whoever writes them, on `arbiter`.
     pub(super) fn start(writers: Addr<Writer>, arbiter: &ArbiterHandle) -> Self {
-        let waiting = Arc::<Waiting>::default();
+        let waiting = Arc::<ReadMarkQueue>::default();
         let (wake, woken) = mpsc::channel(1);
         arbiter.spawn(write_behind(Arc::clone(&waiting), woken, writers));
         Self { waiting, wake }
@@ -108,36 +109,40 @@ impl ReadMarks {
 }
 
 /// Writes what waits, until the store is gone.
-async fn write_behind(waiting: Arc<Waiting>, mut woken: mpsc::Receiver<()>, writers: Addr<Writer>) {
+async fn write_behind(
+    waiting: Arc<ReadMarkQueue>,
+    mut woken: mpsc::Receiver<()>,
+    writers: Addr<Writer>,
+) {
     while woken.recv().await.is_some() {
         // While the database is down they wait on, and are tried again.
         while waiting.lock().count > 0 && !woken.is_closed() {
-            tokio::time::sleep(COLLECTED).await;
+            tokio::time::sleep(WRITE_INTERVAL).await;
             // The writer has said what was wrong.
             drop(waiting.write(&writers).await);
         }
     }
 }
 
-// === impl Waiting ===
+// === impl ReadMarkQueue ===
 
-impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, Noted> {
+impl ReadMarkQueue {
+    fn lock(&self) -> MutexGuard<'_, PendingReadMarks> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, writers: &Addr<Writer>) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
+        let _write_lock = self.write_lock.lock().await;
         loop {
             let part = self.lock().take();
             if part.is_empty() {
                 return Ok(());
             }
-            let sent = writers.send(WriteMarks(part)).await;
+            let sent = writers.send(CommitReadMarks(part)).await;
             let written = sent.map_err(|_| StoreError::Closed).and_then(|written| written);
             // Those that the database refuses it would refuse again.
             let again = matches!(&written, Err(error) if !matches!(error, StoreError::Refused(_)));
-            self.lock().written(again);
+            self.lock().finish_part(again);
             if again {
                 return written;
             }
@@ -145,9 +150,9 @@ impl Waiting {
     }
 }
 
-// === impl Noted ===
+// === impl PendingReadMarks ===
 
-impl Noted {
+impl PendingReadMarks {
     fn put(&mut self, order: &OrderId, user: &UserId, seq: i64) -> bool {
         let known = self.by_order.get_mut(order).and_then(|marks| marks.get_mut(user));
         if let Some(mark) = known {
@@ -167,7 +172,7 @@ impl Noted {
     }
 
     /// Some, for whoever has the turn to write them.
-    fn take(&mut self) -> Arc<Vec<ReadMark>> {
+    fn take(&mut self) -> Arc<Vec<StoredReadMark>> {
         let mut part = Vec::new();
         while part.len() < MAX_BATCH
             && let Some(mut entry) = self.by_order.first_entry()
@@ -178,7 +183,7 @@ impl Noted {
                 continue;
             };
             self.count -= 1;
-            part.push(ReadMark { order, user, seq });
+            part.push(StoredReadMark { order, user, seq });
         }
         // Nothing is left of an order whose last mark was the last of the part.
         self.by_order.retain(|_, marks| !marks.is_empty());
@@ -187,9 +192,9 @@ impl Noted {
     }
 
     /// The part is written, or waits again; where something newer waits that counts.
-    fn written(&mut self, again: bool) {
+    fn finish_part(&mut self, again: bool) {
         let part = std::mem::take(&mut self.writing);
-        for ReadMark { order, user, seq } in part.iter().filter(|_| again) {
+        for StoredReadMark { order, user, seq } in part.iter().filter(|_| again) {
             let marks = self.by_order.entry(order.clone()).or_default();
             if let Entry::Vacant(place) = marks.entry(user.clone()) {
                 place.insert(*seq);
@@ -199,7 +204,7 @@ impl Noted {
     }
 
     /// What the database may not have of an order, the newest last.
-    fn of(&self, order: &OrderId) -> Vec<(UserId, i64)> {
+    fn unwritten_of(&self, order: &OrderId) -> Vec<(UserId, i64)> {
         let begun = self.writing.iter().filter(|mark| mark.order == *order);
         let begun = begun.map(|mark| (mark.user.clone(), mark.seq));
         let later = self.by_order.get(order).into_iter().flatten();
@@ -208,7 +213,7 @@ impl Noted {
 }
 
 /// The marks that are stored, with what is noted beyond.
-fn overlay(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId, i64)> {
+fn merge(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId, i64)> {
     let mut marks: BTreeMap<UserId, i64> = stored.into_iter().collect();
     for (user, seq) in noted {
         let mark = marks.entry(user).or_default();
@@ -220,13 +225,17 @@ fn overlay(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId
 
 // === impl Writer ===
 
-impl Handler<WriteMarks> for Writer {
+impl Handler<CommitReadMarks> for Writer {
     type Result = Result<(), StoreError>;
 
-    fn handle(&mut self, WriteMarks(marks): WriteMarks, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        CommitReadMarks(marks): CommitReadMarks,
+        _: &mut Self::Context,
+    ) -> Self::Result {
         // It may run twice: a mark that is there is written again.
         self.run(|connection| read_marks::save(connection, &marks))
-            .map_err(|failure| self.failed("read marks were not written", failure))
+            .map_err(|failure| self.report_failure("read marks were not written", failure))
     }
 }
 
@@ -240,8 +249,8 @@ mod tests {
 
     #[test]
     fn the_newest_of_each_waits_and_there_is_an_end_to_how_many() {
-        let mut noted = Noted::default();
-        let put = |noted: &mut Noted, order: &str, user: &str, seq| {
+        let mut noted = PendingReadMarks::default();
+        let put = |noted: &mut PendingReadMarks, order: &str, user: &str, seq| {
             let (order, user) = ids(order, user);
             noted.put(&order, &user, seq)
         };
@@ -253,11 +262,11 @@ mod tests {
         let part = noted.take();
         assert_eq!((part.len(), part[0].seq, part[1].seq), (MAX_BATCH, 1, 5));
         assert!(put(&mut noted, "o", "u00000", 9));
-        noted.written(true);
+        noted.finish_part(true);
         let (order, first) = ids("o", "u00000");
         assert_eq!((noted.count, noted.by_order[&order][&first]), (MAX_WAITING_MARKS, 9));
         noted.take();
-        noted.written(false);
+        noted.finish_part(false);
         assert_eq!(noted.count, MAX_WAITING_MARKS - MAX_BATCH);
         noted.forget(&order);
         assert_eq!((noted.count, noted.take().len(), noted.by_order.len()), (0, 0, 0));
@@ -265,20 +274,20 @@ mod tests {
 
     #[test]
     fn an_order_is_told_with_what_is_not_written_yet() {
-        let mut noted = Noted::default();
+        let mut noted = PendingReadMarks::default();
         let (order, ann) = ids("o", "ann");
         let (other, bob) = ids("p", "bob");
         noted.put(&order, &ann, 3);
         noted.put(&other, &bob, 8);
         noted.take();
         noted.put(&order, &bob, 4);
-        assert_eq!(noted.of(&order), [(ann.clone(), 3), (bob.clone(), 4)]);
+        assert_eq!(noted.unwritten_of(&order), [(ann.clone(), 3), (bob.clone(), 4)]);
         noted.put(&order, &ann, 5);
         let stored = vec![(ann.clone(), 2), (bob.clone(), 7), (ids("o", "carl").1, 1)];
-        let told = overlay(stored.clone(), noted.of(&order));
+        let told = merge(stored.clone(), noted.unwritten_of(&order));
         assert_eq!(told, [(ann.clone(), 5), (bob.clone(), 7), (ids("o", "carl").1, 1)]);
         noted.put(&order, &bob, 0);
-        let told = overlay(stored, noted.of(&order));
+        let told = merge(stored, noted.unwritten_of(&order));
         assert_eq!(told, [(ann, 5), (ids("o", "carl").1, 1)], "forgotten");
     }
 }

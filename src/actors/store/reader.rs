@@ -14,20 +14,20 @@ use super::health::Health;
 use crate::db::connection::DbConnection;
 use crate::db::pool::DbPool;
 
-/// What has waited this long is not begun: its asker is about to give up, and a queue that built up
+/// What has waited this long is not begun: its caller is about to give up, and a queue that built up
 /// while the database was away is gone at once.
-pub(super) const TOO_LATE: Duration = Duration::from_secs(4);
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Every question has an answer after this time. A database that stands still keeps the thread that
 /// talks to it, and so whoever asks must not wait for the thread.
-pub const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Run this, which may happen twice, and send back what comes of it.
-pub(super) struct Ask<T> {
+pub(super) struct RunQuery<T> {
     /// What is said in the log where it fails.
     failed: &'static str,
     work: Box<Work<T>>,
     asked: Instant,
-    /// Given back when it has run, not when its asker goes away.
+    /// Given back when it has run, not when its caller goes away.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -40,9 +40,9 @@ pub(super) struct Reader {
     health: Arc<Health>,
 }
 
-// === impl Ask ===
+// === impl RunQuery ===
 
-impl<T> Ask<T> {
+impl<T> RunQuery<T> {
     pub(super) fn new(
         failed: &'static str,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
@@ -51,30 +51,30 @@ impl<T> Ask<T> {
         Self { failed, work: Box::new(work), asked: Instant::now(), _permit: permit }
     }
 
-    /// Runs it with connections of `pool`, unless its asker is about to give up.
+    /// Runs it with connections of `pool`, unless its caller is about to give up.
     pub(super) fn run(mut self, pool: &DbPool, health: &Health) -> Result<T, StoreError> {
-        if self.asked.elapsed() > TOO_LATE {
+        if self.asked.elapsed() > QUEUE_TIMEOUT {
             return Err(StoreError::Busy);
         }
         // A panic would end this thread for good; the pool throws its connection away.
         match catch_unwind(AssertUnwindSafe(|| pool.run(&mut *self.work))) {
             Ok(Ok(done)) => {
-                health.worked();
+                health.report_success();
                 Ok(done)
             }
             Ok(Err(error)) => {
-                health.failed(self.failed, &error);
+                health.report_failure(self.failed, &error);
                 Err(error.into())
             }
             Err(_) => {
-                health.failed(self.failed, &"a panic");
+                health.report_failure(self.failed, &"a panic");
                 Err(StoreError::Refused("a panic".to_owned()))
             }
         }
     }
 }
 
-impl<T: Send + 'static> Message for Ask<T> {
+impl<T: Send + 'static> Message for RunQuery<T> {
     type Result = Result<T, StoreError>;
 }
 
@@ -86,8 +86,8 @@ impl Reader {
     }
 
     /// Reads what was asked for, unless it has waited too long.
-    pub(super) fn answer<T>(&self, ask: Ask<T>) -> Result<T, StoreError> {
-        ask.run(&self.pool, &self.health)
+    pub(super) fn answer<T>(&self, query: RunQuery<T>) -> Result<T, StoreError> {
+        query.run(&self.pool, &self.health)
     }
 }
 
@@ -96,12 +96,12 @@ impl Actor for Reader {
 }
 
 /// Waits for the store's answer, but not for ever. What was asked for may still be done.
-pub(super) async fn in_time<T>(
+pub(super) async fn with_timeout<T>(
     health: Arc<Health>,
     answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    timeout(ANSWERED_WITHIN, answer).await.unwrap_or_else(|_| {
-        health.silent();
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        health.report_timeout();
         Err(StoreError::Unavailable("it does not answer".to_owned()))
     })
 }

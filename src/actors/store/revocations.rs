@@ -1,12 +1,12 @@
 //! Revocations of tokens: all are read at the start, and each is written before it counts.
 
-use super::{Answer, Caller, DbConnection, Once, Revocation, Store, StoreError};
+use super::{CallerClass, DbConnection, Idempotent, Revocation, Store, StoreError, StoredAnswer};
 use crate::db::revocations;
 use crate::protocol::error::Failure;
 use crate::time::Timestamp;
 
 /// What counts now, and what is answered to a call that counts once; or why that is not done.
-pub type Revoked = Result<(Revocation, Option<Answer>), Failure>;
+pub type RevokeOutcome = Result<(Revocation, Option<StoredAnswer>), Failure>;
 
 // === impl Store ===
 
@@ -16,7 +16,7 @@ impl Store {
     /// # Errors
     /// Where the store is busy or the database unavailable.
     pub async fn revocations(&self) -> Result<Vec<Revocation>, StoreError> {
-        self.ask(revocations::list).await
+        self.try_read(revocations::list).await
     }
 
     /// Writes a revocation, unless one of the same user reaches as far.
@@ -26,11 +26,11 @@ impl Store {
     pub async fn revoke(
         &self,
         revocation: Revocation,
-        once: Option<Once<Revocation>>,
-    ) -> Result<Revoked, StoreError> {
+        idempotent: Option<Idempotent<Revocation>>,
+    ) -> Result<RevokeOutcome, StoreError> {
         let put = move |connection: &mut DbConnection| {
-            revocations::put(connection, &revocation, once.as_ref(), Timestamp::now())
+            revocations::put(connection, &revocation, idempotent.as_ref(), Timestamp::now())
         };
-        self.on_behalf_of(Caller::Admin).write("a revocation was not written", put).await
+        self.on_behalf_of(CallerClass::Admin).write("a revocation was not written", put).await
     }
 }

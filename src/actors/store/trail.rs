@@ -7,9 +7,9 @@ use actix::{Handler, Message};
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 
-use super::batcher::{Extend, Save};
-use super::positions::{Done, MAX_POINTS, WaitingPoints};
-use super::reader::in_time;
+use super::batcher::{QueuePosition, QueueTrailPoints};
+use super::positions::{MAX_POINTS, WaitingPoints, WriteReply};
+use super::reader::with_timeout;
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::trail::{self, TrailPage, TrailRange};
@@ -18,7 +18,7 @@ use crate::protocol::location::Position;
 use crate::time::Timestamp;
 
 /// What nobody waits for is written so much later, together with what has come meanwhile.
-const LINGER: Duration = Duration::from_millis(250);
+const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(250);
 
 /// How much of the trail is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct TrailOptions {
 /// Delete what has expired.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct SweepTrail;
+pub(super) struct DeleteExpiredTrail;
 
 // === impl TrailOptions ===
 
@@ -45,12 +45,12 @@ impl Default for TrailOptions {
 
 impl TrailOptions {
     /// Whether there is a trail at all.
-    pub fn is_kept(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         !self.retention.is_zero()
     }
 
     /// What lies before this has expired.
-    pub fn begins(&self, now: Timestamp) -> Timestamp {
+    pub fn oldest_kept(&self, now: Timestamp) -> Timestamp {
         now.minus(self.retention)
     }
 }
@@ -60,12 +60,12 @@ impl TrailOptions {
 impl Store {
     /// Has a position written behind as the order's last and as a point of its trail. Nobody hears
     /// of it: where too many wait, or the database is down, it is lost and counted.
-    pub fn keep_behind(&self, order: &OrderId, position: &Position) {
-        let due = Instant::now() + LINGER;
+    pub fn write_position_behind(&self, order: &OrderId, position: &Position) {
+        let due = Instant::now() + WRITE_BEHIND_DELAY;
         // First, so that whoever sees it in the trail finds it as the last too.
-        self.save(order.clone(), position.clone(), None, due).ok();
-        if self.trail.is_kept() {
-            self.extend(order, vec![position.clone()], None, due).ok();
+        self.queue_position(order.clone(), position.clone(), None, due).ok();
+        if self.trail.is_enabled() {
+            self.queue_points(order, vec![position.clone()], None, due).ok();
         }
     }
 
@@ -74,25 +74,28 @@ impl Store {
     ///
     /// # Errors
     /// Where too many wait or the database is unavailable; a part may have been written.
-    pub fn keep(
+    pub fn write_positions(
         &self,
         order: OrderId,
         last: Option<Position>,
         points: &[Position],
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let now = Instant::now();
-        let parts = if self.trail.is_kept() { points } else { &[] };
+        let parts = if self.trail.is_enabled() { points } else { &[] };
         let mut asked = Vec::new();
         for part in parts.chunks(MAX_POINTS / 2) {
             let (done, written) = oneshot::channel();
-            asked.push(told(self.extend(&order, part.to_vec(), Some(done), now), written));
+            asked.push(await_written(
+                self.queue_points(&order, part.to_vec(), Some(done), now),
+                written,
+            ));
         }
         if let Some(last) = last {
             let (done, written) = oneshot::channel();
-            asked.push(told(self.save(order, last, Some(done), now), written));
+            asked.push(await_written(self.queue_position(order, last, Some(done), now), written));
         }
         let health = Arc::clone(&self.health);
-        in_time(health, async move { try_join_all(asked).await.map(drop) })
+        with_timeout(health, async move { try_join_all(asked).await.map(drop) })
     }
 
     /// Has the last position of an order written, after the chat that waits. It is admitted at
@@ -105,7 +108,7 @@ impl Store {
         order: OrderId,
         position: Position,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.keep(order, Some(position), &[])
+        self.write_positions(order, Some(position), &[])
     }
 
     /// Reads a stretch of an order's trail; what has expired is left out, deleted or not.
@@ -117,37 +120,37 @@ impl Store {
         order: OrderId,
         mut range: TrailRange,
     ) -> Result<TrailPage, StoreError> {
-        range.since = range.since.max(self.trail.begins(Timestamp::now()));
-        self.ask(move |connection| trail::page(connection, &order, range)).await
+        range.since = range.since.max(self.trail.oldest_kept(Timestamp::now()));
+        self.try_read(move |connection| trail::page(connection, &order, range)).await
     }
 
-    fn save(
+    fn queue_position(
         &self,
         order: OrderId,
         position: Position,
-        done: Done,
+        done: WriteReply,
         due: Instant,
     ) -> Result<(), StoreError> {
-        let permit = self.positions.enter(0).ok_or_else(|| self.lost(&done))?;
-        self.batcher_of(&order).do_send(Save { order, position, done, permit, due });
+        let permit = self.positions.try_admit(0).ok_or_else(|| self.refuse(&done))?;
+        self.batcher_of(&order).do_send(QueuePosition { order, position, done, permit, due });
         Ok(())
     }
 
-    fn extend(
+    fn queue_points(
         &self,
         order: &OrderId,
         points: Vec<Position>,
-        done: Done,
+        done: WriteReply,
         due: Instant,
     ) -> Result<(), StoreError> {
-        let permit = self.positions.enter(points.len()).ok_or_else(|| self.lost(&done))?;
+        let permit = self.positions.try_admit(points.len()).ok_or_else(|| self.refuse(&done))?;
         let waiting = WaitingPoints { order: order.clone(), points, done, permit };
-        self.batcher_of(order).do_send(Extend { waiting, due });
+        self.batcher_of(order).do_send(QueueTrailPoints { waiting, due });
         Ok(())
     }
 
     /// There is no room for it.
-    fn lost(&self, done: &Done) -> StoreError {
+    fn refuse(&self, done: &WriteReply) -> StoreError {
         if done.is_none() {
             self.metrics.positions_lost.inc();
         }
@@ -156,7 +159,7 @@ impl Store {
 }
 
 /// What becomes of something that was asked for.
-async fn told(
+async fn await_written(
     asked: Result<(), StoreError>,
     written: oneshot::Receiver<Result<(), StoreError>>,
 ) -> Result<(), StoreError> {
@@ -167,16 +170,18 @@ async fn told(
 
 // === impl Writer ===
 
-impl Handler<SweepTrail> for Writer {
+impl Handler<DeleteExpiredTrail> for Writer {
     type Result = ();
 
-    fn handle(&mut self, _: SweepTrail, ctx: &mut Self::Context) {
-        let before = self.trail.begins(Timestamp::now());
+    fn handle(&mut self, _: DeleteExpiredTrail, ctx: &mut Self::Context) {
+        let before = self.trail.oldest_kept(Timestamp::now());
         match self.run(|connection| trail::delete_expired(connection, before)) {
             // The rest waits behind the chat that has come meanwhile.
-            Ok(true) => ctx.address().do_send(SweepTrail),
+            Ok(true) => ctx.address().do_send(DeleteExpiredTrail),
             Ok(false) => {}
-            Err(failure) => drop(self.failed("expired positions were not deleted", failure)),
+            Err(failure) => {
+                drop(self.report_failure("expired positions were not deleted", failure));
+            }
         }
     }
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Handler, Message, MessageResult, SyncContext};
 use diesel::QueryResult;
 
-use super::batcher::{Asker, Pending};
+use super::batcher::{PendingChat, ReplyGuard};
 use super::health::Health;
-use super::positions::{Taken, WaitingPosition};
-use super::reader::{Ask, TOO_LATE};
+use super::positions::{PositionBatch, WaitingPosition};
+use super::reader::{QUEUE_TIMEOUT, RunQuery};
 use super::{ChatWriteError, NewMessage, StoreError, StoredChat, TrailOptions};
-use crate::db::chat_batch::{self, Written};
+use crate::db::commit_batch::{self, CommitOutcome};
 use crate::db::connection::DbConnection;
 use crate::db::pool::{DbError, DbPool};
 use crate::db::trail;
@@ -22,26 +22,26 @@ use crate::time::Timestamp;
 
 /// How long a refused batch may be tried again message by message; the rest is then given up, so
 /// that the queue behind it goes on.
-const ONE_BY_ONE: Duration = Duration::from_secs(2);
+const ONE_BY_ONE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Commit these messages and tell who asked.
 #[derive(Message)]
-#[rtype(result = "BatchEnd")]
-pub(super) struct WriteBatch(pub(super) Vec<Pending>);
+#[rtype(result = "BatchOutcome")]
+pub(super) struct CommitChat(pub(super) Vec<PendingChat>);
 
 /// Write these positions and tell who asked.
 #[derive(Message)]
-#[rtype(result = "BatchEnd")]
-pub(super) struct WritePositions(pub(super) Taken);
+#[rtype(result = "BatchOutcome")]
+pub(super) struct CommitPositions(pub(super) PositionBatch);
 
 /// Bring what was written into the database's own file.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
-pub(super) struct Checkpoint;
+pub(super) struct CheckpointWal;
 
 /// Whether the database served a batch, even if it refused some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BatchEnd {
+pub(super) enum BatchOutcome {
     Served,
     Down,
 }
@@ -57,7 +57,7 @@ pub(super) struct Writer {
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum WriteError {
     #[error(transparent)]
     Database(#[from] DbError),
     #[error("a panic while writing")]
@@ -80,21 +80,21 @@ impl Writer {
     pub(super) fn run<T>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
-    ) -> Result<T, Failure> {
-        self.unless_it_panics(|| self.pool.run(work))
+    ) -> Result<T, WriteError> {
+        self.catch_panic(|| self.pool.run(work))
     }
 
     /// A panic becomes a failure, or it would end this thread for good.
-    fn unless_it_panics<T>(&self, work: impl FnOnce() -> Result<T, DbError>) -> Result<T, Failure> {
+    fn catch_panic<T>(&self, work: impl FnOnce() -> Result<T, DbError>) -> Result<T, WriteError> {
         // The panic leaves nothing half-changed behind: the pool throws the connection away.
-        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Failure::Panic)??;
-        self.health.worked();
+        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| WriteError::Panic)??;
+        self.health.report_success();
         Ok(done)
     }
 
     /// Counts and reports a failure.
-    pub(super) fn failed(&self, what: &str, failure: Failure) -> StoreError {
-        self.health.failed(what, &failure);
+    pub(super) fn report_failure(&self, what: &str, failure: WriteError) -> StoreError {
+        self.health.report_failure(what, &failure);
         failure.into()
     }
 
@@ -102,75 +102,81 @@ impl Writer {
     fn commit(
         &self,
         messages: &[NewMessage],
-        askers: Vec<Asker>,
-    ) -> Result<(), (Failure, Vec<Asker>)> {
+        reply_guards: Vec<ReplyGuard>,
+    ) -> Result<(), (WriteError, Vec<ReplyGuard>)> {
         let now = Timestamp::now();
-        let stored = self.unless_it_panics(|| {
-            self.pool.run_once(|connection| chat_batch::write(connection, messages, now))
+        let stored = self.catch_panic(|| {
+            self.pool.run_once(|connection| commit_batch::commit(connection, messages, now))
         });
         match stored {
             Ok(written) => {
                 #[expect(clippy::cast_precision_loss, reason = "at most 256")]
                 self.metrics.chat_batch.observe(messages.len() as f64);
-                for (asker, written) in askers.into_iter().zip(written) {
-                    self.metrics.chat_commit.observe(asker.waited().as_secs_f64());
-                    asker.answer(outcome_of(written));
+                for (reply_guard, written) in reply_guards.into_iter().zip(written) {
+                    self.metrics.chat_commit.observe(reply_guard.waited().as_secs_f64());
+                    reply_guard.answer(outcome_of(written));
                 }
                 Ok(())
             }
-            Err(failure) => Err((failure, askers)),
+            Err(failure) => Err((failure, reply_guards)),
         }
     }
 
     /// Stores each message in a transaction of its own, so that a bad one fails alone.
-    fn commit_one_by_one(&self, messages: &[NewMessage], askers: Vec<Asker>) -> BatchEnd {
-        let deadline = Instant::now() + ONE_BY_ONE;
-        for (message, asker) in messages.iter().zip(askers) {
+    fn commit_one_by_one(
+        &self,
+        messages: &[NewMessage],
+        reply_guards: Vec<ReplyGuard>,
+    ) -> BatchOutcome {
+        let deadline = Instant::now() + ONE_BY_ONE_LIMIT;
+        for (message, reply_guard) in messages.iter().zip(reply_guards) {
             if Instant::now() >= deadline {
                 // Those left are answered `Unavailable` as they are dropped.
-                return BatchEnd::Down;
+                return BatchOutcome::Down;
             }
-            if let Err((failure, alone)) = self.commit(std::slice::from_ref(message), vec![asker]) {
-                self.health.failed("a chat message was not stored", &failure);
+            if let Err((failure, alone)) =
+                self.commit(std::slice::from_ref(message), vec![reply_guard])
+            {
+                self.health.report_failure("a chat message was not stored", &failure);
                 if failure.is_down() {
-                    return BatchEnd::Down;
+                    return BatchOutcome::Down;
                 }
                 refuse(alone, &failure);
             }
         }
-        BatchEnd::Served
+        BatchOutcome::Served
     }
 }
 
-fn outcome_of(written: Written) -> Result<StoredChat, ChatWriteError> {
+fn outcome_of(written: CommitOutcome) -> Result<StoredChat, ChatWriteError> {
     match written {
-        Written::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
-        Written::Conflict => Err(ChatWriteError::Conflict),
-        Written::Gone => Err(ChatWriteError::Gone),
+        CommitOutcome::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
+        CommitOutcome::Conflict => Err(ChatWriteError::Conflict),
+        CommitOutcome::Gone => Err(ChatWriteError::Gone),
     }
 }
 
 /// Answers for a message that failed alone, though the database serves. One that was refused would be
 /// again; after a panic it is not known whose fault it was.
-fn refuse(alone: Vec<Asker>, failure: &Failure) {
-    if matches!(failure, Failure::Database(_)) {
-        for asker in alone {
-            asker.answer(Err(ChatWriteError::Refused));
+fn refuse(alone: Vec<ReplyGuard>, failure: &WriteError) {
+    if matches!(failure, WriteError::Database(_)) {
+        for reply_guard in alone {
+            reply_guard.answer(Err(ChatWriteError::Refused));
         }
     }
 }
 
-impl Failure {
+impl WriteError {
     fn is_down(&self) -> bool {
         matches!(self, Self::Database(error) if error.is_unavailable())
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<WriteError> for StoreError {
+    fn from(failure: WriteError) -> Self {
         match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Panic => Self::Refused(failure.to_string()),
+            WriteError::Database(error) => error.into(),
+            WriteError::Panic => Self::Refused(failure.to_string()),
         }
     }
 }
@@ -179,40 +185,40 @@ impl Actor for Writer {
     type Context = SyncContext<Self>;
 }
 
-impl Handler<WriteBatch> for Writer {
-    type Result = MessageResult<WriteBatch>;
+impl Handler<CommitChat> for Writer {
+    type Result = MessageResult<CommitChat>;
 
-    fn handle(&mut self, WriteBatch(batch): WriteBatch, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CommitChat(batch): CommitChat, _: &mut Self::Context) -> Self::Result {
         // All writers may have stood still since it was handed over; who has waited too long hears
         // `Unavailable` here, and may say it anew.
-        let (messages, askers): (Vec<_>, Vec<_>) = batch
+        let (messages, reply_guards): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .filter(|pending| pending.asker.waited() <= TOO_LATE)
-            .map(|pending| (pending.message, pending.asker))
+            .filter(|pending| pending.reply_guard.waited() <= QUEUE_TIMEOUT)
+            .map(|pending| (pending.message, pending.reply_guard))
             .unzip();
         if messages.is_empty() {
-            return MessageResult(BatchEnd::Served);
+            return MessageResult(BatchOutcome::Served);
         }
-        let Err((failure, askers)) = self.commit(&messages, askers) else {
-            return MessageResult(BatchEnd::Served);
+        let Err((failure, reply_guards)) = self.commit(&messages, reply_guards) else {
+            return MessageResult(BatchOutcome::Served);
         };
-        self.health.failed("a batch of chat was not stored", &failure);
+        self.health.report_failure("a batch of chat was not stored", &failure);
         MessageResult(match failure {
-            failure if failure.is_down() => BatchEnd::Down,
-            _ if messages.len() > 1 => self.commit_one_by_one(&messages, askers),
+            failure if failure.is_down() => BatchOutcome::Down,
+            _ if messages.len() > 1 => self.commit_one_by_one(&messages, reply_guards),
             failure => {
-                refuse(askers, &failure);
-                BatchEnd::Served
+                refuse(reply_guards, &failure);
+                BatchOutcome::Served
             }
         })
     }
 }
 
-impl Handler<WritePositions> for Writer {
-    type Result = MessageResult<WritePositions>;
+impl Handler<CommitPositions> for Writer {
+    type Result = MessageResult<CommitPositions>;
 
-    fn handle(&mut self, message: WritePositions, _: &mut Self::Context) -> Self::Result {
-        let WritePositions(mut taken) = message;
+    fn handle(&mut self, message: CommitPositions, _: &mut Self::Context) -> Self::Result {
+        let CommitPositions(mut taken) = message;
         let last = |(order, waiting): &(OrderId, WaitingPosition)| {
             (order.clone(), waiting.position.clone())
         };
@@ -228,11 +234,11 @@ impl Handler<WritePositions> for Writer {
         let (interval, now) = (self.trail.interval, Timestamp::now());
         let written =
             self.run(|connection| trail::save(connection, &lasts, &points, interval, now));
-        let mut end = BatchEnd::Served;
+        let mut end = BatchOutcome::Served;
         let result = written.map_err(|failure| {
-            self.health.failed("positions were not written", &failure);
+            self.health.report_failure("positions were not written", &failure);
             if failure.is_down() {
-                end = BatchEnd::Down;
+                end = BatchOutcome::Down;
             }
             StoreError::from(failure)
         });
@@ -241,18 +247,18 @@ impl Handler<WritePositions> for Writer {
     }
 }
 
-impl<T: Send + 'static> Handler<Ask<T>> for Writer {
+impl<T: Send + 'static> Handler<RunQuery<T>> for Writer {
     type Result = Result<T, StoreError>;
 
-    fn handle(&mut self, ask: Ask<T>, _: &mut Self::Context) -> Self::Result {
-        ask.run(&self.pool, &self.health)
+    fn handle(&mut self, query: RunQuery<T>, _: &mut Self::Context) -> Self::Result {
+        query.run(&self.pool, &self.health)
     }
 }
 
-impl Handler<Checkpoint> for Writer {
+impl Handler<CheckpointWal> for Writer {
     type Result = Result<(), StoreError>;
 
-    fn handle(&mut self, _: Checkpoint, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: CheckpointWal, _: &mut Self::Context) -> Self::Result {
         self.run(DbConnection::checkpoint).map_err(StoreError::from)
     }
 }
@@ -263,17 +269,17 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
     use tokio::sync::oneshot;
 
-    use super::super::admission::Gate;
-    use super::super::posts::{ChatPosted, Reply};
+    use super::super::posted_chat::{ChatPosted, ChatReply};
+    use super::super::queue_limit::QueueLimit;
     use super::*;
     use crate::config::DatabaseUrl;
     use crate::db::migrate;
-    use crate::metrics::Vocabulary;
+    use crate::metrics::LabelValues;
     use crate::protocol::chat::ChatKind;
     use crate::protocol::role::Role;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
-        let metrics = Arc::new(Metrics::new(&Vocabulary::default()));
+        let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
         migrate::bring_up_to_date(&url).expect("tables");
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
@@ -287,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let writer = writer(&folder);
         let failed = writer.run::<()>(|_| panic!("a test of panics")).expect_err("a failure");
-        assert!(matches!(failed, Failure::Panic) && !failed.is_down());
+        assert!(matches!(failed, WriteError::Panic) && !failed.is_down());
         writer.run(|_| Ok(())).expect("another connection");
     }
 
@@ -309,10 +315,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let writer = writer(&folder);
         let room = Room.start().recipient();
-        let gate = Gate::new(9, 9, Gauge::default());
+        let limit = QueueLimit::new(9, 9, Gauge::default());
         let (mut batch, mut answers) = (Vec::new(), Vec::new());
         let now = Instant::now();
-        let late = now.checked_sub(TOO_LATE + Duration::from_secs(1)).expect("an earlier time");
+        let late =
+            now.checked_sub(QUEUE_TIMEOUT + Duration::from_secs(1)).expect("an earlier time");
         for (text, admitted) in [("late", late), ("now", now)] {
             let message = NewMessage {
                 id: text.to_owned(),
@@ -326,15 +333,15 @@ mod tests {
                 created_at: Timestamp::now(),
             };
             let (done, answer) = oneshot::channel();
-            let reply = Reply::Caller { tell: room.clone(), done };
-            let permit = gate.enter(0).expect("room for it");
-            let asker = Asker::new(reply, permit, admitted);
-            batch.push(Pending { message, asker });
+            let reply = ChatReply::Caller { tell: room.clone(), done };
+            let permit = limit.try_admit(0).expect("room for it");
+            let reply_guard = ReplyGuard::new(reply, permit, admitted);
+            batch.push(PendingChat { message, reply_guard });
             answers.push(answer);
         }
         let writers = SyncArbiter::start(1, move || writer.clone());
-        let end = writers.send(WriteBatch(batch)).await.expect("an end");
-        assert_eq!(end, BatchEnd::Served);
+        let end = writers.send(CommitChat(batch)).await.expect("an end");
+        assert_eq!(end, BatchOutcome::Served);
         let (now, late) = (answers.pop().expect("two"), answers.pop().expect("two"));
         assert_eq!(late.await.expect("an answer"), Err(ChatWriteError::Unavailable));
         let stored = now.await.expect("an answer").expect("stored");

@@ -1,4 +1,4 @@
-//! Rooms of this node: found or founded, forgotten when idle, held back after a panic.
+//! Rooms of this node: found or created, forgotten when idle, held back after a panic.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use actix::Actor;
 
 use super::{FindRoom, Supervisor};
 use crate::actors::order_room::{
-    Enter, Founding, OrderRoom, RoomActivity, RoomHandle, RoomStats, Stop,
+    Enter, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomStats, Stop,
 };
 use crate::ids::OrderId;
 use crate::time::Timestamp;
@@ -37,23 +37,23 @@ pub(super) struct Crash {
 }
 
 impl Supervisor {
-    /// Sends a join to its room, which is founded where there is none.
+    /// Sends a join to its room, which is created where there is none.
     pub(super) fn forward(&mut self, find: FindRoom) {
-        let order = find.place.order.clone();
+        let order = find.guard.order.clone();
         if !self.rooms.contains_key(&order) {
-            let entry = self.found(&order, &find);
+            let entry = self.create_room(&order, &find);
             self.rooms.insert(order.clone(), entry);
         }
         let Some(entry) = self.rooms.get_mut(&order) else { return };
-        let FindRoom { place, identity, purpose, .. } = find;
+        let FindRoom { guard, identity, kind, .. } = find;
         entry.forwarded += 1;
-        entry.handle.addr.do_send(Enter { place, identity, purpose });
+        entry.handle.addr.do_send(Enter { guard, identity, kind });
     }
 
-    fn found(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
+    fn create_room(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        let founding = Founding {
+        let params = RoomParams {
             order: order.clone(),
             epoch,
             after_crash: self.crashes.contains_key(order),
@@ -63,7 +63,7 @@ impl Supervisor {
         let stats = Arc::new(RoomStats::default());
         let counted = Arc::clone(&stats);
         let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
-            OrderRoom::found(founding, counted, ctx)
+            OrderRoom::create(params, counted, ctx)
         });
         let handle = Arc::new(RoomHandle { addr, stats });
         RoomEntry { handle, epoch, forwarded: 0 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use actix::Recipient;
 
-use super::{EndSession, OrderNews, Register, Supervisor};
+use super::{Disconnect, Register, Supervisor, UserOrderChanged};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Peer;
-use crate::actors::store::Change;
+use crate::actors::store::CommittedChange;
 use crate::ids::{ConnectionId, SessionId, UserId};
 use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
@@ -44,7 +44,7 @@ impl Supervisor {
                 .partition(|entry: &SessionEntry| entry.connection == oldest);
             *sessions = stay;
             if let Some(entry) = ending.first() {
-                entry.peer.session.tell(EndSession::now(CloseCode::REPLACED).of(user));
+                entry.peer.connection.tell(Disconnect::now(CloseCode::REPLACED).of(user));
             }
         }
     }
@@ -59,17 +59,18 @@ impl Supervisor {
 
     /// Tells every session of those whom a change concerns, before or after it. After the room, so
     /// that one which leaves it meanwhile hears the change at least once.
-    pub(super) fn tell_concerned(&self, change: &Arc<Change>) {
+    pub(super) fn notify_involved(&self, change: &Arc<CommittedChange>) {
         let (before, after) = (&change.changed.before, &change.changed.order.facts);
-        let users: BTreeSet<&UserId> = before.concerned().chain(after.concerned()).collect();
+        let users: BTreeSet<&UserId> =
+            before.involved_users().chain(after.involved_users()).collect();
         for entry in users.into_iter().filter_map(|user| self.users.get(user)).flatten() {
             let (session, change) = (entry.peer.id, Arc::clone(change));
-            entry.peer.session.tell(OrderNews { session, change });
+            entry.peer.connection.tell(UserOrderChanged { session, change });
         }
     }
 
     /// Sends an event to every session of these users, and says how many connections have it.
-    pub(super) fn tell_users(&self, users: &BTreeSet<UserId>, event: &BackEndEvent) -> usize {
+    pub(super) fn notify_users(&self, users: &BTreeSet<UserId>, event: &BackEndEvent) -> usize {
         let event = event.event();
         self.shared.metrics.events_out.inc(event.index());
         let mut broadcast = Broadcast::new(event);
@@ -86,37 +87,38 @@ impl Supervisor {
     }
 
     /// A way to end each connection of a user.
-    pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<EndSession>> {
+    pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<Disconnect>> {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         let ways: BTreeMap<_, _> =
-            sessions.iter().map(|entry| (entry.connection, &entry.peer.session)).collect();
-        ways.into_values().map(|session| session.recipient()).collect()
+            sessions.iter().map(|entry| (entry.connection, &entry.peer.connection)).collect();
+        ways.into_values().map(|connection| connection.recipient()).collect()
     }
 
-    pub(super) fn end_user(&self, user: &UserId, end: &EndSession) -> usize {
+    pub(super) fn disconnect_user(&self, user: &UserId, end: &Disconnect) -> usize {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         for entry in sessions {
-            entry.peer.session.tell(end.clone().of(user.clone()));
+            entry.peer.connection.tell(end.clone().of(user.clone()));
         }
         sessions.len()
     }
 
     /// Ends every session, one after the other, and spreads their return too.
-    pub(super) fn end_all(&self, close: CloseCode, spread: Duration) -> usize {
+    pub(super) fn disconnect_all(&self, close: CloseCode, spread: Duration) -> usize {
         let sessions: Vec<_> = self.users.values().flatten().collect();
-        for (place, entry) in sessions.iter().enumerate() {
-            let (delay, reconnect_after_ms) = farewell(place as u64, sessions.len() as u64, spread);
-            entry.peer.session.tell(EndSession {
+        for (index, entry) in sessions.iter().enumerate() {
+            let (delay, reconnect_after_ms) =
+                drain_schedule(index as u64, sessions.len() as u64, spread);
+            entry.peer.connection.tell(Disconnect {
                 delay,
                 reconnect_after_ms: Some(reconnect_after_ms),
-                ..EndSession::now(close)
+                ..Disconnect::now(close)
             });
         }
         sessions.len()
     }
 }
 
-impl EndSession {
+impl Disconnect {
     /// At once.
     pub fn now(close: CloseCode) -> Self {
         let (reason, reconnect_after_ms, delay) = (None, None, Duration::ZERO);
@@ -139,8 +141,8 @@ fn oldest_of_too_many(sessions: &[SessionEntry], most: usize) -> Option<Connecti
 
 /// When one of `count` sessions is closed, and how long after that its client comes back: spread
 /// evenly from 1 s to 5 s, or as long as 1,000 a second take, and different for every client.
-fn farewell(place: u64, count: u64, spread: Duration) -> (Duration, u64) {
-    let share = |whole: u64| whole * place / count.max(1);
+fn drain_schedule(index: u64, count: u64, spread: Duration) -> (Duration, u64) {
+    let share = |whole: u64| whole * index / count.max(1);
     let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
     let delay = Duration::from_millis(share(spread_ms.min(closing_ms(count))));
     let latest = LEAST_SPREAD_MS.max(FIRST_RETURN_MS + closing_ms(count));
@@ -160,7 +162,8 @@ mod tests {
     fn clients_come_back_at_different_times() {
         for count in [1, 3, 4000, 20_000] {
             let spread = Duration::from_secs(4);
-            let all: Vec<_> = (0..count).map(|place| farewell(place, count, spread)).collect();
+            let all: Vec<_> =
+                (0..count).map(|index| drain_schedule(index, count, spread)).collect();
             let returns: BTreeSet<u64> = all.iter().map(|(_, after)| *after).collect();
             assert_eq!(returns.len() as u64, count, "different for each of {count}");
             assert!(
@@ -168,6 +171,6 @@ mod tests {
             );
             assert!(returns.last() <= Some(&(count + 1000).max(5000)));
         }
-        assert_eq!(farewell(1, 2, Duration::from_secs(4)).0, Duration::from_millis(1));
+        assert_eq!(drain_schedule(1, 2, Duration::from_secs(4)).0, Duration::from_millis(1));
     }
 }

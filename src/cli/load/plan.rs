@@ -6,16 +6,16 @@ use std::time::Duration;
 use clap::ArgMatches;
 
 use super::{BAD_INPUT, LoadArgs, NO_HUB, files, refused};
-use crate::auth::{Grant, mint};
+use crate::auth::{NewToken, mint};
 use crate::cli::CliError;
 use crate::config::{Config, ConfigError, Secret};
 use crate::ids::{OrderId, UserId};
-use crate::load::address::{Address, Target};
-use crate::load::engine::Plan;
-use crate::load::hub_usage::Source;
+use crate::load::address::{Address, HubTarget};
+use crate::load::engine::RunPlan;
+use crate::load::hub_usage::UsageSource;
 use crate::load::limits;
 use crate::load::probe;
-use crate::load::scenario::{READY, Scenario, ready};
+use crate::load::scenario::{BUILTIN, Scenario, builtin};
 use crate::load::tls::Authorities;
 use crate::load::tokens::People;
 use crate::load::track::Track;
@@ -29,12 +29,12 @@ const WATCHER: &str = "orderhub-load";
 const SPARE_SECS: u64 = 3600;
 
 /// Everything that a run needs, checked; a hub is there.
-pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<Plan, CliError> {
+pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<RunPlan, CliError> {
     let bad = refused(BAD_INPUT);
     let scenario = scenario(name, args).map_err(&bad)?;
-    limits::make_room(scenario.people()).map_err(&bad)?;
+    limits::raise_file_limit(scenario.people()).map_err(&bad)?;
     let track = match &args.track {
-        None => Track::made_up(scenario.seed),
+        None => Track::sample(scenario.seed),
         Some(path) => of_file(path, Track::read).map_err(&bad)?,
     };
     let authorities = match &args.ca {
@@ -43,19 +43,20 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
     };
     let address = Address::read(&args.url).map_err(&bad)?;
     let (people, sign) = if let Some(path) = &args.tokens {
-        let listed = |text: &str| People::listed(&scenario, text, Timestamp::now());
+        let listed = |text: &str| People::from_token_lines(&scenario, text, Timestamp::now());
         (of_file(path, listed).map_err(&bad)?, None)
     } else {
         let sign = Signer::new(args, &scenario, matches)?;
         (sign.people(&scenario).map_err(&bad)?, Some(sign))
     };
-    let mut target = Target::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
+    let mut target =
+        HubTarget::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
     let token = people.persons.first().map_or("", |person| &person.token);
     probe::ask(&mut target, token).map_err(refused(NO_HUB))?;
     // Only now: where there is no hub, its metrics are not what is wrong.
     let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
     let hub_version = hub.as_ref().and_then(|(source, _)| source.version());
-    Ok(Plan { scenario, target, people, track, hub, hub_version })
+    Ok(RunPlan { scenario, target, people, track, hub, hub_version })
 }
 
 /// Reads a file, and says its name beside what is wrong with it.
@@ -65,13 +66,13 @@ fn of_file<T>(path: &Path, read: impl FnOnce(&str) -> Result<T, String>) -> Resu
 }
 
 fn scenario(name: &str, args: &LoadArgs) -> Result<Scenario, String> {
-    let text = match ready(name) {
+    let text = match builtin(name) {
         Some(text) => text.to_owned(),
         None if Path::new(name).exists() || name.contains(['/', '.']) => {
             files::read(Path::new(name))?
         }
         None => {
-            let names: Vec<&str> = READY.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
             let names = names.join(", ");
             return Err(format!("{name}: there is no such file, and no such scenario; {names}"));
         }
@@ -114,13 +115,13 @@ impl Signer {
     }
 
     fn people(&self, scenario: &Scenario) -> Result<People, String> {
-        People::made(scenario, &|user, role, order| {
+        People::from_scenario(scenario, &|user, role, order| {
             self.token(user.clone(), role, vec![order.clone()])
         })
     }
 
     fn token(&self, user: UserId, role: Role, orders: Vec<OrderId>) -> Result<String, String> {
-        let grant = Grant { user, name: None, role, orders, ttl: self.ttl };
+        let grant = NewToken { user, name: None, role, orders, ttl: self.ttl };
         mint(&self.config.auth, &grant, self.now).map_err(|error| error.to_string())
     }
 }
@@ -131,17 +132,17 @@ fn source(
     hub: &Address,
     sign: Option<&Signer>,
     authorities: &Authorities,
-) -> Result<Option<(Source, Usage)>, String> {
+) -> Result<Option<(UsageSource, Usage)>, String> {
     let source = match (args.pid, &args.metrics) {
         (None, None) => return Ok(None),
-        (Some(pid), _) => Source::Process(pid),
+        (Some(pid), _) => UsageSource::Process(pid),
         (None, Some(url)) => {
             // Whoever may make tokens may read metrics; but a token is for the hub alone, and goes no
             // other way than those of its clients.
             let ours = hub.is_origin_of(url);
             let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
             let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));
-            Source::metrics(url.clone(), token.transpose()?, authorities)
+            UsageSource::metrics(url.clone(), token.transpose()?, authorities)
         }
     };
     let first = source.read()?;

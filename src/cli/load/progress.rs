@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::load::engine::Live;
+use crate::load::engine::RunProgress;
 use crate::load::report::table;
 
 /// Seconds between two lines where nobody looks on.
@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Tells the second that is over.
-    pub(super) fn show(&mut self, live: &Live) {
+    pub(super) fn show(&mut self, live: &RunProgress) {
         self.seconds += 1;
         let begins = std::mem::replace(&mut self.stage, live.stage) != live.stage;
         match &self.bar {

@@ -47,7 +47,7 @@ pub(super) fn write_json(
     record: &Record<'_>,
     now: Timestamp,
 ) -> io::Result<()> {
-    let mut fields = Fields(Map::new());
+    let mut fields = RecordFields(Map::new());
     fields.0.insert("ts".to_owned(), json!(now));
     fields.0.insert("level".to_owned(), json!(record.level().as_str().to_ascii_lowercase()));
     fields.0.insert("target".to_owned(), json!(record.target()));
@@ -58,9 +58,9 @@ pub(super) fn write_json(
     out.write_all(b"\n")
 }
 
-struct Fields(Map<String, serde_json::Value>);
+struct RecordFields(Map<String, serde_json::Value>);
 
-impl<'kvs> VisitSource<'kvs> for Fields {
+impl<'kvs> VisitSource<'kvs> for RecordFields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         let key = key.as_str();
         let key = if OWN_FIELDS.contains(&key) { format!("{key}_") } else { key.to_owned() };

@@ -14,10 +14,10 @@ const CAPACITY: usize = 1024 * 1024;
 /// Memory that stays with the queue after a burst.
 const KEPT: usize = 64 * 1024;
 /// How long a stderr that does not block is left alone when it takes no more.
-const RETRY_EVERY: Duration = Duration::from_millis(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Says in one line how many lines were dropped.
-pub(super) type Notice = fn(u64) -> Vec<u8>;
+pub(super) type DropNotice = fn(u64) -> Vec<u8>;
 
 /// Lines on their way to a stream.
 pub(super) struct LogQueue {
@@ -45,7 +45,7 @@ impl LogQueue {
     /// Starts the thread that writes to `output`. It lives as long as the process.
     pub(super) fn start(
         output: impl Write + Send + 'static,
-        notice: Notice,
+        notice: DropNotice,
         losses: &'static LogLosses,
     ) -> io::Result<Arc<Self>> {
         let (state, filled, idle) = Default::default();
@@ -81,7 +81,7 @@ impl LogQueue {
         drop(self.idle.wait_timeout_while(self.lock(), patience, busy));
     }
 
-    fn write_lines(&self, mut output: impl Write, notice: Notice) {
+    fn write_lines(&self, mut output: impl Write, notice: DropNotice) {
         let mut lines = Vec::new();
         loop {
             let dropped = self.take(&mut lines);
@@ -125,7 +125,9 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(RETRY_EVERY),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(RETRY_INTERVAL);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -142,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     /// A stream that takes one write for each permit, as many bytes as it is given.
     struct Gated {
@@ -186,7 +188,7 @@ mod tests {
         }
 
         fn next_write(&self) -> String {
-            let bytes = self.written.recv_timeout(PATIENCE).expect("a write");
+            let bytes = self.written.recv_timeout(TIMEOUT).expect("a write");
             String::from_utf8(bytes).expect("UTF-8")
         }
 
@@ -221,14 +223,14 @@ mod tests {
         fixture.permit(Ok(()));
         fixture.queue.push(b"later\n");
         assert_eq!(fixture.next_write(), "later\n");
-        fixture.queue.flush(PATIENCE);
+        fixture.queue.flush(TIMEOUT);
         assert!(fixture.queue.lock().waiting.capacity() <= KEPT);
     }
 
     #[test]
     fn the_end_waits_for_what_is_queued_but_not_for_ever() {
         let fixture = start();
-        fixture.queue.flush(PATIENCE);
+        fixture.queue.flush(TIMEOUT);
         fixture.stall();
         fixture.queue.push(b"second\n");
         // Comes back though the stream is stuck.
@@ -236,7 +238,7 @@ mod tests {
         assert!(fixture.written.try_recv().is_err());
         fixture.permit(Ok(()));
         fixture.permit(Ok(()));
-        fixture.queue.flush(PATIENCE);
+        fixture.queue.flush(TIMEOUT);
         let written: Vec<_> = fixture.written.try_iter().collect();
         assert_eq!(written, [b"first\n".to_vec(), b"second\n".to_vec()]);
     }
@@ -246,7 +248,7 @@ mod tests {
         let fixture = start();
         fixture.queue.push(b"one\ntwo\n");
         fixture.permit(Err(ErrorKind::BrokenPipe.into()));
-        fixture.queue.flush(PATIENCE);
+        fixture.queue.flush(TIMEOUT);
         assert_eq!(fixture.losses.counts(), [0, 2, 0]);
         fixture.permit(Err(ErrorKind::WouldBlock.into()));
         fixture.permit(Ok(()));

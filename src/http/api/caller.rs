@@ -9,22 +9,22 @@ use actix_web::{FromRequest, HttpRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use crate::actors::shared::too_fast;
-use crate::actors::store::{Caller, Store};
+use crate::actors::shared::rate_limited;
+use crate::actors::store::{CallerClass, Store};
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
-use crate::http::access::allowed;
+use crate::http::access::require_scope;
 use crate::http::problem::Problem;
-use crate::session::users::Kind;
+use crate::rate_limit::users::RateKind;
 
 /// Somebody who may read every order.
-pub(super) struct Reader;
+pub(super) struct OrderReader;
 
 /// Somebody who may change every order.
-pub(super) struct Writer;
+pub(super) struct OrderWriter;
 
 /// Somebody who may send events to rooms and to users.
-pub(super) struct Announcer;
+pub(super) struct EventSender;
 
 /// Somebody who may revoke users' tokens.
 pub(super) struct Revoker(pub(super) Principal);
@@ -34,12 +34,12 @@ const WHOM: &str = "for services and admins";
 
 /// The store, as it serves whoever calls: those who may do it for every order as back ends.
 pub(super) fn store_of(hub: &Hub, caller: &Principal, scope: Scope) -> Store {
-    let by = if caller.may(scope) { Caller::BackEnd } else { Caller::User };
+    let by = if caller.may(scope) { CallerClass::BackEnd } else { CallerClass::User };
     hub.shared.store.on_behalf_of(by)
 }
 
 /// How long a read waits for those of the same user before it.
-const TURN_PATIENCE: Duration = Duration::from_secs(4);
+const TURN_TIMEOUT: Duration = Duration::from_secs(4);
 /// When a user whose reads take so long may try again.
 const TURN_RETRY: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ const TURN_RETRY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Where the user reads too much.
-pub(super) async fn read_turn(
+pub(super) async fn acquire_read(
     hub: &Hub,
     caller: &Principal,
 ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
@@ -56,35 +56,35 @@ pub(super) async fn read_turn(
     };
     let now = Instant::now();
     let rates = hub.shared.users.of(&user.user, now);
-    rates.take(Kind::Read, now).map_err(|wait| too_fast("too many reads", wait))?;
-    let turn = timeout(TURN_PATIENCE, rates.read_turn()).await;
-    Ok(turn.map_err(|_| too_fast("too many reads at a time", TURN_RETRY))?)
+    rates.take(RateKind::Read, now).map_err(|wait| rate_limited("too many reads", wait))?;
+    let turn = timeout(TURN_TIMEOUT, rates.acquire_read()).await;
+    Ok(turn.map_err(|_| rate_limited("too many reads at a time", TURN_RETRY))?)
 }
 
-impl FromRequest for Reader {
+impl FromRequest for OrderReader {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::OrdersRead, WHOM).map(|_| Self))
+        ready(require_scope(request, Scope::OrdersRead, WHOM).map(|_| Self))
     }
 }
 
-impl FromRequest for Writer {
+impl FromRequest for OrderWriter {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::OrdersWrite, WHOM).map(|_| Self))
+        ready(require_scope(request, Scope::OrdersWrite, WHOM).map(|_| Self))
     }
 }
 
-impl FromRequest for Announcer {
+impl FromRequest for EventSender {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::EventsWrite, WHOM).map(|_| Self))
+        ready(require_scope(request, Scope::EventsWrite, WHOM).map(|_| Self))
     }
 }
 
@@ -93,6 +93,6 @@ impl FromRequest for Revoker {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(allowed(request, Scope::UsersWrite, WHOM).map(Self))
+        ready(require_scope(request, Scope::UsersWrite, WHOM).map(Self))
     }
 }

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::caller::Announcer;
+use super::caller::EventSender;
 use super::json::Json;
 use crate::actors::order_room::Announce;
 use crate::actors::shared::unavailable;
-use crate::actors::supervisor::{LookUp, TellUsers};
+use crate::actors::supervisor::{GetRoom, NotifyUsers};
 use crate::http::Hub;
-use crate::http::admin::stopped;
-use crate::http::exact::Exact;
+use crate::http::admin::hub_stopping;
 use crate::http::openapi::problems::{BadBody, Refused};
-use crate::http::openapi::words::{self as docs, InOrder, OfUser};
+use crate::http::openapi::schemas::{self as docs, InOrder, OfUser};
+use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::back_end::BackEndEvent;
@@ -64,14 +64,14 @@ pub(super) struct DeliveredView {
     request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_room(
-    _: Announcer,
+    _: EventSender,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let event = BackEndEvent::new(form.event, form.data)?;
-    let room = hub.supervisor().addr.send(LookUp(order.into_inner().0)).await;
-    let Some(room) = room.map_err(|_| stopped())? else {
+    let room = hub.supervisor().addr.send(GetRoom(order.into_inner().0)).await;
+    let Some(room) = room.map_err(|_| hub_stopping())? else {
         return Ok(web::Json(DeliveredView { delivered: 0 }));
     };
     let permit = room.permit().ok_or_else(|| unavailable("the room is too busy"))?;
@@ -87,9 +87,9 @@ pub(super) async fn to_room(
     request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_user(
-    _: Announcer,
+    _: EventSender,
     hub: web::Data<Hub>,
-    user: web::Path<Exact<UserId>>,
+    user: web::Path<PathId<UserId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let event = BackEndEvent::new(form.event, form.data)?;
@@ -101,7 +101,7 @@ pub(super) async fn to_user(
     security(("token" = []), ("apiKey" = ["events:write"])), request_body = UsersEventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_users(
-    _: Announcer,
+    _: EventSender,
     hub: web::Data<Hub>,
     Json(form): Json<UsersEventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
@@ -119,6 +119,6 @@ async fn tell(
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let supervisor = hub.supervisor();
     let permit = supervisor.permits.take().ok_or_else(|| unavailable("the hub is too busy"))?;
-    let told = supervisor.addr.send(TellUsers { users, event, permit }).await;
-    Ok(web::Json(DeliveredView { delivered: told.map_err(|_| stopped())? }))
+    let told = supervisor.addr.send(NotifyUsers { users, event, permit }).await;
+    Ok(web::Json(DeliveredView { delivered: told.map_err(|_| hub_stopping())? }))
 }

@@ -1,4 +1,4 @@
-//! What back ends send, as typed forms; each is checked once, here, and becomes a wish.
+//! What back ends send, as typed forms; each is checked once, here, and becomes a command.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,26 +7,26 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::actors::store::Note;
+use crate::actors::store::ChangeNote;
 use crate::config::RoleMap;
-use crate::http::openapi::words as docs;
+use crate::http::openapi::schemas as docs;
 use crate::ids::{OrderId, UserId};
+use crate::json_number::{self, MAX_SAFE_INTEGER};
 use crate::protocol::back_end::checked_data;
 use crate::protocol::error::Failure;
 use crate::protocol::order::is_status;
 use crate::protocol::role::Role;
-use crate::protocol::text::shown_name;
-use crate::room::change::{Edit, OrderPatch, Roll};
+use crate::protocol::text::visible_name;
+use crate::room::change::{Edit, OrderPatch, ParticipantsEdit};
 use crate::room::order::{Participant, Participants};
 use crate::time::Timestamp;
-use crate::whole::{self, MAX_SAFE_INTEGER};
 
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
 /// The words that the hub's settings allow.
 #[derive(Clone, Copy)]
-pub(super) struct Words<'a> {
+pub(super) struct AllowedValues<'a> {
     /// The statuses, where only some are allowed.
     pub(super) statuses: Option<&'a BTreeSet<String>>,
     /// What back ends call roles.
@@ -57,7 +57,7 @@ pub(super) struct OrderForm {
     #[schema(max_items = 100)]
     participants: Option<Vec<ListedForm>>,
     /// Your own number for the order: an older one than is known is refused.
-    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
@@ -72,7 +72,7 @@ pub(super) struct StatusForm {
     /// When it happened, for display.
     at: Option<Timestamp>,
     /// As for the order.
-    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
     /// An object or array of up to 16 KiB, which goes with `order:status` as it is.
@@ -94,7 +94,7 @@ pub(super) struct AssignForm {
     /// When it happened, for display.
     at: Option<Timestamp>,
     /// As for the order.
-    #[serde(default, deserialize_with = "whole::optional")]
+    #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
@@ -130,10 +130,11 @@ impl OrderForm {
     }
 
     /// The order to be made or merged.
-    pub(super) fn patch(self, words: Words<'_>) -> Result<OrderPatch, Failure> {
-        let participants = self.participants.map(|listed| words.roll(listed)).transpose()?;
+    pub(super) fn patch(self, allowed_values: AllowedValues<'_>) -> Result<OrderPatch, Failure> {
+        let participants =
+            self.participants.map(|listed| allowed_values.roll(listed)).transpose()?;
         Ok(OrderPatch {
-            status: self.status.map(|status| words.status(status)).transpose()?,
+            status: self.status.map(|status| allowed_values.status(status)).transpose()?,
             driver_id: self.driver_id,
             driver_name: checked_driver_name(self.driver_name)?,
             participants,
@@ -147,13 +148,16 @@ impl OrderForm {
 
 impl StatusForm {
     /// The change, and what is said of it.
-    pub(super) fn patch(self, words: Words<'_>) -> Result<(OrderPatch, Note), Failure> {
+    pub(super) fn patch(
+        self,
+        allowed_values: AllowedValues<'_>,
+    ) -> Result<(OrderPatch, ChangeNote), Failure> {
         let patch = OrderPatch {
-            status: Some(words.status(self.status)?),
+            status: Some(allowed_values.status(self.status)?),
             version: self.version.map(checked_version).transpose()?,
             ..OrderPatch::default()
         };
-        Ok((patch, Note { at: self.at, data: self.data.map(checked_data).transpose()? }))
+        Ok((patch, ChangeNote { at: self.at, data: self.data.map(checked_data).transpose()? }))
     }
 }
 
@@ -161,7 +165,7 @@ impl StatusForm {
 
 impl AssignForm {
     /// The change, and what is said of it.
-    pub(super) fn patch(self) -> Result<(OrderPatch, Note), Failure> {
+    pub(super) fn patch(self) -> Result<(OrderPatch, ChangeNote), Failure> {
         let name = self.driver_name.map_or(Edit::Keep, Edit::Set);
         let patch = OrderPatch {
             driver_id: self.driver_id,
@@ -169,7 +173,7 @@ impl AssignForm {
             version: self.version.map(checked_version).transpose()?,
             ..OrderPatch::default()
         };
-        Ok((patch, Note { at: self.at, data: None }))
+        Ok((patch, ChangeNote { at: self.at, data: None }))
     }
 }
 
@@ -177,16 +181,20 @@ impl AssignForm {
 
 impl ParticipantForm {
     /// The change by which this user takes part.
-    pub(super) fn patch(self, user: UserId, words: Words<'_>) -> Result<OrderPatch, Failure> {
+    pub(super) fn patch(
+        self,
+        user: UserId,
+        allowed_values: AllowedValues<'_>,
+    ) -> Result<OrderPatch, Failure> {
         let listed = ListedForm { user_id: user, role: self.role, name: self.name };
-        let participants = Some(Roll::Put(words.participant(listed, "")?));
+        let participants = Some(ParticipantsEdit::Put(allowed_values.participant(listed, "")?));
         Ok(OrderPatch { participants, ..OrderPatch::default() })
     }
 }
 
-// === impl Words ===
+// === impl AllowedValues ===
 
-impl Words<'_> {
+impl AllowedValues<'_> {
     fn status(self, status: String) -> Result<String, Failure> {
         if !is_status(&status) {
             return Err(Failure::invalid("status", "must be 1 to 40 of A-Z, 0-9 and _"));
@@ -197,7 +205,7 @@ impl Words<'_> {
         Ok(status)
     }
 
-    fn roll(self, listed: Vec<ListedForm>) -> Result<Roll, Failure> {
+    fn roll(self, listed: Vec<ListedForm>) -> Result<ParticipantsEdit, Failure> {
         if listed.len() > Participants::MOST {
             return Err(Failure::invalid("participants", "are more than 100"));
         }
@@ -210,7 +218,7 @@ impl Words<'_> {
             }
             participants.push(self.participant(one, &path)?);
         }
-        Ok(Roll::Replace(participants))
+        Ok(ParticipantsEdit::Replace(participants))
     }
 
     fn participant(self, form: ListedForm, path: &str) -> Result<Participant, Failure> {
@@ -243,7 +251,7 @@ pub(super) fn checked_name(name: Option<String>, field: String) -> Result<Option
             Err(Failure::invalid(field, "must be 1 to 128 characters without control characters"))
         }
         // One in which nothing shows counts as absent.
-        name => Ok(name.and_then(|name| shown_name(&name).map(Cow::into_owned))),
+        name => Ok(name.and_then(|name| visible_name(&name).map(Cow::into_owned))),
     }
 }
 
@@ -271,8 +279,8 @@ mod tests {
     fn patch(text: &str) -> Result<OrderPatch, String> {
         let roles = "COURIER=driver".parse().expect("a map");
         let statuses = BTreeSet::from(["NEW".to_owned()]);
-        let words = Words { statuses: Some(&statuses), roles: &roles };
-        let form = read_form::<OrderForm>(text, "body").and_then(|form| form.patch(words));
+        let allowed_values = AllowedValues { statuses: Some(&statuses), roles: &roles };
+        let form = read_form::<OrderForm>(text, "body").and_then(|form| form.patch(allowed_values));
         form.map_err(|failure| failure.field.unwrap_or_default().into_owned())
     }
 
@@ -299,7 +307,7 @@ mod tests {
         let role = |text: &str| {
             let text = format!(r#"{{"participants":[{{"userId":"u","role":"{text}"}}]}}"#);
             patch(&text).map(|patch| match patch.participants {
-                Some(Roll::Replace(all)) => all.first().map(|one| one.role),
+                Some(ParticipantsEdit::Replace(all)) => all.first().map(|one| one.role),
                 _ => None,
             })
         };
@@ -343,9 +351,10 @@ mod tests {
     #[test]
     fn what_is_said_of_a_status_is_an_object_of_a_sane_size() {
         let data = |data: &str| {
-            let words = Words { statuses: None, roles: &RoleMap::default() };
+            let allowed_values = AllowedValues { statuses: None, roles: &RoleMap::default() };
             let text = format!(r#"{{"status":"NEW","data":{data}}}"#);
-            let form = read_form::<StatusForm>(&text, "body").and_then(|form| form.patch(words));
+            let form =
+                read_form::<StatusForm>(&text, "body").and_then(|form| form.patch(allowed_values));
             form.map(|(_, note)| note.data.map(|data| data.get().to_owned()))
                 .map_err(|failure| failure.field.unwrap_or_default().into_owned())
         };

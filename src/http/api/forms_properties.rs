@@ -30,10 +30,10 @@ const WORDS: &[&str] = &[
 /// Reads a body as the routes do.
 fn read<T: DeserializeOwned>(
     body: &str,
-    patch: impl FnOnce(T, Words<'_>) -> Result<OrderPatch, Failure>,
+    patch: impl FnOnce(T, AllowedValues<'_>) -> Result<OrderPatch, Failure>,
 ) -> Result<OrderPatch, Failure> {
     let (statuses, roles) = (None, RoleMap::default());
-    patch(read_form(body, "body")?, Words { statuses, roles: &roles })
+    patch(read_form(body, "body")?, AllowedValues { statuses, roles: &roles })
 }
 
 fn check_name(name: Option<&String>) -> Result<(), TestCaseError> {
@@ -48,8 +48,8 @@ proptest! {
     #[test]
     fn a_change_keeps_every_limit_and_a_refusal_names_a_field(body in mutate::mutated(BODIES, WORDS)) {
         for read in [
-            read(&body, |form: OrderForm, words| form.patch(words)),
-            read(&body, |form: StatusForm, words| form.patch(words).map(|(patch, _)| patch)),
+            read(&body, |form: OrderForm, allowed_values| form.patch(allowed_values)),
+            read(&body, |form: StatusForm, allowed_values| form.patch(allowed_values).map(|(patch, _)| patch)),
             read(&body, |form: AssignForm, _| form.patch().map(|(patch, _)| patch)),
         ] {
             let patch = match read {
@@ -68,7 +68,7 @@ proptest! {
             if let Edit::Set(name) = &patch.driver_name {
                 check_name(Some(name))?;
             }
-            let Some(Roll::Replace(listed)) = patch.participants else { continue };
+            let Some(ParticipantsEdit::Replace(listed)) = patch.participants else { continue };
             let users: BTreeSet<_> = listed.iter().map(|one| &one.user_id).collect();
             prop_assert!(listed.len() <= 100 && users.len() == listed.len());
             for one in &listed {
@@ -82,9 +82,10 @@ proptest! {
 #[test]
 fn the_inputs_are_good() {
     for body in BODIES {
-        let order = read(body, |form: OrderForm, words| form.patch(words));
-        let status =
-            read(body, |form: StatusForm, words| form.patch(words).map(|(patch, _)| patch));
+        let order = read(body, |form: OrderForm, allowed_values| form.patch(allowed_values));
+        let status = read(body, |form: StatusForm, allowed_values| {
+            form.patch(allowed_values).map(|(patch, _)| patch)
+        });
         let driver = read(body, |form: AssignForm, _| form.patch().map(|(patch, _)| patch));
         assert!(order.is_ok() || status.is_ok() || driver.is_ok(), "{body}");
     }

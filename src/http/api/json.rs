@@ -18,10 +18,10 @@ pub(super) const ARRAY: &str = "application/json";
 pub(super) struct Json<T>(pub(super) T);
 
 /// Lines of JSON, or one array of what would be in them, as text.
-pub(super) struct Lines(pub(super) String);
+pub(super) struct NdJson(pub(super) String);
 
 /// The same where there need not be a body: without one all fields are as they are by default.
-pub(super) struct Maybe<T>(pub(super) T);
+pub(super) struct OptionalJson<T>(pub(super) T);
 
 /// A body that is read as text first.
 pub(super) trait FromText: Sized {
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned> FromText for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + Default> FromText for Maybe<T> {
+impl<T: DeserializeOwned + Default> FromText for OptionalJson<T> {
     const KINDS: &[&'static str] = &["application/json"];
     const OPTIONAL: bool = true;
 
@@ -54,7 +54,7 @@ impl<T: DeserializeOwned + Default> FromText for Maybe<T> {
     }
 }
 
-impl FromText for Lines {
+impl FromText for NdJson {
     const KINDS: &[&'static str] =
         &["application/x-ndjson", "application/ndjson", "application/jsonl", ARRAY];
 

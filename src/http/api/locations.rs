@@ -12,20 +12,20 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage, HttpRequest, web};
 
-use super::posting::{PostedFixes, Posting};
-use crate::actors::order_room::Reporter;
-use crate::actors::shared::{too_fast, unavailable};
+use super::fix_upload::{FixUpload, PostedFixes};
+use crate::actors::order_room::FixSource;
+use crate::actors::shared::{rate_limited, unavailable};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::body::Body;
 use crate::http::openapi::fixes::FixesForm;
 use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
-use crate::http::openapi::words::InOrder;
+use crate::http::openapi::schemas::InOrder;
 use crate::http::problem::Problem;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::fixes::{Fixes, UnreadableBody, read_fixes};
-use crate::session::users::Kind;
+use crate::rate_limit::users::RateKind;
 
 /// Takes positions of an order's driver
 ///
@@ -47,7 +47,7 @@ pub(super) async fn post_to_order(
     body: Body,
 ) -> Result<web::Json<PostedFixes>, Problem> {
     let by = match caller {
-        caller if caller.may(Scope::OrdersWrite) => Reporter::BackEnd,
+        caller if caller.may(Scope::OrdersWrite) => FixSource::BackEnd,
         Principal::Identity(user) => driver(&hub, user)?,
         Principal::Service(_) => {
             let detail = "the key has no scope orders:write";
@@ -79,7 +79,7 @@ pub(super) async fn post_to_open_orders(
 }
 
 /// Whose phone posts for all open orders.
-pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<Reporter, Problem> {
+pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<FixSource, Problem> {
     match caller {
         Principal::Identity(user) => driver(hub, user),
         Principal::Service(_) => {
@@ -90,11 +90,11 @@ pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<Reporter, 
 }
 
 /// Somebody with a phone, if there were not too many posts of late.
-fn driver(hub: &Hub, user: Identity) -> Result<Reporter, Problem> {
+fn driver(hub: &Hub, user: Identity) -> Result<FixSource, Problem> {
     let now = Instant::now();
     let rates = hub.shared.users.of(&user.user, now);
-    rates.take(Kind::Event, now).map_err(|wait| too_fast("too many posts", wait))?;
-    Ok(Reporter::Driver(Arc::new(user)))
+    rates.take(RateKind::Event, now).map_err(|wait| rate_limited("too many posts", wait))?;
+    Ok(FixSource::Driver(Arc::new(user)))
 }
 
 /// The fixes of a body, whatever its `Content-Type`: some libraries say none, or another one.
@@ -105,14 +105,14 @@ fn fixes_of(request: &HttpRequest, body: &Body) -> Result<Fixes, Problem> {
 /// Has fixes taken, and counts what became of them.
 pub(super) async fn post(
     hub: &Hub,
-    by: Reporter,
+    by: FixSource,
     order: Option<Result<OrderId, Failure>>,
     fixes: Fixes,
 ) -> Result<PostedFixes, Problem> {
     if hub.shared.is_draining() {
         return Err(unavailable("the hub restarts").into());
     }
-    let posted = Posting { by, order, fixes }.deliver(hub).await?;
+    let posted = FixUpload { by, order, fixes }.deliver(hub).await?;
     let fates = [posted.accepted, posted.stale, posted.rejected.len()];
     for (index, count) in fates.into_iter().enumerate() {
         hub.shared.metrics.posted.inc_by(index, count as u64);
@@ -126,7 +126,7 @@ pub(super) fn unreadable(request: &HttpRequest, reason: UnreadableBody) -> Probl
     let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
         || kind.to_ascii_lowercase().starts_with("multipart/");
     match reason {
-        UnreadableBody::TooMany => {
+        UnreadableBody::TooManyFixes => {
             let status = StatusCode::PAYLOAD_TOO_LARGE;
             Problem::new(status, ErrorCode::InvalidPayload, reason.to_string())
         }

@@ -6,32 +6,32 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{read_turn, store_of};
-use super::forms::{Words, checked_name};
+use super::caller::{acquire_read, store_of};
+use super::forms::{AllowedValues, checked_name};
+use super::idempotency::{IdempotentBody, check_same_body, message_key};
 use super::json::Json;
-use super::keyed::{Keyed, message_key, only_body};
-use super::orders::words;
-use super::{failed, passed_on};
-use crate::actors::shared::{not_stored, too_fast, unavailable};
+use super::orders::allowed_values;
+use super::{await_forwarded, store_problem};
+use crate::actors::shared::{chat_failure, rate_limited, unavailable};
 use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
-use crate::http::exact::Exact;
 use crate::http::openapi::problems::{
     BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::{AnyUserId, InOrder, Name, OnceKey, RoleName};
+use crate::http::openapi::schemas::{AnyUserId, InOrder, Name, OnceKey, RoleName};
+use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
+use crate::json_number;
 use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
 use crate::protocol::client::{DEFAULT_PAGE, History, checked_history, checked_seq};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::role::Role;
+use crate::rate_limit::users::RateKind;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, chat_has_closed, judge};
-use crate::session::users::Kind;
+use crate::room::policy::{Action, authorize, chat_has_closed};
 use crate::time::Timestamp;
-use crate::whole;
 
 /// Whose words those of a back end are.
 const SYSTEM: &str = "system";
@@ -59,7 +59,7 @@ pub(super) struct MessageForm {
     #[schema(value_type = Option<RoleName>)]
     sender_role: Option<String>,
     /// The sender's own key, by which a retry is recognised.
-    #[serde(default, deserialize_with = "whole::optional_text")]
+    #[serde(default, deserialize_with = "json_number::optional_text")]
     #[schema(min_length = 1, max_length = 64)]
     client_msg_id: Option<String>,
 }
@@ -127,10 +127,10 @@ struct Author {
 pub(super) async fn post(
     caller: Principal,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
-    Keyed { body: Json(form), call }: Keyed<Json<MessageForm>>,
+    order: web::Path<PathId<OrderId>>,
+    IdempotentBody { body: Json(form), call }: IdempotentBody<Json<MessageForm>>,
 ) -> Result<HttpResponse, Problem> {
-    let (Exact(order), now) = (order.into_inner(), Timestamp::now());
+    let (PathId(order), now) = (order.into_inner(), Timestamp::now());
     let kind = form.kind.unwrap_or_default();
     check_content(kind, &form.content)?;
     check_client_msg_id(form.client_msg_id.as_deref())?;
@@ -138,13 +138,13 @@ pub(super) async fn post(
         return Err(unavailable("the hub restarts").into());
     }
     let store = store_of(&hub, &caller, Scope::ChatWrite);
-    let known = store.load_order(order.clone(), 0).await.map_err(failed)?;
+    let known = store.load_order(order.clone(), 0).await.map_err(store_problem)?;
     let author = if caller.may(Scope::ChatWrite) {
         author_of_service(&hub, &caller, &known, &form)?
     } else {
         author_of_user(&hub, &caller, &order, &known, &form)?
     };
-    only_body(&store, call.as_ref()).await?;
+    check_same_body(&store, call.as_ref()).await?;
     let message = NewMessage {
         id: uuid::Uuid::now_v7().to_string(),
         order_id: order,
@@ -157,8 +157,8 @@ pub(super) async fn post(
         created_at: now,
     };
     let tell = hub.supervisor().addr.clone().recipient();
-    let stored = hub.shared.store.post_chat(message, tell).await.map_err(not_stored)?;
-    passed_on(&hub).await?;
+    let stored = hub.shared.store.post_chat(message, tell).await.map_err(chat_failure)?;
+    await_forwarded(&hub).await?;
     let ChatMessage { id, seq, created_at, .. } = stored.message;
     // A call with a key gets the first one's answer, not word that it was the first.
     let duplicate = stored.duplicate && call.is_none();
@@ -190,7 +190,13 @@ fn author_of_service(
         return Err(Failure::new(ErrorCode::OrderClosed, "the order has ended"));
     }
     match (&form.sender_id, caller.identity()) {
-        (Some(id), _) => on_behalf(words(hub), id, name, form.sender_role.as_deref(), &known.facts),
+        (Some(id), _) => author_named_by_service(
+            allowed_values(hub),
+            id,
+            name,
+            form.sender_role.as_deref(),
+            &known.facts,
+        ),
         (None, Some(identity)) if name.is_none() && form.sender_role.is_none() => {
             Ok(Author::from(identity))
         }
@@ -199,8 +205,8 @@ fn author_of_service(
 }
 
 /// Somebody a back end names, with what the order knows of them.
-fn on_behalf(
-    words: Words<'_>,
+fn author_named_by_service(
+    allowed_values: AllowedValues<'_>,
     user: &UserId,
     name: Option<String>,
     role: Option<&str>,
@@ -209,7 +215,7 @@ fn on_behalf(
     let drives = facts.driver_id.as_ref() == Some(user);
     let standing = facts.participants.get(user);
     let role = match role {
-        Some(role) => words.role(role, "senderRole")?,
+        Some(role) => allowed_values.role(role, "senderRole")?,
         None if drives => Role::Driver,
         None => standing.map(|standing| standing.role).unwrap_or_default(),
     };
@@ -229,10 +235,10 @@ fn author_of_user(
 ) -> Result<Author, Failure> {
     let forbidden = |message: &'static str| Failure::new(ErrorCode::Forbidden, message);
     let identity = caller.identity().ok_or_else(|| forbidden("the key has no scope chat:write"))?;
-    let asker = hub.shared.asker(identity, order);
-    judge(&hub.shared.rules, &known.facts, asker, Action::Chat, Timestamp::now())
-        .map_err(|failure| unless_unknown(failure, identity, known))?;
-    if !known.exists && !asker.named && !hub.shared.rules.open {
+    let subject = hub.shared.subject(identity, order);
+    authorize(&hub.shared.rules, &known.facts, subject, Action::Chat, Timestamp::now())
+        .map_err(|failure| tell_staff_if_missing(failure, identity, known))?;
+    if !known.exists && !subject.named && !hub.shared.rules.open {
         return Err(Failure::new(ErrorCode::NotFound, "no such order"));
     }
     if form.kind == Some(ChatKind::System) {
@@ -245,9 +251,9 @@ fn author_of_user(
     let now = Instant::now();
     let rates = hub.shared.users.of(&identity.user, now);
     rates
-        .take(Kind::Event, now)
-        .and_then(|()| rates.take(Kind::Chat, now))
-        .map_err(|wait| too_fast("too many messages", wait))?;
+        .take(RateKind::Event, now)
+        .and_then(|()| rates.take(RateKind::Chat, now))
+        .map_err(|wait| rate_limited("too many messages", wait))?;
     Ok(Author::from(identity))
 }
 
@@ -262,32 +268,32 @@ fn author_of_user(
 pub(super) async fn list(
     caller: Principal,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
     query: web::Query<MessagesQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let Exact(order) = order.into_inner();
+    let PathId(order) = order.into_inner();
     let (range, limit) = query.into_inner().range(&order)?;
-    let _turn = read_turn(&hub, &caller).await?;
+    let _turn = acquire_read(&hub, &caller).await?;
     let store = store_of(&hub, &caller, Scope::OrdersRead);
-    let known = store.load_order(order.clone(), 0).await.map_err(failed)?;
+    let known = store.load_order(order.clone(), 0).await.map_err(store_problem)?;
     if !caller.may(Scope::OrdersRead) {
         let identity = caller.identity().ok_or_else(|| {
             Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read")
         })?;
-        let asker = hub.shared.asker(identity, &order);
-        judge(&hub.shared.rules, &known.facts, asker, Action::Read, Timestamp::now())
-            .map_err(|failure| unless_unknown(failure, identity, &known))?;
+        let subject = hub.shared.subject(identity, &order);
+        authorize(&hub.shared.rules, &known.facts, subject, Action::Read, Timestamp::now())
+            .map_err(|failure| tell_staff_if_missing(failure, identity, &known))?;
     }
     if !known.exists {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
-    let page = store.page(order, range, limit).await.map_err(failed)?;
+    let page = store.page(order, range, limit).await.map_err(store_problem)?;
     let Page { messages, has_more } = page;
     Ok(HttpResponse::Ok().json(MessagesView { messages, has_more }))
 }
 
 /// Staff, who may see every order, may hear that there is none.
-fn unless_unknown(failure: Failure, identity: &Identity, known: &LoadedOrder) -> Failure {
+fn tell_staff_if_missing(failure: Failure, identity: &Identity, known: &LoadedOrder) -> Failure {
     if identity.role.is_staff() && known.facts.deleted {
         return Failure::new(ErrorCode::NotFound, "no such order");
     }

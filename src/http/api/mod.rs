@@ -1,16 +1,16 @@
 //! `/api/v1`: what back ends set and ask, and what participants may read.
 
-mod batch;
+mod bulk_orders;
 mod caller;
 mod events;
+mod fix_upload;
 mod forms;
 mod geojson;
+mod idempotency;
 mod json;
-mod keyed;
 mod locations;
 mod messages;
 mod orders;
-mod posting;
 mod trackers;
 mod trail;
 mod users;
@@ -23,14 +23,15 @@ use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
 use super::Hub;
-use super::problem::{Problem, only};
+use super::problem::{Problem, other_methods};
 use crate::actors::store::{
-    Change, ChangeOutcome, Changed, Note, Once, OrderChange, OrderWrite, StoreError,
+    AppliedChange, ChangeNote, ChangeOutcome, ChangeRequest, CommittedChange, Idempotent,
+    OrderChange, StoreError,
 };
-use crate::actors::supervisor::Passed;
+use crate::actors::supervisor::SupervisorBarrier;
 use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
-use crate::room::change::{Known, Wish};
+use crate::room::change::{OrderCommand, StoredState};
 use crate::time::Timestamp;
 
 /// The calls here, as the document says them.
@@ -44,7 +45,7 @@ use crate::time::Timestamp;
     orders::assign,
     orders::put_participant,
     orders::remove_participant,
-    batch::put_all,
+    bulk_orders::put_all,
     events::to_room,
     events::to_user,
     events::to_users,
@@ -63,13 +64,13 @@ pub(super) struct Paths;
 
 /// The route of a call, whose other methods are refused.
 fn resource(path: &str, allowed: &'static str) -> Resource {
-    web::resource(path).default_service(only(allowed))
+    web::resource(path).default_service(other_methods(allowed))
 }
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/api/v1/orders", "GET").get(orders::list))
-        .service(resource("/api/v1/orders:batch", "POST").post(batch::put_all))
+        .service(resource("/api/v1/orders:batch", "POST").post(bulk_orders::put_all))
         .service(
             resource("/api/v1/orders/{order}", "GET, PUT, DELETE")
                 .get(orders::show)
@@ -116,13 +117,13 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 async fn change(
     hub: &Hub,
     order: OrderId,
-    wish: Wish,
-    note: Note,
-    once: Option<Once<Changed>>,
-) -> Result<Arc<Change>, Problem> {
-    let changed = begin_change(hub, order, wish, note, once).await;
-    passed_on(hub).await?;
-    changed.map_err(failed).and_then(|outcome| outcome.map_err(Problem::from))
+    command: OrderCommand,
+    note: ChangeNote,
+    idempotent: Option<Idempotent<AppliedChange>>,
+) -> Result<Arc<CommittedChange>, Problem> {
+    let changed = begin_change(hub, order, command, note, idempotent).await;
+    await_forwarded(hub).await?;
+    changed.map_err(store_problem).and_then(|outcome| outcome.map_err(Problem::from))
 }
 
 /// Has an order changed. It is admitted at once, awaited or not: a caller that goes away cancels
@@ -130,29 +131,30 @@ async fn change(
 fn begin_change(
     hub: &Hub,
     order: OrderId,
-    wish: Wish,
-    note: Note,
-    once: Option<Once<Changed>>,
+    command: OrderCommand,
+    note: ChangeNote,
+    idempotent: Option<Idempotent<AppliedChange>>,
 ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
     let shared = Arc::clone(&hub.shared);
-    let decide =
-        move |known: &Known, wish: &Wish| shared.rules.decide(known, wish, Timestamp::now());
-    let change = OrderChange { order, wish, decide: Arc::new(decide), once };
+    let decide = move |known: &StoredState, command: &OrderCommand| {
+        shared.rules.decide(known, command, Timestamp::now())
+    };
+    let change = OrderChange { order, command, decide: Arc::new(decide), idempotent };
     let tell = hub.supervisor().addr.clone().recipient();
-    hub.shared.store.change_order(OrderWrite { change, note, tell })
+    hub.shared.store.change_order(ChangeRequest { change, note, tell })
 }
 
 /// Resolves when what was committed is on its way to rooms and sessions.
-async fn passed_on(hub: &Hub) -> Result<(), Problem> {
-    hub.supervisor().addr.send(Passed).await.map_err(|_| super::admin::stopped())
+async fn await_forwarded(hub: &Hub) -> Result<(), Problem> {
+    hub.supervisor().addr.send(SupervisorBarrier).await.map_err(|_| super::admin::hub_stopping())
 }
 
-fn failed(error: StoreError) -> Problem {
-    failure(&error).into()
+fn store_problem(error: StoreError) -> Problem {
+    store_failure(&error).into()
 }
 
 /// What a caller hears of the store's failure; the rest is in the log.
-fn failure(error: &StoreError) -> Failure {
+fn store_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Refused(_) => {
             Failure::new(ErrorCode::Internal, "the database refused, the log says why")

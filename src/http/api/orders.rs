@@ -10,34 +10,35 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::caller::{Reader, Writer, read_turn, store_of};
-use super::forms::{AssignForm, OrderForm, ParticipantForm, StatusForm, Words};
+use super::caller::{OrderReader, OrderWriter, acquire_read, store_of};
+use super::forms::{AllowedValues, AssignForm, OrderForm, ParticipantForm, StatusForm};
+use super::idempotency::{IdempotentBody, respond};
 use super::json::Json;
-use super::keyed::{Keyed, respond};
 use super::view::{ChangedView, Deleted, ListView, LiveView, OrderView, members};
-use super::{change, failed};
+use super::{change, store_problem};
 use crate::actors::order_room::{Inspect, RoomDetail};
 use crate::actors::store::{
-    Answer, Call, Caller, Change, Changed, Note, Once, OrderFilter, StoredOrder,
+    AppliedChange, CallerClass, ChangeNote, CommittedChange, Idempotent, IdempotentCall,
+    OrderFilter, StoredAnswer, StoredOrder,
 };
-use crate::actors::supervisor::LookUp;
+use crate::actors::supervisor::GetRoom;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
-use crate::http::admin::{stopped, to_the_end};
-use crate::http::exact::Exact;
+use crate::http::admin::{hub_stopping, run_to_completion};
 use crate::http::openapi::problems::{
     BadBody, BadRequest, Conflict, KeyReused, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::{InOrder, OfUser, OnceKey, Status};
+use crate::http::openapi::schemas::{InOrder, OfUser, OnceKey, Status};
+use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::json;
 use crate::protocol::order::is_status;
-use crate::room::change::{OrderPatch, Roll, Wish};
+use crate::room::change::{OrderCommand, OrderPatch, ParticipantsEdit};
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, judge};
-use crate::room::visibility::{Visibility, sees_positions};
+use crate::room::policy::{Action, authorize};
+use crate::room::visibility::{Visibility, position_visibility};
 use crate::time::Timestamp;
 
 /// Orders on a page, where nothing else is said.
@@ -45,7 +46,7 @@ const DEFAULT_LIMIT: usize = 50;
 /// The most orders on a page.
 const MAX_LIMIT: usize = 100;
 /// How long a busy room may take to say who is in it.
-const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -69,28 +70,28 @@ pub(super) struct ListQuery {
 }
 
 /// The words of this hub.
-pub(super) fn words(hub: &Hub) -> Words<'_> {
+pub(super) fn allowed_values(hub: &Hub) -> AllowedValues<'_> {
     let config = &hub.shared.config;
-    Words { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
+    AllowedValues { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
 }
 
 /// The order as it is now, or as it was when the same call came first.
-fn answer(change: &Change) -> Result<HttpResponse, Problem> {
+fn answer(change: &CommittedChange) -> Result<HttpResponse, Problem> {
     respond(change.changed.answer.clone().unwrap_or_else(|| answer_to(&change.changed)))
 }
 
-fn answer_to(changed: &Changed) -> Answer {
+fn answer_to(changed: &AppliedChange) -> StoredAnswer {
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
     let order = OrderView::from(&changed.order);
     let mut body = Vec::new();
     json::write(&ChangedView { order, changed: changed.raised }, &mut body);
     let body = String::from_utf8(body).unwrap_or_default();
-    Answer { status: status.as_u16(), body }
+    StoredAnswer { status: status.as_u16(), body }
 }
 
 /// How a call that has a key counts once.
-fn once(call: Option<Call>) -> Option<Once<Changed>> {
-    call.map(|call| Once { call, answer: Arc::new(answer_to) })
+fn idempotent(call: Option<IdempotentCall>) -> Option<Idempotent<AppliedChange>> {
+    call.map(|call| Idempotent { call, answer: Arc::new(answer_to) })
 }
 
 /// Makes an order, or merges into it
@@ -102,17 +103,17 @@ fn once(call: Option<Call>) -> Option<Once<Changed>> {
     responses((status = 200, description = "As it is now", body = ChangedView),
         (status = 201, description = "Made", body = ChangedView), BadBody, Conflict, Refused))]
 pub(super) async fn put(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
     Json(mut form): Json<OrderForm>,
 ) -> Result<HttpResponse, Problem> {
-    let Exact(order) = order.into_inner();
+    let PathId(order) = order.into_inner();
     if form.take_order().is_some_and(|named| named != order) {
         return Err(Failure::invalid("orderId", "is another order than the path names").into());
     }
-    let wish = Wish::Patch(form.patch(words(&hub))?);
-    answer(&*change(&hub, order, wish, Note::default(), None).await?)
+    let command = OrderCommand::Patch(form.patch(allowed_values(&hub))?);
+    answer(&*change(&hub, order, command, ChangeNote::default(), None).await?)
 }
 
 /// Sets an order's status
@@ -124,13 +125,16 @@ pub(super) async fn put(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn set_status(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
-    Keyed { body: Json(form), call }: Keyed<Json<StatusForm>>,
+    order: web::Path<PathId<OrderId>>,
+    IdempotentBody { body: Json(form), call }: IdempotentBody<Json<StatusForm>>,
 ) -> Result<HttpResponse, Problem> {
-    let (patch, note) = form.patch(words(&hub))?;
-    answer(&*change(&hub, order.into_inner().0, Wish::Patch(patch), note, once(call)).await?)
+    let (patch, note) = form.patch(allowed_values(&hub))?;
+    answer(
+        &*change(&hub, order.into_inner().0, OrderCommand::Patch(patch), note, idempotent(call))
+            .await?,
+    )
 }
 
 /// Gives an order a driver, or takes the driver away
@@ -142,13 +146,16 @@ pub(super) async fn set_status(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn assign(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
-    Keyed { body: Json(form), call }: Keyed<Json<AssignForm>>,
+    order: web::Path<PathId<OrderId>>,
+    IdempotentBody { body: Json(form), call }: IdempotentBody<Json<AssignForm>>,
 ) -> Result<HttpResponse, Problem> {
     let (patch, note) = form.patch()?;
-    answer(&*change(&hub, order.into_inner().0, Wish::Patch(patch), note, once(call)).await?)
+    answer(
+        &*change(&hub, order.into_inner().0, OrderCommand::Patch(patch), note, idempotent(call))
+            .await?,
+    )
 }
 
 /// Has a user take part, or in another role
@@ -158,14 +165,14 @@ pub(super) async fn assign(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, Refused))]
 pub(super) async fn put_participant(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
+    path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
     Json(form): Json<ParticipantForm>,
 ) -> Result<HttpResponse, Problem> {
-    let (Exact(order), Exact(user)) = path.into_inner();
-    let wish = Wish::Patch(form.patch(user, words(&hub))?);
-    answer(&*change(&hub, order, wish, Note::default(), None).await?)
+    let (PathId(order), PathId(user)) = path.into_inner();
+    let command = OrderCommand::Patch(form.patch(user, allowed_values(&hub))?);
+    answer(&*change(&hub, order, command, ChangeNote::default(), None).await?)
 }
 
 /// Removes a user from an order
@@ -178,14 +185,14 @@ pub(super) async fn put_participant(
         (status = 200, description = "As it is now", body = ChangedView), BadRequest, NotFound,
         Refused))]
 pub(super) async fn remove_participant(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    path: web::Path<(Exact<OrderId>, Exact<UserId>)>,
+    path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
 ) -> Result<HttpResponse, Problem> {
-    let (Exact(order), Exact(user)) = path.into_inner();
-    let participants = Some(Roll::Remove(user));
-    let wish = Wish::Patch(OrderPatch { participants, ..OrderPatch::default() });
-    answer(&*change(&hub, order, wish, Note::default(), None).await?)
+    let (PathId(order), PathId(user)) = path.into_inner();
+    let participants = Some(ParticipantsEdit::Remove(user));
+    let command = OrderCommand::Patch(OrderPatch { participants, ..OrderPatch::default() });
+    answer(&*change(&hub, order, command, ChangeNote::default(), None).await?)
 }
 
 /// Deletes an order with its chat and positions
@@ -197,14 +204,15 @@ pub(super) async fn remove_participant(
     responses(
         (status = 200, description = "It is gone", body = Deleted), BadRequest, NotFound, Refused))]
 pub(super) async fn delete(
-    _: Writer,
+    _: OrderWriter,
     hub: web::Data<Hub>,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
-    let Exact(order) = order.into_inner();
-    change(&hub, order.clone(), Wish::Delete, Note::default(), None).await?;
+    let PathId(order) = order.into_inner();
+    change(&hub, order.clone(), OrderCommand::Delete, ChangeNote::default(), None).await?;
     let shared = Arc::clone(&hub.shared);
-    to_the_end(async move { shared.store.purge(order).await.map_err(failed) }).await?;
+    run_to_completion(async move { shared.store.purge(order).await.map_err(store_problem) })
+        .await?;
     Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
 }
 
@@ -214,7 +222,7 @@ pub(super) async fn delete(
     responses(
         (status = 200, description = "A page of them", body = ListView), BadRequest, Refused))]
 pub(super) async fn list(
-    _: Reader,
+    _: OrderReader,
     hub: web::Data<Hub>,
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
@@ -230,8 +238,8 @@ pub(super) async fn list(
     let filter = OrderFilter { status, driver, participant };
     // One more than asked for tells whether there is a next page.
     let asked = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let store = hub.shared.store.on_behalf_of(Caller::BackEnd);
-    let mut orders = store.list_orders(filter, after, asked).await.map_err(failed)?;
+    let store = hub.shared.store.on_behalf_of(CallerClass::BackEnd);
+    let mut orders = store.list_orders(filter, after, asked).await.map_err(store_problem)?;
     let more = orders.len() > limit;
     orders.truncate(limit);
     let next_cursor =
@@ -258,20 +266,20 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
-    let Exact(order) = order.into_inner();
-    let _turn = read_turn(&hub, &caller).await?;
+    let PathId(order) = order.into_inner();
+    let _turn = acquire_read(&hub, &caller).await?;
     let store = store_of(&hub, &caller, Scope::OrdersRead);
-    let stored = store.order(order.clone()).await.map_err(failed)?;
+    let stored = store.order(order.clone()).await.map_err(store_problem)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
     let visibility = may_read(&hub, &caller, &order, facts)?;
     let Some(stored) = stored else {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     };
-    let room = inside(&hub, order).await?;
-    Ok(HttpResponse::Ok().json(live(&stored, room.as_ref(), visibility)))
+    let room = room_detail(&hub, order).await?;
+    Ok(HttpResponse::Ok().json(live_view(&stored, room.as_ref(), visibility)))
 }
 
 /// Whether somebody may read an order, and then which positions of its driver.
@@ -288,23 +296,23 @@ fn may_read(
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    let (asker, now) = (hub.shared.asker(user, order), Timestamp::now());
-    judge(rules, facts, asker, Action::SeeMembers, now)?;
-    Ok(sees_positions(rules, facts, asker, now).unwrap_or(Visibility::NONE))
+    let (subject, now) = (hub.shared.subject(user, order), Timestamp::now());
+    authorize(rules, facts, subject, Action::SeeMembers, now)?;
+    Ok(position_visibility(rules, facts, subject, now).unwrap_or(Visibility::NONE))
 }
 
 /// What is going on in an order's room, where it has one.
-async fn inside(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem> {
-    let room = hub.supervisor().addr.send(LookUp(order)).await.map_err(|_| stopped())?;
+async fn room_detail(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem> {
+    let room = hub.supervisor().addr.send(GetRoom(order)).await.map_err(|_| hub_stopping())?;
     let Some(room) = room else { return Ok(None) };
-    match tokio::time::timeout(ROOM_PATIENCE, room.addr.send(Inspect)).await {
+    match tokio::time::timeout(ROOM_TIMEOUT, room.addr.send(Inspect)).await {
         // One that was forgotten between the two questions has nobody in it.
         Ok(detail) => Ok(detail.ok()),
         Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
     }
 }
 
-fn live<'a>(
+fn live_view<'a>(
     stored: &'a StoredOrder,
     room: Option<&'a RoomDetail>,
     visibility: Visibility,

@@ -5,23 +5,23 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{read_turn, store_of};
-use super::failed;
+use super::caller::{acquire_read, store_of};
 use super::geojson::FeatureCollection;
+use super::store_problem;
 use crate::actors::store::{TrailPage, TrailPoint, TrailRange};
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
-use crate::http::accept::preferred;
-use crate::http::exact::Exact;
+use crate::http::accept_header::preferred;
 use crate::http::openapi::problems::{
     BadRequest, Conflict, NotAcceptable, NotFound, RateLimited, Refused,
 };
-use crate::http::openapi::words::InOrder;
+use crate::http::openapi::schemas::InOrder;
+use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::OrderFacts;
-use crate::room::visibility::{Visibility, sees_trail};
+use crate::room::visibility::{Visibility, trail_visibility};
 use crate::time::Timestamp;
 
 /// Points on a page, where nothing else is said.
@@ -94,23 +94,23 @@ pub(super) struct PointView<'a> {
 pub(super) async fn show(
     hub: web::Data<Hub>,
     caller: Principal,
-    order: web::Path<Exact<OrderId>>,
+    order: web::Path<PathId<OrderId>>,
     query: web::Query<TrailQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let form = preferred(&request, &OFFERED).ok_or_else(|| Problem::not_acceptable(&OFFERED))?;
     let mut range = query.range()?;
-    let Exact(order) = order.into_inner();
-    let _turn = read_turn(&hub, &caller).await?;
+    let PathId(order) = order.into_inner();
+    let _turn = acquire_read(&hub, &caller).await?;
     let store = store_of(&hub, &caller, Scope::OrdersRead);
-    let stored = store.order(order.clone()).await.map_err(failed)?;
+    let stored = store.order(order.clone()).await.map_err(store_problem)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
     range.since = range.since.max(visibility(&hub, &caller, &order, facts)?.begins());
     if stored.is_none() {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
-    let page = store.trail(order.clone(), range).await.map_err(failed)?;
+    let page = store.trail(order.clone(), range).await.map_err(store_problem)?;
     let mut answer = HttpResponse::Ok();
     answer.insert_header((header::CONTENT_TYPE, form)).insert_header((header::VARY, "accept"));
     Ok(if form == OFFERED[0] {
@@ -133,8 +133,8 @@ fn visibility(
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    let asker = hub.shared.asker(user, order);
-    sees_trail(&hub.shared.rules, facts, asker, Timestamp::now())
+    let subject = hub.shared.subject(user, order);
+    trail_visibility(&hub.shared.rules, facts, subject, Timestamp::now())
 }
 
 fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {

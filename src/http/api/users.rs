@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::caller::Revoker;
-use super::failed;
-use super::json::Maybe;
-use super::keyed::{Keyed, respond};
-use crate::actors::store::{Answer, Once, Revocation};
-use crate::actors::supervisor::{Connections, EndSession};
+use super::idempotency::{IdempotentBody, respond};
+use super::json::OptionalJson;
+use super::store_problem;
+use crate::actors::store::{Idempotent, Revocation, StoredAnswer};
+use crate::actors::supervisor::{Disconnect, UserConnections};
 use crate::http::Hub;
-use crate::http::admin::{stopped, to_the_end};
-use crate::http::exact::Exact;
+use crate::http::admin::{hub_stopping, run_to_completion};
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
-use crate::http::openapi::words::{OfUser, OnceKey};
+use crate::http::openapi::schemas::{OfUser, OnceKey};
+use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::ids::UserId;
 use crate::protocol::close::CloseCode;
@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 
 /// How far the clock of a back end may be ahead. What a revocation has reached it never leaves, so a
 /// mistake further ahead would keep the user out until then.
-const MOST_AHEAD: Duration = Duration::from_secs(60);
+const MAX_CLOCK_LEAD: Duration = Duration::from_secs(60);
 /// When clients come back, with a token that was issued in a later second than those that are
 /// refused: `iat` counts seconds.
 const RETURN_AFTER_MS: u64 = 1000;
@@ -62,40 +62,44 @@ pub(super) struct RevokedView<'a> {
 pub(super) async fn revoke(
     revoker: Revoker,
     hub: web::Data<Hub>,
-    user: web::Path<Exact<UserId>>,
-    Keyed { body: Maybe(form), call }: Keyed<Maybe<RevokeForm>>,
+    user: web::Path<PathId<UserId>>,
+    IdempotentBody { body: OptionalJson(form), call }: IdempotentBody<OptionalJson<RevokeForm>>,
 ) -> Result<HttpResponse, Problem> {
     let now = Timestamp::now();
     let issued_before = form.issued_before.unwrap_or(now);
-    if issued_before > now.plus(MOST_AHEAD) {
+    if issued_before > now.plus(MAX_CLOCK_LEAD) {
         let message = "is more than a minute ahead of the hub's clock";
         return Err(Failure::invalid("issuedBefore", message).into());
     }
     let revocation = Revocation { user_id: user.into_inner().0, issued_before };
-    let once = call.map(|call| Once { call, answer: Arc::new(answer_to) });
+    let idempotent = call.map(|call| Idempotent { call, answer: Arc::new(answer_to) });
     let by = revoker.0.name().to_owned();
-    respond(to_the_end(async move { carry_out(&hub, revocation, once, &by).await }).await?)
+    respond(
+        run_to_completion(async move { revoke_and_close(&hub, revocation, idempotent, &by).await })
+            .await?,
+    )
 }
 
 /// Stores it, has tokens refused by it, and closes whoever came in with one.
-async fn carry_out(
+async fn revoke_and_close(
     hub: &Hub,
     revocation: Revocation,
-    once: Option<Once<Revocation>>,
+    idempotent: Option<Idempotent<Revocation>>,
     by: &str,
-) -> Result<Answer, Problem> {
-    let (counts, answer) = hub.shared.store.revoke(revocation, once).await.map_err(failed)??;
+) -> Result<StoredAnswer, Problem> {
+    let (counts, answer) =
+        hub.shared.store.revoke(revocation, idempotent).await.map_err(store_problem)??;
     let answer = answer.unwrap_or_else(|| answer_to(&counts));
     let Revocation { user_id, issued_before } = counts;
     hub.shared.verifier.revoke(user_id.clone(), issued_before);
     // Whoever registers after this looks for revocations after that, and finds this one.
-    let connections = hub.supervisor().addr.send(Connections(user_id.clone())).await;
-    let end = EndSession {
+    let connections = hub.supervisor().addr.send(UserConnections(user_id.clone())).await;
+    let end = Disconnect {
         reconnect_after_ms: Some(RETURN_AFTER_MS),
         issued_before: Some(issued_before),
-        ..EndSession::now(CloseCode::TOKEN_REVOKED).of(user_id.clone())
+        ..Disconnect::now(CloseCode::TOKEN_REVOKED).of(user_id.clone())
     };
-    let ends = connections.map_err(|_| stopped())?;
+    let ends = connections.map_err(|_| hub_stopping())?;
     let ends = join_all(ends.iter().map(|connection| connection.send(end.clone()))).await;
     // One that is gone has ended by itself.
     let closed = ends.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
@@ -103,9 +107,9 @@ async fn carry_out(
     Ok(answer)
 }
 
-fn answer_to(revocation: &Revocation) -> Answer {
+fn answer_to(revocation: &Revocation) -> StoredAnswer {
     let Revocation { user_id, issued_before } = revocation;
     let mut body = Vec::new();
     json::write(&RevokedView { user_id, issued_before: *issued_before }, &mut body);
-    Answer { status: 200, body: String::from_utf8(body).unwrap_or_default() }
+    StoredAnswer { status: 200, body: String::from_utf8(body).unwrap_or_default() }
 }

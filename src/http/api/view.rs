@@ -93,7 +93,7 @@ impl<'a> From<&'a StoredOrder> for OrderView<'a> {
     fn from(order: &'a StoredOrder) -> Self {
         let facts = &order.facts;
         let participant = |(user_id, standing): (&'a UserId, &'a _)| {
-            let crate::room::order::Standing { role, name, .. } = standing;
+            let crate::room::order::ParticipantState { role, name, .. } = standing;
             ParticipantView { user_id, role: *role, name: name.as_deref() }
         };
         Self {

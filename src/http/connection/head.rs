@@ -15,7 +15,7 @@ const MAX_HEADERS: usize = 96;
 
 /// What is known of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(super) enum ParsedHead {
     /// It is whole.
     Whole { length: usize, body: Body },
     /// It is none, or the parser has to say what is wrong with it.
@@ -30,7 +30,7 @@ pub(super) enum Judged {
 /// A head that names `Connection: upgrade` and no WebSocket is an ordinary request (a proxy may say
 /// so with all of them, or offer h2c). The word is blanked: the parser would not use the connection
 /// again behind it.
-pub(super) fn judge(buffer: &mut BytesMut, searched: &mut usize) -> Option<Judged> {
+pub(super) fn parse_head(buffer: &mut BytesMut, searched: &mut usize) -> Option<ParsedHead> {
     // Empty lines before a request are passed over (RFC 9112, section 2.2).
     let empty = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     if empty > 0 {
@@ -40,24 +40,24 @@ pub(super) fn judge(buffer: &mut BytesMut, searched: &mut usize) -> Option<Judge
     let is_first = *searched == 0;
     let has_end = has_end(buffer, searched);
     if buffer.is_empty() || (!has_end && !is_first) {
-        return (buffer.len() > MAX_HEAD).then_some(Judged::TooLong);
+        return (buffer.len() > MAX_HEAD).then_some(ParsedHead::TooLong);
     }
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
     let length = match request.parse(buffer) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if !has_end => {
-            return (buffer.len() > MAX_HEAD).then_some(Judged::TooLong);
+            return (buffer.len() > MAX_HEAD).then_some(ParsedHead::TooLong);
         }
         // What begins like no request, as TLS does, is told so at once.
-        _ => return Some(Judged::Unreadable),
+        _ => return Some(ParsedHead::Unreadable),
     };
     if length > MAX_HEAD {
-        return Some(Judged::TooLong);
+        return Some(ParsedHead::TooLong);
     }
     let (body, options) = (body(request.headers), plain_options(request.headers, buffer));
     options.into_iter().for_each(|range| blank_upgrade(&mut buffer[range]));
-    Some(Judged::Whole { length, body })
+    Some(ParsedHead::Whole { length, body })
 }
 
 /// Whether there is an empty line.
@@ -112,16 +112,16 @@ fn blank_upgrade(options: &mut [u8]) {
 mod tests {
     use super::*;
 
-    fn whole(text: &str) -> (Option<Judged>, String) {
+    fn whole(text: &str) -> (Option<ParsedHead>, String) {
         let mut buffer = BytesMut::from(text);
-        let judged = judge(&mut buffer, &mut 0);
-        (judged, String::from_utf8(buffer.to_vec()).expect("text"))
+        let head = parse_head(&mut buffer, &mut 0);
+        (head, String::from_utf8(buffer.to_vec()).expect("text"))
     }
 
     fn body_of(headers: &str) -> Body {
         let text = format!("POST / HTTP/1.1\r\nHost: h\r\n{headers}\r\n");
         match whole(&text).0 {
-            Some(Judged::Whole { length, body }) => {
+            Some(ParsedHead::Whole { length, body }) => {
                 assert_eq!(length, text.len());
                 body
             }
@@ -134,13 +134,16 @@ mod tests {
         for text in ["GET / HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\nHost: h\n\n"] {
             let (mut buffer, mut searched) = (BytesMut::from("\r\n"), 0);
             for (place, byte) in text.bytes().enumerate() {
-                assert_eq!(judge(&mut buffer, &mut searched), None, "{place} of {text:?}");
+                assert_eq!(parse_head(&mut buffer, &mut searched), None, "{place} of {text:?}");
                 buffer.extend_from_slice(&[byte]);
             }
             let body = Body::Bytes(0);
             let length = text.len();
             buffer.extend_from_slice(b"rest");
-            assert_eq!(judge(&mut buffer, &mut searched), Some(Judged::Whole { length, body }));
+            assert_eq!(
+                parse_head(&mut buffer, &mut searched),
+                Some(ParsedHead::Whole { length, body })
+            );
             assert_eq!(&buffer[length..], b"rest");
         }
     }
@@ -149,11 +152,11 @@ mod tests {
     fn a_head_without_an_end_is_too_long_at_some_time() {
         let text = |fill| format!("GET / HTTP/1.1\r\nHost: h\r\nA: {}", "x".repeat(fill));
         assert_eq!(whole(&text(MAX_HEAD - 100)).0, None);
-        assert_eq!(whole(&text(MAX_HEAD)).0, Some(Judged::TooLong));
-        assert_eq!(whole(&(text(MAX_HEAD) + "\r\n\r\n")).0, Some(Judged::TooLong));
-        assert_eq!(whole("PRI * HTTP/2.0\r\n\r\n").0, Some(Judged::Unreadable));
+        assert_eq!(whole(&text(MAX_HEAD)).0, Some(ParsedHead::TooLong));
+        assert_eq!(whole(&(text(MAX_HEAD) + "\r\n\r\n")).0, Some(ParsedHead::TooLong));
+        assert_eq!(whole("PRI * HTTP/2.0\r\n\r\n").0, Some(ParsedHead::Unreadable));
         for rubbish in ["\u{16}\u{3}\u{1}", "\r\n\r\n\u{0}", "hello there\n"] {
-            assert_eq!(whole(rubbish).0, Some(Judged::Unreadable), "{rubbish:?}");
+            assert_eq!(whole(rubbish).0, Some(ParsedHead::Unreadable), "{rubbish:?}");
         }
         assert_eq!(whole("\r\n").0, None);
     }
@@ -169,8 +172,8 @@ mod tests {
     #[test]
     fn an_upgrade_to_anything_but_a_websocket_is_an_ordinary_request() {
         let asked = |headers: &str| {
-            let (judged, text) = whole(&format!("GET / HTTP/1.1\r\n{headers}\r\n"));
-            assert!(matches!(judged, Some(Judged::Whole { .. })), "{headers}");
+            let (head, text) = whole(&format!("GET / HTTP/1.1\r\n{headers}\r\n"));
+            assert!(matches!(head, Some(ParsedHead::Whole { .. })), "{headers}");
             text.to_ascii_lowercase().contains("upgrade\r\n")
                 || text.to_ascii_lowercase().contains("upgrade,")
         };

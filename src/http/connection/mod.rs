@@ -1,13 +1,13 @@
 //! HTTP connections before and below their parser: how many there may be, what they may send and
 //! when, and how they end.
 //!
-//! A connection is admitted ([`Admission`]), then its first head is waited for, and only then a
+//! A connection is admitted ([`ConnectionLimits`]), then its first head is waited for, and only then a
 //! parser is made for it. While a request is served, its body is read as its route takes it. A
 //! connection that ends is read a little longer, so that its client reads the last answer and no
 //! reset.
 
-mod admission;
 mod head;
+mod limits;
 mod state;
 mod stream;
 
@@ -31,9 +31,9 @@ use super::connection_errors::{count_malformed, count_timeout};
 use crate::config::Config;
 use crate::metrics::Metrics;
 
-pub use admission::{Admission, Full, LoginPlace, Sender, Subject};
-pub(in crate::http) use admission::{Admitted, RequestPlace};
-pub use state::{Connection, Times};
+pub use limits::{AddressPermit, ConnectionLimits, LimitKey, LimitReached, Requester};
+pub(in crate::http) use limits::{ConnectionSlot, RequestSlot};
+pub use state::{HttpConnection, Timeouts};
 pub use stream::HttpStream;
 
 /// How long a connection stays between an answer and the next head.
@@ -46,18 +46,18 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// What a client is told that finds no place.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/problem+json\r\ncontent-length: 123\r\nretry-after: 5\r\n\
     connection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
     \"code\":\"unavailable\",\"detail\":\"too many HTTP connections\"}";
 /// What a client is told whose head does not come.
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+const TIMEOUT_RESPONSE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Which address connections come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum ListenerKind {
     /// That of clients.
     Public,
     /// `ADMIN_BIND`.
@@ -66,32 +66,32 @@ pub enum Door {
 
 /// What connections of one address have in common.
 #[derive(Clone)]
-pub struct Entrance {
-    door: Door,
-    admission: Arc<Admission>,
+pub struct ConnectionAcceptor {
+    listener_kind: ListenerKind,
+    connection_limits: Arc<ConnectionLimits>,
     metrics: Arc<Metrics>,
-    times: Times,
+    timeouts: Timeouts,
 }
 
-// === impl Entrance ===
+// === impl ConnectionAcceptor ===
 
-impl Entrance {
+impl ConnectionAcceptor {
     /// Of an address of a hub with these settings.
     pub fn new(
-        door: Door,
+        listener_kind: ListenerKind,
         config: &Config,
-        admission: Arc<Admission>,
+        connection_limits: Arc<ConnectionLimits>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let send = config.limits.send_timeout;
-        let times = Times { head: config.server.connect_timeout, idle: IDLE, send };
-        Self { door, admission, metrics, times }
+        let timeouts = Timeouts { head: config.server.connect_timeout, idle: IDLE, send };
+        Self { listener_kind, connection_limits, metrics, timeouts }
     }
 
-    fn enter(&self, peer: SocketAddr) -> Result<Admitted, Full> {
-        match self.door {
-            Door::Public => self.admission.enter(peer.ip()),
-            Door::Admin => self.admission.enter_admin(),
+    fn admit(&self, peer: SocketAddr) -> Result<ConnectionSlot, LimitReached> {
+        match self.listener_kind {
+            ListenerKind::Public => self.connection_limits.admit(peer.ip()),
+            ListenerKind::Admin => self.connection_limits.admit_admin(),
         }
     }
 
@@ -105,13 +105,13 @@ impl Entrance {
         F::Service: 'static,
     {
         fn_factory(move || {
-            let (made, entrance) = (parser.new_service(()), Rc::new(self.clone()));
+            let (made, acceptor) = (parser.new_service(()), Rc::new(self.clone()));
             async move {
                 let parser = Rc::new(made.await.map_err(drop)?);
                 Ok(fn_service(move |stream| {
-                    let (parser, entrance) = (Rc::clone(&parser), Rc::clone(&entrance));
+                    let (parser, acceptor) = (Rc::clone(&parser), Rc::clone(&acceptor));
                     async move {
-                        entrance.connected(stream, &*parser).await;
+                        acceptor.serve_connection(stream, &*parser).await;
                         Ok(())
                     }
                 }))
@@ -119,22 +119,23 @@ impl Entrance {
         })
     }
 
-    async fn connected<P>(&self, stream: TcpStream, parser: &P)
+    async fn serve_connection<P>(&self, stream: TcpStream, parser: &P)
     where
         P: Service<(HttpStream, Option<SocketAddr>), Response = ()>,
     {
         // Without an address the peer is gone already.
         let Ok(peer) = stream.peer_addr() else { return };
-        let admitted = match self.enter(peer) {
-            Ok(admitted) => admitted,
-            Err(full) => return self.turn_away(&stream, full),
+        let slot = match self.admit(peer) {
+            Ok(slot) => slot,
+            Err(full) => return self.refuse_connection(&stream, full),
         };
-        let idle = if admitted.is_shared() { IDLE_PROXY } else { IDLE };
-        let times = Times { idle, ..self.times };
-        let connection = Rc::new(Connection::new(admitted, times, Instant::now()));
+        let idle = if slot.is_shared() { IDLE_PROXY } else { IDLE };
+        let timeouts = Timeouts { idle, ..self.timeouts };
+        let connection = Rc::new(HttpConnection::new(slot, timeouts, Instant::now()));
         let stream = HttpStream::new(stream, Rc::clone(&connection));
         if let Some(stream) = self.first_head(stream, &connection).await {
-            let served = in_time(Box::pin(parser.call((stream, Some(peer)))), &connection).await;
+            let served =
+                run_until_deadline(Box::pin(parser.call((stream, Some(peer)))), &connection).await;
             // How else it ended is no news, or was counted.
             if served.is_none() {
                 count_timeout(&self.metrics);
@@ -143,10 +144,10 @@ impl Entrance {
         if connection.is_too_long() {
             count_malformed(&self.metrics);
         }
-        if let Some(stream) = connection.left.take()
+        if let Some(stream) = connection.released_socket.take()
             && !connection.has_ended()
         {
-            linger(stream).await;
+            lingering_close(stream).await;
         }
     }
 
@@ -154,27 +155,27 @@ impl Entrance {
     async fn first_head(
         &self,
         mut stream: HttpStream,
-        connection: &Connection,
+        connection: &HttpConnection,
     ) -> Option<HttpStream> {
         let head = std::future::poll_fn(|cx| stream.poll_first_head(cx));
-        if in_time(head, connection).await == Some(true) {
+        if run_until_deadline(head, connection).await == Some(true) {
             return Some(stream);
         }
         if stream.has_begun() && !connection.has_ended() {
             count_timeout(&self.metrics);
-            stream.say(TOO_SLOW);
+            stream.say(TIMEOUT_RESPONSE);
         }
         None
     }
 
     /// Tells a client that there is no place for it, as far as that costs nothing.
-    fn turn_away(&self, stream: &TcpStream, full: Full) {
+    fn refuse_connection(&self, stream: &TcpStream, full: LimitReached) {
         self.metrics.http_refused.inc(full as usize);
         let socket = SockRef::from(stream);
         // What was not read would turn the answer into a reset.
         let mut unread = [std::mem::MaybeUninit::uninit(); 4096];
-        let told = socket.recv(&mut unread).and_then(|_| socket.send(FULL));
-        if let Err(error) = told.or_else(|_| socket.send(FULL)) {
+        let told = socket.recv(&mut unread).and_then(|_| socket.send(FULL_RESPONSE));
+        if let Err(error) = told.or_else(|_| socket.send(FULL_RESPONSE)) {
             log::debug!("a client was not told that there is no place: {error}");
         }
     }
@@ -182,7 +183,10 @@ impl Entrance {
 
 /// Polls what serves a connection, as long as the connection keeps to its times. None where it does
 /// not.
-async fn in_time<F: Future + Unpin>(mut served: F, connection: &Connection) -> Option<F::Output> {
+async fn run_until_deadline<F: Future + Unpin>(
+    mut served: F,
+    connection: &HttpConnection,
+) -> Option<F::Output> {
     let mut alarm = pin!(sleep_until(Instant::now().into()));
     let mut is_armed = false;
     std::future::poll_fn(|cx| {
@@ -210,7 +214,7 @@ async fn in_time<F: Future + Unpin>(mut served: F, connection: &Connection) -> O
 
 /// Ends a connection so that its peer reads what it was told last: a socket that is closed with
 /// something unread resets the connection, and takes from the peer what it has not read yet.
-pub(in crate::http) async fn linger(mut stream: TcpStream) {
+pub(in crate::http) async fn lingering_close(mut stream: TcpStream) {
     let end = async {
         stream.shutdown().await?;
         let (mut unread, mut left) = (vec![0; 8 * 1024], LINGER_BYTES);
@@ -230,13 +234,13 @@ pub(in crate::http) async fn linger(mut stream: TcpStream) {
 /// The socket of a request that wants to be a WebSocket, with the place of its connection.
 pub(in crate::http) fn take_socket(
     framed: Framed<HttpStream, h1::Codec>,
-) -> Option<(Framed<TcpStream, h1::Codec>, Admitted)> {
+) -> Option<(Framed<TcpStream, h1::Codec>, ConnectionSlot)> {
     let parts = framed.into_parts();
-    let admitted = parts.io.connection().admitted.take();
+    let slot = parts.io.connection().slot.take();
     let (stream, ahead) = parts.io.into_parts()?;
     let mut read = parts.read_buf;
     read.unsplit(ahead);
     let mut taken = FramedParts::with_read_buf(stream, parts.codec, read);
     taken.write_buf = parts.write_buf;
-    Some((Framed::from_parts(taken), admitted))
+    Some((Framed::from_parts(taken), slot))
 }

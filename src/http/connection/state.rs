@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::admission::Admitted;
+use super::limits::ConnectionSlot;
 
 /// The body bytes that a connection reads ahead of the route that takes them.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
@@ -15,7 +15,7 @@ const SLOWEST_BYTES_PER_SECOND: u32 = 1024;
 
 /// How long a connection may take for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
+pub struct Timeouts {
     /// For a head, from its first byte.
     pub head: Duration,
     /// Between an answer and the next head.
@@ -26,7 +26,7 @@ pub struct Times {
 
 /// Where a connection is in its requests. One request is served at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum HttpPhase {
     /// The next head is waited for.
     Head,
     /// A request is being answered.
@@ -70,7 +70,7 @@ pub(super) enum Expired {
 
 /// A peer that does not take an answer as fast as it is written.
 #[derive(Debug, Clone, Copy)]
-struct Behind {
+struct WriteStall {
     since: Instant,
     /// How many bytes its system had received then, modulo 2^32.
     from: u32,
@@ -79,44 +79,44 @@ struct Behind {
 }
 
 /// One HTTP connection, shared by its stream, its task and the request that it serves.
-pub struct Connection {
-    times: Times,
-    phase: Cell<Phase>,
+pub struct HttpConnection {
+    timeouts: Timeouts,
+    phase: Cell<HttpPhase>,
     body: Cell<Body>,
     /// Body bytes that the route waits for.
     wanted: Cell<usize>,
     /// Whether the stream finds the ends of requests. Behind a chunked body it does not: bytes of
     /// the next head may be with the parser already.
-    is_exact: Cell<bool>,
+    finds_request_end: Cell<bool>,
     /// When what is waited for must be there.
     deadline: Cell<Option<Instant>>,
-    behind: Cell<Option<Behind>>,
+    write_stall: Cell<Option<WriteStall>>,
     /// Whether the peer has ended its side.
     has_ended: Cell<bool>,
     /// Whether a head was longer than any that is read.
     is_too_long: Cell<bool>,
     /// Its place among the connections, which is bounded by address and user.
-    pub(in crate::http) admitted: RefCell<Admitted>,
+    pub(in crate::http) slot: RefCell<ConnectionSlot>,
     /// The socket, once the parser is through with it.
-    pub(super) left: Cell<Option<TcpStream>>,
+    pub(super) released_socket: Cell<Option<TcpStream>>,
 }
 
-// === impl Connection ===
+// === impl HttpConnection ===
 
-impl Connection {
-    pub(super) fn new(admitted: Admitted, times: Times, now: Instant) -> Self {
+impl HttpConnection {
+    pub(super) fn new(slot: ConnectionSlot, timeouts: Timeouts, now: Instant) -> Self {
         Self {
-            times,
-            phase: Cell::new(Phase::Head),
+            timeouts,
+            phase: Cell::new(HttpPhase::Head),
             body: Cell::new(Body::Bytes(0)),
             wanted: Cell::new(0),
-            is_exact: Cell::new(true),
-            deadline: Cell::new(Some(now + times.head)),
-            behind: Cell::new(None),
+            finds_request_end: Cell::new(true),
+            deadline: Cell::new(Some(now + timeouts.head)),
+            write_stall: Cell::new(None),
             has_ended: Cell::new(false),
             is_too_long: Cell::new(false),
-            admitted: RefCell::new(admitted),
-            left: Cell::new(None),
+            slot: RefCell::new(slot),
+            released_socket: Cell::new(None),
         }
     }
 
@@ -124,26 +124,26 @@ impl Connection {
 
     pub(super) fn reading(&self) -> Reading {
         match (self.phase.get(), self.body.get()) {
-            (Phase::Head, _) => Reading::Head,
-            (Phase::Request, Body::Bytes(0)) | (Phase::Answered, _) => Reading::Nothing,
-            (Phase::Request, body) => match (self.wanted.get(), body) {
+            (HttpPhase::Head, _) => Reading::Head,
+            (HttpPhase::Request, Body::Bytes(0)) | (HttpPhase::Answered, _) => Reading::Nothing,
+            (HttpPhase::Request, body) => match (self.wanted.get(), body) {
                 (0, _) => Reading::Nothing,
                 (wanted, Body::Open) => Reading::Body(wanted),
                 (wanted, Body::Bytes(left)) => {
                     Reading::Body(usize::try_from(left).unwrap_or(usize::MAX).min(wanted))
                 }
             },
-            (Phase::Closing, _) => Reading::End,
+            (HttpPhase::Closing, _) => Reading::End,
         }
     }
 
-    pub(super) fn is_exact(&self) -> bool {
-        self.is_exact.get()
+    pub(super) fn finds_request_end(&self) -> bool {
+        self.finds_request_end.get()
     }
 
     /// The first byte of a head has come.
     pub(super) fn head_began(&self, now: Instant) {
-        self.deadline.set(Some(now + self.times.head));
+        self.deadline.set(Some(now + self.timeouts.head));
     }
 
     /// A head is longer than any that is read.
@@ -159,10 +159,10 @@ impl Connection {
     /// A head is whole, and goes to the parser.
     pub(super) fn head_ended(&self, body: Body) {
         self.deadline.set(None);
-        self.phase.set(Phase::Request);
+        self.phase.set(HttpPhase::Request);
         self.body.set(body);
         self.wanted.set(0);
-        self.is_exact.set(body != Body::Open);
+        self.finds_request_end.set(body != Body::Open);
     }
 
     /// Bytes of a body were read.
@@ -183,9 +183,9 @@ impl Connection {
 
     /// No further request is served; what is under way still leaves.
     pub(super) fn close(&self, now: Instant) {
-        if self.phase.get() != Phase::Closing {
-            self.phase.set(Phase::Closing);
-            self.deadline.set(Some(now + self.times.send));
+        if self.phase.get() != HttpPhase::Closing {
+            self.phase.set(HttpPhase::Closing);
+            self.deadline.set(Some(now + self.timeouts.send));
         }
     }
 
@@ -193,38 +193,38 @@ impl Connection {
     /// modulo 2^32. A queue on the way is filled at once, so what was written does not say how fast
     /// it reads.
     pub(super) fn blocked(&self, now: Instant, received: u32) {
-        let mut behind =
-            self.behind.get().unwrap_or(Behind { since: now, from: received, taken: 0 });
-        behind.taken = received.wrapping_sub(behind.from);
-        self.behind.set(Some(behind));
+        let mut write_stall =
+            self.write_stall.get().unwrap_or(WriteStall { since: now, from: received, taken: 0 });
+        write_stall.taken = received.wrapping_sub(write_stall.from);
+        self.write_stall.set(Some(write_stall));
     }
 
     /// The peer has taken all that there was. True where the next head is waited for from now on.
     pub(super) fn flushed(&self, now: Instant) -> bool {
-        self.behind.set(None);
-        if self.phase.get() != Phase::Answered {
+        self.write_stall.set(None);
+        if self.phase.get() != HttpPhase::Answered {
             return false;
         }
-        self.phase.set(Phase::Head);
-        self.deadline.set(Some(now + self.times.idle));
+        self.phase.set(HttpPhase::Head);
+        self.deadline.set(Some(now + self.timeouts.idle));
         true
     }
 
     // What the routes tell.
 
     /// A request reached the routes. Behind a body without a length this is how its head is seen.
-    pub(in crate::http) fn begun(&self, has_body: bool) {
+    pub(in crate::http) fn request_began(&self, has_body: bool) {
         self.deadline.set(None);
-        if self.phase.get() == Phase::Request && self.is_exact.get() {
+        if self.phase.get() == HttpPhase::Request && self.finds_request_end.get() {
             return;
         }
-        self.phase.set(Phase::Request);
+        self.phase.set(HttpPhase::Request);
         self.wanted.set(0);
         self.body.set(if has_body { Body::Open } else { Body::Bytes(0) });
     }
 
     /// The route waits for more of the body. True where the stream has to be asked for it.
-    pub(in crate::http) fn want_more(&self) -> bool {
+    pub(in crate::http) fn request_more_body(&self) -> bool {
         self.wanted.replace(READ_AHEAD) == 0
     }
 
@@ -234,14 +234,14 @@ impl Connection {
     }
 
     /// Whether nothing more of the request's body is to come.
-    pub(in crate::http) fn is_read(&self) -> bool {
+    pub(in crate::http) fn is_body_read(&self) -> bool {
         self.body.get() == Body::Bytes(0)
     }
 
     /// The answer is made. A connection with an unread body behind it serves no further request.
-    pub(in crate::http) fn answered(&self, now: Instant) {
-        if self.is_read() {
-            self.phase.set(Phase::Answered);
+    pub(in crate::http) fn response_ready(&self, now: Instant) {
+        if self.is_body_read() {
+            self.phase.set(HttpPhase::Answered);
         } else {
             self.close(now);
         }
@@ -251,20 +251,20 @@ impl Connection {
 
     /// When the connection must have got further.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let written = self.behind.get().map(|behind| {
-            let seconds = behind.taken / SLOWEST_BYTES_PER_SECOND;
-            behind.since + self.times.send + Duration::from_secs(seconds.into())
+        let written = self.write_stall.get().map(|write_stall| {
+            let seconds = write_stall.taken / SLOWEST_BYTES_PER_SECOND;
+            write_stall.since + self.timeouts.send + Duration::from_secs(seconds.into())
         });
         match self.phase.get() {
             // What is written decides: a slow reader may still be taking its answer.
-            Phase::Closing if written.is_some() => written,
+            HttpPhase::Closing if written.is_some() => written,
             _ => self.deadline.get().into_iter().chain(written).min(),
         }
     }
 
     /// The deadline has passed.
     pub(super) fn expire(&self, now: Instant) -> Expired {
-        if self.behind.get().is_some() || self.phase.get() == Phase::Closing {
+        if self.write_stall.get().is_some() || self.phase.get() == HttpPhase::Closing {
             return Expired::Abort;
         }
         self.close(now);
@@ -276,7 +276,7 @@ impl Connection {
 mod tests {
     use super::*;
 
-    const TIMES: Times = Times {
+    const TIMEOUTS: Timeouts = Timeouts {
         head: Duration::from_secs(10),
         idle: Duration::from_secs(5),
         send: Duration::from_secs(20),
@@ -289,14 +289,14 @@ mod tests {
     #[test]
     fn requests_follow_each_other_and_each_has_its_time() {
         let start = Instant::now();
-        let connection = Connection::new(Admitted::default(), TIMES, start);
+        let connection = HttpConnection::new(ConnectionSlot::default(), TIMEOUTS, start);
         assert_eq!(connection.reading(), Reading::Head);
         assert_eq!(connection.deadline(), Some(at(start, 10)));
         connection.head_ended(Body::Bytes(0));
-        connection.begun(false);
+        connection.request_began(false);
         assert_eq!((connection.reading(), connection.deadline()), (Reading::Nothing, None));
         assert!(!connection.flushed(at(start, 1)), "the answer is not there yet");
-        connection.answered(at(start, 2));
+        connection.response_ready(at(start, 2));
         assert_eq!(connection.reading(), Reading::Nothing, "not before it has left");
         assert!(connection.flushed(at(start, 3)));
         assert_eq!(connection.reading(), Reading::Head);
@@ -311,18 +311,18 @@ mod tests {
     #[test]
     fn a_body_is_read_as_it_is_wanted_and_never_beyond_its_end() {
         let start = Instant::now();
-        let connection = Connection::new(Admitted::default(), TIMES, start);
+        let connection = HttpConnection::new(ConnectionSlot::default(), TIMEOUTS, start);
         connection.head_ended(Body::Bytes(20_000));
-        connection.begun(true);
+        connection.request_began(true);
         assert_eq!(connection.reading(), Reading::Nothing);
-        assert!(connection.want_more() && !connection.want_more());
+        assert!(connection.request_more_body() && !connection.request_more_body());
         assert_eq!(connection.reading(), Reading::Body(READ_AHEAD));
         connection.read(READ_AHEAD);
         assert_eq!(connection.reading(), Reading::Nothing);
-        assert!(connection.want_more() && !connection.is_read());
+        assert!(connection.request_more_body() && !connection.is_body_read());
         assert_eq!(connection.reading(), Reading::Body(20_000 - READ_AHEAD));
         connection.read(20_000 - READ_AHEAD);
-        assert!(connection.is_read());
+        assert!(connection.is_body_read());
         assert_eq!(connection.reading(), Reading::Nothing);
     }
 
@@ -330,10 +330,10 @@ mod tests {
     fn a_connection_with_an_unread_body_serves_no_further_request() {
         let start = Instant::now();
         for body in [Body::Bytes(1), Body::Open] {
-            let connection = Connection::new(Admitted::default(), TIMES, start);
+            let connection = HttpConnection::new(ConnectionSlot::default(), TIMEOUTS, start);
             connection.head_ended(body);
-            connection.begun(true);
-            connection.answered(start);
+            connection.request_began(true);
+            connection.response_ready(start);
             assert_eq!(connection.reading(), Reading::End);
             assert!(!connection.flushed(start));
         }
@@ -342,20 +342,20 @@ mod tests {
     #[test]
     fn behind_a_body_without_a_length_the_routes_tell_of_the_next_request() {
         let start = Instant::now();
-        let connection = Connection::new(Admitted::default(), TIMES, start);
+        let connection = HttpConnection::new(ConnectionSlot::default(), TIMEOUTS, start);
         connection.head_ended(Body::Open);
-        connection.begun(true);
+        connection.request_began(true);
         connection.body_ended();
-        connection.answered(start);
-        assert!(!connection.is_exact());
-        connection.begun(false);
-        assert_eq!((connection.reading(), connection.is_read()), (Reading::Nothing, true));
+        connection.response_ready(start);
+        assert!(!connection.finds_request_end());
+        connection.request_began(false);
+        assert_eq!((connection.reading(), connection.is_body_read()), (Reading::Nothing, true));
     }
 
     #[test]
     fn a_reader_has_its_time_from_when_it_is_behind_and_more_for_what_it_takes() {
         let start = Instant::now();
-        let connection = Connection::new(Admitted::default(), TIMES, start);
+        let connection = HttpConnection::new(ConnectionSlot::default(), TIMEOUTS, start);
         connection.head_ended(Body::Bytes(0));
         assert_eq!(connection.deadline(), None, "it is not behind");
         connection.blocked(start, u32::MAX);

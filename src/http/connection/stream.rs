@@ -16,8 +16,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::head::{self, Judged, MAX_HEAD};
-use super::state::{Body, Connection, Reading};
+use super::head::{self, MAX_HEAD, ParsedHead};
+use super::state::{Body, HttpConnection, Reading};
 use crate::transport::acked;
 
 /// What is read at once of a head: most have less.
@@ -29,7 +29,7 @@ const NEXT_READ: usize = 4096;
 const SEND_BUFFER: usize = 128 * 1024;
 /// Unsent bytes at which a slow reader is given more: it is seen to go on.
 #[cfg(target_os = "linux")]
-const UNSENT: u32 = 16 * 1024;
+const NOTSENT_LOWAT: u32 = 16 * 1024;
 /// Answers up to this size fit the kernel's buffer in any case.
 const SMALL_ANSWER: usize = 8 * 1024;
 
@@ -37,7 +37,7 @@ const SMALL_ANSWER: usize = 8 * 1024;
 pub struct HttpStream {
     /// There until it is handed over.
     stream: Option<TcpStream>,
-    connection: Rc<Connection>,
+    connection: Rc<HttpConnection>,
     /// What came and was not handed over yet.
     buffer: BytesMut,
     /// So much of it is for the parser now.
@@ -58,7 +58,7 @@ pub struct HttpStream {
 // === impl HttpStream ===
 
 impl HttpStream {
-    pub(super) fn new(stream: TcpStream, connection: Rc<Connection>) -> Self {
+    pub(super) fn new(stream: TcpStream, connection: Rc<HttpConnection>) -> Self {
         Self {
             stream: Some(stream),
             connection,
@@ -73,7 +73,7 @@ impl HttpStream {
     }
 
     /// What the routes are told by.
-    pub fn connection(&self) -> &Rc<Connection> {
+    pub fn connection(&self) -> &Rc<HttpConnection> {
         &self.connection
     }
 
@@ -102,9 +102,9 @@ impl HttpStream {
     /// Reads of a head until something is due; 0 at the end.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            if let Some(judged) = head::judge(&mut self.buffer, &mut self.searched) {
+            if let Some(parsed) = head::parse_head(&mut self.buffer, &mut self.searched) {
                 self.searched = 0;
-                return Poll::Ready(Ok(self.take_head(judged)));
+                return Poll::Ready(Ok(self.take_head(parsed)));
             }
             let room = if self.buffer.is_empty() { FIRST_READ } else { NEXT_READ };
             let room = room.min(MAX_HEAD + 1 - self.buffer.len().min(MAX_HEAD));
@@ -121,21 +121,21 @@ impl HttpStream {
         }
     }
 
-    fn take_head(&mut self, judged: Judged) -> usize {
+    fn take_head(&mut self, parsed: ParsedHead) -> usize {
         self.passed = 0;
-        match judged {
-            Judged::Whole { length, body } => {
+        match parsed {
+            ParsedHead::Whole { length, body } => {
                 self.due = length;
                 self.connection.head_ended(body);
             }
             // The parser knows how to say no.
-            Judged::Unreadable => {
+            ParsedHead::Unreadable => {
                 self.due = self.buffer.len();
                 self.connection.head_ended(Body::Bytes(0));
             }
-            Judged::TooLong => {
+            ParsedHead::TooLong => {
                 self.buffer.clear();
-                self.say(TOO_LONG);
+                self.say(HEAD_TOO_LONG_RESPONSE);
                 self.connection.head_too_long(Instant::now());
             }
         }
@@ -179,7 +179,7 @@ impl HttpStream {
     }
 
     /// Reads past the buffer, at most so much.
-    fn poll_through(
+    fn poll_past_buffer(
         &mut self,
         cx: &mut Context<'_>,
         most: usize,
@@ -204,11 +204,11 @@ impl HttpStream {
     fn poll_pass(&mut self, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = MAX_HEAD.saturating_sub(self.passed);
         if room == 0 {
-            self.say(TOO_LONG);
+            self.say(HEAD_TOO_LONG_RESPONSE);
             self.connection.head_too_long(Instant::now());
             return Poll::Ready(Ok(()));
         }
-        let count = ready!(self.poll_through(cx, room, space))?;
+        let count = ready!(self.poll_past_buffer(cx, room, space))?;
         if self.passed == 0 && count > 0 {
             self.connection.head_began(Instant::now());
         }
@@ -232,13 +232,13 @@ impl HttpStream {
     }
 
     /// Bounds what the kernel holds of an answer.
-    fn bound(&mut self) {
+    fn limit_send_buffer(&mut self) {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.is_bounded) else { return };
         self.is_bounded = true;
         let socket = SockRef::from(stream);
         let bounded = socket.set_send_buffer_size(SEND_BUFFER);
         #[cfg(target_os = "linux")]
-        let bounded = bounded.and_then(|()| socket.set_tcp_notsent_lowat(UNSENT));
+        let bounded = bounded.and_then(|()| socket.set_tcp_notsent_lowat(NOTSENT_LOWAT));
         if let Err(error) = bounded {
             // The peer is gone, which the next write says.
             log::debug!("a socket's buffer cannot be bounded: {error}");
@@ -247,7 +247,7 @@ impl HttpStream {
 }
 
 /// What a client is told whose head is longer than any that the hub reads.
-const TOO_LONG: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
+const HEAD_TOO_LONG_RESPONSE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
     content-type: application/problem+json\r\ncontent-length: 149\r\nconnection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\",\"status\":431,\
     \"code\":\"bad_envelope\",\"detail\":\"the head of the request is over 16 KiB\"}";
@@ -265,14 +265,14 @@ impl AsyncRead for HttpStream {
                 return Poll::Ready(Ok(()));
             }
             match this.connection.reading() {
-                Reading::Head if this.connection.is_exact() => {
+                Reading::Head if this.connection.finds_request_end() => {
                     if ready!(this.poll_head(cx))? == 0 {
                         return Poll::Ready(Ok(()));
                     }
                 }
                 Reading::Head => return this.poll_pass(cx, space),
                 Reading::Body(most) => {
-                    let count = ready!(this.poll_through(cx, most, space))?;
+                    let count = ready!(this.poll_past_buffer(cx, most, space))?;
                     this.connection.read(count);
                     this.is_ahead = false;
                     return Poll::Ready(Ok(()));
@@ -292,7 +292,7 @@ impl AsyncWrite for HttpStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if bytes.len() > SMALL_ANSWER {
-            this.bound();
+            this.limit_send_buffer();
         }
         let Some(stream) = &mut this.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -338,6 +338,6 @@ impl AsyncWrite for HttpStream {
 impl Drop for HttpStream {
     fn drop(&mut self) {
         // The connection's task sees to it that the peer reads what it was told last.
-        self.connection.left.set(self.stream.take());
+        self.connection.released_socket.set(self.stream.take());
     }
 }

@@ -12,17 +12,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::sessions::new_id;
-use super::{Arrival, Engine, Host, Kind, Wanted, reply};
+use super::polling_sessions::new_sid;
+use super::{Engine, EngineHandler, NewSession, RequestTarget, TransportKind, reply};
 use crate::http::problem::Problem;
-use crate::http::request_body::{self, unread_payload};
-use crate::http::serving::answer_unread;
+use crate::http::request_body::{self, payload_refusal};
+use crate::http::request_lifecycle::respond_without_reading;
 use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::Refusal;
+use crate::protocol::socketio::engine::EngineError;
 use crate::transport::{Polling, Post, open_polling};
 
 /// Why a body was not read.
-enum Unread {
+enum BodyError {
     /// It is over the message limit.
     TooBig,
     /// It took too long.
@@ -33,13 +33,13 @@ enum Unread {
     Lost,
 }
 
-// === impl Unread ===
+// === impl BodyError ===
 
-impl From<&PayloadError> for Unread {
+impl From<&PayloadError> for BodyError {
     fn from(error: &PayloadError) -> Self {
-        match (unread_payload(error), error) {
-            (Some(request_body::Unread::Full), _) => Self::Full,
-            (Some(request_body::Unread::TooSlow), _) => Self::Slow,
+        match (payload_refusal(error), error) {
+            (Some(request_body::BodyRefusal::Full), _) => Self::Full,
+            (Some(request_body::BodyRefusal::TooSlow), _) => Self::Slow,
             (None, PayloadError::Overflow) => Self::TooBig,
             (None, _) => Self::Lost,
         }
@@ -48,41 +48,48 @@ impl From<&PayloadError> for Unread {
 
 // === impl Engine ===
 
-impl<H: Host> Engine<H> {
+impl<H: EngineHandler> Engine<H> {
     /// Answers an ordinary request.
     pub(super) async fn serve(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-        let polling = match self.judge(request.head(), false) {
-            Ok(Wanted::Session(polling)) => polling,
-            Ok(Wanted::Handshake) => return self.shake_hands(&request).await,
-            Err(refusal) => return answer_unread(reply::refusal(refusal), payload.into_inner()),
+        let polling = match self.classify(request.head(), false) {
+            Ok(RequestTarget::Session(polling)) => polling,
+            Ok(RequestTarget::Handshake) => return self.open_polling_session(&request).await,
+            Err(refusal) => {
+                return respond_without_reading(reply::refusal(refusal), payload.into_inner());
+            }
         };
         match *request.method() {
             Method::GET => poll(&polling).await,
             Method::POST => {
-                let limits = (self.options.transport.max_message_bytes, self.options.patience);
+                let limits =
+                    (self.options.transport.max_message_bytes, self.options.request_timeout);
                 post(&polling, &request, payload.into_inner(), limits).await
             }
-            _ => answer_unread(reply::refusal(Refusal::BadRequest), payload.into_inner()),
+            _ => respond_without_reading(
+                reply::refusal(EngineError::BadRequest),
+                payload.into_inner(),
+            ),
         }
     }
 
     /// Begins a session that polls, and answers with its open packet.
-    async fn shake_hands(&self, request: &HttpRequest) -> HttpResponse {
-        let ticket = match self.host.admit(request.head()) {
-            Ok(ticket) => ticket,
+    async fn open_polling_session(&self, request: &HttpRequest) -> HttpResponse {
+        let data = match self.handler.on_handshake(request.head()) {
+            Ok(data) => data,
             Err(refused) => return reply::refused(refused),
         };
-        let Some(sid) = new_id() else {
+        let Some(sid) = new_sid() else {
             return reply::refused(Problem::unavailable("no randomness", 1).into());
         };
-        let tenure = Box::new(self.sessions.tenure(&sid));
-        let (inbound, outbox, polling) = open_polling(&self.options.transport, tenure);
+        let id_guard = Box::new(self.sessions.id_guard(&sid));
+        let (inbound, outbox, polling) = open_polling(&self.options.transport, id_guard);
         self.sessions.insert(&sid, polling.clone());
         // Refused only where the outbox is closed, which it is not yet.
-        let _ = outbox.push(self.open_packet(&sid, Kind::Polling));
+        let _ = outbox.push(self.open_packet(&sid, TransportKind::Polling));
         // Before the host can say anything: this answer is the open packet alone.
         let answer = polling.poll();
-        self.host.open(ticket, Arrival { sid, inbound, outbox, kind: Kind::Polling });
+        self.handler
+            .on_connect(data, NewSession { sid, inbound, outbox, kind: TransportKind::Polling });
         match answer {
             Ok(answer) => answer.await.map_or_else(reply::poll_error, reply::payload),
             Err(error) => reply::poll_error(error),
@@ -107,34 +114,34 @@ async fn post(
 ) -> HttpResponse {
     let post = match polling.post() {
         Ok(post) => post,
-        Err(error) => return answer_unread(reply::poll_error(error), payload),
+        Err(error) => return respond_without_reading(reply::poll_error(error), payload),
     };
     match read(request, &mut payload, limits).await {
         Ok(body) => match post.deliver(body).await {
             Ok(()) => reply::taken(),
             Err(error) => reply::poll_error(error),
         },
-        Err(unread) => answer_unread(refuse(post, &unread).await, payload),
+        Err(unread) => respond_without_reading(refuse(post, &unread).await, payload),
     }
 }
 
-async fn refuse(post: Post, unread: &Unread) -> HttpResponse {
+async fn refuse(post: Post, unread: &BodyError) -> HttpResponse {
     match unread {
-        Unread::TooBig => {
+        BodyError::TooBig => {
             post.refuse(CloseCode::TOO_BIG).await;
             reply::bare(StatusCode::PAYLOAD_TOO_LARGE)
         }
-        Unread::Slow => {
+        BodyError::Slow => {
             post.refuse(CloseCode::PROTOCOL_ERROR).await;
             reply::bare(StatusCode::REQUEST_TIMEOUT)
         }
         // The session goes on: it is not to blame.
-        Unread::Full => {
-            post.put_off();
+        BodyError::Full => {
+            post.decline();
             Problem::unavailable("too much is under way", 1).error_response()
         }
         // Dropped, the POST says by itself that its client is gone.
-        Unread::Lost => reply::refusal(Refusal::BadRequest),
+        BodyError::Lost => reply::refusal(EngineError::BadRequest),
     }
 }
 
@@ -143,23 +150,23 @@ async fn refuse(post: Post, unread: &Unread) -> HttpResponse {
 async fn read(
     request: &HttpRequest,
     payload: &mut Payload,
-    (limit, patience): (usize, Duration),
-) -> Result<Bytes, Unread> {
+    (limit, request_timeout): (usize, Duration),
+) -> Result<Bytes, BodyError> {
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |bytes| bytes > limit)) {
-        return Err(Unread::TooBig);
+        return Err(BodyError::TooBig);
     }
     let whole = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| Unread::from(&error))?;
+            let chunk = chunk.map_err(|error| BodyError::from(&error))?;
             if body.len() + chunk.len() > limit {
-                return Err(Unread::TooBig);
+                return Err(BodyError::TooBig);
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
     };
-    tokio::time::timeout(patience, whole).await.unwrap_or(Err(Unread::Slow))
+    tokio::time::timeout(request_timeout, whole).await.unwrap_or(Err(BodyError::Slow))
 }

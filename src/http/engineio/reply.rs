@@ -8,8 +8,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 
-use super::Refused;
-use crate::protocol::socketio::engine::Refusal;
+use super::HandshakeRefusal;
+use crate::protocol::socketio::engine::EngineError;
 use crate::transport::PollError;
 
 const NO_STORE: &str = "no-store";
@@ -31,23 +31,23 @@ pub(super) fn bare(status: StatusCode) -> HttpResponse {
 }
 
 /// One of Engine.IO's own errors.
-pub(super) fn refusal(refusal: Refusal) -> HttpResponse {
+pub(super) fn refusal(refusal: EngineError) -> HttpResponse {
     reply(status(refusal), JSON, Bytes::from_static(refusal.json().as_bytes()))
 }
 
 /// A handshake that became no session.
-pub(super) fn refused(refused: Refused) -> HttpResponse {
+pub(super) fn refused(refused: HandshakeRefusal) -> HttpResponse {
     match refused {
-        Refused::Engine(reason) => refusal(reason),
-        Refused::Problem(problem) => problem.error_response(),
+        HandshakeRefusal::Engine(reason) => refusal(reason),
+        HandshakeRefusal::Problem(problem) => problem.error_response(),
     }
 }
 
 /// The same as the answer to an upgrade, which closes the connection.
-pub(super) fn refused_upgrade(refused: Refused) -> Response<Bytes> {
+pub(super) fn refused_upgrade(refused: HandshakeRefusal) -> Response<Bytes> {
     let refusal = match refused {
-        Refused::Engine(refusal) => refusal,
-        Refused::Problem(problem) => return problem.into_upgrade_response(),
+        HandshakeRefusal::Engine(refusal) => refusal,
+        HandshakeRefusal::Problem(problem) => return problem.into_upgrade_response(),
     };
     let body = Bytes::from_static(refusal.json().as_bytes());
     let mut response = Response::new(status(refusal)).set_body(body);
@@ -59,8 +59,8 @@ pub(super) fn refused_upgrade(refused: Refused) -> Response<Bytes> {
 /// The error of a request that its session cannot serve.
 pub(super) fn poll_error(error: PollError) -> HttpResponse {
     refusal(match error {
-        PollError::Ended => Refusal::UnknownSid,
-        PollError::Moved | PollError::Overlap | PollError::Malformed => Refusal::BadRequest,
+        PollError::Ended => EngineError::UnknownSid,
+        PollError::Moved | PollError::Overlap | PollError::Malformed => EngineError::BadRequest,
     })
 }
 
@@ -71,6 +71,6 @@ fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> HttpResponse<Bo
         .body(body)
 }
 
-fn status(refusal: Refusal) -> StatusCode {
+fn status(refusal: EngineError) -> StatusCode {
     StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST)
 }

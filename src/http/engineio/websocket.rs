@@ -9,64 +9,76 @@ use futures_util::StreamExt;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::sessions::new_id;
-use super::{Arrival, Engine, Host, Kind, Options, Refused, Wanted, reply};
+use super::polling_sessions::new_sid;
+use super::{
+    Engine, EngineHandler, HandshakeRefusal, NewSession, Options, RequestTarget, TransportKind,
+    reply,
+};
 use crate::http::problem::Problem;
-use crate::http::upgrade::{refuse, switching};
+use crate::http::upgrade::{refuse, switching_response};
 use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::{PROBE, PROBE_ANSWER, Refusal, UPGRADE};
+use crate::protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 use crate::transport::{Frame, Inbound, Incoming, Outbox, Polling, Probe, accept};
 
 /// How often a poll that waits is ended while a client is about to move.
-const NUDGE_EVERY: Duration = Duration::from_millis(100);
+const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
 type Socket = Framed<TcpStream, h1::Codec>;
 
 // === impl Engine ===
 
-impl<H: Host> Engine<H> {
+impl<H: EngineHandler> Engine<H> {
     /// Takes a request that asks for a WebSocket at this engine's path, with its socket.
     ///
     /// Resolves when the request is answered; what goes on from there is on its own. `place` is
     /// what bounds such sockets: it is kept until the socket has become a session's, or has ended.
     pub async fn upgrade(&self, request: &Request, socket: Socket, place: Box<dyn Any>) {
         let mut place = Some(place);
-        let begun = match self.judge_upgrade(request) {
-            Ok(Wanted::Handshake) => self.begin(request, socket).map_err(|refused| *refused),
-            Ok(Wanted::Session(polling)) => {
-                try_to_move(&polling, request, socket, &self.options, place.take());
+        let begun = match self.classify_upgrade(request) {
+            Ok(RequestTarget::Handshake) => {
+                self.open_websocket_session(request, socket).map_err(|refused| *refused)
+            }
+            Ok(RequestTarget::Session(polling)) => {
+                begin_upgrade(&polling, request, socket, &self.options, place.take());
                 Ok(())
             }
-            Err(refusal) => Err((Refused::Engine(refusal), socket)),
+            Err(refusal) => Err((HandshakeRefusal::Engine(refusal), socket)),
         };
         if let Err((refused, socket)) = begun {
             refuse(socket, reply::refused_upgrade(refused)).await;
         }
     }
 
-    fn judge_upgrade(&self, request: &Request) -> Result<Wanted, Refusal> {
-        let wanted = self.judge(request.head(), true)?;
+    fn classify_upgrade(&self, request: &Request) -> Result<RequestTarget, EngineError> {
+        let wanted = self.classify(request.head(), true)?;
         match actix_http::ws::verify_handshake(request.head()) {
             Ok(()) => Ok(wanted),
-            Err(_) => Err(Refusal::BadRequest),
+            Err(_) => Err(EngineError::BadRequest),
         }
     }
 
     /// Begins a session over a WebSocket; gives the socket back where there is none.
-    fn begin(&self, request: &Request, socket: Socket) -> Result<(), Box<(Refused, Socket)>> {
-        let ticket = match self.host.admit(request.head()) {
-            Ok(ticket) => ticket,
+    fn open_websocket_session(
+        &self,
+        request: &Request,
+        socket: Socket,
+    ) -> Result<(), Box<(HandshakeRefusal, Socket)>> {
+        let data = match self.handler.on_handshake(request.head()) {
+            Ok(data) => data,
             Err(refused) => return Err(Box::new((refused, socket))),
         };
-        let Some(sid) = new_id() else {
+        let Some(sid) = new_sid() else {
             let problem = Problem::unavailable("no randomness", 1);
             return Err(Box::new((problem.into(), socket)));
         };
-        match accept(socket, switching(request), &self.options.transport) {
+        match accept(socket, switching_response(request), &self.options.transport) {
             Ok((inbound, outbox)) => {
                 // Refused only where the client is gone, which the session will see.
-                let _ = outbox.push(self.open_packet(&sid, Kind::WebSocket));
-                self.host.open(ticket, Arrival { sid, inbound, outbox, kind: Kind::WebSocket });
+                let _ = outbox.push(self.open_packet(&sid, TransportKind::WebSocket));
+                self.handler.on_connect(
+                    data,
+                    NewSession { sid, inbound, outbox, kind: TransportKind::WebSocket },
+                );
             }
             Err(error) => log::debug!("a client was gone before its session began: {error}"),
         }
@@ -76,19 +88,19 @@ impl<H: Host> Engine<H> {
 
 /// Has a WebSocket take over a session that polls. Where it cannot, it is closed rather than
 /// refused: the stock client takes a refusal for the end of the session.
-fn try_to_move(
+fn begin_upgrade(
     polling: &Polling,
     request: &Request,
     socket: Socket,
     options: &Options,
     place: Option<Box<dyn Any>>,
 ) {
-    match accept(socket, switching(request), &options.transport) {
+    match accept(socket, switching_response(request), &options.transport) {
         Ok((inbound, outbox)) => {
-            let (probed, patience) = (polling.probe(), options.patience);
+            let (probed, request_timeout) = (polling.probe(), options.request_timeout);
             drop(actix_rt::spawn(async move {
                 match probed {
-                    Ok(attempt) => probe(attempt, inbound, outbox, patience).await,
+                    Ok(attempt) => run_probe(attempt, inbound, outbox, request_timeout).await,
                     Err(_) => close(inbound, outbox, CloseCode::NORMAL).await,
                 }
                 drop(place);
@@ -99,7 +111,7 @@ fn try_to_move(
 }
 
 /// What follows from what a client says on the WebSocket that it tries.
-enum Step {
+enum ProbeStep {
     /// Nothing yet.
     Wait,
     /// It asks whether the WebSocket works.
@@ -113,40 +125,45 @@ enum Step {
 }
 
 /// Answers the client's probe, and moves its session when it says so.
-async fn probe(attempt: Probe, mut inbound: Inbound, outbox: Outbox, patience: Duration) {
-    let mut nudges = interval(NUDGE_EVERY);
-    nudges.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let patience = sleep(patience);
-    tokio::pin!(patience);
+async fn run_probe(
+    attempt: Probe,
+    mut inbound: Inbound,
+    outbox: Outbox,
+    request_timeout: Duration,
+) {
+    let mut noops = interval(NOOP_INTERVAL);
+    noops.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let request_timeout = sleep(request_timeout);
+    tokio::pin!(request_timeout);
     let mut probed = false;
     let why = loop {
         let step = tokio::select! {
-            incoming = inbound.next() => step(incoming, &outbox),
-            () = &mut patience => Step::Close(CloseCode::NORMAL),
-            _ = nudges.tick() => {
+            incoming = inbound.next() => next_step(incoming, &outbox),
+            () = &mut request_timeout => ProbeStep::Close(CloseCode::NORMAL),
+            _ = noops.tick() => {
                 if probed {
-                    attempt.nudge();
+                    attempt.send_noop();
                 }
-                if attempt.is_over() { Step::Close(CloseCode::NORMAL) } else { Step::Wait }
+                if attempt.is_over() { ProbeStep::Close(CloseCode::NORMAL) } else { ProbeStep::Wait }
             }
         };
         match step {
-            Step::Wait => {}
-            Step::Answer => {
+            ProbeStep::Wait => {}
+            ProbeStep::Answer => {
                 let answer = Frame::text(|out| out.extend_from_slice(PROBE_ANSWER.as_bytes()));
                 // A refusal means that the client is gone, which the stream will say.
                 let _ = outbox.push(answer);
-                attempt.nudge();
+                attempt.send_noop();
                 probed = true;
             }
-            Step::Move => {
+            ProbeStep::Move => {
                 if let Err(error) = attempt.take_over(inbound) {
                     log::debug!("a client could not move to its WebSocket: {error}");
                 }
                 return;
             }
-            Step::Close(why) => break why,
-            Step::Gone => return,
+            ProbeStep::Close(why) => break why,
+            ProbeStep::Gone => return,
         }
     };
     // Another WebSocket may be tried while this one lingers.
@@ -154,27 +171,27 @@ async fn probe(attempt: Probe, mut inbound: Inbound, outbox: Outbox, patience: D
     close(inbound, outbox, why).await;
 }
 
-fn step(incoming: Option<Incoming>, outbox: &Outbox) -> Step {
+fn next_step(incoming: Option<Incoming>, outbox: &Outbox) -> ProbeStep {
     match incoming {
-        Some(Incoming::Text(text)) if text == PROBE => Step::Answer,
-        Some(Incoming::Text(text)) if text == UPGRADE => Step::Move,
+        Some(Incoming::Text(text)) if text == PROBE => ProbeStep::Answer,
+        Some(Incoming::Text(text)) if text == UPGRADE => ProbeStep::Move,
         Some(Incoming::Ping(payload)) => {
             outbox.pong(payload);
-            Step::Wait
+            ProbeStep::Wait
         }
-        Some(Incoming::Pong) => Step::Wait,
+        Some(Incoming::Pong) => ProbeStep::Wait,
         Some(Incoming::Close(code)) => {
             outbox.answer_close(code);
-            Step::Close(CloseCode::NORMAL)
+            ProbeStep::Close(CloseCode::NORMAL)
         }
-        Some(Incoming::Failed(code)) => Step::Close(code),
-        Some(_) => Step::Close(CloseCode::PROTOCOL_ERROR),
-        None => Step::Gone,
+        Some(Incoming::Failed(code)) => ProbeStep::Close(code),
+        Some(_) => ProbeStep::Close(CloseCode::PROTOCOL_ERROR),
+        None => ProbeStep::Gone,
     }
 }
 
 /// Ends a WebSocket that is of no use; the stream ends when the peer has ended its side, or after the
-/// linger time.
+/// close timeout.
 async fn close(mut inbound: Inbound, outbox: Outbox, why: CloseCode) {
     outbox.hang_up(None, why);
     while inbound.next().await.is_some() {}

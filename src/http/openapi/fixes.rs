@@ -5,7 +5,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::words::AnyOrderId;
+use super::schemas::AnyOrderId;
 use crate::time::Timestamp;
 
 /// Up to 1,000 fixes, in one of these forms. Of a fix what is wrong beside its place and its orders is

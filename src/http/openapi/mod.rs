@@ -5,8 +5,8 @@
 pub(super) mod fixes;
 mod page;
 pub(super) mod problems;
+pub(super) mod schemas;
 pub(super) mod trackers;
-pub(super) mod words;
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use utoipa::openapi::{OpenApi as Document, RefOr, Required, schema::Components};
 use utoipa::{Modify, OpenApi};
 
 use super::access::Operator;
-use super::problem::{Problem, only};
+use super::problem::{Problem, other_methods};
 use super::{admin, api, health};
 
 /// Where the document is.
@@ -101,7 +101,7 @@ static JSON: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| {
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource(DOCUMENT).get(document).default_service(only("GET")))
+        .service(web::resource(DOCUMENT).get(document).default_service(other_methods("GET")))
         .configure(page::routes);
 }
 

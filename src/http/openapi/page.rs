@@ -10,7 +10,7 @@ use utoipa_swagger_ui::Config;
 
 use super::DOCUMENT;
 use crate::http::access::Operator;
-use crate::http::problem::{Problem, only};
+use crate::http::problem::{Problem, other_methods};
 
 /// The page, which finds its parts below its own address.
 const PAGE: &str = r#"<!doctype html>
@@ -37,9 +37,9 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource("/docs").get(page).default_service(only("GET")))
-        .service(web::resource("/docs/").get(without_slash).default_service(only("GET")))
-        .service(web::resource("/docs/{file}").get(part).default_service(only("GET")));
+        .service(web::resource("/docs").get(page).default_service(other_methods("GET")))
+        .service(web::resource("/docs/").get(without_slash).default_service(other_methods("GET")))
+        .service(web::resource("/docs/{file}").get(part).default_service(other_methods("GET")));
 }
 
 async fn page(_: Operator) -> HttpResponse {

@@ -14,7 +14,7 @@ use utoipa::{IntoResponses, ToSchema};
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A kind of refusal.
-struct Kind {
+struct ProblemKind {
     /// What the document calls it.
     name: &'static str,
     status: StatusCode,
@@ -26,84 +26,84 @@ struct Kind {
     header: Option<(&'static str, &'static str)>,
 }
 
-const BAD_REQUEST: Kind = Kind {
+const BAD_REQUEST: ProblemKind = ProblemKind {
     name: "BadRequest",
     status: StatusCode::BAD_REQUEST,
     codes: &["invalid_payload"],
     description: "An id, a parameter or the body is wrong; `field` says which part of it",
     header: None,
 };
-const UNAUTHENTICATED: Kind = Kind {
+const UNAUTHENTICATED: ProblemKind = ProblemKind {
     name: "Unauthenticated",
     status: StatusCode::UNAUTHORIZED,
     codes: &["unauthenticated", "token_expired"],
     description: "No token or API key, or none that counts",
     header: Some(("WWW-Authenticate", "`Bearer`")),
 };
-const FORBIDDEN: Kind = Kind {
+const FORBIDDEN: ProblemKind = ProblemKind {
     name: "Forbidden",
     status: StatusCode::FORBIDDEN,
     codes: &["forbidden"],
     description: "Known, but without the right to it",
     header: None,
 };
-const NOT_FOUND: Kind = Kind {
+const NOT_FOUND: ProblemKind = ProblemKind {
     name: "NotFound",
     status: StatusCode::NOT_FOUND,
     codes: &["not_found"],
     description: "It does not exist",
     header: None,
 };
-const CONFLICT: Kind = Kind {
+const CONFLICT: ProblemKind = ProblemKind {
     name: "Conflict",
     status: StatusCode::CONFLICT,
     codes: &["stale", "order_closed"],
     description: "A newer `version` is known, or the order has ended",
     header: None,
 };
-const CHAT_CONFLICT: Kind = Kind {
+const CHAT_CONFLICT: ProblemKind = ProblemKind {
     name: "ChatConflict",
     status: StatusCode::CONFLICT,
     codes: &["conflict", "order_closed"],
     description: "The `clientMsgId` came with other content, or the order's chat has closed",
     header: None,
 };
-const TOO_SLOW: Kind = Kind {
+const TOO_SLOW: ProblemKind = ProblemKind {
     name: "TooSlow",
     status: StatusCode::REQUEST_TIMEOUT,
     codes: &["request_timeout"],
     description: "The body did not come in time",
     header: None,
 };
-const KEY_REUSED: Kind = Kind {
+const KEY_REUSED: ProblemKind = ProblemKind {
     name: "KeyReused",
     status: StatusCode::UNPROCESSABLE_ENTITY,
     codes: &["conflict"],
     description: "The `Idempotency-Key` came with another body",
     header: None,
 };
-const RATE_LIMITED: Kind = Kind {
+const RATE_LIMITED: ProblemKind = ProblemKind {
     name: "RateLimited",
     status: StatusCode::TOO_MANY_REQUESTS,
     codes: &["rate_limited"],
     description: "Too many of them in a short time",
     header: Some(("Retry-After", "Seconds until it is worth another try")),
 };
-const TOO_LARGE: Kind = Kind {
+const TOO_LARGE: ProblemKind = ProblemKind {
     name: "TooLarge",
     status: StatusCode::PAYLOAD_TOO_LARGE,
     codes: &["invalid_payload"],
     description: "The body is over 1 MiB, or has too many fixes",
     header: None,
 };
-const NOT_ACCEPTABLE: Kind = Kind {
+const NOT_ACCEPTABLE: ProblemKind = ProblemKind {
     name: "NotAcceptable",
     status: StatusCode::NOT_ACCEPTABLE,
     codes: &["not_acceptable"],
     description: "`Accept` allows none of the forms of the answer",
     header: None,
 };
-const UNSUPPORTED: Kind = Kind {
+const UNSUPPORTED: ProblemKind = ProblemKind {
     name: "UnsupportedMediaType",
     status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
     codes: &["unsupported_media_type"],
@@ -111,7 +111,7 @@ const UNSUPPORTED: Kind = Kind {
         or deflate",
     header: None,
 };
-const UNKNOWN_FORM: Kind = Kind {
+const UNKNOWN_FORM: ProblemKind = ProblemKind {
     name: "UnknownForm",
     status: StatusCode::UNPROCESSABLE_ENTITY,
     codes: &["invalid_payload"],
@@ -119,14 +119,14 @@ const UNKNOWN_FORM: Kind = Kind {
         was expected",
     header: None,
 };
-const INTERNAL: Kind = Kind {
+const INTERNAL: ProblemKind = ProblemKind {
     name: "Internal",
     status: StatusCode::INTERNAL_SERVER_ERROR,
     codes: &["internal"],
     description: "The hub failed; its log says why",
     header: None,
 };
-const UNAVAILABLE: Kind = Kind {
+const UNAVAILABLE: ProblemKind = ProblemKind {
     name: "Unavailable",
     status: StatusCode::SERVICE_UNAVAILABLE,
     codes: &["unavailable"],
@@ -135,7 +135,7 @@ const UNAVAILABLE: Kind = Kind {
 };
 
 /// All of them, for the document.
-const KINDS: &[Kind] = &[
+const KINDS: &[ProblemKind] = &[
     BAD_REQUEST,
     UNAUTHENTICATED,
     FORBIDDEN,
@@ -160,7 +160,7 @@ macro_rules! groups {
 
         impl IntoResponses for $name {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
-                [$($kind),+].iter().map(Kind::reference).collect()
+                [$($kind),+].iter().map(ProblemKind::reference).collect()
             }
         }
     )+};
@@ -222,7 +222,7 @@ pub(super) fn describe(components: &mut Components) {
 
 // === impl Kind ===
 
-impl Kind {
+impl ProblemKind {
     /// What an operation says of it.
     fn reference(&self) -> (String, RefOr<Response>) {
         (self.status.as_str().to_owned(), Ref::from_response_name(self.name).into())

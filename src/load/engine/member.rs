@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use crate::load::check::{Key, MemberId};
-use crate::load::link::Link;
+use crate::load::connection::HubConnection;
 use crate::load::rng::Rng;
 use crate::load::scenario::Part;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnectionPhase {
     /// There is none; it may come.
     Away,
     /// TCP is under way.
@@ -30,7 +30,7 @@ pub enum Phase {
 
 /// What a reply is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum AwaitedReply {
     /// `order:join`, at this time, with this `sinceSeq`.
     Join(u64, Option<i64>),
     /// `chat:message` that was due at this time.
@@ -47,9 +47,9 @@ pub struct Member {
     /// What it does.
     pub part: Part,
     /// How far its connection is.
-    pub phase: Phase,
+    pub phase: ConnectionPhase,
     /// The connection.
-    pub link: Option<Link>,
+    pub link: Option<HubConnection>,
     /// Counts connections, so that what was meant for one does not reach the next.
     pub generation: u32,
     /// When the connection was due.
@@ -59,7 +59,7 @@ pub struct Member {
     /// The number of the last event that asked for a reply.
     pub last_ack: u64,
     /// What replies are waited for, oldest first.
-    pub asked: VecDeque<(u64, Asked)>,
+    pub asked: VecDeque<(u64, AwaitedReply)>,
     /// The stamp of the last position or message: each gets a later one.
     pub stamp: u64,
     /// Messages under way in a closed loop.
@@ -83,7 +83,7 @@ impl Member {
         Self {
             room,
             part,
-            phase: Phase::Away,
+            phase: ConnectionPhase::Away,
             link: None,
             generation: 0,
             due: 0,
@@ -107,7 +107,7 @@ impl Member {
     }
 
     /// Takes what was asked under that number.
-    pub fn answered(&mut self, id: u64) -> Option<Asked> {
+    pub fn answered(&mut self, id: u64) -> Option<AwaitedReply> {
         let place = self.asked.iter().position(|(asked, _)| *asked == id)?;
         self.asked.remove(place).map(|(_, asked)| asked)
     }

@@ -3,11 +3,11 @@
 //! A message is due by the schedule, whatever the hub does; its time is measured from there. Only
 //! what [`super::check`] and [`super::measure`] need of a message is read.
 
-mod coming;
-mod hearing;
+mod connecting;
+mod interval;
 mod member;
+mod receiving;
 mod sending;
-mod span;
 mod stages;
 mod timers;
 
@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mio::{Events, Poll};
 
+use self::interval::Counters;
 use self::member::Member;
-use self::span::Mark;
 use self::timers::{Timers, Wake};
-use super::address::Target;
+use super::address::HubTarget;
 use super::check::{Checker, MemberId};
-use super::hub_usage::{Source, Watch};
+use super::hub_usage::{UsageSource, UsageWatch};
 use super::measure::{Measure, Timing};
 use super::rng::Rng;
 use super::scenario::{Part, Scenario};
@@ -34,28 +34,28 @@ use super::track::Track;
 use crate::process::Usage;
 use crate::time::Timestamp;
 
-pub use self::span::Span;
+pub use self::interval::Interval;
 
 /// What a run needs to know.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct RunPlan {
     /// What is done.
     pub scenario: Scenario,
     /// Where.
-    pub target: Target,
+    pub target: HubTarget,
     /// By whom.
     pub people: People,
     /// Along which way.
     pub track: Track,
     /// Where to see what the hub takes, and what was seen there before the run.
-    pub hub: Option<(Source, Usage)>,
+    pub hub: Option<(UsageSource, Usage)>,
     /// The version of the hub, where it was found there.
     pub hub_version: Option<String>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum RunEnd {
     /// As planned.
     Complete,
     /// Somebody wanted it to end.
@@ -66,13 +66,13 @@ pub enum Ended {
 
 /// A run as it stands, once a second.
 #[derive(Debug, Clone)]
-pub struct Live {
+pub struct RunProgress {
     /// What goes on.
     pub stage: &'static str,
     /// When that is, in seconds from the beginning.
     pub at: f64,
     /// The second that is over.
-    pub second: Span,
+    pub second: Interval,
     /// Members in their rooms.
     pub inside: usize,
     /// Everybody.
@@ -89,15 +89,15 @@ pub struct Live {
 
 /// A run that is over.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// How it ended.
-    pub ended: Ended,
+    pub ended: RunEnd,
     /// What was timed and counted.
     pub measure: Measure,
     /// What was promised.
     pub checker: Checker,
     /// The hold alone, as far as it went.
-    pub hold: Span,
+    pub hold: Interval,
     /// The most members that were in their rooms at once.
     pub peak: usize,
     /// Members in their rooms before they went.
@@ -107,14 +107,14 @@ pub struct Outcome {
 /// Between the last arrival and the hold: the last ones are still at the door.
 const GRACE: Duration = Duration::from_millis(500);
 /// A hub that takes nobody for so long is lost.
-const LOST_AFTER: u64 = 10_000_000;
+const HUB_LOST_AFTER: u64 = 10_000_000;
 /// How long a connection, a join or a good-bye may take.
-const PATIENCE: u64 = 15_000_000;
+const STEP_TIMEOUT: u64 = 15_000_000;
 /// The most that one read takes.
-const READ: usize = 256 * 1024;
+const READ_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum RunStage {
     RampUp,
     Hold,
     Settle,
@@ -123,7 +123,7 @@ enum Stage {
 }
 
 struct Engine<'a> {
-    plan: &'a Plan,
+    plan: &'a RunPlan,
     started: Instant,
     /// The wall clock at the beginning.
     wall: Timestamp,
@@ -144,8 +144,8 @@ struct Engine<'a> {
     measure: Measure,
     /// What frames are masked with; no schedule depends on it.
     masks: Rng,
-    stage: Stage,
-    ended: Ended,
+    stage: RunStage,
+    ended: RunEnd,
     /// The last time that anybody got in, or heard anything.
     alive: u64,
     /// When the stage ends at the latest.
@@ -153,17 +153,17 @@ struct Engine<'a> {
     peak: usize,
     inside_at_end: usize,
     /// How it stood when the hold began; none before.
-    at_hold: Option<Mark>,
+    at_hold: Option<Counters>,
     /// The hold, when it is over.
-    hold: Option<Span>,
+    hold: Option<Interval>,
     /// How it stood a second ago.
-    at_second: Mark,
+    at_second: Counters,
     /// How it stood at the end of the last stretch that is kept.
-    at_stretch: Mark,
+    at_stretch: Counters,
     /// How many seconds a stretch has, and how many have gone.
     seconds: (u64, u64),
     /// Who looks at the hub.
-    hub: Option<Watch>,
+    hub: Option<UsageWatch>,
     /// Where bytes are read to; taken out while they are looked at.
     buffer: Vec<u8>,
     /// Where messages are written.
@@ -175,12 +175,16 @@ struct Engine<'a> {
 ///
 /// # Errors
 /// Where the system has no poll.
-pub fn run(plan: &Plan, stop: &AtomicBool, watch: &mut dyn FnMut(&Live)) -> io::Result<Outcome> {
+pub fn run(
+    plan: &RunPlan,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(&RunProgress),
+) -> io::Result<RunOutcome> {
     let mut engine = Engine::new(plan)?;
     engine.schedule();
     engine.begin();
     let mut events = Events::with_capacity(1024);
-    while engine.stage != Stage::Over {
+    while engine.stage != RunStage::Over {
         engine.look();
         while let Some((due, wake)) = engine.timers.pop(engine.now) {
             engine.wake(due, wake, watch);
@@ -200,7 +204,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 impl<'a> Engine<'a> {
-    fn new(plan: &'a Plan) -> io::Result<Self> {
+    fn new(plan: &'a RunPlan) -> io::Result<Self> {
         let scenario = &plan.scenario;
         let from = micros(scenario.ramp_up.0 + GRACE);
         let until = from + micros(scenario.hold.0);
@@ -231,19 +235,19 @@ impl<'a> Engine<'a> {
             ),
             measure: Measure::new(from, until),
             masks: run,
-            stage: Stage::RampUp,
-            ended: Ended::Complete,
+            stage: RunStage::RampUp,
+            ended: RunEnd::Complete,
             alive: 0,
             deadline: from,
             peak: 0,
             inside_at_end: 0,
             at_hold: None,
             hold: None,
-            at_second: Mark::default(),
-            at_stretch: Mark::default(),
+            at_second: Counters::default(),
+            at_stretch: Counters::default(),
             seconds: (seconds::stretch(scenario.length().as_secs()), 0),
             hub: plan.hub.clone().map(|(source, first)| source.watch(first)),
-            buffer: vec![0; READ],
+            buffer: vec![0; READ_BYTES],
             data: String::new(),
             text: String::new(),
         })
@@ -269,7 +273,7 @@ impl<'a> Engine<'a> {
         self.timers.at(1_000_000, Wake::Second);
     }
 
-    fn wake(&mut self, due: u64, wake: Wake, watch: &mut dyn FnMut(&Live)) {
+    fn wake(&mut self, due: u64, wake: Wake, watch: &mut dyn FnMut(&RunProgress)) {
         match wake {
             Wake::Connect(id, generation) if self.is(id, generation) => self.connect(id, due),
             Wake::Overdue(id, generation) if self.is(id, generation) => self.overdue(id),
@@ -309,10 +313,10 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn outcome(mut self) -> Outcome {
+    fn outcome(mut self) -> RunOutcome {
         self.end_hold();
         self.measure.turn();
-        Outcome {
+        RunOutcome {
             ended: self.ended,
             measure: self.measure,
             checker: self.checker,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::member::{Asked, Phase};
+use super::member::{AwaitedReply, ConnectionPhase};
 use super::timers::Wake;
-use super::{Engine, Stage};
+use super::{Engine, RunStage};
 use crate::load::check::MemberId;
 use crate::load::measure::{LATE, Timing};
-use crate::load::{say, wire};
+use crate::load::{client_message, frame};
 use crate::protocol::client::ClientEventName;
 
 /// A hub that takes nothing until so many bytes wait for it has stopped to read.
-const MOST_WAITING: usize = 4 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 impl Engine<'_> {
     /// The first messages of a member who is to come at that time.
@@ -58,12 +58,12 @@ impl Engine<'_> {
     /// Whether nothing more is to be sent. What is due after the hold is not, also where it is
     /// looked at before the hold has ended: the same seed sends the same.
     fn is_over(&self, due: u64) -> bool {
-        self.stage >= Stage::Settle || due >= self.measure.until
+        self.stage >= RunStage::Settle || due >= self.measure.until
     }
 
     /// Whether the member is there to send; how late that is, is this program's own fault.
     fn on_time(&mut self, id: MemberId, due: u64) -> bool {
-        if self.members[id].phase != Phase::Inside {
+        if self.members[id].phase != ConnectionPhase::Inside {
             self.measure.counts.skipped += 1;
             return false;
         }
@@ -82,21 +82,21 @@ impl Engine<'_> {
         self.measure.counts.locations_sent += 1;
         self.measure.counts.locations_expected += self.inside[member.room];
         let mut data = std::mem::take(&mut self.data);
-        say::location(order, place, stamp, self.wall.plus(at), &mut data);
+        client_message::location(order, place, stamp, self.wall.plus(at), &mut data);
         self.say(id, ClientEventName::Location, None, &data);
         self.data = data;
     }
 
     fn send_chat(&mut self, id: MemberId, due: u64) {
         let stamp = self.members[id].next_stamp(due);
-        let key = super::hearing::key_of(id, stamp);
+        let key = super::receiving::key_of(id, stamp);
         let name = format!("{:x}.{key:x}", self.run);
         let member = &self.members[id];
         let order = &self.plan.people.rooms[member.room];
         let mut data = std::mem::take(&mut self.data);
-        say::chat(order, &name, member.part.chat_characters.0, &mut data);
+        client_message::chat(order, &name, member.part.chat_characters.0, &mut data);
         self.measure.counts.chat_sent += 1;
-        self.ask(id, ClientEventName::Chat, &data, Asked::Chat(stamp, key));
+        self.ask(id, ClientEventName::Chat, &data, AwaitedReply::Chat(stamp, key));
         self.data = data;
     }
 
@@ -111,8 +111,8 @@ impl Engine<'_> {
     /// Sends as many as may be under way.
     pub(super) fn fill(&mut self, id: MemberId) {
         let window = self.members[id].window().unwrap_or(0);
-        while self.stage < Stage::Settle
-            && self.members[id].phase == Phase::Inside
+        while self.stage < RunStage::Settle
+            && self.members[id].phase == ConnectionPhase::Inside
             && self.members[id].in_flight < window
         {
             self.members[id].in_flight += 1;
@@ -126,7 +126,7 @@ impl Engine<'_> {
 
     /// Looks whether a closed loop still turns: what was refused never comes back.
     pub(super) fn turn(&mut self, id: MemberId) {
-        if self.stage >= Stage::Settle {
+        if self.stage >= RunStage::Settle {
             return;
         }
         let member = &mut self.members[id];
@@ -140,7 +140,13 @@ impl Engine<'_> {
     }
 
     /// Says something that asks for a reply.
-    pub(super) fn ask(&mut self, id: MemberId, name: ClientEventName, data: &str, asked: Asked) {
+    pub(super) fn ask(
+        &mut self,
+        id: MemberId,
+        name: ClientEventName,
+        data: &str,
+        asked: AwaitedReply,
+    ) {
         let member = &mut self.members[id];
         member.last_ack += 1;
         let ack = member.last_ack;
@@ -150,8 +156,8 @@ impl Engine<'_> {
 
     fn say(&mut self, id: MemberId, name: ClientEventName, ack: Option<u64>, data: &str) {
         let mut text = std::mem::take(&mut self.text);
-        say::event(self.plan.target.framing, name, ack, data, &mut text);
-        self.write(id, wire::TEXT, text.as_bytes());
+        client_message::event(self.plan.target.framing, name, ack, data, &mut text);
+        self.write(id, frame::TEXT, text.as_bytes());
         self.text = text;
     }
 
@@ -162,7 +168,7 @@ impl Engine<'_> {
         let sent = link.message(opcode, payload, mask);
         let waiting = link.waiting();
         self.written(sent);
-        if waiting > MOST_WAITING {
+        if waiting > MAX_WAITING_BYTES {
             self.cut(id, "send_stalled");
         }
     }

@@ -2,46 +2,48 @@
 
 use std::time::Duration;
 
-use super::member::{Member, Phase};
-use super::span::{Mark, Span};
+use super::interval::{Counters, Interval};
+use super::member::{ConnectionPhase, Member};
 use super::timers::Wake;
-use super::{Ended, Engine, LOST_AFTER, Live, Stage, micros};
-use crate::load::hub_usage::Watch;
+use super::{Engine, HUB_LOST_AFTER, RunEnd, RunProgress, RunStage, micros};
+use crate::load::hub_usage::UsageWatch;
 use crate::load::own_cpu;
 use crate::load::seconds::{HubSecond, Second};
 
 impl Engine<'_> {
     /// Goes on to the next stage when it is time.
     pub(super) fn advance(&mut self, stop: bool) {
-        if stop && self.stage < Stage::Settle {
-            self.ended = Ended::Interrupted;
+        if stop && self.stage < RunStage::Settle {
+            self.ended = RunEnd::Interrupted;
             self.end_hold();
             self.settle(self.plan.scenario.settle.0);
         }
         if self.all_inside > 0 {
             self.alive = self.now;
-        } else if self.stage < Stage::RampDown && self.now - self.alive > LOST_AFTER {
-            self.ended = Ended::HubLost;
+        } else if self.stage < RunStage::RampDown && self.now - self.alive > HUB_LOST_AFTER {
+            self.ended = RunEnd::HubLost;
             self.end_hold();
             self.go_down();
         }
         let due = self.now >= self.deadline;
         match self.stage {
-            Stage::RampUp if due => self.begin_hold(),
-            Stage::Hold if due => {
+            RunStage::RampUp if due => self.begin_hold(),
+            RunStage::Hold if due => {
                 self.end_hold();
                 self.settle(self.plan.scenario.settle.0);
             }
-            Stage::Settle if due || self.is_quiet() => self.go_down(),
-            Stage::RampDown if due || self.members.iter().all(|member| member.link.is_none()) => {
-                self.stage = Stage::Over;
+            RunStage::Settle if due || self.is_quiet() => self.go_down(),
+            RunStage::RampDown
+                if due || self.members.iter().all(|member| member.link.is_none()) =>
+            {
+                self.stage = RunStage::Over;
             }
             _ => {}
         }
     }
 
     fn begin_hold(&mut self) {
-        self.stage = Stage::Hold;
+        self.stage = RunStage::Hold;
         self.deadline = self.measure.until;
         self.at_hold = Some(self.mark());
     }
@@ -54,7 +56,7 @@ impl Engine<'_> {
 
     /// Nobody says anything any more; what is under way may still come.
     fn settle(&mut self, longest: Duration) {
-        self.stage = Stage::Settle;
+        self.stage = RunStage::Settle;
         self.deadline = self.now + micros(longest);
         for id in 0..self.members.len() {
             if self.members[id].is_slow() {
@@ -65,9 +67,9 @@ impl Engine<'_> {
 
     fn is_quiet(&self) -> bool {
         let waits = |member: &Member| match member.phase {
-            Phase::Inside => !member.asked.is_empty(),
-            Phase::Gone => false,
-            _ => self.ended == Ended::Complete,
+            ConnectionPhase::Inside => !member.asked.is_empty(),
+            ConnectionPhase::Gone => false,
+            _ => self.ended == RunEnd::Complete,
         };
         !self.members.iter().any(waits) && self.checker.behind() == 0
     }
@@ -76,16 +78,16 @@ impl Engine<'_> {
     fn go_down(&mut self) {
         self.inside_at_end = self.all_inside;
         for (id, member) in self.members.iter().enumerate() {
-            if member.phase == Phase::Inside && self.ended != Ended::Interrupted {
+            if member.phase == ConnectionPhase::Inside && self.ended != RunEnd::Interrupted {
                 for _ in &member.asked {
                     self.checker.unanswered(id, "chat:message");
                 }
             }
         }
         self.checker.finish();
-        self.stage = Stage::RampDown;
+        self.stage = RunStage::RampDown;
         let ramp =
-            if self.ended == Ended::Complete { micros(self.plan.scenario.ramp_down.0) } else { 0 };
+            if self.ended == RunEnd::Complete { micros(self.plan.scenario.ramp_down.0) } else { 0 };
         self.deadline = self.now + ramp + 2_000_000;
         for id in 0..self.members.len() {
             let due = self.now + self.members[id].ways.below(ramp + 1);
@@ -102,19 +104,19 @@ impl Engine<'_> {
     }
 
     /// A look at everything that counts.
-    fn mark(&self) -> Mark {
-        Mark {
+    fn mark(&self) -> Counters {
+        Counters {
             at: self.now,
             counts: self.measure.counts,
             errors: self.measure.errors.values().sum(),
             closes: self.measure.closes.values().sum(),
             cpu: own_cpu::used(),
-            hub: self.hub.as_ref().and_then(Watch::latest),
+            hub: self.hub.as_ref().and_then(UsageWatch::latest),
         }
     }
 
     /// A second is over: keeps what it came to, and says it.
-    pub(super) fn second(&mut self) -> Live {
+    pub(super) fn second(&mut self) -> RunProgress {
         let mark = self.mark();
         let second = std::mem::replace(&mut self.at_second, mark).until(&mark);
         let (stretch, gone) = &mut self.seconds;
@@ -123,7 +125,7 @@ impl Engine<'_> {
             let span = std::mem::replace(&mut self.at_stretch, mark).until(&mark);
             self.keep(&mark, &span);
         }
-        Live {
+        RunProgress {
             stage: self.stage.words(),
             at: Duration::from_micros(mark.at).as_secs_f64(),
             second,
@@ -136,7 +138,7 @@ impl Engine<'_> {
         }
     }
 
-    fn keep(&mut self, mark: &Mark, span: &Span) {
+    fn keep(&mut self, mark: &Counters, span: &Interval) {
         let memory = mark.hub.map(|sample| sample.usage.resident);
         let hub = memory.map(|memory| HubSecond { cpu: span.hub_cpu, memory });
         let second = Second {
@@ -154,7 +156,7 @@ impl Engine<'_> {
     }
 }
 
-impl Stage {
+impl RunStage {
     fn words(self) -> &'static str {
         match self {
             Self::RampUp => "ramp up",

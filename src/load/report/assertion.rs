@@ -17,7 +17,7 @@ pub struct Assertion {
 
 /// Whether it held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct AssertionResult {
     /// As it was written.
     pub text: String,
     /// What was measured.
@@ -78,7 +78,7 @@ impl Assertion {
     }
 
     /// Holds it against the results. What was not measured at all does not hold.
-    pub fn judge(&self, report: &Report) -> Verdict {
+    pub fn judge(&self, report: &Report) -> AssertionResult {
         let value = value(&self.name, report);
         let held = value.is_some_and(|value| self.compare.holds(value, self.limit));
         let found = match (value, unit(&self.name)) {
@@ -88,7 +88,7 @@ impl Assertion {
             (Some(value), Some(Unit::Bytes)) => format!("{:.1} MB", value / 1e6),
             (Some(value), _) => format!("{}", (value * 10.0).round() / 10.0),
         };
-        Verdict { text: self.text.clone(), found, held }
+        AssertionResult { text: self.text.clone(), found, held }
     }
 }
 

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::float;
-use crate::load::engine::Span;
+use crate::load::engine::Interval;
 use crate::load::measure::{Measure, Timing};
 
 /// What this program was busy with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Client {
+pub struct ClientUse {
     /// The part of a core that it took in the hold; none where the system does not tell.
     pub cpu: Option<f64>,
     /// The part of the messages that went out over 10 ms after they were due.
@@ -29,8 +29,8 @@ const OFTEN_LATE: f64 = 0.01;
 /// Fewer late messages than this happen to anybody.
 const FEW: u64 = 10;
 
-impl Client {
-    pub(super) fn new(hold: &Span, measure: &Measure) -> Self {
+impl ClientUse {
+    pub(super) fn new(hold: &Interval, measure: &Measure) -> Self {
         let (cpu, hold) = (hold.cpu, &hold.counts);
         let scheduled = measure.timing(Timing::Late).len();
         let late = if scheduled == 0 { 0.0 } else { float(hold.late) / float(scheduled) };

@@ -15,13 +15,13 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use self::workload::Workload;
-use super::engine::{Ended, Outcome, Plan, Span};
+use super::engine::{Interval, RunEnd, RunOutcome, RunPlan};
 use super::machine::Machine;
 use super::measure::{Counts, Measure, Timing};
 use super::seconds::Second;
 use crate::time::Timestamp;
 
-pub use self::client::Client;
+pub use self::client::ClientUse;
 
 /// The version of the JSON.
 pub const FORMAT: u32 = 1;
@@ -75,7 +75,7 @@ pub struct Report {
     /// Broken promises by name.
     pub broken: BTreeMap<String, Broken>,
     /// This program itself.
-    pub client: Client,
+    pub client: ClientUse,
     /// What the hub took of its machine, where somebody looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubUse>,
@@ -83,7 +83,7 @@ pub struct Report {
     pub seconds: Vec<Second>,
     /// What was asserted.
     #[serde(default)]
-    pub assertions: Vec<assertion::Verdict>,
+    pub assertions: Vec<assertion::AssertionResult>,
 }
 
 /// How many members there were.
@@ -159,8 +159,8 @@ pub struct HubUse {
 
 impl Report {
     /// What a run came to.
-    pub fn new(plan: &Plan, outcome: &Outcome) -> Self {
-        let Outcome { measure, checker, hold, .. } = outcome;
+    pub fn new(plan: &RunPlan, outcome: &RunOutcome) -> Self {
+        let RunOutcome { measure, checker, hold, .. } = outcome;
         let broken = checker.breaches().map(|(promise, breach)| {
             let promise_in_words = promise.words().to_owned();
             let examples = breach.examples.clone();
@@ -168,9 +168,9 @@ impl Report {
             (promise.as_str().to_owned(), broken)
         });
         let ended = match outcome.ended {
-            Ended::Complete => "complete",
-            Ended::Interrupted => "interrupted",
-            Ended::HubLost => "hub lost",
+            RunEnd::Complete => "complete",
+            RunEnd::Interrupted => "interrupted",
+            RunEnd::HubLost => "hub lost",
         };
         Self {
             format: FORMAT,
@@ -197,7 +197,7 @@ impl Report {
             errors: measure.errors.clone(),
             closes: measure.closes.clone(),
             broken: broken.collect(),
-            client: Client::new(hold, measure),
+            client: ClientUse::new(hold, measure),
             hub: HubUse::new(hold, &measure.seconds),
             seconds: measure.seconds.clone(),
             assertions: Vec::new(),
@@ -312,7 +312,7 @@ impl Times {
 // === impl Rates ===
 
 impl Rates {
-    fn new(hold: &Span) -> Self {
+    fn new(hold: &Interval) -> Self {
         let counts = &hold.counts;
         Self {
             sent: hold.per_second(counts.sent()),
@@ -326,7 +326,7 @@ impl Rates {
 // === impl HubUse ===
 
 impl HubUse {
-    fn new(hold: &Span, seconds: &[Second]) -> Option<Self> {
+    fn new(hold: &Interval, seconds: &[Second]) -> Option<Self> {
         let memory = seconds.iter().filter_map(|second| Some(second.hub?.memory)).max()?;
         let seen = hold.counts.seen();
         let per_delivery = |cpu: f64| cpu * hold.time.as_secs_f64() * 1e6 / float(seen);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Report, Times};
-use crate::load::engine::Live;
+use crate::load::engine::RunProgress;
 
 /// The whole report, as lines.
 pub fn table(report: &Report) -> String {
@@ -114,7 +114,7 @@ fn verdicts(text: &mut String, report: &Report) {
 }
 
 /// One line about a run that goes on: what is wrong comes before what may not fit any more.
-pub fn line(live: &Live) -> String {
+pub fn line(live: &RunProgress) -> String {
     let second = &live.second;
     let mut text = format!("{:>5.0}/{} s {:<9}", live.at, live.length.as_secs(), live.stage);
     for (count, what) in [(live.broken, "BROKEN"), (live.errors, "errors"), (live.closes, "closed")]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::load::scenario::Scenario;
-use crate::load::seconds::{Brief, HubSecond};
+use crate::load::seconds::{HubSecond, TimingSummary};
 
 /// What a scenario does with these changes.
 pub fn workload(changes: &[&str]) -> Workload {
@@ -24,8 +24,9 @@ pub fn sample() -> Report {
     measure.close("4008");
     measure.turn();
     let counts = Counts { chat_sent: 100, chat_seen: 300, ..Counts::default() };
-    let hold = Span { time: Duration::from_secs(10), counts, cpu: Some(0.5), ..Span::default() };
-    let brief = Brief { count: 30, p50: 50.0, p99: 99.0, max: 100.0 };
+    let hold =
+        Interval { time: Duration::from_secs(10), counts, cpu: Some(0.5), ..Interval::default() };
+    let summary = TimingSummary { count: 30, p50: 50.0, p99: 99.0, max: 100.0 };
     let second = Second {
         at: 1.0,
         inside: 3,
@@ -35,7 +36,7 @@ pub fn sample() -> Report {
         closes: 1,
         cpu: 0.5,
         hub: Some(HubSecond { cpu: Some(0.25), memory: 50_000_000 }),
-        times: [(Timing::Chat, brief)].into(),
+        times: [(Timing::Chat, summary)].into(),
     };
     let examples = vec!["room 1, connection 2: seq 7 came again".to_owned()];
     let promise = "no member sees a message twice".to_owned();
@@ -61,7 +62,7 @@ pub fn sample() -> Report {
         errors: measure.errors.clone(),
         closes: measure.closes.clone(),
         broken: [("chat-once".to_owned(), broken)].into(),
-        client: Client::new(&hold, &measure),
+        client: ClientUse::new(&hold, &measure),
         hub: Some(HubUse { cpu: Some(0.25), cpu_per_delivery_us: Some(4.5), memory: 50_000_000 }),
         seconds: vec![second],
         assertions: Vec::new(),
@@ -119,8 +120,8 @@ fn a_busy_client_is_a_bottleneck_and_a_late_one_that_is_not_busy_was_disturbed()
         (Some(0.85), 9, None),
     ] {
         let counts = Counts { late, ..Counts::default() };
-        let hold = Span { counts, cpu, ..Span::default() };
-        let report = Report { client: Client::new(&hold, &measure), ..sample() };
+        let hold = Interval { counts, cpu, ..Interval::default() };
+        let report = Report { client: ClientUse::new(&hold, &measure), ..sample() };
         let found = report.doubt();
         assert_eq!(found.map(|(what, _)| what), doubt.map(|(what, _)| what), "{found:?}");
         assert!(
@@ -144,7 +145,7 @@ fn distributions_are_written_for_plotters() {
 fn what_the_hub_took_is_told_by_delivery() {
     let counts = Counts { chat_seen: 1000, ..Counts::default() };
     let time = Duration::from_secs(10);
-    let hold = Span { time, counts, hub_cpu: Some(0.2), ..Span::default() };
+    let hold = Interval { time, counts, hub_cpu: Some(0.2), ..Interval::default() };
     let hub = HubUse::new(&hold, &sample().seconds).expect("somebody looked");
     assert_eq!((hub.cpu, hub.memory), (Some(0.2), 50_000_000));
     assert!((hub.cpu_per_delivery_us.expect("seen") - 2000.0).abs() < 1e-6);

@@ -46,7 +46,7 @@ impl Workload {
         let people = u64::from(self.rooms) * u64::from(part.per_room.0);
         self.locations_per_second += part.locations.0 * super::float(people);
         self.chat_per_second += part.chat.0 * super::float(people);
-        let window = |window: Option<crate::load::scenario::Window>| {
+        let window = |window: Option<crate::load::scenario::SendWindow>| {
             people * window.map_or(0, |window| u64::from(window.0))
         };
         self.locations_in_flight += window(part.locations_in_flight);

@@ -3,7 +3,7 @@
 //! A scenario is one small TOML file. A key that is not known, and a value that cannot be, is an
 //! error with its line: a typo must not silently measure something else.
 
-mod ready;
+mod builtin;
 mod values;
 
 use std::time::Duration;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::OrderId;
 use crate::protocol::role::Role;
 
-pub use ready::{READY, ready};
-pub use values::{Characters, Count, Heads, MAX_PEOPLE, Rate, Span, Window};
+pub use builtin::{BUILTIN, builtin};
+pub use values::{Characters, Count, HeadCount, MAX_PEOPLE, Rate, SendWindow, TimeSpan};
 
 /// The roles that take part, in the order in which they are made.
 pub const ROLES: [Role; 3] = [Role::Driver, Role::Customer, Role::Support];
@@ -38,16 +38,16 @@ pub struct Scenario {
     pub seed: u64,
     /// Over so long the people come, evenly.
     #[serde(default = "secs::<5>")]
-    pub ramp_up: Span,
+    pub ramp_up: TimeSpan,
     /// So long everybody is there: only this is measured.
     #[serde(default = "secs::<30>")]
-    pub hold: Span,
+    pub hold: TimeSpan,
     /// The longest wait, at the end, for what is still under way.
     #[serde(default = "secs::<5>")]
-    pub settle: Span,
+    pub settle: TimeSpan,
     /// Over so long they go.
     #[serde(default = "secs::<1>")]
-    pub ramp_down: Span,
+    pub ramp_down: TimeSpan,
     /// The drivers of a room.
     #[serde(default)]
     pub driver: Option<Part>,
@@ -67,28 +67,28 @@ pub struct Scenario {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
     /// How many in each room; 0 leaves them out.
-    pub per_room: Heads,
+    pub per_room: HeadCount,
     /// Positions a second, on a schedule that waits for nobody (open loop); drivers only.
     #[serde(default)]
     pub locations: Rate,
     /// Positions under way: the next goes when one has come back (closed loop); drivers only.
     #[serde(default)]
-    pub locations_in_flight: Option<Window>,
+    pub locations_in_flight: Option<SendWindow>,
     /// Chat messages a second, at random times (open loop).
     #[serde(default)]
     pub chat: Rate,
     /// Chat messages under way: the next goes when one is acknowledged (closed loop).
     #[serde(default)]
-    pub chat_in_flight: Option<Window>,
+    pub chat_in_flight: Option<SendWindow>,
     /// How long a chat message is.
     #[serde(default)]
     pub chat_characters: Characters,
     /// How long a connection lasts, give or take half of it. Without it, to the end.
     #[serde(default)]
-    pub stay: Option<Span>,
+    pub stay: Option<TimeSpan>,
     /// How long one is away after that, give or take half of it.
     #[serde(default = "secs::<1>")]
-    pub away: Span,
+    pub away: TimeSpan,
     /// Whether one says good-bye (`order:leave`, then a close) or is just gone, like a phone.
     #[serde(default)]
     pub leave: bool,
@@ -105,10 +105,10 @@ pub struct Part {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Storm {
     /// When, counted from the beginning of the hold.
-    pub at: Span,
+    pub at: TimeSpan,
     /// Over so long they come back; 0 is all at once.
     #[serde(default)]
-    pub jitter: Span,
+    pub jitter: TimeSpan,
 }
 
 /// Why a scenario cannot be run.
@@ -133,8 +133,8 @@ fn yes() -> bool {
     true
 }
 
-fn secs<const SECS: u64>() -> Span {
-    Span(Duration::from_secs(SECS))
+fn secs<const SECS: u64>() -> TimeSpan {
+    TimeSpan(Duration::from_secs(SECS))
 }
 
 // === impl Scenario ===
@@ -193,7 +193,7 @@ impl Scenario {
             if moves && role != Role::Driver {
                 return Err(bad(format!("{name}.locations: only a driver has a position")));
             }
-            let both = |rate: Rate, window: Option<Window>| rate.0 > 0.0 && window.is_some();
+            let both = |rate: Rate, window: Option<SendWindow>| rate.0 > 0.0 && window.is_some();
             if both(part.locations, part.locations_in_flight) {
                 return Err(bad(format!("{name}: locations or locations-in-flight, not both")));
             }

@@ -104,7 +104,7 @@ fn a_role_can_be_left_out_but_not_everybody() {
 
 #[test]
 fn every_ready_scenario_can_be_run() {
-    for (name, text) in READY {
+    for (name, text) in BUILTIN {
         let scenario = Scenario::read(text, &[]).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(scenario.name, *name);
         assert!(!scenario.about.is_empty(), "{name} does not say what it is for");

@@ -15,7 +15,7 @@ const MAX_SPAN: Duration = Duration::from_secs(7 * 86_400);
 /// A time span, written as `250ms`, `30s` or `2h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
+pub struct TimeSpan(pub Duration);
 
 /// How often something happens: times per second, for each connection. 0 is never.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Deserialize, Serialize)]
@@ -30,19 +30,19 @@ pub struct Count(pub u32);
 /// How many of a role are in each room, 0 to a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
-pub struct Heads(pub u32);
+pub struct HeadCount(pub u32);
 
 /// How many messages a sender keeps under way, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
-pub struct Window(pub u32);
+pub struct SendWindow(pub u32);
 
 /// Characters of a chat message, 1 to 4000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Characters(pub usize);
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for TimeSpan {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -50,13 +50,13 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
+impl From<TimeSpan> for String {
+    fn from(span: TimeSpan) -> Self {
         humantime::format_duration(span.0).to_string()
     }
 }
 
-impl std::str::FromStr for Span {
+impl std::str::FromStr for TimeSpan {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -93,7 +93,7 @@ impl TryFrom<i64> for Count {
     }
 }
 
-impl TryFrom<i64> for Heads {
+impl TryFrom<i64> for HeadCount {
     type Error = String;
 
     fn try_from(number: i64) -> Result<Self, String> {
@@ -101,7 +101,7 @@ impl TryFrom<i64> for Heads {
     }
 }
 
-impl TryFrom<i64> for Window {
+impl TryFrom<i64> for SendWindow {
     type Error = String;
 
     fn try_from(number: i64) -> Result<Self, String> {
@@ -129,18 +129,18 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused_with_what_is_allowed() {
-        assert_eq!("250ms".parse(), Ok(Span(Duration::from_millis(250))));
-        assert!("8days".parse::<Span>().is_err_and(|error| error.contains("up to a week")));
-        assert!("soon".parse::<Span>().is_err());
+        assert_eq!("250ms".parse(), Ok(TimeSpan(Duration::from_millis(250))));
+        assert!("8days".parse::<TimeSpan>().is_err_and(|error| error.contains("up to a week")));
+        assert!("soon".parse::<TimeSpan>().is_err());
         assert_eq!(Rate::try_from(0.5), Ok(Rate(0.5)));
         for bad in [-1.0, f64::NAN, f64::INFINITY, 1e9] {
             assert!(Rate::try_from(bad).is_err(), "{bad}");
         }
         assert_eq!(Count::try_from(1), Ok(Count(1)));
         assert!(Count::try_from(0).is_err());
-        assert_eq!(Heads::try_from(0), Ok(Heads(0)));
-        assert!(Heads::try_from(-1).is_err());
-        assert!(Window::try_from(1001).is_err());
+        assert_eq!(HeadCount::try_from(0), Ok(HeadCount(0)));
+        assert!(HeadCount::try_from(-1).is_err());
+        assert!(SendWindow::try_from(1001).is_err());
         assert!(Characters::try_from(4001).is_err());
     }
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::malformed::Malformed;
-use crate::protocol::json::BLANK;
+use crate::protocol::json::WHITESPACE;
 
 /// Names that clients cannot send: the list by which socket.io-client itself refuses to emit. `error`
 /// is not on it.
@@ -46,11 +46,14 @@ impl<'a> Args<'a> {
 
     /// The elements after the first as they were sent, with the commas between them: `1,"2"`.
     pub fn rest(&self) -> &'a str {
-        let inner = self.array.trim_matches(BLANK).strip_prefix('[');
+        let inner = self.array.trim_matches(WHITESPACE).strip_prefix('[');
         let inner = inner.and_then(|inner| inner.strip_suffix(']')).unwrap_or_default();
         let name = self.head.map_or(0, |head| head.get().len());
-        let rest = inner.trim_matches(BLANK).get(name..).unwrap_or_default();
-        rest.trim_start_matches(BLANK).strip_prefix(',').unwrap_or_default().trim_matches(BLANK)
+        let rest = inner.trim_matches(WHITESPACE).get(name..).unwrap_or_default();
+        rest.trim_start_matches(WHITESPACE)
+            .strip_prefix(',')
+            .unwrap_or_default()
+            .trim_matches(WHITESPACE)
     }
 }
 

@@ -11,11 +11,11 @@ pub struct Decoder {
     /// The most bytes of a packet with its attachments.
     limit: usize,
     /// The packet whose attachments are on their way.
-    pending: Option<Box<Pending>>,
+    pending: Option<Box<AwaitedAttachments>>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct AwaitedAttachments {
     text: Box<str>,
     /// How many attachments were announced.
     expected: usize,
@@ -26,13 +26,13 @@ struct Pending {
 
 /// A binary packet with all its attachments.
 #[derive(Debug)]
-pub struct Whole {
+pub struct BinaryPacket {
     text: Box<str>,
     /// The attachments, in the order of the numbers of their placeholders.
     pub attachments: Vec<Bytes>,
 }
 
-impl Whole {
+impl BinaryPacket {
     /// The packet that announced them.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Decoder {
         if packet.attachments == 0 {
             return Ok(Some(packet));
         }
-        self.pending = Some(Box::new(Pending {
+        self.pending = Some(Box::new(AwaitedAttachments {
             text: text.into(),
             expected: packet.attachments,
             attachments: Vec::with_capacity(packet.attachments),
@@ -76,7 +76,7 @@ impl Decoder {
     /// # Errors
     /// [`Malformed::Unannounced`] where no packet waits for one, [`Malformed::TooBig`] where all
     /// together is over the limit.
-    pub fn binary(&mut self, attachment: Bytes) -> Result<Option<Whole>, Malformed> {
+    pub fn binary(&mut self, attachment: Bytes) -> Result<Option<BinaryPacket>, Malformed> {
         let mut pending = self.pending.take().ok_or(Malformed::Unannounced)?;
         pending.room = pending.room.checked_sub(attachment.len()).ok_or(Malformed::TooBig)?;
         pending.attachments.push(attachment);
@@ -84,8 +84,8 @@ impl Decoder {
             self.pending = Some(pending);
             return Ok(None);
         }
-        let Pending { text, attachments, .. } = *pending;
-        Ok(Some(Whole { text, attachments }))
+        let AwaitedAttachments { text, attachments, .. } = *pending;
+        Ok(Some(BinaryPacket { text, attachments }))
     }
 }
 
@@ -93,7 +93,7 @@ impl Decoder {
 mod tests {
     use super::*;
     use crate::protocol::close::CloseCode;
-    use crate::protocol::socketio::packet::Kind;
+    use crate::protocol::socketio::packet::PacketType;
 
     const TWO: &str = r#"52-["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 
@@ -105,10 +105,10 @@ mod tests {
     fn a_packet_without_attachments_is_whole_at_once() {
         let mut decoder = Decoder::new(100);
         for (text, kind) in [
-            ("2[\"a\"]", Kind::Event),
-            ("50-[\"a\"]", Kind::BinaryEvent),
-            ("60-1[]", Kind::BinaryAck),
-            ("0", Kind::Connect),
+            ("2[\"a\"]", PacketType::Event),
+            ("50-[\"a\"]", PacketType::BinaryEvent),
+            ("60-1[]", PacketType::BinaryAck),
+            ("0", PacketType::Connect),
         ] {
             let packet = decoder.text(text).expect(text).expect("whole");
             assert_eq!(packet.kind, kind, "{text}");

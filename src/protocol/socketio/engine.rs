@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// A packet in a text message, without its type. Binary messages are packets without a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packet<'a> {
+pub enum EnginePacket<'a> {
     /// `0`: the handshake; only servers send it.
     Open(&'a str),
     /// `1`: the end of the session.
@@ -26,7 +26,7 @@ pub enum Packet<'a> {
     Noop,
 }
 
-impl<'a> Packet<'a> {
+impl<'a> EnginePacket<'a> {
     /// Reads a packet; none where its type is unknown or missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (kind, data) = text.split_at_checked(1)?;
@@ -101,7 +101,7 @@ impl Handshake<'_> {
 
 /// Why a request was refused, numbered as the reference server numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EngineError {
     /// `transport` is neither `polling` nor `websocket`.
     UnknownTransport,
     /// No session has this id (any more).
@@ -116,7 +116,7 @@ pub enum Refusal {
     UnsupportedVersion,
 }
 
-impl Refusal {
+impl EngineError {
     /// The JSON that tells it: `{"code":1,"message":"Session ID unknown"}`.
     pub fn json(self) -> &'static str {
         match self {
@@ -142,20 +142,20 @@ mod tests {
     #[test]
     fn a_packet_is_its_type_and_its_data() {
         for (text, packet) in [
-            ("0{}", Some(Packet::Open("{}"))),
-            ("1", Some(Packet::Close)),
-            ("2", Some(Packet::Ping(""))),
-            ("2probe", Some(Packet::Ping("probe"))),
-            ("3", Some(Packet::Pong(""))),
-            ("42[\"a\"]", Some(Packet::Message("2[\"a\"]"))),
-            ("5", Some(Packet::Upgrade)),
-            ("6", Some(Packet::Noop)),
+            ("0{}", Some(EnginePacket::Open("{}"))),
+            ("1", Some(EnginePacket::Close)),
+            ("2", Some(EnginePacket::Ping(""))),
+            ("2probe", Some(EnginePacket::Ping("probe"))),
+            ("3", Some(EnginePacket::Pong(""))),
+            ("42[\"a\"]", Some(EnginePacket::Message("2[\"a\"]"))),
+            ("5", Some(EnginePacket::Upgrade)),
+            ("6", Some(EnginePacket::Noop)),
             ("", None),
             ("7", None),
             ("abc", None),
             ("\u{e4}", None),
         ] {
-            assert_eq!(Packet::parse(text), packet, "{text}");
+            assert_eq!(EnginePacket::parse(text), packet, "{text}");
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn refusals_are_numbered_and_only_forbidden_has_a_status_of_its_own() {
-        use Refusal::*;
+        use EngineError::*;
         let all =
             [UnknownTransport, UnknownSid, BadMethod, BadRequest, Forbidden, UnsupportedVersion];
         for (code, refusal) in all.into_iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::protocol::request::{Rejected, Request};
 /// # Errors
 /// [`Rejected`] with `bad_envelope` where there is no name, else `unknown_event` or
 /// `invalid_payload`; no event takes attachments.
-pub fn request(packet: &Packet<'_>) -> Result<Request, Rejected> {
+pub fn read_event(packet: &Packet<'_>) -> Result<Request, Rejected> {
     let name = packet.args.as_ref().and_then(|args| args.name.as_deref());
     let Some(name) = name else {
         let message = "an event's first argument must be its name";

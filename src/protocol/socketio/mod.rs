@@ -2,7 +2,7 @@
 //!
 //! Pure, byte for byte: what travels as WebSocket messages or in the bodies of long-polling is
 //! read and written here, and nothing is known of sockets, sessions or rooms. A session feeds
-//! what its client sends to a [`reader::Reader`].
+//! what its client sends to a [`reader::PacketReader`].
 
 pub mod args;
 pub mod auth;

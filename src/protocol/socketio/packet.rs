@@ -5,15 +5,15 @@ use serde_json::value::RawValue;
 use super::args::Args;
 use super::malformed::Malformed;
 use super::placeholders;
+use crate::json_number::MAX_SAFE_INTEGER;
 use crate::protocol::json::{MAX_DEPTH, nests_deeper_than};
-use crate::whole::MAX_SAFE_INTEGER;
 
 /// The most attachments of a packet.
 pub const MAX_ATTACHMENTS: usize = 10;
 
 /// What a packet is for; the discriminant is its type on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum PacketType {
     /// Enters a namespace.
     Connect,
     /// Leaves it.
@@ -34,7 +34,7 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Packet<'a> {
     /// What it is for.
-    pub kind: Kind,
+    pub kind: PacketType,
     /// The namespace, `/` where none is named. It may be one that does not exist.
     pub namespace: &'a str,
     /// The number that asks for an answer, or that an answer is for; at most 2^53 - 1.
@@ -47,9 +47,9 @@ pub struct Packet<'a> {
     pub args: Option<Args<'a>>,
 }
 
-// === impl Kind ===
+// === impl PacketType ===
 
-impl Kind {
+impl PacketType {
     /// The type on the wire.
     pub fn digit(self) -> u8 {
         b'0' + self as u8
@@ -85,7 +85,7 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// [`Malformed`] where no stock client would have sent it.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
-        let (kind, rest) = Kind::split(text).ok_or(Malformed::Kind)?;
+        let (kind, rest) = PacketType::split(text).ok_or(Malformed::Kind)?;
         let (attachments, rest) = if kind.is_binary() { attachments(rest)? } else { (0, rest) };
         let (namespace, rest) = namespace(rest);
         let (ack, data) = ack_id(rest)?;
@@ -129,16 +129,16 @@ fn number(text: &str) -> (Option<u64>, &str) {
 }
 
 /// Checks that the payload is what packets of that kind carry.
-fn payload(kind: Kind, data: &str) -> Result<Option<Args<'_>>, Malformed> {
+fn payload(kind: PacketType, data: &str) -> Result<Option<Args<'_>>, Malformed> {
     if nests_deeper_than(data, MAX_DEPTH) {
         return Err(Malformed::TooDeep);
     }
     let fits = match kind {
-        Kind::Event | Kind::BinaryEvent => return Args::parse(data).map(Some),
-        Kind::Connect => data.is_empty() || json(data)?.starts_with('{'),
-        Kind::Disconnect => data.is_empty(),
-        Kind::Ack | Kind::BinaryAck => json(data)?.starts_with('['),
-        Kind::ConnectError => json(data)?.starts_with(['{', '"']),
+        PacketType::Event | PacketType::BinaryEvent => return Args::parse(data).map(Some),
+        PacketType::Connect => data.is_empty() || json(data)?.starts_with('{'),
+        PacketType::Disconnect => data.is_empty(),
+        PacketType::Ack | PacketType::BinaryAck => json(data)?.starts_with('['),
+        PacketType::ConnectError => json(data)?.starts_with(['{', '"']),
     };
     if fits { Ok(None) } else { Err(Malformed::Payload) }
 }

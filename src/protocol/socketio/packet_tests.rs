@@ -2,50 +2,62 @@
 
 use super::*;
 
-type Read<'a> = (Kind, &'a str, Option<u64>, usize, &'a str);
+type Read<'a> = (PacketType, &'a str, Option<u64>, usize, &'a str);
 
 fn read(text: &str) -> Result<Read<'_>, Malformed> {
     let packet = Packet::parse(text)?;
-    assert_eq!(packet.args.is_some(), matches!(packet.kind, Kind::Event | Kind::BinaryEvent));
+    assert_eq!(
+        packet.args.is_some(),
+        matches!(packet.kind, PacketType::Event | PacketType::BinaryEvent)
+    );
     Ok((packet.kind, packet.namespace, packet.ack, packet.attachments, packet.data))
 }
 
 #[test]
 fn every_kind_is_read() {
     for (text, packet) in [
-        ("0", (Kind::Connect, "/", None, 0, "")),
-        ("0{}", (Kind::Connect, "/", None, 0, "{}")),
-        ("0/events,", (Kind::Connect, "/events", None, 0, "")),
-        ("0/events", (Kind::Connect, "/events", None, 0, "")),
-        ("0/,", (Kind::Connect, "/", None, 0, "")),
+        ("0", (PacketType::Connect, "/", None, 0, "")),
+        ("0{}", (PacketType::Connect, "/", None, 0, "{}")),
+        ("0/events,", (PacketType::Connect, "/events", None, 0, "")),
+        ("0/events", (PacketType::Connect, "/events", None, 0, "")),
+        ("0/,", (PacketType::Connect, "/", None, 0, "")),
         (
             "0/events,{\"token\":\"a,b\"}",
-            (Kind::Connect, "/events", None, 0, "{\"token\":\"a,b\"}"),
+            (PacketType::Connect, "/events", None, 0, "{\"token\":\"a,b\"}"),
         ),
-        ("0/events?token=x,", (Kind::Connect, "/events?token=x", None, 0, "")),
-        ("0/küche,{}", (Kind::Connect, "/küche", None, 0, "{}")),
-        ("1", (Kind::Disconnect, "/", None, 0, "")),
-        ("1/events,", (Kind::Disconnect, "/events", None, 0, "")),
-        ("2[\"a\"]", (Kind::Event, "/", None, 0, "[\"a\"]")),
-        ("2[]", (Kind::Event, "/", None, 0, "[]")),
-        ("2[1]", (Kind::Event, "/", None, 0, "[1]")),
-        ("20[\"a\"]", (Kind::Event, "/", Some(0), 0, "[\"a\"]")),
-        ("2/events,17[\"a\",{}]", (Kind::Event, "/events", Some(17), 0, "[\"a\",{}]")),
-        ("29007199254740991[\"a\"]", (Kind::Event, "/", Some(9_007_199_254_740_991), 0, "[\"a\"]")),
-        ("2007[\"ä\"]", (Kind::Event, "/", Some(7), 0, "[\"ä\"]")),
-        ("3/events,1[]", (Kind::Ack, "/events", Some(1), 0, "[]")),
-        ("3[]", (Kind::Ack, "/", None, 0, "[]")),
-        ("4{\"message\":\"no\"}", (Kind::ConnectError, "/", None, 0, "{\"message\":\"no\"}")),
-        ("4\"no\"", (Kind::ConnectError, "/", None, 0, "\"no\"")),
-        ("50-[\"a\"]", (Kind::BinaryEvent, "/", None, 0, "[\"a\"]")),
+        ("0/events?token=x,", (PacketType::Connect, "/events?token=x", None, 0, "")),
+        ("0/küche,{}", (PacketType::Connect, "/küche", None, 0, "{}")),
+        ("1", (PacketType::Disconnect, "/", None, 0, "")),
+        ("1/events,", (PacketType::Disconnect, "/events", None, 0, "")),
+        ("2[\"a\"]", (PacketType::Event, "/", None, 0, "[\"a\"]")),
+        ("2[]", (PacketType::Event, "/", None, 0, "[]")),
+        ("2[1]", (PacketType::Event, "/", None, 0, "[1]")),
+        ("20[\"a\"]", (PacketType::Event, "/", Some(0), 0, "[\"a\"]")),
+        ("2/events,17[\"a\",{}]", (PacketType::Event, "/events", Some(17), 0, "[\"a\",{}]")),
+        (
+            "29007199254740991[\"a\"]",
+            (PacketType::Event, "/", Some(9_007_199_254_740_991), 0, "[\"a\"]"),
+        ),
+        ("2007[\"ä\"]", (PacketType::Event, "/", Some(7), 0, "[\"ä\"]")),
+        ("3/events,1[]", (PacketType::Ack, "/events", Some(1), 0, "[]")),
+        ("3[]", (PacketType::Ack, "/", None, 0, "[]")),
+        ("4{\"message\":\"no\"}", (PacketType::ConnectError, "/", None, 0, "{\"message\":\"no\"}")),
+        ("4\"no\"", (PacketType::ConnectError, "/", None, 0, "\"no\"")),
+        ("50-[\"a\"]", (PacketType::BinaryEvent, "/", None, 0, "[\"a\"]")),
         (
             "51-/events,7[\"a\",{\"_placeholder\":true,\"num\":0}]",
-            (Kind::BinaryEvent, "/events", Some(7), 1, "[\"a\",{\"_placeholder\":true,\"num\":0}]"),
+            (
+                PacketType::BinaryEvent,
+                "/events",
+                Some(7),
+                1,
+                "[\"a\",{\"_placeholder\":true,\"num\":0}]",
+            ),
         ),
-        ("510-[\"a\"]", (Kind::BinaryEvent, "/", None, 10, "[\"a\"]")),
+        ("510-[\"a\"]", (PacketType::BinaryEvent, "/", None, 10, "[\"a\"]")),
         (
             "61-3[{\"_placeholder\":true,\"num\":0}]",
-            (Kind::BinaryAck, "/", Some(3), 1, "[{\"_placeholder\":true,\"num\":0}]"),
+            (PacketType::BinaryAck, "/", Some(3), 1, "[{\"_placeholder\":true,\"num\":0}]"),
         ),
     ] {
         assert_eq!(read(text), Ok(packet), "{text}");
@@ -116,9 +128,9 @@ fn what_no_stock_client_sends_is_malformed() {
 fn a_namespace_may_be_long_and_unknown() {
     let name = format!("/{}", "n".repeat(4096));
     for (text, kind) in [
-        (format!("0{name},{{}}"), Kind::Connect),
-        (format!("0{name}"), Kind::Connect),
-        (format!("2{name},[\"a\"]"), Kind::Event),
+        (format!("0{name},{{}}"), PacketType::Connect),
+        (format!("0{name}"), PacketType::Connect),
+        (format!("2{name},[\"a\"]"), PacketType::Event),
     ] {
         let packet = Packet::parse(&text).expect("a packet");
         assert_eq!((packet.kind, packet.namespace), (kind, name.as_str()));

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::engine::Packet;
+use super::engine::EnginePacket;
 
 /// What stands between two packets.
 pub const SEPARATOR: char = '\u{1e}';
@@ -34,7 +34,7 @@ pub enum Part<'a> {
 pub fn read(packet: &str) -> Option<Part<'_>> {
     match packet.strip_prefix(BINARY) {
         Some(data) => BASE64.decode(data).ok().map(Part::Binary),
-        None => Packet::parse(packet).map(|_| Part::Text(packet)),
+        None => EnginePacket::parse(packet).map(|_| Part::Text(packet)),
     }
 }
 

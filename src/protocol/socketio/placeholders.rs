@@ -12,20 +12,20 @@ use super::malformed::Malformed;
 /// # Errors
 /// [`Malformed::Placeholder`] where one does not, or holds anything else.
 pub fn check(payload: &str, attachments: usize) -> Result<(), Malformed> {
-    let checked =
-        Search { attachments }.deserialize(&mut serde_json::Deserializer::from_str(payload));
+    let checked = PlaceholderSearch { attachments }
+        .deserialize(&mut serde_json::Deserializer::from_str(payload));
     checked.map(drop).map_err(|_| Malformed::Placeholder)
 }
 
 /// A walk through a value of JSON. Its depth was checked before, so it may recurse.
 #[derive(Clone, Copy)]
-struct Search {
+struct PlaceholderSearch {
     attachments: usize,
 }
 
 /// What a value is, as far as that matters to the object around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum JsonKind {
     True,
     Index(u64),
     Other,
@@ -42,58 +42,58 @@ enum Key {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Search {
-    type Value = Seen;
+impl<'de> DeserializeSeed<'de> for PlaceholderSearch {
+    type Value = JsonKind;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Seen, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<JsonKind, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Search {
-    type Value = Seen;
+impl<'de> Visitor<'de> for PlaceholderSearch {
+    type Value = JsonKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Seen, E> {
-        Ok(if value { Seen::True } else { Seen::Other })
+    fn visit_bool<E>(self, value: bool) -> Result<JsonKind, E> {
+        Ok(if value { JsonKind::True } else { JsonKind::Other })
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Seen, E> {
-        Ok(Seen::Index(value))
+    fn visit_u64<E>(self, value: u64) -> Result<JsonKind, E> {
+        Ok(JsonKind::Index(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
-        Ok(Seen::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<JsonKind, E> {
+        Ok(JsonKind::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<JsonKind, E> {
+        Ok(JsonKind::Other)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
-        Ok(Seen::Other)
+    fn visit_str<E>(self, _: &str) -> Result<JsonKind, E> {
+        Ok(JsonKind::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::Other)
+    fn visit_unit<E>(self) -> Result<JsonKind, E> {
+        Ok(JsonKind::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Seen, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<JsonKind, A::Error> {
         while array.next_element_seed(self)?.is_some() {}
-        Ok(Seen::Other)
+        Ok(JsonKind::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Seen, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<JsonKind, A::Error> {
         // A doubled key is two entries here: no placeholder has more than its two.
         let (mut marked, mut number, mut entries) = (false, None, 0);
         while let Some(key) = object.next_key()? {
             let value = object.next_value_seed(self)?;
             match (key, value) {
-                (Key::Placeholder, Seen::True) => marked = true,
-                (Key::Num, Seen::Index(index)) => number = usize::try_from(index).ok(),
+                (Key::Placeholder, JsonKind::True) => marked = true,
+                (Key::Num, JsonKind::Index(index)) => number = usize::try_from(index).ok(),
                 _ => {}
             }
             entries += 1;
@@ -101,7 +101,7 @@ impl<'de> Visitor<'de> for Search {
         if marked && (entries != 2 || number.is_none_or(|number| number >= self.attachments)) {
             return Err(A::Error::custom("no such attachment"));
         }
-        Ok(Seen::Other)
+        Ok(JsonKind::Other)
     }
 }
 

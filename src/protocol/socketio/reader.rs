@@ -8,14 +8,14 @@ use super::decoder::Decoder;
 use super::engine;
 use super::event;
 use super::malformed::Malformed;
-use super::packet::{Kind, Packet};
+use super::packet::{Packet, PacketType};
 use crate::protocol::client::ClientEventName;
 use crate::protocol::lenient::{without_mark, without_nan};
 use crate::protocol::request::{Rejected, Request};
 
 /// What a message of a client says.
 #[derive(Debug, Clone)]
-pub enum Said {
+pub enum ClientPacket {
     /// It wants into a namespace.
     Connect {
         /// Which one, or the name of one that does not exist.
@@ -46,11 +46,11 @@ pub enum Said {
 
 /// Reads the messages of one connection, whichever way they come.
 #[derive(Debug)]
-pub struct Reader {
+pub struct PacketReader {
     decoder: Decoder,
 }
 
-impl Reader {
+impl PacketReader {
     /// A reader of packets of at most `limit` bytes, attachments included.
     pub fn new(limit: usize) -> Self {
         Self { decoder: Decoder::new(limit) }
@@ -60,18 +60,18 @@ impl Reader {
     ///
     /// # Errors
     /// [`Malformed`] where the connection must be closed, and with which code.
-    pub fn text(&mut self, text: &str) -> Result<Said, Malformed> {
-        let marked = || engine::Packet::parse(without_mark(text));
-        match engine::Packet::parse(text).or_else(marked).ok_or(Malformed::Engine)? {
-            engine::Packet::Message(data) => match self.decoder.text(data) {
-                Ok(Some(packet)) => said(&packet),
-                Ok(None) => Ok(Said::Nothing),
+    pub fn text(&mut self, text: &str) -> Result<ClientPacket, Malformed> {
+        let marked = || engine::EnginePacket::parse(without_mark(text));
+        match engine::EnginePacket::parse(text).or_else(marked).ok_or(Malformed::Engine)? {
+            engine::EnginePacket::Message(data) => match self.decoder.text(data) {
+                Ok(Some(packet)) => client_packet(&packet),
+                Ok(None) => Ok(ClientPacket::Nothing),
                 Err(Malformed::Payload) => location_with_nan(data).ok_or(Malformed::Payload),
                 Err(malformed) => Err(malformed),
             },
-            engine::Packet::Pong(_) => Ok(Said::Pong),
-            engine::Packet::Close => Ok(Said::Close),
-            engine::Packet::Noop => Ok(Said::Nothing),
+            engine::EnginePacket::Pong(_) => Ok(ClientPacket::Pong),
+            engine::EnginePacket::Close => Ok(ClientPacket::Close),
+            engine::EnginePacket::Noop => Ok(ClientPacket::Nothing),
             _ => Err(Malformed::Engine),
         }
     }
@@ -80,37 +80,37 @@ impl Reader {
     ///
     /// # Errors
     /// [`Malformed`] where the connection must be closed, and with which code.
-    pub fn binary(&mut self, attachment: Bytes) -> Result<Said, Malformed> {
+    pub fn binary(&mut self, attachment: Bytes) -> Result<ClientPacket, Malformed> {
         match self.decoder.binary(attachment)? {
-            Some(whole) => said(&whole.packet()?),
-            None => Ok(Said::Nothing),
+            Some(whole) => client_packet(&whole.packet()?),
+            None => Ok(ClientPacket::Nothing),
         }
     }
 }
 
 /// Reads a position in which numbers are `NaN`. None where that is not what is wrong with a packet.
-fn location_with_nan(data: &str) -> Option<Said> {
+fn location_with_nan(data: &str) -> Option<ClientPacket> {
     let name = ClientEventName::Location.as_str();
     let is_event = data.starts_with('2') && data.contains(name);
     let data = is_event.then(|| without_nan(data)).flatten()?;
     let packet = Packet::parse(&data).ok()?;
     let is_location = packet.args.as_ref()?.name.as_deref() == Some(name);
-    is_location.then(|| said(&packet).ok()).flatten()
+    is_location.then(|| client_packet(&packet).ok()).flatten()
 }
 
-fn said(packet: &Packet<'_>) -> Result<Said, Malformed> {
+fn client_packet(packet: &Packet<'_>) -> Result<ClientPacket, Malformed> {
     let namespace = Namespace::from_name(packet.namespace);
     Ok(match packet.kind {
-        Kind::Event | Kind::BinaryEvent => {
-            Said::Event { namespace, request: event::request(packet) }
+        PacketType::Event | PacketType::BinaryEvent => {
+            ClientPacket::Event { namespace, request: event::read_event(packet) }
         }
-        Kind::Connect => Said::Connect {
+        PacketType::Connect => ClientPacket::Connect {
             namespace: namespace.ok_or_else(|| packet.namespace.to_owned()),
             auth: Auth::parse(packet.data),
         },
-        Kind::Disconnect => Said::Disconnect { namespace },
-        Kind::Ack | Kind::BinaryAck => Said::Nothing,
-        Kind::ConnectError => return Err(Malformed::Kind),
+        PacketType::Disconnect => ClientPacket::Disconnect { namespace },
+        PacketType::Ack | PacketType::BinaryAck => ClientPacket::Nothing,
+        PacketType::ConnectError => return Err(Malformed::Kind),
     })
 }
 

@@ -4,13 +4,13 @@ use super::*;
 use crate::protocol::client::{ClientEvent, Target};
 use crate::protocol::error::ErrorCode;
 
-fn read(text: &str) -> Result<Said, Malformed> {
-    Reader::new(64 * 1024).text(text)
+fn read(text: &str) -> Result<ClientPacket, Malformed> {
+    PacketReader::new(64 * 1024).text(text)
 }
 
 fn event(text: &str) -> (Option<Namespace>, Result<Request, Rejected>) {
     match read(text).expect(text) {
-        Said::Event { namespace, request } => (namespace, request),
+        ClientPacket::Event { namespace, request } => (namespace, request),
         said => panic!("{text}: {said:?}"),
     }
 }
@@ -95,13 +95,13 @@ fn an_event_that_cannot_be_taken_is_refused_and_the_connection_stays() {
 
 #[test]
 fn an_event_with_attachments_is_refused_once_they_are_there() {
-    let mut reader = Reader::new(1000);
+    let mut reader = PacketReader::new(1000);
     let text = "451-/events,4[\"chat:message\",{\"_placeholder\":true,\"num\":0}]";
-    assert!(matches!(reader.text(text), Ok(Said::Nothing)));
+    assert!(matches!(reader.text(text), Ok(ClientPacket::Nothing)));
     // Pongs are not packets of Socket.IO: they may come between.
-    assert!(matches!(reader.text("3"), Ok(Said::Pong)));
+    assert!(matches!(reader.text("3"), Ok(ClientPacket::Pong)));
     let said = reader.binary(Bytes::from_static(&[1])).expect("awaited");
-    let Said::Event { namespace, request } = said else { panic!("{said:?}") };
+    let ClientPacket::Event { namespace, request } = said else { panic!("{said:?}") };
     let rejected = request.expect_err("binary");
     assert_eq!((namespace, rejected.ack), (Some(Namespace::Events), Some(4)));
     assert_eq!(rejected.event.as_deref(), Some("chat:message"));
@@ -109,15 +109,15 @@ fn an_event_with_attachments_is_refused_once_they_are_there() {
         rejected.failure,
         crate::protocol::error::Failure::invalid("data", "binary is not taken",)
     );
-    assert!(matches!(reader.text("42[\"ping\"]"), Ok(Said::Event { .. })));
+    assert!(matches!(reader.text("42[\"ping\"]"), Ok(ClientPacket::Event { .. })));
 }
 
 #[test]
 fn binary_acks_end_without_a_word() {
-    let mut reader = Reader::new(1000);
+    let mut reader = PacketReader::new(1000);
     let text = "461-4[{\"_placeholder\":true,\"num\":0}]";
-    assert!(matches!(reader.text(text), Ok(Said::Nothing)));
-    assert!(matches!(reader.binary(Bytes::new()), Ok(Said::Nothing)));
+    assert!(matches!(reader.text(text), Ok(ClientPacket::Nothing)));
+    assert!(matches!(reader.binary(Bytes::new()), Ok(ClientPacket::Nothing)));
     assert_eq!(reader.binary(Bytes::new()).err(), Some(Malformed::Unannounced));
 }
 
@@ -130,13 +130,13 @@ fn namespaces_are_entered_and_left() {
         ("40/admin,", Err("/admin".to_owned()), None),
         ("40/events?token=x,{}", Err("/events?token=x".to_owned()), None),
     ] {
-        let Ok(Said::Connect { namespace, auth }) = read(text) else { panic!("{text}") };
+        let Ok(ClientPacket::Connect { namespace, auth }) = read(text) else { panic!("{text}") };
         assert_eq!((namespace, auth.token.as_deref()), (name, token), "{text}");
     }
     for (text, name) in
         [("41", Some(Namespace::Root)), ("41/events,", Some(Namespace::Events)), ("41/x", None)]
     {
-        let Ok(Said::Disconnect { namespace }) = read(text) else { panic!("{text}") };
+        let Ok(ClientPacket::Disconnect { namespace }) = read(text) else { panic!("{text}") };
         assert_eq!(namespace, name, "{text}");
     }
     assert_eq!(event("42/x,[\"ping\"]").0, None);
@@ -144,11 +144,11 @@ fn namespaces_are_entered_and_left() {
 
 #[test]
 fn the_engine_is_heard_and_what_is_not_a_clients_is_malformed() {
-    assert!(matches!(read("3"), Ok(Said::Pong)));
-    assert!(matches!(read("3probe"), Ok(Said::Pong)));
-    assert!(matches!(read("1"), Ok(Said::Close)));
-    assert!(matches!(read("6"), Ok(Said::Nothing)));
-    assert!(matches!(read("430[]"), Ok(Said::Nothing)));
+    assert!(matches!(read("3"), Ok(ClientPacket::Pong)));
+    assert!(matches!(read("3probe"), Ok(ClientPacket::Pong)));
+    assert!(matches!(read("1"), Ok(ClientPacket::Close)));
+    assert!(matches!(read("6"), Ok(ClientPacket::Nothing)));
+    assert!(matches!(read("430[]"), Ok(ClientPacket::Nothing)));
     for (text, why) in [
         ("", Malformed::Engine),
         ("0{}", Malformed::Engine),

@@ -5,25 +5,25 @@
 
 use serde::Serialize;
 
-use super::packet::Kind;
+use super::packet::PacketType;
 use crate::protocol::json;
 
 /// CONNECT: the client is in the namespace. The payload is `{"sid": …}`, with `pid` where the
 /// session can be resumed.
 pub fn connect(namespace: &str, payload: &impl Serialize, out: &mut Vec<u8>) {
-    head(Kind::Connect, namespace, 0, None, out);
+    head(PacketType::Connect, namespace, 0, None, out);
     json::write(payload, out);
 }
 
 /// `CONNECT_ERROR`: the client is not let in. The payload is `{"message": …, "data"?: …}`.
 pub fn connect_error(namespace: &str, payload: &impl Serialize, out: &mut Vec<u8>) {
-    head(Kind::ConnectError, namespace, 0, None, out);
+    head(PacketType::ConnectError, namespace, 0, None, out);
     json::write(payload, out);
 }
 
 /// DISCONNECT: the client is out of the namespace, and a stock one stays out.
 pub fn disconnect(namespace: &str, out: &mut Vec<u8>) {
-    head(Kind::Disconnect, namespace, 0, None, out);
+    head(PacketType::Disconnect, namespace, 0, None, out);
 }
 
 /// EVENT, or `BINARY_EVENT` where there are attachments. The first argument is the event's name,
@@ -35,21 +35,21 @@ pub fn event(
     args: &[&str],
     out: &mut Vec<u8>,
 ) {
-    let kind = if attachments > 0 { Kind::BinaryEvent } else { Kind::Event };
+    let kind = if attachments > 0 { PacketType::BinaryEvent } else { PacketType::Event };
     head(kind, namespace, attachments, ack, out);
     array(args, out);
 }
 
 /// ACK, or `BINARY_ACK` where there are attachments.
 pub fn ack(namespace: &str, attachments: usize, id: u64, args: &[&str], out: &mut Vec<u8>) {
-    let kind = if attachments > 0 { Kind::BinaryAck } else { Kind::Ack };
+    let kind = if attachments > 0 { PacketType::BinaryAck } else { PacketType::Ack };
     head(kind, namespace, attachments, Some(id), out);
     array(args, out);
 }
 
 /// All of a packet that stands before its payload.
 pub(super) fn head(
-    kind: Kind,
+    kind: PacketType,
     namespace: &str,
     attachments: usize,
     ack: Option<u64>,

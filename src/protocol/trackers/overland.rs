@@ -63,7 +63,7 @@ pub fn read_overland(body: &str) -> Result<Fixes, UnreadableBody> {
         let unknown = UnreadableBody::UnknownForm(EXPECTED);
         let batch = read_object::<Batch<'_>>(whole.get(), "body").map_err(|_| unknown)?;
         if batch.locations.len() > MAX_FIXES {
-            return Err(UnreadableBody::TooMany);
+            return Err(UnreadableBody::TooManyFixes);
         }
         let features = batch.locations.iter().chain(&batch.current);
         let fixes: Fixes = features.map(|feature| read_feature(feature.get())).collect();
@@ -139,7 +139,7 @@ mod tests {
             ("[]", UnreadableBody::UnknownForm(EXPECTED)),
             ("{}", UnreadableBody::UnknownForm(EXPECTED)),
             (r#"{"locations":[{"lat":1,"lng":2}]}"#, UnreadableBody::UnknownForm(EXPECTED)),
-            (&many, UnreadableBody::TooMany),
+            (&many, UnreadableBody::TooManyFixes),
         ] {
             assert_eq!(read_overland(body), Err(reason), "{body}");
         }

@@ -9,27 +9,27 @@ fn order(id: &str) -> OrderId {
     OrderId::new(id).expect("an id")
 }
 
-fn room(id: &str, link: u64, progress: i64) -> RoomMark {
-    RoomMark { order: order(id), joins: 1, link, progress }
+fn room(id: &str, subscription: u64, sent_seq: i64) -> SavedRoom {
+    SavedRoom { order: order(id), joins: 1, subscription, sent_seq }
 }
 
-fn record(rooms: impl IntoIterator<Item = RoomMark>, pushes: Pushes) -> Record {
+fn record(rooms: impl IntoIterator<Item = SavedRoom>, pushes: PushLog) -> SessionRecord {
     let (pid, user) = (Pid::random().expect("randomness"), UserId::new("ann").expect("an id"));
-    Record::new(pid, user, SessionId::random(), Namespace::Events, 9, rooms, pushes)
+    SessionRecord::new(pid, user, SessionId::random(), Namespace::Events, 9, rooms, pushes)
 }
 
-fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> Pushes {
-    let mut pushes = Pushes::new(begin.map(|(id, seq)| (order(id), seq)));
-    for (link, seq) in log {
-        pushes.note(*link, *seq, MOST);
+fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> PushLog {
+    let mut pushes = PushLog::new(begin.map(|(id, seq)| (order(id), seq)));
+    for (subscription, seq) in log {
+        pushes.push(*subscription, *seq, MOST);
     }
     pushes
 }
 
 /// The numbers alone, and whether they are sure.
-fn placed(record: &Record, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
+fn placed(record: &SessionRecord, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
     let offset = offset.map(|(id, seq)| (order(id), seq));
-    let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    let placed = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
     let orders = placed.marks.iter().map(|(order, _)| order);
     assert!(orders.eq(record.rooms().iter().map(|room| &room.order)));
     (placed.marks.into_iter().map(|(_, seq)| seq).collect(), placed.found)
@@ -71,25 +71,25 @@ fn one_offset_places_every_room() {
 #[test]
 fn a_room_that_was_left_still_places_the_others() {
     let mut log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4)]);
-    log.leave(1, &order("a"));
-    log.leave(1, &order("a"));
-    log.leave(8, &order("silent"));
-    let record_of = |rooms: &[RoomMark]| record(rooms.to_vec(), log.clone());
+    log.end_subscription(1, &order("a"));
+    log.end_subscription(1, &order("a"));
+    log.end_subscription(8, &order("silent"));
+    let record_of = |rooms: &[SavedRoom]| record(rooms.to_vec(), log.clone());
     let gone = record_of(&[room("b", 2, 4)]);
     assert_eq!(placed(&gone, Some(("a", 5))), (vec![2], true));
     assert_eq!(placed(&gone, Some(("a", 6))), (vec![3], true));
     assert_eq!(placed(&gone, Some(("b", 4))), (vec![4], true));
     assert_eq!(placed(&gone, Some(("a", 4))), (vec![4], false));
-    // Left and joined again: the offset is of the tie before, the mark of the one now.
+    // Left and joined again: the offset is of the subscription before, the mark of the one now.
     let again = record_of(&[room("a", 3, 8), room("b", 2, 4)]);
     assert_eq!(placed(&again, Some(("a", 6))), (vec![8, 3], true));
     assert_eq!(again.pushes.left.len(), 1);
 }
 
 #[test]
-fn a_number_that_was_pushed_by_two_ties_stands_for_the_first() {
+fn a_number_that_was_pushed_by_two_subscriptions_stands_for_the_first() {
     let mut log = pushed(None, &[(1, 5), (2, 3), (3, 5)]);
-    log.leave(1, &order("a"));
+    log.end_subscription(1, &order("a"));
     let record = record([room("a", 3, 5), room("b", 2, 3)], log);
     assert_eq!(placed(&record, Some(("a", 5))), (vec![4, 2], true));
 }
@@ -114,11 +114,11 @@ fn what_was_pushed_before_the_log_begins_is_lost() {
 
 #[test]
 fn rooms_that_were_left_are_forgotten_with_their_last_push() {
-    let mut pushes = Pushes::default();
-    for link in 0..1000 {
-        pushes.note(link, 1, MOST);
-        pushes.note(link, 2, MOST);
-        pushes.leave(link, &order(&format!("o{link}")));
+    let mut pushes = PushLog::default();
+    for subscription in 0..1000 {
+        pushes.push(subscription, 1, MOST);
+        pushes.push(subscription, 2, MOST);
+        pushes.end_subscription(subscription, &order(&format!("o{subscription}")));
         assert!(pushes.len() <= MOST && pushes.left.len() <= MOST / 2 + 1);
     }
     let record = record([], pushes);
@@ -154,7 +154,7 @@ fn the_same_offset_is_found_again_and_again() {
 
 #[test]
 fn what_was_shown_and_is_all_there_is_counts_as_found() {
-    let record = record([room("a", 1, 6), room("b", 2, 3), room("c", 3, -1)], Pushes::default());
+    let record = record([room("a", 1, 6), room("b", 2, 3), room("c", 3, -1)], PushLog::default());
     for (offset, marks, found) in [
         (None, [6, 3, -1], true),
         (Some(("a", 6)), [6, 3, -1], true),
@@ -178,31 +178,31 @@ fn whatever_happened_the_marks_are_what_was_seen() {
         state % bound
     };
     for _ in 0..300 {
-        let mut rooms: Vec<RoomMark> = Vec::new();
-        let (mut link, mut pushes, mut all) = (0, Pushes::default(), Vec::new());
+        let mut rooms: Vec<SavedRoom> = Vec::new();
+        let (mut subscription, mut pushes, mut all) = (0, PushLog::default(), Vec::new());
         for _ in 0..below(400) {
             let id = format!("o{}", below(5));
             let at = rooms.iter().position(|room| room.order.as_str() == id);
             match (at, below(12)) {
                 (None, _) => {
-                    link += 1;
-                    // Numbers of a new tie lie above those of the one before.
+                    subscription += 1;
+                    // Numbers of a new subscription lie above those of the one before.
                     let last = all.iter().filter(|(o, _, _)| *o == id).map(|(_, _, seq)| *seq);
-                    rooms.push(room(&id, link, last.max().unwrap_or(3) + 2));
+                    rooms.push(room(&id, subscription, last.max().unwrap_or(3) + 2));
                 }
                 (Some(at), 0) => {
-                    pushes.leave(rooms[at].link, &rooms[at].order);
+                    pushes.end_subscription(rooms[at].subscription, &rooms[at].order);
                     rooms.remove(at);
                 }
                 (Some(at), _) => {
-                    rooms[at].progress += 1;
-                    pushes.note(rooms[at].link, rooms[at].progress, MOST);
-                    all.push((id, rooms[at].link, rooms[at].progress));
+                    rooms[at].sent_seq += 1;
+                    pushes.push(rooms[at].subscription, rooms[at].sent_seq, MOST);
+                    all.push((id, rooms[at].subscription, rooms[at].sent_seq));
                 }
             }
         }
         let text = record(rooms, pushes).to_json().expect("text");
-        let record = Record::from_json(&text).expect("a record");
+        let record = SessionRecord::from_json(&text).expect("a record");
         for seen in all.len().saturating_sub(MOST).max(1)..=all.len() {
             let (id, _, seq) = &all[seen - 1];
             let in_log = all.len() - seen < MOST;
@@ -210,10 +210,10 @@ fn whatever_happened_the_marks_are_what_was_seen() {
             assert_eq!(found, in_log);
             for (room, mark) in record.rooms().iter().zip(marks).filter(|_| in_log) {
                 let of = |part: &[(String, u64, i64)]| {
-                    part.iter().filter(|push| push.1 == room.link).map(|push| push.2).min()
+                    part.iter().filter(|push| push.1 == room.subscription).map(|push| push.2).min()
                 };
                 let after = of(&all[seen..]).map(|seq| seq - 1);
-                assert_eq!(mark, after.unwrap_or(room.progress));
+                assert_eq!(mark, after.unwrap_or(room.sent_seq));
             }
         }
     }
@@ -222,35 +222,38 @@ fn whatever_happened_the_marks_are_what_was_seen() {
 #[test]
 fn a_record_comes_back_from_its_text() {
     let mut log = pushed(Some(("a", 5)), &[(1, 6), (7, 2)]);
-    log.leave(7, &order("b"));
+    log.end_subscription(7, &order("b"));
     let record_before = record([room("a", 1, 6)], log);
     let text = record_before.to_json().expect("text");
-    assert_eq!(Record::from_json(&text).ok(), Some(record_before));
+    assert_eq!(SessionRecord::from_json(&text).ok(), Some(record_before));
     assert!(text.ends_with(
         r#""namespace":"/events","lastLink":9,"rooms":[["a",1,1,6]],"pushes":{"begin":["a",5],"log":[[1,6],[7,2]],"left":[[7,"b"]]}}"#
     ));
-    assert!(Record::from_json("{}").is_err());
+    assert!(SessionRecord::from_json("{}").is_err());
 }
 
 #[test]
 fn the_largest_record_stays_below_its_bound() {
     let longest = |n: u64| format!("{n:0>128}");
-    let mut log = Pushes::new(Some((order(&longest(0)), i64::MIN)));
+    let mut log = PushLog::new(Some((order(&longest(0)), i64::MIN)));
     for n in 0..5000 {
-        log.note(u64::MAX - n, i64::MIN, usize::MAX);
-        log.leave(u64::MAX - n, &order(&longest(n)));
+        log.push(u64::MAX - n, i64::MIN, usize::MAX);
+        log.end_subscription(u64::MAX - n, &order(&longest(n)));
     }
-    let most = Told {
+    let most = KnownOrder {
         status: Some("S".repeat(40).into()),
         driver: Some(UserId::new(&longest(1)).expect("an id")),
     };
     for n in 0..1500 {
-        log.owe(u64::MAX - n, Due { told: Some(most.clone()), ..shown(Some(i64::MIN), 200) });
+        log.begin_send(
+            u64::MAX - n,
+            Unconfirmed { order: Some(most.clone()), ..shown(Some(i64::MIN), 200) },
+        );
     }
     let rooms = (0..1500)
-        .map(|n| RoomMark { joins: u32::MAX, ..room(&longest(n), u64::MAX - n, i64::MIN) });
+        .map(|n| SavedRoom { joins: u32::MAX, ..room(&longest(n), u64::MAX - n, i64::MIN) });
     let told = (0..1500).map(|n| (u64::MAX - n, most.clone()));
-    let mut largest = record(rooms, log).having_told(told);
+    let mut largest = record(rooms, log).with_known_orders(told);
     largest.user = UserId::new(&longest(1)).expect("an id");
     assert_eq!(largest.rooms().len(), MAX_ROOMS);
     let text = largest.to_json().expect("text");
@@ -261,111 +264,114 @@ fn the_largest_record_stays_below_its_bound() {
 #[test]
 fn what_a_pong_has_confirmed_is_forgotten_but_for_the_last() {
     let mut pushes = pushed(Some(("a", 1)), &[(1, 5), (2, 3), (1, 6)]);
-    pushes.pinged();
-    pushes.note(2, 4, MOST);
-    pushes.heard(std::time::Instant::now());
+    pushes.mark_ping();
+    pushes.push(2, 4, MOST);
+    pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 2);
     let record = record([room("a", 1, 6), room("b", 2, 4)], pushes.clone());
     assert_eq!(placed(&record, Some(("a", 6))), (vec![6, 3], true));
     assert_eq!(placed(&record, Some(("b", 4))), (vec![6, 4], true));
     assert!(!placed(&record, Some(("b", 3))).1, "it has said that it has more");
     // A pong that says the same again, and one behind everything.
-    pushes.heard(std::time::Instant::now());
+    pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 2);
-    pushes.pinged();
-    pushes.heard(std::time::Instant::now());
+    pushes.mark_ping();
+    pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 1);
 }
 
 #[test]
 fn rooms_it_was_put_out_of_are_kept_unless_it_came_back() {
     let many = (0..60).map(|number| order(&format!("gone-{number}")));
-    let record = record([room("back", 1, 4)], Pushes::new(None));
-    let record = record.put_out_of([order("back"), order("gone")]);
+    let record = record([room("back", 1, 4)], PushLog::new(None));
+    let record = record.with_removed([order("back"), order("gone")]);
     assert_eq!(record.removed().collect::<Vec<_>>(), [&order("gone")]);
     let text = record.to_json().expect("text");
-    assert_eq!(Record::from_json(&text).expect("a record"), record);
-    assert_eq!(record.put_out_of(many).removed().count(), MAX_REMOVED);
+    assert_eq!(SessionRecord::from_json(&text).expect("a record"), record);
+    assert_eq!(record.with_removed(many).removed().count(), MAX_REMOVED);
 }
 
-fn shown(since: Option<i64>, limit: i64) -> Due {
-    Due { shown: Some(Shown { since, limit }), told: None }
+fn shown(since: Option<i64>, limit: i64) -> Unconfirmed {
+    Unconfirmed { snapshot: Some(SnapshotRequest { since, limit }), order: None }
 }
 
-fn told(status: &str) -> Due {
-    let told = Told { status: Some(status.into()), driver: None };
-    Due { shown: None, told: Some(told) }
+fn told(status: &str) -> Unconfirmed {
+    let told = KnownOrder { status: Some(status.into()), driver: None };
+    Unconfirmed { snapshot: None, order: Some(told) }
 }
 
 /// What is owed in room `a` to a client that saw this last.
-fn owed(pushes: &Pushes, offset: Option<(&str, i64)>) -> Due {
+fn owed(pushes: &PushLog, offset: Option<(&str, i64)>) -> Unconfirmed {
     let record = record([room("a", 1, 9), room("b", 2, 9)], pushes.clone());
     let offset = offset.map(|(id, seq)| (order(id), seq));
-    let placed = record.place(offset.as_ref().map(|(order, seq)| (order, *seq)));
-    placed.dues.into_iter().next().expect("two rooms")
+    let placed = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    placed.unconfirmed.into_iter().next().expect("two rooms")
 }
 
 #[test]
-fn what_went_out_behind_the_last_that_was_seen_is_owed() {
+fn what_went_out_behind_the_last_that_was_seen_is_unconfirmed() {
     let (mut pushes, now) = (pushed(None, &[(2, 1)]), std::time::Instant::now());
-    pushes.owe(1, shown(Some(7), 20));
+    pushes.begin_send(1, shown(Some(7), 20));
     assert_eq!(owed(&pushes, Some(("b", 1))), shown(Some(7), 20), "not in the outbox");
-    pushes.paid(1, now);
-    pushes.note(2, 2, MOST);
-    pushes.owe(1, told("A"));
-    pushes.paid(1, now);
-    pushes.note(2, 3, MOST);
-    let both = Due { told: told("A").told, ..shown(Some(7), 20) };
+    pushes.mark_sent(1, now);
+    pushes.push(2, 2, MOST);
+    pushes.begin_send(1, told("A"));
+    pushes.mark_sent(1, now);
+    pushes.push(2, 3, MOST);
+    let both = Unconfirmed { order: told("A").order, ..shown(Some(7), 20) };
     for (offset, due) in [
         (None, both.clone()),
         (Some(("b", 1)), both.clone()),
         (Some(("b", 2)), told("A")),
-        (Some(("b", 3)), Due::default()),
+        (Some(("b", 3)), Unconfirmed::default()),
         (Some(("b", 99)), both),
     ] {
         assert_eq!(owed(&pushes, offset), due, "{offset:?}");
     }
     // Owed once more, for what is surely known of each.
-    pushes.owe(1, shown(Some(9), 50));
-    pushes.owe(1, told("B"));
-    assert_eq!(owed(&pushes, Some(("b", 3))), Due { told: told("A").told, ..shown(Some(7), 50) });
-    pushes.owe(1, shown(None, 1));
-    assert_eq!(owed(&pushes, Some(("b", 3))).shown, shown(None, 50).shown);
-    pushes.leave(1, &order("a"));
-    assert_eq!(owed(&pushes, Some(("b", 3))), Due::default());
+    pushes.begin_send(1, shown(Some(9), 50));
+    pushes.begin_send(1, told("B"));
+    assert_eq!(
+        owed(&pushes, Some(("b", 3))),
+        Unconfirmed { order: told("A").order, ..shown(Some(7), 50) }
+    );
+    pushes.begin_send(1, shown(None, 1));
+    assert_eq!(owed(&pushes, Some(("b", 3))).snapshot, shown(None, 50).snapshot);
+    pushes.end_subscription(1, &order("a"));
+    assert_eq!(owed(&pushes, Some(("b", 3))), Unconfirmed::default());
 }
 
 #[test]
 fn a_pong_and_the_end_of_the_log_leave_what_is_owed_where_it_is() {
-    let (mut pushes, now) = (Pushes::default(), std::time::Instant::now());
+    let (mut pushes, now) = (PushLog::default(), std::time::Instant::now());
     let later = now + std::time::Duration::from_secs(1);
-    pushes.owe(1, shown(None, 50));
-    pushes.heard(later);
+    pushes.begin_send(1, shown(None, 50));
+    pushes.confirm_until(later);
     assert_eq!(owed(&pushes, None), shown(None, 50), "not in the outbox");
-    pushes.paid(1, later);
-    pushes.heard(now);
+    pushes.mark_sent(1, later);
+    pushes.confirm_until(now);
     assert_eq!(owed(&pushes, None), shown(None, 50), "sent behind the ping");
     for seq in 1..=200 {
-        pushes.note(2, seq, MOST);
+        pushes.push(2, seq, MOST);
     }
     assert_eq!(owed(&pushes, Some(("b", 72))), shown(None, 50), "too long ago to tell");
-    assert_eq!(owed(&pushes, Some(("b", 73))), Due::default());
-    pushes.heard(later);
-    assert_eq!(owed(&pushes, None), Due::default());
+    assert_eq!(owed(&pushes, Some(("b", 73))), Unconfirmed::default());
+    pushes.confirm_until(later);
+    assert_eq!(owed(&pushes, None), Unconfirmed::default());
 }
 
 #[test]
-fn what_was_told_last_is_owed_unless_the_pushes_know_better() {
+fn what_was_told_last_is_unconfirmed_unless_the_pushes_know_better() {
     let mut pushes = pushed(None, &[(1, 9)]);
-    let record_of = |pushes: &Pushes| {
-        let told = told("C").told.expect("told");
-        record([room("a", 1, 9), room("b", 2, 9)], pushes.clone()).having_told([(1, told)])
+    let record_of = |pushes: &PushLog| {
+        let told = told("C").order.expect("told");
+        record([room("a", 1, 9), room("b", 2, 9)], pushes.clone()).with_known_orders([(1, told)])
     };
-    let dues = |pushes: &Pushes| {
+    let unconfirmed = |pushes: &PushLog| {
         let text = record_of(pushes).to_json().expect("text");
-        Record::from_json(&text).expect("a record").place(None).dues
+        SessionRecord::from_json(&text).expect("a record").resume_point(None).unconfirmed
     };
-    assert_eq!(dues(&pushes), [told("C"), Due::default()]);
-    pushes.owe(1, told("B"));
-    assert_eq!(dues(&pushes), [told("B"), Due::default()]);
+    assert_eq!(unconfirmed(&pushes), [told("C"), Unconfirmed::default()]);
+    pushes.begin_send(1, told("B"));
+    assert_eq!(unconfirmed(&pushes), [told("B"), Unconfirmed::default()]);
 }

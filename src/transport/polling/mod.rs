@@ -3,42 +3,42 @@
 //! WebSocket.
 //!
 //! ```text
-//! GET  ── Polling::poll ──▶ Mailbox ◀── Wire ◀── queue ◀── Outbox
+//! GET  ── Polling::poll ──▶ PollState ◀── FrameWriter ◀── queue ◀── Outbox
 //! POST ── Polling::post ──▶    │
 //! WebSocket ─ Probe ──────▶    └──▶ Inbound ──▶ Incoming
 //! ```
 //!
-//! To the outbox a client without a waiting GET is a socket that takes no more, so both manners
+//! To the outbox a client without a waiting GET is a socket that takes no more, so both kinds of frames
 //! and all limits hold for it. Bounds: one GET waits and one POST is under way per session, a POST
 //! is within the message limit, an answer is bounded in bytes, and smaller for a slow client.
 
-mod exchange;
-mod mailbox;
 mod poll;
+mod poll_state;
 mod post;
 mod probe;
+mod requests;
 
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub(super) use self::mailbox::{Mail, Mailbox};
 pub use self::poll::PendingPoll;
+pub(super) use self::poll_state::{PollEvent, PollState};
 pub use self::post::Post;
-pub(super) use self::post::Posted;
-pub(super) use self::probe::Heir;
+pub(super) use self::post::PostedPackets;
 pub use self::probe::Probe;
+pub(super) use self::probe::UpgradedSocket;
 use super::TransportOptions;
+use super::frame_writer::Sink;
 use super::inbound::Inbound;
-use super::line::Line;
 use super::outbox::Outbox;
 use super::queue::Queue;
-use super::wire::Sink;
+use super::send_state::SendState;
 
 /// The client's side of a connection by long-polling, for those who serve its requests. Clones are
 /// handles of the same one, and do not keep the session.
 #[derive(Debug, Clone)]
-pub struct Polling(Arc<Line>);
+pub struct Polling(Arc<SendState>);
 
 /// Why a request of a connection by long-polling is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,24 +59,25 @@ pub enum PollError {
 
 /// Makes a connection that is polled, and its ends.
 ///
-/// `tenure` is dropped when the connection has ended in whatever way and nobody can reach it any
+/// `id_guard` is dropped when the connection has ended in whatever way and nobody can reach it any
 /// more: the place to forget its id.
 pub fn open_polling(
     options: &Arc<TransportOptions>,
-    tenure: Box<dyn Any + Send>,
+    id_guard: Box<dyn Any + Send>,
 ) -> (Inbound, Outbox, Polling) {
-    let line = Line::new(Sink::Poll(Box::default()), Queue::default(), Arc::clone(options));
-    let line = Arc::new(line);
-    let inbound = Inbound::polled(Arc::clone(&line), tenure);
-    (inbound, Outbox::new(Arc::clone(&line)), Polling(line))
+    let send_state =
+        SendState::new(Sink::Poll(Box::default()), Queue::default(), Arc::clone(options));
+    let send_state = Arc::new(send_state);
+    let inbound = Inbound::from_polling(Arc::clone(&send_state), id_guard);
+    (inbound, Outbox::new(Arc::clone(&send_state)), Polling(send_state))
 }
 
 // === impl Polling ===
 
 impl Polling {
     /// Whether somebody has logged in on the connection.
-    pub fn is_vouched_for(&self) -> bool {
-        self.0.vouched.load(Ordering::Acquire)
+    pub fn is_authenticated(&self) -> bool {
+        self.0.authenticated.load(Ordering::Acquire)
     }
 
     /// Waits, as a GET, for what the outbox holds: resolves with the body of the answer.

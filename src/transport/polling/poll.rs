@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::super::line::Line;
+use super::super::send_state::SendState;
 use super::PollError;
 use crate::protocol::socketio::engine;
 
@@ -19,7 +19,7 @@ use crate::protocol::socketio::engine;
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct PendingPoll {
-    line: Arc<Line>,
+    send_state: Arc<SendState>,
     answer: oneshot::Receiver<Bytes>,
     /// Whether the answer was taken.
     answered: bool,
@@ -28,8 +28,8 @@ pub struct PendingPoll {
 // === impl PendingPoll ===
 
 impl PendingPoll {
-    pub(super) fn new(line: Arc<Line>, answer: oneshot::Receiver<Bytes>) -> Self {
-        Self { line, answer, answered: false }
+    pub(super) fn new(send_state: Arc<SendState>, answer: oneshot::Receiver<Bytes>) -> Self {
+        Self { send_state, answer, answered: false }
     }
 }
 
@@ -48,7 +48,7 @@ impl Drop for PendingPoll {
         // A poll that had nothing to say takes nothing with it.
         let is_noop = |body: &Bytes| body == engine::NOOP;
         if !self.answered && !self.answer.try_recv().as_ref().is_ok_and(is_noop) {
-            self.line.lose();
+            self.send_state.connection_lost();
         }
     }
 }

@@ -8,14 +8,14 @@ use bytestring::ByteString;
 use tokio::sync::oneshot;
 
 use super::super::Incoming;
-use super::super::line::Line;
+use super::super::send_state::SendState;
 use super::PollError;
 use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine;
 use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
 
 /// How long the end of a session waits for a poll to end with it, or to bring it.
-const FAREWELL: Duration = Duration::from_millis(100);
+const LAST_POLL_WAIT: Duration = Duration::from_millis(100);
 
 /// A POST that is under way. Dropped before its whole body came, or was refused, it says that the
 /// client's connection is lost, and its session with it. What came whole the session takes, whether
@@ -23,26 +23,26 @@ const FAREWELL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct Post {
-    line: Arc<Line>,
+    send_state: Arc<SendState>,
     /// Packets with the end of the session among them, while its last poll may still come.
-    farewell: Option<Posted>,
-    stage: Stage,
+    last_packets: Option<PostedPackets>,
+    stage: PostStage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum PostStage {
     /// The body is on its way.
     Reading,
     /// It was refused.
     Refused,
     /// The session has it.
-    Handed,
+    Delivered,
 }
 
 /// The packets of a POST, taken one by one. They stay in the body that came: what a session has
 /// not taken yet is never larger than that.
 #[derive(Debug)]
-pub(in crate::transport) struct Posted {
+pub(in crate::transport) struct PostedPackets {
     body: ByteString,
     /// Where the next packet begins; none behind the last one.
     next: Option<usize>,
@@ -53,8 +53,8 @@ pub(in crate::transport) struct Posted {
 // === impl Post ===
 
 impl Post {
-    pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, farewell: None, stage: Stage::Reading }
+    pub(super) fn new(send_state: Arc<SendState>) -> Self {
+        Self { send_state, last_packets: None, stage: PostStage::Reading }
     }
 
     /// Hands the packets of a body to the session, and resolves when it has taken all of them.
@@ -73,57 +73,57 @@ impl Post {
         }
         let is_last = body.split(SEPARATOR).any(|packet| packet == engine::CLOSE);
         let (taken, all_taken) = oneshot::channel();
-        let posted = Posted { body, next: Some(0), taken };
-        let posted = if is_last { self.see_off(posted).await } else { Some(posted) };
-        self.stage = Stage::Handed;
-        self.line.hand_over(posted.ok_or(PollError::Ended)?)?;
+        let posted = PostedPackets { body, next: Some(0), taken };
+        let posted = if is_last { self.await_last_poll(posted).await } else { Some(posted) };
+        self.stage = PostStage::Delivered;
+        self.send_state.deliver_posted(posted.ok_or(PollError::Ended)?)?;
         all_taken.await.map_err(|_| PollError::Ended)
     }
 
     /// Gives the poll that a client has under way while it ends its session the time to come: the
     /// two travel on connections of their own, and neither may be lost because it was the slower.
-    async fn see_off(&mut self, posted: Posted) -> Option<Posted> {
-        self.farewell = Some(posted);
-        if let Some(poll) = self.line.expect_poll() {
+    async fn await_last_poll(&mut self, posted: PostedPackets) -> Option<PostedPackets> {
+        self.last_packets = Some(posted);
+        if let Some(poll) = self.send_state.await_next_poll() {
             // Whether it came or not.
-            let _ = tokio::time::timeout(FAREWELL, poll).await;
+            let _ = tokio::time::timeout(LAST_POLL_WAIT, poll).await;
         }
-        self.farewell.take()
+        self.last_packets.take()
     }
 
     /// Ends the session because of this POST, with the code that its session is to hear. Resolves
     /// when a poll has brought the client what the session says last, or none has in time: clients
     /// that are refused a POST do not look at the answer to a poll any more.
     pub async fn refuse(mut self, code: CloseCode) {
-        self.stage = Stage::Refused;
-        if let Some(told) = self.line.fail(code) {
+        self.stage = PostStage::Refused;
+        if let Some(told) = self.send_state.fail(code) {
             // Whether a poll came or not.
-            let _ = tokio::time::timeout(FAREWELL, told).await;
+            let _ = tokio::time::timeout(LAST_POLL_WAIT, told).await;
         }
     }
 
     /// Takes nothing of this POST; the session goes on.
-    pub fn put_off(mut self) {
-        self.stage = Stage::Refused;
+    pub fn decline(mut self) {
+        self.stage = PostStage::Refused;
     }
 }
 
 impl Drop for Post {
     fn drop(&mut self) {
-        match (self.farewell.take(), self.stage) {
+        match (self.last_packets.take(), self.stage) {
             // Whoever ends a session need not wait for the answer.
-            (Some(posted), _) => drop(self.line.hand_over(posted)),
-            (None, Stage::Reading) => self.line.lose(),
-            (None, Stage::Refused) => self.line.end_post(),
+            (Some(posted), _) => drop(self.send_state.deliver_posted(posted)),
+            (None, PostStage::Reading) => self.send_state.connection_lost(),
+            (None, PostStage::Refused) => self.send_state.end_post(),
             // The session's task says when the next one may come.
-            (None, Stage::Handed) => {}
+            (None, PostStage::Delivered) => {}
         }
     }
 }
 
-// === impl Posted ===
+// === impl PostedPackets ===
 
-impl Posted {
+impl PostedPackets {
     /// The next packet; none behind the last one.
     pub(in crate::transport) fn take(&mut self) -> Option<Incoming> {
         let start = self.next?;

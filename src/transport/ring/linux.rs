@@ -11,8 +11,8 @@ use nix::libc::msghdr;
 use nix::sys::socket::MsgFlags;
 use smallvec::SmallVec;
 
-use super::super::wire::SEND_FLAGS;
-use super::{MOST_SENDS, SocketWrite};
+use super::super::frame_writer::SEND_FLAGS;
+use super::{MAX_SENDS, SocketWrite};
 
 /// One thread's way into the kernel.
 pub(in super::super) struct Ring {
@@ -31,11 +31,11 @@ impl Ring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
-            .build(u32::try_from(MOST_SENDS).unwrap_or(u32::MAX))?;
+            .build(u32::try_from(MAX_SENDS).unwrap_or(u32::MAX))?;
         Ok(Self { ring, spent: false })
     }
 
-    /// Sends to each socket what it takes at once; the first [`MOST_SENDS`] are tried. `taken` gets
+    /// Sends to each socket what it takes at once; the first [`MAX_SENDS`] are tried. `taken` gets
     /// the bytes of each. 0 is whatever a send of its own would find out: no room, a broken
     /// connection, not tried.
     ///
@@ -46,13 +46,13 @@ impl Ring {
     pub(in super::super) fn send_each(
         &mut self,
         sends: &[SocketWrite<'_>],
-        taken: &mut [usize; MOST_SENDS],
+        taken: &mut [usize; MAX_SENDS],
     ) -> io::Result<()> {
         taken.fill(0);
         if std::mem::replace(&mut self.spent, true) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let heads: SmallVec<[_; MOST_SENDS]> = sends.iter().take(MOST_SENDS).map(head).collect();
+        let heads: SmallVec<[_; MAX_SENDS]> = sends.iter().take(MAX_SENDS).map(head).collect();
         let mut queue = self.ring.submission();
         for (index, (send, head)) in (0..).zip(sends.iter().zip(&heads)) {
             let entry = entry(send, head).user_data(index);
@@ -71,7 +71,7 @@ impl Ring {
     }
 
     /// Submits what is queued, and comes back when all of it that the kernel has taken is done.
-    fn finish(&mut self, queued: usize, taken: &mut [usize; MOST_SENDS]) -> io::Result<()> {
+    fn finish(&mut self, queued: usize, taken: &mut [usize; MAX_SENDS]) -> io::Result<()> {
         let (mut submitted, mut done) = (0, 0);
         while done < queued {
             let result = self.ring.submit_and_wait(queued - done);

@@ -41,7 +41,7 @@ fn a_hang_up_ends_tcp_behind_what_waits_and_has_no_close_frame() {
                 assert_eq!(peer.read(&mut [0; 8]).await.expect("no reset"), 0);
                 drop(peer);
             };
-            // Not by the linger time: the peer has ended its side.
+            // Not by the close timeout: the peer has ended its side.
             let ((), end) = tokio::join!(read, inbound.next());
             assert_eq!(end, None);
         }
@@ -122,7 +122,7 @@ fn an_abort_ends_the_stream_though_nobody_reads_the_socket() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;
-        let _hold = inbound.gate().hold();
+        let _hold = inbound.read_pause().pause();
         assert!(is_quiet(&mut inbound).await);
         let aborted = outbox.clone();
         std::thread::spawn(move || aborted.abort());
@@ -134,8 +134,9 @@ fn an_abort_ends_the_stream_though_nobody_reads_the_socket() {
 #[test]
 fn a_close_that_nobody_answers_ends_with_the_linger_time() {
     run(async {
-        let linger = Duration::from_millis(100);
-        let (mut peer, mut inbound, outbox) = pair(TransportOptions { linger, ..options() }).await;
+        let close_timeout = Duration::from_millis(100);
+        let (mut peer, mut inbound, outbox) =
+            pair(TransportOptions { close_timeout, ..options() }).await;
         read_head(&mut peer).await;
         stall(&mut inbound, &outbox).await;
         outbox.finish(None, CloseCode::NORMAL);

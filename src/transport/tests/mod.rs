@@ -17,14 +17,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
-use crate::metrics::Vocabulary;
+use crate::metrics::LabelValues;
 
-mod batches;
 mod closing;
-mod moving;
+mod io_uring;
 mod polling;
 mod receiving;
 mod sending;
+mod upgrading;
 
 const HEAD: &[u8] = b"HEAD\r\n\r\n";
 const KEY: LatestKey = LatestKey(7);
@@ -36,7 +36,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn options() -> TransportOptions {
-    let words = Vocabulary::default();
+    let words = LabelValues::default();
     TransportOptions::new(Arc::new(Metrics::new(&words)))
 }
 

@@ -3,19 +3,21 @@
 use super::*;
 
 /// Says when the connection has ended.
-struct Tenure(Arc<AtomicBool>);
+struct SessionIdGuard(Arc<AtomicBool>);
 
-impl Drop for Tenure {
+impl Drop for SessionIdGuard {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// A connection that is polled, and whether it has ended.
-pub(super) fn polled(options: TransportOptions) -> (Inbound, Outbox, Polling, Arc<AtomicBool>) {
+pub(super) fn polling_pair(
+    options: TransportOptions,
+) -> (Inbound, Outbox, Polling, Arc<AtomicBool>) {
     let ended = Arc::new(AtomicBool::new(false));
-    let tenure = Box::new(Tenure(Arc::clone(&ended)));
-    let (inbound, outbox, polling) = open_polling(&Arc::new(options), tenure);
+    let id_guard = Box::new(SessionIdGuard(Arc::clone(&ended)));
+    let (inbound, outbox, polling) = open_polling(&Arc::new(options), id_guard);
     (inbound, outbox, polling, ended)
 }
 
@@ -38,18 +40,18 @@ pub(super) async fn post(
 }
 
 #[test]
-fn without_a_poll_both_manners_hold_as_on_a_socket_that_takes_no_more() {
+fn without_a_poll_both_kinds_of_frames_wait_as_on_a_socket_that_takes_no_more() {
     run(async {
         let options = options();
         let (metrics, budget) = (Arc::clone(&options.metrics), Arc::clone(&options.budget));
-        let (mut inbound, outbox, polling, _) = polled(options);
+        let (mut inbound, outbox, polling, _) = polling_pair(options);
         assert!(outbox.is_blocked());
         for n in 0..100 {
             outbox.push_latest(KEY, message(&format!("4at {n}"))).expect("open");
             outbox.push_latest(LatestKey(8), message("4elsewhere")).expect("open");
         }
         outbox.push(message("4chat")).expect("open");
-        outbox.forget(LatestKey(8));
+        outbox.discard_latest(LatestKey(8));
         assert_eq!((outbox.backlog().frames, metrics.conflated.get()), (2, 2 * 99));
         assert_eq!(budget.waiting(), outbox.backlog().bytes);
         assert_eq!(get(&polling).await, "4at 99\u{1e}4chat");
@@ -61,7 +63,7 @@ fn without_a_poll_both_manners_hold_as_on_a_socket_that_takes_no_more() {
 #[test]
 fn too_much_for_one_and_too_much_for_the_node_are_overruns() {
     run(async {
-        let (mut inbound, outbox, polling, _) = polled(options());
+        let (mut inbound, outbox, polling, _) = polling_pair(options());
         while outbox.push(message("4small")).is_ok() {}
         assert_eq!(inbound.next().await, Some(Incoming::Overrun(Overrun::Messages)));
         outbox.hang_up(Some(message("4bye")), CloseCode::SLOW_READER);
@@ -71,9 +73,9 @@ fn too_much_for_one_and_too_much_for_the_node_are_overruns() {
         assert_eq!(inbound.next().await, None);
         assert_eq!(poll.await, Err(PollError::Ended), "it may come back, so it hears no `1`");
 
-        let shared = TransportOptions { budget: Arc::new(Budget::new(50_000)), ..options() };
-        let (mut large_in, large, _large_polling, _) = polled(shared.clone());
-        let (_small_in, small, _small_polling, _) = polled(shared);
+        let shared = TransportOptions { budget: Arc::new(OutboxBudget::new(50_000)), ..options() };
+        let (mut large_in, large, _large_polling, _) = polling_pair(shared.clone());
+        let (_small_in, small, _small_polling, _) = polling_pair(shared);
         large.push(big(40_000)).expect("within");
         small.push(big(20_000)).expect("the other one pays");
         assert_eq!(large_in.next().await, Some(Incoming::Overrun(Overrun::Node)));
@@ -83,11 +85,11 @@ fn too_much_for_one_and_too_much_for_the_node_are_overruns() {
 #[test]
 fn a_post_is_answered_when_the_session_comes_back_for_more() {
     run(async {
-        let (mut inbound, _outbox, polling, _) = polled(options());
-        let gate = inbound.gate();
-        let hold = gate.hold();
+        let (mut inbound, _outbox, polling, _) = polling_pair(options());
+        let read_pause = inbound.read_pause();
+        let hold = read_pause.pause();
         let delivery = post(&polling, "4a\u{1e}bAQ==").await;
-        assert!(gate.is_paused() && is_quiet(&mut inbound).await);
+        assert!(read_pause.is_paused() && is_quiet(&mut inbound).await);
         drop(hold);
         assert_eq!(inbound.next().await, Some(Incoming::Text("4a".into())));
         assert_eq!(inbound.next().await, Some(Incoming::Binary(vec![1].into())));
@@ -102,8 +104,8 @@ fn a_post_is_answered_when_the_session_comes_back_for_more() {
 #[test]
 fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
     run(async {
-        let (mut inbound, _outbox, polling, _) = polled(options());
-        let hold = inbound.gate().hold();
+        let (mut inbound, _outbox, polling, _) = polling_pair(options());
+        let hold = inbound.read_pause().pause();
         drop(post(&polling, "4a").await);
         assert_eq!(polling.post().err(), Some(PollError::Overlap), "a queue of one");
         drop(hold);
@@ -112,12 +114,12 @@ fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
         assert_eq!(inbound.next().await, Some(failed));
 
         // One whose body did not come whole is lost.
-        let (mut inbound, _outbox, polling, _) = polled(options());
+        let (mut inbound, _outbox, polling, _) = polling_pair(options());
         drop(polling.post().expect("the first"));
         assert_eq!(inbound.next().await, None);
 
         // And one that says goodbye has said so.
-        let (mut inbound, _outbox, polling, _) = polled(options());
+        let (mut inbound, _outbox, polling, _) = polling_pair(options());
         drop(post(&polling, "1").await);
         assert_eq!(inbound.next().await, Some(Incoming::Text("1".into())));
     });
@@ -126,7 +128,7 @@ fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
 #[test]
 fn a_post_is_refused_behind_what_the_session_says_last() {
     run(async {
-        let (mut inbound, outbox, polling, _) = polled(options());
+        let (mut inbound, outbox, polling, _) = polling_pair(options());
         let poll = polling.poll().expect("the first");
         let mut refusal = Box::pin(polling.post().expect("no other").refuse(CloseCode::TOO_BIG));
         assert!(poll_fn(|cx| Poll::Ready(refusal.as_mut().poll(cx).is_pending())).await);
@@ -145,7 +147,7 @@ fn a_post_is_refused_behind_what_the_session_says_last() {
 fn the_first_of_two_polls_hears_of_the_end_also_where_the_session_says_nothing() {
     run(async {
         for (last, heard) in [(None, "1"), (Some("4bye"), "4bye")] {
-            let (mut inbound, outbox, polling, _) = polled(options());
+            let (mut inbound, outbox, polling, _) = polling_pair(options());
             let first = polling.poll().expect("the first");
             assert_eq!(polling.poll().err(), Some(PollError::Overlap));
             let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
@@ -158,14 +160,14 @@ fn the_first_of_two_polls_hears_of_the_end_also_where_the_session_says_nothing()
 }
 
 #[test]
-fn holds_are_counted_and_the_last_one_lets_go() {
+fn read_pauses_are_counted_and_the_last_one_lets_go() {
     run(async {
-        let (mut inbound, _outbox, polling, _) = polled(options());
-        let gate = inbound.gate();
-        let (one, two) = (gate.hold(), gate.hold());
+        let (mut inbound, _outbox, polling, _) = polling_pair(options());
+        let read_pause = inbound.read_pause();
+        let (one, two) = (read_pause.pause(), read_pause.pause());
         let _delivery = post(&polling, "4a").await;
         drop(one);
-        assert!(gate.is_paused());
+        assert!(read_pause.is_paused());
         assert!(is_quiet(&mut inbound).await);
         actix_rt::spawn(async move { drop(two) });
         assert_eq!(inbound.next().await, Some(Incoming::Text("4a".into())));
@@ -175,7 +177,7 @@ fn holds_are_counted_and_the_last_one_lets_go() {
 #[test]
 fn a_poll_that_is_dropped_ends_the_stream_after_what_was_posted() {
     run(async {
-        let (mut inbound, outbox, polling, ended) = polled(options());
+        let (mut inbound, outbox, polling, ended) = polling_pair(options());
         let poll = polling.poll().expect("the first");
         let delivery = post(&polling, "4last words").await;
         drop(poll);
@@ -193,9 +195,9 @@ fn a_poll_that_is_dropped_ends_the_stream_after_what_was_posted() {
 #[test]
 fn a_poll_that_had_nothing_to_say_takes_nothing_with_it() {
     run(async {
-        let (mut inbound, outbox, polling, _) = polled(options());
+        let (mut inbound, outbox, polling, _) = polling_pair(options());
         let poll = polling.poll().expect("the first");
-        polling.probe().expect("the first").nudge();
+        polling.probe().expect("the first").send_noop();
         drop(poll);
         assert!(is_quiet(&mut inbound).await && !outbox.is_closed());
         // With an answer on its way it is another thing.
@@ -210,7 +212,7 @@ fn a_poll_that_had_nothing_to_say_takes_nothing_with_it() {
 #[test]
 fn a_session_that_dies_refuses_what_is_under_way_and_is_forgotten() {
     run(async {
-        let (inbound, outbox, polling, ended) = polled(options());
+        let (inbound, outbox, polling, ended) = polling_pair(options());
         let poll = polling.poll().expect("the first");
         let delivery = post(&polling, "4unread").await;
         drop(inbound);
@@ -223,7 +225,7 @@ fn a_session_that_dies_refuses_what_is_under_way_and_is_forgotten() {
 #[test]
 fn a_session_that_stops_after_finish_still_answers_the_next_poll() {
     run(async {
-        let (inbound, outbox, polling, ended) = polled(options());
+        let (inbound, outbox, polling, ended) = polling_pair(options());
         outbox.finish(Some(message("4last")), CloseCode::NORMAL);
         drop((inbound, outbox));
         // What comes for the session now is refused at once.

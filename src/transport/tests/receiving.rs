@@ -36,13 +36,13 @@ fn a_message_larger_than_a_read_is_no_end_and_leaves_no_memory_behind() {
 }
 
 #[test]
-fn a_gate_holds_messages_back_and_lets_them_go_on() {
+fn a_read_pause_holds_messages_back_until_it_is_dropped() {
     run(async {
         let (mut peer, mut inbound, _outbox) = pair(options()).await;
-        let gate = inbound.gate();
+        let read_pause = inbound.read_pause();
         peer.write_all(&[client(0x81, b"one"), client(0x81, b"two")].concat()).await.expect("sent");
         assert_eq!(inbound.next().await, Some(Incoming::Text("one".into())));
-        let (hold, another) = (gate.hold(), gate.hold());
+        let (hold, another) = (read_pause.pause(), read_pause.pause());
         peer.write_all(&client(0x81, b"three")).await.expect("sent");
         for _ in 0..50 {
             assert!(is_quiet(&mut inbound).await);
@@ -104,6 +104,6 @@ fn a_peer_that_never_stops_talking_lets_others_run() {
 
 #[test]
 fn an_idle_connection_is_small() {
-    let sizes = (size_of::<Inbound>(), size_of::<line::Line>());
+    let sizes = (size_of::<Inbound>(), size_of::<send_state::SendState>());
     assert!(sizes.0 <= 96 && sizes.1 <= 224, "{sizes:?}");
 }

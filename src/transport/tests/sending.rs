@@ -140,16 +140,16 @@ fn a_peer_that_is_on_its_way_to_a_ping_is_alive() {
         let mut idle = outbox.ping().expect("none waits");
         read_head(&mut peer).await;
         assert_eq!(read_frame(&mut peer).await.expect("a ping").0, 0x89);
-        assert!(!outbox.is_taking(&mut idle), "it has the ping and does not answer");
+        assert!(!outbox.is_still_receiving(&mut idle), "it has the ping and does not answer");
         stall(&mut inbound, &outbox).await;
         (0..4).for_each(|_| outbox.push(big(10_000)).expect("within"));
         let mut mark = outbox.ping().expect("none waits");
-        while outbox.is_taking(&mut mark) {
+        while outbox.is_still_receiving(&mut mark) {
             tokio::task::yield_now().await;
         }
-        assert!(!outbox.is_taking(&mut mark), "it takes nothing");
+        assert!(!outbox.is_still_receiving(&mut mark), "it takes nothing");
         let mut taken = 0;
-        while !outbox.is_taking(&mut mark) {
+        while !outbox.is_still_receiving(&mut mark) {
             let mut some = [0; 4096];
             taken += peer.read(&mut some).await.expect("bytes");
             assert!(is_quiet(&mut inbound).await && taken < 200_000);
@@ -170,7 +170,7 @@ fn a_waiting_latest_frame_is_replaced_and_leaves_with_its_room() {
             outbox.push_latest(LatestKey(8), message("elsewhere")).expect("open");
         }
         outbox.push(message("chat")).expect("open");
-        outbox.forget(LatestKey(8));
+        outbox.discard_latest(LatestKey(8));
         assert_eq!(outbox.backlog().frames, before + 2);
         assert_eq!(metrics.conflated.get(), 2 * 999);
         let read = async {
@@ -230,7 +230,7 @@ fn a_trickling_reader_does_not_reset_the_time_a_frame_waits() {
 #[test]
 fn the_largest_outbox_pays_when_the_node_holds_too_much() {
     run(async {
-        let shared = TransportOptions { budget: Arc::new(Budget::new(150_000)), ..options() };
+        let shared = TransportOptions { budget: Arc::new(OutboxBudget::new(150_000)), ..options() };
         let (metrics, budget) = (Arc::clone(&shared.metrics), Arc::clone(&shared.budget));
         let (_small_peer, mut small_in, small) = pair(shared.clone()).await;
         let (_large_peer, mut large_in, large) = pair(shared).await;

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long anything may take that has to happen.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+pub const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One connection.
 pub struct Client {
@@ -104,7 +104,7 @@ impl Client {
     /// The next message as it comes.
     pub async fn next(&mut self) -> Value {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await;
+            let message = timeout(TIMEOUT, self.socket.next()).await;
             let message = message.unwrap_or_else(|_| panic!("nothing came; seen: {:?}", self.seen));
             match message.expect("an open socket").expect("an open socket") {
                 Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
@@ -129,7 +129,7 @@ impl Client {
     /// Waits until the hub closes the connection; what comes before is kept.
     pub async fn closed(&mut self) -> Closed {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await.expect("the hub closes");
+            let message = timeout(TIMEOUT, self.socket.next()).await.expect("the hub closes");
             match message {
                 Some(Ok(Message::Text(text))) => {
                     self.seen.push_back(serde_json::from_str(&text).expect("JSON"));
@@ -153,6 +153,6 @@ impl Client {
     /// Takes its leave and waits for the hub's answer.
     pub async fn close(mut self) {
         self.socket.close(None).await.expect("an open socket");
-        while let Ok(Some(Ok(_))) = timeout(PATIENCE, self.socket.next()).await {}
+        while let Ok(Some(Ok(_))) = timeout(TIMEOUT, self.socket.next()).await {}
     }
 }

@@ -61,7 +61,7 @@ pub fn set(signers: &[&Signer]) -> String {
 
 /// What a server does with a request.
 #[derive(Clone)]
-pub enum Conduct {
+pub enum ServerBehavior {
     /// 200 with this body.
     Serve(String),
     /// This status and a body that would be good.
@@ -81,7 +81,7 @@ pub enum Conduct {
 /// A server of keys on loopback.
 pub struct KeyServer {
     pub addr: SocketAddr,
-    conduct: Arc<Mutex<Conduct>>,
+    conduct: Arc<Mutex<ServerBehavior>>,
     hits: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     running: Option<JoinHandle<()>>,
@@ -90,16 +90,16 @@ pub struct KeyServer {
 
 impl KeyServer {
     /// Serves plain HTTP.
-    pub fn start(conduct: Conduct) -> Self {
+    pub fn start(conduct: ServerBehavior) -> Self {
         Self::launch(conduct, None)
     }
 
     /// Serves HTTPS, with a certificate of [`tls::AUTHORITY`].
-    pub fn start_tls(conduct: Conduct) -> Self {
+    pub fn start_tls(conduct: ServerBehavior) -> Self {
         Self::launch(conduct, Some(tls::server()))
     }
 
-    fn launch(conduct: Conduct, tls: Option<Arc<ServerConfig>>) -> Self {
+    fn launch(conduct: ServerBehavior, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
         let mut server = Self {
             addr: listener.local_addr().expect("an address"),
@@ -137,7 +137,7 @@ impl KeyServer {
     }
 
     /// From now on it does this.
-    pub fn conduct(&self, conduct: Conduct) {
+    pub fn conduct(&self, conduct: ServerBehavior) {
         *self.conduct.lock().expect("no panic") = conduct;
     }
 
@@ -161,7 +161,7 @@ impl KeyServer {
 
 fn answer(
     stream: TcpStream,
-    conduct: &Conduct,
+    conduct: &ServerBehavior,
     tls: Option<Arc<ServerConfig>>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(STALL))?;
@@ -174,7 +174,7 @@ fn answer(
     }
 }
 
-fn speak(stream: impl Read + Write, conduct: &Conduct) -> std::io::Result<()> {
+fn speak(stream: impl Read + Write, conduct: &ServerBehavior) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::from("x");
     while !line.trim().is_empty() {
@@ -184,18 +184,20 @@ fn speak(stream: impl Read + Write, conduct: &Conduct) -> std::io::Result<()> {
     let mut stream = reader.into_inner();
     let end = "content-type: text/plain\r\nconnection: close\r\n";
     match conduct {
-        Conduct::Serve(body) => write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n{body}")?,
-        Conduct::Status(status, body) => write!(stream, "HTTP/1.1 {status}\r\n{end}\r\n{body}")?,
-        Conduct::Redirect(to) => {
+        ServerBehavior::Serve(body) => write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n{body}")?,
+        ServerBehavior::Status(status, body) => {
+            write!(stream, "HTTP/1.1 {status}\r\n{end}\r\n{body}")?;
+        }
+        ServerBehavior::Redirect(to) => {
             write!(stream, "HTTP/1.1 302 Found\r\n{end}location: {to}\r\n\r\n")?;
         }
-        Conduct::Endless => {
+        ServerBehavior::Endless => {
             write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n")?;
             loop {
                 stream.write_all(&[b' '; 4096])?;
             }
         }
-        Conduct::Trickle => {
+        ServerBehavior::Trickle => {
             write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n")?;
             loop {
                 stream.write_all(b" ")?;
@@ -203,11 +205,11 @@ fn speak(stream: impl Read + Write, conduct: &Conduct) -> std::io::Result<()> {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        Conduct::Late(body) => {
+        ServerBehavior::Late(body) => {
             std::thread::sleep(Duration::from_millis(500));
             write!(stream, "HTTP/1.1 200 OK\r\n{end}\r\n{body}")?;
         }
-        Conduct::Stall => std::thread::sleep(STALL),
+        ServerBehavior::Stall => std::thread::sleep(STALL),
     }
     stream.flush()
 }

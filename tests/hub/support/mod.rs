@@ -17,14 +17,14 @@ pub mod tls;
 
 use std::time::Instant;
 
-pub use client::{Client, Closed, PATIENCE};
+pub use client::{Client, Closed, TIMEOUT};
 pub use databases::{Database, each_database};
 pub use packet::{Kind, Packet};
-pub use process::{Hub, HubBuilder, SECRET, Starting, claims, token};
+pub use process::{Hub, HubBuilder, SECRET, StartingHub, claims, token};
 
-/// Waits until `true`, at most [`PATIENCE`].
+/// Waits until `true`, at most [`TIMEOUT`].
 pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !reached().await {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;

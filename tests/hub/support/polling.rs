@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Hub;
-use super::client::PATIENCE;
-use super::raw::{Answer, Raw, Upgrade};
+use super::client::TIMEOUT;
+use super::raw::{HttpAnswer, RawConnection, UpgradeRequest};
 use super::socketio::WebSocket;
 
 /// What stands between the packets of a body.
@@ -20,20 +20,20 @@ pub struct Polling {
     addr: std::net::SocketAddr,
     /// Lines that every poll and every POST has in its head.
     headers: String,
-    polls: Raw,
-    posts: Raw,
+    polls: RawConnection,
+    posts: RawConnection,
     /// Whether a poll is under way.
     waits: bool,
     received: VecDeque<String>,
 }
 
 /// The answer to a handshake by long-polling.
-pub async fn handshake(hub: &Hub) -> Answer {
+pub async fn handshake(hub: &Hub) -> HttpAnswer {
     handshake_with(hub, None).await
 }
 
-async fn handshake_with(hub: &Hub, authorization: Option<&str>) -> Answer {
-    let mut request = Upgrade::anonymous().without("Upgrade").instead("Connection", "close");
+async fn handshake_with(hub: &Hub, authorization: Option<&str>) -> HttpAnswer {
+    let mut request = UpgradeRequest::anonymous().without("Upgrade").instead("Connection", "close");
     if let Some(value) = authorization {
         request = request.header("Authorization", value);
     }
@@ -49,7 +49,8 @@ impl Polling {
         let open: serde_json::Value = serde_json::from_str(open).expect("JSON");
         assert_eq!(open["upgrades"], serde_json::json!(["websocket"]));
         let sid = open["sid"].as_str().expect("a sid").to_owned();
-        let (polls, posts) = (Raw::connect(hub.addr).await, Raw::connect(hub.addr).await);
+        let (polls, posts) =
+            (RawConnection::connect(hub.addr).await, RawConnection::connect(hub.addr).await);
         let headers = authorization.map(|value| format!("Authorization: {value}\r\n"));
         let headers = headers.unwrap_or_default();
         Self { sid, addr: hub.addr, headers, polls, posts, waits: false, received: VecDeque::new() }
@@ -57,17 +58,17 @@ impl Polling {
 
     /// Fetches answers at so many bytes a second from now on, like a phone on a bad line.
     pub async fn slow_down(&mut self, bytes_per_second: u64) {
-        self.polls = Raw::connect_slow(self.addr, bytes_per_second).await;
+        self.polls = RawConnection::connect_slow(self.addr, bytes_per_second).await;
     }
 
     /// Sends packets in one POST, and gives the answer to it.
-    pub async fn post(&mut self, packets: &[String]) -> Answer {
+    pub async fn post(&mut self, packets: &[String]) -> HttpAnswer {
         let body = packets.join(&SEPARATOR.to_string());
         let head = self.head("POST", &format!("Content-Length: {}\r\n", body.len()));
         self.posts.send(&[head.as_bytes(), body.as_bytes()].concat()).await;
         let answer = self.posts.answer().await;
         if answer.ends() {
-            self.posts = Raw::connect(self.addr).await;
+            self.posts = RawConnection::connect(self.addr).await;
         }
         answer
     }
@@ -81,13 +82,13 @@ impl Polling {
     }
 
     /// The answer to a poll.
-    pub async fn poll(&mut self) -> Answer {
+    pub async fn poll(&mut self) -> HttpAnswer {
         self.start_poll().await;
         self.waits = false;
         let answer = self.polls.answer().await;
         // Before somebody has logged in each connection is for one request.
         if answer.ends() {
-            self.polls = Raw::connect(self.addr).await;
+            self.polls = RawConnection::connect(self.addr).await;
         }
         answer
     }
@@ -109,7 +110,7 @@ impl Polling {
         let url = format!("ws://{}{path}", self.addr);
         let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("an upgrade");
         socket.send(Message::text("2probe")).await.expect("an open socket");
-        let answer = timeout(PATIENCE, socket.next()).await.expect("in time");
+        let answer = timeout(TIMEOUT, socket.next()).await.expect("in time");
         assert_eq!(answer.expect("one").expect("no error"), Message::text("3probe"));
         // The poll that is under way is the last: it ends with what there is, or nothing.
         self.take_poll().await;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use orderhub::auth::{Grant, mint};
+use orderhub::auth::{NewToken, mint};
 use orderhub::config::Config;
 use orderhub::protocol::role::Role;
 use orderhub::time::Timestamp;
@@ -19,7 +19,7 @@ use super::Client;
 pub const SECRET: &str = "secret-for-tests-only-0123456789abcdef";
 
 /// How long a hub may take to listen or to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Settings of a hub that is to be started.
 pub struct HubBuilder {
@@ -31,7 +31,7 @@ pub struct HubBuilder {
 }
 
 /// A hub that was started and may not listen yet. Killed when dropped.
-pub struct Starting {
+pub struct StartingHub {
     child: Child,
     env: BTreeMap<String, String>,
     dir: TempDir,
@@ -43,7 +43,7 @@ pub struct Hub {
     pub addr: SocketAddr,
     /// Its process, its settings for a second life, and its data directory, which lives on over a
     /// restart.
-    running: Starting,
+    running: StartingHub,
 }
 
 impl HubBuilder {
@@ -71,12 +71,12 @@ impl HubBuilder {
     }
 
     /// Starts it.
-    pub fn launch(self) -> Starting {
+    pub fn launch(self) -> StartingHub {
         launch(self, tempfile::tempdir().expect("a folder"))
     }
 }
 
-fn launch(builder: HubBuilder, dir: TempDir) -> Starting {
+fn launch(builder: HubBuilder, dir: TempDir) -> StartingHub {
     let HubBuilder { env, shell, stderr } = builder;
     let log = || {
         let mut options = std::fs::OpenOptions::new();
@@ -97,10 +97,10 @@ fn launch(builder: HubBuilder, dir: TempDir) -> Starting {
         .stderr(stderr.unwrap_or_else(log))
         .spawn()
         .expect("the program");
-    Starting { child, env, dir }
+    StartingHub { child, env, dir }
 }
 
-impl Starting {
+impl StartingHub {
     /// Waits until it listens.
     pub fn listening(mut self) -> Hub {
         let stdout = self.child.stdout.take().expect("piped");
@@ -131,7 +131,7 @@ impl Starting {
 
     /// Waits until the process has ended, while the clients of the test go on.
     pub async fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 return status;
@@ -215,7 +215,7 @@ impl Hub {
 
     /// Waits until the process has ended.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.running.child.try_wait().expect("a child") {
                 return status;
@@ -258,7 +258,7 @@ impl Hub {
     }
 }
 
-impl Drop for Starting {
+impl Drop for StartingHub {
     fn drop(&mut self) {
         // It may have ended already, which is as good.
         self.child.kill().ok();
@@ -276,7 +276,7 @@ impl Drop for Starting {
 /// A token of a user with this role for these orders, for an hour.
 pub fn token(user: &str, role: &str, orders: &[&str]) -> String {
     let config = Config::from_flags(["--jwt-secret", SECRET]).expect("settings");
-    let grant = Grant {
+    let grant = NewToken {
         user: user.parse().expect("an id"),
         name: Some(format!("Name of {user}")),
         role: Role::from_name(role).expect("a role"),

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use super::client::PATIENCE;
+use super::client::TIMEOUT;
 use super::{Hub, token};
 
 /// A text message in one frame.
@@ -25,7 +25,7 @@ pub const PONG: u8 = 0x8A;
 const MASK: [u8; 4] = [0xA1, 0x02, 0x77, 0x40];
 
 /// A request to upgrade. As it begins it is right, but has no token.
-pub struct Upgrade {
+pub struct UpgradeRequest {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
@@ -33,7 +33,7 @@ pub struct Upgrade {
 
 /// An HTTP answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: u16,
     headers: Vec<(String, String)>,
     /// Its JSON, null where it has none.
@@ -43,7 +43,7 @@ pub struct Answer {
 }
 
 /// One connection.
-pub struct Raw {
+pub struct RawConnection {
     stream: TcpStream,
     /// Bytes that came and were not taken yet.
     received: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct Raw {
 
 /// How the hub ended a connection.
 #[derive(Debug)]
-pub struct Ending {
+pub struct RawEnding {
     /// Of its close frame.
     pub code: u16,
     pub reason: String,
@@ -61,9 +61,9 @@ pub struct Ending {
     pub said: Vec<Value>,
 }
 
-// === impl Upgrade ===
+// === impl UpgradeRequest ===
 
-impl Upgrade {
+impl UpgradeRequest {
     /// Without a token.
     pub fn anonymous() -> Self {
         let headers = [
@@ -125,22 +125,22 @@ impl Upgrade {
     }
 
     /// Asks, and gives the answer.
-    pub async fn ask(&self, hub: &Hub) -> Answer {
+    pub async fn ask(&self, hub: &Hub) -> HttpAnswer {
         self.open(hub).await.1
     }
 
     /// Asks, and gives the connection with the answer.
-    pub async fn open(&self, hub: &Hub) -> (Raw, Answer) {
-        let mut raw = Raw::connect(hub.addr).await;
+    pub async fn open(&self, hub: &Hub) -> (RawConnection, HttpAnswer) {
+        let mut raw = RawConnection::connect(hub.addr).await;
         raw.send(&self.head()).await;
         let answer = raw.answer().await;
         (raw, answer)
     }
 }
 
-// === impl Answer ===
+// === impl HttpAnswer ===
 
-impl Answer {
+impl HttpAnswer {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(present, _)| present.eq_ignore_ascii_case(name));
@@ -161,9 +161,9 @@ impl Answer {
     }
 }
 
-// === impl Raw ===
+// === impl RawConnection ===
 
-impl Raw {
+impl RawConnection {
     /// A TCP connection on which nothing was said yet.
     pub async fn connect(addr: SocketAddr) -> Self {
         Self::over(TcpStream::connect(addr).await.expect("a connection"))
@@ -196,7 +196,7 @@ impl Raw {
 
     /// Upgrades with a token and takes the `connected` event.
     pub async fn logged_in(mut self, token: &str) -> Self {
-        self.send(&Upgrade::bearer(token).head()).await;
+        self.send(&UpgradeRequest::bearer(token).head()).await;
         assert_eq!(self.answer().await.status, 101);
         assert_eq!(self.event().await["event"], "connected");
         self
@@ -237,7 +237,7 @@ impl Raw {
     }
 
     /// Reads an HTTP answer.
-    pub async fn answer(&mut self) -> Answer {
+    pub async fn answer(&mut self) -> HttpAnswer {
         let head = loop {
             if let Some(end) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
                 break String::from_utf8(self.take(end + 4)).expect("a head");
@@ -252,7 +252,7 @@ impl Raw {
             (name.to_owned(), value.to_owned())
         };
         let (headers, text) = (lines.map(split).collect(), String::new());
-        let mut answer = Answer { status, headers, body: Value::Null, text };
+        let mut answer = HttpAnswer { status, headers, body: Value::Null, text };
         if let Some(length) = answer.header("content-length") {
             let length = length.parse().expect("a length");
             let body = self.exactly(length).await.expect("a whole body");
@@ -293,7 +293,7 @@ impl Raw {
     }
 
     /// Reads until the hub has closed and ended the connection.
-    pub async fn ending(&mut self) -> Ending {
+    pub async fn ending(&mut self) -> RawEnding {
         let mut said = Vec::new();
         loop {
             match self.frame().await {
@@ -303,7 +303,7 @@ impl Raw {
                     let (code, reason) = payload.split_first_chunk().expect("a code");
                     let reason = String::from_utf8(reason.to_vec()).expect("text");
                     assert_eq!(self.frame().await, None, "nothing follows a close frame");
-                    return Ending { code: u16::from_be_bytes(*code), reason, said };
+                    return RawEnding { code: u16::from_be_bytes(*code), reason, said };
                 }
                 other => panic!("no close frame but {other:?}, after {said:?}"),
             }
@@ -346,7 +346,7 @@ impl Raw {
             most = *bytes;
         }
         let mut some = (&mut self.stream).take(most);
-        let read = timeout(PATIENCE, some.read_buf(&mut self.received)).await;
+        let read = timeout(TIMEOUT, some.read_buf(&mut self.received)).await;
         matches!(read.expect("the hub says something or ends"), Ok(count) if count > 0)
     }
 
@@ -366,9 +366,9 @@ impl Raw {
     }
 }
 
-// === impl Ending ===
+// === impl RawEnding ===
 
-impl Ending {
+impl RawEnding {
     /// The code, once it is sure that `session:end` came right before and said the same.
     #[track_caller]
     pub fn announced(&self) -> u16 {

@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::client::PATIENCE;
+use super::client::TIMEOUT;
 use super::packet::{Kind, Packet};
 use super::polling::Polling;
 use super::{Hub, token};
@@ -24,27 +24,27 @@ pub const ROOT: &str = "/";
 pub type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// One connection.
-pub struct Io {
-    pub line: Line,
+pub struct SocketIoClient {
+    pub line: Transport,
     /// Packets that came while another was waited for, oldest first.
     pub seen: VecDeque<Packet>,
     /// In which namespace it talks and listens.
     pub namespace: &'static str,
-    memories: HashMap<&'static str, Memory>,
+    memories: HashMap<&'static str, RecoveryState>,
     next_id: u64,
     /// Pings of the hub that it has answered.
     pub answered: u32,
 }
 
 /// How its packets travel.
-pub enum Line {
+pub enum Transport {
     Socket(WebSocket),
     Polling(Polling),
 }
 
 /// What a client knows of its session in a namespace, and keeps when the connection is lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct RecoveryState {
     pub sid: String,
     pub pid: Option<String>,
     /// The last argument of the last event that ended in a string.
@@ -55,14 +55,14 @@ pub struct Memory {
 
 /// How a connection ended.
 #[derive(Debug)]
-pub struct IoEnding {
+pub struct SocketIoEnding {
     /// Of the close frame, where there was one.
     pub code: Option<u16>,
     /// What came before, and was not taken.
     pub said: Vec<Packet>,
 }
 
-impl Io {
+impl SocketIoClient {
     /// Connects, and is in no namespace yet.
     pub async fn open(hub: &Hub) -> Self {
         Self::open_with(hub, None).await
@@ -76,7 +76,7 @@ impl Io {
             request.headers_mut().insert("authorization", value.parse().expect("a header"));
         }
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("an upgrade");
-        Self::over(Line::Socket(socket))
+        Self::over(Transport::Socket(socket))
     }
 
     /// Shakes hands for long-polling, and is in no namespace yet.
@@ -86,26 +86,26 @@ impl Io {
 
     /// The same with an `Authorization` header in each request.
     pub async fn open_polling_with(hub: &Hub, authorization: Option<&str>) -> Self {
-        Self::over(Line::Polling(Polling::open(hub, authorization).await))
+        Self::over(Transport::Polling(Polling::open(hub, authorization).await))
     }
 
-    fn over(line: Line) -> Self {
+    fn over(line: Transport) -> Self {
         let (seen, memories) = (VecDeque::new(), HashMap::new());
         Self { line, seen, namespace: EVENTS, memories, next_id: 0, answered: 0 }
     }
 
     /// Connects a user with this role to these orders, in the namespace of the apps.
     pub async fn login(hub: &Hub, user: &str, role: &str, orders: &[&str]) -> Self {
-        Self::again(hub, &token(user, role, orders), &Memory::default()).await
+        Self::again(hub, &token(user, role, orders), &RecoveryState::default()).await
     }
 
     /// Connects as somebody who was there before.
-    pub async fn again(hub: &Hub, token: &str, memory: &Memory) -> Self {
+    pub async fn again(hub: &Hub, token: &str, memory: &RecoveryState) -> Self {
         Self::open(hub).await.back(token, memory).await
     }
 
     /// The same on a connection that is open already.
-    pub async fn back(mut self, token: &str, memory: &Memory) -> Self {
+    pub async fn back(mut self, token: &str, memory: &RecoveryState) -> Self {
         self.memories.insert(self.namespace, memory.clone());
         self.connect(json!({ "token": token })).await.expect("let in");
         self
@@ -114,24 +114,24 @@ impl Io {
     /// Its WebSocket.
     pub fn socket(&mut self) -> &mut WebSocket {
         match &mut self.line {
-            Line::Socket(socket) => socket,
-            Line::Polling(_) => panic!("it polls"),
+            Transport::Socket(socket) => socket,
+            Transport::Polling(_) => panic!("it polls"),
         }
     }
 
     /// Its polls.
     pub fn polling(&mut self) -> &mut Polling {
         match &mut self.line {
-            Line::Socket(_) => panic!("it has a WebSocket"),
-            Line::Polling(polling) => polling,
+            Transport::Socket(_) => panic!("it has a WebSocket"),
+            Transport::Polling(polling) => polling,
         }
     }
 
     /// Moves from polling to a WebSocket.
     pub async fn upgrade(self) -> Self {
-        let Line::Polling(polling) = self.line else { panic!("it has a WebSocket") };
+        let Transport::Polling(polling) = self.line else { panic!("it has a WebSocket") };
         let (socket, received) = polling.upgrade().await;
-        let mut client = Self { line: Line::Socket(socket), ..self };
+        let mut client = Self { line: Transport::Socket(socket), ..self };
         for packet in received {
             if packet == "2" {
                 client.socket().send(Message::text("3")).await.expect("an open socket");
@@ -149,7 +149,7 @@ impl Io {
     }
 
     /// What it knows of its session.
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &RecoveryState {
         self.memories.get(self.namespace).expect("a session")
     }
 
@@ -197,17 +197,17 @@ impl Io {
     }
 
     /// Loses the connection without a word, and keeps what it knows.
-    pub fn cut(self) -> Memory {
+    pub fn cut(self) -> RecoveryState {
         self.memory().clone()
     }
 
     /// Sends text as it is.
     pub async fn send_text(&mut self, text: impl Into<String>) {
         match &mut self.line {
-            Line::Socket(socket) => {
+            Transport::Socket(socket) => {
                 socket.send(Message::text(text.into())).await.expect("an open socket");
             }
-            Line::Polling(polling) => {
+            Transport::Polling(polling) => {
                 let answer = polling.post(&[text.into()]).await;
                 assert_eq!((answer.status, answer.text.as_str()), (200, "ok"));
             }
@@ -217,13 +217,13 @@ impl Io {
     /// Sends texts at once, as far as the hub takes them.
     pub async fn send_all(&mut self, texts: impl IntoIterator<Item = String>) {
         match &mut self.line {
-            Line::Socket(socket) => {
+            Transport::Socket(socket) => {
                 for text in texts {
                     socket.feed(Message::text(text)).await.ok();
                 }
                 socket.flush().await.ok();
             }
-            Line::Polling(polling) => {
+            Transport::Polling(polling) => {
                 let texts: Vec<_> = texts.into_iter().collect();
                 polling.post(&texts).await;
             }
@@ -332,11 +332,11 @@ impl Io {
     }
 
     /// Waits until the hub has closed the connection.
-    pub async fn ending(&mut self) -> IoEnding {
+    pub async fn ending(&mut self) -> SocketIoEnding {
         loop {
             match self.read().await {
                 Ok(packet) => self.seen.push_back(packet),
-                Err(code) => return IoEnding { code, said: self.seen.drain(..).collect() },
+                Err(code) => return SocketIoEnding { code, said: self.seen.drain(..).collect() },
             }
         }
     }
@@ -345,11 +345,11 @@ impl Io {
     async fn read(&mut self) -> Result<Packet, Option<u16>> {
         loop {
             let text = match &mut self.line {
-                Line::Socket(socket) => match text(socket).await {
+                Transport::Socket(socket) => match text(socket).await {
                     Ok(text) => text,
                     Err(code) => return Err(code),
                 },
-                Line::Polling(polling) => polling.next().await,
+                Transport::Polling(polling) => polling.next().await,
             };
             match text.as_str() {
                 "1" => return Err(None),
@@ -400,9 +400,9 @@ impl Io {
     }
 }
 
-// === impl IoEnding ===
+// === impl SocketIoEnding ===
 
-impl IoEnding {
+impl SocketIoEnding {
     /// The code of the `session:end` in a namespace, once it is sure that it is the last event
     /// there, and whether a DISCONNECT followed: only then there is a close frame, which says the
     /// same.
@@ -432,12 +432,12 @@ impl IoEnding {
 /// The next text of a WebSocket, or the code of its close.
 async fn text(socket: &mut WebSocket) -> Result<String, Option<u16>> {
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("nothing came") {
+        match timeout(TIMEOUT, socket.next()).await.expect("nothing came") {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             Some(Ok(Message::Close(frame))) => {
                 // Answered on the way to the end, for which the hub waits.
-                while let Ok(Some(Ok(_))) = timeout(PATIENCE, socket.next()).await {}
+                while let Ok(Some(Ok(_))) = timeout(TIMEOUT, socket.next()).await {}
                 return Err(frame.map(|frame| frame.code.into()));
             }
             None | Some(Err(_)) => return Err(None),

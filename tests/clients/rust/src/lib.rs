@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, timeout_at};
 
 /// How long anything may take; generous, for slow machines.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 const SECRET: &str = "secret-for-tests-only-0123456789abcdef";
 
@@ -101,7 +101,7 @@ impl Inbox {
 
     /// The data of the next event of this name; others are kept.
     pub async fn take(&mut self, event: &str) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             if let Some(at) = self.kept.iter().position(|(name, _)| name == event) {
                 return self.kept.remove(at).1;

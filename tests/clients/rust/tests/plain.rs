@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use orderhub_client_tests::{Hub, PATIENCE, token};
+use orderhub_client_tests::{Hub, TIMEOUT, token};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -29,7 +29,7 @@ async fn reconnect(hub: &Hub, token: &str) -> Plain {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(PATIENCE, attempts).await.expect("in time")
+    timeout(TIMEOUT, attempts).await.expect("in time")
 }
 
 impl Plain {
@@ -50,7 +50,7 @@ impl Plain {
                 }
             }
         };
-        timeout(PATIENCE, next).await.expect("in time")
+        timeout(TIMEOUT, next).await.expect("in time")
     }
 
     async fn call(&mut self, event: &str, data: Value) -> Value {
@@ -125,7 +125,7 @@ async fn a_ping_that_is_not_answered_is_a_dead_network() {
         ann.0.send(Message::Ping("".into())).await.unwrap();
         timeout(patience, ann.0.next()).await.map(|frame| frame.unwrap().unwrap())
     };
-    assert_eq!(pong(&mut ann, PATIENCE).await, Ok(Message::Pong("".into())));
+    assert_eq!(pong(&mut ann, TIMEOUT).await, Ok(Message::Pong("".into())));
     hub.signal("STOP");
     // It stops in a moment, and then nothing ends.
     while pong(&mut ann, Duration::from_secs(1)).await.is_ok() {}

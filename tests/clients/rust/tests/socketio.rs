@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
-use orderhub_client_tests::{Hub, Inbox, PATIENCE, token};
+use orderhub_client_tests::{Hub, Inbox, TIMEOUT, token};
 use rust_socketio::asynchronous::{Client, ClientBuilder, ReconnectSettings};
 use rust_socketio::{Event, Payload, TransportType};
 use serde_json::{Value, json};
@@ -69,8 +69,8 @@ impl Device {
             answer.send(first(payload)).ok();
             async {}.boxed()
         };
-        self.client.emit_with_ack(event, data, PATIENCE, on_ack).await.unwrap();
-        let reply = timeout(PATIENCE, answered.recv()).await.expect("in time").expect("an answer");
+        self.client.emit_with_ack(event, data, TIMEOUT, on_ack).await.unwrap();
+        let reply = timeout(TIMEOUT, answered.recv()).await.expect("in time").expect("an answer");
         // The arguments of an ack come as one list.
         reply.get(0).cloned().unwrap_or(reply)
     }

@@ -1,0 +1,373 @@
+//! One client: takes its events, checks rate and form, and talks to rooms for it.
+//!
+//! The actor is the connection; who uses it is a session, of which a plain connection has one.
+
+mod deadlines;
+mod dialect;
+mod ending;
+mod incoming;
+mod open_orders;
+mod order_changes;
+mod pacing;
+mod resume;
+mod routing;
+mod session;
+mod socketio_connect;
+mod subscribing;
+mod subscriptions;
+mod throttling;
+mod token_refresh;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
+use smallvec::SmallVec;
+
+pub use self::dialect::UnauthenticatedPermit;
+use self::dialect::{Dialect, SocketIoState};
+use self::ending::EndReason;
+use self::pacing::MAX_LARGE_REPLIES;
+use self::session::Session;
+use self::socketio_connect::ResumeState;
+use self::throttling::ThrottledInput;
+use super::alarms::Alarm;
+use super::peer::{ConnectionAddress, MembershipNotice, Peer};
+use super::resumes::TakeOver;
+use super::shared::Shared;
+use super::supervisor::{Disconnect, Register, SupervisorHandle};
+use crate::auth::{Identity, TokenProblem};
+use crate::connection::heartbeat::{Heartbeat, PingPolicy};
+use crate::ids::{ConnectionId, SessionId};
+use crate::permits::{Permit, Permits};
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
+use crate::protocol::socketio::Namespace;
+use crate::protocol::socketio::reader::PacketReader;
+use crate::rate_limit::quota::Strikes;
+use crate::rate_limit::users::UserRates;
+use crate::time::Timestamp;
+use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
+
+/// How long a closing connection may take before its actor stops without its peer.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The bad envelope that ends patience, and how soon one is forgiven.
+const BAD_ENVELOPES: (u32, Duration) = (10, Duration::from_secs(10));
+/// The refused event that ends patience, and how soon one is forgiven.
+const FLOOD: (u32, Duration) = (100, Duration::from_millis(200));
+
+/// What a connection begins with.
+pub struct ConnectionParams {
+    /// Who comes, and how.
+    pub client: ClientKind,
+    /// The connection's two ends.
+    pub inbound: Inbound,
+    /// The sending one.
+    pub outbox: Outbox,
+    /// The address of the client, for the log.
+    pub remote: String,
+    /// Its place among the open connections.
+    pub permit: Permit,
+    /// What all actors share.
+    pub shared: Arc<Shared>,
+    /// Who knows the rooms.
+    pub supervisor: Arc<SupervisorHandle>,
+}
+
+/// Who opens a connection.
+pub enum ClientKind {
+    /// A user, who uses it alone.
+    Plain(Identity),
+    /// A Socket.IO client, which says in a moment who it is and where it wants to be.
+    SocketIo {
+        /// The token of its request, or why it has none.
+        handshake_token: Result<String, TokenProblem>,
+        /// Its place among those who have not said so yet.
+        unauthenticated: UnauthenticatedPermit,
+    },
+}
+
+/// The actor.
+pub struct Connection {
+    id: ConnectionId,
+    /// Of this actor, for all who tell it something.
+    address: Arc<dyn ConnectionAddress>,
+    outbox: Outbox,
+    /// Stops reading while somebody holds it.
+    read_pause: ReadPause,
+    shared: Arc<Shared>,
+    supervisor: Arc<SupervisorHandle>,
+    /// The address of the client, for the log.
+    remote: Arc<str>,
+    dialect: Dialect,
+    /// Who uses the connection: nearly always one, who stands here.
+    sessions: SmallVec<[Session; 1]>,
+    /// Off which it is taken what is no session's own: those of the last user who has logged in, and
+    /// before that of nobody else.
+    rates: Arc<UserRates>,
+    /// Events that came faster than their rate. Hardly any connection has some.
+    throttled: Option<Box<ThrottledInput>>,
+    floods: Strikes,
+    bad_envelopes: Strikes,
+    heartbeat: Heartbeat,
+    /// The last ping.
+    last_ping: PingMark,
+    /// Goes off at the next deadline.
+    alarm: Option<Alarm>,
+    /// Whether the end has begun; nothing that comes counts any more.
+    ended: bool,
+    _permit: Permit,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Starts the actor of an accepted connection on this thread.
+    pub fn open(params: ConnectionParams) {
+        Self::create(move |ctx| {
+            let ConnectionParams { client, inbound, outbox, remote, permit, shared, supervisor } =
+                params;
+            let read_pause = inbound.read_pause();
+            ctx.add_stream(inbound);
+            let now = Instant::now();
+            let (identity, dialect, ping_policy) = initial_state(client, &shared, now);
+            let rates = match &identity {
+                Some(identity) => shared.users.of(&identity.user, now),
+                None => shared.users.unauthenticated(),
+            };
+            let limits = &shared.config.limits;
+            let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
+            let mut connection = Self {
+                last_ping: PingMark::default(),
+                id: ConnectionId::next(),
+                address: Arc::new(ctx.address()),
+                outbox,
+                read_pause,
+                remote: remote.into(),
+                dialect,
+                sessions: SmallVec::new(),
+                rates,
+                throttled: None,
+                floods: Strikes::new(FLOOD.0, FLOOD.1),
+                bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
+                heartbeat: Heartbeat::new(ping_policy, now, ping_every, pong_within),
+                alarm: None,
+                ended: false,
+                shared,
+                supervisor,
+                _permit: permit,
+            };
+            if let Some(identity) = identity {
+                connection.start_session(
+                    identity,
+                    Codec::Plain,
+                    ResumeState::new(false, None),
+                    ctx,
+                );
+            }
+            connection
+        });
+    }
+
+    /// A user begins to use the connection.
+    fn start_session(
+        &mut self,
+        identity: Identity,
+        codec: Codec,
+        state: ResumeState,
+        ctx: &mut Context<Self>,
+    ) {
+        self.send_connect_ack(codec, &state);
+        self.dialect.mark_authenticated();
+        self.outbox.mark_authenticated();
+        let user = identity.user.clone();
+        if let Some(pid) = state.pid {
+            self.shared.resumes.attach(pid, user.clone(), self.address.clone());
+        }
+        let pid = state.pid;
+        let session = Session::new(
+            self.peer(codec, state),
+            identity,
+            Arc::clone(&self.shared),
+            self.supervisor.clone(),
+            Arc::clone(&self.remote),
+            self.read_pause.clone(),
+            pid,
+        );
+        self.rates = Arc::clone(&session.rates);
+        if codec == Codec::Plain {
+            self.send_connected(&session);
+        }
+        // Registered first and checked after, so what an admin or a back end does in between is not
+        // missed.
+        self.supervisor.addr.do_send(Register {
+            peer: Arc::clone(&session.peer),
+            connection: self.id,
+            user: user.clone(),
+        });
+        self.sessions.push(session);
+        if self.shared.bans.from_hub(&user, Timestamp::now()).is_some() {
+            self.disconnect(&Disconnect::now(CloseCode::REMOVED).of(user), ctx);
+        } else if self.sessions.last().is_some_and(Session::is_revoked) {
+            self.disconnect(&Disconnect::now(CloseCode::TOKEN_REVOKED).of(user), ctx);
+        } else if self.shared.is_draining() {
+            self.close(CloseCode::RESTART, ctx);
+        } else if self.alarm.is_some() {
+            // One that has not started arms it when it does.
+            self.arm();
+        }
+    }
+
+    /// The part of a session that rooms hold.
+    fn peer(&self, codec: Codec, state: ResumeState) -> Arc<Peer> {
+        Arc::new(Peer {
+            id: state.session_id,
+            outbox: self.outbox.clone(),
+            codec,
+            connection: Arc::clone(&self.address),
+            metrics: Arc::clone(&self.shared.metrics),
+            reply_permits: Permits::new(MAX_LARGE_REPLIES),
+            ended: AtomicBool::new(false),
+            push_log: state.pid.map(|_| Box::new(Mutex::new(state.push_log))),
+            max_pushes: TransportOptions::max_frames(self.shared.config.limits.outbox_messages),
+        })
+    }
+
+    fn send_connected(&self, session: &Session) {
+        let limits = &self.shared.config.limits;
+        let connected = Connected {
+            session_id: session.peer.id,
+            user_id: &session.identity.user,
+            role: session.identity.role,
+            expires_at: session.identity.expires_at,
+            ping_interval_ms: millis(limits.ping_interval),
+            max_message_bytes: limits.max_message_bytes,
+            protocol: PROTOCOL_VERSION,
+        };
+        // A connection that broke already ends by its stream.
+        session.peer.tell(&ServerEvent::Connected(connected)).ok();
+    }
+
+    /// The session with that id, while it lasts.
+    fn session(&mut self, session_id: SessionId) -> Option<&mut Session> {
+        self.sessions
+            .iter_mut()
+            .find(|session| session.peer.id == session_id && !session.has_ended())
+    }
+
+    /// Who is logged in to a namespace.
+    fn session_in(&self, namespace: Namespace) -> Option<usize> {
+        self.sessions.iter().position(|session| session.peer.codec.namespace() == Some(namespace))
+    }
+
+    /// Whether an end is meant for anybody who uses this connection.
+    fn is_disconnected_by(&self, end: &Disconnect) -> bool {
+        let Some(before) = end.issued_before else { return true };
+        let whose = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
+        self.sessions
+            .iter()
+            .filter(whose)
+            .any(|session| session.identity.may_be_issued_before(before))
+    }
+}
+
+/// What a connection begins with: who uses it from the start, and how it speaks.
+fn initial_state(
+    client: ClientKind,
+    shared: &Shared,
+    now: Instant,
+) -> (Option<Identity>, Dialect, PingPolicy) {
+    match client {
+        ClientKind::Plain(identity) => (Some(identity), Dialect::Plain, PingPolicy::WhenSilent),
+        ClientKind::SocketIo { handshake_token, unauthenticated } => {
+            let io = SocketIoState {
+                reader: PacketReader::new(shared.config.limits.max_message_bytes),
+                handshake_token: handshake_token.map(String::into_boxed_str),
+                login_deadline: now + shared.config.server.connect_timeout,
+                unauthenticated: Some(unauthenticated),
+            };
+            (None, Dialect::SocketIo(Box::new(io)), PingPolicy::Steady)
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        if !self.ended {
+            self.arm();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.outbox.abort();
+    }
+}
+
+impl StreamHandler<Incoming> for Connection {
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Self::Context) {
+        if !self.ended {
+            self.on_incoming(incoming, Instant::now(), ctx);
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        self.end(EndReason::lost("connection_lost"));
+        ctx.stop();
+    }
+}
+
+impl Handler<MembershipNotice> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, notice: MembershipNotice, ctx: &mut Self::Context) {
+        if let Some(session) = self.session(notice.session) {
+            session.on_membership_notice(notice, ctx);
+        }
+    }
+}
+
+impl Handler<TakeOver> for Connection {
+    type Result = ();
+
+    /// The client is back on another connection, before this one was known to be dead. It finds its
+    /// record where that of every ended session is.
+    fn handle(&mut self, message: TakeOver, ctx: &mut Self::Context) {
+        let has_it = self.sessions.iter().any(|session| session.pid == Some(message.pid));
+        if has_it && !self.ended {
+            self.outbox.hang_up(None, CloseCode::REPLACED);
+            self.begin_close(EndReason::lost(CloseCode::REPLACED.reason), ctx);
+        }
+    }
+}
+
+impl Handler<Disconnect> for Connection {
+    type Result = bool;
+
+    fn handle(&mut self, end: Disconnect, ctx: &mut Self::Context) -> bool {
+        if self.ended || !self.is_disconnected_by(&end) {
+            return false;
+        }
+        let delay = end.delay;
+        let finish = move |connection: &mut Self, ctx: &mut Context<Self>| {
+            if !connection.ended {
+                connection.disconnect(&end, ctx);
+            }
+        };
+        if delay.is_zero() {
+            finish(self, ctx);
+        } else {
+            ctx.run_later(delay, finish);
+        }
+        true
+    }
+}

@@ -1,0 +1,92 @@
+//! What a connection does by the clock: heartbeats, events whose turn has come, and the end of tokens.
+//! One timer serves all of it.
+
+use std::time::Instant;
+
+use actix::{Context, Handler};
+
+use super::Connection;
+use crate::actors::alarms::{Alarm, AlarmFired};
+use crate::actors::supervisor::Disconnect;
+use crate::connection::heartbeat::HeartbeatAction;
+use crate::protocol::close::CloseCode;
+use crate::session::token_expiry::ExpiryEvent;
+
+impl Connection {
+    /// Sets the one alarm for the next deadline, unless it fires sooner: then it is set anew.
+    pub(super) fn arm(&mut self) {
+        let expiries = self.sessions.iter().map(|session| session.expiry.next());
+        let waiting = self.throttled.as_ref().map(|waiting| waiting.due);
+        let others = self.login_deadline().into_iter().chain(waiting);
+        let next = expiries.chain(others).fold(self.heartbeat.next(), Instant::min);
+        if self.alarm.as_ref().is_none_or(|alarm| next < alarm.at()) {
+            self.alarm = Some(Alarm::set(next, self.address.clone()));
+        }
+    }
+
+    fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.throttled.as_ref().is_some_and(|waiting| waiting.due <= now) {
+            self.handle_queued(now, ctx);
+            if self.ended {
+                return;
+            }
+        }
+        for session in &mut self.sessions {
+            match session.expiry.due(now) {
+                Some(ExpiryEvent::Expired) => {
+                    let user = session.identity.user.clone();
+                    let end = Disconnect::now(CloseCode::TOKEN_EXPIRED).of(user);
+                    return self.disconnect(&end, ctx);
+                }
+                Some(ExpiryEvent::Expiring) => session.send_expiring(),
+                None => {}
+            }
+        }
+        if self.login_deadline().is_some_and(|login_deadline| login_deadline <= now) {
+            return self.close(CloseCode::UNAUTHENTICATED, ctx);
+        }
+        while let Some(action) = self.heartbeat.due(now, !self.read_pause.is_paused()) {
+            match action {
+                HeartbeatAction::Ping => self.ping(),
+                HeartbeatAction::NoPong if self.outbox.is_still_receiving(&mut self.last_ping) => {
+                    self.heartbeat.extend_deadline(now);
+                }
+                HeartbeatAction::NoPong => return self.close(CloseCode::NO_PONG, ctx),
+            }
+        }
+        self.arm();
+    }
+
+    fn ping(&mut self) {
+        // Before it is sent: what is pushed in between may go out behind it.
+        for mut push_log in self.sessions.iter().filter_map(|session| session.peer.push_log()) {
+            push_log.mark_ping();
+        }
+        match self.dialect.ping(&self.outbox) {
+            Some(mark) => {
+                self.last_ping = mark;
+                if mark.overtakes() {
+                    self.heartbeat.on_ping_overtook();
+                }
+            }
+            // One waits already, and that is the one.
+            None => self.heartbeat.on_ping_skipped(),
+        }
+    }
+
+    /// When the connection ends that nobody uses; none while somebody does.
+    fn login_deadline(&self) -> Option<Instant> {
+        self.sessions.is_empty().then(|| self.dialect.login_deadline()).flatten()
+    }
+}
+
+impl Handler<AlarmFired> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, AlarmFired: AlarmFired, ctx: &mut Context<Self>) {
+        if !self.ended {
+            self.alarm = None;
+            self.on_deadline(Instant::now(), ctx);
+        }
+    }
+}

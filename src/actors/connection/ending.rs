@@ -1,0 +1,114 @@
+//! How a connection ends: what its client hears last, and what becomes of its logins.
+
+use actix::{ActorContext, AsyncContext, Context};
+
+use super::dialect::Dialect;
+use super::{CLOSE_TIMEOUT, Connection};
+use crate::actors::shared::close_index;
+use crate::actors::supervisor::Disconnect;
+use crate::protocol::close::CloseCode;
+
+/// The peer ended the connection.
+pub(super) const PEER_CLOSED: &str = "peer_closed";
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndReason {
+    pub(super) reason: &'static str,
+    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
+    pub(super) clean: bool,
+    /// Whether it is kept for its client to take it up again.
+    pub(super) resumable: bool,
+}
+
+// === impl EndReason ===
+
+impl EndReason {
+    /// The client is not expected back.
+    pub(super) const fn for_good(reason: &'static str) -> Self {
+        Self { reason, clean: true, resumable: false }
+    }
+
+    /// The client is expected back.
+    pub(super) const fn lost(reason: &'static str) -> Self {
+        Self { reason, clean: false, resumable: true }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Ends the connection by the hub's decision: says so, then closes.
+    pub(super) fn close(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
+        self.disconnect(&Disconnect::now(close), ctx);
+    }
+
+    pub(super) fn disconnect(&mut self, end: &Disconnect, ctx: &mut Context<Self>) {
+        let Disconnect { close, reason, reconnect_after_ms, user, .. } = end;
+        // Whoever was cut for slowness or silence is expected back. A Socket.IO client does not see
+        // the code, and comes back from every end but those that it is told to take for good.
+        let clean = match self.dialect {
+            Dialect::Plain => !close.retry,
+            Dialect::SocketIo(_) => close.is_terminal(),
+        };
+        let ended =
+            if clean { EndReason::for_good(close.reason) } else { EndReason::lost(close.reason) };
+        let (mut last, mut stays_away) = (Vec::new(), close.is_terminal());
+        for session in &mut self.sessions {
+            if user.as_ref().is_none_or(|user| *user == session.identity.user) {
+                last.push(session.session_end_frame(
+                    *close,
+                    reason.as_deref(),
+                    *reconnect_after_ms,
+                ));
+                last.extend(session.disconnect_frame(*close));
+            } else {
+                // Another user of the same connection has done nothing, and comes back.
+                session.end(EndReason::lost(close.reason));
+                stays_away = false;
+            }
+        }
+        match self.dialect {
+            // Behind a close frame a client on Android hears nothing for 45 seconds. One that is told
+            // to stay away ends the connection by itself.
+            Dialect::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
+            _ => self.outbox.finish(last, *close),
+        }
+        self.begin_close(ended, ctx);
+    }
+
+    /// Leaves every room at once; the connection may linger to tell its peer.
+    pub(super) fn begin_close(&mut self, end: EndReason, ctx: &mut Context<Self>) {
+        self.end(end);
+        self.alarm = None;
+        ctx.run_later(CLOSE_TIMEOUT, |_, ctx| ctx.stop());
+    }
+
+    pub(super) fn end(&mut self, end: EndReason) {
+        if !std::mem::replace(&mut self.ended, true) && self.sessions.is_empty() {
+            // A session counts its own.
+            self.shared.metrics.closes.inc(close_index(end.reason));
+        }
+        // It said that it leaves; what it sent before did not get its turn.
+        let leaving_namespace = self.throttled.take().and_then(|waiting| waiting.leaving_namespace);
+        if let Some(index) = leaving_namespace.and_then(|namespace| self.session_in(namespace)) {
+            self.sessions[index].end(EndReason::for_good(end.reason));
+        }
+        for session in &mut self.sessions {
+            session.end(end);
+        }
+    }
+
+    /// What the client means by a close frame with this code.
+    pub(super) fn closed_by_peer(&self, code: Option<u16>) -> EndReason {
+        match self.dialect {
+            Dialect::Plain => EndReason::for_good(PEER_CLOSED),
+            // Most Socket.IO clients that take their leave say so before, for each namespace; some have
+            // no time for it. But some close so after a ping that came late, and come back.
+            Dialect::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
+                EndReason { clean: true, ..EndReason::lost(PEER_CLOSED) }
+            }
+            Dialect::SocketIo(_) => EndReason::lost(PEER_CLOSED),
+        }
+    }
+}

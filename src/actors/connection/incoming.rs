@@ -1,0 +1,296 @@
+//! What comes from the client: read, counted against its user's rates, and passed on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::Context;
+
+use super::Connection;
+use super::dialect::Dialect;
+use super::ending::{EndReason, PEER_CLOSED};
+use super::millis;
+use super::session::Session;
+use super::throttling::{ClientInput, RateCheck};
+use crate::actors::peer::Answer;
+use crate::actors::supervisor::Disconnect;
+use crate::connection::backlog::EventMeta;
+use crate::protocol::client::{ClientEvent, ClientEventName, Target};
+use crate::protocol::close::CloseCode;
+use crate::protocol::envelope;
+use crate::protocol::error::ErrorCode;
+use crate::protocol::request::{Rejected, Request};
+use crate::protocol::server::{Reply, ServerEvent};
+use crate::protocol::socketio::Namespace;
+use crate::protocol::socketio::malformed::Malformed;
+use crate::protocol::socketio::reader::ClientPacket;
+use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
+use crate::time::Timestamp;
+use crate::transport::Incoming;
+
+impl Connection {
+    /// Takes what the connection has brought.
+    pub(super) fn on_incoming(
+        &mut self,
+        incoming: Incoming,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let awaited = self.heartbeat.on_received(now);
+        match incoming {
+            Incoming::Text(text) => match &mut self.dialect {
+                Dialect::Plain => self.on_text(&text, now, ctx),
+                Dialect::SocketIo(io) => {
+                    let said = io.reader.text(&text);
+                    self.on_packet(said, text.len(), awaited, now, ctx);
+                }
+            },
+            Incoming::Binary(data) => match &mut self.dialect {
+                Dialect::Plain => self.close(CloseCode::UNSUPPORTED, ctx),
+                Dialect::SocketIo(io) => {
+                    let bytes = data.len();
+                    let said = io.reader.binary(data);
+                    self.on_packet(said, bytes, awaited, now, ctx);
+                }
+            },
+            Incoming::Pong if awaited => {}
+            Incoming::Pong => self.on_unsolicited_pong(now, ctx),
+            Incoming::Ping(payload) => self.on_ping(payload, now, ctx),
+            Incoming::Failed(close) => self.close(close, ctx),
+            Incoming::Overrun(_) => self.close(CloseCode::SLOW_READER, ctx),
+            Incoming::Close(code) => {
+                self.outbox.answer_close(code);
+                self.begin_close(self.closed_by_peer(code), ctx);
+            }
+        }
+    }
+
+    /// Takes a message of a Socket.IO client.
+    fn on_packet(
+        &mut self,
+        said: Result<ClientPacket, Malformed>,
+        bytes: usize,
+        awaited: bool,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        match said {
+            Ok(ClientPacket::Event { namespace, request }) => {
+                let Some(index) = namespace.and_then(|namespace| self.session_in(namespace)) else {
+                    return self.close(CloseCode::PROTOCOL_ERROR, ctx);
+                };
+                match request {
+                    Ok(request) => self.on_request(index, request, bytes, now, ctx),
+                    Err(rejected) => self.on_rejected(index, rejected, bytes, now, ctx),
+                }
+            }
+            Ok(ClientPacket::Connect { namespace, auth }) => {
+                let connect = ClientInput::Connect(namespace, auth);
+                self.handle_or_queue(connect, None, bytes, now, ctx);
+            }
+            Ok(ClientPacket::Disconnect { namespace }) => {
+                self.disconnect_namespace(namespace, now, ctx);
+            }
+            Ok(ClientPacket::Pong) => {
+                if let Some(until) = self.heartbeat.on_pong() {
+                    self.sessions.iter_mut().for_each(|session| session.confirm_until(until));
+                }
+                if !awaited {
+                    self.on_unsolicited_pong(now, ctx);
+                }
+            }
+            Ok(ClientPacket::Nothing) => self.on_unsolicited_pong(now, ctx),
+            Ok(ClientPacket::Close) => {
+                self.outbox.finish(None, CloseCode::NORMAL);
+                self.begin_close(EndReason::lost(PEER_CLOSED), ctx);
+            }
+            Err(malformed) => {
+                log::debug!("a packet was refused: {malformed}");
+                self.close(malformed.close(), ctx);
+            }
+        }
+    }
+
+    /// A client leaves a namespace. The connection stays for the next one.
+    pub(super) fn end_namespace_session(
+        &mut self,
+        namespace: Option<Namespace>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(index) = namespace.and_then(|namespace| self.session_in(namespace)) else {
+            return self.close(CloseCode::PROTOCOL_ERROR, ctx);
+        };
+        self.sessions.swap_remove(index).end(EndReason::for_good(PEER_CLOSED));
+        if self.sessions.is_empty() {
+            let Some(unauthenticated) = self.shared.unauthenticated.take() else {
+                return self.close(CloseCode::TRY_LATER, ctx);
+            };
+            self.dialect.mark_unauthenticated(
+                now + self.shared.config.server.connect_timeout,
+                unauthenticated,
+            );
+        }
+        self.arm();
+    }
+
+    fn on_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
+        match envelope::decode(text) {
+            Ok(request) => self.on_request(0, request, text.len(), now, ctx),
+            Err(rejected) => self.on_rejected(0, rejected, text.len(), now, ctx),
+        }
+    }
+
+    /// Takes an event of one of the sessions, or keeps it until its turn.
+    fn on_request(
+        &mut self,
+        index: usize,
+        request: Request,
+        bytes: usize,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let name = request.event.name();
+        self.shared.metrics.events_in.inc(name as usize);
+        let kind = rate_of(name);
+        let is_alone = self.throttled.is_none();
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
+        // Nearly all that is heard is such a position, and needs no answer.
+        if let Request { event: ClientEvent::Location(location), ack: None } = &request
+            && let Target::One(order) = &location.target
+            && rate_check == RateCheck::Allowed
+            && session.forward_fix(order, location.fix, now)
+        {
+            return;
+        }
+        match rate_check {
+            RateCheck::Allowed => self.handle_request(index, request, now, ctx),
+            RateCheck::Limited { event_counted } => {
+                let session_id = Some(session.peer.id);
+                let position = position_of(&request);
+                let event = ClientInput::Request(request);
+                let meta = EventMeta { session: session_id, kind, event_counted, position, bytes };
+                self.queue_input(event, meta, now, ctx);
+            }
+        }
+    }
+
+    /// Takes an event whose turn it is.
+    pub(super) fn handle_request(
+        &mut self,
+        index: usize,
+        request: Request,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let name = request.event.name();
+        let answer = Answer::new(Arc::clone(&session.peer), name, request.ack);
+        match request.event {
+            ClientEvent::Ping(data) => {
+                session.peer.tell(&ServerEvent::Pong(&data)).ok();
+                answer.ok(Reply::Pong {});
+            }
+            ClientEvent::Refresh(refresh) => {
+                session.refresh(&refresh, answer, now);
+                self.arm();
+            }
+            event => session.pace(event, answer, now, ctx),
+        }
+    }
+
+    /// Answers what is no event that the hub can take, when it is its turn.
+    fn on_rejected(
+        &mut self,
+        index: usize,
+        rejected: Rejected,
+        bytes: usize,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(session_id) = self.sessions.get(index).map(|session| session.peer.id) else {
+            return;
+        };
+        self.handle_or_queue(ClientInput::Rejected(rejected), Some(session_id), bytes, now, ctx);
+    }
+
+    /// Answers what is no event that the hub can take.
+    pub(super) fn answer_rejected(
+        &mut self,
+        index: usize,
+        rejected: &Rejected,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Some(session) = self.sessions.get(index) {
+            let failure = rejected.failure.clone();
+            session.peer.outcome(rejected.event.as_deref(), rejected.ack, &Err(failure));
+        }
+        let is_envelope = rejected.failure.code != ErrorCode::BadEnvelope;
+        if !is_envelope && self.bad_envelopes.strike(now) {
+            self.close(CloseCode::BAD_ENVELOPES, ctx);
+        }
+    }
+
+    /// One more event was refused because too many wait. Who goes on is cut, and may come back after
+    /// a pause only.
+    pub(super) fn count_refused(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.floods.strike(now) {
+            self.rates.start_flood_pause(now);
+            self.sessions.iter().for_each(|session| session.rates.start_flood_pause(now));
+            let reconnect_after_ms = Some(millis(FLOOD_PAUSE));
+            let end = Disconnect { reconnect_after_ms, ..Disconnect::now(CloseCode::FLOOD) };
+            self.disconnect(&end, ctx);
+        }
+    }
+
+    fn on_ping(&mut self, payload: bytes::Bytes, now: Instant, ctx: &mut Context<Self>) {
+        let bytes = payload.len();
+        self.handle_or_queue(ClientInput::Ping(payload), None, bytes, now, ctx);
+    }
+
+    /// Some clients send them as a sign of life; they cost what any event costs.
+    fn on_unsolicited_pong(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.handle_or_queue(ClientInput::Pong, None, 0, now, ctx);
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Takes an event off the user's rates.
+    fn check_rate(&self, kind: RateKind, now: Instant) -> RateCheck {
+        if kind != RateKind::Chat {
+            return if self.rates.take(kind, now).is_ok() {
+                RateCheck::Allowed
+            } else {
+                RateCheck::LIMITED
+            };
+        }
+        if self.rates.take(RateKind::Event, now).is_err() {
+            return RateCheck::LIMITED;
+        }
+        match self.rates.take(RateKind::Chat, now) {
+            Ok(()) => RateCheck::Allowed,
+            Err(_) => RateCheck::Limited { event_counted: true },
+        }
+    }
+}
+
+fn rate_of(name: ClientEventName) -> RateKind {
+    match name {
+        ClientEventName::Chat => RateKind::Chat,
+        ClientEventName::Join => RateKind::Join,
+        _ => RateKind::Event,
+    }
+}
+
+/// For which orders a position is, and when it was taken.
+fn position_of(request: &Request) -> Option<(Target, Option<Timestamp>)> {
+    match &request.event {
+        ClientEvent::Location(location) => {
+            Some((location.target.clone(), location.fix.recorded_at))
+        }
+        _ => None,
+    }
+}

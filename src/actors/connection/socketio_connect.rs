@@ -1,0 +1,316 @@
+//! The way into a namespace of Socket.IO: a token, and what the client had before.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, AsyncContext, Context};
+use serde::Serialize;
+
+use super::Connection;
+use super::dialect::Dialect;
+use super::ending::EndReason;
+use super::resume::{self, FoundSession};
+use crate::actors::shared::rate_limited;
+use crate::auth::{AuthError, Identity, TokenProblem};
+use crate::ids::{OrderId, Pid, SessionId};
+use crate::protocol::close::CloseCode;
+use crate::protocol::codec::Codec;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::socketio::auth::Auth;
+use crate::protocol::socketio::offset::parse_offset;
+use crate::protocol::socketio::{Namespace, write};
+use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
+use crate::session::resume::PushLog;
+use crate::time::Timestamp;
+use crate::transport::Frame;
+
+/// The payload of a CONNECT reply.
+#[derive(Serialize)]
+struct Welcome {
+    sid: SessionId,
+    /// By what the session can be taken up again, where it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<Pid>,
+}
+
+/// The payload of a `CONNECT_ERROR`; stock clients make an `Error` of it.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<RefusalData>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusalData {
+    code: ErrorCode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+/// For what a login may still wait.
+#[derive(Clone, Copy)]
+struct LoginRetries {
+    /// Whether for keys that are being fetched.
+    await_keys: bool,
+    /// How often for the user's rate of logins.
+    rate_waits: u8,
+}
+
+/// Under which names a client comes into a namespace.
+pub(super) struct ResumeState {
+    pub(super) session_id: SessionId,
+    pub(super) pid: Option<Pid>,
+    /// What it has been sent of chat, and will be.
+    pub(super) push_log: PushLog,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// A client wants into a namespace.
+    pub(super) fn connect(
+        &mut self,
+        namespace: Result<Namespace, String>,
+        auth: Auth,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let namespace = match namespace {
+            Ok(namespace) => namespace,
+            Err(name) => {
+                return self.send_connect_error(
+                    &name,
+                    &Refusal { message: "Invalid namespace", data: None },
+                );
+            }
+        };
+        if self.session_in(namespace).is_some() {
+            return self.close(CloseCode::PROTOCOL_ERROR, ctx);
+        }
+        self.authenticate_connect(
+            namespace,
+            auth,
+            LoginRetries { await_keys: true, rate_waits: 3 },
+            now,
+            ctx,
+        );
+    }
+
+    fn authenticate_connect(
+        &mut self,
+        namespace: Namespace,
+        auth: Auth,
+        retries: LoginRetries,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.shared.is_draining() {
+            return self.close(CloseCode::RESTART, ctx);
+        }
+        match self.authenticate(&auth) {
+            Ok(identity) => self.check_login_rate(identity, namespace, auth, retries, now, ctx),
+            // To stock clients a CONNECT_ERROR is final; after the close they come back.
+            Err(failure) if failure.code == ErrorCode::Unavailable => {
+                let settled = self.shared.verifier.wait_for_keys();
+                let Some(settled) = settled.filter(|_| retries.await_keys) else {
+                    return self.close(CloseCode::TRY_LATER, ctx);
+                };
+                // The token's key may be among those that are being fetched. What the client says
+                // meanwhile waits as well: it may be meant for the session that is to come.
+                let hold = self.read_pause.pause();
+                ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), connection, ctx| {
+                    if !connection.ended {
+                        let retries = LoginRetries { await_keys: false, ..retries };
+                        connection.authenticate_connect(
+                            namespace,
+                            auth,
+                            retries,
+                            Instant::now(),
+                            ctx,
+                        );
+                    }
+                    drop(hold);
+                }));
+            }
+            Err(failure) if failure.retry_after_ms.is_some() => {
+                self.refuse_entry(&failure, now, ctx);
+            }
+            Err(failure) => self.reject_connect(namespace.as_str(), &failure),
+        }
+    }
+
+    /// Ends the connection of a client whose next token may count, once that is worth a try. It would
+    /// take a `CONNECT_ERROR` for final, and it asks its app for a token before each connection.
+    fn refuse_entry(&mut self, failure: &Failure, now: Instant, ctx: &mut Context<Self>) {
+        self.shared.metrics.rejected.inc(failure.code as usize);
+        let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
+        // However fast the client comes back, it does not try more often than that.
+        let hold = self.read_pause.pause();
+        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
+        ctx.run_later(wait, move |connection, ctx| {
+            if !connection.ended {
+                // Others who use the connection have done nothing, and come back as well.
+                connection.outbox.hang_up(None, CloseCode::TOKEN_REVOKED);
+                connection.begin_close(EndReason::lost(CloseCode::TOKEN_REVOKED.reason), ctx);
+            }
+            drop(hold);
+        });
+    }
+
+    /// Who the token says it is: that of the packet, or else that of the request which opened the
+    /// connection. A header may be set by a library for all requests of an app, and be old.
+    fn authenticate(&self, auth: &Auth) -> Result<Identity, Failure> {
+        let handshake_token = || match &self.dialect {
+            Dialect::SocketIo(io) => io.handshake_token.as_deref().map_err(|problem| *problem),
+            Dialect::Plain => Err(TokenProblem::Missing),
+        };
+        let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
+        let token =
+            in_packet.map_or_else(handshake_token, Ok).map_err(|problem| match problem {
+                TokenProblem::Missing => unauthenticated("no token: send it as auth.token"),
+                problem => unauthenticated(problem.to_string()),
+            })?;
+        let now = Timestamp::now();
+        let identity = self.shared.verifier.verify(token, now).map_err(|error| {
+            if let AuthError::Invalid(reason) = &error {
+                log::debug!("a token was refused: {reason}");
+            }
+            Failure::from(&error)
+        })?;
+        match self.shared.bans.from_hub(&identity.user, now) {
+            Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
+            None => Ok(identity),
+        }
+    }
+
+    /// Lets a user in who does not come too often, and has not just been cut for a flood.
+    fn check_login_rate(
+        &mut self,
+        identity: Identity,
+        namespace: Namespace,
+        auth: Auth,
+        mut retries: LoginRetries,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let rates = self.shared.users.of(&identity.user, now);
+        // One that has to wait anyway costs no login.
+        let flood_wait = rates.flood_wait(now);
+        let wait = match flood_wait.map_or_else(|| rates.take(RateKind::Login, now), Err) {
+            Ok(()) => return self.accept_connect(identity, namespace, auth, ctx),
+            Err(wait) if flood_wait.is_some() => wait,
+            Err(wait) if retries.rate_waits == 0 || wait > FLOOD_PAUSE => {
+                return self
+                    .reject_connect(namespace.as_str(), &rate_limited("too many logins", wait));
+            }
+            Err(wait) => {
+                retries.rate_waits -= 1;
+                wait
+            }
+        };
+        // A stock client takes a CONNECT_ERROR for final. One that waits comes in by itself.
+        let hold = self.read_pause.pause();
+        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
+        ctx.run_later(wait, move |connection, ctx| {
+            if !connection.ended {
+                connection.authenticate_connect(namespace, auth, retries, Instant::now(), ctx);
+            }
+            drop(hold);
+        });
+    }
+
+    fn accept_connect(
+        &mut self,
+        identity: Identity,
+        namespace: Namespace,
+        auth: Auth,
+        ctx: &mut Context<Self>,
+    ) {
+        let resumes = auth.resume && !self.shared.config.rooms.resume.is_zero();
+        let codec = Codec::SocketIo { namespace, offsets: resumes };
+        let offset = auth.offset.as_deref().and_then(parse_offset);
+        let asked = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());
+        let Some(pid) = asked.filter(|_| resumes) else {
+            let state = ResumeState::new(resumes, offset);
+            return self.start_session(identity, codec, state, ctx);
+        };
+        // What the client sends behind its CONNECT waits until it is known what it had.
+        let hold = self.read_pause.pause();
+        // It has something to lose: a drain waits for it.
+        self.dialect.mark_authenticated();
+        let shared = Arc::clone(&self.shared);
+        let find =
+            async move { resume::find_session(shared, pid, identity, namespace, offset).await };
+        ctx.spawn(wrap_future::<_, Self>(find).map(move |(identity, found), connection, ctx| {
+            connection.resume_session(identity, codec, found, ctx);
+            drop(hold);
+        }));
+    }
+
+    /// Goes on where the client was, or begins anew where that cannot be told.
+    fn resume_session(
+        &mut self,
+        identity: Identity,
+        codec: Codec,
+        found: FoundSession,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.ended {
+            // Dropped, what was found is kept for the next try.
+            return;
+        }
+        if self.shared.is_draining() {
+            return self.close(CloseCode::RESTART, ctx);
+        }
+        let (state, last_subscription, rooms) = found.into_state();
+        let session_id = state.session_id;
+        self.start_session(identity, codec, state, ctx);
+        if let Some(session) = self.session(session_id) {
+            session.restore_rooms(last_subscription, rooms, ctx);
+        }
+    }
+
+    /// Sends the reply to CONNECT.
+    pub(super) fn send_connect_ack(&self, codec: Codec, state: &ResumeState) {
+        let Codec::SocketIo { namespace, .. } = codec else { return };
+        let send_connect_ack = Welcome { sid: state.session_id, pid: state.pid };
+        let frame = Frame::text(|out| write::connect(namespace.as_str(), &send_connect_ack, out));
+        // A connection that broke already ends by its stream.
+        self.outbox.push(frame).ok();
+    }
+
+    pub(super) fn reject_connect(&self, namespace: &str, failure: &Failure) {
+        self.shared.metrics.rejected.inc(failure.code as usize);
+        let data = RefusalData { code: failure.code, retry_after_ms: failure.retry_after_ms };
+        self.send_connect_error(
+            namespace,
+            &Refusal { message: &failure.message, data: Some(data) },
+        );
+    }
+
+    fn send_connect_error(&self, namespace: &str, refusal: &Refusal<'_>) {
+        self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
+    }
+}
+
+fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
+    Failure::new(ErrorCode::Unauthenticated, message)
+}
+
+// === impl ResumeState ===
+
+impl ResumeState {
+    /// New ones. The client may present `offset` again, as long as it gets no other.
+    pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
+        Self {
+            session_id: SessionId::random(),
+            // Without randomness no client could be told from another.
+            pid: resumes.then(Pid::random).and_then(Result::ok),
+            push_log: PushLog::new(offset),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The way into a room: asked for by the first event, told by the room, and taken again when the
+//! room is lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{ActorFutureExt, Arbiter, AsyncContext, Context};
+
+use super::Connection;
+use super::routing::RoomEvent;
+use super::session::Session;
+use super::subscriptions::{Subscription, SubscriptionState};
+use crate::actors::order_room::{EntryKind, Leave, RoomHandle, UpdateIdentity};
+use crate::actors::peer::{LeaveReply, MembershipEvent, MembershipGuard, MembershipNotice};
+use crate::actors::shared::unavailable;
+use crate::actors::store::{LoadedOrder, StoreError};
+use crate::actors::supervisor::FindRoom;
+use crate::ids::OrderId;
+use crate::permits::Permit;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
+
+/// How many events may wait for rooms before the socket is not read.
+pub(super) const MAX_QUEUED: usize = 32;
+/// How many rooms a session may send to without having joined them.
+const MAX_SEND_ONLY_ROOMS: usize = MAX_LOCATION_TARGETS;
+/// How long to wait before another try to come back into a room that was lost.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Session {
+    /// The first event for a room: the session has to be let in.
+    pub(super) fn subscribe(
+        &mut self,
+        order: OrderId,
+        event: RoomEvent,
+        now: Instant,
+        ctx: &mut Context<Connection>,
+    ) {
+        if let RoomEvent::Leave { answer, .. } = event {
+            return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
+        }
+        if let Some(failure) = self.refusals.find(&order, now) {
+            return event.refuse(failure.clone());
+        }
+        if let Err(failure) = self.check_room_limit(&order, &event) {
+            return event.refuse(failure);
+        }
+        self.last_subscription.0 += 1;
+        let mut subscription =
+            Subscription::new(self.last_subscription, Arc::clone(&self.identity));
+        let kind = match event {
+            RoomEvent::Join(join, answer) => {
+                self.forget_removal(&order);
+                subscription.joins = 1;
+                EntryKind::Join(join, answer.for_counted_join(order.clone(), subscription.id))
+            }
+            event => {
+                subscription.state = SubscriptionState::Subscribing(VecDeque::from([event]));
+                self.count_queued();
+                EntryKind::SendOnly
+            }
+        };
+        self.subscriptions.insert(order.clone(), subscription);
+        self.request_entry(order, kind, None, ctx);
+    }
+
+    /// Whether one more room may be joined, or sent to.
+    pub(super) fn check_room_limit(
+        &self,
+        order: &OrderId,
+        event: &RoomEvent,
+    ) -> Result<(), Failure> {
+        let joins = matches!(event, RoomEvent::Join(..));
+        let known = self
+            .subscriptions
+            .get(order)
+            .is_some_and(|subscription| subscription.joins > 0 || !joins);
+        if known || (joins && self.identity.role.is_staff()) {
+            return Ok(());
+        }
+        let joined =
+            self.subscriptions.values().filter(|subscription| subscription.joins > 0).count();
+        let (used, most) = if joins {
+            (joined, self.shared.config.limits.max_rooms_per_connection)
+        } else {
+            (self.subscriptions.len() - joined, MAX_SEND_ONLY_ROOMS)
+        };
+        if used < most {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorCode::TooManyRooms, "too many rooms on one connection"))
+    }
+
+    /// Asks to be let in. A room is only created for somebody with a right to it: where the token
+    /// gives none, the database is asked first.
+    pub(super) fn request_entry(
+        &mut self,
+        order: OrderId,
+        kind: EntryKind,
+        permit: Option<Permit>,
+        ctx: &mut Context<Connection>,
+    ) {
+        let by_token = self.shared.may_join(&self.identity, &order, &OrderFacts::default());
+        let Err(failure) = by_token else { return self.find_room(order, kind, permit) };
+        if self.shared.subject(&self.identity, &order).banned {
+            return self.refuse_entry(order, failure, kind);
+        }
+        let (store, wanted) = (self.shared.store.clone(), order.clone());
+        let session_id = self.peer.id;
+        let read = wrap_future::<_, Connection>(async move { store.load_order(wanted, 0).await });
+        ctx.spawn(read.map(move |loaded, connection, _| {
+            let Some(session) = connection.session(session_id) else { return };
+            match session.check_join_right(&order, loaded) {
+                Ok(()) => session.find_room(order, kind, permit),
+                Err(failure) => session.refuse_entry(order, failure, kind),
+            }
+        }));
+    }
+
+    fn check_join_right(
+        &self,
+        order: &OrderId,
+        loaded: Result<LoadedOrder, StoreError>,
+    ) -> Result<(), Failure> {
+        let loaded = loaded.map_err(|_| unavailable("the database does not answer"))?;
+        self.shared.may_join(&self.identity, order, &loaded.facts)
+    }
+
+    /// However many sessions ask at the same moment, none is refused for that: each asks once for
+    /// each room that it is on its way into, and they are bounded.
+    fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
+        let Some(guard) = self.membership_guard(&order) else { return };
+        self.supervisor.addr.do_send(FindRoom {
+            guard: guard.with_catch_up_permit(permit),
+            identity: Arc::clone(&self.identity),
+            kind,
+            arbiter: Arbiter::current(),
+        });
+    }
+
+    /// The place that the session will have; none where it has ended meanwhile.
+    fn membership_guard(&mut self, order: &OrderId) -> Option<MembershipGuard> {
+        let subscription = self.subscriptions.get_mut(order)?;
+        subscription.identity = Arc::clone(&self.identity);
+        let sent_seq = Arc::clone(&subscription.sent_seq);
+        Some(MembershipGuard::new(Arc::clone(&self.peer), order.clone(), subscription.id, sent_seq))
+    }
+
+    /// Not let in, before any room was asked. It is heard like a room's word.
+    fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
+        if let Some(guard) = self.membership_guard(&order) {
+            kind.refuse(guard, failure);
+        }
+    }
+
+    /// A room has something to say about the session's place there.
+    pub(super) fn on_membership_notice(
+        &mut self,
+        notice: MembershipNotice,
+        ctx: &mut Context<Connection>,
+    ) {
+        let MembershipNotice { order, subscription, event, .. } = notice;
+        if self.subscriptions.get(&order).is_some_and(|known| known.id == subscription) {
+            self.apply_membership_event(order, event, ctx);
+        }
+        // Else the session has left, or ended; whoever was to be told of that was. It may have been
+        // that room's turn all the same.
+        self.start_catch_ups(ctx);
+    }
+
+    fn apply_membership_event(
+        &mut self,
+        order: OrderId,
+        event: MembershipEvent,
+        ctx: &mut Context<Connection>,
+    ) {
+        match event {
+            MembershipEvent::Entered(room) => self.on_entered(order, room, ctx),
+            MembershipEvent::Refused(failure) => self.on_refused(order, &failure),
+            MembershipEvent::CaughtUp => {}
+            MembershipEvent::Removed => {
+                self.remember_removal(&order);
+                self.close_subscription(&order, &Failure::forbidden());
+            }
+            MembershipEvent::JoinRefused => self.undo_join(&order),
+            MembershipEvent::RoomLost => self.on_room_lost(order, ctx),
+        }
+    }
+
+    fn on_entered(&mut self, order: OrderId, room: Arc<RoomHandle>, ctx: &mut Context<Connection>) {
+        let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
+        if !Arc::ptr_eq(&subscription.identity, &self.identity) {
+            // A new token came while the room judged the one before.
+            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
+            room.addr.do_send(UpdateIdentity { session: session_id, identity });
+        }
+        subscription.on_subscribed(Instant::now());
+        let unwanted = subscription.has_snapshot() && subscription.joins == 0;
+        let before =
+            std::mem::replace(&mut subscription.state, SubscriptionState::Subscribed(room));
+        if unwanted {
+            self.leave_room(&order, None);
+        }
+        if let SubscriptionState::Subscribing(queue) = before {
+            self.route_queued(&order, queue, ctx);
+        }
+    }
+
+    /// Routes what has waited. A leave among it may close the link: then the next event begins
+    /// anew.
+    fn route_queued(
+        &mut self,
+        order: &OrderId,
+        queue: VecDeque<RoomEvent>,
+        ctx: &mut Context<Connection>,
+    ) {
+        self.dequeued(queue.len());
+        let now = Instant::now();
+        for event in queue {
+            self.route_one(order.clone(), event, now, ctx);
+        }
+    }
+
+    fn on_refused(&mut self, order: OrderId, failure: &Failure) {
+        // One who was in was told that it is out.
+        if self.subscriptions.get(&order).is_some_and(Subscription::has_snapshot) {
+            self.remember_removal(&order);
+        }
+        self.close_subscription(&order, failure);
+        // A ban costs nothing to look up, and may end sooner than the memory of it.
+        if !self.shared.subject(&self.identity, &order).banned {
+            self.refusals.remember(order, failure, Instant::now());
+        }
+    }
+
+    fn close_subscription(&mut self, order: &OrderId, failure: &Failure) {
+        let Some(subscription) = self.remove_subscription(order) else { return };
+        if let SubscriptionState::Subscribing(queue) = subscription.state {
+            self.dequeued(queue.len());
+            for event in queue {
+                event.refuse(failure.clone());
+            }
+        }
+    }
+
+    /// Ends a subscription. What the client has seen by it may still be the last that it saw at all.
+    fn remove_subscription(&mut self, order: &OrderId) -> Option<Subscription> {
+        let subscription = self.subscriptions.swap_remove(order)?;
+        if let Some(mut push_log) = self.peer.push_log() {
+            push_log.end_subscription(subscription.id.0, order);
+        }
+        Some(subscription)
+    }
+
+    /// A join was refused that was counted when it was sent.
+    fn undo_join(&mut self, order: &OrderId) {
+        let Some(subscription) = self.subscriptions.get_mut(order) else { return };
+        subscription.joins = subscription.joins.saturating_sub(1);
+        // One on the way in hears the rest in a moment.
+        if subscription.joins == 0
+            && !matches!(subscription.state, SubscriptionState::Subscribing(_))
+        {
+            self.leave_room(order, None);
+        }
+    }
+
+    /// Leaves a room that no join holds any more. Without a farewell the client knows.
+    pub(super) fn leave_room(&mut self, order: &OrderId, reply: Option<LeaveReply>) {
+        let room =
+            self.remove_subscription(order).and_then(|subscription| subscription.room().cloned());
+        if let Some(room) = room {
+            room.addr.do_send(Leave { session: self.peer.id, reply, clean: true });
+        }
+    }
+
+    /// The room is gone. A session that was in goes back in with the next one, and its client
+    /// sees nothing of it.
+    fn on_room_lost(&mut self, order: OrderId, ctx: &mut Context<Connection>) {
+        let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
+        if !subscription.has_snapshot() || subscription.joins == 0 {
+            return self.close_subscription(&order, &unavailable("the room was interrupted"));
+        }
+        let now = Instant::now();
+        // The next room was lost too, or the database is down: not at once again.
+        let again = subscription.resubscribed_at.is_some_and(|at| now < at + RETRY_AFTER);
+        match std::mem::replace(&mut subscription.state, SubscriptionState::Retrying) {
+            SubscriptionState::Subscribed(_) if !again => self.resubscribe(order, ctx),
+            SubscriptionState::Subscribed(_) => self.resubscribe_later(order, ctx),
+            SubscriptionState::Subscribing(queue) => {
+                self.route_queued(&order, queue, ctx);
+                self.resubscribe_later(order, ctx);
+            }
+            SubscriptionState::Retrying => {}
+        }
+    }
+
+    fn resubscribe(&mut self, order: OrderId, ctx: &mut Context<Connection>) {
+        let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
+        subscription.resubscribed_at = Some(Instant::now());
+        subscription.state = SubscriptionState::Subscribing(VecDeque::new());
+        self.queue_catch_up(order, EntryKind::Rejoin { returned: false });
+        self.start_catch_ups(ctx);
+    }
+
+    fn resubscribe_later(&mut self, order: OrderId, ctx: &mut Context<Connection>) {
+        // A leave among what waited may have ended it.
+        let Some(subscription) =
+            self.subscriptions.get(&order).filter(|subscription| subscription.is_retrying())
+        else {
+            return;
+        };
+        let id = subscription.id;
+        let session_id = self.peer.id;
+        ctx.run_later(RETRY_AFTER, move |connection, ctx| {
+            let Some(session) = connection.session(session_id) else { return };
+            let subscription = session.subscriptions.get(&order);
+            if subscription
+                .is_some_and(|subscription| subscription.id == id && subscription.is_retrying())
+            {
+                session.resubscribe(order, ctx);
+            }
+        });
+    }
+
+    /// So many events no longer wait.
+    fn dequeued(&mut self, events: usize) {
+        self.queued -= events;
+        if self.queued < MAX_QUEUED {
+            self.queue_full_hold = None;
+        }
+    }
+
+    /// One more event waits for a room.
+    pub(super) fn count_queued(&mut self) {
+        self.queued += 1;
+        if self.queued >= MAX_QUEUED && self.queue_full_hold.is_none() {
+            self.queue_full_hold = Some(self.read_pause.pause());
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Events that came faster than their user's rate: they wait, and are taken when it is their turn.
+//!
+//! What waits is bounded. Who sends more than that is refused, and cut in the end; a client that was
+//! offline and sends all that it has kept stays below it, and loses nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Context;
+use bytes::Bytes;
+
+use super::Connection;
+use super::pacing::{PAUSE, next_pause};
+use super::session::Session;
+use crate::actors::peer::Answer;
+use crate::actors::shared::rate_limited;
+use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, OVERHEAD};
+use crate::ids::SessionId;
+use crate::permits::Permit;
+use crate::protocol::request::{Rejected, Request};
+use crate::protocol::server::Reply;
+use crate::protocol::socketio::Namespace;
+use crate::protocol::socketio::auth::Auth;
+use crate::rate_limit::users::RateKind;
+use crate::transport::ReadPauseGuard;
+
+/// What waits of a connection.
+pub(super) struct ThrottledInput {
+    backlog: EventBacklog<HeldInput>,
+    /// Held once the client has sent enough for now, until nothing waits.
+    full_hold: Option<ReadPauseGuard>,
+    /// The namespace that the client leaves behind what waits.
+    pub(super) leaving_namespace: Option<Namespace>,
+    /// When there is something to do.
+    pub(super) due: Instant,
+    /// How long what waits is left alone while a session cannot take anything.
+    pause: Duration,
+}
+
+/// What a client has sent.
+pub(super) enum ClientInput {
+    /// An event of a session.
+    Request(Request),
+    /// What is no event, to be answered.
+    Rejected(Rejected),
+    /// It wants into a namespace.
+    Connect(Result<Namespace, String>, Auth),
+    /// A ping of a WebSocket.
+    Ping(Bytes),
+    /// A sign of life that was not asked for.
+    Pong,
+}
+
+/// An event that waits.
+struct HeldInput {
+    event: ClientInput,
+    /// Its share of the memory for what waits; none where that is used up.
+    _share: Option<Permit>,
+}
+
+/// Whether it is an event's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RateCheck {
+    Allowed,
+    Limited {
+        /// Whether it was taken off the rate of events.
+        event_counted: bool,
+    },
+}
+
+// === impl RateCheck ===
+
+impl RateCheck {
+    pub(super) const LIMITED: Self = Self::Limited { event_counted: false };
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Takes what costs an event, or keeps it until its turn.
+    pub(super) fn handle_or_queue(
+        &mut self,
+        event: ClientInput,
+        session_id: Option<SessionId>,
+        bytes: usize,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id);
+        let rates = session.map_or(&self.rates, |session| &session.rates);
+        if self.throttled.is_none() && rates.take(RateKind::Event, now).is_ok() {
+            return self.handle_input(event, session_id, now, ctx);
+        }
+        let meta = EventMeta {
+            session: session_id,
+            kind: RateKind::Event,
+            event_counted: false,
+            position: None,
+            bytes,
+        };
+        self.queue_input(event, meta, now, ctx);
+    }
+
+    /// Keeps an event until its turn.
+    pub(super) fn queue_input(
+        &mut self,
+        event: ClientInput,
+        meta: EventMeta,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let share = self.shared.backlog_bytes.take_many(meta.bytes + OVERHEAD);
+        // What follows a CONNECT may be meant for the session that is to come.
+        let is_enough = share.is_none() || matches!(event, ClientInput::Connect(..));
+        let session_id = meta.session;
+        let waiting = self.throttled.get_or_insert_with(|| Box::new(ThrottledInput::new(now)));
+        let outcome = waiting.backlog.push(HeldInput { event, _share: share }, meta);
+        if (is_enough || waiting.backlog.is_full()) && waiting.full_hold.is_none() {
+            waiting.full_hold = Some(self.read_pause.pause());
+        }
+        match outcome {
+            EnqueueOutcome::Queued => {}
+            EnqueueOutcome::Stale(held) => self.drop_stale(held.event, session_id),
+            EnqueueOutcome::Full(held) => {
+                return self.refuse_overflow(held.event, session_id, now, ctx);
+            }
+        }
+        self.handle_queued(now, ctx);
+    }
+
+    /// Takes what waits, as far as it may now.
+    pub(super) fn handle_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        while let Some(waiting) = &mut self.throttled {
+            let (sessions, own) = (&self.sessions, &self.rates);
+            let rates_of = |session_id| {
+                let session = sessions.iter().find(|session| Some(session.peer.id) == session_id);
+                &**session.map_or(own, |session| &session.rates)
+            };
+            if sessions.iter().any(Session::is_blocked) {
+                // What comes meanwhile is no reason to look.
+                if waiting.due <= now {
+                    waiting.due = now + waiting.pause;
+                    waiting.pause = next_pause(waiting.pause);
+                }
+                return self.arm();
+            }
+            waiting.pause = PAUSE;
+            match waiting.backlog.next(rates_of, now) {
+                Next::Take(held, session_id) => self.handle_input(held.event, session_id, now, ctx),
+                Next::At(due) => {
+                    waiting.due = due;
+                    return self.arm();
+                }
+                Next::Empty => {
+                    let leaving_namespace =
+                        self.throttled.take().and_then(|waiting| waiting.leaving_namespace);
+                    if leaving_namespace.is_some() {
+                        self.end_namespace_session(leaving_namespace, now, ctx);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A client leaves a namespace: behind all that it sent before.
+    pub(super) fn disconnect_namespace(
+        &mut self,
+        namespace: Option<Namespace>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(waiting) = self.throttled.as_mut().filter(|_| namespace.is_some()) else {
+            return self.end_namespace_session(namespace, now, ctx);
+        };
+        waiting.leaving_namespace = namespace;
+        // What follows may be meant for the session that is to come.
+        waiting.full_hold.get_or_insert_with(|| self.read_pause.pause());
+    }
+
+    /// Takes what a client has sent, whose turn it is.
+    fn handle_input(
+        &mut self,
+        event: ClientInput,
+        session_id: Option<SessionId>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let index = self.sessions.iter().position(|session| Some(session.peer.id) == session_id);
+        match (event, index) {
+            (ClientInput::Request(request), Some(index)) => {
+                self.handle_request(index, request, now, ctx);
+            }
+            (ClientInput::Rejected(rejected), Some(index)) => {
+                self.answer_rejected(index, &rejected, now, ctx);
+            }
+            (ClientInput::Connect(namespace, auth), _) => self.connect(namespace, auth, now, ctx),
+            (ClientInput::Ping(payload), _) => self.outbox.pong(payload),
+            // Its client has left the namespace meanwhile.
+            (ClientInput::Pong | ClientInput::Request(_) | ClientInput::Rejected(_), _) => {}
+        }
+    }
+
+    /// A newer position of the same burst came, or had come: as to its room, it is stale.
+    fn drop_stale(&mut self, event: ClientInput, session_id: Option<SessionId>) {
+        self.shared.metrics.locations_dropped.inc();
+        if let Some(answer) = self.answer_to(&event, session_id) {
+            answer.ok(Reply::Accepted { accepted: 0, rejected: &[] });
+        }
+    }
+
+    /// More has come than may wait.
+    fn refuse_overflow(
+        &mut self,
+        event: ClientInput,
+        session_id: Option<SessionId>,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let due = self.throttled.as_ref().map_or(now, |waiting| waiting.due);
+        let failure = rate_limited("too many events", due.saturating_duration_since(now));
+        if let Some(answer) = self.answer_to(&event, session_id) {
+            answer.refuse(failure);
+        } else if let ClientInput::Rejected(rejected) = &event {
+            let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id);
+            let result = Err(failure);
+            if let Some(session) = session {
+                session.peer.outcome(rejected.event.as_deref(), rejected.ack, &result);
+            }
+        } else if let ClientInput::Connect(namespace, _) = &event {
+            let name = namespace.as_ref().map_or_else(String::as_str, |known| known.as_str());
+            self.reject_connect(name, &failure);
+        }
+        self.count_refused(now, ctx);
+    }
+
+    /// How an event is answered, while its session lasts.
+    fn answer_to(&self, event: &ClientInput, session_id: Option<SessionId>) -> Option<Answer> {
+        let ClientInput::Request(request) = event else { return None };
+        let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id)?;
+        Some(Answer::new(Arc::clone(&session.peer), request.event.name(), request.ack))
+    }
+}
+
+// === impl ThrottledInput ===
+
+impl ThrottledInput {
+    fn new(now: Instant) -> Self {
+        Self {
+            backlog: EventBacklog::default(),
+            full_hold: None,
+            leaving_namespace: None,
+            due: now,
+            pause: PAUSE,
+        }
+    }
+}

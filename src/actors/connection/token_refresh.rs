@@ -1,0 +1,58 @@
+//! Who the client is, while the session lasts: the token's end, and the next token.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::session::{Session, expiry};
+use crate::actors::order_room::UpdateIdentity;
+use crate::actors::peer::Answer;
+use crate::actors::shared::rate_limited;
+use crate::auth::Identity;
+use crate::protocol::client::Refresh;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{Expiring, Reply, ServerEvent};
+use crate::rate_limit::users::RateKind;
+use crate::time::Timestamp;
+
+impl Session {
+    pub(super) fn send_expiring(&self) {
+        let expires_at = self.identity.expires_at;
+        let in_ms = expires_at.millis_since(Timestamp::now());
+        self.peer.tell(&ServerEvent::Expiring(Expiring { expires_at, in_ms })).ok();
+    }
+
+    /// Goes on with a new token of the same user: its role and orders count from now on, in every
+    /// room. Its end is for the caller to wait for.
+    pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, now: Instant) {
+        let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
+            Ok(identity) if identity.user == self.identity.user => identity,
+            Ok(_) => {
+                return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
+            }
+            Err(error) => return answer.refuse(Failure::from(&error)),
+        };
+        if let Err(wait) = self.rates.take(RateKind::Login, now) {
+            return answer.refuse(rate_limited("too many logins", wait));
+        }
+        let expires_at = identity.expires_at;
+        self.set_identity(identity);
+        answer.ok(Reply::Refreshed { expires_at });
+    }
+
+    /// Whether its token was revoked since it was found good.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.shared.verifier.has_revoked(&self.identity)
+    }
+
+    fn set_identity(&mut self, identity: Identity) {
+        self.expiry = expiry(&identity, Instant::now());
+        self.count(-1);
+        self.identity = Arc::new(identity);
+        self.count(1);
+        self.refusals.clear();
+        for room in self.subscriptions.values().filter_map(|subscription| subscription.room()) {
+            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
+            room.addr.do_send(UpdateIdentity { session: session_id, identity });
+        }
+    }
+}

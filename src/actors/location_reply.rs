@@ -1,0 +1,116 @@
+//! One answer for one location that goes to several rooms.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::peer::{Answer, Peer};
+use crate::ids::OrderId;
+use crate::protocol::client::ClientEventName;
+use crate::protocol::error::{ErrorCode, Failure};
+use crate::protocol::server::{RejectedOrder, Reply};
+
+/// How the outcome of a location in one room reaches the client.
+pub enum LocationReply {
+    /// The client asked for none, and hears of a refusal only, from a room that knows it. A position
+    /// on its way is copied more than once, so what the others need is not part of it.
+    NotRequested,
+    /// The only room: the answer itself.
+    Single(Box<Answer>),
+    /// One of several.
+    Part(Box<AckPart>),
+}
+
+/// One room's part in an [`AckAggregator`]; dropped without a word it counts as `unavailable`.
+pub struct AckPart {
+    aggregator: Arc<AckAggregator>,
+    order: OrderId,
+    sent: bool,
+}
+
+/// Counts what the rooms say; the last one sends the answer.
+pub struct AckAggregator {
+    sum: Mutex<AckTotals>,
+}
+
+struct AckTotals {
+    answer: Option<Answer>,
+    open: usize,
+    accepted: usize,
+    rejected: Vec<RejectedOrder>,
+}
+
+// === impl AckAggregator ===
+
+impl AckAggregator {
+    /// A reply for each of the orders, all of which make one answer.
+    pub fn split(answer: Answer, orders: &[OrderId]) -> Vec<LocationReply> {
+        let sum =
+            AckTotals { answer: Some(answer), open: orders.len(), accepted: 0, rejected: vec![] };
+        let aggregator = Arc::new(Self { sum: Mutex::new(sum) });
+        let part = |order: &OrderId| AckPart {
+            aggregator: Arc::clone(&aggregator),
+            order: order.clone(),
+            sent: false,
+        };
+        orders.iter().map(|order| LocationReply::Part(Box::new(part(order)))).collect()
+    }
+
+    fn add(&self, order: &OrderId, reply: Result<bool, ErrorCode>) {
+        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        match reply {
+            Ok(accepted) => sum.accepted += usize::from(accepted),
+            Err(code) => sum.rejected.push(RejectedOrder { order_id: order.clone(), code }),
+        }
+        sum.open -= 1;
+        if sum.open > 0 {
+            return;
+        }
+        if let Some(answer) = sum.answer.take() {
+            answer.ok(Reply::Accepted { accepted: sum.accepted, rejected: &sum.rejected });
+        }
+    }
+}
+
+// === impl LocationReply ===
+
+impl LocationReply {
+    /// The room looked at it: accepted, or dropped as too old.
+    pub fn complete(self, accepted: bool) {
+        match self {
+            Self::NotRequested => {}
+            Self::Single(answer) => {
+                answer.ok(Reply::Accepted { accepted: usize::from(accepted), rejected: &[] });
+            }
+            Self::Part(part) => part.complete(Ok(accepted)),
+        }
+    }
+
+    /// The room refused it; `peer` is who sent it, where the room knows.
+    pub fn refuse(self, failure: Failure, peer: Option<&Peer>) {
+        match self {
+            Self::NotRequested => {
+                if let Some(peer) = peer {
+                    peer.outcome(Some(ClientEventName::Location.as_str()), None, &Err(failure));
+                }
+            }
+            Self::Single(answer) => answer.refuse(failure),
+            Self::Part(part) => part.complete(Err(failure.code)),
+        }
+    }
+}
+
+// === impl AckPart ===
+
+impl AckPart {
+    fn complete(mut self, reply: Result<bool, ErrorCode>) {
+        self.sent = true;
+        self.aggregator.add(&self.order, reply);
+    }
+}
+
+impl Drop for AckPart {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.aggregator.add(&self.order, Err(ErrorCode::Unavailable));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a committed change of an order is to those who hear of it.
+
+use serde_json::value::RawValue;
+
+use super::store::CommittedChange;
+use crate::ids::OrderId;
+use crate::protocol::server::{Assignment, ServerEvent, StatusChange};
+use crate::room::order::OrderFacts;
+use crate::session::resume::KnownOrder;
+use crate::time::Timestamp;
+
+/// The events of a change, seen from what a hearer knew before.
+#[derive(Clone, Copy)]
+pub struct OrderDiff<'a> {
+    order: &'a OrderId,
+    before: &'a OrderFacts,
+    now: &'a OrderFacts,
+    at: Timestamp,
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> OrderDiff<'a> {
+    /// For somebody who knew the order as it was before this change.
+    pub fn of(change: &'a CommittedChange) -> Self {
+        Self::since(change, &change.changed.before)
+    }
+
+    /// For a room, which may not have heard of some changes before this one.
+    pub fn since(change: &'a CommittedChange, before: &'a OrderFacts) -> Self {
+        let order = &change.changed.order;
+        let at = change.note.at.unwrap_or(change.at);
+        Self { order: &order.id, before, now: &order.facts, at, data: change.note.data.as_deref() }
+    }
+
+    /// For somebody who was away and hears of it at `at`.
+    pub fn between(
+        order: &'a OrderId,
+        before: &'a OrderFacts,
+        now: &'a OrderFacts,
+        at: Timestamp,
+    ) -> Self {
+        Self { order, before, now, at, data: None }
+    }
+
+    /// Somebody is the driver no more. Told before the right goes that it gave.
+    pub fn unassigned(self) -> Option<ServerEvent<'a>> {
+        let driver_id = self.before.driver_id.as_ref()?;
+        let is_new = self.now.driver_id.as_ref() != Some(driver_id);
+        is_new.then_some(ServerEvent::Unassigned(Assignment {
+            order_id: self.order,
+            driver_id,
+            driver_name: self.before.driver_name.as_deref(),
+            at: self.at,
+        }))
+    }
+
+    /// Somebody is the driver.
+    pub fn assigned(self) -> Option<ServerEvent<'a>> {
+        let driver_id = self.now.driver_id.as_ref()?;
+        let is_new = self.before.driver_id.as_ref() != Some(driver_id);
+        is_new.then_some(ServerEvent::Assigned(Assignment {
+            order_id: self.order,
+            driver_id,
+            driver_name: self.now.driver_name.as_deref(),
+            at: self.at,
+        }))
+    }
+
+    /// There is another status.
+    pub fn status(self) -> Option<ServerEvent<'a>> {
+        let status = self.now.status.as_deref()?;
+        let previous_status = self.before.status.as_deref();
+        (previous_status != Some(status)).then_some(ServerEvent::Status(StatusChange {
+            order_id: self.order,
+            status,
+            previous_status,
+            at: self.at,
+            data: self.data,
+        }))
+    }
+}
+
+/// What there is to know of an order for one who is told of it.
+pub fn known_order(facts: &OrderFacts) -> KnownOrder {
+    let status = facts.status.as_deref().map(Box::from);
+    KnownOrder { status, driver: facts.driver_id.clone() }
+}
+
+/// An order of which no more is known than that.
+pub fn as_facts(known: KnownOrder) -> OrderFacts {
+    let (status, driver_id) = (known.status.map(String::from), known.driver);
+    OrderFacts { status, driver_id, ..OrderFacts::default() }
+}

@@ -1,0 +1,174 @@
+//! Bringing a member up to date who comes back: the snapshot that may not have arrived, what has
+//! become of the order, and all the chat that it has missed, as if it were live.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+
+use super::snapshot::{HeldFrames, snapshot_limit, snapshot_page};
+use super::{OrderRoom, chat};
+use crate::actors::order_diff::{OrderDiff, as_facts};
+use crate::actors::peer::Answer;
+use crate::actors::shared::Shared;
+use crate::actors::store::{self, PageRange, StoreError};
+use crate::ids::SessionId;
+use crate::protocol::client::{ClientEventName, MAX_PAGE};
+use crate::protocol::server::ServerEvent;
+use crate::room::recent_messages::MessageJson;
+use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
+use crate::time::Timestamp;
+use crate::transport::Frame;
+
+/// How long to wait for a client that is still taking in the page before.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A member that is being brought up to date.
+#[derive(Clone, Copy)]
+struct CatchUp {
+    session: SessionId,
+    /// Which read: the session may have left and come back before this one has ended.
+    read: u64,
+    /// The last message that is missing; what comes behind it is held back meanwhile.
+    cut: i64,
+    /// What it is to be shown first, up to the last message that it has.
+    request: Option<SnapshotRequest>,
+}
+
+impl OrderRoom {
+    /// Sends a member what it has missed since its last message: from memory, or, where that does
+    /// not reach back far enough, page by page from the database, at the pace of its client.
+    pub(super) fn catch_up_member(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let (cut, read) = (self.delivery.delivered(), self.take_token());
+        let Some(member) = self.members.get(&session) else { return };
+        let Unconfirmed { snapshot: request, order: known } = member.guard.unsent();
+        if request.is_none()
+            && let Some(known) = known
+        {
+            self.send_order_diff(session, known);
+        }
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let page = self
+            .recent_messages
+            .page(Some(member.guard.sent_seq()), catch_up_page_size(&self.shared));
+        if let Some(page) = page.filter(|page| page.recovered && request.is_none()) {
+            // They are all that there is up to the cut, without a gap.
+            let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
+            self.send_missed(session, (first..).zip(&page.messages));
+            return self.on_snapshot_sent(session);
+        }
+        member.held = Some(Box::new(HeldFrames::new(read)));
+        self.read_next_page(CatchUp { session, read, cut, request }, ctx);
+    }
+
+    /// Tells a member how the order is, if that is not what it was told before.
+    fn send_order_diff(&mut self, session: SessionId, known: KnownOrder) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        let before = as_facts(known);
+        let diff = OrderDiff::between(&self.order, &before, &self.facts, Timestamp::now());
+        for event in [diff.unassigned(), diff.status(), diff.assigned()].into_iter().flatten() {
+            self.shared.metrics.events_out.inc(event.index());
+            // A session that ends meanwhile is noticed at the next fan-out.
+            member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
+        }
+        member.guard.mark_sent();
+    }
+
+    /// Reads the next page, or waits for the client to take in the one before.
+    fn read_next_page(&mut self, catch_up: CatchUp, ctx: &mut Context<Self>) {
+        let CatchUp { session, read, cut, request } = catch_up;
+        let Some(member) = self.members.get(&session) else { return };
+        if member.held.as_ref().is_none_or(|held| !held.is_for(read)) {
+            return;
+        }
+        if self.shared.is_filling(&member.outbox) {
+            ctx.run_later(PAUSE, move |room, ctx| room.read_next_page(catch_up, ctx));
+            return;
+        }
+        let after = member.guard.sent_seq();
+        let (range, limit) = match request {
+            Some(request) => (PageRange::Before(after + 1), snapshot_limit(request, after)),
+            None => (PageRange::Between { after, upto: cut }, catch_up_page_size(&self.shared)),
+        };
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let page = async move { store.page(order, range, limit).await };
+        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
+            room.on_page_read(catch_up, page, ctx);
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    fn on_page_read(
+        &mut self,
+        catch_up: CatchUp,
+        page: Result<store::Page, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
+        let CatchUp { session, read, cut, request } = catch_up;
+        // Where the session has left meanwhile there is nobody to tell.
+        let Some(held) = self.take_held(session, read) else { return };
+        let Ok(page) = page else { return self.abort_snapshot(session, *held, None) };
+        let last = match request {
+            Some(request) => self.resend_snapshot(session, &page, request),
+            // Nothing is left of what was missed: the order was deleted meanwhile, and made again.
+            None => Some(page.messages.last().map_or(cut, |last| last.seq)),
+        };
+        let Some(last) = last else { return self.abort_snapshot(session, *held, None) };
+        if request.is_none() {
+            let messages: Vec<MessageJson> = page.messages.iter().map(chat::json).collect();
+            let seqs = page.messages.iter().map(|message| message.seq);
+            self.send_missed(session, seqs.zip(&messages));
+        }
+        let Some(member) = self.members.get_mut(&session) else { return };
+        if last >= cut {
+            self.on_snapshot_sent(session);
+            return self.resume_delivery(session, *held, ctx);
+        }
+        member.held = Some(held);
+        self.read_next_page(CatchUp { request: None, ..catch_up }, ctx);
+    }
+
+    /// Shows a member the room as it asked for it before, up to the last message that it has; what
+    /// came since follows as if it were live. Gives back the number of that message.
+    fn resend_snapshot(
+        &mut self,
+        session: SessionId,
+        page: &store::Page,
+        request: SnapshotRequest,
+    ) -> Option<i64> {
+        let guard = &self.members.get(&session)?.guard;
+        let (peer, upto) = (Arc::clone(&guard.peer), guard.sent_seq());
+        let answer = Answer::new(peer, ClientEventName::Join, None);
+        self.send_snapshot_page(
+            session,
+            &snapshot_page(page, request, upto),
+            request,
+            upto,
+            answer,
+        );
+        Some(upto)
+    }
+
+    /// Sends messages as if they were live.
+    fn send_missed<'a>(
+        &mut self,
+        session: SessionId,
+        messages: impl Iterator<Item = (i64, &'a MessageJson)>,
+    ) {
+        let Some(member) = self.members.get_mut(&session) else { return };
+        for (seq, json) in messages {
+            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
+            self.shared.metrics.events_out.inc(event.index());
+            let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
+            // A session that ends meanwhile is noticed at the next fan-out.
+            member.push(frame, Some(seq));
+        }
+    }
+}
+
+/// How many messages go out at once to one who has missed them: they fit into an outbox in which
+/// little waits.
+fn catch_up_page_size(shared: &Shared) -> i64 {
+    let fitting = i64::try_from(shared.config.limits.outbox_messages / 2).unwrap_or(MAX_PAGE);
+    fitting.min(MAX_PAGE)
+}

@@ -1,0 +1,146 @@
+//! A back end has changed the order: rights are judged anew and members hear of it, at once.
+
+use std::time::Instant;
+
+use actix::{Context, Handler};
+
+use super::OrderRoom;
+use crate::actors::order_diff::{OrderDiff, known_order};
+use crate::actors::peer::MembershipEvent;
+use crate::actors::store::{CommittedChange, OrderChanged};
+use crate::protocol::server::{Left, LeftReason, ServerEvent};
+use crate::room::delivery::Delivery;
+use crate::room::order::OrderFacts;
+use crate::room::read_marks::ReadMarks;
+use crate::room::recent_messages::RecentMessages;
+use crate::room::roster::Roster;
+use crate::room::track::PositionTracker;
+use crate::room::typing::TypingUsers;
+use crate::session::resume::Unconfirmed;
+
+impl OrderRoom {
+    /// Takes over a change, if it is newer than what is known.
+    pub(super) fn order_changed(&mut self, change: &CommittedChange) {
+        let order = &change.changed.order;
+        if order.rev <= self.rev {
+            return;
+        }
+        self.rev = order.rev;
+        self.exists = !order.facts.deleted;
+        let before = std::mem::replace(&mut self.facts, order.facts.clone());
+        if order.facts.deleted {
+            return self.close(order.last_seq);
+        }
+        if order.facts.remade_at != before.remade_at {
+            // The deletion before it was not told: a room that is just being read knows only of the
+            // newest change, and a connection may have been lost during the commit.
+            self.close(order.last_seq);
+        }
+        let diff = OrderDiff::since(change, &before);
+        let events = [diff.unassigned(), diff.status(), diff.assigned()];
+        let has_events = events.iter().any(Option::is_some);
+        if has_events {
+            self.begin_order_diff(&before);
+        }
+        // The driver hears it while the assignment is still a right to be here; whoever was
+        // removed hears nothing of what is new.
+        let mut gone = self.announce(diff.unassigned());
+        self.reauthorize_all();
+        self.forget_removed_users(&before);
+        gone |= self.announce(diff.status());
+        gone |= self.announce(diff.assigned());
+        if has_events {
+            self.mark_order_diff_sent();
+        }
+        if gone {
+            self.remove_closed_members();
+        }
+        self.count_occupants();
+    }
+
+    /// What members knew, who are about to hear that it is otherwise.
+    fn begin_order_diff(&self, before: &OrderFacts) {
+        for member in self.members.values() {
+            member
+                .guard
+                .begin_send(Unconfirmed { order: Some(known_order(before)), snapshot: None });
+        }
+    }
+
+    fn mark_order_diff_sent(&self) {
+        for member in self.members.values().filter(|member| !member.is_held()) {
+            member.guard.mark_sent();
+        }
+        // Behind it all: whoever finds no word of it being under way has been told.
+        self.handle.stats.set_known_order(known_order(&self.facts));
+    }
+
+    /// Those who were removed while their connection was broken are not expected back.
+    fn forget_removed_users(&mut self, before: &OrderFacts) {
+        for (user, _) in before.participants.present() {
+            if self.facts.participants.has_removed(user)
+                && let Some(departed) = self.roster.stop_awaiting(user)
+            {
+                self.announce_departure(&departed);
+            }
+        }
+    }
+
+    fn announce(&mut self, event: Option<ServerEvent<'_>>) -> bool {
+        event.is_some_and(|event| self.send_to_all(event))
+    }
+
+    /// The rights of everybody who is here, by what is known now.
+    fn reauthorize_all(&mut self) {
+        self.remove_unauthorized();
+        let mut members = std::mem::take(&mut self.members);
+        for member in members.values_mut() {
+            member.location_right = self.location_right(&member.identity);
+            member.set_visibility(self.visibility(&member.identity), self.lanes.values());
+        }
+        self.members = members;
+        let mut senders = std::mem::take(&mut self.senders);
+        for sender in senders.values_mut() {
+            sender.location_right = self.location_right(&sender.identity);
+        }
+        self.senders = senders;
+    }
+
+    /// The order is gone, and what was said and seen in it: everybody leaves. Numbers go on, should
+    /// it come back.
+    fn close(&mut self, last_seq: i64) {
+        let order = self.order.clone();
+        for (_, mut member) in std::mem::take(&mut self.members).drain(..) {
+            self.forget_latest(&member.outbox);
+            let left = Left { order_id: &order, reason: LeftReason::Closed };
+            member.guard.peer.tell(&ServerEvent::Left(left)).ok();
+            member.guard.notify(MembershipEvent::Removed);
+        }
+        for (_, mut sender) in std::mem::take(&mut self.senders) {
+            sender.guard.notify(MembershipEvent::Removed);
+        }
+        self.roster = Roster::default();
+        let last_seq = last_seq.max(self.delivery.delivered());
+        (self.recent_messages, self.delivery) =
+            (RecentMessages::new(last_seq), Delivery::new(last_seq));
+        self.floor = last_seq;
+        (self.track, self.track_dirty) = (PositionTracker::default(), false);
+        (self.read_marks, self.read_marks_unsaved) = (ReadMarks::default(), false);
+        self.shared.store.forget_read_marks(&self.order);
+        self.typing_users = TypingUsers::default();
+        self.count_occupants();
+    }
+}
+
+impl Handler<OrderChanged> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, change: OrderChanged, ctx: &mut Context<Self>) {
+        if self.loading.is_some() {
+            self.change_while_loading = Some(change);
+            return;
+        }
+        self.order_changed(&change.0);
+        self.tick(Instant::now(), ctx);
+    }
+}

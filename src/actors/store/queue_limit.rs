@@ -1,0 +1,107 @@
+//! The bound on what waits: so many items and so many bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+/// Counts what is inside and refuses beyond its limits.
+pub(super) struct QueueLimit {
+    max_items: usize,
+    max_bytes: usize,
+    items: AtomicUsize,
+    bytes: AtomicUsize,
+    /// Shows `items` to the operator.
+    gauge: Gauge,
+    /// Told whenever the last one leaves.
+    empty: Notify,
+}
+
+/// The right to be inside; dropping it leaves.
+pub(super) struct QueuePermit {
+    limit: Arc<QueueLimit>,
+    bytes: usize,
+}
+
+// === impl QueueLimit ===
+
+impl QueueLimit {
+    pub(super) fn new(max_items: usize, max_bytes: usize, gauge: Gauge) -> Arc<Self> {
+        let (items, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { max_items, max_bytes, items, bytes, gauge, empty: Notify::new() })
+    }
+
+    /// Lets one item in, unless so many items or bytes are inside already.
+    pub(super) fn try_admit(self: &Arc<Self>, bytes: usize) -> Option<QueuePermit> {
+        let items_before = self.items.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.inc();
+        let permit = QueuePermit { limit: Arc::clone(self), bytes };
+        (items_before < self.max_items && bytes_before < self.max_bytes).then_some(permit)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.items.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// Ends when nothing is inside.
+    pub(super) async fn wait_until_empty(&self) {
+        loop {
+            // Registered before the look, or the last leave could fall between the two.
+            let mut emptied = std::pin::pin!(self.empty.notified());
+            emptied.as_mut().enable();
+            if self.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl Drop for QueuePermit {
+    fn drop(&mut self) {
+        self.limit.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.limit.gauge.dec();
+        if self.limit.items.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.limit.empty.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_items_or_bytes_get_in_and_no_more() {
+        let limit = QueueLimit::new(2, 10, Gauge::default());
+        let first = limit.try_admit(9).expect("empty");
+        let second = limit.try_admit(100).expect("below the limit when it came");
+        assert!(limit.try_admit(0).is_none(), "two are inside");
+        drop(first);
+        assert!(limit.try_admit(0).is_none(), "a hundred bytes are inside");
+        drop(second);
+        assert!(limit.is_empty());
+        assert!(limit.try_admit(1).is_some());
+    }
+
+    #[actix::test]
+    async fn the_wait_ends_when_the_last_one_leaves() {
+        let limit = QueueLimit::new(2, 10, Gauge::default());
+        limit.wait_until_empty().await;
+        let permit = limit.try_admit(1).expect("empty");
+        let waiting = tokio::spawn({
+            let limit = Arc::clone(&limit);
+            async move { limit.wait_until_empty().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(permit);
+        waiting.await.expect("no panic");
+    }
+}

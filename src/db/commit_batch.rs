@@ -1,0 +1,147 @@
+//! The transaction that stores chat: locks the orders of a batch, recognises retries, and numbers
+//! the rest without gaps. What is rolled back gives its numbers back.
+
+mod plan;
+mod postgres;
+mod sqlite;
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::connection::DbConnection;
+use super::error_class;
+use super::messages::{MessageRow, NewMessage};
+use crate::protocol::chat::ChatMessage;
+use crate::time::Timestamp;
+use plan::CommitPlan;
+
+/// What became of one message of a committed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// It is in the database.
+    Stored {
+        /// As it is stored: for a retry the first one's row.
+        message: ChatMessage,
+        /// It was there before, or earlier in this batch.
+        duplicate: bool,
+    },
+    /// Its sender has used the key for other content.
+    Conflict,
+    /// Its order was deleted.
+    Gone,
+}
+
+/// Stores a batch in one transaction; one outcome per message, in their order.
+///
+/// # Errors
+/// Where a query fails; nothing of the batch is stored then, unless the connection was lost during the
+/// commit ([`error_class::commit_error`]).
+pub fn commit(
+    connection: &mut DbConnection,
+    batch: &[NewMessage],
+    now: Timestamp,
+) -> QueryResult<Vec<CommitOutcome>> {
+    let mut is_stored = false;
+    let written = match connection {
+        // At once a writer: a reader that becomes one in mid-transaction can be refused.
+        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
+            commit_locked(sqlite, batch, now).inspect(|_| is_stored = true)
+        }),
+        DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
+            commit_locked(postgres, batch, now).inspect(|_| is_stored = true)
+        }),
+    };
+    // What fails after that is the commit.
+    written.map_err(|error| if is_stored { error_class::commit_error(error) } else { error })
+}
+
+/// What the transaction asks of a database.
+trait ChatTables {
+    /// Locks the rows of these orders (sorted, without doubles) in this order, makes those that
+    /// are missing, and returns how they are; not those that were deleted.
+    fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders>;
+    /// The stored messages with these keys.
+    fn find_keys(&mut self, keys: &[MessageKey<'_>]) -> QueryResult<Vec<MessageRow>>;
+    /// Takes the keys from messages, each given by its order and number.
+    fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()>;
+    /// Inserts numbered messages.
+    fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
+    /// Sets `last_seq` of the orders, given in the order in which they were locked.
+    fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
+}
+
+/// The orders that are locked, by their ids.
+type LockedOrders = HashMap<String, LockedOrder>;
+
+/// An order that is locked.
+#[derive(Debug, Clone, Copy, Default)]
+struct LockedOrder {
+    /// The highest number given to a message.
+    last_seq: i64,
+    /// Up to this number messages are of the order before it was deleted and made again.
+    purge_to: Option<i64>,
+}
+
+/// A sender's own key of a message: order, sender, `client_msg_id`.
+type MessageKey<'a> = (&'a str, &'a str, &'a str);
+
+fn key_of(message: &NewMessage) -> Option<MessageKey<'_>> {
+    let key = message.client_msg_id.as_deref()?;
+    Some((message.order_id.as_str(), message.sender_id.as_str(), key))
+}
+
+fn commit_locked(
+    tables: &mut impl ChatTables,
+    batch: &[NewMessage],
+    now: Timestamp,
+) -> QueryResult<Vec<CommitOutcome>> {
+    let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let locked = tables.lock_orders(&ids, now)?;
+    if locked.len() == ids.len() {
+        return number_and_insert(tables, batch, &ids, &locked, now);
+    }
+    // What is said to a deleted order would outlive it.
+    let lives = |message: &NewMessage| locked.contains_key(message.order_id.as_str());
+    let not_deleted: Vec<NewMessage> =
+        batch.iter().filter(|message| lives(message)).cloned().collect();
+    ids.retain(|id| locked.contains_key(*id));
+    let mut written = number_and_insert(tables, &not_deleted, &ids, &locked, now)?.into_iter();
+    let outcome = |message| lives(message).then(|| written.next()).flatten();
+    Ok(batch.iter().map(outcome).map(|written| written.unwrap_or(CommitOutcome::Gone)).collect())
+}
+
+/// Stores messages of orders that are locked.
+fn number_and_insert(
+    tables: &mut impl ChatTables,
+    batch: &[NewMessage],
+    ids: &[&str],
+    locked: &LockedOrders,
+    now: Timestamp,
+) -> QueryResult<Vec<CommitOutcome>> {
+    let mut keys: Vec<MessageKey<'_>> = batch.iter().filter_map(key_of).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let known = if keys.is_empty() { Vec::new() } else { tables.find_keys(&keys)? };
+    let known = known.into_iter().map(ChatMessage::try_from).collect::<QueryResult<Vec<_>>>()?;
+    // These are still to be removed, but their keys can be used again.
+    let purged = |message: &ChatMessage| {
+        let order = locked.get(message.order_id.as_str());
+        order.is_some_and(|order| Some(message.seq) <= order.purge_to)
+    };
+    let (purged, known): (Vec<_>, Vec<_>) = known.into_iter().partition(purged);
+    if !purged.is_empty() {
+        let places = purged.into_iter().map(|message| (message.order_id.to_string(), message.seq));
+        tables.free_keys(&places.collect::<Vec<_>>())?;
+    }
+
+    let plan = CommitPlan::new(batch, locked, known);
+    let fresh = plan.fresh(batch);
+    if !fresh.is_empty() {
+        tables.insert(&fresh)?;
+        tables.set_last_seqs(&plan.new_last_seqs(ids), now)?;
+    }
+    Ok(plan.into_outcomes(batch))
+}

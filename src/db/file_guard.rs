@@ -1,0 +1,206 @@
+//! Keeps a hub from a database that it must not use any more.
+//!
+//! What is written into a file of SQLite that was deleted or replaced is lost, and SQLite does not notice.
+//! So the files are looked at after each piece of work, before it is acknowledged. A guard that refuses goes on
+//! refusing: connections may be open on several files then, and only a restart has one again.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use diesel::prelude::*;
+
+use super::connection::DbConnection;
+use crate::config::DatabaseUrl;
+
+/// The files that belong together, by what their names end with; the database's own comes first.
+const FILES: &[&str] = &["", "-wal", "-shm"];
+
+/// Whether the database may be used.
+pub struct FileGuard {
+    url: DatabaseUrl,
+    /// Why it must not be; never taken back.
+    reason: OnceLock<String>,
+    /// The files as they were opened; none before that, and none for a server.
+    opened: OnceLock<Vec<OpenedFile>>,
+    /// A connection that nothing uses: while it is open, SQLite neither deletes nor makes the files
+    /// beside the database, so that only others can.
+    spare_connection: Mutex<Option<DbConnection>>,
+}
+
+struct OpenedFile {
+    path: PathBuf,
+    id: FileId,
+}
+
+/// What tells one file from another: the device and the number on it.
+type FileId = (u64, u64);
+
+impl FileGuard {
+    /// Of this database, which may be used.
+    pub fn new(url: &DatabaseUrl) -> Self {
+        let (reason, opened) = (OnceLock::new(), OnceLock::new());
+        Self { url: url.clone(), reason, opened, spare_connection: Mutex::default() }
+    }
+
+    /// Why the database must not be used, where it must not.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+
+    /// From now on the database is not used.
+    pub fn disable(&self, reason: String) {
+        if self.reason.set(reason).is_ok()
+            && let Some(reason) = self.reason()
+        {
+            log::error!("the database is not used any more, chat is refused: {reason}");
+        }
+    }
+
+    /// Notes which files were opened, with the first connection.
+    ///
+    /// # Errors
+    /// Where they cannot be looked at.
+    pub fn record_files(&self) -> ConnectionResult<()> {
+        let DatabaseUrl::Sqlite(path) = &self.url else { return Ok(()) };
+        let mut spare_connection =
+            self.spare_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare_connection.is_some() {
+            return Ok(());
+        }
+        let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
+        let mut connection = DbConnection::open(&self.url)?;
+        // Opens the files beside it.
+        let read = diesel::sql_query("SELECT count(*) FROM sqlite_master").execute(&mut connection);
+        read.map_err(|error| bad(&error))?;
+        let mut opened = Vec::new();
+        for suffix in FILES {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            let path = PathBuf::from(name);
+            let id = id_of(&path).map_err(|error| bad(&error))?;
+            // A file system without shared memory has none beside.
+            opened.extend(id.map(|id| OpenedFile { path, id }));
+        }
+        self.opened.get_or_init(|| opened);
+        *spare_connection = Some(connection);
+        Ok(())
+    }
+
+    /// Whether the database may be used and its files are still those that were opened. Tells nobody.
+    pub fn is_usable(&self) -> bool {
+        self.reason().is_none() && self.missing_file().is_none()
+    }
+
+    /// Looks whether the files are still those that were opened.
+    ///
+    /// # Errors
+    /// Why the database must not be used.
+    pub fn check(&self) -> Result<(), &str> {
+        if self.reason().is_none()
+            && let Some((place, lost)) = self.missing_file()
+        {
+            let path = lost.path.display();
+            self.disable(format!("its file {path} was deleted or replaced; restart the hub"));
+            if place > 0 {
+                self.checkpoint_log();
+            }
+        }
+        self.reason().map_or(Ok(()), Err)
+    }
+
+    /// The first file that is not there any more, with its place among [`FILES`].
+    fn missing_file(&self) -> Option<(usize, &OpenedFile)> {
+        self.opened.get()?.iter().enumerate().find(|(_, one)| one.is_missing())
+    }
+
+    /// The database's own file is there, but the log beside it is not: what was acknowledged and stands in the
+    /// log alone is moved while it is still open.
+    fn checkpoint_log(&self) {
+        let mut spare_connection =
+            self.spare_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = spare_connection.as_mut().map(DbConnection::checkpoint) {
+            log::error!("what stood in the database's log alone may be lost: {error}");
+        }
+    }
+}
+
+impl OpenedFile {
+    /// A folder that cannot be looked at just now proves nothing.
+    fn is_missing(&self) -> bool {
+        id_of(&self.path).is_ok_and(|id| id != Some(self.id))
+    }
+}
+
+/// Which file is at this path, if there is one.
+fn id_of(path: &std::path::Path) -> io::Result<Option<FileId>> {
+    match fs::metadata(path) {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_files(folder: &std::path::Path) -> (FileGuard, PathBuf) {
+        let path = folder.join("hub.sqlite3");
+        let file_guard = FileGuard::new(&DatabaseUrl::Sqlite(path.clone()));
+        file_guard.record_files().expect("the files");
+        assert_eq!(file_guard.check(), Ok(()));
+        (file_guard, path)
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_or_replaced_disables_the_database_for_good() {
+        for suffix in FILES {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (file_guard, path) = with_files(folder.path());
+            let path = PathBuf::from(format!("{}{suffix}", path.display()));
+            let away = folder.path().join("away");
+            fs::rename(&path, &away).expect("moved");
+            let reason = file_guard.check().expect_err("it is gone");
+            assert!(reason.contains(&format!("{} was deleted", path.display())), "{reason}");
+            fs::rename(&away, &path).expect("moved back");
+            assert!(file_guard.check().is_err(), "for good");
+        }
+    }
+
+    #[test]
+    fn a_copy_in_its_place_is_another_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file_guard, path) = with_files(folder.path());
+        let copy = folder.path().join("copy");
+        fs::copy(&path, &copy).expect("copied");
+        fs::rename(&copy, &path).expect("replaced");
+        assert!(file_guard.check().is_err());
+    }
+
+    #[test]
+    fn connections_that_come_and_go_change_no_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file_guard, path) = with_files(folder.path());
+        let url = DatabaseUrl::Sqlite(path);
+        for _ in 0..3 {
+            let mut connection = DbConnection::open(&url).expect("a connection");
+            diesel::sql_query("CREATE TABLE IF NOT EXISTS t (a)")
+                .execute(&mut connection)
+                .expect("made");
+            connection.checkpoint().expect("a checkpoint");
+        }
+        assert_eq!(file_guard.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_server_has_no_files() {
+        let file_guard = FileGuard::new(&DatabaseUrl::Postgres("postgres://h/db".into()));
+        file_guard.record_files().expect("nothing to do");
+        assert_eq!(file_guard.check(), Ok(()));
+        file_guard.disable("another hub has it".to_owned());
+        assert_eq!(file_guard.check(), Err("another hub has it"));
+    }
+}

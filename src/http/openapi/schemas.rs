@@ -1,0 +1,169 @@
+//! Ids and times as the document says them, and the parameters that many calls share.
+
+use std::borrow::Cow;
+
+use serde_json::json;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat,
+    SchemaType, Type,
+};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
+
+use crate::ids::{MAX_ID_BYTES, OrderId, UserId};
+use crate::time::Timestamp;
+
+macro_rules! id {
+    ($type:ty, $name:literal, $pattern:ident, $description:literal, $example:literal) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                let id = id_of(&[Type::String], $pattern).description(Some($description));
+                id.examples([$example]).build().into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                $name.into()
+            }
+        }
+    };
+}
+
+id!(OrderId, "OrderId", ORDER, "An order, by the id that your back end gave it", "order-1");
+id!(UserId, "UserId", USER, "A user, by the id in the token", "customer-1");
+
+/// The texts that are ids of orders, and of users.
+const ORDER: &str = "^[A-Za-z0-9._:~-]+$";
+const USER: &str = "^[A-Za-z0-9._:~@+|=-]+$";
+
+/// The roles of those who take part in an order.
+const ROLES: [&str; 3] = ["customer", "driver", "support"];
+
+macro_rules! schemas {
+    ($($(#[$doc:meta])* $name:ident: $described:expr;)+) => {$(
+        $(#[$doc])*
+        pub(in crate::http) struct $name;
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                $described.into()
+            }
+        }
+
+        impl ToSchema for $name {
+            fn name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
+    )+};
+}
+
+schemas! {
+    /// An order's id in a body: also a number, which is taken as its text.
+    AnyOrderId: id_of(&[Type::String, Type::Integer], ORDER)
+        .description(Some("An order's id; a whole number is taken as its text"));
+    /// The same of a user.
+    AnyUserId: id_of(&[Type::String, Type::Integer], USER)
+        .description(Some("A user's id; a whole number is taken as its text"));
+    /// What a user is called.
+    Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
+        .description(Some("What somebody is called: not blank, without control characters"));
+    /// As what somebody takes part.
+    RoleName: AnyOfBuilder::new()
+        .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ROLES)))
+        .item(ObjectBuilder::new().schema_type(Type::String))
+        .description(Some("One of these, or of your own words for them in `JWT_ROLE_MAP`"));
+    /// The status of an order.
+    Status: text(40, "^[A-Z0-9_]+$")
+        .description(Some("One of `ORDER_STATUSES`, where that is set"))
+        .examples(["ON_THE_WAY"]);
+    /// The name of a back end's event.
+    EventName: text(64, r#"^[^\x00-\x1f\x7f-\x9f"\\]+$"#)
+        .description(Some("None of the names of the protocol and of Socket.IO"))
+        .examples(["kitchen:ready"]);
+}
+
+fn text(longest: usize, pattern: &str) -> ObjectBuilder {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    text.min_length(Some(1)).max_length(Some(longest))
+}
+
+fn id_of(types: &[Type], pattern: &str) -> ObjectBuilder {
+    let id = ObjectBuilder::new().schema_type(types.iter().cloned().collect::<SchemaType>());
+    let id = id.pattern(Some(pattern));
+    id.min_length(Some(1)).max_length(Some(MAX_ID_BYTES))
+}
+
+impl PartialSchema for Timestamp {
+    fn schema() -> RefOr<Schema> {
+        let time = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("RFC 3339, with a zone; the hub says UTC with milliseconds"));
+        time.examples(["2026-11-26T12:00:00.000Z"]).build().into()
+    }
+}
+
+impl ToSchema for Timestamp {
+    fn name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+}
+
+/// Data of a back end, which the hub passes on as it is.
+pub(in crate::http) fn data() -> Schema {
+    passed_on().build().into()
+}
+
+/// The same, which may be left out.
+pub(in crate::http) fn optional_data() -> Schema {
+    passed_on().item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
+}
+
+/// Each kind by itself, and what may be in it: programs that make clients out of the document leave
+/// out a list of types without that, or let nothing be in it.
+fn passed_on() -> AnyOfBuilder {
+    let anything = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    let object = ObjectBuilder::new().schema_type(Type::Object);
+    let object = object.additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    AnyOfBuilder::new()
+        .item(object)
+        .item(ArrayBuilder::new().items(anything))
+        .description(Some("An object or array of up to 16 KiB, passed on as it is"))
+        .examples([json!({ "eta": "12:30" })])
+}
+
+/// The order that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct InOrder {
+    /// Which order
+    order: OrderId,
+}
+
+/// The user that a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct OfUser {
+    /// Which user
+    user: UserId,
+}
+
+/// A call that counts once under a key.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "for the document alone")]
+pub(in crate::http) struct OnceKey {
+    /// Your own key for this call: for 24 hours the same call gets the same answer
+    #[param(
+        rename = "Idempotency-Key",
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = "^[!-~]+$"
+    )]
+    idempotency_key: Option<String>,
+}

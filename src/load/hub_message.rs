@@ -1,0 +1,211 @@
+//! What a client hears, in both framings: only as much of it as the run needs.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::protocol::codec::Framing;
+
+/// One message of the hub.
+#[derive(Debug)]
+pub enum HubMessage<'a> {
+    /// Engine.IO is open; the namespace is still to be entered.
+    EngineOpen,
+    /// Engine.IO asks whether one is there.
+    EnginePing,
+    /// The session has begun.
+    Opened,
+    /// The namespace does not let the token in (Socket.IO): with why.
+    Refused(&'a str),
+    /// The namespace is over (Socket.IO).
+    Dismissed,
+    /// The reply to an event of this number.
+    Reply(u64, &'a str),
+    /// An event with its data.
+    Event(Cow<'a, str>, &'a str),
+    /// Nothing that is known here.
+    Other,
+}
+
+/// The data of `location:updated`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocationData<'a> {
+    /// Who was there.
+    #[serde(borrow)]
+    pub driver_id: Cow<'a, str>,
+    /// The stamp.
+    #[serde(default)]
+    pub altitude: Option<f64>,
+}
+
+/// The data of `chat:message`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatData<'a> {
+    /// Its place in the room.
+    pub seq: i64,
+    /// The sender's key.
+    #[serde(default, borrow)]
+    pub client_msg_id: Option<Cow<'a, str>>,
+}
+
+/// A result: of whatever was asked, with the fields that count here.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyData<'a> {
+    /// Whether it was done.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, borrow)]
+    pub error: Option<ErrorData<'a>>,
+    /// Of a chat message: its place.
+    #[serde(default)]
+    pub seq: Option<i64>,
+    /// Of a join: the newest message.
+    #[serde(default)]
+    pub last_seq: Option<i64>,
+    /// Of a join: whether `messages` is all since `sinceSeq`.
+    #[serde(default)]
+    pub recovered: bool,
+    /// Of a join: messages.
+    #[serde(default, borrow)]
+    pub messages: Vec<ChatData<'a>>,
+}
+
+/// An error, or the data of `exception`.
+#[derive(Debug, Deserialize)]
+pub struct ErrorData<'a> {
+    /// Which.
+    #[serde(borrow)]
+    pub code: Cow<'a, str>,
+}
+
+/// What a `CONNECT_ERROR` of Socket.IO says.
+#[derive(Debug, Deserialize)]
+pub struct ConnectErrorData<'a> {
+    /// In words.
+    #[serde(borrow)]
+    pub message: Cow<'a, str>,
+    /// The code, which a hub adds.
+    #[serde(default, borrow)]
+    pub data: Option<ErrorData<'a>>,
+}
+
+/// The data of `session:end`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEndData {
+    /// The close code that follows.
+    pub code: u16,
+    /// When to come back.
+    #[serde(default)]
+    pub reconnect_after_ms: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct PlainEnvelope<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a>(#[serde(borrow)] Cow<'a, str>, #[serde(borrow)] &'a RawValue);
+
+/// Takes a message apart.
+pub fn parse(framing: Framing, text: &str) -> HubMessage<'_> {
+    match framing {
+        Framing::Plain => plain(text),
+        Framing::SocketIo => socket_io(text),
+    }
+}
+
+fn plain(text: &str) -> HubMessage<'_> {
+    let Ok(envelope) = serde_json::from_str::<PlainEnvelope<'_>>(text) else {
+        return HubMessage::Other;
+    };
+    let data = envelope.data.map_or("null", RawValue::get);
+    match (&*envelope.event, envelope.id) {
+        ("ack", Some(id)) => HubMessage::Reply(id, data),
+        ("connected", _) => HubMessage::Opened,
+        _ => HubMessage::Event(envelope.event, data),
+    }
+}
+
+fn socket_io(text: &str) -> HubMessage<'_> {
+    if text == "2" {
+        return HubMessage::EnginePing;
+    }
+    if text.starts_with('0') {
+        return HubMessage::EngineOpen;
+    }
+    let packet = text.strip_prefix('4').and_then(|packet| packet.split_at_checked(1));
+    let Some((kind, rest)) = packet else { return HubMessage::Other };
+    let rest = match rest.strip_prefix('/') {
+        Some(named) => named.split_once(',').map_or("", |(_, rest)| rest),
+        None => rest,
+    };
+    match kind {
+        "0" => HubMessage::Opened,
+        "1" => HubMessage::Dismissed,
+        "2" => match serde_json::from_str::<Named<'_>>(rest) {
+            Ok(Named(name, data)) => HubMessage::Event(name, data.get()),
+            Err(_) => HubMessage::Other,
+        },
+        "3" => reply(rest).unwrap_or(HubMessage::Other),
+        "4" => HubMessage::Refused(rest),
+        _ => HubMessage::Other,
+    }
+}
+
+fn reply(rest: &str) -> Option<HubMessage<'_>> {
+    let (id, result) = rest.split_once('[')?;
+    Some(HubMessage::Reply(id.parse().ok()?, result.strip_suffix(']')?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(framing: Framing, text: &str) -> String {
+        format!("{:?}", parse(framing, text))
+    }
+
+    #[test]
+    fn plain_messages_are_known() {
+        for (text, heard) in [
+            (r#"{"event":"connected","data":{}}"#, "Opened"),
+            (r#"{"event":"ack","id":7,"data":{"ok":true}}"#, r#"Reply(7, "{\"ok\":true}")"#),
+            (r#"{"event":"pong","data":1}"#, r#"Event("pong", "1")"#),
+            (r#"{"data":1,"event":"a\u0062"}"#, r#"Event("ab", "1")"#),
+            ("[]", "Other"),
+            ("", "Other"),
+        ] {
+            assert_eq!(shown(Framing::Plain, text), heard);
+        }
+    }
+
+    #[test]
+    fn packets_of_socket_io_are_known() {
+        for (text, heard) in [
+            ("0{\"sid\":\"x\"}", "EngineOpen"),
+            ("2", "EnginePing"),
+            ("40/events,{\"sid\":\"x\"}", "Opened"),
+            ("41/events,", "Dismissed"),
+            ("42/events,[\"pong\",1]", r#"Event("pong", "1")"#),
+            ("42[\"pong\",{}]", r#"Event("pong", "{}")"#),
+            ("43/events,7[{\"ok\":true}]", r#"Reply(7, "{\"ok\":true}")"#),
+            ("44/events,{\"message\":\"x\"}", r#"Refused("{\"message\":\"x\"}")"#),
+            ("43/events,[1]", "Other"),
+            ("4ä", "Other"),
+            ("6", "Other"),
+        ] {
+            assert_eq!(shown(Framing::SocketIo, text), heard);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The end of a token while its session is open: announced, then carried out.
+
+use std::time::{Duration, Instant};
+
+/// How long before the token's end the client is told.
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpiryEvent {
+    /// Tell the client that its token ends soon.
+    Expiring,
+    /// The token has ended.
+    Expired,
+}
+
+/// When the token of one login ends.
+#[derive(Debug, Clone)]
+pub struct Expiry {
+    /// When the login ends with its token.
+    ends: Instant,
+    /// When the client is told that it will.
+    notice: Instant,
+    /// Whether the client was told of it.
+    told: bool,
+}
+
+impl Expiry {
+    /// Of a login that ends at `ends`, which is the token's own end and the leeway for clocks.
+    pub fn new(ends: Instant, leeway: Duration) -> Self {
+        // The leeway is not for clients to count on.
+        let notice = ends.checked_sub(NOTICE + leeway).unwrap_or(ends);
+        Self { ends, notice, told: false }
+    }
+
+    /// The next moment at which something is due.
+    pub fn next(&self) -> Instant {
+        if self.told { self.ends } else { self.notice }
+    }
+
+    /// What is due, the end before its announcement; the announcement is named once.
+    pub fn due(&mut self, now: Instant) -> Option<ExpiryEvent> {
+        if now >= self.ends {
+            return Some(ExpiryEvent::Expired);
+        }
+        if self.told || now < self.notice {
+            return None;
+        }
+        self.told = true;
+        Some(ExpiryEvent::Expiring)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_end_of_a_token_is_told_once_and_then_comes() {
+        let start = Instant::now();
+        let mut expiry = Expiry::new(start + S * 75, S * 5);
+        assert_eq!(expiry.next(), start + S * 10);
+        assert_eq!(expiry.due(start + S * 9), None);
+        assert_eq!(expiry.due(start + S * 10), Some(ExpiryEvent::Expiring));
+        assert_eq!(expiry.due(start + S * 10), None);
+        assert_eq!(expiry.next(), start + S * 75);
+        assert_eq!(expiry.due(start + S * 75), Some(ExpiryEvent::Expired));
+        assert_eq!(expiry.due(start + S * 75), Some(ExpiryEvent::Expired));
+    }
+
+    #[test]
+    fn a_token_that_ends_at_once_is_not_announced() {
+        let start = Instant::now();
+        assert_eq!(Expiry::new(start, S * 5).due(start), Some(ExpiryEvent::Expired));
+    }
+}
