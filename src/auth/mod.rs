@@ -72,6 +72,10 @@ impl Identity {
 /// How long a client waits before it comes back to a hub that has no keys to judge it by.
 const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// How long a client waits before it shows the next token, where this one was issued right before a
+/// revocation: `iat` counts seconds.
+const REVOKED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a token does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -84,6 +88,10 @@ pub enum AuthError {
     /// It is one of those that were revoked.
     #[error("the token was revoked")]
     Revoked,
+    /// The same, but so shortly before that it may be newer, by a clock that is behind: the next one
+    /// may count.
+    #[error("the token was revoked, unless the clock of its back end is behind")]
+    RevokedJustNow,
     /// Its key is none that the hub has, which is looking for new ones: see
     /// [`Verifier::settling`].
     #[error("the token's key is being looked for")]
@@ -97,7 +105,7 @@ impl AuthError {
     /// The code that the client hears.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Invalid(_) | Self::Revoked => ErrorCode::Unauthenticated,
+            Self::Invalid(_) | Self::Revoked | Self::RevokedJustNow => ErrorCode::Unauthenticated,
             Self::Expired => ErrorCode::TokenExpired,
             // A client that heard "unauthenticated" would fetch another token of the same key.
             Self::Pending | Self::Unavailable => ErrorCode::Unavailable,
@@ -112,6 +120,10 @@ impl From<&AuthError> for Failure {
             AuthError::Invalid(_) => Self::new(error.code(), "the token is not valid"),
             AuthError::Expired => Self::new(error.code(), "the token has expired"),
             AuthError::Revoked => Self::new(error.code(), "the token was revoked"),
+            AuthError::RevokedJustNow => {
+                let message = "the token was revoked: one whose iat is in a later second counts";
+                Self::new(error.code(), message).retry_after(REVOKED_RETRY_AFTER)
+            }
             AuthError::Pending | AuthError::Unavailable => {
                 Self::unavailable("the token cannot be checked now", KEYS_RETRY_AFTER)
             }

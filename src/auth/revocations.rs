@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
-use super::Identity;
+use super::{AuthError, Identity};
 use crate::ids::UserId;
 use crate::time::Timestamp;
+
+/// How far the clock of a back end may be behind the hub's.
+const MOST_BEHIND: Duration = Duration::from_secs(30);
 
 /// Every revocation, known to all threads. The database keeps them over a restart.
 #[derive(Debug, Default)]
@@ -24,7 +28,29 @@ impl Revocations {
 
     /// Whether a token no longer counts.
     pub(super) fn refuse(&self, identity: &Identity) -> bool {
-        let all = self.issued_before.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(&identity.user).is_some_and(|before| identity.is_older_than(*before))
+        self.refusing(identity).is_some()
     }
+
+    /// Judges a token that is shown at an instant.
+    pub(super) fn judge(&self, identity: &Identity, now: Timestamp) -> Result<(), AuthError> {
+        match self.refusing(identity) {
+            None => Ok(()),
+            Some(before) if may_be_newer(identity, before, now) => Err(AuthError::RevokedJustNow),
+            Some(_) => Err(AuthError::Revoked),
+        }
+    }
+
+    /// The revocation by which a token does not count.
+    fn refusing(&self, identity: &Identity) -> Option<Timestamp> {
+        let all = self.issued_before.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&identity.user).copied().filter(|before| identity.is_older_than(*before))
+    }
+}
+
+/// Whether a token that was revoked may have been issued after that, by a clock that is behind or in
+/// the same second. The next token of its user may count then. Counting this one would spare tokens
+/// that were issued right before.
+fn may_be_newer(identity: &Identity, before: Timestamp, now: Timestamp) -> bool {
+    identity.issued_at.is_some_and(|issued_at| issued_at.plus(MOST_BEHIND) >= before)
+        && now < before.plus(MOST_BEHIND)
 }

@@ -404,3 +404,26 @@ fn a_secret_counts_for_every_hash_of_its_family() {
         assert_invalid(verify(&[], &token(&SECRET.to_uppercase())));
     }
 }
+
+#[test]
+fn a_token_of_right_before_a_revocation_may_be_followed_by_one_that_counts() {
+    let verifier = Verifier::new(&settings(&[])).expect("a key");
+    let user = crate::ids::UserId::new("u-1").expect("an id");
+    verifier.revoke(user, now());
+    let judge = |issued_at: Value, now: i64| {
+        let token = signed(&json!({"sub": "u-1", "exp": NOW + 600, "iat": issued_at}));
+        verifier.verify(&token, Timestamp::from_secs(now)).err()
+    };
+    for (issued_at, later, expected) in [
+        (json!(NOW), 1, None),
+        (json!(NOW - 3), 1, Some(AuthError::RevokedJustNow)),
+        (json!(NOW - 30), 29, Some(AuthError::RevokedJustNow)),
+        // It comes so late that no clock that is behind explains it.
+        (json!(NOW - 3), 30, Some(AuthError::Revoked)),
+        // It is one of before, whatever the clock.
+        (json!(NOW - 31), 1, Some(AuthError::Revoked)),
+        (Value::Null, 1, Some(AuthError::Revoked)),
+    ] {
+        assert_eq!(judge(issued_at.clone(), NOW + later), expected, "{issued_at} {later}");
+    }
+}

@@ -159,8 +159,8 @@ impl Verifier {
     /// Judges a token at an instant.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] where it was revoked
-    /// before; [`AuthError::Pending`] or
+    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] or
+    /// [`AuthError::RevokedJustNow`] where it was revoked before; [`AuthError::Pending`] or
     /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
     /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
@@ -187,7 +187,8 @@ impl Verifier {
         if now >= identity.deadline {
             return Err(AuthError::Expired);
         }
-        if self.has_revoked(&identity) { Err(AuthError::Revoked) } else { Ok(identity) }
+        self.revocations.judge(&identity, now)?;
+        Ok(identity)
     }
 
     /// The payload, once the signature is known to be good.

@@ -144,7 +144,11 @@ fn judge(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Refusal> {
             ErrorCode::Unavailable => CloseCode::TRY_LATER,
             _ => CloseCode::UNAUTHENTICATED,
         };
-        refuse(Problem::unauthenticated(failure), close)
+        let after = failure.retry_after_ms;
+        match refuse(Problem::unauthenticated(failure), close) {
+            Refusal::Close(close, _) => Refusal::Close(close, after),
+            told @ Refusal::Http(_) => told,
+        }
     })?;
     if hub.shared.bans.from_hub(&identity.user, Timestamp::now()).is_some() {
         let failure = Failure::new(ErrorCode::Forbidden, "removed by an admin");

@@ -281,6 +281,11 @@ impl Line {
         if state.wire.mailbox().is_some_and(|mailbox| mailbox.is_deaf(given_up)) {
             state.wire.queue = Queue::default();
         }
+        if state.wire.queue.is_empty()
+            && let Some(mailbox) = state.wire.mailbox()
+        {
+            mailbox.fall_silent();
+        }
         state.phase = Phase::Closing { by: now + self.options.linger };
         self.closed.store(true, Ordering::Release);
         self.call();

@@ -126,6 +126,26 @@ forEach(CLIENTS, 'a token that ends takes its session along; a fresh one comes b
   await ann.take('chat:message', ({ content }) => content === 'back again');
 });
 
+forEach(CLIENTS, 'revoked by a back end whose clock is behind, it comes back with its next token', async (t, client) => {
+  const order = newOrder();
+  const user = `user-of-${order}`;
+  const behind = () => Math.floor(Date.now() / 1000) - 3;
+  const auth = (give) => give({ token: token(user, { orders: [order], iat: behind() }) });
+  const ann = device(t, `${hub.url}/events`, client, { auth });
+  await ann.life.take('connect');
+  await ann.join(order);
+  const answer = await fetch(`${hub.url}/api/v1/users/${user}/revoke`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token('back-end', { role: 'service' })}` },
+  });
+  assert.equal(answer.status, 200);
+  assert.equal((await ann.take('session:end')).reason, 'token_revoked');
+  await ann.life.take('connect');
+  assert.equal((await ann.join(order)).ok, true);
+  // By polling the end of a connection is an error of its transport, from which a client comes back.
+  for (const error of ann.life.of('connect_error')) assert.equal(error.data, undefined, error.message);
+});
+
 forEach(CLIENTS, 'a token that ends and is not replaced is refused once', async (t, client) => {
   const auth = { token: token('ann', { secs: 2 }) };
   const ann = device(t, `${hub.url}/events`, client, { auth });

@@ -112,6 +112,51 @@ async fn a_session_is_taken_up_again_with_a_newer_token_only() {
 }
 
 #[tokio::test]
+async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_good() {
+    let hub = Hub::start();
+    let mut io = Io::open(&hub).await;
+    io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
+    io.join("o1").await;
+    assert_eq!(revoke(&hub, "bob", json!({})).await.0, 200);
+    assert_eq!(io.ending().await.announced(EVENTS), (4401, false));
+    let pid = json!(io.memory().pid.clone().expect("a pid"));
+    // To a stock client a refusal is final. It comes back from an end of its connection, and asks
+    // its app for the next token.
+    let behind = json!({ "token": issued("bob", -3), "pid": pid });
+    for polls in [false, true] {
+        let client = if polls { Io::open_polling(&hub).await } else { Io::open(&hub).await };
+        let mut client = client;
+        client.send_connect(behind.clone()).await;
+        let ending = client.ending().await;
+        assert_eq!((ending.code, ending.said.len()), (None, 0), "{ending:?}");
+    }
+    let ahead = json!({ "token": issued("bob", 1), "pid": pid });
+    let mut back = Io::open(&hub).await;
+    assert_eq!(back.connect(ahead).await.expect("let in")["pid"], pid);
+    // Others are told what counts.
+    let plain = Upgrade::bearer(&issued("bob", -3)).ask(&hub).await;
+    assert_eq!(plain.problem(), (401, "unauthenticated"));
+    assert!(plain.body["detail"].as_str().is_some_and(|text| text.contains("later second")));
+    let (mut browser, _) = Upgrade::browser(&issued("bob", -3)).open(&hub).await;
+    let ending = browser.ending().await;
+    assert_eq!(
+        (ending.announced(), &ending.session_end()["reconnectAfterMs"]),
+        (4401, &json!(1000))
+    );
+    let refresh = json!({ "token": issued("bob", -3) });
+    let refused = &back.request("auth:refresh", refresh).await["error"];
+    assert_eq!(
+        (&refused["code"], &refused["retryAfterMs"]),
+        (&json!("unauthenticated"), &json!(1000))
+    );
+    // What is older than any clock is behind is refused for good.
+    for old in [issued("bob", -100), undated("bob")] {
+        let refused = Io::open(&hub).await.connect(json!({ "token": old })).await;
+        assert_eq!(refused.expect_err("refused")["data"], json!({ "code": "unauthenticated" }));
+    }
+}
+
+#[tokio::test]
 async fn without_a_time_all_tokens_until_now_are_meant_and_no_body_is_needed() {
     let hub = Hub::start();
     let mut bob = hub.connect("bob", "customer", &[]).await;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{ActorFutureExt, AsyncContext, Context};
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Session;
 use super::dialect::Dialect;
+use super::ending::End;
 use super::resuming::{self, Resumed};
 use crate::actors::shared::too_fast;
 use crate::auth::{AuthError, Identity, TokenProblem};
@@ -121,8 +122,27 @@ impl Session {
                     drop(hold);
                 }));
             }
+            Err(failure) if failure.retry_after_ms.is_some() => self.turn_back(&failure, now, ctx),
             Err(failure) => self.refuse_login(namespace.as_str(), &failure),
         }
+    }
+
+    /// Ends the connection of a client whose next token may count, once that is worth a try. It would
+    /// take a `CONNECT_ERROR` for final, and it asks its app for a token before each connection.
+    fn turn_back(&mut self, failure: &Failure, now: Instant, ctx: &mut Context<Self>) {
+        self.shared.metrics.rejected.inc(failure.code as usize);
+        let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
+        // However fast the client comes back, it does not try more often than that.
+        let hold = self.gate.hold();
+        self.dialect.log_in_by(now + wait + self.shared.config.server.connect_timeout);
+        ctx.run_later(wait, move |session, ctx| {
+            if !session.ended {
+                // Others who use the connection have done nothing, and come back as well.
+                session.outbox.hang_up(None, CloseCode::TOKEN_REVOKED);
+                session.leave_everything(End::lost(CloseCode::TOKEN_REVOKED.reason), ctx);
+            }
+            drop(hold);
+        });
     }
 
     /// Who the token says it is: that of the packet, or else that of the request which opened the

@@ -21,7 +21,9 @@ impl Line {
     /// Lets a GET wait, and answers it at once where something waits for it.
     pub(super) fn begin_poll(self: &Arc<Self>) -> Result<oneshot::Receiver<Bytes>, PollError> {
         let mut state = self.lock();
-        let Some(answer) = heard(&mut state)?.wait() else {
+        let mailbox = heard(&mut state)?;
+        let Some(answer) = mailbox.wait() else {
+            mailbox.overlapped = true;
             self.fail_locked(&mut state, CloseCode::PROTOCOL_ERROR);
             return Err(PollError::Overlap);
         };

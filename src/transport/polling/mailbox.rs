@@ -37,12 +37,11 @@ pub(in crate::transport) struct Mailbox {
     pub(super) posting: bool,
     /// What a POST brought, until the session's task takes it.
     pub(super) posted: Option<Posted>,
-    /// No request is served any more.
-    ended: bool,
+    served: Served,
     /// How the client broke the protocol, until the session has heard.
     failed: Option<CloseCode>,
-    /// The client broke the protocol: only polls are served, until one has brought the end.
-    refuses: bool,
+    /// A second GET came while one waited.
+    pub(super) overlapped: bool,
     /// Told when a poll has brought the end to a client that broke the protocol.
     told: Option<oneshot::Sender<()>>,
     /// How far the client is on its way to a WebSocket.
@@ -53,6 +52,16 @@ pub(in crate::transport) struct Mailbox {
     answered: Option<(Instant, usize)>,
     /// Whether the client is slow.
     slow: bool,
+}
+
+/// Which requests are served.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Served {
+    #[default]
+    All,
+    /// The client broke the protocol: polls, until one has brought what its session says last.
+    Polls,
+    Nothing,
 }
 
 /// How far a client is on its way to a WebSocket.
@@ -166,36 +175,45 @@ impl Mailbox {
         }
         match self.failed.take() {
             Some(code) => Mail::Failed(code),
-            None if self.ended => Mail::Ended,
+            None if self.has_ended() => Mail::Ended,
             None => Mail::None,
         }
     }
 
     /// Whether requests are no longer served.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.served == Served::Nothing
     }
 
     /// Whether the client broke the protocol.
     pub(super) fn has_failed(&self) -> bool {
-        self.refuses
+        self.served == Served::Polls
     }
 
     /// The client broke the protocol: the session hears of it, and what that says last is all that is
     /// served. Resolves when a poll has brought it.
     pub(super) fn fail(&mut self, code: CloseCode) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
-        if !std::mem::replace(&mut self.refuses, true) {
+        if self.served == Served::All {
+            self.served = Served::Polls;
             self.failed = Some(code);
             self.told = Some(sender);
         }
         receiver
     }
 
+    /// The session says nothing more. Two GETs at once are the one mistake after which the first one is
+    /// to hear of the end even so (the official suite of Engine.IO asks for it).
+    pub(in crate::transport) fn fall_silent(&mut self) {
+        if self.overlapped {
+            self.say(Bytes::from_static(engine::CLOSE.as_bytes()));
+        }
+    }
+
     /// The client said that it ends the session.
     pub(super) fn leave(&mut self) {
         self.nudge();
-        self.ended = true;
+        self.served = Served::Nothing;
     }
 
     /// The client is gone, or must go.
@@ -204,12 +222,12 @@ impl Mailbox {
         self.told = None;
         self.expecting = None;
         self.heir = None;
-        self.ended = true;
+        self.served = Served::Nothing;
     }
 
     /// Whether nobody will hear what is said last.
     pub(in crate::transport) fn is_deaf(&self, given_up: bool) -> bool {
-        self.ended || given_up && !self.is_polled()
+        self.has_ended() || given_up && !self.is_polled()
     }
 
     /// Whether a WebSocket is here to go on with.

@@ -142,6 +142,22 @@ fn a_post_is_refused_behind_what_the_session_says_last() {
 }
 
 #[test]
+fn the_first_of_two_polls_hears_of_the_end_also_where_the_session_says_nothing() {
+    run(async {
+        for (last, heard) in [(None, "1"), (Some("4bye"), "4bye")] {
+            let (mut inbound, outbox, polling, _) = polled(options());
+            let first = polling.poll().expect("the first");
+            assert_eq!(polling.poll().err(), Some(PollError::Overlap));
+            let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
+            assert_eq!(inbound.next().await, Some(failed));
+            outbox.hang_up(last.map(message), CloseCode::PROTOCOL_ERROR);
+            assert_eq!(first.await, Ok(Bytes::from_static(heard.as_bytes())));
+            assert_eq!(inbound.next().await, None);
+        }
+    });
+}
+
+#[test]
 fn holds_are_counted_and_the_last_one_lets_go() {
     run(async {
         let (mut inbound, _outbox, polling, _) = polled(options());
