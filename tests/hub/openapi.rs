@@ -104,9 +104,9 @@ async fn every_route_in_the_source_is_described() {
 fn ids_in_paths_are_taken_as_they_stand() {
     let mut source = String::new();
     texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut source);
-    assert!(source.contains("web::Path<Exact<OrderId>>"));
+    assert!(source.contains("web::Path<PathId<OrderId>>"));
     for risky in ["web::Path<OrderId>", "web::Path<UserId>", "web::Path<(OrderId"] {
-        assert!(!source.contains(risky), "{risky} takes 007 for 7: use Exact");
+        assert!(!source.contains(risky), "{risky} takes 007 for 7: use PathId");
     }
 }
 
