@@ -42,6 +42,7 @@ mod polling;
 mod poolers;
 mod positions;
 mod presence;
+mod proxies;
 mod rates;
 mod receipts;
 mod relay;
