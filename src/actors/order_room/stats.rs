@@ -18,18 +18,18 @@ use crate::time::Timestamp;
 /// The length of the window that rates are counted over.
 const WINDOW_MS: i64 = 10_000;
 
-/// A room's counters. But for the first only the room writes them, so plain loads and stores are
+/// A room's counters. Only the room writes them, except the first, so plain loads and stores are
 /// enough.
 #[derive(Debug, Default)]
 pub struct RoomStats {
-    /// Places in its queue that are taken.
+    /// How many permits of its queue are taken.
     waiting: AtomicUsize,
     users: AtomicUsize,
     sessions: AtomicUsize,
     last_activity_ms: AtomicI64,
     locations: WindowedRate,
     chats: WindowedRate,
-    /// What its members were told of the order last.
+    /// What its members were last told of the order.
     known_order: Mutex<KnownOrder>,
 }
 
@@ -111,13 +111,13 @@ impl RoomStats {
         self.locations.count(now);
     }
 
-    /// Its members have been told this.
+    /// Notes what the members were told.
     pub(super) fn set_known_order(&self, known: KnownOrder) {
         *self.known_order.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// What its members were told of the order last. One who is told otherwise at this moment is
-    /// owed it, in its pushes.
+    /// What its members were last told of the order. A member that is told something else at this
+    /// moment has an unsent entry for it in its push log.
     pub fn known_order(&self) -> KnownOrder {
         self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -128,14 +128,14 @@ impl RoomStats {
         self.chats.count(now);
     }
 
-    /// Somebody came or went.
+    /// Sets how many users and sessions are here.
     pub fn occupancy(&self, users: usize, sessions: usize, now: Timestamp) {
         self.touch(now);
         self.users.store(users, Ordering::Relaxed);
         self.sessions.store(sessions, Ordering::Relaxed);
     }
 
-    /// What a list shows.
+    /// The room as a list shows it.
     pub fn activity(&self, order: &OrderId, now: Timestamp) -> RoomActivity {
         RoomActivity {
             order_id: order.clone(),
@@ -174,7 +174,7 @@ impl WindowedRate {
         self.window.store(window, Ordering::Relaxed);
     }
 
-    /// Of the last full window.
+    /// The rate in the last full window.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn per_second(&self, now: Timestamp) -> f64 {
         let age = now.as_millis() / WINDOW_MS - self.window.load(Ordering::Relaxed);
