@@ -43,7 +43,7 @@ pub enum MembershipEvent {
     Entered(Arc<RoomHandle>),
     /// The session was not let in.
     Refused(Failure),
-    /// The session has all that it had missed in the room.
+    /// The session has all that it missed in the room.
     CaughtUp,
     /// The session was removed; its client was told.
     Removed,

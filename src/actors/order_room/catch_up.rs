@@ -69,7 +69,7 @@ impl OrderRoom {
         let diff = OrderDiff::between(&self.order, &before, &self.facts, Timestamp::now());
         for event in [diff.unassigned(), diff.status(), diff.assigned()].into_iter().flatten() {
             self.shared.metrics.events_out.inc(event.index());
-            // A session that ends meanwhile is noticed at the next fan-out.
+            // A session that ended is noticed at the next fan-out.
             member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
         }
         member.guard.mark_sent();
@@ -161,7 +161,7 @@ impl OrderRoom {
             let event = ServerEvent::Chat { order_id: &self.order, seq, json };
             self.shared.metrics.events_out.inc(event.index());
             let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
-            // A session that ends meanwhile is noticed at the next fan-out.
+            // A session that ended is noticed at the next fan-out.
             member.push(frame, Some(seq));
         }
     }
