@@ -51,7 +51,7 @@ use crate::rate_limit::users::UserRates;
 use crate::time::Timestamp;
 use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 
-/// How long a closing connection may take before its actor stops without its peer.
+/// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many bad envelopes end a connection, and after how long one is forgiven.
 const BAD_ENVELOPES: (u32, Duration) = (10, Duration::from_secs(10));

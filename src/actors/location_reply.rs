@@ -9,7 +9,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{RejectedOrder, Reply};
 
 /// How the outcome of a location in one room reaches the client. A location on its way is copied
-/// more than once, so the rare variants are boxed.
+/// more than once, so the other variants are boxed.
 pub enum LocationReply {
     /// The client asked for no reply, and is only told of a refusal by a room that knows the
     /// session.

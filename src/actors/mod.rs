@@ -1,4 +1,4 @@
-//! The actors of the hub: they run beside each other and share no calls, only messages.
+//! The actors of the hub: they run concurrently, and communicate only by messages.
 //!
 //! A [`connection`] sends to rooms; the [`supervisor`] knows which room serves an order; an
 //! [`order_room`] sends to its members and to the [`store`]. A lower actor never knows the type of

@@ -327,7 +327,7 @@ impl OrderRoom {
         }
     }
 
-    /// A number that was not used before.
+    /// A new, unused token.
     fn take_token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token
@@ -342,7 +342,7 @@ impl OrderRoom {
         })
     }
 
-    /// Arms the one timer for `at`, unless it fires sooner.
+    /// Arms the timer for `at`, unless it fires sooner.
     fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
         if self.timer.as_ref().is_some_and(|(_, armed)| *armed <= at) {
             return;

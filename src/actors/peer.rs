@@ -130,8 +130,8 @@ pub struct Answer {
     sent: bool,
 }
 
-/// The reply to a client that leaves. It is sent when this is dropped, by the room or at the room's
-/// panic: the client is out in any case.
+/// The reply to a client that leaves. It is sent when this is dropped, by the room or because the
+/// room panicked: the client is out in any case.
 pub struct LeaveReply {
     order: OrderId,
     /// Taken when it is sent.

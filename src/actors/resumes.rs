@@ -43,8 +43,8 @@ pub struct TakeOver {
 pub enum Claim {
     /// The record of a session that has ended. Only the claimant has it now.
     Detached(Box<SessionRecord>),
-    /// The session may still be live: this asks it to end. A second claim, after its answer or a
-    /// timeout, tells how it ended.
+    /// The session may still be live, and can be asked to end with this. A second claim, after its
+    /// answer or a timeout, tells how it ended.
     Attached(Recipient<TakeOver>),
     /// Another connection of the same user has claimed it, and will resume it or give it back.
     Claimed,
@@ -75,7 +75,7 @@ struct ResumeTable {
     bytes: usize,
     /// The keys in `kept` of each user, the oldest first.
     users: HashMap<UserId, VecDeque<u64>>,
-    /// The key of the next in `kept`.
+    /// The next key in `kept`.
     next: u64,
 }
 
@@ -93,7 +93,7 @@ struct KeptRecord {
     record: SessionRecord,
     /// When it expires.
     until: Instant,
-    /// What it counts for in [`ResumeTable::bytes`].
+    /// Its share of [`ResumeTable::bytes`].
     bytes: usize,
 }
 

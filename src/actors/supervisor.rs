@@ -89,21 +89,23 @@ pub struct Unregister {
     pub user: UserId,
 }
 
-/// The hub ends a session. The answer says whether the connection accepted this.
+/// The hub ends a connection. The answer says whether it ends.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
 pub struct Disconnect {
     /// The close code.
     pub close: CloseCode,
-    /// An admin's reason, in place of the one of the code.
+    /// An admin's reason, in place of that of the code.
     pub reason: Option<String>,
     /// After how many milliseconds the client should reconnect.
     pub reconnect_after_ms: Option<u64>,
     /// How long to wait before the close.
     pub delay: std::time::Duration,
-    /// Only sessions of this user end, where several share the connection. `None` ends all.
+    /// The user whom it concerns, where several share the connection; sessions of the others can be
+    /// resumed. `None` concerns all.
     pub user: Option<UserId>,
-    /// Only sessions whose token was issued before this time end.
+    /// Ends the connection only if that user has a session on it whose token may have been issued
+    /// before this time.
     pub issued_before: Option<Timestamp>,
 }
 
@@ -177,7 +179,7 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     /// Where rooms report that they are idle or crashed: this actor.
     reports: Recipient<RoomReport>,
-    /// The room of each order that has one, in order for paging.
+    /// The room of each order that has one, sorted for paging.
     rooms: BTreeMap<OrderId, RoomEntry>,
     /// Recent panics of rooms.
     crashes: HashMap<OrderId, Crash>,

@@ -209,7 +209,7 @@ impl EventMeta {
     }
 }
 
-// === impl Placed ===
+// === impl QueuedEvent ===
 
 impl<T> QueuedEvent<T> {
     /// When its own rate allows it, reserved at the first call, and its number.

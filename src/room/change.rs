@@ -23,7 +23,7 @@ pub enum Edit<T> {
 /// A back end's change of an order. Absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderPatch {
-    /// The new state.
+    /// The new status.
     pub status: Option<String>,
     /// The assigned driver.
     pub driver_id: Edit<UserId>,

@@ -90,7 +90,7 @@ impl<K: Copy> TypingUsers<K> {
         Some(TypingChange { user: user.clone(), key, typing: false })
     }
 
-    /// Ends the typing of a session that has left at once.
+    /// A session has left: ends its typing at once.
     pub fn leave(&mut self, session: SessionId, now: Instant) -> Option<TypingChange<K>> {
         let of_session = |typing_user: &TypingUser<K>| typing_user.session == session;
         let (user, typing_user) =

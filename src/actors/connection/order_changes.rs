@@ -32,7 +32,7 @@ impl Session {
     }
 
     /// Whether the room tells the client, or sends it a snapshot in a moment. A room that the
-    /// session only sends to, or has lost and comes back to, does not; then hearing it twice is
+    /// session only sends to, or has lost and comes back to, does not; then being told twice is
     /// better than not at all.
     fn is_told_by_room(&self, order: &OrderId) -> bool {
         self.subscriptions.get(order).filter(|subscription| subscription.joins > 0).is_some_and(

@@ -48,7 +48,7 @@ impl RoomEvent {
     }
 }
 
-// === impl Connection ===
+// === impl Session ===
 
 impl Session {
     /// Sends an event to its rooms.

@@ -78,8 +78,8 @@ impl OrderRoom {
         self.publish_position(fix.battery, at)
     }
 
-    /// Publishes a new last position: to the members, and from time to time to the database behind
-    /// them. Returns whether a member is gone.
+    /// Publishes a new last position: to the members, and from time to time, write-behind, to the
+    /// database. Returns whether a member is gone.
     pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
         self.handle.stats.location(at);

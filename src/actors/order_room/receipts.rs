@@ -43,7 +43,7 @@ impl OrderRoom {
                 return false;
             }
         };
-        // No message beyond was delivered yet.
+        // A receipt cannot confirm messages that were not delivered yet.
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
         let is_news = seq > self.floor

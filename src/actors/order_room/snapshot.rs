@@ -101,8 +101,8 @@ impl OrderRoom {
         }));
     }
 
-    /// Handles the page that was read, or a failure: sends the page, then what was held back, then
-    /// serves the next join.
+    /// Handles the outcome of the read: sends the page, then what was held back, then serves the
+    /// next join.
     fn on_snapshot_read(
         &mut self,
         reading: SnapshotRead,

@@ -1,4 +1,4 @@
-//! What a room counts about itself, readable from any thread, and what an admin sees of it.
+//! A room's counters, readable from any thread, and the room's details for an admin.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -45,17 +45,17 @@ struct WindowedRate {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomActivity {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Users that are here.
+    /// Users in the room.
     pub users: usize,
-    /// Connections of theirs.
+    /// Their sessions.
     pub sessions: usize,
     /// Locations a second, over the last full window of ten seconds.
     pub locations_per_second: f64,
-    /// Chat messages a second, over the same.
+    /// Chat messages a second, over the same window.
     pub chats_per_second: f64,
-    /// When somebody last came, went or sent something.
+    /// When a user last came, went or sent something.
     pub last_activity: Timestamp,
 }
 
@@ -63,32 +63,32 @@ pub struct RoomActivity {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomDetail {
-    /// What it counts.
+    /// The room as in a list.
     #[serde(flatten)]
     pub activity: RoomActivity,
-    /// The order's state.
+    /// The order's status.
     #[schema(required)]
     pub status: Option<String>,
     /// The assigned driver.
     #[schema(required)]
     pub driver_id: Option<UserId>,
-    /// The newest message.
+    /// The `seq` of the newest message.
     pub last_seq: i64,
     /// Where the driver was last seen.
     #[schema(required)]
     pub last_location: Option<Position>,
-    /// Every connection.
+    /// Every session.
     pub sessions_detail: Vec<SessionDetail>,
 }
 
-/// One connection in a room.
+/// One session in a room.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDetail {
-    /// Which connection.
+    /// The session's id.
     #[schema(value_type = String)]
     pub session_id: SessionId,
-    /// Whose.
+    /// The user.
     pub user_id: UserId,
     /// The name in the token.
     pub name: String,
@@ -98,14 +98,14 @@ pub struct SessionDetail {
     pub member: bool,
     /// Frames that wait for it.
     pub backlog_frames: usize,
-    /// Bytes of them.
+    /// The bytes of these frames.
     pub backlog_bytes: usize,
 }
 
 // === impl RoomStats ===
 
 impl RoomStats {
-    /// A location went out.
+    /// Counts a location.
     pub fn location(&self, now: Timestamp) {
         self.touch(now);
         self.locations.count(now);
@@ -122,7 +122,7 @@ impl RoomStats {
         self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A chat message went out.
+    /// Counts a chat message.
     pub fn chat(&self, now: Timestamp) {
         self.touch(now);
         self.chats.count(now);

@@ -125,7 +125,7 @@ impl Disconnect {
         Self { close, reason, reconnect_after_ms, delay, user: None, issued_before: None }
     }
 
-    /// Limits the end to sessions of this user.
+    /// Limits it to this user, where others may share the connection.
     #[must_use]
     pub fn of(self, user: UserId) -> Self {
         Self { user: Some(user), ..self }
