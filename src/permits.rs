@@ -1,7 +1,7 @@
 //! Permits: the bound of a queue that has none of its own.
 //!
-//! Actix mailboxes do not bound `do_send`. So a message that a client can cause takes a permit of
-//! its receiver first, and carries it until it is handled.
+//! An actix mailbox is no bound: every way of sending accepts every message. So a message that a
+//! client can cause takes a permit of its receiver first, and carries it until it is handled.
 
 mod keyed;
 

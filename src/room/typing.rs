@@ -1,5 +1,4 @@
-//! Who is typing, and what members are told of it: only the newest state, at most one change of a
-//! user a second, and the end.
+//! Who is typing, and what members are told of it: the newest state, not too often, and the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
