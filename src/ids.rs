@@ -1,5 +1,5 @@
-//! Names of things: orders, users, sessions, and under what a session is taken up again, each its
-//! own type, checked once where it enters.
+//! The ids of orders, users, connections and sessions, and the `pid` of a session. Each has its own
+//! type, and is checked once where it enters.
 
 mod pid;
 pub mod random;
@@ -18,27 +18,27 @@ pub use pid::{InvalidPid, Pid};
 /// The longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
 
-/// Why a text is no id.
+/// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// It is empty or too long.
     #[error("must be 1 to 128 characters")]
     Length,
-    /// It has a character that such ids do not have.
+    /// It has a character that is not allowed.
     #[error("must be 1 to 128 of the characters A-Z a-z 0-9 {allowed}; {found:?} is none of them")]
     Character {
-        /// What is allowed beside letters and digits.
+        /// The allowed characters beside letters and digits.
         allowed: &'static str,
-        /// The first character that is not.
+        /// The first character that is not allowed.
         found: char,
     },
 }
 
-/// What ids of orders may have beside letters and digits. They stand in paths as they are.
+/// What order ids may contain beside letters and digits. They appear unescaped in paths.
 const ORDER_CHARACTERS: &str = ". _ : ~ -";
-/// What ids of users may have beside letters and digits: identity providers make them of a provider and
-/// an id (`auth0|5f7c`), e-mail addresses and telephone numbers. None of these has a meaning in JSON,
-/// in a line of the log or in a channel's name, and in a path all can be escaped.
+/// What user ids may contain beside letters and digits: identity providers make them of a provider
+/// and an id (`auth0|5f7c`), e-mail addresses and telephone numbers. None of these characters has a
+/// meaning in JSON, in a log line or in a channel name, and all can be escaped in a path.
 const USER_CHARACTERS: &str = ". _ : ~ - @ + | =";
 
 fn check(text: &str, allowed: &'static str) -> Result<(), InvalidId> {
@@ -49,7 +49,7 @@ fn check(text: &str, allowed: &'static str) -> Result<(), InvalidId> {
         !byte.is_ascii_alphanumeric() && (*byte == b' ' || !allowed.as_bytes().contains(byte))
     };
     let Some(at) = text.bytes().position(|byte| is_bad(&byte)) else { return Ok(()) };
-    // All before it are of one byte, so a character begins here.
+    // All characters before it are single bytes, so a character begins here.
     let found = text[at..].chars().next().unwrap_or_default();
     Err(InvalidId::Character { allowed, found })
 }
@@ -58,17 +58,17 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $allowed:ident) => {
         $(#[$doc])*
         ///
-        /// One of up to 23 bytes stands where it is used: every event names an order, and looking
-        /// one up would wait for memory of its own. A longer one (a UUID has 36) is shared.
+        /// An id of up to 23 bytes is stored inline: every event names an order, and a lookup
+        /// should not wait for another memory access. A longer one (a UUID has 36) is shared.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(SmolStr);
 
         impl $name {
-            /// Takes a text as an id.
+            /// Checks a text and makes it an id.
             ///
             /// # Errors
-            /// [`InvalidId`] where it is empty, too long or has a character that ids do not have.
+            /// [`InvalidId`] where it is empty, too long or has a character that is not allowed.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 check(text, $allowed)?;
                 Ok(Self(SmolStr::new(text)))
@@ -126,24 +126,24 @@ id! {
     UserId, USER_CHARACTERS
 }
 
-/// One connection, whoever uses it. Unique in the process, and not known outside of it.
+/// The number of a connection. Unique in the process, and not shown to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
 impl ConnectionId {
-    /// One that was not used before.
+    /// A new, unused id.
     pub fn next() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self(LAST.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// One session of one user. Unique in the process; the text form is what clients see.
+/// The id of a session. Unique in the process; clients see the text form.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(uuid::Uuid);
 
 impl SessionId {
-    /// A new id. Ids that were made in a later millisecond sort later.
+    /// A new id. An id from a later millisecond sorts later.
     pub fn random() -> Self {
         let mut bytes = [0; 10];
         if random::fill(&mut bytes).is_err() {

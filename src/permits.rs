@@ -1,7 +1,7 @@
 //! Permits: the bound of a queue that has none of its own.
 //!
-//! No actix mailbox is a bound (every way of sending admits everything), so whatever a client can
-//! cause takes a permit of its receiver first and carries it until it is handled.
+//! An actix mailbox is no bound: every way of sending accepts every message. So a message that a
+//! client can cause takes a permit of its receiver first, and carries it until it is handled.
 
 mod keyed;
 
@@ -10,55 +10,55 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use keyed::{KeyedPermit, KeyedPermits};
 
-/// How much may wait for one receiver.
+/// The permits of one receiver: how much may wait for it.
 #[derive(Debug, Clone)]
 pub struct Permits {
     taken: Arc<AtomicUsize>,
     most: usize,
 }
 
-/// A place in a receiver's queue; given back when dropped.
+/// One or more places in a receiver's queue, given back when this is dropped.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once bounds nothing"]
 pub struct Permit<C: PermitCounter = AtomicUsize> {
-    /// What it is given back to.
+    /// The counter to give them back to.
     counter: Arc<C>,
-    /// How many places it takes.
+    /// How many places it holds.
     size: usize,
 }
 
-/// What counts the places that are taken. Where a receiver counts them among its own figures, a
-/// message need not look for another piece of memory.
+/// Counts the places that are taken. A receiver may keep the count among its own counters, which
+/// saves an allocation.
 pub trait PermitCounter {
-    /// The count; only permits change it.
+    /// The count, which only permits change.
     fn taken(&self) -> &AtomicUsize;
 }
 
-/// Takes `size` of the `most` places that are counted here, if there are so many.
+/// Takes `size` of the `most` places of this counter, if that many are free.
 pub fn take<C: PermitCounter>(counter: &Arc<C>, size: usize, most: usize) -> Option<Permit<C>> {
     let before = counter.taken().fetch_add(size, Ordering::Relaxed);
-    // Built first: where there is no room its drop gives the places back.
+    // Built first, so that its drop gives the places back where too few are free.
     let permit = Permit { counter: Arc::clone(counter), size };
     (before + size <= most).then_some(permit)
 }
 
 impl Permits {
-    /// `most` places.
+    /// Permits with `most` places.
     pub fn new(most: usize) -> Self {
         Self { taken: Arc::default(), most }
     }
 
-    /// One place, if there is one.
+    /// Takes one place, if one is free.
     pub fn take(&self) -> Option<Permit> {
         self.take_many(1)
     }
 
-    /// `size` places at once, if there are so many.
+    /// Takes `size` places at once, if that many are free.
     pub fn take_many(&self, size: usize) -> Option<Permit> {
         take(&self.taken, size, self.most)
     }
 
-    /// How many places there are.
+    /// How many places there are in all.
     pub fn most(&self) -> usize {
         self.most
     }
@@ -76,7 +76,7 @@ impl PermitCounter for AtomicUsize {
 }
 
 impl<C: PermitCounter> Permit<C> {
-    /// Takes over the places of another of the same receiver.
+    /// Takes over the places of another permit of the same receiver.
     pub fn merge(&mut self, mut other: Self) {
         self.size += std::mem::take(&mut other.size);
     }

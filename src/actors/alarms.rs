@@ -1,8 +1,8 @@
-//! One clock per thread for the deadlines of all its sessions.
+//! One clock per thread, for the deadlines of all its connections.
 //!
-//! A timer in an actor's own context is polled with every message that the actor gets, in memory
-//! of its own: for a session that does nothing but pass positions on, that is a good part of the
-//! work. Here a deadline is an entry in a sorted map, and costs nothing before it comes.
+//! A timer in an actor's own context costs an allocation and is polled with every message of the
+//! actor. For a connection that only forwards positions, that is a large part of the work. Here a
+//! deadline is an entry in a sorted map, and costs nothing until it is due.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,45 +16,45 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::reachable::Reachable;
 
-/// Alarms that go off before other tasks of the thread may run.
+/// How many alarms fire before other tasks of the thread may run.
 const ALARMS_PER_POLL: usize = 256;
 
 thread_local! {
     static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::new()) };
 }
 
-/// A deadline has come.
+/// A deadline is due.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AlarmFired;
 
-/// A deadline, until this is dropped. It stays on the thread that set it.
+/// A deadline, which is cancelled when this is dropped. It stays on the thread that set it.
 #[derive(Debug)]
 pub struct Alarm {
     key: AlarmKey,
 }
 
-/// When, and which of those.
+/// The time, and a number that tells alarms of the same time apart.
 type AlarmKey = (Instant, u64);
 
 /// The deadlines of one thread.
 struct Clock {
     alarms: BTreeMap<AlarmKey, Arc<dyn Reachable<AlarmFired>>>,
-    /// The number of the next one.
+    /// The number of the next alarm.
     next: u64,
-    /// Whether this thread's task lives; it ends with the thread's runtime.
+    /// Whether this thread's task runs. It ends with the thread's runtime.
     running: bool,
-    /// Set while the task sleeps, with until when; for ever where there is no alarm.
+    /// Set while the task sleeps: until when (`None` without an alarm), and its waker.
     sleeper: Option<(Option<Instant>, Waker)>,
 }
 
-/// The task of one thread that lets alarms go off.
+/// The task of one thread that fires its alarms.
 struct Ticker(Pin<Box<Sleep>>);
 
 // === impl Alarm ===
 
 impl Alarm {
-    /// Has `whom` told when `at` has come. For arbiter threads.
+    /// Sends [`AlarmFired`] to `whom` at `at`. Only for arbiter threads.
     pub fn set(at: Instant, whom: Arc<dyn Reachable<AlarmFired>>) -> Self {
         let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, whom));
         // Outside the borrow: a runtime that is ending drops a new task at once.
@@ -67,7 +67,7 @@ impl Alarm {
         Self { key }
     }
 
-    /// When it goes off.
+    /// When it fires.
     pub fn at(&self) -> Instant {
         self.key.0
     }
@@ -75,7 +75,7 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        // Only while a thread ends, when its locals are gone, there is no clock.
+        // There is no clock only while a thread ends and its locals are gone.
         let _ = CLOCK.try_with(|clock| clock.borrow_mut().alarms.remove(&self.key));
     }
 }
@@ -87,7 +87,7 @@ impl Clock {
         Self { alarms: BTreeMap::new(), next: 0, running: false, sleeper: None }
     }
 
-    /// Adds an alarm; says whether the task has to be spawned, and whom to wake for it.
+    /// Adds an alarm. Returns its key, whether the task has to be spawned, and the waker to wake.
     fn set(
         &mut self,
         at: Instant,
@@ -103,7 +103,7 @@ impl Clock {
         (key, spawn, sleeper)
     }
 
-    /// Takes out those that are due at `now`, the first ones of many.
+    /// Takes out the alarms that are due at `now`, at most [`ALARMS_PER_POLL`].
     fn due(&mut self, now: Instant) -> Vec<Arc<dyn Reachable<AlarmFired>>> {
         let mut due = Vec::new();
         while due.len() < ALARMS_PER_POLL
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    /// Says when it is told.
+    /// Logs its name when its alarm fires.
     struct Sleeper(UnboundedSender<&'static str>, &'static str);
 
     impl Actor for Sleeper {

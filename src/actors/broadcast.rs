@@ -1,13 +1,12 @@
-//! An event on its way to many: one encoding per codec in use.
+//! An event for many sessions: one encoding per codec in use.
 
 use crate::protocol::codec::Codec;
 use crate::protocol::server::ServerEvent;
 use crate::transport::Frame;
 
-/// An event for many sessions.
 pub(super) struct Broadcast<'a> {
     event: ServerEvent<'a>,
-    /// The frame of each codec, once somebody needs it.
+    /// The frame of each codec, made at its first use.
     frames: [Option<Frame>; Codec::COUNT],
 }
 

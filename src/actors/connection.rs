@@ -1,6 +1,6 @@
-//! One client: takes its events, checks rate and form, and talks to rooms for it.
+//! One client's connection: reads its events, checks their rate and form, and sends them to rooms.
 //!
-//! The actor is the connection; who uses it is a session, of which a plain connection has one.
+//! The actor is the connection. Its users are sessions; a plain connection has exactly one.
 
 mod deadlines;
 mod dialect;
@@ -51,72 +51,72 @@ use crate::rate_limit::users::UserRates;
 use crate::time::Timestamp;
 use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 
-/// How long a closing connection may take before its actor stops without its peer.
+/// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The bad envelope that ends patience, and how soon one is forgiven.
+/// How many bad envelopes end a connection, and after how long one is forgiven.
 const BAD_ENVELOPES: (u32, Duration) = (10, Duration::from_secs(10));
-/// The refused event that ends patience, and how soon one is forgiven.
+/// How many refused events end a connection, and after how long one is forgiven.
 const FLOOD: (u32, Duration) = (100, Duration::from_millis(200));
 
-/// What a connection begins with.
+/// What a connection is created with.
 pub struct ConnectionParams {
-    /// Who comes, and how.
+    /// The client, and its framing.
     pub client: ClientKind,
-    /// The connection's two ends.
+    /// The receiving end.
     pub inbound: Inbound,
-    /// The sending one.
+    /// The sending end.
     pub outbox: Outbox,
     /// The address of the client, for the log.
     pub remote: String,
-    /// Its place among the open connections.
+    /// The permit of an open connection.
     pub permit: Permit,
     /// What all actors share.
     pub shared: Arc<Shared>,
-    /// Who knows the rooms.
+    /// The supervisor.
     pub supervisor: Arc<SupervisorHandle>,
 }
 
-/// Who opens a connection.
+/// The kind of client that opens a connection.
 pub enum ClientKind {
-    /// A user, who uses it alone.
+    /// A plain client, whose user is known.
     Plain(Identity),
-    /// A Socket.IO client, which says in a moment who it is and where it wants to be.
+    /// A Socket.IO client, which sends its token and namespace with CONNECT.
     SocketIo {
         /// The token of its request, or why it has none.
         handshake_token: Result<String, TokenProblem>,
-        /// Its place among those who have not said so yet.
+        /// The permit of an unauthenticated connection.
         unauthenticated: UnauthenticatedPermit,
     },
 }
 
-/// The actor.
+/// The connection actor.
 pub struct Connection {
     id: ConnectionId,
-    /// Of this actor, for all who tell it something.
+    /// The actor's own address, shared by all its holders.
     address: Arc<dyn ConnectionAddress>,
     outbox: Outbox,
-    /// Stops reading while somebody holds it.
+    /// Stops reading while a guard of it is held.
     read_pause: ReadPause,
     shared: Arc<Shared>,
     supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
     remote: Arc<str>,
     dialect: Dialect,
-    /// Who uses the connection: nearly always one, who stands here.
+    /// The sessions of the connection: nearly always one, stored inline.
     sessions: SmallVec<[Session; 1]>,
-    /// Off which it is taken what is no session's own: those of the last user who has logged in, and
-    /// before that of nobody else.
+    /// The rates that input without a session counts against: those of the user who authenticated
+    /// last, or, before that, the unauthenticated ones.
     rates: Arc<UserRates>,
-    /// Events that came faster than their rate. Hardly any connection has some.
+    /// Events that came faster than their rate. Rare, so boxed.
     throttled: Option<Box<ThrottledInput>>,
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
     /// The last ping.
     last_ping: PingMark,
-    /// Goes off at the next deadline.
+    /// Fires at the next deadline.
     alarm: Option<Alarm>,
-    /// Whether the end has begun; nothing that comes counts any more.
+    /// Whether the end has begun. All further input is ignored.
     ended: bool,
     _permit: Permit,
 }
@@ -171,7 +171,7 @@ impl Connection {
         });
     }
 
-    /// A user begins to use the connection.
+    /// Starts a session of a user.
     fn start_session(
         &mut self,
         identity: Identity,
@@ -200,7 +200,7 @@ impl Connection {
         if codec == Codec::Plain {
             self.send_connected(&session);
         }
-        // Registered first and checked after, so what an admin or a back end does in between is not
+        // Registers first and checks afterwards, so that a ban or revocation in between is not
         // missed.
         self.supervisor.addr.do_send(Register {
             peer: Arc::clone(&session.peer),
@@ -215,7 +215,7 @@ impl Connection {
         } else if self.shared.is_draining() {
             self.close(CloseCode::RESTART, ctx);
         } else if self.alarm.is_some() {
-            // One that has not started arms it when it does.
+            // An actor that has not started arms its alarm when it starts.
             self.arm();
         }
     }
@@ -246,23 +246,23 @@ impl Connection {
             max_message_bytes: limits.max_message_bytes,
             protocol: PROTOCOL_VERSION,
         };
-        // A connection that broke already ends by its stream.
+        // A broken connection ends by its stream.
         session.peer.tell(&ServerEvent::Connected(connected)).ok();
     }
 
-    /// The session with that id, while it lasts.
+    /// The session with that id, if it has not ended.
     fn session(&mut self, session_id: SessionId) -> Option<&mut Session> {
         self.sessions
             .iter_mut()
             .find(|session| session.peer.id == session_id && !session.has_ended())
     }
 
-    /// Who is logged in to a namespace.
+    /// The index of the session in a namespace.
     fn session_in(&self, namespace: Namespace) -> Option<usize> {
         self.sessions.iter().position(|session| session.peer.codec.namespace() == Some(namespace))
     }
 
-    /// Whether an end is meant for anybody who uses this connection.
+    /// Whether a disconnect concerns any session of this connection.
     fn is_disconnected_by(&self, end: &Disconnect) -> bool {
         let Some(before) = end.issued_before else { return true };
         let whose = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
@@ -273,7 +273,7 @@ impl Connection {
     }
 }
 
-/// What a connection begins with: who uses it from the start, and how it speaks.
+/// The state that a connection starts with: its identity, if known, and its framing.
 fn initial_state(
     client: ClientKind,
     shared: &Shared,
@@ -339,8 +339,8 @@ impl Handler<MembershipNotice> for Connection {
 impl Handler<TakeOver> for Connection {
     type Result = ();
 
-    /// The client is back on another connection, before this one was known to be dead. It finds its
-    /// record where that of every ended session is.
+    /// The client is back on another connection before this one was found dead. It finds the record
+    /// as it does for every ended session.
     fn handle(&mut self, message: TakeOver, ctx: &mut Self::Context) {
         let has_it = self.sessions.iter().any(|session| session.pid == Some(message.pid));
         if has_it && !self.ended {

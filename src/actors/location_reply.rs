@@ -8,25 +8,27 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::server::{RejectedOrder, Reply};
 
-/// How the outcome of a location in one room reaches the client.
+/// How the outcome of a location in one room reaches the client. A location on its way is copied
+/// more than once, so the other variants are boxed.
 pub enum LocationReply {
-    /// The client asked for none, and hears of a refusal only, from a room that knows it. A position
-    /// on its way is copied more than once, so what the others need is not part of it.
+    /// The client asked for no reply, and is only told of a refusal by a room that knows the
+    /// session.
     NotRequested,
-    /// The only room: the answer itself.
+    /// The location went to one room, which sends the answer itself.
     Single(Box<Answer>),
-    /// One of several.
+    /// The location went to several rooms; this is one room's part of the answer.
     Part(Box<AckPart>),
 }
 
-/// One room's part in an [`AckAggregator`]; dropped without a word it counts as `unavailable`.
+/// One room's part in an [`AckAggregator`]. If it is dropped unanswered, it counts as
+/// `unavailable`.
 pub struct AckPart {
     aggregator: Arc<AckAggregator>,
     order: OrderId,
     sent: bool,
 }
 
-/// Counts what the rooms say; the last one sends the answer.
+/// Collects the rooms' outcomes; the last one sends the answer.
 pub struct AckAggregator {
     sum: Mutex<AckTotals>,
 }
@@ -41,7 +43,7 @@ struct AckTotals {
 // === impl AckAggregator ===
 
 impl AckAggregator {
-    /// A reply for each of the orders, all of which make one answer.
+    /// One reply for each of the orders; together they make one answer.
     pub fn split(answer: Answer, orders: &[OrderId]) -> Vec<LocationReply> {
         let sum =
             AckTotals { answer: Some(answer), open: orders.len(), accepted: 0, rejected: vec![] };
@@ -73,7 +75,7 @@ impl AckAggregator {
 // === impl LocationReply ===
 
 impl LocationReply {
-    /// The room looked at it: accepted, or dropped as too old.
+    /// The room handled it: accepted, or dropped as too old.
     pub fn complete(self, accepted: bool) {
         match self {
             Self::NotRequested => {}
@@ -84,7 +86,7 @@ impl LocationReply {
         }
     }
 
-    /// The room refused it; `peer` is who sent it, where the room knows.
+    /// The room refused it. `peer` is the session that sent it, where the room knows it.
     pub fn refuse(self, failure: Failure, peer: Option<&Peer>) {
         match self {
             Self::NotRequested => {

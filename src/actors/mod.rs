@@ -1,9 +1,9 @@
-//! Actors: what runs beside each other and is told, never called.
+//! The actors of the hub: they run concurrently, and communicate only by messages.
 //!
-//! A [`connection`] talks to rooms; the [`supervisor`] knows which room serves an order; an
-//! [`order_room`] talks to its members and to the [`store`]. A lower actor never knows the address
-//! of an upper one: it holds a `Recipient` of what it has to say, or an address that names
-//! the messages and not the actor, where it is one of many holders ([`peer::ConnectionAddress`]).
+//! A [`connection`] sends to rooms; the [`supervisor`] knows which room serves an order; an
+//! [`order_room`] sends to its members and to the [`store`]. A lower actor never knows the type of
+//! an upper one: it holds a `Recipient`, or, where there are many holders, an address that names
+//! the messages and not the actor ([`peer::ConnectionAddress`]).
 
 mod alarms;
 mod broadcast;

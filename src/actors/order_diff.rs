@@ -1,4 +1,4 @@
-//! What a committed change of an order is to those who hear of it.
+//! Which events a committed change of an order causes, for a client that knew an earlier state.
 
 use serde_json::value::RawValue;
 
@@ -9,7 +9,7 @@ use crate::room::order::OrderFacts;
 use crate::session::resume::KnownOrder;
 use crate::time::Timestamp;
 
-/// The events of a change, seen from what a hearer knew before.
+/// The events of a change, relative to what the recipient knew before.
 #[derive(Clone, Copy)]
 pub struct OrderDiff<'a> {
     order: &'a OrderId,
@@ -20,19 +20,19 @@ pub struct OrderDiff<'a> {
 }
 
 impl<'a> OrderDiff<'a> {
-    /// For somebody who knew the order as it was before this change.
+    /// For a recipient that knew the order as it was just before this change.
     pub fn of(change: &'a CommittedChange) -> Self {
         Self::since(change, &change.changed.before)
     }
 
-    /// For a room, which may not have heard of some changes before this one.
+    /// For a room, which may have missed changes before this one.
     pub fn since(change: &'a CommittedChange, before: &'a OrderFacts) -> Self {
         let order = &change.changed.order;
         let at = change.note.at.unwrap_or(change.at);
         Self { order: &order.id, before, now: &order.facts, at, data: change.note.data.as_deref() }
     }
 
-    /// For somebody who was away and hears of it at `at`.
+    /// For a recipient that was away, and is told at `at`.
     pub fn between(
         order: &'a OrderId,
         before: &'a OrderFacts,
@@ -42,7 +42,8 @@ impl<'a> OrderDiff<'a> {
         Self { order, before, now, at, data: None }
     }
 
-    /// Somebody is the driver no more. Told before the right goes that it gave.
+    /// The event that the driver was unassigned. It is sent before the driver loses the right to be
+    /// in the room.
     pub fn unassigned(self) -> Option<ServerEvent<'a>> {
         let driver_id = self.before.driver_id.as_ref()?;
         let is_new = self.now.driver_id.as_ref() != Some(driver_id);
@@ -54,7 +55,7 @@ impl<'a> OrderDiff<'a> {
         }))
     }
 
-    /// Somebody is the driver.
+    /// The event that a driver was assigned.
     pub fn assigned(self) -> Option<ServerEvent<'a>> {
         let driver_id = self.now.driver_id.as_ref()?;
         let is_new = self.before.driver_id.as_ref() != Some(driver_id);
@@ -66,7 +67,7 @@ impl<'a> OrderDiff<'a> {
         }))
     }
 
-    /// There is another status.
+    /// The event that the status changed.
     pub fn status(self) -> Option<ServerEvent<'a>> {
         let status = self.now.status.as_deref()?;
         let previous_status = self.before.status.as_deref();
@@ -80,13 +81,13 @@ impl<'a> OrderDiff<'a> {
     }
 }
 
-/// What there is to know of an order for one who is told of it.
+/// What a client knows of an order with these facts.
 pub fn known_order(facts: &OrderFacts) -> KnownOrder {
     let status = facts.status.as_deref().map(Box::from);
     KnownOrder { status, driver: facts.driver_id.clone() }
 }
 
-/// An order of which no more is known than that.
+/// Facts that hold only what is in `known`.
 pub fn as_facts(known: KnownOrder) -> OrderFacts {
     let (status, driver_id) = (known.status.map(String::from), known.driver);
     OrderFacts { status, driver_id, ..OrderFacts::default() }

@@ -1,8 +1,9 @@
-//! The room of one order: relays its driver's locations, has its chat stored and then sends it
-//! out, and knows who is here.
+//! The room of one order: relays the driver's positions, stores chat before it sends it, and tracks
+//! presence.
 //!
-//! What a room decides is in [`crate::room`]; this actor unpacks, asks and sends. Only the room
-//! writes room events into its members' outboxes, so they keep one order.
+//! The decisions are in [`crate::room`]; this actor receives messages, asks it, and sends the
+//! results. Only the room writes room events into its members' outboxes, so every member gets them
+//! in one order.
 
 mod broadcast;
 mod catch_up;
@@ -50,104 +51,105 @@ use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::transport::LatestKey;
 
-/// A session wants to be in the room.
+/// A session enters the room.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Enter {
-    /// The place it will have.
+    /// The session's membership guard.
     pub guard: MembershipGuard,
-    /// Who it is.
+    /// The user's identity.
     pub identity: Arc<Identity>,
-    /// As what.
+    /// Whether it enters as a member or only sends.
     pub kind: EntryKind,
 }
 
-/// A session that is in joins: once more, or for the first time after it only sent.
+/// A session that is already in the room joins: once more, or for the first time after it only
+/// sent.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct JoinAgain {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// What it wants to be shown.
+    /// Which messages the snapshot shows.
     pub join: Join,
-    /// Where the snapshot goes.
+    /// Takes the snapshot.
     pub answer: Answer,
 }
 
-/// As what a session comes into a room.
+/// How a session enters a room.
 pub enum EntryKind {
     /// A member, who is shown the room.
     Join(Join, Answer),
-    /// A member who comes back, and is shown only what was missed.
+    /// A member that comes back, and gets only what it missed.
     Rejoin {
         /// Whether the session itself was away, and not only its room.
         returned: bool,
     },
-    /// Somebody who sends without being a member.
+    /// A session that sends without being a member.
     SendOnly,
 }
 
-/// A session leaves: one that asked for it is told.
+/// A session leaves. The client is told if it asked to leave.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Leave {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// What its client hears; none where the session has ended.
+    /// The reply for its client. `None` where the session has ended.
     pub reply: Option<LeaveReply>,
-    /// Whether the client took its leave, or was just lost.
+    /// Whether the client left in an orderly way, or its connection was lost.
     pub clean: bool,
 }
 
-/// Where the driver is.
+/// A fix of the driver.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct UpdateLocation {
-    /// Who sent it.
+    /// The session that sent it.
     pub session: SessionId,
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
     /// The fix.
     pub fix: Fix,
-    /// Where the reply goes.
+    /// Takes the reply.
     pub reply: LocationReply,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
-/// A session says something.
+/// A session sends a chat message.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct PostChat {
-    /// Who sent it.
+    /// The session that sent it.
     pub session: SessionId,
-    /// What.
+    /// The message.
     pub chat: Chat,
-    /// Where the ack goes.
+    /// Takes the acknowledgement.
     pub answer: Answer,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
-/// A session wants to read what was said.
+/// A session asks for a page of chat.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct GetHistory {
-    /// Who asks.
+    /// The session that asks.
     pub session: SessionId,
-    /// Which page.
+    /// The page it asks for.
     pub history: History,
-    /// Where it goes.
+    /// Takes the page.
     pub answer: Answer,
 }
 
-/// A session has a new token: it is authorized again.
+/// A session has a new token, so its rights are checked again.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct UpdateIdentity {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// Who the new token says it is.
+    /// The identity of the new token.
     pub identity: Arc<Identity>,
 }
 
@@ -156,62 +158,62 @@ pub struct UpdateIdentity {
 #[rtype(result = "()")]
 pub struct RemoveUser(pub UserId);
 
-/// An admin wants to see the room.
+/// An admin asks for the room's details.
 #[derive(Message)]
 #[rtype(result = "RoomDetail")]
 pub struct Inspect;
 
-/// What the supervisor hears of a room.
+/// What a room reports to the supervisor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub enum RoomReport {
-    /// Nobody is here, and nobody was for a while.
+    /// The room has been empty for a while.
     Idle {
-        /// Which room.
+        /// The room's order.
         order: OrderId,
-        /// Which of the rooms that this order has had.
+        /// The number of this room among all rooms of the process.
         epoch: u64,
-        /// How many of the supervisor's joins it has seen.
+        /// How many forwarded joins it has processed.
         seen: u64,
     },
-    /// It ended without being told to.
+    /// It ended without being stopped.
     Crashed {
-        /// Which room.
+        /// The room's order.
         order: OrderId,
-        /// Which of the rooms that this order has had.
+        /// The number of this room among all rooms of the process.
         epoch: u64,
     },
 }
 
-/// A way to a room, with the bound of its queue.
+/// A room's address, with its counters, which bound its queue.
 pub struct RoomHandle {
-    /// The room.
+    /// The room's address.
     pub addr: Addr<OrderRoom>,
-    /// What it counts.
+    /// The room's counters.
     pub stats: Arc<RoomStats>,
 }
 
-/// A place in a room's queue. It does not hold the room's address: a message that is never taken out
-/// would keep itself alive.
+/// A permit of a room's queue. It does not hold the room's address: a message that is never taken
+/// out of the mailbox would then keep the mailbox alive.
 pub type RoomPermit = Permit<RoomStats>;
 
-/// What the supervisor gives a room to begin with.
+/// What the supervisor creates a room with.
 pub struct RoomParams {
-    /// Which order.
+    /// The order.
     pub order: OrderId,
-    /// Which of the rooms that this order has had, over the whole process.
+    /// The number of this room among all rooms of the process.
     pub epoch: u64,
-    /// Whether one before panicked: then writes of its may still be under way, and those who come
-    /// back to it were never away.
+    /// Whether an earlier room of the order panicked. Then its writes may still be under way, and
+    /// members that come back were never away.
     pub after_crash: bool,
-    /// Who hears of its end.
+    /// Where it reports that it is idle or crashed.
     pub reports: Recipient<RoomReport>,
     /// What all actors share.
     pub shared: Arc<Shared>,
 }
 
-/// The actor. What a position touches stands together, first and in this order: most rooms are cold
-/// when one arrives.
+/// The room actor. The fields that a position touches come first, in this order: in most rooms they
+/// are not in the processor's cache when a position arrives.
 #[repr(C)]
 pub struct OrderRoom {
     /// Sessions that are shown the room.
@@ -219,53 +221,53 @@ pub struct OrderRoom {
     handle: Arc<RoomHandle>,
     shared: Arc<Shared>,
     track: PositionTracker,
-    /// What is remembered of each driver.
+    /// What the room keeps of each driver.
     lanes: RecentMap<UserId, DriverLane>,
     order: OrderId,
     /// Whether the last position is newer than the database's.
     track_dirty: bool,
-    /// Whether somebody's read mark waits for a place among those that are written.
+    /// Whether a read mark waits for a place in the store's queue.
     read_marks_unsaved: bool,
     after_crash: bool,
     /// Whether the database knows the order.
     exists: bool,
-    /// Whether chat was told while the order is read: the read may be older.
+    /// Whether chat arrived while the order was read: the read may be older.
     chat_while_loading: bool,
-    /// Whether anybody was ever let in.
+    /// Whether any session was ever let in.
     used: bool,
-    /// Whether the supervisor told it to stop.
+    /// Whether the supervisor has stopped it.
     stopped: bool,
     reports: Recipient<RoomReport>,
     epoch: u64,
-    /// Joins that the supervisor forwarded and that have arrived.
+    /// Joins that the supervisor forwarded and that the room has processed.
     seen: u64,
-    /// Where the store's answers go.
+    /// Takes the store's answers.
     writes_reply: Recipient<ChatWritten>,
-    /// Sessions that wait until the order is read from the database; none once it was.
+    /// Sessions that wait until the order is read from the database. `None` once it was read.
     loading: Option<Vec<Enter>>,
-    /// What the database says of the order.
+    /// The order's facts in the database.
     facts: OrderFacts,
-    /// The revision that this is of.
+    /// The revision of `facts`.
     rev: i64,
-    /// The newest change that was told while the order is read: the read may be older.
+    /// The newest change that arrived while the order was read: the read may be older.
     change_while_loading: Option<OrderChanged>,
     /// Sessions that only send.
     senders: HashMap<SessionId, Sender, RandomState>,
     roster: Roster,
     recent_messages: RecentMessages,
     delivery: Delivery<MessageJson>,
-    /// Up to which number there is no chat: it was of the order before it was deleted.
+    /// The highest `seq` from before the order was deleted; there is no chat up to it.
     floor: i64,
     /// How far each user has read.
     read_marks: ReadMarks,
     /// Who is typing, and each one's key in the latest-wins lane.
     typing_users: TypingUsers<LatestKey>,
-    /// Messages that the store has not answered for, by their tokens, which rise: since when, and who
-    /// is to hear of it.
+    /// Messages that the store has not answered yet, by their rising tokens: since when, and the
+    /// answer for the client.
     writes: BTreeMap<u64, (Instant, Answer)>,
-    /// The next number of a write or of a read for a snapshot.
+    /// The last number that a write or a read for a snapshot was given.
     next_token: u64,
-    /// Since when nobody is here.
+    /// Since when the room is empty.
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
@@ -274,7 +276,7 @@ pub struct OrderRoom {
 // === impl RoomHandle ===
 
 impl RoomHandle {
-    /// A place in the room's queue.
+    /// A permit of the room's queue, where one is free.
     pub fn permit(&self) -> Option<RoomPermit> {
         take(&self.stats, 1, OrderRoom::MAILBOX)
     }
@@ -325,7 +327,7 @@ impl OrderRoom {
         }
     }
 
-    /// A number that was not used before.
+    /// A new, unused token.
     fn take_token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token
@@ -340,7 +342,7 @@ impl OrderRoom {
         })
     }
 
-    /// Arms the one timer for `at`, unless it fires sooner.
+    /// Arms the timer for `at`, unless it fires sooner.
     fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
         if self.timer.as_ref().is_some_and(|(_, armed)| *armed <= at) {
             return;
@@ -356,7 +358,7 @@ impl OrderRoom {
         self.timer = Some((timer, at));
     }
 
-    /// Does what is due and arms the timer for what comes next.
+    /// Handles what is due, and arms the timer for the next deadline.
     fn tick(&mut self, now: Instant, ctx: &mut Context<Self>) {
         self.announce_expired(now);
         self.broadcast_due_typing(now);
@@ -374,14 +376,14 @@ impl OrderRoom {
 impl Actor for OrderRoom {
     type Context = Context<Self>;
 
-    /// The order is read when the first session arrives, which is at once.
+    /// The order is read when the first session enters, which follows at once.
     fn started(&mut self, _: &mut Self::Context) {
         self.shared.metrics.rooms.inc();
     }
 }
 
 impl Drop for OrderRoom {
-    /// Runs on every end, a panic included: the supervisor must not send joins into the void.
+    /// Runs at every end, also at a panic, so that the supervisor forwards no join to a dead room.
     fn drop(&mut self) {
         self.shared.metrics.rooms.dec();
         if !self.stopped {

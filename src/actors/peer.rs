@@ -1,4 +1,4 @@
-//! A session as rooms see it: where its frames go, in which framing, and who hears of changes.
+//! A session as rooms see it: where its frames go, in which codec, and where notices about it go.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,42 +23,42 @@ use crate::transport::{Closed, Frame, Outbox};
 use super::shared::unavailable;
 use super::supervisor::{Disconnect, UserOrderChanged};
 
-/// What a room tells a session about its place there.
+/// What a room tells a session about its membership.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct MembershipNotice {
-    /// For which session of the connection.
+    /// The session on that connection.
     pub session: SessionId,
-    /// Which order.
+    /// The order.
     pub order: OrderId,
-    /// Which of the subscriptions that the session has had to it; news of an old one are no news.
+    /// The subscription that this is about. The session ignores notices of an old one.
     pub subscription: SubscriptionId,
-    /// What there is to say.
+    /// What happened.
     pub event: MembershipEvent,
 }
 
-/// What became of a session's subscription to a room.
+/// What happened to a session's subscription to a room.
 pub enum MembershipEvent {
-    /// The session is in: from now on it talks to the room directly.
+    /// The session was let in: from now on it sends to the room directly.
     Entered(Arc<RoomHandle>),
     /// The session was not let in.
     Refused(Failure),
-    /// The session has all that it had missed in the room.
+    /// The session has all that it missed in the room.
     CaughtUp,
-    /// The session was in, and is no longer; its client was told.
+    /// The session was removed; its client was told.
     Removed,
-    /// A join was answered with a refusal, so it does not count.
+    /// A join was refused, so it does not count.
     JoinRefused,
-    /// The room is gone without a word: it panicked, or could not keep the session.
+    /// The room panicked, or could not keep the session.
     RoomLost,
 }
 
-/// A subscription of a session to a room; never used twice in a session, so that what is said of one that
-/// is over cannot be taken for the next.
+/// The number of a subscription to a room. A session never uses a number twice, so a notice about
+/// an old subscription is not taken for one about the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscriptionId(pub u64);
 
-/// What others may tell a session.
+/// The address of a connection, with the messages that others may send it.
 pub trait ConnectionAddress:
     Reachable<MembershipNotice>
     + Reachable<UserOrderChanged>
@@ -79,61 +79,62 @@ impl<T> ConnectionAddress for T where
 
 /// The part of a session that rooms hold.
 pub struct Peer {
-    /// Which session.
+    /// The session's id.
     pub id: SessionId,
     /// Where its frames go.
     pub outbox: Outbox,
     /// How they are framed.
     pub codec: Codec,
-    /// Who hears of its place in rooms, of orders that concern its user, and of its end.
+    /// The connection, which gets notices about memberships, the user's orders and disconnects.
     pub connection: Arc<dyn ConnectionAddress>,
-    /// Where refusals and events are counted.
+    /// The counters of refusals and events.
     pub metrics: Arc<Metrics>,
-    /// Snapshots and pages that may be on their way to it at once.
+    /// Permits for the snapshots and pages that may be on their way to it at once.
     pub reply_permits: Permits,
-    /// Set when the session ends; its connection may go on with another one.
+    /// Set when the session ends. The connection may continue with another session.
     pub ended: AtomicBool,
-    /// The chat that was pushed to it, where its client can come back for what it has missed.
+    /// The chat that was pushed to it. Present where its client can resume.
     pub push_log: Option<Box<Mutex<PushLog>>>,
-    /// How many of them are kept, at most: as many as its outbox may hold.
+    /// How many pushes the log keeps at most: as many as the outbox may hold.
     pub max_pushes: usize,
 }
 
-/// A session's membership of a room, asked for or granted. Dropped without a word, it tells the
-/// session that the room is lost: so nobody waits for a room that panicked.
+/// A session's membership of a room, requested or granted. If it is dropped unsettled, it tells the
+/// session that the room is lost, so a session does not wait for a room that panicked.
 pub struct MembershipGuard {
-    /// Whose place it is.
+    /// The session.
     pub peer: Arc<Peer>,
-    /// In which room.
+    /// The room's order.
     pub order: OrderId,
-    /// By which subscription.
+    /// The subscription.
     pub subscription: SubscriptionId,
-    /// The last chat message that went into the session's outbox; the next room goes on there.
+    /// The `seq` of the last chat message in the session's outbox. The next room of the order
+    /// continues there.
     pub sent_seq: Arc<AtomicI64>,
-    /// Its turn among the rooms that bring the session up to date, until this one has. Boxed: hardly
-    /// any place has one.
+    /// Held while the session catches up in this room: it limits how many rooms do so at once.
+    /// Boxed, since few guards have one.
     catch_up_permit: Option<Box<Permit>>,
     settled: bool,
 }
 
-/// An event that waits for its outcome. Dropped without one, it answers `unavailable`: so no
+/// The pending reply to a client's event. If it is dropped unsent, it answers `unavailable`, so no
 /// client waits for ever.
 pub struct Answer {
     peer: Arc<Peer>,
     event: ClientEventName,
     ack: Option<u64>,
-    /// The subscription for which it is a join that the session has counted.
+    /// Set for a join that the session has counted for this subscription.
     join: Option<(OrderId, SubscriptionId)>,
-    /// Its place among the large answers that are under way.
+    /// The permit of a large answer that is under way.
     permit: Option<Permit>,
     sent: bool,
 }
 
-/// What a client hears when it has left, by the room or, where that panics first, when this is
-/// dropped: one who wants to leave is out in any case.
+/// The reply to a client that leaves. It is sent when this is dropped, by the room or because the
+/// room panicked: the client is out in any case.
 pub struct LeaveReply {
     order: OrderId,
-    /// Taken when it is said.
+    /// Taken when it is sent.
     answer: Option<Answer>,
 }
 
@@ -149,25 +150,25 @@ impl Peer {
         self.outbox.push(Frame::text(|buffer| self.codec.event(event, buffer)))
     }
 
-    /// Whether nothing more is for it.
+    /// Whether the session has ended or its outbox is closed.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire) || self.outbox.is_closed()
     }
 
-    /// The chat that was pushed to it, locked.
+    /// The push log, locked.
     pub fn push_log(&self) -> Option<MutexGuard<'_, PushLog>> {
         let push_log = self.push_log.as_ref()?;
-        // A panic under the lock may cost a note; what is missing is then sent once more.
+        // A panic under the lock may lose an entry; that message is then sent once more.
         Some(push_log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells the session about its place in a room.
+    /// Sends the session a membership notice.
     fn notify(&self, order: OrderId, subscription: SubscriptionId, event: MembershipEvent) {
         self.connection.tell(MembershipNotice { session: self.id, order, subscription, event });
     }
 
-    /// Sends the outcome of an event, where the client is to hear of it. A session that has ended
-    /// needs no answer.
+    /// Sends the outcome of an event, where the client asked for it or it is a refusal. A session
+    /// that has ended needs no answer.
     pub fn outcome(
         &self,
         event: Option<&str>,
@@ -189,7 +190,7 @@ impl Peer {
 // === impl MembershipGuard ===
 
 impl MembershipGuard {
-    /// For a session that asks to be let in.
+    /// A guard for a session that asks to enter.
     pub fn new(
         peer: Arc<Peer>,
         order: OrderId,
@@ -199,29 +200,29 @@ impl MembershipGuard {
         Self { peer, order, subscription, sent_seq, catch_up_permit: None, settled: false }
     }
 
-    /// The same of a session that takes its rooms in turns.
+    /// Attaches the permit of a session that catches up in few rooms at once.
     #[must_use]
     pub fn with_catch_up_permit(mut self, catch_up_permit: Option<Permit>) -> Self {
         self.catch_up_permit = catch_up_permit.map(Box::new);
         self
     }
 
-    /// The session has all that it had missed here: it is the next room's turn.
+    /// The session has caught up here: its permit goes to the next room.
     pub fn finish_catch_up(&mut self) {
         if self.catch_up_permit.take().is_some() {
             self.peer.notify(self.order.clone(), self.subscription, MembershipEvent::CaughtUp);
         }
     }
 
-    /// The last chat message that went into the outbox.
+    /// The `seq` of the last chat message in the outbox.
     pub fn sent_seq(&self) -> i64 {
         self.sent_seq.load(Ordering::Relaxed)
     }
 
-    /// Sends a chat message and notes that it was sent.
+    /// Sends a chat message and logs the push.
     ///
-    /// Both under one lock, where the client can come back: rooms of several threads push to one
-    /// client, and by the last message that it saw everything before must be known to be seen.
+    /// Both happen under one lock where the client can resume: rooms on several threads push to one
+    /// client, and the last message that it saw must imply all messages before.
     ///
     /// # Errors
     /// [`Closed`] where the session has ended.
@@ -235,22 +236,22 @@ impl MembershipGuard {
         Ok(())
     }
 
-    /// The client is owed this, from before it goes into the outbox: should the connection be lost,
-    /// what it did not get is sent again.
+    /// Notes what is about to be sent, before it goes into the outbox. If the connection is lost,
+    /// what the client did not get is sent again.
     pub fn begin_send(&self, unconfirmed: Unconfirmed) {
         if let Some(mut push_log) = self.peer.push_log() {
             push_log.begin_send(self.subscription.0, unconfirmed);
         }
     }
 
-    /// What was owed is in the outbox.
+    /// Notes that what was begun is in the outbox.
     pub fn mark_sent(&self) {
         if let Some(mut push_log) = self.peer.push_log() {
             push_log.mark_sent(self.subscription.0, Instant::now());
         }
     }
 
-    /// What is owed and is not in the outbox.
+    /// What was begun and is not in the outbox.
     pub fn unsent(&self) -> Unconfirmed {
         self.peer
             .push_log()
@@ -258,7 +259,7 @@ impl MembershipGuard {
             .unwrap_or_default()
     }
 
-    /// Tells the session how it went; where that is an end, the place is given up.
+    /// Sends the session an event. Every event but `Entered` settles the guard.
     pub fn notify(&mut self, event: MembershipEvent) {
         if !matches!(event, MembershipEvent::Entered(_)) {
             self.settled = true;
@@ -268,7 +269,7 @@ impl MembershipGuard {
         self.peer.notify(order, subscription, event);
     }
 
-    /// Gives the place up without a word: the session knows.
+    /// Gives the membership up without a notice: the session knows.
     pub fn release(mut self) {
         self.settled = true;
         self.finish_catch_up();
@@ -286,19 +287,19 @@ impl Drop for MembershipGuard {
 // === impl Answer ===
 
 impl Answer {
-    /// For an event of this session.
+    /// An answer to an event of this session.
     pub fn new(peer: Arc<Peer>, event: ClientEventName, ack: Option<u64>) -> Self {
         Self { peer, event, ack, join: None, permit: None, sent: false }
     }
 
-    /// The same for a large answer, which has a place until it is in the outbox.
+    /// Attaches the permit of a large answer, held until the answer is in the outbox.
     #[must_use]
     pub fn with_permit(mut self, permit: Permit) -> Self {
         self.permit = Some(permit);
         self
     }
 
-    /// The same for a join that its session has counted: a refusal takes it back.
+    /// Marks a join that its session has counted: a refusal takes the count back.
     #[must_use]
     pub fn for_counted_join(mut self, order: OrderId, subscription: SubscriptionId) -> Self {
         self.join = Some((order, subscription));
@@ -310,12 +311,12 @@ impl Answer {
         self.ack.is_some()
     }
 
-    /// It worked.
+    /// Reports success.
     pub fn ok(self, reply: Reply<'_>) {
         self.send(&Ok(reply));
     }
 
-    /// It was refused.
+    /// Reports a refusal.
     pub fn refuse(self, failure: Failure) {
         self.send(&Err(failure));
     }
@@ -344,7 +345,7 @@ impl Drop for Answer {
 // === impl LeaveReply ===
 
 impl LeaveReply {
-    /// For a leave that ends the last join.
+    /// A reply to a leave that ends the last join.
     pub fn new(order: OrderId, answer: Answer) -> Self {
         Self { order, answer: Some(answer) }
     }
@@ -355,7 +356,7 @@ impl Drop for LeaveReply {
         let Some(answer) = self.answer.take() else { return };
         if !answer.is_wanted() {
             let left = Left { order_id: &self.order, reason: LeftReason::Requested };
-            // A session that has ended needs no farewell.
+            // A session that has ended needs no event.
             answer.peer.tell(&ServerEvent::Left(left)).ok();
         }
         answer.ok(Reply::Left { remaining: 0 });

@@ -1,21 +1,21 @@
-//! The address of an actor that many hold, of whom each knows only some of its messages.
+//! An actor's address that many holders share, each of which may send only some of its messages.
 //!
-//! An address of actix costs every holder two allocations and a recipient of it a third. A session
-//! has half a dozen holders, so they share one.
+//! An `Addr` of actix costs every holder two allocations, and a `Recipient` of it a third. A
+//! connection has about six holders, so they share one address.
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
-/// Whom a message can be sent to.
+/// An actor that a message can be sent to.
 pub trait Reachable<M>: Send + Sync
 where
     M: Message + Send,
     M::Result: Send,
 {
-    /// Sends it, past the bound of the mailbox; if the actor has ended, nothing happens.
+    /// Sends it past the bound of the mailbox. Nothing happens if the actor has ended.
     fn tell(&self, message: M);
 
-    /// For those who wait for the answer.
+    /// A recipient, for callers that wait for the answer.
     fn recipient(&self) -> Recipient<M>;
 }
 

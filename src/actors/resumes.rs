@@ -1,8 +1,8 @@
-//! The sessions of this node that a client can take up again: those that are attached to their
-//! client still, and the records of those that have ended uncleanly, for a while.
+//! The sessions of this node that a client can resume: those still attached to their connection,
+//! and, for a while, the records of those that ended uncleanly.
 //!
-//! One lock holds all of it. A session takes it two or three times in its life, each time for a few
-//! looks into a map; records are dropped after it is given back.
+//! One lock protects all of it. A session takes the lock two or three times in its life, each time
+//! for a few map lookups. Records are dropped after the lock is released.
 
 #[cfg(test)]
 mod tests;
@@ -21,38 +21,38 @@ use crate::session::resume::SessionRecord;
 
 /// The most bytes that kept records may take, by estimate.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// The most records of one user: one who comes and goes must not push out everybody else's.
+/// The most records of one user, so that one user's reconnects cannot push out the records of
+/// others.
 const MAX_PER_USER: usize = 100;
-/// About what a record takes here beside itself: its places in the maps.
+/// About how many bytes a record takes in the maps, beside itself.
 const OVERHEAD_BYTES: usize = 192;
-/// How many expired records are taken out under one hold of the lock.
+/// How many expired records one hold of the lock removes.
 const SWEEP_AT_ONCE: usize = 256;
 
-/// Your client has come back on another connection: end, as if yours had broken. Whoever asks finds
-/// the record behind that with [`ResumableSessions::claim`].
+/// Asks a session to end as if its connection had broken, because its client is back on another
+/// connection. The new connection then finds the record with [`ResumableSessions::claim`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TakeOver {
-    /// Which session is meant.
+    /// The pid of the session.
     pub pid: Pid,
 }
 
-/// What there is for a client that presents a pid.
+/// The answer to a client that presents a pid.
 #[derive(Debug)]
 pub enum Claim {
-    /// The record of a session that has ended. It is the claimant's now, and nobody else's.
+    /// The record of a session that has ended. Only the claimant has it now.
     Detached(Box<SessionRecord>),
-    /// The session is not known to have ended: it is asked to. Claiming once more, behind its answer
-    /// or where none comes, finds out how it ended.
+    /// The session may still be live, and can be asked to end with this. A second claim, after its
+    /// answer or a timeout, tells how it ended.
     Attached(Recipient<TakeOver>),
-    /// Another connection of the same client has just claimed it, and is about to take it up or to
-    /// give it back.
+    /// Another connection of the same user has claimed it, and will resume it or give it back.
     Claimed,
-    /// Nothing: never there, of another user, expired, or dropped for others.
+    /// There is no such record: it never existed, belongs to another user, expired, or was evicted.
     Unknown,
 }
 
-/// The sessions of one node that can be taken up again.
+/// The sessions of one node that can be resumed.
 pub struct ResumableSessions {
     /// How long a record is kept; zero keeps none.
     keep: Duration,
@@ -60,40 +60,40 @@ pub struct ResumableSessions {
     most: usize,
     /// The most bytes that they may take.
     most_bytes: usize,
-    /// Shows to the operator how many are kept.
+    /// The metric of how many are kept.
     gauge: Gauge,
     state: Mutex<ResumeTable>,
 }
 
 #[derive(Default)]
 struct ResumeTable {
-    /// Every session that can be taken up again.
+    /// Every session that can be resumed.
     sessions: HashMap<Pid, ResumeEntry>,
-    /// The records of ended sessions, in the order in which these ended: so the first expires first.
+    /// The records of ended sessions, in the order in which they ended, which is that of expiry.
     kept: BTreeMap<u64, KeptRecord>,
-    /// What `kept` takes, by estimate.
+    /// The estimated size of `kept`.
     bytes: usize,
     /// The keys in `kept` of each user, the oldest first.
     users: HashMap<UserId, VecDeque<u64>>,
-    /// The key of the next in `kept`.
+    /// The next key in `kept`.
     next: u64,
 }
 
 enum ResumeEntry {
-    /// Its client may be there still.
+    /// Its connection may still be live.
     Attached { user: UserId, owner: Arc<dyn Reachable<TakeOver>> },
-    /// It has ended; its key in `kept`.
+    /// It has ended; this is its key in `kept`.
     Detached(u64),
-    /// It has ended, and somebody has its record for the moment.
+    /// It has ended, and a claimant holds its record for the moment.
     Claimed { user: UserId },
 }
 
 /// A record that waits for its client.
 struct KeptRecord {
     record: SessionRecord,
-    /// When nobody can have it any more.
+    /// When it expires.
     until: Instant,
-    /// What it counts for in [`ResumeTable::bytes`].
+    /// Its share of [`ResumeTable::bytes`].
     bytes: usize,
 }
 
@@ -106,7 +106,7 @@ impl ResumableSessions {
         Self { keep, most, most_bytes: MAX_BYTES, gauge, state: Mutex::default() }
     }
 
-    /// A session of `user` has this pid from now on, in place of one that ended for it.
+    /// Registers a live session of `user` with this pid, in place of one that it resumed.
     pub fn attach(&self, pid: Pid, user: UserId, owner: Arc<dyn Reachable<TakeOver>>) {
         let mut state = self.lock();
         let before = state.forget(pid);
@@ -115,7 +115,7 @@ impl ResumableSessions {
         drop(before);
     }
 
-    /// A session has ended uncleanly: its client may come back for it.
+    /// Keeps the record of a session that has ended uncleanly, so that its client can resume.
     pub fn detach(&self, record: SessionRecord, now: Instant) {
         let bytes = record.size() + OVERHEAD_BYTES;
         let mut state = self.lock();
@@ -130,7 +130,7 @@ impl ResumableSessions {
         drop(gone);
     }
 
-    /// A session has ended for good.
+    /// Forgets a session that has ended for good.
     pub fn remove(&self, pid: Pid) {
         let mut state = self.lock();
         let gone = state.forget(pid);
@@ -138,8 +138,8 @@ impl ResumableSessions {
         drop(gone);
     }
 
-    /// What there is at `now` for `user`, who presents this pid. Another user's claim changes
-    /// nothing. Whoever gets the record gives it back, attaches the session, or removes it.
+    /// Claims the session with this pid for `user`. A claim by another user changes nothing. A
+    /// claimant that gets the record gives it back, attaches the session, or removes it.
     pub fn claim(&self, pid: Pid, user: &UserId, now: Instant) -> Claim {
         let mut state = self.lock();
         match state.sessions.get(&pid) {
@@ -148,7 +148,7 @@ impl ResumableSessions {
                 if owner.connected() {
                     return Claim::Attached(owner);
                 }
-                // Its actor is gone without a word: it panicked.
+                // Its actor panicked and left no record.
             }
             Some(ResumeEntry::Claimed { user: claimant }) if claimant == user => {
                 return Claim::Claimed;
@@ -165,8 +165,8 @@ impl ResumableSessions {
         found.map_or(Claim::Unknown, |kept| Claim::Detached(Box::new(kept.record)))
     }
 
-    /// Forgets what has expired at `now`, and says how much that was. Nobody gets an expired record
-    /// in any case; this gives its memory back.
+    /// Removes records that have expired at `now`, and returns how many. A claim never returns an
+    /// expired record; this frees its memory.
     pub fn sweep(&self, now: Instant) -> usize {
         let mut swept = 0;
         loop {
@@ -181,7 +181,7 @@ impl ResumableSessions {
         }
     }
 
-    /// Takes every record out that has not expired at `now`, for the database.
+    /// Takes out every record that has not expired at `now`, for the database.
     pub fn drain(&self, now: Instant) -> Vec<SessionRecord> {
         let mut state = self.lock();
         let kept: Vec<KeptRecord> = std::iter::from_fn(|| state.forget_first()).collect();
@@ -199,7 +199,7 @@ impl ResumableSessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings the gauge up to date and gives the lock back.
+    /// Updates the gauge and releases the lock.
     fn show(&self, state: MutexGuard<'_, ResumeTable>) {
         self.gauge.set(i64::try_from(state.kept.len()).unwrap_or(i64::MAX));
     }
@@ -208,7 +208,7 @@ impl ResumableSessions {
 // === impl ResumeTable ===
 
 impl ResumeTable {
-    /// Keeps a record; gives back the user's oldest, where that is one too many.
+    /// Keeps a record. Returns the user's oldest one, where the user has too many.
     fn keep(&mut self, kept: KeptRecord) -> Option<KeptRecord> {
         let key = self.next;
         self.next += 1;
@@ -222,7 +222,7 @@ impl ResumeTable {
         self.forget(pid)
     }
 
-    /// Forgets a session; gives back its record, if it has one here.
+    /// Forgets a session. Returns its record, if it is kept here.
     fn forget(&mut self, pid: Pid) -> Option<KeptRecord> {
         let ResumeEntry::Detached(key) = self.sessions.remove(&pid)? else { return None };
         let kept = self.kept.remove(&key)?;

@@ -25,17 +25,17 @@ use crate::room::policy::{Action, Rules, Subject, authorize};
 use crate::time::Timestamp;
 use crate::transport::Outbox;
 
-/// What a client is told to wait where the hub has no better guess.
+/// How long a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A client that is told to wait is never told to wait for nothing.
+/// The shortest wait that a client is told.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// One in so many connections may be unauthenticated,
+/// One in this many connections may be unauthenticated,
 const UNAUTHENTICATED_SHARE: usize = 4;
-/// and so many in any case.
+/// and at least this many.
 const MIN_UNAUTHENTICATED: usize = 64;
 
-/// The share of an outbox, in bytes or in messages, beyond which nothing is begun that fills it
-/// further: three pages of 48 KiB fit into the rest.
+/// The share of an outbox, in bytes or in messages, above which no large reply is begun: three
+/// pages of 48 KiB fit into the rest.
 const FILLING: usize = 4;
 
 /// The most bytes of events that wait for their rate, over all connections.
@@ -45,30 +45,30 @@ const MAX_BACKLOG_BYTES: usize = 64 * 1024 * 1024;
 pub struct Shared {
     /// The settings.
     pub config: Config,
-    /// The rules of rights, from the settings.
+    /// The rules of the rights policy, from the settings.
     pub rules: Rules,
-    /// Who checks tokens.
+    /// Verifies tokens.
     pub verifier: Verifier,
     /// The counters.
     pub metrics: Arc<Metrics>,
-    /// The database.
+    /// The store, which owns the database.
     pub store: Store,
-    /// Who is kept out.
+    /// The bans.
     pub bans: Bans,
-    /// What ended sessions need to be taken up again.
+    /// The sessions that can be resumed.
     pub resumes: ResumableSessions,
-    /// What each user has used of the rates, over all connections and HTTP.
+    /// The rates of each user, over all connections and HTTP.
     pub users: UserRateTable,
-    /// The bytes of events that wait for their rate, of which there is a limit.
+    /// Bounds the bytes of events that wait for their rate.
     pub backlog_bytes: Permits,
-    /// Held while records of sessions are written at the end.
+    /// Held while session records are written at the end of a drain.
     pub resume_write_lock: Arc<tokio::sync::Mutex<()>>,
-    /// Open connections, of which there is a limit.
+    /// Bounds the open connections.
     pub connections: Permits,
-    /// Those of them that nobody uses: whose clients have not said yet who they are. They may take
-    /// a share only, or whoever opens connections and says nothing would keep everybody out.
+    /// Bounds the connections that are unauthenticated. They may take only a share, so that idle
+    /// unauthenticated clients cannot use up all connections.
     pub unauthenticated: Permits,
-    /// Set once, when the hub goes down.
+    /// Set once, when the hub begins to drain.
     draining: AtomicBool,
     /// A chat message with this content makes its room panic. For tests, in debug builds only.
     pub panic_on: Option<String>,
@@ -77,7 +77,7 @@ pub struct Shared {
 // === impl Shared ===
 
 impl Shared {
-    /// Of a hub with these settings.
+    /// The shared state of a hub with these settings.
     pub fn new(config: Config, verifier: Verifier, metrics: Arc<Metrics>, store: Store) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
@@ -90,7 +90,7 @@ impl Shared {
         let users = UserRateTable::new(UserLimits::new(&config.limits, Instant::now()));
         let connections = Permits::new(config.server.max_connections);
         let unauthenticated = Permits::new(max_unauthenticated(config.server.max_connections));
-        // As many as may be open: at a drain all of them end at once.
+        // As many records as connections may be open: at a drain all of them end at once.
         let resumes =
             ResumableSessions::new(config.rooms.resume, config.server.max_connections, &metrics);
         let hook = cfg!(debug_assertions).then(|| std::env::var("ORDERHUB_TEST_PANIC_ON").ok());
@@ -112,24 +112,24 @@ impl Shared {
         }
     }
 
-    /// Whether so much waits in an outbox that nothing should be begun which fills it further.
+    /// Whether so much waits in an outbox that no large reply should be begun.
     pub fn is_filling(&self, outbox: &Outbox) -> bool {
         let (backlog, limits) = (outbox.backlog(), &self.config.limits);
         backlog.bytes > limits.outbox_bytes / FILLING
             || backlog.frames > limits.outbox_messages / FILLING
     }
 
-    /// Whether the hub is going down.
+    /// Whether the hub is draining.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing new begins.
+    /// Starts the drain: from now on no new work is accepted.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody may be in the room of an order, by what is known of it.
+    /// Whether a user may be in the room of an order with these facts.
     ///
     /// # Errors
     /// As [`authorize`] says.
@@ -142,7 +142,7 @@ impl Shared {
         authorize(&self.rules, facts, self.subject(identity, order), Action::Join, Timestamp::now())
     }
 
-    /// A user as policy sees it.
+    /// A user as the policy sees it.
     pub fn subject<'a>(&self, identity: &'a Identity, order: &OrderId) -> Subject<'a> {
         Subject {
             user: &identity.user,
@@ -153,12 +153,12 @@ impl Shared {
     }
 }
 
-/// How many of the connections may be those of clients that have not said who they are.
+/// How many of the connections may be unauthenticated.
 pub fn max_unauthenticated(connections: usize) -> usize {
     (connections / UNAUTHENTICATED_SHARE).max(connections.min(MIN_UNAUTHENTICATED))
 }
 
-/// The words of this hub's metrics.
+/// The label values of this hub's metrics.
 pub const LABEL_VALUES: LabelValues = LabelValues {
     events_in: ClientEventName::NAMES,
     events_out: ServerEvent::NAMES,
@@ -169,7 +169,7 @@ pub const LABEL_VALUES: LabelValues = LabelValues {
     time_corrections: Correction::NAMES,
 };
 
-/// How sessions end: the hub's own reasons, and the peer's.
+/// How sessions end: the close codes of the hub, a close by the peer, and a lost connection.
 const CLOSES: &[&str] = &{
     let mut reasons = ["peer_closed"; CloseCode::ALL.len() + 2];
     let mut index = 0;
@@ -181,22 +181,22 @@ const CLOSES: &[&str] = &{
     reasons
 };
 
-/// The place of a reason in the metrics.
+/// The index of a reason in the metrics.
 pub fn close_index(reason: &str) -> usize {
     CLOSES.iter().position(|known| *known == reason).unwrap_or(usize::MAX)
 }
 
-/// Something is down or full for a moment.
+/// A refusal because something is down or full for a moment.
 pub fn unavailable(message: &'static str) -> Failure {
     Failure::unavailable(message, RETRY_AFTER)
 }
 
-/// There was more than the user's rate allows.
+/// A refusal of what exceeds the user's rate.
 pub fn rate_limited(message: &'static str, wait: Duration) -> Failure {
     Failure::new(ErrorCode::RateLimited, message).retry_after(wait.max(SHORTEST_WAIT))
 }
 
-/// Why a message was not stored, for whoever wrote it.
+/// The refusal for a message that was not stored.
 pub fn chat_failure(error: ChatWriteError) -> Failure {
     match error {
         ChatWriteError::Conflict => {

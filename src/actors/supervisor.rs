@@ -1,5 +1,6 @@
-//! The registry: which room serves an order, which sessions a user has. It spawns a room when its
-//! order is first joined, on the thread that asks, and is asked once per join, never per message.
+//! The registry of rooms and sessions: which room serves an order, and which sessions a user has.
+//! It spawns a room when its order is first joined, on the thread of the session that joins.
+//! Sessions ask it once for each join, and not for each message.
 
 mod rooms;
 mod users;
@@ -23,43 +24,43 @@ use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
 use crate::time::Timestamp;
 
-/// How many events of back ends may wait for the supervisor. The ways into rooms take no place: a
-/// session has at most one for each of its rooms, and of those that it joins only a few at a time.
+/// How many events of back ends may wait for the supervisor. Joins take no permit: a session has at
+/// most one pending join for each of its rooms, and few at a time.
 const MAILBOX: usize = 1024;
 
-/// A session wants to be in a room.
+/// A session asks to enter a room.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct FindRoom {
-    /// The place it will have.
+    /// The session's membership guard.
     pub guard: MembershipGuard,
-    /// Who it is.
+    /// The user's identity.
     pub identity: Arc<Identity>,
-    /// As what.
+    /// Whether it enters as a member or only sends.
     pub kind: EntryKind,
     /// The thread on which a new room is to run.
     pub arbiter: ArbiterHandle,
 }
 
-/// A session that has not heard from a room yet leaves it.
+/// Leaves a room that has not answered the session's join yet.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct LeaveRoom {
-    /// Which order.
+    /// The order.
     pub order: OrderId,
-    /// What the room is to hear.
+    /// The message for the room.
     pub leave: Leave,
 }
 
-/// A session begins.
+/// Registers a new session.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Register {
-    /// Which session.
+    /// The session.
     pub peer: Arc<Peer>,
-    /// By which connection; two sessions of one user may share it.
+    /// Its connection, which two sessions of one user may share.
     pub connection: ConnectionId,
-    /// Whose.
+    /// The user.
     pub user: UserId,
 }
 
@@ -67,122 +68,124 @@ pub struct Register {
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub struct UserOrderChanged {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// What has changed.
+    /// The committed change.
     pub change: Arc<CommittedChange>,
 }
 
-/// What the supervisor was told before is on its way when this is answered.
+/// Answered when all earlier messages to the supervisor were handled.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SupervisorBarrier;
 
-/// A session has ended.
+/// Removes a session that has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Unregister {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// Whose.
+    /// The user.
     pub user: UserId,
 }
 
-/// What the supervisor tells a session: the hub ends it. The answer says whether it does.
+/// The hub ends a connection. The answer says whether it ends.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
 pub struct Disconnect {
-    /// Why.
+    /// The close code.
     pub close: CloseCode,
-    /// A reason in an admin's words, instead of the code's own.
+    /// An admin's reason, in place of that of the code.
     pub reason: Option<String>,
-    /// When the client should come back.
+    /// After how many milliseconds the client should reconnect.
     pub reconnect_after_ms: Option<u64>,
-    /// How long to wait before.
+    /// How long to wait before the close.
     pub delay: std::time::Duration,
-    /// Whom it concerns, of those who share the connection; none: all.
+    /// The user whom it concerns, where several share the connection; sessions of the others can be
+    /// resumed. `None` concerns all.
     pub user: Option<UserId>,
-    /// Only where that user's token was issued before this.
+    /// Ends the connection only if that user has a session on it whose token may have been issued
+    /// before this time.
     pub issued_before: Option<Timestamp>,
 }
 
-/// The ways to end the connections of a user.
+/// Asks for the addresses that end a user's connections.
 #[derive(Message)]
 #[rtype(result = "Vec<Recipient<Disconnect>>")]
 pub struct UserConnections(pub UserId);
 
-/// End every session of a user; says how many there are.
+/// Ends every session of a user. The answer is their number.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct DisconnectUser {
-    /// Whose.
+    /// The user.
     pub user: UserId,
-    /// How.
+    /// How they end.
     pub end: Disconnect,
 }
 
-/// A back end has something to say to users; answers to how many of their connections it went.
+/// Sends an event of a back end to users. The answer is the number of connections that it reached.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct NotifyUsers {
-    /// To whom.
+    /// The users who get it.
     pub users: BTreeSet<UserId>,
-    /// What.
+    /// The event.
     pub event: BackEndEvent,
-    /// Its place in the queue.
+    /// The permit of the supervisor's queue.
     pub permit: Permit,
 }
 
-/// End every session of the node, spread over a while; says how many there are.
+/// Ends every session of the node, spread over a while. The answer is their number.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct DisconnectAll {
-    /// How.
+    /// How they end.
     pub close: CloseCode,
-    /// The time over which they are spread.
+    /// The time over which the closes are spread.
     pub spread: std::time::Duration,
 }
 
-/// The rooms of this node, in order of their ids.
+/// Lists the rooms of this node, in order of their ids.
 #[derive(Message)]
 #[rtype(result = "Vec<RoomActivity>")]
 pub struct ListRooms {
-    /// Only rooms behind this one.
+    /// Only rooms with ids after this one.
     pub after: Option<OrderId>,
-    /// How many at most; none: all.
+    /// How many at most. `None` lists all.
     pub limit: Option<usize>,
 }
 
-/// The way to one room.
+/// Asks for the handle of one room.
 #[derive(Message)]
 #[rtype(result = "Option<Arc<RoomHandle>>")]
 pub struct GetRoom(pub OrderId);
 
-/// The ways to every room.
+/// Asks for the handles of all rooms.
 #[derive(Message)]
 #[rtype(result = "Vec<Arc<RoomHandle>>")]
 pub struct GetRooms;
 
-/// A way to the supervisor, with the bound of its queue.
+/// The supervisor's address, with the bound of its queue.
 pub struct SupervisorHandle {
-    /// The supervisor.
+    /// Its address.
     pub addr: Addr<Supervisor>,
-    /// The places in its queue.
+    /// The permits of its queue.
     pub permits: Permits,
 }
 
-/// The actor.
+/// The supervisor actor.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    /// Who hears of the end of rooms: this actor.
+    /// Where rooms report that they are idle or crashed: this actor.
     reports: Recipient<RoomReport>,
-    /// The room of each order that has one, in order for paging.
+    /// The room of each order that has one, sorted for paging.
     rooms: BTreeMap<OrderId, RoomEntry>,
-    /// Rooms that have panicked of late.
+    /// Recent panics of rooms.
     crashes: HashMap<OrderId, Crash>,
     /// The sessions of each user, oldest first.
     users: HashMap<UserId, Vec<SessionEntry>>,
-    /// Over all rooms that ever were, so that a late report of an old one is known as such.
+    /// Counts all rooms of the process, so that a late report of an old room is recognised.
     next_epoch: u64,
 }
 
@@ -296,8 +299,9 @@ impl Handler<DisconnectAll> for Supervisor {
 impl Handler<OrderChanged> for Supervisor {
     type Result = ();
 
-    /// Sent by the store in the order of its commits, and without a permit: changes have theirs
-    /// until they are answered, and one that were lost would leave somebody in a room.
+    /// The store sends changes in the order of its commits. This message takes no permit: the call
+    /// that made the change holds one until it is answered, and a lost change would leave a user in
+    /// a room without the right to be there.
     fn handle(&mut self, change: OrderChanged, _: &mut Self::Context) {
         if let Some(entry) = self.rooms.get(&change.0.changed.order.id) {
             entry.handle.addr.do_send(change.clone());
@@ -311,7 +315,7 @@ impl Handler<OrderChanged> for Supervisor {
 impl Handler<ChatPosted> for Supervisor {
     type Result = ();
 
-    /// Without a permit as well: a lost message would be a hole in the room's chat.
+    /// Takes no permit: a lost message would leave a gap in the room's chat.
     fn handle(&mut self, posted: ChatPosted, _: &mut Self::Context) {
         if let Some(entry) = self.rooms.get(&posted.0.order_id) {
             entry.handle.addr.do_send(posted);

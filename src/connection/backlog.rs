@@ -1,9 +1,10 @@
-//! Events that came faster than their rate. They wait here and are taken at the rate: a client that
-//! was offline and sends everything at once is slowed down, not refused.
+//! Events that came faster than their rate. They wait here and are released at the rate: a client
+//! that was offline and sends everything at once is slowed down, not refused.
 //!
-//! Chat and all other events come before positions, each in the order in which they came; an event
-//! overtakes others only where chat waits for its own rate. Of the positions for the same orders only
-//! the newest waits. What waits is bounded; beyond that the socket is not read, or events are refused.
+//! Chat and all other events come before positions, each in order of arrival; an event overtakes
+//! others only where chat waits for its own rate. Of the positions for the same orders only the
+//! newest waits. The backlog is bounded: beyond the bounds the socket is not read, or events are
+//! refused.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,19 +20,19 @@ pub const MAX_WAITING: usize = 256;
 const MAX_BYTES: usize = 128 * 1024;
 /// How many positions a newer one may replace before the socket is not read.
 const MAX_REPLACED: usize = 256;
-/// How many joins may wait before the socket is not read: a client that joins all of its orders at once
-/// is to wait, and is not to be refused.
+/// How many joins may wait before the socket is not read: a client that joins all of its orders at
+/// once should wait, and not be refused.
 const MAX_JOINS: usize = 128;
-/// What an event takes in memory beside its text, roughly.
+/// About how many bytes an event takes in memory beside its text.
 pub const OVERHEAD: usize = 256;
 
-/// Events that wait.
+/// The backlog of one connection.
 #[derive(Debug)]
 pub struct EventBacklog<T> {
     chats: VecDeque<QueuedEvent<T>>,
     others: VecDeque<QueuedEvent<T>>,
     positions: VecDeque<QueuedEvent<T>>,
-    /// When the next event may be taken, which is reserved.
+    /// The reserved time of the next event.
     next_slot: Option<Instant>,
     /// How many events came so far.
     arrived: u64,
@@ -43,18 +44,18 @@ pub struct EventBacklog<T> {
     joins: usize,
 }
 
-/// What decides when it is an event's turn.
+/// What decides when an event may be handled.
 #[derive(Debug)]
 pub struct EventMeta {
-    /// Whose it is; none where nobody has logged in.
+    /// The session that sent it. `None` where there is no session.
     pub session: Option<SessionId>,
-    /// By which rate it is taken.
+    /// The rate that it counts against.
     pub kind: RateKind,
-    /// Whether it was taken off the rate of events already.
+    /// Whether it was already counted against the rate of events.
     pub event_counted: bool,
-    /// Where it is a position: for which orders, and when it was taken.
+    /// For a position: its target, and when it was taken.
     pub position: Option<(Target, Option<Timestamp>)>,
-    /// Its text's length.
+    /// The length of its text.
     pub bytes: usize,
 }
 
@@ -63,29 +64,29 @@ pub struct EventMeta {
 struct QueuedEvent<T> {
     event: T,
     meta: EventMeta,
-    /// Which one it is of all that came.
+    /// Its number in order of arrival.
     number: u64,
-    /// When the rate of its kind, where that is another than that of events, lets it go.
+    /// The reserved time of its own rate, where that is not the rate of events.
     due: Option<Instant>,
 }
 
-/// What became of an event that was to wait.
+/// The outcome of [`EventBacklog::push`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum EnqueueOutcome<T> {
     /// It waits.
     Queued,
-    /// A position that is older than another one for the same orders: this one or the one before.
+    /// A position for the same orders as another one: the older of the two.
     Stale(T),
     /// Too many wait.
     Full(T),
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// Take this event, of this session.
+    /// Handle this event of this session.
     Take(T, Option<SessionId>),
-    /// Nothing until then.
+    /// Nothing is due before this time.
     At(Instant),
     /// Nothing waits any more.
     Empty,
@@ -109,7 +110,7 @@ impl<T> Default for EventBacklog<T> {
 }
 
 impl<T> EventBacklog<T> {
-    /// Keeps an event until its turn.
+    /// Queues an event.
     pub fn push(&mut self, event: T, meta: EventMeta) -> EnqueueOutcome<T> {
         if let Some(known) = same_position(&mut self.positions, &meta) {
             self.replaced += 1;
@@ -140,12 +141,13 @@ impl<T> EventBacklog<T> {
         self.chats.len() + self.others.len() + self.positions.len()
     }
 
-    /// Whether the client has sent enough for now: the socket is not to be read until nothing waits.
+    /// Whether the client has sent enough for now: the socket is then not read until the backlog is
+    /// empty.
     pub fn is_full(&self) -> bool {
         self.bytes > MAX_BYTES || self.replaced >= MAX_REPLACED || self.joins >= MAX_JOINS
     }
 
-    /// What is to be done at `now`. `rates` finds those of whoever has sent an event.
+    /// The next step at `now`. `rates` returns the rates of a session's user.
     pub fn next<'a>(
         &mut self,
         rates: impl Fn(Option<SessionId>) -> &'a UserRates,
@@ -160,7 +162,7 @@ impl<T> EventBacklog<T> {
             (None, Some(_)) => &mut self.others,
             (None, None) => &mut self.positions,
         };
-        // The others of the two may come sooner than a turn.
+        // The head of another lane may be due before the next event.
         let soonest = chat.iter().chain(&other).map(|(due, _)| *due).filter(|due| *due > now).min();
         let Some(head) = lane.front() else { return soonest.map_or(Next::Empty, Next::At) };
         if head.meta.needs_event_slot() {
@@ -178,7 +180,7 @@ impl<T> EventBacklog<T> {
     }
 }
 
-/// The position for the same orders that waits.
+/// The waiting position for the same orders.
 fn same_position<'a, T>(
     positions: &'a mut VecDeque<QueuedEvent<T>>,
     meta: &EventMeta,
@@ -194,23 +196,23 @@ fn same_position<'a, T>(
 // === impl EventMeta ===
 
 impl EventMeta {
-    /// Whether it is still to be taken off the rate of events.
+    /// Whether it still has to be counted against the rate of events.
     fn needs_event_slot(&self) -> bool {
         self.kind != RateKind::Join && !self.event_counted
     }
 
-    /// Whether a position is older than one that came before it. One that does not say when it was
-    /// taken is as new as it came.
+    /// Whether a position is older than one that came before it. A position without a time is as
+    /// new as its arrival.
     fn is_older_than(&self, known: &Self) -> bool {
         let time = |meta: &Self| meta.position.as_ref().and_then(|(_, taken)| *taken);
         matches!((time(self), time(known)), (Some(new), Some(known)) if new < known)
     }
 }
 
-// === impl Placed ===
+// === impl QueuedEvent ===
 
 impl<T> QueuedEvent<T> {
-    /// When the rate of its kind lets it go, which is reserved the first time; and its number.
+    /// When its own rate allows it, reserved at the first call, and its number.
     fn ready<'a>(
         &mut self,
         rates: impl Fn(Option<SessionId>) -> &'a UserRates,

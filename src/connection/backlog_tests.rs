@@ -1,4 +1,4 @@
-//! Tests of events that wait.
+//! Tests of the event backlog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +28,14 @@ fn of(kind: RateKind) -> EventMeta {
     EventMeta { session: None, kind, event_counted: false, position: None, bytes: 10 }
 }
 
-/// Of a position for this order.
+/// A position for this order.
 fn at(order: &str, taken: Option<i64>) -> EventMeta {
     let target = Target::One(order.parse().expect("an id"));
     let position = Some((target, taken.map(Timestamp::from_secs)));
     EventMeta { position, ..of(RateKind::Event) }
 }
 
-/// What is taken, and after how many milliseconds, until nothing waits.
+/// Which events are released, and after how many milliseconds, until the backlog is empty.
 fn all(
     backlog: &mut EventBacklog<&'static str>,
     rates: &UserRates,
@@ -68,7 +68,7 @@ fn what_waits_is_taken_at_the_rate_chat_before_positions() {
         assert_eq!(backlog.push(event, meta), EnqueueOutcome::Queued);
     }
     let taken = all(&mut backlog, &rates, now);
-    // Chat waits for its own rate, and holds up nothing else meanwhile.
+    // Chat waits for its own rate, and does not delay other events meanwhile.
     let expected = [("read", 100), ("typing", 200), ("here", 300), ("one", 500), ("two", 1000)];
     assert_eq!(taken, expected);
 }

@@ -1,23 +1,23 @@
-//! Whether the peer is still there: when to ping, and when its answer is overdue.
+//! Heartbeats: when to ping, and when the peer's answer is overdue.
 
 use std::time::{Duration, Instant};
 
-/// What is to be done now.
+/// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeartbeatAction {
     /// Send a ping.
     Ping,
-    /// Nothing was heard since the ping: the peer is gone.
+    /// Nothing arrived since the ping: the peer is gone.
     NoPong,
 }
 
 /// What decides when the next ping is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PingPolicy {
-    /// The peer's silence. Whoever talks need not be asked.
+    /// After silence of the peer: a peer that sends needs no ping.
     WhenSilent,
-    /// The time alone: an Engine.IO client gives its server up when no ping comes, whatever else
-    /// it hears.
+    /// At a steady interval: an Engine.IO client gives the server up when no ping comes, whatever
+    /// else it receives.
     Steady,
 }
 
@@ -29,18 +29,18 @@ pub struct Heartbeat {
     ping_every: u32,
     /// In milliseconds.
     pong_within: u32,
-    /// From when the time to the next ping counts.
+    /// The start of the interval to the next ping.
     since: Instant,
     /// When the ping that waits for its pong was sent.
     pinged: Option<Instant>,
-    /// Pings whose pong has not come, whatever else has.
+    /// Pings without a pong, whatever else has arrived.
     unanswered: u32,
-    /// Whether the last ping was sent before something that was pushed earlier.
+    /// Whether the last ping was sent before frames that were pushed earlier.
     overtaking: bool,
 }
 
 impl Heartbeat {
-    /// Of a connection that starts now.
+    /// The heartbeat of a connection that starts now.
     pub fn new(
         ping_policy: PingPolicy,
         now: Instant,
@@ -59,7 +59,7 @@ impl Heartbeat {
         }
     }
 
-    /// Something came from the client: it is alive. Says whether a ping had waited for that.
+    /// Notes input from the client. Returns whether a ping was waiting for it.
     pub fn on_received(&mut self, now: Instant) -> bool {
         if self.ping_policy == PingPolicy::WhenSilent {
             self.since = now;
@@ -67,34 +67,33 @@ impl Heartbeat {
         self.pinged.take().is_some()
     }
 
-    /// A pong came: its client has got all that was sent before the ping that it answers. Says until
-    /// when that was, where it is the last ping of a steady beat.
+    /// Notes a pong: the client has received all that was sent before that ping. Returns the time
+    /// of the ping, if this answers the last one of a steady interval.
     pub fn on_pong(&mut self) -> Option<Instant> {
         self.unanswered = self.unanswered.saturating_sub(1);
-        // One that is late answers an older ping.
+        // A late pong answers an older ping.
         (self.unanswered == 0 && !self.overtaking).then_some(self.since)
     }
 
-    /// The ping that was just sent has overtaken what still waits: its pong does not say that this has
-    /// arrived.
+    /// Notes that the last ping overtook frames that still wait: its pong does not confirm these.
     pub fn on_ping_overtook(&mut self) {
         self.overtaking = true;
     }
 
-    /// The ping that is due was not sent, because an older one waits: there is one pong for the two,
-    /// and it does not say that what was pushed between them has arrived.
+    /// Notes that a due ping was not sent, because an older one still waits. One pong answers both,
+    /// and does not confirm what was pushed between them.
     pub fn on_ping_skipped(&mut self) {
         self.unanswered = self.unanswered.saturating_sub(1);
         self.overtaking = true;
     }
 
-    /// The pong is late, but the peer is still taking what was sent before the ping: it gets the same
-    /// time once more.
+    /// Extends a missed deadline by the same time, because the peer is still receiving what was
+    /// sent before the ping.
     pub fn extend_deadline(&mut self, now: Instant) {
         self.pinged = Some(now);
     }
 
-    /// The next moment at which something may be due.
+    /// When something may be due next.
     pub fn next(&self) -> Instant {
         match self.pinged {
             Some(pinged) => pinged + self.pong_within(),
@@ -102,10 +101,10 @@ impl Heartbeat {
         }
     }
 
-    /// What is due; asking again goes on with what comes next.
+    /// What is due. Further calls return what is due next.
     ///
-    /// While the hub is not `listening` to the client its pongs are not seen either, so its
-    /// silence is not held against it.
+    /// While the hub is not `listening` to the client it does not see pongs either, so silence does
+    /// not count.
     pub fn due(&mut self, now: Instant, listening: bool) -> Option<HeartbeatAction> {
         if !listening {
             self.on_received(now);
@@ -120,7 +119,7 @@ impl Heartbeat {
         self.pinged = Some(now);
         self.overtaking = false;
         self.unanswered += 1;
-        // A timer that comes late must not shift all that follow, unless it missed a whole beat.
+        // A late timer must not shift all later pings, unless it missed a whole interval.
         self.since = if now < at + self.ping_every() { at } else { now };
         Some(HeartbeatAction::Ping)
     }
@@ -134,7 +133,7 @@ impl Heartbeat {
     }
 }
 
-/// Every connection has a heartbeat, so it is kept small.
+/// Milliseconds in 32 bits: every connection has a heartbeat, so it is kept small.
 fn millis(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! What a connection keeps count of, without sockets: its heartbeat, and events that wait for their rate.
+//! The state of a connection without sockets: its heartbeat, and its backlog of events.
 
 pub mod backlog;
 pub mod heartbeat;

@@ -1,4 +1,4 @@
-//! The id under which a client takes its session up again: 128 random bits, as text base64url.
+//! The id with which a client resumes its session: 128 random bits, as text in base64url.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::random;
 
-/// Under what a session can be taken up again by its client. Nobody can guess one; it counts only
-/// together with its user.
+/// The id with which a client resumes its session. It cannot be guessed, and is valid only together
+/// with its user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pid(u128);
 
-/// Why a text is no [`Pid`].
+/// Why a text is not a [`Pid`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 22 characters of base64url that stand for 128 bits")]
 pub struct InvalidPid;
@@ -26,10 +26,10 @@ impl Pid {
     /// The length of its text form.
     const CHARS: u32 = 22;
 
-    /// A new one, from the system's source of randomness.
+    /// A new id, from the system's source of randomness.
     ///
     /// # Errors
-    /// Where the system has no randomness to give; the session then goes without.
+    /// Where the system has no randomness; the session then cannot be resumed.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         random::fill(&mut bytes)?;
@@ -51,7 +51,7 @@ impl fmt::Display for Pid {
 }
 
 impl fmt::Debug for Pid {
-    /// Whoever knows it is half-way into the session, so it is not for logs.
+    /// It is half of what resumes a session, so it must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pid(…)")
     }
@@ -74,7 +74,7 @@ impl std::str::FromStr for Pid {
             bits = bits << 6 | six(byte)?;
         }
         let last = six(last)?;
-        // A second text for the same bits would be a second name for the same session.
+        // Two texts for the same bits would be two ids of one session.
         if last.trailing_zeros() >= 4 { Ok(Self(bits << 2 | last >> 4)) } else { Err(InvalidPid) }
     }
 }

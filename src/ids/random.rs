@@ -1,5 +1,5 @@
-//! Random bytes for names, fetched from the system many at a time: a call for each would be a good
-//! part of what a connection costs.
+//! Random bytes for ids. A thread fetches many at a time, because one system call for each id would
+//! be a large part of the cost of a connection.
 
 use std::cell::RefCell;
 
@@ -10,10 +10,10 @@ thread_local! {
     static UNUSED: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL], used: POOL }) };
 }
 
-/// What a thread has fetched.
+/// The bytes that a thread has fetched.
 struct Pool {
     bytes: [u8; POOL],
-    /// How many of them were given out, from the first on.
+    /// How many of them, from the first, were given out.
     used: usize,
 }
 
@@ -28,17 +28,17 @@ impl Pool {
         }
         let given = &mut self.bytes[self.used..self.used + out.len()];
         out.copy_from_slice(given);
-        // They are somebody's secret now, and nobody else's.
+        // They are a secret of the caller now, so no copy stays here.
         given.fill(0);
         self.used += out.len();
         Ok(())
     }
 }
 
-/// Fills `out` with bytes that nobody can guess and nobody else gets.
+/// Fills `out` with unpredictable bytes, which are given out only once.
 ///
 /// # Errors
-/// Where the system has no randomness to give.
+/// Where the system has no randomness.
 pub fn fill(out: &mut [u8]) -> Result<(), getrandom::Error> {
     UNUSED.with_borrow_mut(|pool| pool.fill(out))
 }

@@ -1,17 +1,17 @@
-//! Permits by key: how much one user or one address may have at a time.
+//! Permits by key: they bound what one user or one address has at a time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How much each key may have at a time. Keys that have nothing are not remembered.
+/// The permits of each key. Keys without a permit take no memory.
 #[derive(Debug)]
 pub struct KeyedPermits<K: Eq + Hash> {
     taken: Mutex<HashMap<K, usize>>,
     most: usize,
 }
 
-/// What a key has taken; given back when dropped.
+/// What a key has taken, given back when this is dropped.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once bounds nothing"]
 pub struct KeyedPermit<K: Eq + Hash> {
@@ -23,12 +23,12 @@ pub struct KeyedPermit<K: Eq + Hash> {
 // === impl KeyedPermits ===
 
 impl<K: Eq + Hash + Clone> KeyedPermits<K> {
-    /// `most` for each key.
+    /// Permits with `most` places for each key.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { taken: Mutex::default(), most })
     }
 
-    /// One for this key, if it may have another.
+    /// Takes one place for this key, if one is free.
     pub fn take(self: &Arc<Self>, key: &K) -> Option<KeyedPermit<K>> {
         let mut permit = self.none(key);
         permit.grow(1).then_some(permit)
@@ -49,12 +49,12 @@ impl<K: Eq + Hash> KeyedPermits<K> {
 // === impl KeyedPermit ===
 
 impl<K: Eq + Hash + Clone> KeyedPermit<K> {
-    /// Whose it is.
+    /// Its key.
     pub fn key(&self) -> &K {
         &self.key
     }
 
-    /// Takes so much more, if the key may have it.
+    /// Takes `by` more places, if they are free. Returns whether it did.
     #[must_use]
     pub fn grow(&mut self, by: usize) -> bool {
         let most = self.permits.most;

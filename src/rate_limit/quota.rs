@@ -1,7 +1,7 @@
-//! Rates: how often something may happen, and when patience ends.
+//! Rates: how often something may happen, and how many offences end a connection.
 //!
-//! A rate is counted as the time from which on it would be unused again (the "theoretical arrival
-//! time" of GCRA): one number, which many threads can move without a lock.
+//! The use of a rate is stored as the time at which nothing would be used any more (the
+//! "theoretical arrival time" of GCRA): one number, which many threads can advance without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,45 +9,46 @@ use std::time::{Duration, Instant};
 /// A second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// The longest that a turn can be reserved in advance, in nanoseconds. A connection that ends does not
-/// give back its turn, so a client that reconnects all the time would push its own turns away for ever.
+/// How far in advance one can be reserved, in nanoseconds. A connection that ends does not return
+/// its reservation, so a client that reconnects all the time would push its own reservations into
+/// the future for ever.
 const MAX_RESERVATION: u64 = 30 * SECOND;
 
-/// So many a second, and so many at once.
+/// A limit: so many a second, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Time that one costs, in nanoseconds; 0 where the rate is not limited.
+    /// The time that one costs, in nanoseconds; 0 where the rate is not limited.
     cost: u64,
-    /// Time that can be saved up, in nanoseconds.
+    /// The time that can be saved up, in nanoseconds.
     depth: u64,
 }
 
 /// How much of a [`Quota`] is used.
 #[derive(Debug, Default)]
 pub struct Meter {
-    /// When nothing is used any more, in nanoseconds of the clock that the caller keeps to.
+    /// When nothing is used any more, in nanoseconds of the caller's clock.
     unused_at: AtomicU64,
 }
 
-/// Counts offences, of which one is forgiven at intervals.
+/// Counts offences, one of which is forgiven at each interval.
 #[derive(Debug)]
 pub struct Strikes {
     quota: Quota,
-    /// When all are forgiven; none where there was none.
+    /// When all are forgiven. `None` where there was none.
     forgiven_at: Option<Instant>,
 }
 
 // === impl Quota ===
 
 impl Quota {
-    /// `per_second` in the long run, `burst` at once. 0 a second means no limit.
+    /// A limit of `per_second` in the long run, and `burst` at once. 0 a second means no limit.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let cost = SECOND.checked_div(u64::from(per_second)).unwrap_or(0);
         Self { cost, depth: cost * u64::from(burst) }
     }
 
-    /// From when on one more may be taken, where nothing is used any more at `unused_at`; and when
-    /// nothing is used any more after that.
+    /// When one more may be taken if nothing is used any more at `unused_at`, and when nothing is
+    /// used any more after that.
     fn next(self, unused_at: u64, now: u64) -> (u64, u64) {
         let after = unused_at.max(now).saturating_add(self.cost);
         (after.saturating_sub(self.depth), after)
@@ -57,10 +58,10 @@ impl Quota {
 // === impl Meter ===
 
 impl Meter {
-    /// Takes one, if there is one at `now`.
+    /// Takes one, if the quota allows it at `now`.
     ///
     /// # Errors
-    /// How many nanoseconds it takes until there is one.
+    /// How many nanoseconds it takes until one may be taken.
     pub fn take(&self, quota: Quota, now: u64) -> Result<(), u64> {
         if quota.cost == 0 {
             return Ok(());
@@ -83,8 +84,8 @@ impl Meter {
         }
     }
 
-    /// Takes one in advance; says from when on it may be used, which is in 30 seconds at the latest.
-    /// Those who reserve get their turns in the order in which they ask.
+    /// Reserves one in advance. Returns when it may be used, which is in 30 seconds at the latest.
+    /// Reservations are granted in the order of the calls.
     pub fn reserve(&self, quota: Quota, now: u64) -> u64 {
         if quota.cost == 0 {
             return now;
@@ -107,14 +108,14 @@ impl Meter {
 // === impl Strikes ===
 
 impl Strikes {
-    /// The `most`-th offence ends patience; one is forgiven every `forgive`.
+    /// The `most`-th offence is one too many; one is forgiven every `forgive`.
     pub fn new(most: u32, forgive: Duration) -> Self {
         let cost = u64::try_from(forgive.as_nanos()).unwrap_or(u64::MAX);
         let depth = cost.saturating_mul(u64::from(most.saturating_sub(1)));
         Self { quota: Quota { cost, depth }, forgiven_at: None }
     }
 
-    /// Counts one. True where it was one too many.
+    /// Counts one. Returns whether it was one too many.
     pub fn strike(&mut self, now: Instant) -> bool {
         let owed = self.forgiven_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
         let owed = owed + Duration::from_nanos(self.quota.cost);

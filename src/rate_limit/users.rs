@@ -1,7 +1,7 @@
-//! What each user may cost, over all connections, requests and reconnects.
+//! The rates of each user, over all connections, requests and reconnects.
 //!
-//! A connection takes its user's [`UserRates`] at login and holds them: an event then costs one
-//! atomic operation, and no look at the table.
+//! A session looks up its user's [`UserRates`] once and holds them: an event then costs one atomic
+//! operation, and no lookup in the table.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,25 +14,26 @@ use super::quota::{Meter, Quota};
 use crate::config::LimitsConfig;
 use crate::ids::UserId;
 
-/// How many users without a connection are remembered, while their rates are in use.
+/// How many users without a connection are kept while their rates are in use.
 pub const MAX_AWAY: usize = 65_536;
-/// With fewer users than this nobody is forgotten.
+/// With fewer users than this the table is not swept.
 const MIN_SWEEP: usize = 4096;
-/// How many reads over HTTP of one user run at a time; more wait for their turn.
+/// How many HTTP reads of one user run at a time; further ones wait.
 const MAX_CONCURRENT_READS: usize = 4;
-/// How long a user who was cut for a flood stays out.
+/// How long a user who was disconnected for a flood stays out.
 pub const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 
-/// What is counted of a user.
+/// What a rate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateKind {
     /// An event of a connection, or a post over HTTP; joins have their own rate.
     Event,
     /// A chat message, which is an event too.
     Chat,
-    /// A join. Whoever looks after many orders joins all of them at once.
+    /// A join. A user who watches many orders joins all of them at once.
     Join,
-    /// A login with a good token: a connection, a namespace of Socket.IO, another token.
+    /// An authentication with a valid token: a connection, a Socket.IO namespace, or a token
+    /// refresh.
     Login,
     /// A read over HTTP.
     Read,
@@ -42,7 +43,7 @@ pub enum RateKind {
 #[derive(Debug)]
 pub struct UserLimits {
     quotas: [Quota; RateKind::COUNT],
-    /// From when on the meters count.
+    /// Time 0 of the meters.
     begun: Instant,
 }
 
@@ -51,17 +52,17 @@ pub struct UserLimits {
 pub struct UserRates {
     limits: Arc<UserLimits>,
     meters: [Meter; RateKind::COUNT],
-    /// Until when the user's handshakes wait, as [`UserLimits::nanos`]; 0 where they need not.
+    /// Until when the user's handshakes wait, as [`UserLimits::nanos`]; 0 where they do not wait.
     flood_pause_until: AtomicU64,
-    /// The turns to read; most users never read over HTTP.
+    /// Bounds concurrent HTTP reads; most users never read over HTTP.
     reads: OnceLock<Arc<Semaphore>>,
 }
 
-/// The rates of every user that is connected or has just been.
+/// The rates of every user that is connected or was recently.
 #[derive(Debug)]
 pub struct UserRateTable {
     limits: Arc<UserLimits>,
-    /// How many are remembered without a connection.
+    /// How many are kept without a connection.
     max_away: usize,
     known: Mutex<RateEntries>,
 }
@@ -69,7 +70,7 @@ pub struct UserRateTable {
 #[derive(Debug, Default)]
 struct RateEntries {
     users: HashMap<UserId, Arc<UserRates>>,
-    /// With so many it is worth to look for those that can be forgotten.
+    /// The number of users at which the next sweep runs.
     sweep_at: usize,
 }
 
@@ -82,9 +83,9 @@ impl RateKind {
 // === impl UserLimits ===
 
 impl UserLimits {
-    /// As the settings say.
+    /// The limits of the settings.
     pub fn new(limits: &LimitsConfig, begun: Instant) -> Self {
-        // Without a limit of events there is none of joins, which were events once.
+        // Without a limit of events there is none of joins, which once counted as events.
         let joins = if limits.events_per_second == 0 { 0 } else { limits.joins_per_second };
         let quotas = [
             Quota::new(limits.events_per_second, limits.events_burst),
@@ -96,7 +97,7 @@ impl UserLimits {
         Self { quotas, begun }
     }
 
-    /// An instant as meters count.
+    /// An instant in nanoseconds of the meters.
     fn nanos(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(self.begun);
         u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
@@ -106,48 +107,48 @@ impl UserLimits {
 // === impl UserRates ===
 
 impl UserRates {
-    /// Of a user, or of a connection that nobody has logged in on, with nothing used.
+    /// The rates of a user, or of an unauthenticated connection, with nothing used.
     pub fn new(limits: Arc<UserLimits>) -> Self {
         let meters = std::array::from_fn(|_| Meter::default());
         Self { limits, meters, flood_pause_until: AtomicU64::new(0), reads: OnceLock::new() }
     }
 
-    /// Takes one, if there is one.
+    /// Takes one, if the rate allows it.
     ///
     /// # Errors
-    /// How long until there is one.
+    /// How long until one may be taken.
     pub fn take(&self, kind: RateKind, now: Instant) -> Result<(), Duration> {
         let quota = self.limits.quotas[kind as usize];
         self.meters[kind as usize].take(quota, self.limits.nanos(now)).map_err(Duration::from_nanos)
     }
 
-    /// Takes one in advance; says from when on it may be used.
+    /// Reserves one in advance. Returns when it may be used.
     pub fn reserve(&self, kind: RateKind, now: Instant) -> Instant {
         let (quota, at) = (self.limits.quotas[kind as usize], self.limits.nanos(now));
         let from = self.meters[kind as usize].reserve(quota, at);
         now + Duration::from_nanos(from.saturating_sub(at))
     }
 
-    /// Waits for one of the user's turns to read.
+    /// Waits until the user may run one more HTTP read.
     pub async fn acquire_read(&self) -> Option<OwnedSemaphorePermit> {
         let turns = self.reads.get_or_init(|| Arc::new(Semaphore::new(MAX_CONCURRENT_READS)));
-        // They are never closed.
+        // The semaphore is never closed.
         Arc::clone(turns).acquire_owned().await.ok()
     }
 
-    /// The user was cut for a flood: the next handshakes wait.
+    /// Starts the pause after a flood: the user's next handshakes wait.
     pub fn start_flood_pause(&self, now: Instant) {
         self.flood_pause_until.store(self.limits.nanos(now + FLOOD_PAUSE), Ordering::Relaxed);
     }
 
-    /// How much longer the user's handshakes wait; none where they need not.
+    /// How much longer the user's handshakes wait. `None` where they do not wait.
     pub fn flood_wait(&self, now: Instant) -> Option<Duration> {
         let until = self.flood_pause_until.load(Ordering::Relaxed);
         let wait = until.saturating_sub(self.limits.nanos(now));
         (wait > 0).then(|| Duration::from_nanos(wait))
     }
 
-    /// Whether a user who comes later would be the same if this was forgotten.
+    /// Whether nothing is lost if these rates are forgotten.
     fn is_unused(&self, now: Instant) -> bool {
         let at = self.limits.nanos(now);
         self.meters.iter().all(|meter| meter.is_unused(at)) && self.flood_wait(now).is_none()
@@ -157,7 +158,7 @@ impl UserRates {
 // === impl UserRateTable ===
 
 impl UserRateTable {
-    /// Of a hub that begins now.
+    /// The table of a hub that starts now.
     pub fn new(limits: UserLimits) -> Self {
         Self::with_room_for(MAX_AWAY, limits)
     }
@@ -180,7 +181,7 @@ impl UserRateTable {
         rates
     }
 
-    /// The rates of a connection that nobody has logged in on yet.
+    /// The rates of an unauthenticated connection.
     pub fn unauthenticated(&self) -> Arc<UserRates> {
         Arc::new(UserRates::new(Arc::clone(&self.limits)))
     }
@@ -189,8 +190,9 @@ impl UserRateTable {
 // === impl RateEntries ===
 
 impl RateEntries {
-    /// Forgets those that are away and have nothing in use. Where too many are left that are away,
-    /// all of these are forgotten, and may begin anew: that costs less than memory without end.
+    /// Forgets users without a connection whose rates are unused. Where too many of those without a
+    /// connection are left, all of them are forgotten and start with unused rates: memory must stay
+    /// bounded.
     fn sweep(&mut self, max_away: usize, now: Instant) {
         let is_here = |rates: &Arc<UserRates>| Arc::strong_count(rates) > 1;
         self.users.retain(|_, rates| is_here(rates) || !rates.is_unused(now));
@@ -198,7 +200,8 @@ impl RateEntries {
         if self.users.len() - here >= max_away {
             self.users.retain(|_, rates| is_here(rates));
         }
-        // Seldom enough that a user costs a few looks in all, soon enough to bound those away.
+        // Rare enough that a user costs few checks in all, and frequent enough to bound the users
+        // without a connection.
         let left = self.users.len();
         self.sweep_at = (2 * left).clamp(MIN_SWEEP.min(max_away), here + max_away);
     }

@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use crate::ids::{OrderId, UserId};
 use crate::time::Timestamp;
 
-/// From where a user is banned.
+/// What a user is banned from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BanScope {
     /// From the whole hub.
@@ -15,14 +15,14 @@ pub enum BanScope {
     Order(OrderId),
 }
 
-/// Every ban in force, known to all threads. The database keeps them over a restart.
+/// All current bans, shared by all threads. The database keeps them over a restart.
 #[derive(Debug, Default)]
 pub struct Bans {
     until: RwLock<HashMap<UserId, Vec<(BanScope, Timestamp)>>>,
 }
 
 impl Bans {
-    /// Bans a user until a time. What has expired is forgotten.
+    /// Bans a user until a time. Expired bans are forgotten.
     pub fn insert(&self, scope: BanScope, user: UserId, until: Timestamp, now: Timestamp) {
         let mut bans = self.until.write().unwrap_or_else(PoisonError::into_inner);
         bans.retain(|_, scopes| {
@@ -41,7 +41,7 @@ impl Bans {
 
     /// Whether the user is banned from an order.
     pub fn from_order(&self, user: &UserId, order: &OrderId, now: Timestamp) -> bool {
-        // Without a ban of this user, which is the rule, nothing is cloned to look it up.
+        // Most users have no ban; then nothing is cloned for the lookup.
         self.read().contains_key(user)
             && self.find(user, &BanScope::Order(order.clone()), now).is_some()
     }

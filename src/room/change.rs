@@ -1,4 +1,4 @@
-//! What a back end's change makes of an order. The one place that decides.
+//! Applies a back end's change to an order. All such decisions are made here.
 
 use serde::{Deserialize, Deserializer};
 
@@ -8,63 +8,63 @@ use crate::ids::UserId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
 
-/// A change of something that may also be nothing.
+/// A change of an optional value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Edit<T> {
-    /// It stays as it is.
+    /// The value stays.
     #[default]
     Keep,
-    /// There is none from now on.
+    /// The value is removed.
     Clear,
-    /// It is this from now on.
+    /// The value is set.
     Set(T),
 }
 
-/// What a back end wants changed. What is absent stays as it is.
+/// A back end's change of an order. Absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderPatch {
-    /// The new state.
+    /// The new status.
     pub status: Option<String>,
     /// The assigned driver.
     pub driver_id: Edit<UserId>,
     /// The driver's name.
     pub driver_name: Edit<String>,
-    /// Who takes part.
+    /// The change of the participants.
     pub participants: Option<ParticipantsEdit>,
     /// The back end's own version of the order.
     pub version: Option<i64>,
-    /// Whether an order that is not there is made.
+    /// Whether a missing order is created.
     pub creates: bool,
 }
 
-/// A change of those who take part.
+/// A change of the participants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParticipantsEdit {
-    /// These, and nobody else who did.
+    /// These are the participants; all others are removed.
     Replace(Vec<Participant>),
-    /// This one too.
+    /// This one is added or changed.
     Put(Participant),
-    /// Not this one, whatever a token says.
+    /// This one is removed, whatever a token says.
     Remove(UserId),
 }
 
-/// What a back end wants done with an order.
+/// A back end's command for an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderCommand {
-    /// To be changed, or made.
+    /// Changes or creates the order.
     Patch(OrderPatch),
-    /// To be gone, with all that belongs to it.
+    /// Deletes the order, with all that belongs to it.
     Delete,
 }
 
-/// An order as it is stored, as far as a change depends on it.
+/// The stored state of an order, as far as a change depends on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredState {
     /// Its facts.
     pub facts: OrderFacts,
     /// The back end's own version of it.
     pub version: Option<i64>,
-    /// Whether it is there.
+    /// Whether the order exists.
     pub exists: bool,
 }
 
@@ -81,7 +81,7 @@ impl<T: Clone> Edit<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
-    /// Null clears; a field that is absent needs a default.
+    /// `null` clears. An absent field needs a default.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::deserialize(deserializer).map(|new| new.map_or(Self::Clear, Self::Set))
     }
@@ -90,7 +90,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Edit<T> {
 // === impl Rules ===
 
 impl Rules {
-    /// What an order becomes. The same as it was: nothing is to be written, or only its version.
+    /// The new state of an order. Where it equals the old one, nothing has to be written, or only
+    /// the version.
     ///
     /// # Errors
     /// `not_found`, `stale` for an older version, `order_closed` where a terminal status would be
@@ -104,7 +105,8 @@ impl Rules {
         let patch = match command {
             OrderCommand::Delete if known.exists => {
                 let facts = OrderFacts { deleted: true, ..OrderFacts::default() };
-                // A change that is older than the deletion does not bring it back.
+                // The version stays, so that a change older than the deletion does not restore the
+                // order.
                 return Ok(StoredState { facts, version: known.version, exists: false });
             }
             OrderCommand::Patch(patch) if known.exists || patch.creates => patch,
@@ -139,7 +141,7 @@ impl Rules {
             return Err(Failure::new(ErrorCode::OrderClosed, "a terminal status is not left"));
         }
         facts.ended_at = self.terminal.contains(status).then_some(now);
-        // From one status that shows the driver to another nothing begins anew.
+        // `shown_since` stays between two statuses that show the driver.
         facts.shown_since = self.shows_driver(status).then(|| facts.shown_since.unwrap_or(now));
         facts.status = Some(status.clone());
         Ok(())
@@ -149,11 +151,11 @@ impl Rules {
 fn set_driver(facts: &mut OrderFacts, patch: &OrderPatch, now: Timestamp) {
     let driver = patch.driver_id.apply(facts.driver_id.as_ref());
     if driver != facts.driver_id {
-        // The name was another's.
+        // The name was that of the previous driver.
         facts.driver_name = None;
         if driver.is_some() {
             facts.dispatched = true;
-            // Where this driver was before the assignment was for others to see.
+            // Positions of this driver before the assignment were not for this order's customers.
             facts.shown_since = facts.shown_since.map(|_| now);
         }
         facts.driver_id = driver;
@@ -202,7 +204,7 @@ mod tests {
         OrderPatch { driver_id, ..OrderPatch::default() }
     }
 
-    /// What becomes of an order by one command after the other.
+    /// The states of an order after one command after the other.
     fn after(commands: &[OrderCommand]) -> Result<StoredState, ErrorCode> {
         commands.iter().try_fold(StoredState::default(), |known, command| {
             rules().decide(&known, command, Timestamp::from_secs(9)).map_err(|failure| failure.code)

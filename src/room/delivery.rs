@@ -1,40 +1,40 @@
-//! The order in which chat messages go out: strictly one after the other, whatever order they
-//! come in.
+//! Delivers chat messages strictly in order of their `seq`, in whatever order they arrive.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How many messages beyond a gap may wait for it.
+/// How many messages after a gap may wait.
 const MAX_WAITING: usize = 64;
-/// How old a gap must be before it costs a read.
+/// How old a gap must be before it is read from the database.
 pub const GAP_AGE: Duration = Duration::from_millis(100);
 
-/// What was fanned out last, and what waits for a gap to be filled.
+/// The last delivered message, and those that wait for a gap to be filled.
 #[derive(Debug)]
 pub struct Delivery<T> {
-    /// The highest seq that went out.
+    /// The highest delivered `seq`.
     delivered: i64,
-    /// The highest seq that was ever offered: up to there messages exist.
+    /// The highest `seq` that ever arrived: all messages up to it exist.
     known: i64,
-    /// Messages beyond `delivered + 1`, by seq.
+    /// Messages after `delivered + 1`, by `seq`.
     waiting: BTreeMap<i64, T>,
-    /// Since when something is missing.
+    /// Since when there is a gap.
     gap_since: Option<Instant>,
 }
 
 impl<T> Delivery<T> {
-    /// Goes on after `delivered`.
+    /// Continues after `delivered`.
     pub fn new(delivered: i64) -> Self {
         Self { delivered, known: delivered, waiting: BTreeMap::new(), gap_since: None }
     }
 
-    /// The highest seq that went out.
+    /// The highest delivered `seq`.
     pub fn delivered(&self) -> i64 {
         self.delivered
     }
 
-    /// Takes a message and gives those that go out now, in order. One that went out before is
-    /// dropped; so is the highest of too many that wait, which the read of the gap brings back.
+    /// Takes a message and returns those that are delivered now, in order. A message that was
+    /// delivered before is dropped; so is the highest one where too many wait, and the read of the
+    /// gap brings it back.
     pub fn accept(&mut self, seq: i64, message: T, now: Instant) -> Vec<(i64, T)> {
         if seq <= self.delivered {
             return Vec::new();
@@ -58,19 +58,19 @@ impl<T> Delivery<T> {
         ready
     }
 
-    /// When a gap will be worth a read.
+    /// When the gap will be old enough for a read.
     pub fn gap_due(&self) -> Option<Instant> {
         self.gap_since.map(|since| since + GAP_AGE)
     }
 
-    /// The gap that is worth a read now: the last seq before it and the last in it. Asking again
-    /// before it has aged anew gives nothing.
+    /// The gap to read now: the last `seq` before it and the last one in it. The next read is due
+    /// after another [`GAP_AGE`].
     pub fn gap(&mut self, now: Instant) -> Option<(i64, i64)> {
         if self.gap_due()? > now {
             return None;
         }
         self.gap_since = Some(now);
-        // Where nothing waits, what came was too much to wait.
+        // Nothing waits only where a message was dropped because too many waited.
         let upto = self.waiting.first_key_value().map_or(self.known, |(first, _)| first - 1);
         Some((self.delivered, upto))
     }

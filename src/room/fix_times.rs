@@ -1,21 +1,22 @@
-//! When a fix was taken, where the phone's clock or receiver cannot be right: a week number that
-//! rolled over, a clock that is ahead, a time that no fix has.
+//! Corrects the time of a fix where the phone's clock or receiver must be wrong: a GPS week number
+//! that rolled over, a clock that is ahead, an impossible time.
 
 use std::time::Duration;
 
 use crate::protocol::client::Fix;
 use crate::time::Timestamp;
 
-/// How far a phone's clock may be ahead before it is not believed.
+/// How far a phone's clock may be ahead before it is corrected.
 const MAX_AHEAD: Duration = Duration::from_secs(60);
-/// A time further away is none: as long as a point of a trail is kept at most.
+/// A time further away from now is impossible. This is as long as a trail point is kept at most.
 const MAX_AWAY: Duration = days(3652);
-/// How often GPS counts its weeks from 0 again. A receiver that does not know of it is behind by it.
+/// How often GPS counts its weeks from 0 again. The times of a receiver that does not handle this
+/// are this far behind.
 const ROLLOVER: Duration = days(1024 * 7);
-/// What has rolled over is at most so old, and at most so far ahead, once it is moved.
+/// A time that rolled over is at most this old, and at most this far ahead, once it is corrected.
 const ROLLED_OVER_BEHIND: Duration = days(30);
 const ROLLED_OVER_AHEAD: Duration = days(1);
-/// Fixes further apart than so many of the usual pauses between them are not of one row.
+/// Fixes further apart than this many times the median pause are not of one row.
 const PAUSES_OF_A_GAP: u64 = 10;
 /// The shortest and the longest gap between fixes that ends a row, in milliseconds.
 const GAP_MS: (u64, u64) = (60_000, 30 * 60_000);
@@ -23,11 +24,11 @@ const GAP_MS: (u64, u64) = (60_000, 30 * 60_000);
 /// Why the time of a fix was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Correction {
-    /// It was one or two rollovers of the week number back: it is moved by as many.
+    /// It was one or two rollovers of the week number behind, and is moved forward by as many.
     WeekRollover,
     /// It was more than a minute ahead of the hub's clock.
     Ahead,
-    /// It was years away: it is the hub's own time.
+    /// It was years away, and is replaced by the hub's time.
     Impossible,
 }
 
@@ -41,11 +42,11 @@ const fn days(days: u64) -> Duration {
 // === impl Correction ===
 
 impl Correction {
-    /// What metrics call them, in the order of their discriminants.
+    /// The names in metrics, in the order of the discriminants.
     pub const NAMES: &[&str] = &["week_rollover", "ahead", "impossible"];
 }
 
-/// The time of a fix that came alone.
+/// Normalizes the time of a single fix.
 pub fn normalize_time(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
     match possible(recorded, now) {
         (at, None) if at > now.plus(MAX_AHEAD) => (now, Some(Correction::Ahead)),
@@ -53,9 +54,9 @@ pub fn normalize_time(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option
     }
 }
 
-/// Gives every fix that came with others a time: now, where the phone said none. Fixes that are near
-/// to each other are a row, by one clock: where its newest lies ahead of now, the row is moved
-/// back as a whole, and no other.
+/// Normalizes the times of fixes that were posted together. A fix without a time gets the current
+/// one. Fixes that are close together form a row with one clock: where the newest of a row is ahead
+/// of now, the whole row is moved back, and no other row.
 pub fn normalize_times<'a>(
     fixes: impl Iterator<Item = &'a mut Fix>,
     now: Timestamp,
@@ -91,7 +92,7 @@ fn count(corrections: &mut Corrections, correction: Option<Correction>, fixes: u
     }
 }
 
-/// From which gap on fixes, which are in order of their times, are not of one row.
+/// The gap, in milliseconds, beyond which fixes, which are sorted by time, are not of one row.
 fn gap_ms(timed: &[(Timestamp, &mut Fix)]) -> u64 {
     let mut pauses: Vec<u64> =
         timed.windows(2).map(|pair| pair[1].0.millis_since(pair[0].0)).collect();
@@ -100,7 +101,7 @@ fn gap_ms(timed: &[(Timestamp, &mut Fix)]) -> u64 {
     usual.saturating_mul(PAUSES_OF_A_GAP).clamp(GAP_MS.0, GAP_MS.1)
 }
 
-/// A time that a fix can have.
+/// The time itself if it is possible, or else its correction.
 fn possible(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
     if (now.minus(MAX_AWAY)..=now.plus(MAX_AWAY)).contains(&recorded) {
         return (recorded, None);
@@ -134,7 +135,7 @@ mod tests {
         }
     }
 
-    /// The times of fixes after they were settled, by how much they lie after now, in seconds.
+    /// The normalized times of fixes, in seconds after now.
     fn settled(times: &[Option<i64>]) -> (Vec<i64>, Corrections) {
         let mut fixes: Vec<Fix> =
             times.iter().map(|time| fix(time.map(|time| NOW + time))).collect();

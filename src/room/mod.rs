@@ -1,5 +1,5 @@
-//! What a room is, without sockets, actors or a database: who is here, what was said and in which
-//! order it goes out, where the driver is, and who may do what.
+//! The logic of rooms, without sockets, actors or a database: who is here, the chat and the order
+//! in which it is sent, where the driver is, and who may do what.
 //!
 //! Everything here is plain data; time is an argument.
 

@@ -1,4 +1,4 @@
-//! An order as back ends set it: its state, its driver, and who takes part.
+//! An order as back ends set it: its status, its driver, and its participants.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,10 +7,10 @@ use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// What is known of an order, as far as rights depend on it.
+/// The facts of an order on which rights depend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderFacts {
-    /// Its state, none where no back end has set one.
+    /// Its status. `None` where no back end has set one.
     pub status: Option<String>,
     /// The assigned driver.
     pub driver_id: Option<UserId>,
@@ -18,44 +18,45 @@ pub struct OrderFacts {
     pub driver_name: Option<String>,
     /// When it reached a terminal status.
     pub ended_at: Option<Timestamp>,
-    /// Since when customers see where the driver is, where they do.
+    /// Since when customers see the driver's position, where they do.
     pub shown_since: Option<Timestamp>,
-    /// Whether a back end ever assigned a driver: from then on only the assigned one drives.
+    /// Whether a back end ever assigned a driver. From then on only the assigned driver may send
+    /// positions.
     pub dispatched: bool,
-    /// Whether a back end has deleted it and not set it anew.
+    /// Whether a back end has deleted it and not created it again.
     pub deleted: bool,
-    /// When a back end last set it anew after a deletion: what was said and recorded before is of
-    /// an order that is gone, and nobody sees it.
+    /// When a back end last created it again after a deletion. Chat and positions from before
+    /// belong to the deleted order, and are not shown.
     pub remade_at: Option<Timestamp>,
-    /// Who takes part, and who was removed.
+    /// Its participants, and the users who were removed.
     pub participants: Participants,
 }
 
-/// Who takes part in an order, and who was removed from it.
+/// The participants of an order, and the users who were removed from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Participants {
     states: BTreeMap<UserId, ParticipantState>,
 }
 
-/// What a back end last said of a user in an order.
+/// What a back end last set for a user in an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantState {
     /// The role in this order.
     pub role: Role,
     /// The name, where one was given.
     pub name: Option<String>,
-    /// Whether the user was removed, whatever a token says.
+    /// Whether the user was removed, which overrides a token.
     pub removed: bool,
 }
 
-/// Somebody who takes part.
+/// A participant of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Participant {
-    /// Who.
+    /// The user.
     pub user_id: UserId,
-    /// As what.
+    /// The role in this order.
     pub role: Role,
-    /// Under which name.
+    /// The name, where one was given.
     pub name: Option<String>,
 }
 
@@ -71,7 +72,8 @@ impl OrderFacts {
         drives && !self.deleted && self.ended_at.is_none()
     }
 
-    /// Whom a back end made the driver: by assignment, or else as the one who takes part so.
+    /// The user whom a back end made the driver: by assignment, or else as a participant with that
+    /// role.
     pub fn driver(&self) -> Option<&UserId> {
         let is_driver =
             |(user, _): &(&UserId, _)| self.participants.role_of(user) == Some(Role::Driver);
@@ -79,7 +81,7 @@ impl OrderFacts {
         self.driver_id.as_ref().or_else(|| (!self.dispatched).then(by_part).flatten())
     }
 
-    /// Whom the order concerns: those who take part, and its driver.
+    /// The users whom the order concerns: its participants, and its driver.
     pub fn involved_users(&self) -> impl Iterator<Item = &UserId> {
         let driver = self.driver_id.as_ref();
         let driver = driver.filter(|driver| self.participants.role_of(driver).is_none());
@@ -87,10 +89,10 @@ impl OrderFacts {
     }
 }
 
-/// The most orders to which a position without one goes.
+/// The most orders to which a position without `orderId` goes.
 pub const MAX_LOCATION_TARGETS: usize = 50;
 
-/// The orders to which a position without one goes, of those that may be named more than once.
+/// The orders to which a position without `orderId` goes. `orders` may name one more than once.
 pub fn location_targets<'a>(orders: impl Iterator<Item = &'a OrderId>) -> Vec<OrderId> {
     let mut orders: Vec<OrderId> = orders.cloned().collect();
     orders.sort_unstable();
@@ -102,27 +104,27 @@ pub fn location_targets<'a>(orders: impl Iterator<Item = &'a OrderId>) -> Vec<Or
 // === impl Participants ===
 
 impl Participants {
-    /// The most people who take part in one order.
+    /// The most participants of one order.
     pub const MOST: usize = 100;
-    /// The most people of whom something is remembered, those who were removed included.
+    /// The most users of whom something is kept, including those who were removed.
     pub const MOST_REMEMBERED: usize = 1000;
 
-    /// Those who take part, in order of their ids.
+    /// The participants, sorted by id.
     pub fn present(&self) -> impl Iterator<Item = (&UserId, &ParticipantState)> {
         self.states.iter().filter(|(_, state)| !state.removed)
     }
 
-    /// Everybody of whom something is remembered.
+    /// All users of whom something is kept.
     pub fn all(&self) -> impl Iterator<Item = (&UserId, &ParticipantState)> {
         self.states.iter()
     }
 
-    /// What is remembered of a user.
+    /// What is kept of a user.
     pub fn get(&self, user: &UserId) -> Option<&ParticipantState> {
         self.states.get(user)
     }
 
-    /// The role of a user who takes part.
+    /// The role of a participant.
     pub fn role_of(&self, user: &UserId) -> Option<Role> {
         self.get(user).filter(|state| !state.removed).map(|state| state.role)
     }
@@ -132,12 +134,12 @@ impl Participants {
         self.get(user).is_some_and(|state| state.removed)
     }
 
-    /// Whether more take part, or are remembered, than may.
+    /// Whether there are more participants, or more kept users, than allowed.
     pub fn are_too_many(&self) -> bool {
         self.states.len() > Self::MOST_REMEMBERED || self.present().count() > Self::MOST
     }
 
-    /// Somebody takes part from now on, or in another role. Without a name the old one stays.
+    /// Adds a participant, or changes the role. Without a name the old one stays.
     pub fn put(&mut self, participant: Participant) {
         let Participant { user_id, role, name } = participant;
         match self.states.entry(user_id) {
@@ -151,13 +153,13 @@ impl Participants {
         }
     }
 
-    /// Somebody is taken out, whether known before or not.
+    /// Removes a user, whether known before or not.
     pub fn remove(&mut self, user: UserId) {
         let unknown = || ParticipantState { role: Role::Customer, name: None, removed: false };
         self.states.entry(user).or_insert_with(unknown).removed = true;
     }
 
-    /// These take part, and nobody else who did.
+    /// Sets the participants; all others are removed.
     pub fn replace(&mut self, participants: Vec<Participant>) {
         for state in self.states.values_mut() {
             state.removed = true;

@@ -1,4 +1,4 @@
-//! Rights: who may do what in the room of an order. The one place that decides.
+//! Rights: who may do what in the room of an order. All decisions are made here.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use crate::time::Timestamp;
 /// The rules that an operator has set.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// Every logged-in user may join any order, as the `NestJS` gateway allowed.
+    /// Every authenticated user may join any order, as the `NestJS` gateway allowed.
     pub open: bool,
     /// Statuses in which an order has ended.
     pub terminal: BTreeSet<String>,
     /// How long after its end an order's chat stays open.
     pub chat_open: Duration,
-    /// The statuses that orders may have, where only some may.
+    /// The statuses that orders may have. `None` allows all.
     pub statuses: Option<BTreeSet<String>>,
-    /// Statuses in which customers see where the driver is; none: every one that is not terminal.
+    /// Statuses in which customers see the driver's position. `None`: all that are not terminal.
     pub location_visible: Option<BTreeSet<String>>,
     /// Since when these rules are in force: the start of the hub.
     pub in_force_since: Timestamp,
 }
 
-/// Who asks.
+/// The user who asks, as the policy sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The user.
@@ -39,27 +39,27 @@ pub struct Subject<'a> {
     pub banned: bool,
 }
 
-/// What is asked for.
+/// What the user wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// To be in the room.
+    /// Be in the room.
     Join,
-    /// To read what was said.
+    /// Read the chat.
     Read,
-    /// To see who is in the room.
+    /// See who is in the room.
     SeeMembers,
-    /// To say something.
+    /// Send a chat message.
     Chat,
-    /// To tell where the driver is.
+    /// Send the driver's position.
     Locate,
-    /// To see where the driver is.
+    /// See the driver's position.
     SeeLocation,
 }
 
 /// Whether `subject` may do `action`.
 ///
 /// # Errors
-/// `forbidden` without the right, `order_closed` where the order's end has taken it.
+/// `forbidden` without the right, `order_closed` where the right ended with the order.
 pub fn authorize(
     rules: &Rules,
     order: &OrderFacts,
@@ -83,7 +83,7 @@ pub fn authorize(
     }
 }
 
-/// The driver by whom positions count that a back end posts.
+/// The driver for whom positions count that a back end posts.
 ///
 /// # Errors
 /// `not_found` without an order or a driver, `order_closed` where the order has ended.
@@ -96,7 +96,7 @@ pub fn driver_to_report(rules: &Rules, order: &OrderFacts) -> Result<UserId, Fai
 }
 
 impl Rules {
-    /// Whether customers see where the driver is in this status.
+    /// Whether customers see the driver's position in this status.
     pub fn shows_driver(&self, status: &str) -> bool {
         let listed = self.location_visible.as_ref().is_none_or(|visible| visible.contains(status));
         listed && !self.terminal.contains(status)
@@ -115,16 +115,17 @@ fn may_join(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> bool {
     let (user, participants) = (subject.user, &order.participants);
     let by_back_end =
         order.driver_id.as_ref() == Some(user) || participants.role_of(user).is_some();
-    // What a back end took away no token gives back.
+    // A token does not restore what a back end removed.
     let by_token = subject.named || (rules.open && subject.role != Role::Service);
     subject.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
 }
 
-/// Whether somebody drives an order, whatever its state.
+/// Whether a user is the driver of an order, whatever its status.
 pub(super) fn may_drive(order: &OrderFacts, subject: Subject<'_>) -> bool {
     match &order.driver_id {
         Some(driver) => driver == subject.user,
-        // One whose driver was taken away waits for the next: else the last one could go on.
+        // An order whose driver was unassigned waits for the next one: otherwise the last one could
+        // go on.
         None if order.dispatched => false,
         None => {
             let role = order.participants.role_of(subject.user);
@@ -138,7 +139,7 @@ fn sees_location(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> boo
     if subject.role.is_staff() || supports || may_drive(order, subject) {
         return true;
     }
-    // No status is none that a list could have.
+    // An order without a status is in no list of statuses.
     order
         .status
         .as_ref()
@@ -179,8 +180,8 @@ mod tests {
         id.parse().expect("id")
     }
 
-    /// What is known of an order, in words: a status, `driver:U`, `had-driver`, `deleted`, `-U` for
-    /// somebody removed, `U:ROLE` for somebody who takes part.
+    /// The facts of an order, in words: a status, `driver:U`, `had-driver`, `deleted`, `-U` for a
+    /// removed user, `U:ROLE` for a participant.
     fn order(words: &str) -> OrderFacts {
         let mut facts = OrderFacts::default();
         for word in words.split_whitespace() {

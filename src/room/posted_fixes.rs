@@ -1,15 +1,15 @@
-//! Fixes that come together, some of them late: what became of each, and which of them are points of
-//! the trail.
+//! Fixes that are posted together, some of them late: the outcome of each, and which of them are
+//! points of the trail.
 
 use std::time::Duration;
 
 use crate::protocol::error::ErrorCode;
 use crate::protocol::location::Position;
 
-/// What became of one fix, the best last: of several orders that it is for, the best counts.
+/// The outcome of one fix, from worst to best. For a fix of several orders the best outcome counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FixOutcome {
-    /// No order took it.
+    /// No order accepted it.
     Rejected(ErrorCode),
     /// It is older than what is known.
     Stale,
@@ -20,7 +20,7 @@ pub enum FixOutcome {
 // === impl FixOutcome ===
 
 impl FixOutcome {
-    /// The better of two.
+    /// The better of two outcomes.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         let rank = |fate| match fate {
@@ -32,7 +32,7 @@ impl FixOutcome {
     }
 }
 
-/// Positions with at least `interval` between them, of those that come in order of their times.
+/// Thins positions, which are sorted by time, so that at least `interval` lies between them.
 pub fn thin_trail(positions: impl Iterator<Item = Position>, interval: Duration) -> Vec<Position> {
     let mut kept: Vec<Position> = Vec::new();
     for position in positions {

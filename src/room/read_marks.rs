@@ -4,33 +4,33 @@ use std::collections::BTreeMap;
 
 use crate::ids::UserId;
 
-/// The marks of an order: the highest message that each user has read. They only move up.
+/// The read marks of an order: the highest message that each user has read. They only increase.
 #[derive(Debug, Default)]
 pub struct ReadMarks {
     seqs: BTreeMap<UserId, i64>,
 }
 
-/// A mark has moved.
+/// The result of a mark that moved.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MarkAdvance {
-    /// Whose mark was given up for it, where there were too many: the one furthest behind.
+    /// The user whose mark was dropped for it where there were too many: the one furthest behind.
     pub forgotten: Option<UserId>,
 }
 
 // === impl ReadMarks ===
 
 impl ReadMarks {
-    /// The most that are kept.
+    /// How many marks are kept at most.
     pub const MOST: usize = 100;
 
-    /// Those that are stored; of too many the ones that are furthest.
+    /// The stored marks; of too many, the highest ones.
     pub fn new(mut stored: Vec<(UserId, i64)>) -> Self {
         stored.sort_unstable_by_key(|(_, seq)| std::cmp::Reverse(*seq));
         stored.truncate(Self::MOST);
         Self { seqs: stored.into_iter().collect() }
     }
 
-    /// A user has read up to `seq`; none where that moves nothing.
+    /// Notes that a user has read up to `seq`. `None` where the mark does not move.
     pub fn advance(&mut self, user: &UserId, seq: i64) -> Option<MarkAdvance> {
         if let Some(mark) = self.seqs.get_mut(user) {
             let moved = *mark < seq;
@@ -52,14 +52,14 @@ impl ReadMarks {
         Some(user)
     }
 
-    /// How many of the messages beyond `floor` and up to `cut` a user has not read. Whoever writes has
-    /// read what was before, so these are messages of others.
+    /// How many of the messages after `floor` and up to `cut` a user has not read. A user who sends
+    /// a message has read all before it, so these are messages of others.
     pub fn unread(&self, user: &UserId, floor: i64, cut: i64) -> i64 {
         let read = self.seqs.get(user).map_or(floor, |seq| (*seq).max(floor));
         (cut - read).max(0)
     }
 
-    /// All of them, by user.
+    /// All marks, sorted by user.
     pub fn iter(&self) -> impl Iterator<Item = (&UserId, i64)> {
         self.seqs.iter().map(|(user, seq)| (user, *seq))
     }

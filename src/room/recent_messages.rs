@@ -24,17 +24,17 @@ pub struct RecentMessages {
     bytes: usize,
 }
 
-/// What a joiner is to be shown.
+/// The messages of a snapshot.
 #[derive(Debug)]
 pub struct SnapshotPage {
     /// Messages in order.
     pub messages: Vec<MessageJson>,
-    /// Whether they are everything since the joiner's `sinceSeq`.
+    /// Whether they are all messages since the joiner's `sinceSeq`.
     pub recovered: bool,
 }
 
 impl RecentMessages {
-    /// None yet, of a room whose newest message is `last_seq`.
+    /// An empty list, of a room whose newest message is `last_seq`.
     pub fn new(last_seq: i64) -> Self {
         Self { last_seq, ..Self::default() }
     }
@@ -44,10 +44,10 @@ impl RecentMessages {
         self.last_seq
     }
 
-    /// Adds the next message; the oldest give way.
+    /// Adds the next message, and drops the oldest ones beyond the bounds.
     pub fn push(&mut self, seq: i64, message: MessageJson) {
         if seq != self.last_seq + 1 {
-            // What lies before a gap can't be part of a page any more.
+            // Messages before a gap cannot be part of a page any more.
             self.messages.clear();
             self.bytes = 0;
         }
@@ -60,14 +60,14 @@ impl RecentMessages {
         }
     }
 
-    /// The seq of the oldest message kept, or the one that comes next.
+    /// The seq of the oldest kept message, or of the next one where none is kept.
     fn first_seq(&self) -> i64 {
         self.last_seq + 1 - i64::try_from(self.messages.len()).unwrap_or(0)
     }
 
-    /// What somebody who has everything up to `since` (or nothing: none) is shown: all that came
-    /// since, or, where that is over `limit` or [`MAX_PAGE_BYTES`], the newest page. None where they do
-    /// not reach back so far.
+    /// The page for a joiner that has all messages up to `since` (`None`: it has none): all newer
+    /// messages, or, where they exceed `limit` or [`MAX_PAGE_BYTES`], the newest page. `None` where
+    /// the kept messages do not reach back far enough.
     pub fn page(&self, since: Option<i64>, limit: i64) -> Option<SnapshotPage> {
         let since = since.map(|since| since.min(self.last_seq));
         let after = since.unwrap_or(0).max(self.last_seq - limit);
@@ -82,14 +82,14 @@ impl RecentMessages {
         Some(SnapshotPage { messages, recovered: complete })
     }
 
-    /// Whether what is kept is over the bytes of a page: then no page reaches back further.
+    /// Whether the kept messages fill a page: then no page reaches back further.
     fn fills_a_page(&self, limit: i64) -> bool {
         let limit = usize::try_from(limit).unwrap_or(0);
         self.messages.len() >= limit || self.bytes > MAX_PAGE_BYTES
     }
 }
 
-/// As many of the newest as fit into a page, oldest first. At least one, however large.
+/// As many of the newest messages as fit into a page, oldest first. At least one, however large.
 fn newest(from_newest: impl Iterator<Item = MessageJson>) -> Vec<MessageJson> {
     let mut bytes = 0;
     let mut messages: Vec<_> = from_newest

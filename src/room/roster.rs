@@ -1,4 +1,4 @@
-//! Who is in a room: users, whatever number of connections each of them has.
+//! The users in a room, however many connections each of them has.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::protocol::server::MemberInfo;
 /// The users of a room.
 #[derive(Debug, Default)]
 pub struct Roster {
-    /// In order of their ids. A tree would have room for eleven from the start, and most rooms have
+    /// Sorted by id. A tree would allocate room for eleven from the start, and most rooms have
     /// three.
     users: Vec<(UserId, Present)>,
 }
@@ -19,14 +19,14 @@ struct Present {
     name: Box<str>,
     role: Role,
     connections: usize,
-    /// When a user whose last connection broke counts as gone.
+    /// When a user whose last connection was lost counts as gone.
     gone_at: Option<Instant>,
 }
 
-/// A user who is no longer here.
+/// A user who has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departed {
-    /// Who.
+    /// The user.
     pub user: UserId,
     /// The name that was shown.
     pub name: String,
@@ -35,8 +35,8 @@ pub struct Departed {
 }
 
 impl Roster {
-    /// A connection of a user comes in. True where others should hear of it: it is the first, and
-    /// the user was not just away for a moment.
+    /// Adds a connection of a user. Returns whether the others should be told: it is the user's
+    /// first one, and no grace was running.
     pub fn enter(&mut self, user: &UserId, name: &str, role: Role) -> bool {
         match self.place(user) {
             Ok(place) => {
@@ -55,8 +55,8 @@ impl Roster {
         }
     }
 
-    /// A connection of a user goes. With `grace`, which an unclean end has, the user stays for so
-    /// long; without, the last connection's user is given back to be told to others.
+    /// Removes a connection of a user. After an unclean end the user stays for `grace`. Without a
+    /// grace, the user of the last connection is returned, to be announced.
     pub fn leave(
         &mut self,
         user: &UserId,
@@ -76,7 +76,8 @@ impl Roster {
         Some(self.remove(place))
     }
 
-    /// A user may not come back: one who is only awaited is given back, to be told to others.
+    /// A user may not come back. Returns the user if only the grace was still running, to be
+    /// announced.
     pub fn stop_awaiting(&mut self, user: &UserId) -> Option<Departed> {
         let place = self.place(user).ok()?;
         self.users[place].1.gone_at.is_some().then(|| self.remove(place))
@@ -94,7 +95,7 @@ impl Roster {
         self.users.iter().filter_map(|(_, present)| present.gone_at).min()
     }
 
-    /// Everybody, in order of their ids.
+    /// All users, sorted by id.
     pub fn members(&self) -> impl Iterator<Item = MemberInfo<'_>> {
         self.users.iter().map(|(user_id, present)| MemberInfo {
             user_id,
@@ -108,12 +109,12 @@ impl Roster {
         self.users.len()
     }
 
-    /// Whether nobody is here.
+    /// Whether no user is here.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
-    /// Where a user is, or would be.
+    /// The index of a user, or where to insert it.
     fn place(&self, user: &UserId) -> Result<usize, usize> {
         self.users.binary_search_by(|(known, _)| known.cmp(user))
     }
@@ -130,7 +131,7 @@ impl From<(UserId, Present)> for Departed {
 }
 
 impl Departed {
-    /// The user as members hear of it.
+    /// The user as members are told.
     pub fn info(&self) -> MemberInfo<'_> {
         MemberInfo { user_id: &self.user, name: &self.name, role: self.role }
     }

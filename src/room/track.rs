@@ -1,4 +1,4 @@
-//! Where the driver is: which fixes count, and how old the last one is.
+//! The driver's position: which fixes count, and how old the last one is.
 
 use std::time::{Duration, Instant};
 
@@ -8,22 +8,22 @@ use crate::protocol::location::Position;
 use crate::protocol::server::LastLocation;
 use crate::time::Timestamp;
 
-/// After so long without an accepted fix the order of `recordedAt` is forgotten: a phone whose
-/// clock was set back must not be silenced.
+/// After this time without an accepted fix, a fix with an older `recordedAt` is accepted: a phone
+/// whose clock was set back must not stay silenced.
 const FORGET_ORDER: Duration = Duration::from_secs(30);
-/// From this age a position is not shown as live.
+/// A position older than this is marked as stale.
 const STALE_AFTER_MS: u64 = 60_000;
 
 /// The last position of a room.
 #[derive(Debug, Default)]
 pub struct PositionTracker {
     last: Option<Position>,
-    /// When it was accepted; none for one of long ago that the database remembered.
+    /// When it was accepted. `None` for an old one from the database.
     accepted: Option<Instant>,
 }
 
 impl PositionTracker {
-    /// Goes on after what the database remembers.
+    /// Continues after the last position in the database.
     pub fn new(last: Option<Position>, at: Timestamp, now: Instant) -> Self {
         let age = last.as_ref().map(|last| Duration::from_millis(at.millis_since(last.timestamp)));
         let accepted = age.filter(|age| *age < FORGET_ORDER).and_then(|age| now.checked_sub(age));
@@ -35,14 +35,15 @@ impl PositionTracker {
         self.last.as_ref()
     }
 
-    /// The last position as a joiner sees it.
+    /// The last position as a snapshot shows it.
     pub fn shown(&self, now: Timestamp) -> Option<LastLocation<'_>> {
         let position = self.last.as_ref()?;
         let age_ms = now.millis_since(position.timestamp);
         Some(LastLocation { position, age_ms, stale: age_ms > STALE_AFTER_MS })
     }
 
-    /// Takes a fix, whose time is settled, if it is not older than the last one of the same driver.
+    /// Accepts a fix, whose time is already normalized, if it is not older than the last one of the
+    /// same driver.
     pub fn accept(
         &mut self,
         driver: &UserId,
@@ -57,8 +58,8 @@ impl PositionTracker {
         Some(self.last.insert(Position::of(fix, driver.clone(), at)))
     }
 
-    /// Takes the newest of fixes that come together, in order of their times, if it is not older
-    /// than the last one of the same driver; says how many of them are.
+    /// Accepts the newest of several fixes, which are sorted by time, if it is not older than the
+    /// last one of the same driver. Returns how many of them are older.
     pub fn accept_newest(
         &mut self,
         driver: &UserId,

@@ -1,16 +1,16 @@
-//! Who is typing, and what members are told of it: the newest, not too often, and its end.
+//! Who is typing, and what members are told of it: the newest state, not too often, and the end.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::ids::{SessionId, UserId};
 
-/// For how long somebody is typing who does not say so again.
+/// How long a typing indicator lasts that is not repeated.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
-/// At most one change of a user in this time.
+/// The shortest time between two changes of a user.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Those who are typing. `K` is under what members' outboxes know a user's change.
+/// The users who are typing. `K` is the key of a user's typing events in the latest-wins lane.
 #[derive(Debug)]
 pub struct TypingUsers<K> {
     by_user: BTreeMap<UserId, TypingUser<K>>,
@@ -21,24 +21,24 @@ struct TypingUser<K> {
     key: K,
     /// The device that typed last.
     session: SessionId,
-    /// What the user says.
+    /// Whether the user is typing.
     typing: bool,
-    /// When that ends by itself.
+    /// When it times out.
     until: Instant,
-    /// What members know.
+    /// What members were last told.
     announced: bool,
-    /// Whether there is anything to tell.
+    /// Whether there is a change to announce.
     changed: bool,
-    /// From when on it may be told.
+    /// When the next change may be announced.
     next_allowed: Instant,
 }
 
-/// What members are to be told.
+/// A change to announce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypingChange<K> {
-    /// Of whom.
+    /// The user who types.
     pub user: UserId,
-    /// Under what their outboxes know it.
+    /// The key of the user's typing events in the latest-wins lane.
     pub key: K,
     /// Whether the user is typing.
     pub typing: bool,
@@ -53,10 +53,10 @@ impl<K> Default for TypingUsers<K> {
 }
 
 impl<K: Copy> TypingUsers<K> {
-    /// The most that are known at once; more are not shown.
+    /// How many users are tracked at once; more are not shown.
     pub const MOST: usize = 50;
 
-    /// A user says whether he is typing. What members hear of it is [`Self::due`] then.
+    /// Sets whether a user is typing. [`Self::due`] returns what to announce then.
     pub fn set(
         &mut self,
         user: &UserId,
@@ -83,13 +83,13 @@ impl<K: Copy> TypingUsers<K> {
         }
     }
 
-    /// A user has said what he typed: that ends it at once.
+    /// Ends a user's typing at once, because the message was sent.
     pub fn stop(&mut self, user: &UserId, now: Instant) -> Option<TypingChange<K>> {
         let key = self.by_user.get_mut(user)?.stop(now)?;
         Some(TypingChange { user: user.clone(), key, typing: false })
     }
 
-    /// A device is gone: what it typed ends at once.
+    /// A session has left: ends its typing at once.
     pub fn leave(&mut self, session: SessionId, now: Instant) -> Option<TypingChange<K>> {
         let of_session = |typing_user: &TypingUser<K>| typing_user.session == session;
         let (user, typing_user) =
@@ -98,7 +98,7 @@ impl<K: Copy> TypingUsers<K> {
         Some(TypingChange { user: user.clone(), key, typing: false })
     }
 
-    /// What members are to be told now.
+    /// The changes to announce now.
     pub fn due(&mut self, now: Instant) -> Vec<TypingChange<K>> {
         let mut changes = Vec::new();
         self.by_user.retain(|user, typing_user| {
@@ -110,12 +110,12 @@ impl<K: Copy> TypingUsers<K> {
         changes
     }
 
-    /// When there is something to do.
+    /// When [`Self::due`] has something to do.
     pub fn next_due(&self) -> Option<Instant> {
         self.by_user.values().map(TypingUser::next_due).min()
     }
 
-    /// Under what outboxes know what is said of those who type.
+    /// The keys of all users who are typing.
     pub fn keys(&self) -> impl Iterator<Item = K> {
         self.by_user.values().map(|typing_user| typing_user.key)
     }
@@ -125,7 +125,7 @@ impl<K: Copy> TypingUsers<K> {
 
 impl<K: Copy> TypingUser<K> {
     fn set(&mut self, session: SessionId, typing: bool, now: Instant) {
-        // Another device that does not type takes nothing back.
+        // Another device that stops typing changes nothing.
         if !typing && session != self.session {
             return;
         }
@@ -158,7 +158,7 @@ impl<K: Copy> TypingUser<K> {
         match (self.changed, self.typing) {
             (true, true) => self.next_allowed.min(self.until),
             (false, true) => self.until,
-            // To tell the end, or to be forgotten.
+            // To announce the end, or to be removed.
             (_, false) => self.next_allowed,
         }
     }

@@ -1,5 +1,5 @@
-//! Which positions of an order's driver somebody sees. The one place that decides: snapshots, live
-//! positions, `GET /orders/{id}` and the trail all ask here.
+//! Which positions of an order's driver a user may see. All decisions are made here: snapshots,
+//! live positions, `GET /orders/{id}` and the trail call this module.
 
 use super::order::OrderFacts;
 use super::policy::{Action, Rules, Subject, authorize, has_ended, may_drive};
@@ -8,69 +8,70 @@ use crate::protocol::location::Position;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// Which positions somebody sees: those that were recorded from a time on, or none. By when a
-/// position was recorded, not by when it came: a phone may deliver late what it recorded while the
-/// driver was hidden.
+/// Which positions a user may see: those recorded from a time on, or none. The time of recording
+/// counts, not that of arrival: a phone may deliver late what it recorded while the driver was
+/// hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visibility {
-    /// The time; beyond all times where none is seen. One number, because each position is compared
-    /// with that of each member.
+    /// That time; the latest possible time where none is visible. It is one number, because each
+    /// position is compared with that of each member.
     since_ms: i64,
 }
 
 // === impl Visibility ===
 
 impl Visibility {
-    /// No position is seen.
+    /// No position is visible.
     pub const NONE: Self = Self { since_ms: i64::MAX };
-    /// Every position is seen.
+    /// Every position is visible.
     pub const ALL: Self = Self { since_ms: i64::MIN };
 
-    /// Positions recorded from this time on are seen.
+    /// Positions recorded from this time on are visible.
     pub fn since(time: Timestamp) -> Self {
         Self { since_ms: time.as_millis() }
     }
 
-    /// What a back end sees that may read orders.
+    /// What is visible to a back end that may read orders.
     pub fn of_back_end(rules: &Rules, order: &OrderFacts) -> Self {
         if has_ended(rules, order) { Self::NONE } else { Self::of_trail(order) }
     }
 
-    /// All of an order's trail. What was recorded before it was made again is not part of it.
+    /// The whole trail of an order. Positions from before the order was created again are not part
+    /// of it.
     pub fn of_trail(order: &OrderFacts) -> Self {
         order.remade_at.map_or(Self::ALL, Self::since)
     }
 
-    /// Whether a position is seen that was recorded at this time.
+    /// Whether a position recorded at this time is visible.
     pub fn shows(self, recorded_ms: i64) -> bool {
         recorded_ms >= self.since_ms
     }
 
-    /// Whether this position is seen.
+    /// Whether this position is visible.
     pub fn shows_position(self, position: &Position) -> bool {
         self.shows(position.taken_at().as_millis())
     }
 
-    /// Whether less is seen than by the other.
+    /// Whether it shows less than the other.
     pub fn is_less_than(self, other: Self) -> bool {
         self.since_ms > other.since_ms
     }
 
-    /// The first time of which positions are seen.
+    /// The time from which on positions are visible.
     pub fn begins(self) -> Timestamp {
         Timestamp::from_millis(self.since_ms)
     }
 
-    /// What both show.
+    /// The positions that both show.
     fn and(self, other: Self) -> Self {
         Self { since_ms: self.since_ms.max(other.since_ms) }
     }
 }
 
-/// Which positions of an order's driver somebody sees.
+/// Which positions of an order's driver a user may see.
 ///
 /// # Errors
-/// As [`authorize`], where none.
+/// As [`authorize`], where the user may see none.
 pub fn position_visibility(
     rules: &Rules,
     order: &OrderFacts,
@@ -84,16 +85,17 @@ pub fn position_visibility(
     if sees_all || may_drive(order, subject) {
         return Ok(all);
     }
-    // Where no change has made it visible, the settings did, at the latest when the hub started.
+    // Where no change of the order has made it visible, the settings did, at the latest when the
+    // hub started.
     let shown_since = order.shown_since.unwrap_or(rules.in_force_since);
     Ok(all.and(Visibility::since(shown_since)))
 }
 
-/// Which stretch of an order's trail somebody sees: the same positions, and staff also after the
+/// Which part of an order's trail a user may see: the same positions, and for staff also after the
 /// order's end.
 ///
 /// # Errors
-/// As [`authorize`], where none.
+/// As [`authorize`], where the user may see none.
 pub fn trail_visibility(
     rules: &Rules,
     order: &OrderFacts,
@@ -157,7 +159,7 @@ mod tests {
         order
     }
 
-    /// Since when somebody sees positions, and since when the trail, in seconds; or why not.
+    /// Since when a user sees positions, and since when the trail, in seconds; or why not.
     fn since(rules: &Rules, order: &OrderFacts, role: Role) -> [Result<i64, ErrorCode>; 2] {
         let user = user("u");
         let subject = Subject { user: &user, role, named: true, banned: false };

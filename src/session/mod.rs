@@ -1,5 +1,4 @@
-//! What a session keeps count of, without sockets: the end of its token, and what it needs to be
-//! taken up again.
+//! The state of a session without sockets: the end of its token, and what is needed to resume it.
 
 pub mod resume;
 pub mod token_expiry;

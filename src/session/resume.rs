@@ -1,5 +1,5 @@
-//! What is kept of a Socket.IO session that can be taken up again: its rooms, and by its last chat
-//! pushes what its client has seen of each.
+//! The record of a Socket.IO session that can be resumed: its rooms, and its last chat pushes,
+//! which tell what its client has of each room.
 
 mod push_log;
 #[cfg(test)]
@@ -15,45 +15,46 @@ use crate::protocol::socketio::Namespace;
 pub use push_log::{MAX_PUSHES, PushLog};
 pub use unconfirmed::{KnownOrder, SnapshotRequest, Unconfirmed};
 
-/// How many rooms of a session are kept; only staff have more, and join the others again.
+/// How many rooms of a session are kept. Only staff have more, and join the others again.
 pub const MAX_ROOMS: usize = 1000;
-/// How many orders are kept that a session was put out of.
+/// How many orders are kept that a session was removed from.
 pub const MAX_REMOVED: usize = 50;
-/// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms with all that is owed in them, and
-/// [`MAX_PUSHES`] pushes of rooms that were left, with the longest ids and numbers. Most are well below 1 KiB.
+/// The longest JSON of a record, in bytes: [`MAX_ROOMS`] rooms with all their unconfirmed events,
+/// and [`MAX_PUSHES`] pushes of rooms that were left, with the longest ids and numbers. Most
+/// records are well below 1 KiB.
 pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
 
-/// Everything that a session needs to go on under its old name.
+/// Everything that is needed to resume a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRecord {
-    /// Under what the client asks for it.
+    /// The id with which the client asks for it.
     pub pid: Pid,
-    /// Whose it is: nobody else gets it.
+    /// Its user, who alone may resume it.
     pub user: UserId,
     /// The session's id, which the client keeps.
     pub session: SessionId,
-    /// Which of a connection's sessions it was.
+    /// The namespace of the session.
     pub namespace: Namespace,
-    /// The highest number of a subscription that it used; its next subscription has a higher one.
+    /// The highest subscription number that it used. Its next subscription gets a higher one.
     #[serde(rename = "lastLink")]
     pub last_subscription: u64,
-    /// At most [`MAX_ROOMS`].
+    /// The rooms that it joined, at most [`MAX_ROOMS`].
     rooms: Vec<SavedRoom>,
-    /// Orders that it was put out of, of which its client may not have heard; at most
+    /// Orders that it was removed from, and of which its client may not know; at most
     /// [`MAX_REMOVED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     removed: Vec<OrderId>,
-    /// What the client was told last of the orders of its rooms, each with the room's subscription; unless the
-    /// pushes know better. Where that is not known it is absent.
+    /// What the client was last told of its rooms' orders, by subscription. An unconfirmed entry in
+    /// the push log overrides this. A room of which it is not known is absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[serde(rename = "told")]
     known_orders: Vec<(u64, KnownOrder)>,
-    /// What went out to the client last.
+    /// The last pushes to the client.
     pub pushes: PushLog,
 }
 
-/// A room of a session.
+/// A joined room of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(OrderId, u32, u64, i64)", into = "(OrderId, u32, u64, i64)")]
 pub struct SavedRoom {
@@ -63,8 +64,8 @@ pub struct SavedRoom {
     pub joins: u32,
     /// The number of the session's subscription to it.
     pub subscription: u64,
-    /// The last chat message that went into the outbox, or was covered by the snapshot; -1 where
-    /// the room was never shown.
+    /// The `seq` of the last chat message that went into the outbox, or that the snapshot covered;
+    /// -1 without a snapshot.
     pub sent_seq: i64,
 }
 
@@ -72,18 +73,18 @@ pub struct SavedRoom {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumePoint {
     /// For each room of the record, in the same order, the last chat message that the client has;
-    /// -1 where the room was never shown.
+    /// -1 without a snapshot.
     pub marks: Vec<(OrderId, i64)>,
-    /// For each room what the client is owed beside chat.
+    /// For each room, what the client may not have received beside chat.
     pub unconfirmed: Vec<Unconfirmed>,
-    /// Whether the marks are sure. If not, messages before them may be missing.
+    /// Whether the marks are certain. If not, messages before them may be missing.
     pub found: bool,
 }
 
 // === impl SessionRecord ===
 
 impl SessionRecord {
-    /// Of a session with these rooms; those beyond [`MAX_ROOMS`] are cut off.
+    /// A record with these rooms; those beyond [`MAX_ROOMS`] are dropped.
     pub fn new(
         pid: Pid,
         user: UserId,
@@ -94,7 +95,7 @@ impl SessionRecord {
         mut pushes: PushLog,
     ) -> Self {
         let mut rooms: Vec<_> = rooms.into_iter().take(MAX_ROOMS).collect();
-        // It is kept for minutes and does not grow any more.
+        // The record is kept for minutes and does not grow any more.
         rooms.shrink_to_fit();
         pushes.shrink();
         Self {
@@ -110,21 +111,21 @@ impl SessionRecord {
         }
     }
 
-    /// The same of a session that was told this of its orders, by the subscriptions to their rooms.
+    /// Adds what the client was last told of its orders, by subscription.
     #[must_use]
     pub fn with_known_orders(mut self, known: impl IntoIterator<Item = (u64, KnownOrder)>) -> Self {
         self.known_orders = known.into_iter().take(MAX_ROOMS).collect();
         self
     }
 
-    /// The same of a session that was put out of these orders a moment ago.
+    /// Adds the orders that the session was just removed from.
     #[must_use]
     pub fn with_removed(mut self, removed: impl IntoIterator<Item = OrderId>) -> Self {
         self.removed = removed.into_iter().take(MAX_REMOVED).collect();
         self
     }
 
-    /// The orders that it was put out of, and that its client may believe to be in.
+    /// The orders that it was removed from, unless it has joined them again.
     pub fn removed(&self) -> impl Iterator<Item = &OrderId> {
         let back = |order: &OrderId| self.rooms.iter().any(|room| room.order == *order);
         self.removed.iter().filter(move |order| !back(order))
@@ -135,10 +136,11 @@ impl SessionRecord {
         &self.rooms
     }
 
-    /// What a client has of each room that saw `offset` last, or no push at all.
+    /// What a client has of each room, if `offset` is the last one that it saw, or if it saw no
+    /// push.
     ///
-    /// Everything that was pushed up to that one was seen and nothing behind it, in every room:
-    /// one connection carried them in this order.
+    /// The client has seen every push up to that one and none after it, in every room: one
+    /// connection carried them in this order.
     pub fn resume_point(&self, offset: Option<(&OrderId, i64)>) -> ResumePoint {
         let Some(seen) = self.pushes.seen(offset, &self.rooms) else {
             return self.point_without_offset(offset);
@@ -153,7 +155,7 @@ impl SessionRecord {
         }
     }
 
-    /// What can be said where the offset is no place in the log: its own room goes on there.
+    /// The result for an offset that is not in the push log: only its own room continues there.
     fn point_without_offset(&self, offset: Option<(&OrderId, i64)>) -> ResumePoint {
         let mark = |room: &SavedRoom| match offset {
             Some((order, seq)) if *order == room.order && seq >= 0 => seq.min(room.sent_seq),
@@ -162,7 +164,8 @@ impl SessionRecord {
         ResumePoint { marks: self.marks(mark), unconfirmed: self.unconfirmed(None), found: false }
     }
 
-    /// For each room what a client is owed that has seen so many pushes, if that is known.
+    /// For each room, what a client may not have received that has seen `seen` pushes, if that is
+    /// known.
     fn unconfirmed(&self, seen: Option<usize>) -> Vec<Unconfirmed> {
         let mut known: HashMap<u64, &KnownOrder> =
             self.known_orders.iter().map(|(subscription, known)| (*subscription, known)).collect();
@@ -191,18 +194,18 @@ impl SessionRecord {
         size_of::<Self>() + id(self.user.as_str()) + ids + rooms + known + pushes
     }
 
-    /// As text for the database, at most [`MAX_JSON_BYTES`].
+    /// The record as text for the database, at most [`MAX_JSON_BYTES`].
     ///
     /// # Errors
-    /// Where it cannot be written, which would be a bug.
+    /// Where it cannot be serialized, which would be a bug.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 
-    /// From its text.
+    /// Reads a record from its text.
     ///
     /// # Errors
-    /// Where it is none, or one of a version that writes them otherwise.
+    /// Where the text is not a record, or one of another version.
     pub fn from_json(text: &str) -> serde_json::Result<Self> {
         let mut record: Self = serde_json::from_str(text)?;
         record.rooms.truncate(MAX_ROOMS);

@@ -1,11 +1,11 @@
-//! The end of a token while its session is open: announced, then carried out.
+//! The end of a token while its session is open: the client is warned, then disconnected.
 
 use std::time::{Duration, Instant};
 
 /// How long before the token's end the client is told.
 const NOTICE: Duration = Duration::from_secs(60);
 
-/// What is to be done now.
+/// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryEvent {
     /// Tell the client that its token ends soon.
@@ -14,31 +14,31 @@ pub enum ExpiryEvent {
     Expired,
 }
 
-/// When the token of one login ends.
+/// When the token of one session ends.
 #[derive(Debug, Clone)]
 pub struct Expiry {
-    /// When the login ends with its token.
+    /// When the session ends with its token.
     ends: Instant,
-    /// When the client is told that it will.
+    /// When the client is warned.
     notice: Instant,
-    /// Whether the client was told of it.
+    /// Whether the client was warned.
     told: bool,
 }
 
 impl Expiry {
-    /// Of a login that ends at `ends`, which is the token's own end and the leeway for clocks.
+    /// The expiry of a session that ends at `ends`: the token's own end plus the leeway for clocks.
     pub fn new(ends: Instant, leeway: Duration) -> Self {
-        // The leeway is not for clients to count on.
+        // The warning refers to the token's own end, without the leeway.
         let notice = ends.checked_sub(NOTICE + leeway).unwrap_or(ends);
         Self { ends, notice, told: false }
     }
 
-    /// The next moment at which something is due.
+    /// When something is due next.
     pub fn next(&self) -> Instant {
         if self.told { self.ends } else { self.notice }
     }
 
-    /// What is due, the end before its announcement; the announcement is named once.
+    /// What is due. The end takes precedence over the warning, which is returned once.
     pub fn due(&mut self, now: Instant) -> Option<ExpiryEvent> {
         if now >= self.ends {
             return Some(ExpiryEvent::Expired);

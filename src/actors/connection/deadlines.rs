@@ -1,5 +1,5 @@
-//! What a connection does by the clock: heartbeats, events whose turn has come, and the end of tokens.
-//! One timer serves all of it.
+//! The deadlines of a connection: heartbeats, waiting events, and the end of tokens. One alarm
+//! serves all of them.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use crate::protocol::close::CloseCode;
 use crate::session::token_expiry::ExpiryEvent;
 
 impl Connection {
-    /// Sets the one alarm for the next deadline, unless it fires sooner: then it is set anew.
+    /// Sets the alarm for the next deadline, unless it fires sooner: then it is set again when it
+    /// fires.
     pub(super) fn arm(&mut self) {
         let expiries = self.sessions.iter().map(|session| session.expiry.next());
         let waiting = self.throttled.as_ref().map(|waiting| waiting.due);
@@ -58,7 +59,7 @@ impl Connection {
     }
 
     fn ping(&mut self) {
-        // Before it is sent: what is pushed in between may go out behind it.
+        // Noted before the ping is sent: a push in between may go out after it.
         for mut push_log in self.sessions.iter().filter_map(|session| session.peer.push_log()) {
             push_log.mark_ping();
         }
@@ -69,12 +70,12 @@ impl Connection {
                     self.heartbeat.on_ping_overtook();
                 }
             }
-            // One waits already, and that is the one.
+            // An older ping still waits in the outbox, and serves as this one.
             None => self.heartbeat.on_ping_skipped(),
         }
     }
 
-    /// When the connection ends that nobody uses; none while somebody does.
+    /// When a connection without a session ends. `None` where it has one.
     fn login_deadline(&self) -> Option<Instant> {
         self.sessions.is_empty().then(|| self.dialect.login_deadline()).flatten()
     }

@@ -1,4 +1,4 @@
-//! How the messages of a connection are framed, and what only that framing needs.
+//! The framing of a connection's messages, and the state that only that framing needs.
 
 use std::time::Instant;
 
@@ -21,31 +21,31 @@ pub(super) struct SocketIoState {
     pub(super) reader: PacketReader,
     /// The token of the request that opened it: it counts where CONNECT brings none.
     pub(super) handshake_token: Result<Box<str>, TokenProblem>,
-    /// By when somebody must be in a namespace.
+    /// By when a session must be in a namespace.
     pub(super) login_deadline: Instant,
-    /// Its place among the connections that nobody uses, while nobody does.
+    /// The permit of an unauthenticated connection, held until it has a session.
     pub(super) unauthenticated: Option<UnauthenticatedPermit>,
 }
 
-/// A place among the connections in which nobody has logged in.
+/// The permit of an unauthenticated connection.
 #[derive(Debug)]
 pub struct UnauthenticatedPermit {
     _permit: Permit,
-    /// Its part of what its address may have, where that is limited.
+    /// The permit of its address, where addresses are limited.
     _address: Option<KeyedPermit<AddressGroup>>,
 }
 
 // === impl UnauthenticatedPermit ===
 
 impl UnauthenticatedPermit {
-    /// With a part of what an address may have.
+    /// A permit together with one of the client's address.
     pub fn new(permit: Permit, address: Option<KeyedPermit<AddressGroup>>) -> Self {
         Self { _permit: permit, _address: address }
     }
 }
 
 impl From<Permit> for UnauthenticatedPermit {
-    /// Of a client that had a good token before.
+    /// For a client that had a valid token before.
     fn from(permit: Permit) -> Self {
         Self::new(permit, None)
     }
@@ -54,7 +54,7 @@ impl From<Permit> for UnauthenticatedPermit {
 // === impl Dialect ===
 
 impl Dialect {
-    /// Asks the peer for a sign of life.
+    /// Sends a ping.
     pub(super) fn ping(&self, outbox: &Outbox) -> Option<PingMark> {
         match self {
             Self::Plain => outbox.ping(),
@@ -62,14 +62,14 @@ impl Dialect {
         }
     }
 
-    /// Somebody is in a namespace.
+    /// Notes that a session is in a namespace.
     pub(super) fn mark_authenticated(&mut self) {
         if let Self::SocketIo(io) = self {
             io.unauthenticated = None;
         }
     }
 
-    /// Nobody is in a namespace any more; it ends at `login_deadline`.
+    /// Notes that no session is in a namespace any more. The connection ends at `login_deadline`.
     pub(super) fn mark_unauthenticated(
         &mut self,
         login_deadline: Instant,
@@ -81,14 +81,14 @@ impl Dialect {
         }
     }
 
-    /// The client said who it is, and has to wait: it is not to blame for the time.
+    /// Extends the deadline for a client that sent its token and has to wait for the hub.
     pub(super) fn extend_login_deadline(&mut self, login_deadline: Instant) {
         if let Self::SocketIo(io) = self {
             io.login_deadline = io.login_deadline.max(login_deadline);
         }
     }
 
-    /// When a connection that nobody uses ends.
+    /// When a connection without a session ends.
     pub(super) fn login_deadline(&self) -> Option<Instant> {
         match self {
             Self::Plain => None,

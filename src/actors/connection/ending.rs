@@ -1,4 +1,4 @@
-//! How a connection ends: what its client hears last, and what becomes of its logins.
+//! How a connection ends: the last frames for its client, and the end of its sessions.
 
 use actix::{ActorContext, AsyncContext, Context};
 
@@ -15,9 +15,10 @@ pub(super) const PEER_CLOSED: &str = "peer_closed";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndReason {
     pub(super) reason: &'static str,
-    /// Whether the client took its leave, or the hub did: others need not wait for it to return.
+    /// Whether the client left in an orderly way, or the hub ended it for good: then it gets no
+    /// grace.
     pub(super) clean: bool,
-    /// Whether it is kept for its client to take it up again.
+    /// Whether its record is kept, so that its client can resume.
     pub(super) resumable: bool,
 }
 
@@ -38,15 +39,15 @@ impl EndReason {
 // === impl Connection ===
 
 impl Connection {
-    /// Ends the connection by the hub's decision: says so, then closes.
+    /// Ends the connection by the hub's decision: sends the reason, then closes.
     pub(super) fn close(&mut self, close: CloseCode, ctx: &mut Context<Self>) {
         self.disconnect(&Disconnect::now(close), ctx);
     }
 
     pub(super) fn disconnect(&mut self, end: &Disconnect, ctx: &mut Context<Self>) {
         let Disconnect { close, reason, reconnect_after_ms, user, .. } = end;
-        // Whoever was cut for slowness or silence is expected back. A Socket.IO client does not see
-        // the code, and comes back from every end but those that it is told to take for good.
+        // A client that was disconnected for slowness or silence is expected back. A Socket.IO
+        // client does not see the code, and comes back after every end that is not terminal.
         let clean = match self.dialect {
             Dialect::Plain => !close.retry,
             Dialect::SocketIo(_) => close.is_terminal(),
@@ -63,21 +64,22 @@ impl Connection {
                 ));
                 last.extend(session.disconnect_frame(*close));
             } else {
-                // Another user of the same connection has done nothing, and comes back.
+                // Another user of the same connection is not concerned, and comes back.
                 session.end(EndReason::lost(close.reason));
                 stays_away = false;
             }
         }
         match self.dialect {
-            // Behind a close frame a client on Android hears nothing for 45 seconds. One that is told
-            // to stay away ends the connection by itself.
+            // After a close frame a client on Android notices nothing for 45 seconds. A client that
+            // is told to stay away ends the connection itself.
             Dialect::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
             _ => self.outbox.finish(last, *close),
         }
         self.begin_close(ended, ctx);
     }
 
-    /// Leaves every room at once; the connection may linger to tell its peer.
+    /// Leaves every room at once. The connection may stay open for a moment to send its last
+    /// frames.
     pub(super) fn begin_close(&mut self, end: EndReason, ctx: &mut Context<Self>) {
         self.end(end);
         self.alarm = None;
@@ -86,10 +88,10 @@ impl Connection {
 
     pub(super) fn end(&mut self, end: EndReason) {
         if !std::mem::replace(&mut self.ended, true) && self.sessions.is_empty() {
-            // A session counts its own.
+            // A session counts its own end.
             self.shared.metrics.closes.inc(close_index(end.reason));
         }
-        // It said that it leaves; what it sent before did not get its turn.
+        // The client left the namespace, but its earlier events are still waiting.
         let leaving_namespace = self.throttled.take().and_then(|waiting| waiting.leaving_namespace);
         if let Some(index) = leaving_namespace.and_then(|namespace| self.session_in(namespace)) {
             self.sessions[index].end(EndReason::for_good(end.reason));
@@ -103,8 +105,8 @@ impl Connection {
     pub(super) fn closed_by_peer(&self, code: Option<u16>) -> EndReason {
         match self.dialect {
             Dialect::Plain => EndReason::for_good(PEER_CLOSED),
-            // Most Socket.IO clients that take their leave say so before, for each namespace; some have
-            // no time for it. But some close so after a ping that came late, and come back.
+            // Most Socket.IO clients that leave send a DISCONNECT for each namespace first, but
+            // some have no time for it. Others close like this after a late ping, and come back.
             Dialect::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
                 EndReason { clean: true, ..EndReason::lost(PEER_CLOSED) }
             }

@@ -1,4 +1,4 @@
-//! What comes from the client: read, counted against its user's rates, and passed on.
+//! Handles input from the client: counts it against its user's rates, and dispatches it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 use crate::transport::Incoming;
 
 impl Connection {
-    /// Takes what the connection has brought.
+    /// Handles one input of the connection.
     pub(super) fn on_incoming(
         &mut self,
         incoming: Incoming,
@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// Takes a message of a Socket.IO client.
+    /// Handles a packet of a Socket.IO client.
     fn on_packet(
         &mut self,
         said: Result<ClientPacket, Malformed>,
@@ -110,7 +110,8 @@ impl Connection {
         }
     }
 
-    /// A client leaves a namespace. The connection stays for the next one.
+    /// Ends the session of a namespace that the client leaves. The connection stays open for the
+    /// next one.
     pub(super) fn end_namespace_session(
         &mut self,
         namespace: Option<Namespace>,
@@ -140,7 +141,7 @@ impl Connection {
         }
     }
 
-    /// Takes an event of one of the sessions, or keeps it until its turn.
+    /// Handles an event of a session, or queues it until its rate allows it.
     fn on_request(
         &mut self,
         index: usize,
@@ -155,7 +156,7 @@ impl Connection {
         let is_alone = self.throttled.is_none();
         let Some(session) = self.sessions.get_mut(index) else { return };
         let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
-        // Nearly all that is heard is such a position, and needs no answer.
+        // Nearly all events are such positions, and need no answer.
         if let Request { event: ClientEvent::Location(location), ack: None } = &request
             && let Target::One(order) = &location.target
             && rate_check == RateCheck::Allowed
@@ -175,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// Takes an event whose turn it is.
+    /// Handles an event that its rate allows.
     pub(super) fn handle_request(
         &mut self,
         index: usize,
@@ -199,7 +200,7 @@ impl Connection {
         }
     }
 
-    /// Answers what is no event that the hub can take, when it is its turn.
+    /// Answers input that is not a valid event, when its rate allows it.
     fn on_rejected(
         &mut self,
         index: usize,
@@ -214,7 +215,7 @@ impl Connection {
         self.handle_or_queue(ClientInput::Rejected(rejected), Some(session_id), bytes, now, ctx);
     }
 
-    /// Answers what is no event that the hub can take.
+    /// Answers input that is not a valid event.
     pub(super) fn answer_rejected(
         &mut self,
         index: usize,
@@ -232,8 +233,8 @@ impl Connection {
         }
     }
 
-    /// One more event was refused because too many wait. Who goes on is cut, and may come back after
-    /// a pause only.
+    /// Counts an event that was refused because too many wait. A client that sends too many of them
+    /// is disconnected, and may come back only after a pause.
     pub(super) fn count_refused(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if self.floods.strike(now) {
             self.rates.start_flood_pause(now);
@@ -249,7 +250,7 @@ impl Connection {
         self.handle_or_queue(ClientInput::Ping(payload), None, bytes, now, ctx);
     }
 
-    /// Some clients send them as a sign of life; they cost what any event costs.
+    /// Some clients send pongs to keep the connection alive. They count as events.
     fn on_unsolicited_pong(&mut self, now: Instant, ctx: &mut Context<Self>) {
         self.handle_or_queue(ClientInput::Pong, None, 0, now, ctx);
     }
@@ -258,7 +259,7 @@ impl Connection {
 // === impl Session ===
 
 impl Session {
-    /// Takes an event off the user's rates.
+    /// Counts an event against the user's rates.
     fn check_rate(&self, kind: RateKind, now: Instant) -> RateCheck {
         if kind != RateKind::Chat {
             return if self.rates.take(kind, now).is_ok() {
@@ -285,7 +286,7 @@ fn rate_of(name: ClientEventName) -> RateKind {
     }
 }
 
-/// For which orders a position is, and when it was taken.
+/// The target of a position, and when it was taken.
 fn position_of(request: &Request) -> Option<(Target, Option<Timestamp>)> {
     match &request.event {
         ClientEvent::Location(location) => {

@@ -1,5 +1,5 @@
-//! The orders that a location without one is for: those that the driver serves. They are read when
-//! the first such location comes, and then kept by what is told of changes.
+//! The orders that a location without `orderId` is for: those that the driver serves. They are read
+//! when the first such location comes, and then kept up to date by order changes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,18 +17,19 @@ use crate::ids::OrderId;
 use crate::protocol::client::Fix;
 use crate::room::order::location_targets;
 
-/// How long locations go without what the database knows, after it could not be read.
+/// How long locations do without the database's orders after a failed read.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// The orders of which back ends made the user the driver, and which have not ended.
+/// The orders that back ends assigned to the user and that have not ended.
 pub(super) enum OpenOrders {
-    /// Not needed so far, or they could not be read: then not to be read again before this.
+    /// Not needed so far, or the read failed: then the earliest time of the next read.
     Unread(Option<Instant>),
     /// They are being read.
     Reading {
         /// Locations that wait for it.
         waiting: Vec<(Fix, Answer)>,
-        /// What was told meanwhile, of which the read may know nothing: whether an order is one.
+        /// Changes that arrived meanwhile, which the read may not contain: an order, and whether it
+        /// is open.
         told: Vec<(OrderId, bool)>,
     },
     /// They are known.
@@ -38,10 +39,10 @@ pub(super) enum OpenOrders {
 // === impl OpenOrders ===
 
 impl OpenOrders {
-    /// An order is one of them from now on, or is not.
+    /// Notes whether an order is open.
     fn set(&mut self, order: &OrderId, is_open: bool) {
         match self {
-            // The read comes later than this.
+            // A later read will contain this.
             Self::Unread(_) => {}
             Self::Reading { told, .. } => told.push((order.clone(), is_open)),
             Self::Known(orders) if is_open => drop(orders.insert(order.clone())),
@@ -49,7 +50,7 @@ impl OpenOrders {
         }
     }
 
-    /// They were read, or could not be; gives back what has waited for that.
+    /// Takes the outcome of the read. Returns the locations that waited for it.
     fn finish_read(
         &mut self,
         found: Result<Vec<OrderId>, StoreError>,
@@ -72,7 +73,7 @@ impl OpenOrders {
 // === impl Session ===
 
 impl Session {
-    /// Sends a fix to all orders of the driver.
+    /// Sends a fix to all orders that the driver serves.
     pub(super) fn send_fix_to_open_orders(
         &mut self,
         fix: Fix,
@@ -90,7 +91,7 @@ impl Session {
                     OpenOrders::Reading { waiting: vec![(fix, answer)], told: Vec::new() };
                 self.read_open_orders(ctx);
             }
-            // Positions go on without the database: to the orders that the token names.
+            // Positions need no database: they go to the orders that the token names.
             OpenOrders::Unread(_) | OpenOrders::Known(_) => {
                 let orders = self.own_orders();
                 self.send_fix_to_orders(&orders, fix, answer, now, ctx);
@@ -114,14 +115,14 @@ impl Session {
         }));
     }
 
-    /// An order has changed: it may have become one of the user's, or have ceased to be.
+    /// Handles a change of an order, which may have become one of the user's, or have ceased to be.
     pub(super) fn update_open_order(&mut self, change: &CommittedChange) {
         let order = &change.changed.order;
         let is_open = order.facts.is_served_by(&self.identity.user);
         self.open_orders.set(&order.id, is_open);
     }
 
-    /// Those that the user serves, those that the token names, and those that the session is in.
+    /// The orders that the user serves, that the token names, and that the session has joined.
     fn own_orders(&self) -> Vec<OrderId> {
         let joined = self
             .subscriptions

@@ -1,4 +1,4 @@
-//! Orders that concern the user, whether the session is in their rooms or not.
+//! Tells a session about changes of its user's orders, whether it is in their rooms or not.
 
 use actix::{Context, Handler};
 
@@ -11,10 +11,10 @@ use crate::actors::supervisor::UserOrderChanged;
 use crate::ids::OrderId;
 
 impl Session {
-    /// An order has changed in which the user took part, or does now.
+    /// Handles a change of an order in which the user took part, or does now.
     fn order_changed(&mut self, change: &CommittedChange) {
         let (before, order) = (&change.changed.before, &change.changed.order);
-        // What was refused a moment ago may be allowed now.
+        // A right that was refused a moment ago may be granted now.
         self.refusals.forget(&order.id);
         self.update_open_order(change);
         if self.is_told_by_room(&order.id) {
@@ -26,13 +26,14 @@ impl Session {
         let parting = diff.unassigned().filter(|_| was_driver || takes_part);
         let rest = [diff.status(), diff.assigned()].into_iter().flatten().filter(|_| takes_part);
         for event in parting.into_iter().chain(rest) {
-            // A session that has ended is about to be told so.
+            // If the session has ended, its client is told so anyway.
             self.peer.tell(&event).ok();
         }
     }
 
-    /// Whether the room tells the client, or shows it a snapshot in a moment. One that it only sends
-    /// to, or lost and comes back to, does not; then hearing it twice is better than not at all.
+    /// Whether the room tells the client, or sends it a snapshot in a moment. A room that the
+    /// session only sends to, or has lost and comes back to, does not; then being told twice is
+    /// better than not at all.
     fn is_told_by_room(&self, order: &OrderId) -> bool {
         self.subscriptions.get(order).filter(|subscription| subscription.joins > 0).is_some_and(
             |subscription| match subscription.state {

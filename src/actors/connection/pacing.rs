@@ -1,13 +1,13 @@
-//! What fills an outbox because the client comes: snapshots, pages, and what it has missed in the
-//! rooms that it comes back to, all at the pace at which the client takes them in.
+//! Paces what fills an outbox at the client's request: snapshots, pages of history, and catch-ups
+//! in the rooms that it comes back to. Each is sent only as fast as the client takes it.
 //!
-//! A dashboard that comes back joins dozens of rooms in one breath, and each answer may have
-//! 48 KiB: together they would overrun its outbox, and it would be cut for what it asked for, each
-//! time anew. So only a few are under way, and while the outbox is filling no more are begun: the
-//! next one waits, and the socket is not read.
+//! A dashboard that reconnects joins dozens of rooms at once, and each answer may have 48 KiB.
+//! Together they would overrun its outbox, and it would be disconnected as a slow reader each time.
+//! So only a few are under way at once, and none is begun while the outbox is filling: the next one
+//! waits, and the socket is not read.
 //!
-//! The same holds for the rooms of a session that is taken up again. They wait here without holding
-//! up the socket: what the client sends to them waits in their links, 32 events in all.
+//! The same holds for the rooms of a resumed session. They wait here without pausing the socket:
+//! what the client sends to them waits in their subscriptions, 32 events in all.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,19 +23,19 @@ use crate::permits::{Permit, Permits};
 use crate::protocol::client::ClientEvent;
 use crate::transport::ReadPauseGuard;
 
-/// How many snapshots and pages of one session may be under way.
+/// How many snapshots and pages of one session may be under way at once.
 pub const MAX_LARGE_REPLIES: usize = 3;
-/// How many rooms may bring one session up to date at once. Each sends a page at a time.
+/// In how many rooms one session may catch up at once. Each sends a page at a time.
 const MAX_CATCH_UPS: usize = 2;
-/// How long one that found no place waits for the next try, and at most, once it has found none again
-/// and again: thousands wait while a database stands still.
+/// How long an event without a permit waits for its next try. The wait doubles up to
+/// [`LONGEST_PAUSE`], because thousands may wait while a database hangs.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
-/// How often to look whether a client has taken in enough for the next room that it comes back to.
+/// How often to check whether a client has taken enough for its next catch-up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
-/// An event that waits until the client has taken in what it asked for before; meanwhile the socket
-/// is not read. Hardly any session has one.
+/// An event that waits until the client has taken earlier large replies; meanwhile the socket is
+/// not read. Rare, so boxed.
 pub(super) type Postponed = Option<Box<PostponedRequest>>;
 
 pub(super) struct PostponedRequest {
@@ -46,28 +46,29 @@ pub(super) struct PostponedRequest {
     _read_pause: ReadPauseGuard,
 }
 
-/// How long to wait after a try that came after so long a pause.
+/// The wait after a try that followed this pause.
 pub(super) fn next_pause(pause: Duration) -> Duration {
     (pause * 2).min(LONGEST_PAUSE)
 }
 
-/// The rooms that a session comes back to. Hardly any session has some.
+/// The rooms in which a session waits to catch up. Rare, so boxed.
 #[derive(Default)]
 pub(super) struct CatchUpQueue(Option<Box<WaitingRooms>>);
 
 struct WaitingRooms {
-    /// Each once, with how it comes in; as many as the session has subscriptions at most.
+    /// Each room once, with how the session enters it; at most as many as the session has
+    /// subscriptions.
     rooms: VecDeque<(OrderId, EntryKind)>,
-    /// The rooms whose turn it is.
+    /// Permits for the rooms that catch up.
     permits: Permits,
-    /// Whether the session looks again by itself.
+    /// Whether a timer for the next check is set.
     armed: bool,
 }
 
 // === impl CatchUpQueue ===
 
 impl CatchUpQueue {
-    /// Gives back what it took for rooms, once all have had their turns.
+    /// Frees its memory once all rooms have caught up.
     fn release(&mut self) {
         if self.0.as_ref().is_some_and(|all| all.rooms.is_empty() && all.permits.taken() == 0) {
             self.0 = None;
@@ -82,7 +83,7 @@ impl CatchUpQueue {
         waiting.rooms.push_back((order, kind));
     }
 
-    /// The next room, where one waits and it is its turn.
+    /// The next room, if one waits and a permit is free.
     fn next(&mut self) -> Option<(OrderId, EntryKind, Permit)> {
         let waiting = self.0.as_mut()?;
         let permit = waiting.permits.take()?;
@@ -95,7 +96,7 @@ impl CatchUpQueue {
         self.0.as_ref().is_some_and(|waiting| !waiting.rooms.is_empty())
     }
 
-    /// Whether rooms wait for which the session is to look again; it says so once.
+    /// Whether a timer has to be set for rooms that wait. True only once.
     fn arm(&mut self) -> bool {
         let waiting = self.0.as_mut().filter(|waiting| !waiting.rooms.is_empty());
         waiting.is_some_and(|waiting| !std::mem::replace(&mut waiting.armed, true))
@@ -111,7 +112,7 @@ impl CatchUpQueue {
 // === impl Session ===
 
 impl Session {
-    /// Routes an event; one whose answer is large only when there is room for that.
+    /// Routes an event. An event whose answer is large waits until there is room for it.
     pub(super) fn pace(
         &mut self,
         event: ClientEvent,
@@ -145,14 +146,14 @@ impl Session {
         }));
         let session_id = self.peer.id;
         ctx.run_later(pause, move |connection: &mut Connection, ctx| {
-            // A session that has ended leaves it to be answered by its drop.
+            // If the session has ended, the drop of the event answers it.
             if let Some(session) = connection.session(session_id) {
                 session.retry_postponed(ctx);
             }
         });
     }
 
-    /// Whether it can take no more events for now.
+    /// Whether the session can handle no more events for now.
     pub(super) fn is_blocked(&self) -> bool {
         self.postponed.is_some() || self.queue_full_hold.is_some()
     }
@@ -163,19 +164,19 @@ impl Session {
     }
 
     fn retry_postponed(&mut self, ctx: &mut Context<Connection>) {
-        // The hold goes at the end: one that is postponed again has taken its own by then.
+        // The read pause ends after this: an event that is postponed again has its own by then.
         if let Some(postponed) = self.postponed.take() {
             let PostponedRequest { event, answer, pause, _read_pause } = *postponed;
             self.route_or_postpone(event, answer, next_pause(pause), Instant::now(), ctx);
         }
     }
 
-    /// The session comes back to this room when it is its turn.
+    /// Queues a catch-up in this room.
     pub(super) fn queue_catch_up(&mut self, order: OrderId, kind: EntryKind) {
         self.catch_ups.push(order, kind);
     }
 
-    /// Goes into the rooms whose turn it is.
+    /// Enters the rooms that may catch up now.
     pub(super) fn start_catch_ups(&mut self, ctx: &mut Context<Connection>) {
         while self.catch_ups.has_one() && !self.shared.is_filling(&self.peer.outbox) {
             let Some((order, kind, permit)) = self.catch_ups.next() else { return };

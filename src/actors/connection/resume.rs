@@ -1,4 +1,4 @@
-//! Taking up a session again: what is known under its pid, and the rights to it as they are now.
+//! Resumes a session: looks up what is kept under its pid, and checks its current rights.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,37 +21,37 @@ use crate::protocol::socketio::Namespace;
 use crate::room::order::OrderFacts;
 use crate::session::resume::{PushLog, SavedRoom, SessionRecord, Unconfirmed};
 
-/// How long a session may take to end for its client's next connection.
+/// How long a session may take to end after its client is back on another connection.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often to look whether another connection is done with a record that it has claimed.
+/// How often to check whether another connection has released a record that it claimed.
 const CLAIM_RETRY: Duration = Duration::from_millis(20);
 
-/// A record that was claimed. Dropped before it was taken up, it is kept for the next try.
+/// A claimed record. If it is dropped unused, it is kept for the next try.
 struct RecordClaim {
     record: Option<SessionRecord>,
     shared: Arc<Shared>,
 }
 
-/// What a client finds again.
+/// What was found for a client that resumes.
 pub(super) struct FoundSession {
     claim: RecordClaim,
     offset: Option<(OrderId, i64)>,
-    /// Its rooms, each with whether it may still be there.
+    /// For each of its rooms, whether the user may still be there.
     allowed: Vec<bool>,
 }
 
-/// A room that a client comes back to.
+/// A room of a session that resumes.
 pub(super) struct RoomToRestore {
     mark: SavedRoom,
-    /// The last chat message that the client has; -1 where it was never shown the room.
+    /// The last chat message that the client has; -1 without a snapshot.
     since: i64,
-    /// What else it may not have got.
+    /// What else it may not have received.
     unconfirmed: Unconfirmed,
     allowed: bool,
 }
 
-/// Looks for what was kept under a pid, wherever it is, and for the rights to its rooms.
+/// Looks up the record of a pid, in memory or in the database, and the rights to its rooms.
 pub(super) async fn find_session(
     shared: Arc<Shared>,
     pid: Pid,
@@ -77,11 +77,11 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
         match shared.resumes.claim(pid, &identity.user, now) {
             Claim::Detached(record) => return Some(*record),
             Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
-            // One that is gone already has left its record behind, too.
+            // A session that has ended already has left its record, too.
             Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
                 owner.send(TakeOver { pid }).timeout(give_up_at - now).await.ok();
             }
-            // In other hands for a moment; asked again if they keep it.
+            // Another connection holds it for a moment; ask again if it stays attached.
             Claim::Attached(_) | Claim::Claimed => {
                 asked = false;
                 actix_rt::time::sleep(CLAIM_RETRY).await;
@@ -97,8 +97,8 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
     }
 }
 
-/// For each room whether its user may still be there. The token alone does not tell: a back end may
-/// have taken away what it gives. Where the database does not answer the room itself judges, once
+/// For each room, whether its user may still be there. The token alone does not decide this: a back
+/// end may have removed the user. Where the database does not answer, the room itself decides once
 /// it does.
 async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]) -> Vec<bool> {
     if rooms.is_empty() {
@@ -121,9 +121,9 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
 // === impl FoundSession ===
 
 impl FoundSession {
-    /// The state with which the client goes on, the last number of a subscription that they used, and its
-    /// rooms. The old names only where the client will have everything: it then believes that
-    /// nothing happened.
+    /// The state with which the client continues, its last subscription number, and its rooms. The
+    /// old `sid` and `pid` are kept only where the client gets everything that it missed: with them
+    /// it assumes that it lost nothing.
     pub(super) fn into_state(self) -> (ResumeState, SubscriptionId, Vec<RoomToRestore>) {
         let Self { mut claim, offset, allowed } = self;
         let Some(record) = claim.record.take() else {
@@ -153,7 +153,7 @@ impl FoundSession {
 }
 
 impl RoomToRestore {
-    /// A room that the client was put out of while it was away.
+    /// A room that the client was removed from while it was away.
     fn removed(order: OrderId) -> Self {
         let mark = SavedRoom { order, joins: 0, subscription: 0, sent_seq: -1 };
         Self { mark, since: -1, unconfirmed: Unconfirmed::default(), allowed: false }
@@ -171,12 +171,12 @@ impl Drop for RecordClaim {
 // === impl Session ===
 
 impl Session {
-    /// What is kept of this session for its return; none where it cannot return.
+    /// The record that is kept to resume this session. `None` where it cannot be resumed.
     ///
-    /// Taken under the lock that pushes take: each of them is either in it or will be missed.
+    /// Taken under the lock of the push log: each push is either in it or will be sent again.
     pub(super) fn record(&self) -> Option<SessionRecord> {
         let (pid, namespace) = (self.pid?, self.peer.codec.namespace()?);
-        // Looked at before the pushes: what is told in between is in these.
+        // Read before the push log: a change in between is in the log.
         let told: Vec<_> =
             self.subscriptions.values().filter_map(Subscription::known_order).collect();
         let push_log = self.peer.push_log()?;
@@ -201,15 +201,15 @@ impl Session {
         Some(record.with_removed(self.removed()).with_known_orders(told))
     }
 
-    /// Comes back into the rooms that it was in: the client sees nothing of it but what it has
-    /// missed.
+    /// Enters its former rooms again. The client only sees what it missed.
     pub(super) fn restore_rooms(
         &mut self,
         last_subscription: SubscriptionId,
         rooms: Vec<RoomToRestore>,
         ctx: &mut Context<Connection>,
     ) {
-        // No number of a subscription is used twice in a session, and this goes on with an older one.
+        // A session never uses a subscription number twice, and this one continues an older
+        // session.
         self.last_subscription = last_subscription;
         for RoomToRestore { mark, since, unconfirmed, allowed } in rooms {
             if !allowed {

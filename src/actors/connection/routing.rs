@@ -1,5 +1,5 @@
-//! The way of an event to its room: straight there once the session is in, in a queue while it is
-//! on the way, and by the supervisor the first time.
+//! Routes an event to its room: directly once the session is in, into a queue while it is entering,
+//! and by the supervisor the first time.
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ pub(super) enum RoomEvent {
 // === impl RoomEvent ===
 
 impl RoomEvent {
-    /// Answers it with a refusal.
+    /// Answers the event with a refusal.
     pub(super) fn refuse(self, failure: Failure) {
         match self {
             Self::UpdateLocation(_, reply) => reply.refuse(failure, None),
@@ -48,10 +48,10 @@ impl RoomEvent {
     }
 }
 
-// === impl Connection ===
+// === impl Session ===
 
 impl Session {
-    /// Sends an event to the rooms that it is for.
+    /// Sends an event to its rooms.
     pub(super) fn route(
         &mut self,
         event: ClientEvent,
@@ -95,14 +95,14 @@ impl Session {
                 }
                 Target::All => self.send_fix_to_open_orders(location.fix, answer, now, ctx),
             },
-            // Not for a room; the session has answered them.
+            // Not for a room; the session answers these itself.
             ClientEvent::Ping(_) | ClientEvent::Refresh(_) => {}
         }
     }
 
-    /// Sends on a fix whose client asked for no reply, straight to a room that the session is in and
-    /// that has a place for it; says whether that was so. Nearly all events are such fixes, and an
-    /// [`Answer`] for each would cost more than the rest of what is done here.
+    /// Forwards a fix without an ack directly to a room that the session is in and that has a free
+    /// permit. Returns whether it did. Nearly all events are such fixes, and an [`Answer`] for each
+    /// would cost more than all the rest here.
     pub(super) fn forward_fix(&mut self, order: &OrderId, fix: Fix, at: Instant) -> bool {
         let subscription =
             self.subscriptions.get_recent(order).map(|subscription| &subscription.state);
@@ -165,15 +165,15 @@ impl Session {
         if let RoomEvent::Leave { all, answer } = event {
             return self.leave(order, all, answer);
         }
-        // One that only sent so far takes a place among the joined rooms, as any other does.
+        // A room that the session only sent to counts against the limit once it is joined.
         if matches!(event, RoomEvent::Join(..))
             && let Err(failure) = self.check_room_limit(order, &event)
         {
             return event.refuse(failure);
         }
         match event {
-            // Of these two a session has only a few under way, so they need no place of the room's: it
-            // may be full of others.
+            // A session has only a few of these two under way, so they take no permit of the room,
+            // whose permits others may have used up.
             RoomEvent::Join(join, answer) => self.join_again(order, room, join, answer),
             RoomEvent::GetHistory(history, answer) => {
                 room.addr.do_send(GetHistory { session: session_id, history, answer });
@@ -189,14 +189,14 @@ impl Session {
 
     fn join_again(&mut self, order: &OrderId, room: &RoomHandle, join: Join, answer: Answer) {
         let Some(subscription) = self.subscriptions.get_mut(order) else { return };
-        // What did not count cannot be taken back either.
+        // A join that did not count cannot be taken back.
         let counts = subscription.join(Instant::now());
         let answer =
             if counts { answer.for_counted_join(order.clone(), subscription.id) } else { answer };
         room.addr.do_send(JoinAgain { session: self.peer.id, join, answer });
     }
 
-    /// Undoes one join, or all; the last one leaves the room.
+    /// Undoes one join, or all. The last one leaves the room.
     fn leave(&mut self, order: &OrderId, all: bool, answer: Answer) {
         let Some(subscription) =
             self.subscriptions.get_mut(order).filter(|subscription| subscription.joins > 0)
@@ -211,7 +211,7 @@ impl Session {
     }
 }
 
-/// Hands an event on to its room.
+/// Forwards an event to its room.
 fn forward_event(room: &RoomHandle, session_id: SessionId, event: RoomEvent, permit: RoomPermit) {
     match event {
         RoomEvent::PostChat(chat, answer) => {
@@ -223,7 +223,7 @@ fn forward_event(room: &RoomHandle, session_id: SessionId, event: RoomEvent, per
         RoomEvent::SetTyping(typing, answer) => {
             room.addr.do_send(SetTyping { session: session_id, typing, answer, permit });
         }
-        // Each has a way of its own.
+        // These are sent elsewhere.
         RoomEvent::Join(..)
         | RoomEvent::Leave { .. }
         | RoomEvent::GetHistory(..)
@@ -231,7 +231,7 @@ fn forward_event(room: &RoomHandle, session_id: SessionId, event: RoomEvent, per
     }
 }
 
-/// Sends a fix to its room. One that the room has no place for is dropped: a newer one follows.
+/// Sends a fix to its room. Without a free permit it is dropped: a newer one follows.
 fn send_fix(
     room: &RoomHandle,
     session_id: SessionId,

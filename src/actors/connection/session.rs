@@ -1,7 +1,7 @@
-//! One session of a connection: whose it is, and its place in the rooms.
+//! One session of a connection: its identity, and its subscriptions.
 //!
-//! A plain connection has one from its beginning to its end, a Socket.IO connection one in each
-//! namespace. To rooms and to other clients each is a session of its own.
+//! A plain connection has one session for its whole life, a Socket.IO connection one in each
+//! namespace. Rooms and other clients see each as a separate session.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +28,7 @@ use crate::session::token_expiry::Expiry;
 use crate::time::Timestamp;
 use crate::transport::{Frame, ReadPause, ReadPauseGuard};
 
-/// A user on a connection.
+/// A session of a user on a connection.
 pub(super) struct Session {
     pub(super) peer: Arc<Peer>,
     pub(super) identity: Arc<Identity>,
@@ -36,40 +36,39 @@ pub(super) struct Session {
     pub(super) supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
     remote: Arc<str>,
-    /// The rooms that it is in, or on the way to.
+    /// The rooms that it is in, or enters.
     pub(super) subscriptions: RecentMap<OrderId, Subscription>,
-    /// The newest of them.
+    /// The number of the newest subscription.
     pub(super) last_subscription: SubscriptionId,
-    /// Rooms that it was put out of, and when: its client may not have heard of it yet.
+    /// Rooms that it was removed from, and when: its client may not have received the event yet.
     removed: Vec<(OrderId, Instant)>,
-    /// Orders that refused it a moment ago.
+    /// Recent refusals.
     pub(super) refusals: Refusals,
-    /// Those of which back ends made the user the driver.
+    /// The orders of which the user is the driver.
     pub(super) open_orders: OpenOrders,
     /// Events that wait until their room has let the session in.
     pub(super) queued: usize,
-    /// Held while too many of them wait.
+    /// Pauses reading while too many of them wait.
     pub(super) queue_full_hold: Option<ReadPauseGuard>,
-    /// The one that waits until the client has taken in what it asked for before.
+    /// An event that waits until the client has taken earlier large replies.
     pub(super) postponed: Postponed,
-    /// Rooms that it comes back to, one after the other.
+    /// Rooms that wait to catch up.
     pub(super) catch_ups: CatchUpQueue,
-    /// The flow of the connection's messages.
+    /// Pauses the reading of the connection.
     pub(super) read_pause: ReadPause,
-    /// What the user has used, on whichever connection.
+    /// The user's rates, shared by all connections.
     pub(super) rates: Arc<UserRates>,
     pub(super) expiry: Expiry,
-    /// By what the client can take it up again, where it can.
+    /// The id to resume the session with, where it can be resumed.
     pub(super) pid: Option<Pid>,
     opened: Instant,
-    /// Whether it has ended.
     ended: bool,
 }
 
 // === impl Session ===
 
 impl Session {
-    /// Of a user whose token was just found good.
+    /// Starts a session of a user whose token was just verified.
     pub(super) fn new(
         peer: Arc<Peer>,
         identity: Identity,
@@ -108,7 +107,7 @@ impl Session {
         session
     }
 
-    /// Says that the hub ends it, as the last thing that it hears.
+    /// The session's last frame: the hub ends it.
     pub(super) fn session_end_frame(
         &self,
         close: CloseCode,
@@ -122,13 +121,13 @@ impl Session {
         Frame::text(|buffer| self.peer.codec.event(&event, buffer))
     }
 
-    /// What tells a Socket.IO client to stay away, where it should.
+    /// The packet that tells a Socket.IO client to stay away, if the close is terminal.
     pub(super) fn disconnect_frame(&self, close: CloseCode) -> Option<Frame> {
         let namespace = self.peer.codec.namespace().filter(|_| close.is_terminal())?;
         Some(Frame::text(|out| write::disconnect(namespace.as_str(), out)))
     }
 
-    /// Leaves every room, once.
+    /// Ends the session: leaves every room, once.
     pub(super) fn end(&mut self, end: EndReason) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -146,13 +145,14 @@ impl Session {
         self.supervisor
             .addr
             .do_send(Unregister { session: self.peer.id, user: self.identity.user.clone() });
-        // Behind every leave: whoever finds the record comes into the same rooms under the same id.
+        // After every leave: the connection that claims the record enters the same rooms under the
+        // same session id.
         self.save_record(record);
         self.shared.metrics.closes.inc(close_index(end.reason));
         self.log_end(end.reason);
     }
 
-    /// It was put out of a room; the word of it may be lost with the connection.
+    /// Notes that it was removed from a room. The event may be lost with the connection.
     pub(super) fn remember_removal(&mut self, order: &OrderId) {
         self.forget_removal(order);
         if self.pid.is_some() {
@@ -162,12 +162,12 @@ impl Session {
         }
     }
 
-    /// Its client wants into this room: it knows that it is not there.
+    /// Forgets a removal, because the client joins again and so knows of it.
     pub(super) fn forget_removal(&mut self, order: &OrderId) {
         self.removed.retain(|(removed, _)| removed != order);
     }
 
-    /// Its client has got all that was sent until then.
+    /// Notes that the client has received all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
         self.removed.retain(|(_, at)| *at > until);
         if let Some(mut push_log) = self.peer.push_log() {
@@ -175,12 +175,12 @@ impl Session {
         }
     }
 
-    /// The rooms that it was put out of, as far as its client may not know.
+    /// The rooms that it was removed from, as far as its client may not know.
     pub(super) fn removed(&self) -> impl Iterator<Item = OrderId> {
         self.removed.iter().map(|(order, _)| order.clone())
     }
 
-    /// Keeps what its client needs to go on; without it the client is meant to stay away.
+    /// Keeps the record with which its client can resume. Without one the pid is forgotten.
     fn save_record(&self, record: Option<SessionRecord>) {
         let Some(pid) = self.pid else { return };
         match record {
@@ -189,12 +189,11 @@ impl Session {
         }
     }
 
-    /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// One line at the beginning of a session, one at its end. Never the token.
+    /// Logs the start of a session; its end is logged too. The token is never logged.
     fn log_start(&self) {
         log::info!(
             session:% = self.peer.id,
@@ -216,7 +215,7 @@ impl Session {
         );
     }
 
-    /// Counts it among the open sessions of its framing and role.
+    /// Counts the session among the open ones of its framing and role.
     pub(super) fn count(&self, change: i64) {
         let grid = &self.shared.metrics.connections;
         let framing = self.peer.codec.framing();
@@ -227,14 +226,14 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// Runs on every end, a panic included: no room may keep a session that is gone.
+    /// Runs at every end, also at a panic, so that no room keeps an ended session.
     fn drop(&mut self) {
         self.end(EndReason::lost(CloseCode::INTERNAL.reason));
         self.count(-1);
     }
 }
 
-/// When a token ends, on the clock of timers.
+/// The expiry of a token, on the clock of timers.
 pub(super) fn expiry(identity: &Identity, now: Instant) -> Expiry {
     Expiry::new(now + identity.deadline.until_from(Timestamp::now()), identity.leeway())
 }

@@ -1,4 +1,4 @@
-//! The way into a namespace of Socket.IO: a token, and what the client had before.
+//! Handles CONNECT to a Socket.IO namespace: verifies the token, and resumes an earlier session.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,12 +30,12 @@ use crate::transport::Frame;
 #[derive(Serialize)]
 struct Welcome {
     sid: SessionId,
-    /// By what the session can be taken up again, where it can.
+    /// The id to resume the session with, where it can be resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<Pid>,
 }
 
-/// The payload of a `CONNECT_ERROR`; stock clients make an `Error` of it.
+/// The payload of a `CONNECT_ERROR`, from which stock clients make an `Error`.
 #[derive(Serialize)]
 struct Refusal<'a> {
     message: &'a str,
@@ -51,27 +51,27 @@ struct RefusalData {
     retry_after_ms: Option<u64>,
 }
 
-/// For what a login may still wait.
+/// What a CONNECT may still wait for.
 #[derive(Clone, Copy)]
 struct LoginRetries {
-    /// Whether for keys that are being fetched.
+    /// Whether it may wait for keys that are being fetched.
     await_keys: bool,
-    /// How often for the user's rate of logins.
+    /// How often it may wait for the user's rate of logins.
     rate_waits: u8,
 }
 
-/// Under which names a client comes into a namespace.
+/// The ids and the push log with which a session starts.
 pub(super) struct ResumeState {
     pub(super) session_id: SessionId,
     pub(super) pid: Option<Pid>,
-    /// What it has been sent of chat, and will be.
+    /// The chat that was sent to it, and will be.
     pub(super) push_log: PushLog,
 }
 
 // === impl Connection ===
 
 impl Connection {
-    /// A client wants into a namespace.
+    /// Handles a CONNECT to a namespace.
     pub(super) fn connect(
         &mut self,
         namespace: Result<Namespace, String>,
@@ -113,14 +113,14 @@ impl Connection {
         }
         match self.authenticate(&auth) {
             Ok(identity) => self.check_login_rate(identity, namespace, auth, retries, now, ctx),
-            // To stock clients a CONNECT_ERROR is final; after the close they come back.
+            // Stock clients do not retry after a CONNECT_ERROR; after a close they do.
             Err(failure) if failure.code == ErrorCode::Unavailable => {
                 let settled = self.shared.verifier.wait_for_keys();
                 let Some(settled) = settled.filter(|_| retries.await_keys) else {
                     return self.close(CloseCode::TRY_LATER, ctx);
                 };
-                // The token's key may be among those that are being fetched. What the client says
-                // meanwhile waits as well: it may be meant for the session that is to come.
+                // The token's key may be among those that are being fetched. The socket is not read
+                // meanwhile: input may be for the new session.
                 let hold = self.read_pause.pause();
                 ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), connection, ctx| {
                     if !connection.ended {
@@ -143,17 +143,18 @@ impl Connection {
         }
     }
 
-    /// Ends the connection of a client whose next token may count, once that is worth a try. It would
-    /// take a `CONNECT_ERROR` for final, and it asks its app for a token before each connection.
+    /// Closes the connection of a client whose next token may be valid, once a retry makes sense.
+    /// After a `CONNECT_ERROR` it would not come back; for each new connection it asks its app for
+    /// a token.
     fn refuse_entry(&mut self, failure: &Failure, now: Instant, ctx: &mut Context<Self>) {
         self.shared.metrics.rejected.inc(failure.code as usize);
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
-        // However fast the client comes back, it does not try more often than that.
+        // The wait bounds how often the client tries, however fast it reconnects.
         let hold = self.read_pause.pause();
         self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
         ctx.run_later(wait, move |connection, ctx| {
             if !connection.ended {
-                // Others who use the connection have done nothing, and come back as well.
+                // Other sessions of the connection are not concerned, and come back as well.
                 connection.outbox.hang_up(None, CloseCode::TOKEN_REVOKED);
                 connection.begin_close(EndReason::lost(CloseCode::TOKEN_REVOKED.reason), ctx);
             }
@@ -161,8 +162,9 @@ impl Connection {
         });
     }
 
-    /// Who the token says it is: that of the packet, or else that of the request which opened the
-    /// connection. A header may be set by a library for all requests of an app, and be old.
+    /// The identity of the token: the one in the packet, or else the one in the request that opened
+    /// the connection. A header may be set by a library for all requests of an app, and be
+    /// outdated.
     fn authenticate(&self, auth: &Auth) -> Result<Identity, Failure> {
         let handshake_token = || match &self.dialect {
             Dialect::SocketIo(io) => io.handshake_token.as_deref().map_err(|problem| *problem),
@@ -187,7 +189,7 @@ impl Connection {
         }
     }
 
-    /// Lets a user in who does not come too often, and has not just been cut for a flood.
+    /// Starts the session if the user's rate of logins allows it and no flood pause runs.
     fn check_login_rate(
         &mut self,
         identity: Identity,
@@ -198,7 +200,7 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let rates = self.shared.users.of(&identity.user, now);
-        // One that has to wait anyway costs no login.
+        // A client that waits for a flood pause uses no login.
         let flood_wait = rates.flood_wait(now);
         let wait = match flood_wait.map_or_else(|| rates.take(RateKind::Login, now), Err) {
             Ok(()) => return self.accept_connect(identity, namespace, auth, ctx),
@@ -212,7 +214,7 @@ impl Connection {
                 wait
             }
         };
-        // A stock client takes a CONNECT_ERROR for final. One that waits comes in by itself.
+        // A stock client does not retry after a CONNECT_ERROR. A client that waits is let in later.
         let hold = self.read_pause.pause();
         self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
         ctx.run_later(wait, move |connection, ctx| {
@@ -238,9 +240,9 @@ impl Connection {
             let state = ResumeState::new(resumes, offset);
             return self.start_session(identity, codec, state, ctx);
         };
-        // What the client sends behind its CONNECT waits until it is known what it had.
+        // Input after the CONNECT waits until the old session is found.
         let hold = self.read_pause.pause();
-        // It has something to lose: a drain waits for it.
+        // It has a session to resume, so a drain waits for it.
         self.dialect.mark_authenticated();
         let shared = Arc::clone(&self.shared);
         let find =
@@ -251,7 +253,7 @@ impl Connection {
         }));
     }
 
-    /// Goes on where the client was, or begins anew where that cannot be told.
+    /// Resumes the session that was found, or starts a new one.
     fn resume_session(
         &mut self,
         identity: Identity,
@@ -260,7 +262,7 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         if self.ended {
-            // Dropped, what was found is kept for the next try.
+            // The drop keeps the record for the next try.
             return;
         }
         if self.shared.is_draining() {
@@ -279,7 +281,7 @@ impl Connection {
         let Codec::SocketIo { namespace, .. } = codec else { return };
         let send_connect_ack = Welcome { sid: state.session_id, pid: state.pid };
         let frame = Frame::text(|out| write::connect(namespace.as_str(), &send_connect_ack, out));
-        // A connection that broke already ends by its stream.
+        // A broken connection ends by its stream.
         self.outbox.push(frame).ok();
     }
 
@@ -304,11 +306,11 @@ fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
 // === impl ResumeState ===
 
 impl ResumeState {
-    /// New ones. The client may present `offset` again, as long as it gets no other.
+    /// A new session's state. The client may present `offset` again, as long as it gets no other.
     pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
         Self {
             session_id: SessionId::random(),
-            // Without randomness no client could be told from another.
+            // Without randomness a `pid` would not be unique.
             pid: resumes.then(Pid::random).and_then(Result::ok),
             push_log: PushLog::new(offset),
         }

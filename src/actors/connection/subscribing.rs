@@ -1,5 +1,5 @@
-//! The way into a room: asked for by the first event, told by the room, and taken again when the
-//! room is lost.
+//! Subscribes to rooms: the first event asks to enter, the room answers, and a lost room is entered
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::permits::Permit;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
 
-/// How many events may wait for rooms before the socket is not read.
+/// How many events may wait for rooms before the socket is no longer read.
 pub(super) const MAX_QUEUED: usize = 32;
 /// How many rooms a session may send to without having joined them.
 const MAX_SEND_ONLY_ROOMS: usize = MAX_LOCATION_TARGETS;
-/// How long to wait before another try to come back into a room that was lost.
+/// How long to wait before another try to enter a lost room again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// The first event for a room: the session has to be let in.
+    /// Handles the first event for a room, for which the session has to enter it.
     pub(super) fn subscribe(
         &mut self,
         order: OrderId,
@@ -66,7 +66,7 @@ impl Session {
         self.request_entry(order, kind, None, ctx);
     }
 
-    /// Whether one more room may be joined, or sent to.
+    /// Checks whether one more room may be joined, or sent to.
     pub(super) fn check_room_limit(
         &self,
         order: &OrderId,
@@ -93,7 +93,7 @@ impl Session {
         Err(Failure::new(ErrorCode::TooManyRooms, "too many rooms on one connection"))
     }
 
-    /// Asks to be let in. A room is only created for somebody with a right to it: where the token
+    /// Asks to enter a room. A room is only created for a user with a right to it: where the token
     /// gives none, the database is asked first.
     pub(super) fn request_entry(
         &mut self,
@@ -128,8 +128,8 @@ impl Session {
         self.shared.may_join(&self.identity, order, &loaded.facts)
     }
 
-    /// However many sessions ask at the same moment, none is refused for that: each asks once for
-    /// each room that it is on its way into, and they are bounded.
+    /// A join takes no permit of the supervisor: each session asks once for each room, and its
+    /// rooms are bounded. So no join is refused because many sessions join at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
         let Some(guard) = self.membership_guard(&order) else { return };
         self.supervisor.addr.do_send(FindRoom {
@@ -140,7 +140,7 @@ impl Session {
         });
     }
 
-    /// The place that the session will have; none where it has ended meanwhile.
+    /// The guard for a subscription. `None` where the subscription has ended meanwhile.
     fn membership_guard(&mut self, order: &OrderId) -> Option<MembershipGuard> {
         let subscription = self.subscriptions.get_mut(order)?;
         subscription.identity = Arc::clone(&self.identity);
@@ -148,14 +148,14 @@ impl Session {
         Some(MembershipGuard::new(Arc::clone(&self.peer), order.clone(), subscription.id, sent_seq))
     }
 
-    /// Not let in, before any room was asked. It is heard like a room's word.
+    /// Refuses an entry before a room was asked. The session is told as if by the room.
     fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
         if let Some(guard) = self.membership_guard(&order) {
             kind.refuse(guard, failure);
         }
     }
 
-    /// A room has something to say about the session's place there.
+    /// Handles a room's notice about the session's membership.
     pub(super) fn on_membership_notice(
         &mut self,
         notice: MembershipNotice,
@@ -165,8 +165,8 @@ impl Session {
         if self.subscriptions.get(&order).is_some_and(|known| known.id == subscription) {
             self.apply_membership_event(order, event, ctx);
         }
-        // Else the session has left, or ended; whoever was to be told of that was. It may have been
-        // that room's turn all the same.
+        // Otherwise the session has left this subscription, and all answers were sent. It may have
+        // been that room's turn to catch up all the same.
         self.start_catch_ups(ctx);
     }
 
@@ -192,7 +192,7 @@ impl Session {
     fn on_entered(&mut self, order: OrderId, room: Arc<RoomHandle>, ctx: &mut Context<Connection>) {
         let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
         if !Arc::ptr_eq(&subscription.identity, &self.identity) {
-            // A new token came while the room judged the one before.
+            // A new token came while the room checked the old one.
             let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
             room.addr.do_send(UpdateIdentity { session: session_id, identity });
         }
@@ -208,8 +208,8 @@ impl Session {
         }
     }
 
-    /// Routes what has waited. A leave among it may close the link: then the next event begins
-    /// anew.
+    /// Routes the events that waited. A leave among them may end the subscription: then the next
+    /// event subscribes again.
     fn route_queued(
         &mut self,
         order: &OrderId,
@@ -224,12 +224,12 @@ impl Session {
     }
 
     fn on_refused(&mut self, order: OrderId, failure: &Failure) {
-        // One who was in was told that it is out.
+        // The client was in the room, and was told that it is out.
         if self.subscriptions.get(&order).is_some_and(Subscription::has_snapshot) {
             self.remember_removal(&order);
         }
         self.close_subscription(&order, failure);
-        // A ban costs nothing to look up, and may end sooner than the memory of it.
+        // A ban is cheap to look up, and may end before the memory of the refusal does.
         if !self.shared.subject(&self.identity, &order).banned {
             self.refusals.remember(order, failure, Instant::now());
         }
@@ -245,7 +245,8 @@ impl Session {
         }
     }
 
-    /// Ends a subscription. What the client has seen by it may still be the last that it saw at all.
+    /// Ends a subscription. Its pushes stay in the log: one of them may be the last that the client
+    /// saw.
     fn remove_subscription(&mut self, order: &OrderId) -> Option<Subscription> {
         let subscription = self.subscriptions.swap_remove(order)?;
         if let Some(mut push_log) = self.peer.push_log() {
@@ -254,11 +255,11 @@ impl Session {
         Some(subscription)
     }
 
-    /// A join was refused that was counted when it was sent.
+    /// Takes back the count of a refused join.
     fn undo_join(&mut self, order: &OrderId) {
         let Some(subscription) = self.subscriptions.get_mut(order) else { return };
         subscription.joins = subscription.joins.saturating_sub(1);
-        // One on the way in hears the rest in a moment.
+        // A session that is still entering gets the refusal in a moment.
         if subscription.joins == 0
             && !matches!(subscription.state, SubscriptionState::Subscribing(_))
         {
@@ -266,7 +267,7 @@ impl Session {
         }
     }
 
-    /// Leaves a room that no join holds any more. Without a farewell the client knows.
+    /// Leaves a room without joins. Without a reply the client knows already.
     pub(super) fn leave_room(&mut self, order: &OrderId, reply: Option<LeaveReply>) {
         let room =
             self.remove_subscription(order).and_then(|subscription| subscription.room().cloned());
@@ -275,15 +276,15 @@ impl Session {
         }
     }
 
-    /// The room is gone. A session that was in goes back in with the next one, and its client
-    /// sees nothing of it.
+    /// Handles a lost room. A session that was in enters the next room of the order, and its client
+    /// does not notice.
     fn on_room_lost(&mut self, order: OrderId, ctx: &mut Context<Connection>) {
         let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
         if !subscription.has_snapshot() || subscription.joins == 0 {
             return self.close_subscription(&order, &unavailable("the room was interrupted"));
         }
         let now = Instant::now();
-        // The next room was lost too, or the database is down: not at once again.
+        // The next room was lost too, or the database is down: do not retry at once.
         let again = subscription.resubscribed_at.is_some_and(|at| now < at + RETRY_AFTER);
         match std::mem::replace(&mut subscription.state, SubscriptionState::Retrying) {
             SubscriptionState::Subscribed(_) if !again => self.resubscribe(order, ctx),
@@ -305,7 +306,7 @@ impl Session {
     }
 
     fn resubscribe_later(&mut self, order: OrderId, ctx: &mut Context<Connection>) {
-        // A leave among what waited may have ended it.
+        // A leave among the events that waited may have ended it.
         let Some(subscription) =
             self.subscriptions.get(&order).filter(|subscription| subscription.is_retrying())
         else {
@@ -324,7 +325,7 @@ impl Session {
         });
     }
 
-    /// So many events no longer wait.
+    /// Notes that this many events no longer wait.
     fn dequeued(&mut self, events: usize) {
         self.queued -= events;
         if self.queued < MAX_QUEUED {
@@ -332,7 +333,7 @@ impl Session {
         }
     }
 
-    /// One more event waits for a room.
+    /// Notes that one more event waits for a room.
     pub(super) fn count_queued(&mut self) {
         self.queued += 1;
         if self.queued >= MAX_QUEUED && self.queue_full_hold.is_none() {

@@ -1,4 +1,4 @@
-//! The rooms of a session: on the way in, or in; and the orders that refused it.
+//! The rooms of a session, with the state of each subscription, and the orders that refused it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,44 +13,45 @@ use crate::ids::OrderId;
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::session::resume::KnownOrder;
 
-/// For how long a join after a resume may be the client's own way of coming back.
+/// How long after a resume a join may be the client's own rejoin.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
-/// How long a refusal is remembered, so that asking again costs nothing.
+/// How long a refusal is remembered, so that a repeated join costs nothing.
 const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
-/// The progress of one who was never shown the room.
+/// The `sent_seq` of a session without a snapshot of the room.
 const NOT_SHOWN: i64 = -1;
 /// How many refusals are remembered.
 const MAX_REFUSALS: usize = 256;
 
 /// A session's subscription to one room.
 pub(super) struct Subscription {
-    /// Tells it from others to the same room, before and after.
+    /// Distinguishes it from earlier and later ones to the same room.
     pub(super) id: SubscriptionId,
-    /// Joins that were neither undone nor refused. None: it only sends.
+    /// Joins that were neither undone nor refused. With 0 it only sends.
     pub(super) joins: u32,
-    /// The last chat message that went into the outbox, or [`NOT_SHOWN`]; a new room goes on there.
+    /// The `seq` of the last chat message in the outbox, or [`NOT_SHOWN`]. A new room of the order
+    /// continues there.
     pub(super) sent_seq: Arc<AtomicI64>,
-    /// As whom the session asked to be let in.
+    /// The identity with which the session asked to enter.
     pub(super) identity: Arc<Identity>,
-    /// Joins that were there before the session was taken up again, and until when a join takes the
-    /// place of one of them: many clients join anew whenever they connect.
+    /// The joins from before a resume, and until when a new join replaces one of them: many clients
+    /// join again whenever they connect.
     restored: Option<(u32, Option<Instant>)>,
-    /// When it last came back into a room that was lost.
+    /// When it last entered again after a lost room.
     pub(super) resubscribed_at: Option<Instant>,
     pub(super) state: SubscriptionState,
 }
 
-/// How far a session has come with a room.
+/// The state of a subscription.
 pub(super) enum SubscriptionState {
-    /// On the way in; what comes meanwhile waits.
+    /// The session asked to enter. Events for the room wait.
     Subscribing(VecDeque<RoomEvent>),
-    /// In.
+    /// The session is in the room.
     Subscribed(Arc<RoomHandle>),
-    /// It was in, the room is lost, and there cannot be another yet: it tries again in a moment.
+    /// The room was lost, and there cannot be a new one yet. The session tries again in a moment.
     Retrying,
 }
 
-/// Orders that refused a session a moment ago.
+/// Recent refusals of a session, by order.
 #[derive(Default)]
 pub(super) struct Refusals {
     orders: HashMap<OrderId, (Instant, Failure)>,
@@ -59,7 +60,7 @@ pub(super) struct Refusals {
 // === impl Subscription ===
 
 impl Subscription {
-    /// On the way in.
+    /// A subscription that is asked for.
     pub(super) fn new(id: SubscriptionId, identity: Arc<Identity>) -> Self {
         let (state, sent_seq) =
             (SubscriptionState::Subscribing(VecDeque::new()), Arc::new(AtomicI64::new(NOT_SHOWN)));
@@ -74,13 +75,14 @@ impl Subscription {
         }
     }
 
-    /// What its client was told of the order last, with the number of the subscription, while it is in.
+    /// What its client was last told of the order, with the number of the subscription, while it is
+    /// in.
     pub(super) fn known_order(&self) -> Option<(u64, KnownOrder)> {
         let room = self.room().filter(|_| self.joins > 0)?;
         Some((self.id.0, room.stats.known_order()))
     }
 
-    /// Takes one more join, and says whether it counts.
+    /// Takes one more join. Returns whether it counts.
     pub(super) fn join(&mut self, now: Instant) -> bool {
         if let Some((left, until)) = &mut self.restored
             && *left > 0
@@ -93,35 +95,36 @@ impl Subscription {
         true
     }
 
-    /// The same joins as before; those that come soon after it is in may be the same once more.
+    /// Restores the joins from before a resume. Joins soon after it is in may be the same ones
+    /// again.
     pub(super) fn restore(&mut self, joins: u32) {
         self.joins = joins;
         self.restored = Some((joins, None));
     }
 
-    /// It is in.
+    /// Notes that it is in.
     pub(super) fn on_subscribed(&mut self, now: Instant) {
         if let Some((_, until @ None)) = &mut self.restored {
             *until = Some(now + REJOIN_WINDOW);
         }
     }
 
-    /// The last chat message that went into the outbox; -1 where the room was never shown.
+    /// The `seq` of the last chat message in the outbox; -1 without a snapshot.
     pub(super) fn sent_seq(&self) -> i64 {
         self.sent_seq.load(Ordering::Relaxed)
     }
 
-    /// The client has the room's chat up to this message.
+    /// Notes that the client has the room's chat up to this message.
     pub(super) fn set_sent_seq(&self, seq: i64) {
         self.sent_seq.store(seq, Ordering::Relaxed);
     }
 
-    /// Whether it waits for the next try to come back.
+    /// Whether it waits for the next try to enter.
     pub(super) fn is_retrying(&self) -> bool {
         matches!(self.state, SubscriptionState::Retrying)
     }
 
-    /// Whether the client was shown the room: then it believes to be in.
+    /// Whether the client got a snapshot, and so sees itself in the room.
     pub(super) fn has_snapshot(&self) -> bool {
         self.sent_seq() != NOT_SHOWN
     }
@@ -130,7 +133,7 @@ impl Subscription {
 // === impl Refusals ===
 
 impl Refusals {
-    /// Remembers a refusal, where it is one that will not be another in a moment.
+    /// Remembers a refusal, if it is not a temporary one.
     pub(super) fn remember(&mut self, order: OrderId, failure: &Failure, now: Instant) {
         if !matches!(failure.code, ErrorCode::Forbidden | ErrorCode::NotFound) {
             return;
@@ -144,13 +147,13 @@ impl Refusals {
         self.orders.insert(order, (now, failure.clone()));
     }
 
-    /// Why an order refused, a moment ago.
+    /// The recent refusal of an order.
     pub(super) fn find(&self, order: &OrderId, now: Instant) -> Option<&Failure> {
         let (at, failure) = self.orders.get(order)?;
         (now < *at + REFUSAL_MEMORY).then_some(failure)
     }
 
-    /// There is a reason to ask again.
+    /// Forgets a refusal, because the answer may have changed.
     pub(super) fn forget(&mut self, order: &OrderId) {
         self.orders.remove(order);
     }

@@ -1,7 +1,7 @@
-//! Events that came faster than their user's rate: they wait, and are taken when it is their turn.
+//! Events that came faster than their user's rate: they wait until the rate allows them.
 //!
-//! What waits is bounded. Who sends more than that is refused, and cut in the end; a client that was
-//! offline and sends all that it has kept stays below it, and loses nothing.
+//! The backlog is bounded. A client that sends more is refused, and disconnected in the end. A
+//! client that was offline and sends all that it kept stays below the bound, and loses nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,16 +24,16 @@ use crate::protocol::socketio::auth::Auth;
 use crate::rate_limit::users::RateKind;
 use crate::transport::ReadPauseGuard;
 
-/// What waits of a connection.
+/// The backlog of a connection.
 pub(super) struct ThrottledInput {
     backlog: EventBacklog<HeldInput>,
-    /// Held once the client has sent enough for now, until nothing waits.
+    /// Pauses reading once the backlog is full, until it is empty.
     full_hold: Option<ReadPauseGuard>,
-    /// The namespace that the client leaves behind what waits.
+    /// The namespace that the client leaves after its waiting events.
     pub(super) leaving_namespace: Option<Namespace>,
-    /// When there is something to do.
+    /// When to look at the backlog next.
     pub(super) due: Instant,
-    /// How long what waits is left alone while a session cannot take anything.
+    /// How long to wait while a session is blocked.
     pause: Duration,
 }
 
@@ -41,29 +41,29 @@ pub(super) struct ThrottledInput {
 pub(super) enum ClientInput {
     /// An event of a session.
     Request(Request),
-    /// What is no event, to be answered.
+    /// An invalid event, which is answered.
     Rejected(Rejected),
-    /// It wants into a namespace.
+    /// A CONNECT to a namespace.
     Connect(Result<Namespace, String>, Auth),
-    /// A ping of a WebSocket.
+    /// A WebSocket ping.
     Ping(Bytes),
-    /// A sign of life that was not asked for.
+    /// An unsolicited pong.
     Pong,
 }
 
 /// An event that waits.
 struct HeldInput {
     event: ClientInput,
-    /// Its share of the memory for what waits; none where that is used up.
+    /// The permit of its memory. `None` where that is used up.
     _share: Option<Permit>,
 }
 
-/// Whether it is an event's turn.
+/// Whether the rate allows an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RateCheck {
     Allowed,
     Limited {
-        /// Whether it was taken off the rate of events.
+        /// Whether it was already counted against the rate of events.
         event_counted: bool,
     },
 }
@@ -77,7 +77,7 @@ impl RateCheck {
 // === impl Connection ===
 
 impl Connection {
-    /// Takes what costs an event, or keeps it until its turn.
+    /// Handles input that counts as an event, or queues it until its rate allows it.
     pub(super) fn handle_or_queue(
         &mut self,
         event: ClientInput,
@@ -101,7 +101,7 @@ impl Connection {
         self.queue_input(event, meta, now, ctx);
     }
 
-    /// Keeps an event until its turn.
+    /// Queues an event until its rate allows it.
     pub(super) fn queue_input(
         &mut self,
         event: ClientInput,
@@ -110,7 +110,7 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let share = self.shared.backlog_bytes.take_many(meta.bytes + OVERHEAD);
-        // What follows a CONNECT may be meant for the session that is to come.
+        // Input after a CONNECT may be for the new session.
         let is_enough = share.is_none() || matches!(event, ClientInput::Connect(..));
         let session_id = meta.session;
         let waiting = self.throttled.get_or_insert_with(|| Box::new(ThrottledInput::new(now)));
@@ -128,7 +128,7 @@ impl Connection {
         self.handle_queued(now, ctx);
     }
 
-    /// Takes what waits, as far as it may now.
+    /// Handles waiting input, as far as the rates allow.
     pub(super) fn handle_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
         while let Some(waiting) = &mut self.throttled {
             let (sessions, own) = (&self.sessions, &self.rates);
@@ -137,7 +137,7 @@ impl Connection {
                 &**session.map_or(own, |session| &session.rates)
             };
             if sessions.iter().any(Session::is_blocked) {
-                // What comes meanwhile is no reason to look.
+                // New input meanwhile is no reason to check earlier.
                 if waiting.due <= now {
                     waiting.due = now + waiting.pause;
                     waiting.pause = next_pause(waiting.pause);
@@ -162,7 +162,7 @@ impl Connection {
         }
     }
 
-    /// A client leaves a namespace: behind all that it sent before.
+    /// Ends the session of a namespace after all that the client sent before.
     pub(super) fn disconnect_namespace(
         &mut self,
         namespace: Option<Namespace>,
@@ -173,11 +173,11 @@ impl Connection {
             return self.end_namespace_session(namespace, now, ctx);
         };
         waiting.leaving_namespace = namespace;
-        // What follows may be meant for the session that is to come.
+        // Later input may be for the next session.
         waiting.full_hold.get_or_insert_with(|| self.read_pause.pause());
     }
 
-    /// Takes what a client has sent, whose turn it is.
+    /// Handles input that the rate allows.
     fn handle_input(
         &mut self,
         event: ClientInput,
@@ -195,12 +195,12 @@ impl Connection {
             }
             (ClientInput::Connect(namespace, auth), _) => self.connect(namespace, auth, now, ctx),
             (ClientInput::Ping(payload), _) => self.outbox.pong(payload),
-            // Its client has left the namespace meanwhile.
+            // The client has left the namespace meanwhile.
             (ClientInput::Pong | ClientInput::Request(_) | ClientInput::Rejected(_), _) => {}
         }
     }
 
-    /// A newer position of the same burst came, or had come: as to its room, it is stale.
+    /// Drops a position that a newer one of the same burst replaces, as a room drops a stale one.
     fn drop_stale(&mut self, event: ClientInput, session_id: Option<SessionId>) {
         self.shared.metrics.locations_dropped.inc();
         if let Some(answer) = self.answer_to(&event, session_id) {
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// More has come than may wait.
+    /// Refuses input beyond the bound of the backlog.
     fn refuse_overflow(
         &mut self,
         event: ClientInput,
@@ -233,7 +233,7 @@ impl Connection {
         self.count_refused(now, ctx);
     }
 
-    /// How an event is answered, while its session lasts.
+    /// The answer for an event, while its session lasts.
     fn answer_to(&self, event: &ClientInput, session_id: Option<SessionId>) -> Option<Answer> {
         let ClientInput::Request(request) = event else { return None };
         let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id)?;

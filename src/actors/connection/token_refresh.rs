@@ -1,4 +1,4 @@
-//! Who the client is, while the session lasts: the token's end, and the next token.
+//! The identity of a session over time: the end of its token, and its next token.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +21,8 @@ impl Session {
         self.peer.tell(&ServerEvent::Expiring(Expiring { expires_at, in_ms })).ok();
     }
 
-    /// Goes on with a new token of the same user: its role and orders count from now on, in every
-    /// room. Its end is for the caller to wait for.
+    /// Takes a new token of the same user: its role and orders count from now on, in every room.
+    /// The caller arms the alarm for its end.
     pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, now: Instant) {
         let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
             Ok(identity) if identity.user == self.identity.user => identity,
@@ -39,7 +39,7 @@ impl Session {
         answer.ok(Reply::Refreshed { expires_at });
     }
 
-    /// Whether its token was revoked since it was found good.
+    /// Whether its token was revoked since it was verified.
     pub(super) fn is_revoked(&self) -> bool {
         self.shared.verifier.has_revoked(&self.identity)
     }

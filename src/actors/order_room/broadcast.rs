@@ -10,27 +10,26 @@ use crate::actors::broadcast::Broadcast;
 use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::server::ServerEvent;
 
-/// A back end has something to say to the members; answers to how many it went.
+/// Sends an event of a back end to the members. The answer is how many got it.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct Announce {
-    /// What.
+    /// The event.
     pub event: BackEndEvent,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
-/// What became of an event for everybody.
+/// The outcome of a broadcast.
 struct BroadcastOutcome {
-    /// Members that have it, or get it behind the snapshot that is read for them.
+    /// Members that got it, or get it after the snapshot that is being read for them.
     members: usize,
-    /// Whether a member turned out to be gone.
+    /// Whether a member's outbox was closed or too full.
     gone: bool,
 }
 
 impl OrderRoom {
-    /// Sends an event to every member, reliably and in order. True where a member turned out to be
-    /// gone.
+    /// Sends an event to every member, reliably and in order. Returns whether a member is gone.
     pub(super) fn send_to_all(&mut self, event: ServerEvent<'_>) -> bool {
         self.deliver_to_all(event).gone
     }

@@ -1,5 +1,5 @@
-//! Bringing a member up to date who comes back: the snapshot that may not have arrived, what has
-//! become of the order, and all the chat that it has missed, as if it were live.
+//! Brings a member that comes back up to date: the snapshot that may not have arrived, what changed
+//! in the order, and all the chat that it missed, as live events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,24 +20,25 @@ use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
 use crate::time::Timestamp;
 use crate::transport::Frame;
 
-/// How long to wait for a client that is still taking in the page before.
+/// How long to wait for a client that has not taken the last page yet.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A member that is being brought up to date.
+/// A catch-up that is under way.
 #[derive(Clone, Copy)]
 struct CatchUp {
     session: SessionId,
-    /// Which read: the session may have left and come back before this one has ended.
+    /// The number of the read: the session may have left and come back before an older read has
+    /// ended.
     read: u64,
-    /// The last message that is missing; what comes behind it is held back meanwhile.
+    /// The last missing message. Events after it are held back meanwhile.
     cut: i64,
-    /// What it is to be shown first, up to the last message that it has.
+    /// The snapshot to send first, up to the last message that the member has.
     request: Option<SnapshotRequest>,
 }
 
 impl OrderRoom {
-    /// Sends a member what it has missed since its last message: from memory, or, where that does
-    /// not reach back far enough, page by page from the database, at the pace of its client.
+    /// Sends a member what it missed since its last message: from memory, or, where that does not
+    /// reach back far enough, page by page from the database, at the pace of its client.
     pub(super) fn catch_up_member(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let (cut, read) = (self.delivery.delivered(), self.take_token());
         let Some(member) = self.members.get(&session) else { return };
@@ -52,7 +53,7 @@ impl OrderRoom {
             .recent_messages
             .page(Some(member.guard.sent_seq()), catch_up_page_size(&self.shared));
         if let Some(page) = page.filter(|page| page.recovered && request.is_none()) {
-            // They are all that there is up to the cut, without a gap.
+            // The page holds all messages up to the cut, without a gap.
             let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
             self.send_missed(session, (first..).zip(&page.messages));
             return self.on_snapshot_sent(session);
@@ -61,20 +62,20 @@ impl OrderRoom {
         self.read_next_page(CatchUp { session, read, cut, request }, ctx);
     }
 
-    /// Tells a member how the order is, if that is not what it was told before.
+    /// Sends a member how the order changed since what it was last told.
     fn send_order_diff(&mut self, session: SessionId, known: KnownOrder) {
         let Some(member) = self.members.get_mut(&session) else { return };
         let before = as_facts(known);
         let diff = OrderDiff::between(&self.order, &before, &self.facts, Timestamp::now());
         for event in [diff.unassigned(), diff.status(), diff.assigned()].into_iter().flatten() {
             self.shared.metrics.events_out.inc(event.index());
-            // A session that ends meanwhile is noticed at the next fan-out.
+            // A session that ended is noticed at the next fan-out.
             member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
         }
         member.guard.mark_sent();
     }
 
-    /// Reads the next page, or waits for the client to take in the one before.
+    /// Reads the next page, or waits until the client has taken the one before.
     fn read_next_page(&mut self, catch_up: CatchUp, ctx: &mut Context<Self>) {
         let CatchUp { session, read, cut, request } = catch_up;
         let Some(member) = self.members.get(&session) else { return };
@@ -105,12 +106,12 @@ impl OrderRoom {
         ctx: &mut Context<Self>,
     ) {
         let CatchUp { session, read, cut, request } = catch_up;
-        // Where the session has left meanwhile there is nobody to tell.
+        // The session has left meanwhile.
         let Some(held) = self.take_held(session, read) else { return };
         let Ok(page) = page else { return self.abort_snapshot(session, *held, None) };
         let last = match request {
             Some(request) => self.resend_snapshot(session, &page, request),
-            // Nothing is left of what was missed: the order was deleted meanwhile, and made again.
+            // No page: the order was deleted meanwhile, and created again.
             None => Some(page.messages.last().map_or(cut, |last| last.seq)),
         };
         let Some(last) = last else { return self.abort_snapshot(session, *held, None) };
@@ -128,8 +129,8 @@ impl OrderRoom {
         self.read_next_page(CatchUp { request: None, ..catch_up }, ctx);
     }
 
-    /// Shows a member the room as it asked for it before, up to the last message that it has; what
-    /// came since follows as if it were live. Gives back the number of that message.
+    /// Sends a member the snapshot that it asked for before, up to the last message that it has;
+    /// what came since follows as live events. Returns the `seq` of that message.
     fn resend_snapshot(
         &mut self,
         session: SessionId,
@@ -149,7 +150,7 @@ impl OrderRoom {
         Some(upto)
     }
 
-    /// Sends messages as if they were live.
+    /// Sends messages as live events.
     fn send_missed<'a>(
         &mut self,
         session: SessionId,
@@ -160,14 +161,13 @@ impl OrderRoom {
             let event = ServerEvent::Chat { order_id: &self.order, seq, json };
             self.shared.metrics.events_out.inc(event.index());
             let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
-            // A session that ends meanwhile is noticed at the next fan-out.
+            // A session that ended is noticed at the next fan-out.
             member.push(frame, Some(seq));
         }
     }
 }
 
-/// How many messages go out at once to one who has missed them: they fit into an outbox in which
-/// little waits.
+/// How many missed messages are sent at once. They fit into an outbox that is nearly empty.
 fn catch_up_page_size(shared: &Shared) -> i64 {
     let fitting = i64::try_from(shared.config.limits.outbox_messages / 2).unwrap_or(MAX_PAGE);
     fitting.min(MAX_PAGE)

@@ -67,7 +67,7 @@ impl OrderRoom {
         }
     }
 
-    /// The store has answered: acknowledges, and sends out what is next.
+    /// Handles the store's answer: acknowledges the message, and sends out what is next.
     pub(super) fn on_chat_written(&mut self, written: ChatWritten, now: Instant) {
         let answer = self.writes.remove(&written.token).map(|(_, answer)| answer);
         match written.outcome {
@@ -92,13 +92,13 @@ impl OrderRoom {
         }
     }
 
-    /// When the oldest message that the store has not answered for is given up.
+    /// When the room gives up waiting for the store's oldest outstanding answer.
     pub(super) fn writes_due(&self) -> Option<Instant> {
         self.writes.first_key_value().map(|(_, (since, _))| *since + ANSWER_TIMEOUT)
     }
 
-    /// Answers for messages about which the store says nothing: a database that stands still holds it
-    /// up. Where one is stored after all, it goes out then, and a retry finds it.
+    /// Refuses messages for which the store's answer is overdue, as when the database hangs. If
+    /// such a message is stored after all, it is sent out then, and a retry finds it.
     pub(super) fn give_up_writes(&mut self, now: Instant) {
         while self.writes_due().is_some_and(|due| due <= now)
             && let Some((_, (_, answer))) = self.writes.pop_first()
@@ -108,7 +108,7 @@ impl OrderRoom {
         }
     }
 
-    /// Sends a stored message out as soon as all before it are.
+    /// Sends a stored message out as soon as all messages before it are sent.
     pub(super) fn deliver(&mut self, message: &ChatMessage, now: Instant) {
         if message.seq > self.delivery.delivered() {
             self.on_message_from_sender(message, now);
@@ -129,7 +129,7 @@ impl OrderRoom {
         }
     }
 
-    /// Reads what is missing between what went out and what waits.
+    /// Reads the messages that are missing between what was sent and what waits.
     pub(super) fn fill_gap(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if let Some((after, upto)) = self.delivery.gap(now) {
             self.read_missing(PageRange::Between { after, upto }, ctx);
@@ -145,7 +145,7 @@ impl OrderRoom {
                 Ok(page) => {
                     page.messages.iter().for_each(|message| room.deliver(message, Instant::now()));
                 }
-                // The hole stays, so the next tick tries again.
+                // The gap stays, so the next tick tries again.
                 Err(error) => {
                     log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}");
                 }
@@ -154,7 +154,7 @@ impl OrderRoom {
         }));
     }
 
-    /// Answers with a page of what was said.
+    /// Answers with a page of chat.
     pub(super) fn get_history(&mut self, read: GetHistory, ctx: &mut Context<Self>) {
         let Some((_, identity)) = self.peer_and_identity(read.session) else {
             return read.answer.refuse(unavailable("the session is not in the room any more"));
@@ -184,7 +184,7 @@ impl Handler<ChatPosted> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, ChatPosted(message): ChatPosted, ctx: &mut Context<Self>) {
-        // What is read of the order may be older than this message.
+        // The order that is being read may be older than this message.
         self.chat_while_loading |= self.loading.is_some();
         if self.loading.is_none() {
             self.exists = true;
@@ -194,8 +194,8 @@ impl Handler<ChatPosted> for OrderRoom {
     }
 }
 
-/// The range of a page. It ends at what went out: what the database has beyond is still to come
-/// as a live event.
+/// The range of a page. It ends at the last message that was sent: later ones in the database are
+/// still to come as live events.
 fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
     match (history.before_seq, history.after_seq) {
         (_, Some(after)) => {
@@ -206,10 +206,10 @@ fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
     }
 }
 
-/// A message as JSON, written once for all that will see it.
+/// A message as JSON, written once for all recipients.
 pub(super) fn json(message: &ChatMessage) -> MessageJson {
     let raw = serde_json::value::to_raw_value(message).unwrap_or_else(|error| {
-        // Only a bug in a `Serialize` of ours can lead here.
+        // Only a bug in one of our `Serialize` impls leads here.
         log::error!("cannot write a message: {error}");
         RawValue::NULL.to_owned()
     });

@@ -1,4 +1,4 @@
-//! How a room begins and ends: what the database remembers of it, and when nobody needs it.
+//! How a room starts and ends: loads the order, and detects that the room is idle.
 
 use std::time::{Duration, Instant};
 
@@ -19,26 +19,27 @@ use crate::room::recent_messages::RecentMessages;
 use crate::room::track::PositionTracker;
 use crate::time::Timestamp;
 
-/// When a room that follows one that panicked looks for messages whose writes were under way.
+/// How long after its start a room that follows a panic looks for late writes.
 const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 
-/// The room's last position is to be in the database when this is answered.
+/// Saves the room's last position and read marks. The last position is in the database when this is
+/// answered.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SaveRoomState;
 
-/// What the room was told before is handled when this is answered.
+/// Answered when all earlier messages to the room were handled.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RoomBarrier;
 
-/// The supervisor has forgotten the room.
+/// Stops the room, which the supervisor has forgotten.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Stop;
 
 impl OrderRoom {
-    /// Reads the order; sessions wait for it.
+    /// Reads the order; sessions that enter wait for it.
     pub(super) fn load(&mut self, ctx: &mut Context<Self>) {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let read = async move { store.load_order(order, DEFAULT_PAGE).await };
@@ -63,7 +64,7 @@ impl OrderRoom {
             }
             Err(error) => {
                 log::warn!(order = self.order.as_str(); "cannot read an order: {error}");
-                // The next one who wants in makes the room try again.
+                // The next session that enters makes the room try again.
                 self.loading = Some(Vec::new());
                 let failure = unavailable("the database does not answer");
                 for Enter { guard, kind, .. } in waiting {
@@ -86,7 +87,8 @@ impl OrderRoom {
         }
         self.track = PositionTracker::new(order.last_position, Timestamp::now(), Instant::now());
         self.read_marks = ReadMarks::new(order.read_marks);
-        // What was said is as safe as nothing else: a mark that was not written is found there.
+        // Chat is always stored, a read mark may not be. A user has read up to their own last
+        // message.
         for message in order.recent.iter().filter(|message| message.kind != ChatKind::System) {
             self.read_marks.advance(&message.sender_id, message.seq);
         }
@@ -106,7 +108,7 @@ impl OrderRoom {
         }
     }
 
-    /// Whether nobody needs the room.
+    /// Whether the room is empty and waits for no write.
     fn is_idle(&self) -> bool {
         self.members.is_empty()
             && self.senders.is_empty()
@@ -117,13 +119,13 @@ impl OrderRoom {
 
     /// When an idle room is to be forgotten.
     pub(super) fn idle_due(&self) -> Option<Instant> {
-        // A room that let nobody in holds nothing worth keeping.
+        // A room that let no session in holds nothing worth keeping.
         let wait = if self.used { self.shared.config.rooms.room_idle } else { Duration::ZERO };
         self.idle_since.map(|since| since + wait)
     }
 
-    /// Notes since when nobody is here; after a while the position is saved and the supervisor
-    /// asked to forget the room.
+    /// Notes since when the room is idle. After a while it saves the position and asks the
+    /// supervisor to forget the room.
     pub(super) fn watch_idleness(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if !self.is_idle() {
             self.idle_since = None;
@@ -133,10 +135,10 @@ impl OrderRoom {
         if self.idle_due().is_none_or(|due| due > now) {
             return;
         }
-        // Where the supervisor knows of somebody on the way it does not answer: then the wait
-        // starts anew, and not at once.
+        // The supervisor does not answer where a forwarded join is on its way. Then the wait starts
+        // again, and the room does not ask at once.
         self.idle_since = Some(now + Duration::from_secs(1));
-        // Counted now: whoever comes in while the position is saved has the room kept.
+        // Taken now: a session that enters while the position is saved keeps the room alive.
         let seen = self.seen;
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
@@ -148,7 +150,7 @@ impl OrderRoom {
         }));
     }
 
-    /// Writes the last position, if the database does not have it. False where that failed.
+    /// Writes the last position, if the database does not have it. Returns whether that worked.
     fn save_position(&mut self) -> impl Future<Output = bool> + 'static {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let dirty = std::mem::take(&mut self.track_dirty);

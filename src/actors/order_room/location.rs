@@ -1,4 +1,4 @@
-//! Locations: judged, put in order, and relayed in the lane where the newest wins.
+//! Locations: checked, put in order, and relayed in the latest-wins lane.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,29 +22,29 @@ use crate::transport::LatestKey;
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
 static NEXT_LATEST_KEY: AtomicU64 = AtomicU64::new(0);
 
-/// A key that was not used before.
+/// A new, unused key.
 pub(super) fn next_latest_key() -> LatestKey {
     LatestKey(NEXT_LATEST_KEY.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Of how many members the outboxes are fetched before the first push; what is fetched for more
-/// would be gone from the processor's nearest memory before its turn.
+/// For how many members the outboxes are prefetched before the first push. Prefetched data of more
+/// members would leave the processor's nearest cache before its turn.
 const PREFETCHED: usize = 64;
 
-/// How often a last position that changes is written at least, however far apart the points of
-/// the trail are.
+/// A last position that changes is written at least this often, however far apart the points of the
+/// trail are.
 const MAX_SAVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a room remembers of a driver.
+/// What a room keeps of a driver.
 pub(super) struct DriverLane {
     /// The key of the driver's positions in the latest-wins lane.
     pub(super) key: LatestKey,
-    /// When the driver was where the position says that was last written.
+    /// The time of the position that was last written.
     saved_ms: i64,
 }
 
 impl OrderRoom {
-    /// Takes a fix. True where a member turned out to be gone.
+    /// Handles a fix. Returns whether a member is gone.
     pub(super) fn update_location(&mut self, update: UpdateLocation) -> bool {
         self.members.values().take(PREFETCHED).for_each(|member| member.outbox.prefetch());
         let UpdateLocation { session, at: came, mut fix, reply, .. } = update;
@@ -78,8 +78,8 @@ impl OrderRoom {
         self.publish_position(fix.battery, at)
     }
 
-    /// The last position is a new one: it goes to the members, and every so often behind them to the
-    /// database. True where a member turned out to be gone.
+    /// Publishes a new last position: to the members, and from time to time, write-behind, to the
+    /// database. Returns whether a member is gone.
     pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
         self.handle.stats.location(at);
@@ -97,7 +97,7 @@ impl OrderRoom {
         self.broadcast_position(key, battery)
     }
 
-    /// Sends the last position to every member that sees it. True where one turned out to be gone.
+    /// Sends the last position to every member that may see it. Returns whether a member is gone.
     fn broadcast_position(&mut self, lane: LatestKey, battery: Option<f64>) -> bool {
         let Some(position) = self.track.last() else { return false };
         let update = |battery| {
@@ -135,8 +135,8 @@ impl DriverLane {
         Self { key: next_latest_key(), saved_ms: i64::MIN }
     }
 
-    /// Whether a position of this time is to be written, and then notes that it is. Also one from
-    /// well before the last: the phone's clock was set back.
+    /// Whether a position of this time is due to be written; if so, notes that it is. A time well
+    /// before the last one is due too: the phone's clock was set back.
     fn is_due(&mut self, taken_ms: i64, every: Duration) -> bool {
         let is_due = Duration::from_millis(taken_ms.abs_diff(self.saved_ms)) >= every;
         if is_due {
@@ -146,7 +146,8 @@ impl DriverLane {
     }
 }
 
-/// By which driver the positions of a session count, and who hears of it where they do not.
+/// The driver for whom the positions of a session count, and the peer that is told where they do
+/// not count.
 fn sender<'a>(
     members: &'a mut RecentMap<SessionId, Member>,
     senders: &'a HashMap<SessionId, Sender, RandomState>,

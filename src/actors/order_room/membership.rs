@@ -1,4 +1,4 @@
-//! Who comes in and who goes: rights and presence.
+//! Entering and leaving: rights and presence.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,36 +21,36 @@ use crate::room::visibility::{Visibility, position_visibility};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Outbox};
 
-/// By which driver the positions of a session count, or why they do not.
+/// The driver for whom the positions of a session count, or why they do not count.
 pub(super) type LocationRight = Result<UserId, Box<Failure>>;
 
-/// A session that is shown the room. Fan-out goes through all of them for every event, so what it
-/// needs stands here and not behind another pointer, and what is rare does.
+/// A session that is shown the room. Fan-out visits all members for every event, so the fields that
+/// it needs are inline, and rare ones are boxed.
 pub(super) struct Member {
-    /// That of the peer.
+    /// The peer's.
     pub(super) outbox: Outbox,
-    /// That of the peer.
+    /// The peer's.
     pub(super) codec: Codec,
     pub(super) guard: MembershipGuard,
     pub(super) identity: Arc<Identity>,
-    /// By which driver positions from here count, judged once and again when rights change.
+    /// The driver for whom its positions count. Computed once, and again when rights change.
     pub(super) location_right: LocationRight,
-    /// Which positions are for it, judged at the same times.
+    /// Which positions it may see. Computed at the same times.
     pub(super) visibility: Visibility,
-    /// What was sent while the snapshot is read; it follows the snapshot.
+    /// Frames that are held back while the snapshot is read; they follow the snapshot.
     pub(super) held: Option<Box<HeldFrames>>,
-    /// Whether it has been shown the room.
+    /// Whether it got a snapshot.
     pub(super) has_snapshot: bool,
 }
 
-/// What became of a frame for a member.
+/// The outcome of a push to a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PushOutcome {
     /// It is in the outbox.
     Sent,
     /// It waits for the member's snapshot.
     Held,
-    /// The member takes no more.
+    /// The member's outbox is closed, or it holds too many frames.
     Gone,
 }
 
@@ -64,11 +64,11 @@ pub(super) struct Sender {
 // === impl EntryKind ===
 
 impl EntryKind {
-    /// Tells a session that it is not let in.
+    /// Tells a session that it may not enter.
     pub fn refuse(self, mut guard: MembershipGuard, failure: Failure) {
         let answer = match self {
-            // The client believes to be in, so this must not be the end: dropped without a word the
-            // place tells the session that the room is lost, and it tries again.
+            // The client is in the room from its point of view, so this must not be the end. The
+            // dropped guard tells the session that the room is lost, and the session tries again.
             Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
             Self::Rejoin { .. } => {
                 let left = Left { order_id: &guard.order, reason: LeftReason::Removed };
@@ -88,7 +88,7 @@ impl EntryKind {
 // === impl Member ===
 
 impl Member {
-    /// Queues a frame; with its seq, where it is chat.
+    /// Queues a frame, with its `seq` where it is chat.
     pub(super) fn push(&mut self, frame: Frame, seq: Option<i64>) -> PushOutcome {
         if let Some(held) = &mut self.held {
             held.frames.push_back((frame, seq));
@@ -101,8 +101,8 @@ impl Member {
         if pushed.is_ok() { PushOutcome::Sent } else { PushOutcome::Gone }
     }
 
-    /// These positions are for it from now on. Where they are less than before, one that still waits
-    /// is taken back.
+    /// Sets which positions the member may see. Where it sees fewer than before, a waiting position
+    /// is discarded.
     pub(super) fn set_visibility<'a>(
         &mut self,
         visibility: Visibility,
@@ -150,7 +150,7 @@ fn detail(guard: &MembershipGuard, identity: &Identity, member: bool) -> Session
 // === impl OrderRoom ===
 
 impl OrderRoom {
-    /// Lets a session in, or tells it why not.
+    /// Lets a session in, or refuses it.
     pub(super) fn admit(&mut self, enter: Enter, ctx: &mut Context<Self>) {
         let Enter { mut guard, identity, kind, .. } = enter;
         if guard.peer.has_ended() {
@@ -178,7 +178,7 @@ impl OrderRoom {
                 self.send_snapshot(session, join, answer, ctx);
             }
             EntryKind::Rejoin { returned } => {
-                // After a panic the others believe that this user was here all the time.
+                // After a panic the other members have not seen this user leave.
                 self.add_member(guard, identity, location_right, returned || !self.after_crash);
                 self.catch_up_member(session, ctx);
             }
@@ -186,7 +186,7 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    /// A session that is in joins once more; one that only sent becomes a member.
+    /// A session in the room joins once more; one that only sent becomes a member.
     pub(super) fn join_again(&mut self, again: JoinAgain, ctx: &mut Context<Self>) {
         let JoinAgain { session, join, answer, .. } = again;
         let Some((_, identity)) = self.peer_and_identity(session) else {
@@ -205,15 +205,16 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    /// Whether somebody has the right to be here; `known` are those who were in before.
+    /// Whether a user may be here. `known` is set for sessions that were in before.
     fn authorize_entry(&self, identity: &Identity, known: bool) -> Result<(), Failure> {
         if self.facts.deleted && identity.role.is_staff() {
             return Err(Failure::new(ErrorCode::NotFound, "no such order"));
         }
         let subject = self.shared.subject(identity, &self.order);
         authorize(&self.shared.rules, &self.facts, subject, Action::Join, Timestamp::now())?;
-        // Staff may see every order, so they may hear that there is none; others come by a right
-        // that names it, and an order that only a token names exists from its first write.
+        // Staff may see every order, so they may be told that an order does not exist. Other users
+        // come with a right that names the order, and an order that only a token names exists from
+        // its first write.
         let exists = self.exists || !self.roster.is_empty();
         if known || subject.named || exists || self.shared.rules.open {
             return Ok(());
@@ -233,7 +234,7 @@ impl OrderRoom {
         sees.unwrap_or(Visibility::NONE)
     }
 
-    /// Gives a session its seat.
+    /// Makes a session a member.
     fn add_member(
         &mut self,
         guard: MembershipGuard,
@@ -264,7 +265,7 @@ impl OrderRoom {
         self.members.insert(session, member);
     }
 
-    /// Lets a session go.
+    /// Removes a session that leaves.
     pub(super) fn leave(&mut self, leave: Leave) {
         if let Some(waiting) = &mut self.loading {
             let (gone, stay) = std::mem::take(waiting)
@@ -285,8 +286,8 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    /// Takes a member out and tells the others, at once or, after an unclean end, once the grace
-    /// has passed.
+    /// Removes a member and tells the others: at once, or, after an unclean end, when the grace has
+    /// passed.
     pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
         self.forget_latest(&member.outbox);
@@ -299,7 +300,7 @@ impl OrderRoom {
         Some(member)
     }
 
-    /// Takes back what still waits of the latest-wins lane.
+    /// Discards what still waits in the latest-wins lane.
     pub(super) fn forget_latest(&self, outbox: &Outbox) {
         let lanes = self.lanes.values().map(|lane| lane.key);
         lanes.chain(self.typing_users.keys()).for_each(|key| outbox.discard_latest(key));
@@ -311,7 +312,7 @@ impl OrderRoom {
         self.send_to_all(ServerEvent::PresenceLeft(presence));
     }
 
-    /// Tells of the users whose grace has ended.
+    /// Announces that users whose grace has ended have left.
     pub(super) fn announce_expired(&mut self, now: Instant) {
         for departed in self.roster.expired(now) {
             self.announce_departure(&departed);
@@ -319,14 +320,15 @@ impl OrderRoom {
         }
     }
 
-    /// Removes members whose sessions have ended, or who waited too long for their snapshot.
+    /// Removes members whose sessions have ended, or that held too many frames during their
+    /// snapshot.
     pub(super) fn remove_closed_members(&mut self) {
         let gone: Vec<SessionId> =
             self.members.iter().filter(|(_, m)| m.is_gone()).map(|(id, _)| *id).collect();
         for session in gone {
             let member = self.remove_member(session, false);
-            // One that is still there is dropped without a word: the session hears that it lost
-            // the room, and comes back for what it has missed.
+            // The guard of a live session is dropped: the session is told that it lost the room,
+            // and comes back for what it missed.
             if let Some(ended) = member.filter(|member| member.outbox.is_closed()) {
                 ended.guard.release();
             }
@@ -334,14 +336,14 @@ impl OrderRoom {
         }
     }
 
-    /// A session has a new token. Those without a right any more are told and taken out.
+    /// Applies a session's new token. Sessions without a right to be here are told and removed.
     pub(super) fn update_identity(&mut self, update: UpdateIdentity) {
         self.set_identity(update.session, &update.identity);
         self.remove_unauthorized();
         self.count_occupants();
     }
 
-    /// Takes out everybody without a right to be here.
+    /// Removes all sessions without a right to be here.
     pub(super) fn remove_unauthorized(&mut self) {
         let members = self.members.values().map(|member| (member.guard.peer.id, &member.identity));
         let senders = self.senders.values().map(|sender| (sender.guard.peer.id, &sender.identity));
@@ -355,7 +357,7 @@ impl OrderRoom {
         }
     }
 
-    /// Takes a user out.
+    /// Removes all sessions of a user.
     pub(super) fn remove_user(&mut self, user: &UserId) {
         let of_user = |identity: &Identity| identity.user == *user;
         let members = self.members.iter().filter(|(_, member)| of_user(&member.identity));

@@ -1,4 +1,5 @@
-//! A back end has changed the order: rights are judged anew and members hear of it, at once.
+//! Handles a change of the order by a back end: checks all rights again and tells the members at
+//! once.
 
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::room::typing::TypingUsers;
 use crate::session::resume::Unconfirmed;
 
 impl OrderRoom {
-    /// Takes over a change, if it is newer than what is known.
+    /// Applies a change, if it is newer than what the room knows.
     pub(super) fn order_changed(&mut self, change: &CommittedChange) {
         let order = &change.changed.order;
         if order.rev <= self.rev {
@@ -32,8 +33,9 @@ impl OrderRoom {
             return self.close(order.last_seq);
         }
         if order.facts.remade_at != before.remade_at {
-            // The deletion before it was not told: a room that is just being read knows only of the
-            // newest change, and a connection may have been lost during the commit.
+            // The room was not told of the deletion before this change: a room that is being read
+            // keeps only the newest change, and a database connection may have been lost during the
+            // commit.
             self.close(order.last_seq);
         }
         let diff = OrderDiff::since(change, &before);
@@ -42,8 +44,8 @@ impl OrderRoom {
         if has_events {
             self.begin_order_diff(&before);
         }
-        // The driver hears it while the assignment is still a right to be here; whoever was
-        // removed hears nothing of what is new.
+        // The driver is told while the assignment still gives the right to be here. A removed user
+        // is told none of the rest.
         let mut gone = self.announce(diff.unassigned());
         self.reauthorize_all();
         self.forget_removed_users(&before);
@@ -58,7 +60,7 @@ impl OrderRoom {
         self.count_occupants();
     }
 
-    /// What members knew, who are about to hear that it is otherwise.
+    /// Notes what members knew of the order before the events that follow.
     fn begin_order_diff(&self, before: &OrderFacts) {
         for member in self.members.values() {
             member
@@ -71,11 +73,11 @@ impl OrderRoom {
         for member in self.members.values().filter(|member| !member.is_held()) {
             member.guard.mark_sent();
         }
-        // Behind it all: whoever finds no word of it being under way has been told.
+        // Set last: a member without an unsent entry in its push log knows these facts.
         self.handle.stats.set_known_order(known_order(&self.facts));
     }
 
-    /// Those who were removed while their connection was broken are not expected back.
+    /// Users who were removed while their connection was lost are not expected back.
     fn forget_removed_users(&mut self, before: &OrderFacts) {
         for (user, _) in before.participants.present() {
             if self.facts.participants.has_removed(user)
@@ -90,7 +92,7 @@ impl OrderRoom {
         event.is_some_and(|event| self.send_to_all(event))
     }
 
-    /// The rights of everybody who is here, by what is known now.
+    /// Computes the rights of all sessions again, from the current facts.
     fn reauthorize_all(&mut self) {
         self.remove_unauthorized();
         let mut members = std::mem::take(&mut self.members);
@@ -106,8 +108,8 @@ impl OrderRoom {
         self.senders = senders;
     }
 
-    /// The order is gone, and what was said and seen in it: everybody leaves. Numbers go on, should
-    /// it come back.
+    /// The order was deleted: all sessions leave, and its chat, position and marks are dropped.
+    /// Sequence numbers continue if the order is created again.
     fn close(&mut self, last_seq: i64) {
         let order = self.order.clone();
         for (_, mut member) in std::mem::take(&mut self.members).drain(..) {

@@ -1,5 +1,5 @@
-//! Fixes that came together, over HTTP: the newest goes to the members like a live one, and whoever
-//! has brought them hears which count.
+//! Fixes that are posted together over HTTP: the newest goes to the members like a live one, and
+//! the caller learns which of them count.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,44 +18,44 @@ use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, authorize, driver_to_report};
 use crate::time::Timestamp;
 
-/// How long fixes wait for an order that is being read, before they look again.
+/// How long posted fixes wait for an order that is being read, before the next try.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// By whom fixes are posted.
+/// Who posts fixes.
 #[derive(Debug, Clone)]
 pub enum FixSource {
-    /// Somebody who says to be the order's driver.
+    /// A user who claims to be the order's driver.
     Driver(Arc<Identity>),
-    /// A back end, for whoever is the driver.
+    /// A back end, on behalf of the order's current driver.
     BackEnd,
 }
 
-/// Fixes for one order.
+/// Posts fixes for one order.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct PublishFixes {
-    /// By whom.
+    /// Who posts them.
     pub by: FixSource,
     /// The fixes, in order of their times.
     pub fixes: Arc<[Fix]>,
-    /// Who hears what became of them.
+    /// Takes the outcome.
     pub done: oneshot::Sender<Result<PublishedFixes, Failure>>,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
-/// What became of fixes for one order.
+/// The outcome of posted fixes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedFixes {
-    /// Whose they are.
+    /// The driver for whom they count.
     pub driver: UserId,
-    /// How many of them, the first ones, are older than what was known.
+    /// How many of them, counted from the first, are older than what was known.
     pub stale: usize,
     /// The last position, where it is one of these.
     pub last: Option<Position>,
 }
 
-/// By which driver the fixes count that somebody posts for an order.
+/// The driver for whom posted fixes count.
 ///
 /// # Errors
 /// As [`authorize`]; `not_found` where a back end posts for an order without a driver.
@@ -76,7 +76,7 @@ pub fn driver_for_fixes(
 }
 
 impl OrderRoom {
-    /// Takes fixes. Whether a member turned out to be gone stands beside what became of them.
+    /// Handles posted fixes. Returns their outcome, and whether a member is gone.
     fn accept_posted_fixes(
         &mut self,
         posted: &PublishFixes,
@@ -97,7 +97,7 @@ impl Handler<PublishFixes> for OrderRoom {
 
     fn handle(&mut self, posted: PublishFixes, ctx: &mut Context<Self>) {
         if self.loading.is_some() {
-            // Whoever has brought them waits so long, and no longer.
+            // Retries only as long as the caller waits.
             if !posted.done.is_closed() {
                 ctx.notify_later(posted, LOOK_AGAIN);
             }
@@ -107,7 +107,7 @@ impl Handler<PublishFixes> for OrderRoom {
             Ok((accepted, gone)) => (Ok(accepted), gone),
             Err(failure) => (Err(failure), false),
         };
-        // Whoever no longer wants to know has dropped the other half.
+        // A caller that stopped waiting has dropped the receiver.
         drop(posted.done.send(outcome));
         if gone {
             self.tick(Instant::now(), ctx);

@@ -1,5 +1,5 @@
-//! Receipts: what has arrived at a user and what he has read. Neither is chat: a receipt that is lost
-//! is made good by the next.
+//! Receipts: which chat was delivered to a user, and which the user has read. A receipt is not
+//! stored like chat: the next one makes up for a lost one.
 
 use std::time::Instant;
 
@@ -17,24 +17,24 @@ use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
 use crate::time::Timestamp;
 
-/// A session has got chat, or its user has read it.
+/// A session reports that chat was delivered, or that its user has read it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SetReceipt {
-    /// Which session.
+    /// The session.
     pub session: SessionId,
-    /// What has become of the chat.
+    /// Delivered or read.
     pub kind: ReceiptKind,
-    /// Up to which message.
+    /// Up to which `seq`.
     pub seq: i64,
-    /// Where the outcome goes.
+    /// Takes the outcome.
     pub answer: Answer,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
 impl OrderRoom {
-    /// Takes a receipt. True where a member turned out to be gone.
+    /// Handles a receipt. Returns whether a member is gone.
     fn set_receipt(&mut self, receipt: SetReceipt) -> bool {
         let user = match self.authorize_session(receipt.session, Action::Read) {
             Ok(user) => user,
@@ -43,9 +43,9 @@ impl OrderRoom {
                 return false;
             }
         };
-        // Of what is beyond nobody has heard.
+        // A receipt cannot confirm messages that were not delivered yet.
         let seq = receipt.seq.min(self.delivery.delivered());
-        // What is not there any more nobody has got or read.
+        // A receipt for deleted chat is ignored.
         let is_news = seq > self.floor
             && match receipt.kind {
                 ReceiptKind::Read => self.advance_mark(&user, seq),
@@ -63,7 +63,7 @@ impl OrderRoom {
         })
     }
 
-    /// Whose session it is, if it may do that.
+    /// The user of a session, if the session may do that.
     pub(super) fn authorize_session(
         &self,
         session: SessionId,
@@ -78,7 +78,7 @@ impl OrderRoom {
         Ok(identity.user.clone())
     }
 
-    /// Whoever says something has read what was before. What a back end says is nobody's.
+    /// A user who sends a message has read all before it. System messages move no read mark.
     pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
         if message.kind != ChatKind::System {
             self.stop_typing(&message.sender_id, now);
@@ -86,7 +86,7 @@ impl OrderRoom {
         }
     }
 
-    /// Moves a mark and has it written. False where that moves nothing.
+    /// Advances a mark and queues it for the store. Returns whether it moved.
     fn advance_mark(&mut self, user: &UserId, seq: i64) -> bool {
         let Some(MarkAdvance { forgotten }) = self.read_marks.advance(user, seq) else {
             return false;
@@ -100,7 +100,7 @@ impl OrderRoom {
         true
     }
 
-    /// Has the marks written for which there was no place before. False where there is none still.
+    /// Queues the marks for which the store had no place before. Returns whether all are queued.
     pub(super) fn save_read_marks(&mut self) -> bool {
         if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
@@ -111,8 +111,8 @@ impl OrderRoom {
         !self.read_marks_unsaved
     }
 
-    /// The marks as a snapshot shows them: as they are, also where its messages end before, since
-    /// nobody is told of a mark again.
+    /// The marks as a snapshot shows them. They are the current ones also where the snapshot's
+    /// messages end earlier, since a mark is not sent again.
     pub(super) fn shown_marks(&self) -> Vec<ReadMark<'_>> {
         self.read_marks.iter().map(|(user_id, seq)| ReadMark { user_id, seq }).collect()
     }

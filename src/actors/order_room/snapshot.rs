@@ -1,4 +1,4 @@
-//! Showing the room to somebody who comes in: a snapshot, then what is live, without a gap.
+//! Shows the room to a new member: a snapshot, then live events, without a gap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,26 +22,27 @@ use crate::transport::Frame;
 
 /// How many frames may wait for a member whose snapshot is being read.
 const MAX_HELD: usize = 256;
-/// How many more joins of the same session may wait for that.
+/// How many more joins of the same session may wait for the snapshot.
 const MAX_JOINS: usize = 16;
 
-/// What waits for a snapshot that is being read.
+/// What is held back while a snapshot is read.
 pub(super) struct HeldFrames {
-    /// Which read: the session may have left and joined again before an older one has ended.
+    /// The number of the read: the session may have left and joined again before an older read has
+    /// ended.
     read: u64,
     /// Frames, with the seq of those that are chat.
     pub(super) frames: VecDeque<(Frame, Option<i64>)>,
-    /// Joins of the same session that wait for the one before.
+    /// Joins of the same session that wait for this snapshot.
     joins: VecDeque<(Join, Answer)>,
 }
 
-/// A snapshot that is being read.
+/// A read for a snapshot that is under way.
 struct SnapshotRead {
     session: SessionId,
     read: u64,
     /// The newest message that it will show.
     cut: i64,
-    /// What its client asked for.
+    /// What the client asked for.
     request: SnapshotRequest,
     answer: Answer,
 }
@@ -53,12 +54,12 @@ impl HeldFrames {
         Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
     }
 
-    /// Whether it waits for this read.
+    /// Whether the frames wait for this read.
     pub(super) fn is_for(&self, read: u64) -> bool {
         self.read == read
     }
 
-    /// Whether more waits than may.
+    /// Whether more than [`MAX_HELD`] frames wait.
     pub(super) fn is_too_full(&self) -> bool {
         self.frames.len() > MAX_HELD
     }
@@ -67,8 +68,8 @@ impl HeldFrames {
 // === impl OrderRoom ===
 
 impl OrderRoom {
-    /// Shows a member the room as it is now: from memory, or, where that does not reach back far
-    /// enough, from the database, while what is sent meanwhile waits.
+    /// Sends a member a snapshot of the room: from memory, or, where that does not reach back far
+    /// enough, from the database. Events are held back meanwhile.
     pub(super) fn send_snapshot(
         &mut self,
         session: SessionId,
@@ -100,7 +101,8 @@ impl OrderRoom {
         }));
     }
 
-    /// The page was read, or not: sends it, then what was held back, then serves the next join.
+    /// Handles the outcome of the read: sends the page, then what was held back, then serves the
+    /// next join.
     fn on_snapshot_read(
         &mut self,
         reading: SnapshotRead,
@@ -108,7 +110,7 @@ impl OrderRoom {
         ctx: &mut Context<Self>,
     ) {
         let SnapshotRead { session, read, cut, request, answer } = reading;
-        // Where the session has left meanwhile the answer says so when it is dropped.
+        // If the session has left meanwhile, the dropped answer says so.
         let Some(held) = self.take_held(session, read) else { return };
         let Ok(page) = page else { return self.abort_snapshot(session, *held, Some(answer)) };
         self.send_snapshot_page(session, &snapshot_page(&page, request, cut), request, cut, answer);
@@ -116,7 +118,7 @@ impl OrderRoom {
         self.resume_delivery(session, *held, ctx);
     }
 
-    /// A member has been shown the room; one that came back has all that it had missed.
+    /// A member has its snapshot; one that came back has all that it missed.
     pub(super) fn on_snapshot_sent(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
             member.has_snapshot = true;
@@ -124,13 +126,13 @@ impl OrderRoom {
         }
     }
 
-    /// What was held back for this read, if the session has not left meanwhile.
+    /// Takes what was held back for this read, if the session has not left meanwhile.
     pub(super) fn take_held(&mut self, session: SessionId, read: u64) -> Option<Box<HeldFrames>> {
         let member = self.members.get_mut(&session)?;
         member.held.take_if(|held| held.read == read)
     }
 
-    /// Goes on with what was held back: frames, then the joins that waited.
+    /// Sends the frames that were held back, then serves the joins that waited.
     pub(super) fn resume_delivery(
         &mut self,
         session: SessionId,
@@ -147,14 +149,15 @@ impl OrderRoom {
     fn release(&mut self, session: SessionId, frames: VecDeque<(Frame, Option<i64>)>) {
         let Some(member) = self.members.get_mut(&session) else { return };
         for (frame, seq) in frames {
-            // One that is gone is noticed at the next fan-out.
+            // A closed member is noticed at the next fan-out.
             member.push(frame, seq);
         }
-        // News of the order may have been among them.
+        // Changes of the order may have been among them.
         member.guard.mark_sent();
     }
 
-    /// The page could not be read. A member who was in before stays; a new one is out again.
+    /// The page could not be read. A member that already had a snapshot stays; a new one is
+    /// removed.
     pub(super) fn abort_snapshot(
         &mut self,
         session: SessionId,
@@ -171,15 +174,15 @@ impl OrderRoom {
             self.on_snapshot_sent(session);
             return self.release(session, held.frames);
         }
-        // One who comes back after a panic believes to be in: the place is dropped without a word,
-        // so the session hears that it lost the room, and tries again.
+        // A client that comes back after a panic is in the room from its point of view. The guard
+        // is dropped, so its session is told that it lost the room, and tries again.
         if let Some(mut member) = self.remove_member(session, joining).filter(|_| joining) {
             member.guard.notify(MembershipEvent::Refused(failure));
         }
         self.count_occupants();
     }
 
-    /// Shows a member the room with this page, which ends at `cut`.
+    /// Sends a member a snapshot with this page, which ends at `cut`.
     pub(super) fn send_snapshot_page(
         &mut self,
         session: SessionId,
@@ -189,7 +192,7 @@ impl OrderRoom {
         answer: Answer,
     ) {
         let Some(member) = self.members.get(&session) else { return };
-        // Before it counts as shown: a session that ends in between does not take it for seen.
+        // Noted before it counts as sent: if the session ends in between, it is not taken for seen.
         member.guard.begin_send(Unconfirmed { snapshot: Some(request), order: None });
         member.guard.sent_seq.store(cut, Ordering::Relaxed);
         let peer = Arc::clone(&member.guard.peer);
@@ -225,12 +228,12 @@ impl OrderRoom {
     }
 }
 
-/// How many messages up to `cut` are to be shown at most.
+/// How many messages up to `cut` a snapshot shows at most.
 pub(super) fn snapshot_limit(request: SnapshotRequest, cut: i64) -> i64 {
     request.since.map_or(request.limit, |since| request.limit.min((cut - since).max(0)))
 }
 
-/// What was read for a snapshot up to `cut`.
+/// Makes a snapshot's page of what was read up to `cut`.
 pub(super) fn snapshot_page(
     page: &store::Page,
     request: SnapshotRequest,
@@ -242,7 +245,7 @@ pub(super) fn snapshot_page(
 }
 
 impl HeldFrames {
-    /// One more join waits for the read.
+    /// Queues one more join behind the read.
     fn queue(&mut self, join: Join, answer: Answer) {
         if self.joins.len() < MAX_JOINS {
             self.joins.push_back((join, answer));

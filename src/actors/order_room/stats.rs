@@ -1,4 +1,4 @@
-//! What a room counts about itself, readable from any thread, and what an admin sees of it.
+//! A room's counters, readable from any thread, and the room's details for an admin.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,18 +18,18 @@ use crate::time::Timestamp;
 /// The length of the window that rates are counted over.
 const WINDOW_MS: i64 = 10_000;
 
-/// A room's counters. But for the first only the room writes them, so plain loads and stores are
+/// A room's counters. Only the room writes them, except the first, so plain loads and stores are
 /// enough.
 #[derive(Debug, Default)]
 pub struct RoomStats {
-    /// Places in its queue that are taken.
+    /// How many permits of its queue are taken.
     waiting: AtomicUsize,
     users: AtomicUsize,
     sessions: AtomicUsize,
     last_activity_ms: AtomicI64,
     locations: WindowedRate,
     chats: WindowedRate,
-    /// What its members were told of the order last.
+    /// What its members were last told of the order.
     known_order: Mutex<KnownOrder>,
 }
 
@@ -45,17 +45,17 @@ struct WindowedRate {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomActivity {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Users that are here.
+    /// Users in the room.
     pub users: usize,
-    /// Connections of theirs.
+    /// Their sessions.
     pub sessions: usize,
     /// Locations a second, over the last full window of ten seconds.
     pub locations_per_second: f64,
-    /// Chat messages a second, over the same.
+    /// Chat messages a second, over the same window.
     pub chats_per_second: f64,
-    /// When somebody last came, went or sent something.
+    /// When a user last came, went or sent something.
     pub last_activity: Timestamp,
 }
 
@@ -63,32 +63,32 @@ pub struct RoomActivity {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomDetail {
-    /// What it counts.
+    /// The room as in a list.
     #[serde(flatten)]
     pub activity: RoomActivity,
-    /// The order's state.
+    /// The order's status.
     #[schema(required)]
     pub status: Option<String>,
     /// The assigned driver.
     #[schema(required)]
     pub driver_id: Option<UserId>,
-    /// The newest message.
+    /// The `seq` of the newest message.
     pub last_seq: i64,
     /// Where the driver was last seen.
     #[schema(required)]
     pub last_location: Option<Position>,
-    /// Every connection.
+    /// Every session.
     pub sessions_detail: Vec<SessionDetail>,
 }
 
-/// One connection in a room.
+/// One session in a room.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDetail {
-    /// Which connection.
+    /// The session's id.
     #[schema(value_type = String)]
     pub session_id: SessionId,
-    /// Whose.
+    /// The user.
     pub user_id: UserId,
     /// The name in the token.
     pub name: String,
@@ -98,44 +98,44 @@ pub struct SessionDetail {
     pub member: bool,
     /// Frames that wait for it.
     pub backlog_frames: usize,
-    /// Bytes of them.
+    /// The bytes of these frames.
     pub backlog_bytes: usize,
 }
 
 // === impl RoomStats ===
 
 impl RoomStats {
-    /// A location went out.
+    /// Counts a location.
     pub fn location(&self, now: Timestamp) {
         self.touch(now);
         self.locations.count(now);
     }
 
-    /// Its members have been told this.
+    /// Notes what the members were told.
     pub(super) fn set_known_order(&self, known: KnownOrder) {
         *self.known_order.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// What its members were told of the order last. One who is told otherwise at this moment is
-    /// owed it, in its pushes.
+    /// What its members were last told of the order. A member that is told something else at this
+    /// moment has an unsent entry for it in its push log.
     pub fn known_order(&self) -> KnownOrder {
         self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A chat message went out.
+    /// Counts a chat message.
     pub fn chat(&self, now: Timestamp) {
         self.touch(now);
         self.chats.count(now);
     }
 
-    /// Somebody came or went.
+    /// Sets how many users and sessions are here.
     pub fn occupancy(&self, users: usize, sessions: usize, now: Timestamp) {
         self.touch(now);
         self.users.store(users, Ordering::Relaxed);
         self.sessions.store(sessions, Ordering::Relaxed);
     }
 
-    /// What a list shows.
+    /// The room as a list shows it.
     pub fn activity(&self, order: &OrderId, now: Timestamp) -> RoomActivity {
         RoomActivity {
             order_id: order.clone(),
@@ -174,7 +174,7 @@ impl WindowedRate {
         self.window.store(window, Ordering::Relaxed);
     }
 
-    /// Of the last full window.
+    /// The rate in the last full window.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     fn per_second(&self, now: Timestamp) -> f64 {
         let age = now.as_millis() / WINDOW_MS - self.window.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Who is typing: relayed in the lane where the newest wins, to everybody but the user.
+//! Typing indicators: relayed in the latest-wins lane, to all members but the user's own.
 
 use std::time::Instant;
 
@@ -14,17 +14,17 @@ use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
 use crate::transport::LatestKey;
 
-/// A user is typing, or no more.
+/// A user starts or stops typing.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SetTyping {
-    /// On which session.
+    /// The session.
     pub session: SessionId,
-    /// Whether he is.
+    /// Whether the user types.
     pub typing: bool,
-    /// Where the outcome goes.
+    /// Takes the outcome.
     pub answer: Answer,
-    /// Its place in the queue.
+    /// The permit of the room's queue.
     pub permit: RoomPermit,
 }
 
@@ -40,7 +40,7 @@ impl OrderRoom {
         }
     }
 
-    /// Tells what there is to tell of those who type.
+    /// Sends the typing changes that are due.
     pub(super) fn broadcast_due_typing(&mut self, now: Instant) {
         let mut gone = false;
         for change in self.typing_users.due(now) {
@@ -51,22 +51,23 @@ impl OrderRoom {
         }
     }
 
-    /// What a user typed has been said.
+    /// A user has sent a message, and so stops typing.
     pub(super) fn stop_typing(&mut self, user: &UserId, now: Instant) {
         if let Some(change) = self.typing_users.stop(user, now) {
-            // One that is gone is noticed at the next fan-out.
+            // A closed member is noticed at the next fan-out.
             self.broadcast_typing(&change);
         }
     }
 
-    /// What was typed on a session that is gone will not be said.
+    /// A session has left, and so stops typing.
     pub(super) fn forget_typing(&mut self, session: SessionId, now: Instant) {
         if let Some(change) = self.typing_users.leave(session, now) {
             self.broadcast_typing(&change);
         }
     }
 
-    /// Tells everybody but the user, on whatever device. True where one turned out to be gone.
+    /// Tells every member but the user's own sessions. Returns whether a member's outbox was
+    /// closed.
     fn broadcast_typing(&mut self, change: &TypingChange<LatestKey>) -> bool {
         let TypingChange { user, key, typing } = change;
         let update = TypingUpdate { order_id: &self.order, user_id: user, typing: *typing };
@@ -77,7 +78,7 @@ impl OrderRoom {
         for member in self.members.values_mut().filter(|member| member.identity.user != *user) {
             let frame = broadcast.frame(member.codec);
             if member.is_held() {
-                // A beginning is said again soon; an end would be missed.
+                // A start is repeated soon; an end would be missed.
                 if !typing {
                     member.push(frame, None);
                 }

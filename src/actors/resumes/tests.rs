@@ -1,4 +1,4 @@
-//! Who gets which session, until when, and what is kept at most.
+//! Tests of the session records: who gets which, until when, and how many are kept.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ fn record(owner: &str) -> SessionRecord {
     SessionRecord::new(pid(), user(owner), session, Namespace::Root, 1, rooms, pushes)
 }
 
-/// The record that a claim gives, if it does.
+/// The record that a claim returns, if any.
 fn claimed(resumes: &ResumableSessions, pid: Pid, of: &str, now: Instant) -> Option<SessionRecord> {
     match resumes.claim(pid, &user(of), now) {
         Claim::Detached(record) => Some(*record),
@@ -45,7 +45,7 @@ fn claimed(resumes: &ResumableSessions, pid: Pid, of: &str, now: Instant) -> Opt
     }
 }
 
-/// A session that leaves its record behind when it is asked to end.
+/// A session that leaves its record when it is asked to end.
 struct Owner(Option<(Arc<ResumableSessions>, SessionRecord)>);
 
 impl Actor for Owner {
@@ -104,7 +104,7 @@ fn a_session_that_is_attached_is_asked_to_hand_over() {
         };
         owner.send(TakeOver { pid: ann.pid }).await.expect("it lives");
         assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann.clone()));
-        // The next session has the pid; then it is lost, and found again.
+        // The next session takes over the pid, is lost, and is found again.
         resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
         resumes.detach(ann.clone(), now);
         assert_eq!(claimed(&resumes, ann.pid, "ann", now), Some(ann));
@@ -133,7 +133,7 @@ fn a_session_whose_actor_has_died_is_forgotten() {
     actix::System::new().block_on(async {
         resumes.attach(ann.pid, user("ann"), Arc::new(Owner(None).start()));
     });
-    // With its system the actor is gone.
+    // The actor ended with its system.
     assert!(matches!(resumes.claim(ann.pid, &user("ann"), now), Claim::Unknown));
     assert!(resumes.lock().sessions.is_empty());
 }
@@ -145,7 +145,7 @@ fn at_the_bound_the_oldest_goes() {
     for record in &records {
         resumes.detach(record.clone(), now);
     }
-    // The same session again is no further one.
+    // The same session again replaces its record.
     resumes.detach(records[4].clone(), now);
     let kept = records.iter().map(|r| claimed(&resumes, r.pid, "ann", now).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), [false, false, true, true, true]);
@@ -180,7 +180,7 @@ fn large_records_are_bounded_by_their_bytes() {
         resumes.detach(record("ann"), now);
     }
     assert_eq!((resumes.kept(), resumes.lock().bytes), (10, each * 10));
-    // One that has no room at all is not kept, and leaves nothing behind.
+    // A record that does not fit is not kept, and nothing remains of it.
     resumes.most_bytes = each - 1;
     resumes.detach(record("ann"), now);
     assert_eq!((resumes.kept(), resumes.lock().bytes), (0, 0));

@@ -1,4 +1,4 @@
-//! Rooms of this node: found or created, forgotten when idle, held back after a panic.
+//! Finds or creates rooms, forgets idle ones, and delays a room after repeated panics.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::actors::order_room::{
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
-/// Within this time after a panic the next one makes the room wait.
+/// A panic within this time after the last one makes the next room wait.
 const CRASH_MEMORY: Duration = Duration::from_secs(60);
 /// How long an order waits for its next room after its second, third and later panic.
 const CRASH_WAITS: [Duration; 3] =
@@ -23,21 +23,22 @@ const CRASH_WAITS: [Duration; 3] =
 pub(super) struct RoomEntry {
     pub(super) handle: Arc<RoomHandle>,
     epoch: u64,
-    /// Joins that were forwarded to it. Only a room that has seen them all may be forgotten.
+    /// Joins that were forwarded to it. The room may be forgotten only after it has processed all
+    /// of them.
     forwarded: u64,
 }
 
 /// A room that panicked.
 pub(super) struct Crash {
     at: Instant,
-    /// How many times in a row, each within a minute of the one before.
+    /// Panics in a row, each within a minute of the one before.
     times: usize,
-    /// From when on there may be a room again.
+    /// The earliest time of the next room.
     open_at: Instant,
 }
 
 impl Supervisor {
-    /// Sends a join to its room, which is created where there is none.
+    /// Forwards a join to its room, which it creates where there is none.
     pub(super) fn forward(&mut self, find: FindRoom) {
         let order = find.guard.order.clone();
         if !self.rooms.contains_key(&order) {
@@ -69,7 +70,7 @@ impl Supervisor {
         RoomEntry { handle, epoch, forwarded: 0 }
     }
 
-    /// Forgets an idle room, unless somebody is on the way to it.
+    /// Forgets an idle room, unless a forwarded join is on its way to it.
     pub(super) fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
         let is_known = |entry: &&RoomEntry| entry.epoch == epoch && entry.forwarded == seen;
         if let Some(entry) = self.rooms.get(order).filter(is_known) {
@@ -78,12 +79,12 @@ impl Supervisor {
         }
     }
 
-    /// A room ended without being told to.
+    /// Handles a room that ended without being stopped.
     pub(super) fn crashed(&mut self, order: &OrderId, epoch: u64, now: Instant) {
         if self.rooms.get(order).is_none_or(|entry| entry.epoch != epoch) {
             return;
         }
-        // At the end of a drain rooms go with their threads, and nothing is wrong with them.
+        // At the end of a drain rooms end with their threads, which is no panic.
         if !self.shared.is_draining() {
             log::error!(order = order.as_str(); "the room of an order panicked");
             self.shared.metrics.room_panics.inc();

@@ -1,4 +1,4 @@
-//! Sessions of this node by their users: a user has many, up to a limit.
+//! The sessions of this node by user. A user may have several, up to a limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::ids::{ConnectionId, SessionId, UserId};
 use crate::protocol::back_end::BackEndEvent;
 use crate::protocol::close::CloseCode;
 
-/// How many sessions a second a drain closes when there are few of them.
+/// How many sessions a second a drain closes, unless its configured spread is shorter.
 const CLOSES_PER_SECOND: u64 = 1000;
-/// The earliest that a client comes back after a drain.
+/// The shortest time until a client comes back after a drain.
 const FIRST_RETURN_MS: u64 = 1000;
 /// The least time over which returning clients are spread.
 const LEAST_SPREAD_MS: u64 = 5000;
@@ -28,17 +28,17 @@ pub(super) struct SessionEntry {
 }
 
 impl Supervisor {
-    /// Notes a session. One connection too many of a user ends the oldest.
+    /// Registers a session. A connection beyond the user's limit ends the oldest one.
     pub(super) fn register(&mut self, register: Register) {
         let Register { peer, connection, user } = register;
         let most = self.shared.config.limits.max_connections_per_user;
-        // Nearly all have one; a first push would make room for four.
+        // Nearly every user has one session; a first push would allocate room for four.
         let sessions = self.users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
         sessions.push(SessionEntry { peer, connection });
         if sessions.len() > most
             && let Some(oldest) = oldest_of_too_many(sessions, most)
         {
-            // What shares the connection ends with it.
+            // All sessions on that connection end with it.
             let (ending, stay): (Vec<_>, Vec<_>) = std::mem::take(sessions)
                 .into_iter()
                 .partition(|entry: &SessionEntry| entry.connection == oldest);
@@ -57,8 +57,8 @@ impl Supervisor {
         }
     }
 
-    /// Tells every session of those whom a change concerns, before or after it. After the room, so
-    /// that one which leaves it meanwhile hears the change at least once.
+    /// Tells every session of the users involved before or after a change. The room is told first,
+    /// so a session that leaves it meanwhile is told at least once.
     pub(super) fn notify_involved(&self, change: &Arc<CommittedChange>) {
         let (before, after) = (&change.changed.before, &change.changed.order.facts);
         let users: BTreeSet<&UserId> =
@@ -69,7 +69,7 @@ impl Supervisor {
         }
     }
 
-    /// Sends an event to every session of these users, and says how many connections have it.
+    /// Sends an event to every session of these users. Returns how many connections got it.
     pub(super) fn notify_users(&self, users: &BTreeSet<UserId>, event: &BackEndEvent) -> usize {
         let event = event.event();
         self.shared.metrics.events_out.inc(event.index());
@@ -86,7 +86,7 @@ impl Supervisor {
         connections.len()
     }
 
-    /// A way to end each connection of a user.
+    /// The addresses that end each connection of a user.
     pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<Disconnect>> {
         let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
         let ways: BTreeMap<_, _> =
@@ -102,7 +102,7 @@ impl Supervisor {
         sessions.len()
     }
 
-    /// Ends every session, one after the other, and spreads their return too.
+    /// Ends every session, one after the other, and spreads the times at which clients come back.
     pub(super) fn disconnect_all(&self, close: CloseCode, spread: Duration) -> usize {
         let sessions: Vec<_> = self.users.values().flatten().collect();
         for (index, entry) in sessions.iter().enumerate() {
@@ -119,13 +119,13 @@ impl Supervisor {
 }
 
 impl Disconnect {
-    /// At once.
+    /// Closes at once.
     pub fn now(close: CloseCode) -> Self {
         let (reason, reconnect_after_ms, delay) = (None, None, Duration::ZERO);
         Self { close, reason, reconnect_after_ms, delay, user: None, issued_before: None }
     }
 
-    /// The same, where others may share the connection: it concerns only this user.
+    /// Limits it to this user, where others may share the connection.
     #[must_use]
     pub fn of(self, user: UserId) -> Self {
         Self { user: Some(user), ..self }
@@ -139,8 +139,9 @@ fn oldest_of_too_many(sessions: &[SessionEntry], most: usize) -> Option<Connecti
     (connections.len() > most).then(|| sessions.first().map(|entry| entry.connection)).flatten()
 }
 
-/// When one of `count` sessions is closed, and how long after that its client comes back: spread
-/// evenly from 1 s to 5 s, or as long as 1,000 a second take, and different for every client.
+/// When one of `count` sessions is closed, and how long after that its client comes back. The
+/// returns are spread evenly from 1 s to 5 s, or over as long as 1,000 a second take. Each client
+/// gets a different time.
 fn drain_schedule(index: u64, count: u64, spread: Duration) -> (Duration, u64) {
     let share = |whole: u64| whole * index / count.max(1);
     let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
@@ -149,7 +150,7 @@ fn drain_schedule(index: u64, count: u64, spread: Duration) -> (Duration, u64) {
     (delay, FIRST_RETURN_MS + share(latest - FIRST_RETURN_MS))
 }
 
-/// How long it takes to close, or to take back, so many at a sane rate.
+/// How many milliseconds it takes to close, or to take back, `count` sessions at that rate.
 fn closing_ms(count: u64) -> u64 {
     count * 1000 / CLOSES_PER_SECOND
 }

@@ -1,5 +1,5 @@
-//! The last chat pushes of a session, in the order in which they went into its outbox: by the last
-//! one that a client has seen, what it has of every room is known.
+//! The last chat pushes of a session, in the order in which they went into its outbox. The last
+//! push that a client has seen tells what it has of every room.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -10,46 +10,46 @@ use super::SavedRoom;
 use super::unconfirmed::{Unconfirmed, UnconfirmedList};
 use crate::ids::OrderId;
 
-/// The most pushes of a record that is kept.
+/// The most pushes that a kept record has.
 pub const MAX_PUSHES: usize = 4096;
 
-/// The last chat pushes of a session, of all its rooms together: those that may not have arrived, and
-/// the last one before them. So they are as many as may be under way, which is not more than an outbox
-/// ever holds, and mostly a few.
+/// The last chat pushes of a session, over all its rooms: those that may not have arrived, and the
+/// last one before them. They are at most as many as an outbox holds, and mostly few.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushLog {
-    /// What a client presents that has seen none of this session's pushes: the offset with which
-    /// the session began. None where it began without one.
+    /// The offset with which the session began, which a client presents that has seen none of its
+    /// pushes. `None` where it began without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "begin")]
     first_offset: Option<(OrderId, i64)>,
-    /// Tie and number of each push, the oldest first.
+    /// Subscription and `seq` of each push, the oldest first.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     log: VecDeque<(u64, i64)>,
-    /// How many of them went out before the last ping.
+    /// How many of them were pushed before the last ping.
     #[serde(skip)]
     before_ping: usize,
-    /// Older ones were pushed and are no longer in the log.
+    /// Whether older ones were pushed that are no longer in the log.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     dropped: bool,
-    /// The orders of subscriptions that are over but still have pushes in the log.
+    /// The orders of ended subscriptions that still have pushes in the log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) left: Vec<(u64, OrderId)>,
-    /// What else its client may not have got.
+    /// What else the client may not have received.
     #[serde(default, skip_serializing_if = "UnconfirmedList::is_empty")]
     #[serde(rename = "dues")]
     unconfirmed: UnconfirmedList,
 }
 
 impl PushLog {
-    /// Of a session that begins now. `begin` is the last offset that its client has from before,
-    /// whether it was found or not: a client that sees none of what follows presents it again.
+    /// The log of a session that begins now. `first_offset` is the last offset that its client has
+    /// from before, whether it was found or not: a client that sees none of the new pushes presents
+    /// it again.
     pub fn new(first_offset: Option<(OrderId, i64)>) -> Self {
         Self { first_offset, ..Self::default() }
     }
 
-    /// The message `seq` went into the outbox, by the session's subscription `subscription` to its room. At most
-    /// `most` are kept.
+    /// Logs that the message `seq` went into the outbox, by this subscription. At most `most`
+    /// pushes are kept.
     pub fn push(&mut self, subscription: u64, seq: i64, most: usize) {
         while self.log.len() >= most {
             self.drop_oldest();
@@ -57,13 +57,13 @@ impl PushLog {
         self.log.push_back((subscription, seq));
     }
 
-    /// A ping is about to go out.
+    /// Notes that a ping is about to be sent.
     pub fn mark_ping(&mut self) {
         self.before_ping = self.log.len();
     }
 
-    /// The `subscription` to `order` is over. Its pushes stay: one of them may be the last that the
-    /// client saw.
+    /// Notes the end of a subscription to `order`. Its pushes stay: one of them may be the last
+    /// that the client saw.
     pub fn end_subscription(&mut self, subscription: u64, order: &OrderId) {
         let known = self.left.iter().any(|(left, _)| *left == subscription);
         if !known && self.has(subscription) {
@@ -72,36 +72,36 @@ impl PushLog {
         self.unconfirmed.end_subscription(subscription);
     }
 
-    /// The client is owed this by the `subscription`, from before it goes into the outbox.
+    /// Notes what is about to be sent for the subscription, before it goes into the outbox.
     pub fn begin_send(&mut self, subscription: u64, unconfirmed: Unconfirmed) {
         self.unconfirmed.begin_send(subscription, unconfirmed);
     }
 
-    /// What was owed by the `subscription` is in the outbox.
+    /// Notes that what was begun for the subscription is in the outbox.
     pub fn mark_sent(&mut self, subscription: u64, now: Instant) {
         self.unconfirmed.mark_sent(subscription, self.log.len(), now);
     }
 
-    /// What is owed by the `subscription` and is not in the outbox.
+    /// What was begun for the subscription and is not in the outbox.
     pub fn unsent(&self, subscription: u64) -> Unconfirmed {
         self.unconfirmed.unsent(subscription)
     }
 
-    /// The client has got all that went out until then, which is the time of the last ping. Of the
-    /// pushes before it only the last can be its offset now.
+    /// Notes that the client has received all that was sent until `until`, which is the time of the
+    /// last ping. Of the pushes before it only the last can be its offset now.
     pub fn confirm_until(&mut self, until: Instant) {
         self.unconfirmed.confirm_until(until);
         while self.before_ping > 1 {
             self.drop_oldest();
         }
-        // What a burst has taken is given back.
+        // Frees the memory of a burst.
         if self.log.capacity() > 4 * self.log.len() {
             self.log.shrink_to_fit();
         }
     }
 
-    /// What a client may not have got by the `subscription` that has seen so many of the log's pushes;
-    /// where that cannot be told, all of which no pong has said that it arrived.
+    /// What a client may not have received of the subscription that has seen `seen` of the log's
+    /// pushes. Where that is not known, all that no pong has confirmed.
     pub(super) fn unconfirmed(&self, subscription: u64, seen: Option<usize>) -> Unconfirmed {
         self.unconfirmed.of(subscription, seen)
     }
@@ -111,13 +111,13 @@ impl PushLog {
         self.log.len()
     }
 
-    /// Whether nothing is in the log.
+    /// Whether the log is empty.
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()
     }
 
-    /// How many of the log's pushes a client has seen whose last offset this is; none where that
-    /// cannot be told.
+    /// How many of the log's pushes a client has seen whose last offset this is. `None` where that
+    /// is not known.
     pub(super) fn seen(
         &self,
         offset: Option<(&OrderId, i64)>,
@@ -125,7 +125,7 @@ impl PushLog {
     ) -> Option<usize> {
         let start = (!self.dropped).then_some(0);
         let Some((order, seq)) = offset else { return start };
-        // Before the look into the log: where both could be meant, nothing must be lost.
+        // Checked before the log: where both could match, nothing must be lost.
         if start.is_some()
             && self.first_offset.as_ref().is_some_and(|(o, s)| o == order && *s == seq)
         {
@@ -144,13 +144,13 @@ impl PushLog {
         if let Some(place) = found {
             return Some(place + 1);
         }
-        // Nothing was pushed since the room was shown: what the client has is what it was shown.
+        // Nothing was pushed since the snapshot: the client has what the snapshot covered.
         let shown = |room: &SavedRoom| room.order == *order && room.sent_seq == seq;
         start.filter(|_| seq >= 0 && self.log.is_empty() && rooms.iter().any(shown))
     }
 
-    /// By subscription, the last message of the `seen` first pushes; where there is none, the one before the
-    /// subscription's first push. Subscriptions without a push are absent.
+    /// By subscription, the last message of the first `seen` pushes; where there is none, the one
+    /// before the subscription's first push. Subscriptions without a push are absent.
     pub(super) fn marks(&self, seen: usize) -> HashMap<u64, i64> {
         let mut marks = HashMap::new();
         for (at, (subscription, seq)) in self.log.iter().enumerate() {
@@ -177,7 +177,7 @@ impl PushLog {
             + first_offset
     }
 
-    /// Gives back memory that was taken for pushes to come, and keeps the last [`MAX_PUSHES`].
+    /// Frees memory that was reserved for later pushes, and keeps the last [`MAX_PUSHES`].
     pub(super) fn shrink(&mut self) {
         while self.log.len() > MAX_PUSHES {
             self.drop_oldest();
@@ -194,7 +194,7 @@ impl PushLog {
     fn drop_oldest(&mut self) {
         self.dropped = true;
         self.before_ping = self.before_ping.saturating_sub(1);
-        // Nobody can be there any more.
+        // No client can present the first offset any more.
         self.first_offset = None;
         self.unconfirmed.shift();
         let Some((subscription, _)) = self.log.pop_front() else { return };

@@ -1,4 +1,4 @@
-//! Where a client stands, by the last offset that it saw.
+//! Tests of what a client has, by the last offset that it saw.
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> PushLog {
     pushes
 }
 
-/// The numbers alone, and whether they are sure.
+/// The marks alone, and whether they are certain.
 fn placed(record: &SessionRecord, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
     let offset = offset.map(|(id, seq)| (order(id), seq));
     let placed = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
@@ -37,7 +37,7 @@ fn placed(record: &SessionRecord, offset: Option<(&str, i64)>) -> (Vec<i64>, boo
 
 #[test]
 fn one_offset_places_every_room() {
-    // c had nothing pushed, d was never shown, e came late.
+    // c had no push, d had no snapshot, e was joined late.
     let log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4), (1, 7), (5, 1)]);
     let rooms = [room("a", 1, 7), room("b", 2, 4), room("c", 3, 9), room("d", 4, -1)];
     let record = record(rooms.into_iter().chain([room("e", 5, 1)]), log);
@@ -49,14 +49,14 @@ fn one_offset_places_every_room() {
         (Some(("b", 4)), [6, 4, 9, -1, 0], true),
         (Some(("a", 7)), [7, 4, 9, -1, 0], true),
         (Some(("e", 1)), [7, 4, 9, -1, 1], true),
-        // Numbers that belong to another room.
+        // The numbers belong to another room.
         (Some(("b", 6)), [7, 4, 9, -1, 1], false),
         (Some(("a", 3)), [3, 4, 9, -1, 1], false),
-        // What was only shown, while pushes followed.
+        // These were only in the snapshot, and pushes followed.
         (Some(("c", 9)), [7, 4, 9, -1, 1], false),
         (Some(("c", 8)), [7, 4, 8, -1, 1], false),
         (Some(("d", 3)), [7, 4, 9, -1, 1], false),
-        // Never joined, never sent.
+        // These were never joined, or never sent.
         (Some(("x", 5)), [7, 4, 9, -1, 1], false),
         (Some(("a", 0)), [0, 4, 9, -1, 1], false),
         (Some(("a", -1)), [7, 4, 9, -1, 1], false),
@@ -80,7 +80,7 @@ fn a_room_that_was_left_still_places_the_others() {
     assert_eq!(placed(&gone, Some(("a", 6))), (vec![3], true));
     assert_eq!(placed(&gone, Some(("b", 4))), (vec![4], true));
     assert_eq!(placed(&gone, Some(("a", 4))), (vec![4], false));
-    // Left and joined again: the offset is of the subscription before, the mark of the one now.
+    // Left and joined again: the offset is of the old subscription, the mark of the new one.
     let again = record_of(&[room("a", 3, 8), room("b", 2, 4)]);
     assert_eq!(placed(&again, Some(("a", 6))), (vec![8, 3], true));
     assert_eq!(again.pushes.left.len(), 1);
@@ -128,18 +128,18 @@ fn rooms_that_were_left_are_forgotten_with_their_last_push() {
 
 #[test]
 fn the_same_offset_is_found_again_and_again() {
-    // The client saw a/5 and drops; b/3 and a/6 were on the way.
+    // The client saw a/5 and lost its connection; b/3 and a/6 were on the way.
     let first = record([room("a", 1, 6), room("b", 2, 3)], pushed(None, &[(1, 5), (2, 3), (1, 6)]));
     let mut marks = vec![5, 2];
     assert_eq!(placed(&first, Some(("a", 5))), (marks.clone(), true));
-    // It comes back, and drops before any of it arrives, over and over.
+    // It comes back, and loses the connection before any of it arrives, three times.
     for round in 0..3 {
         let (a, b) = (3 + 2 * round, 4 + 2 * round);
-        // Before the rooms are in,
+        // First before it is in its rooms,
         let rooms = [room("a", a, marks[0]), room("b", b, marks[1])];
         let empty = record(rooms, pushed(Some(("a", 5)), &[]));
         assert_eq!(placed(&empty, Some(("a", 5))), (marks.clone(), true));
-        // and with all of it pushed once more.
+        // then after all was pushed again.
         let log = pushed(Some(("a", 5)), &[(b, 3), (a, 6), (a, 7)]);
         let again = record([room("a", a, 7), room("b", b, 3)], log);
         assert_eq!(placed(&again, Some(("a", 5))), (marks.clone(), true));
@@ -147,7 +147,7 @@ fn the_same_offset_is_found_again_and_again() {
         assert_eq!(placed(&again, Some(("a", 6))), (vec![6, 3], true));
         marks = vec![5, 2];
     }
-    // The last that it saw is of a room that it has left since.
+    // The last message that it saw is of a room that it has left since.
     let away = record([room("b", 20, 3)], pushed(Some(("a", 5)), &[(20, 4)]));
     assert_eq!(placed(&away, Some(("a", 5))), (vec![3], true));
 }
@@ -167,7 +167,7 @@ fn what_was_shown_and_is_all_there_is_counts_as_found() {
     }
 }
 
-/// A client that has seen so many of a random session's pushes gets exactly the others.
+/// A client that has seen some of a random session's pushes gets exactly the others.
 #[test]
 fn whatever_happened_the_marks_are_what_was_seen() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -186,7 +186,7 @@ fn whatever_happened_the_marks_are_what_was_seen() {
             match (at, below(12)) {
                 (None, _) => {
                     subscription += 1;
-                    // Numbers of a new subscription lie above those of the one before.
+                    // The numbers of a new subscription are above those of the old one.
                     let last = all.iter().filter(|(o, _, _)| *o == id).map(|(_, _, seq)| *seq);
                     rooms.push(room(&id, subscription, last.max().unwrap_or(3) + 2));
                 }
@@ -272,7 +272,7 @@ fn what_a_pong_has_confirmed_is_forgotten_but_for_the_last() {
     assert_eq!(placed(&record, Some(("a", 6))), (vec![6, 3], true));
     assert_eq!(placed(&record, Some(("b", 4))), (vec![6, 4], true));
     assert!(!placed(&record, Some(("b", 3))).1, "it has said that it has more");
-    // A pong that says the same again, and one behind everything.
+    // A pong that confirms nothing new, and one after everything.
     pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 2);
     pushes.mark_ping();
@@ -300,7 +300,7 @@ fn told(status: &str) -> Unconfirmed {
     Unconfirmed { snapshot: None, order: Some(told) }
 }
 
-/// What is owed in room `a` to a client that saw this last.
+/// What is unconfirmed in room `a` for a client that saw this last.
 fn owed(pushes: &PushLog, offset: Option<(&str, i64)>) -> Unconfirmed {
     let record = record([room("a", 1, 9), room("b", 2, 9)], pushes.clone());
     let offset = offset.map(|(id, seq)| (order(id), seq));
@@ -328,7 +328,7 @@ fn what_went_out_behind_the_last_that_was_seen_is_unconfirmed() {
     ] {
         assert_eq!(owed(&pushes, offset), due, "{offset:?}");
     }
-    // Owed once more, for what is surely known of each.
+    // Begun once more, from what the client certainly knows of each.
     pushes.begin_send(1, shown(Some(9), 50));
     pushes.begin_send(1, told("B"));
     assert_eq!(

@@ -1,8 +1,8 @@
-//! What a client may not have got of its rooms beside chat: a snapshot, or news of the order, that
-//! went out behind the last thing of which it is known that it arrived.
+//! What a client may not have received of its rooms beside chat: a snapshot or changes of the
+//! order, sent after the last thing that is known to have arrived.
 //!
-//! Known it is by what the client itself says: the offset of a chat message that went out later,
-//! or a pong to a ping that did.
+//! The client confirms an arrival with the offset of a later chat message, or with the pong to a
+//! later ping.
 
 use std::time::Instant;
 
@@ -11,25 +11,25 @@ use serde::{Deserialize, Serialize};
 use super::MAX_ROOMS;
 use crate::ids::UserId;
 
-/// What a client is owed in a room.
+/// What a client may not have received in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unconfirmed {
-    /// To be shown the room as it asked for it. That has all the rest in it.
+    /// The snapshot that it asked for, which includes all the rest.
     pub snapshot: Option<SnapshotRequest>,
-    /// To hear how the order is now, if it is otherwise than this.
+    /// What it knew of the order before; it is told the changes since.
     pub order: Option<KnownOrder>,
 }
 
-/// What a client asked to be shown of a room's chat.
+/// Which chat a client asked for in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRequest {
     /// The last message that it had.
     pub since: Option<i64>,
-    /// How many at most.
+    /// How many messages at most.
     pub limit: i64,
 }
 
-/// What a client was told of an order last.
+/// What a client was last told of an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownOrder {
     /// Its status.
@@ -40,26 +40,26 @@ pub struct KnownOrder {
     pub driver: Option<UserId>,
 }
 
-/// What each room of a session owes its client; in at most [`MAX_ROOMS`].
+/// The unconfirmed items of a session, in at most [`MAX_ROOMS`] rooms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct UnconfirmedList(Vec<UnconfirmedItem>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct UnconfirmedItem {
-    /// By which subscription.
+    /// The subscription that it belongs to.
     #[serde(rename = "link")]
     subscription: u64,
     what: ItemKind,
-    /// Where it is among the pushes; none while it is not in the outbox.
+    /// How many pushes were in the log before it. `None` while it is not in the outbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     behind: Option<usize>,
-    /// When it went into the outbox, or a moment later. Of no use behind the end of the connection.
+    /// When it went into the outbox, or a moment later. Not needed after the end of the connection.
     #[serde(skip)]
     at: Option<Instant>,
 }
 
-/// One of the two, since one may have arrived and the other not.
+/// Separate items, since one may have arrived and the other not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum ItemKind {
     #[serde(rename = "Shown")]
@@ -71,7 +71,7 @@ enum ItemKind {
 // === impl SnapshotRequest ===
 
 impl SnapshotRequest {
-    /// What serves both.
+    /// A request that covers both.
     fn or(self, other: Self) -> Self {
         let since = self.since.zip(other.since).map(|(one, other)| one.min(other));
         Self { since, limit: self.limit.max(other.limit) }
@@ -88,8 +88,8 @@ impl ItemKind {
         )
     }
 
-    /// The same with what is owed beside it. What a client surely knows of an order is what it was
-    /// told before the first news that it may not know of.
+    /// Adds another item of the same kind. Of an order the first one stays: the client certainly
+    /// knows only what it was told before the first unconfirmed change.
     fn extend(&mut self, more: &Self) {
         if let (Self::Snapshot(request), Self::Snapshot(more)) = (self, more) {
             *request = request.or(*more);
@@ -100,7 +100,7 @@ impl ItemKind {
 // === impl UnconfirmedList ===
 
 impl UnconfirmedList {
-    /// More is owed by this subscription, and is about to go out.
+    /// Adds what is about to be sent for this subscription.
     pub(super) fn begin_send(&mut self, subscription: u64, unconfirmed: Unconfirmed) {
         let what = unconfirmed
             .snapshot
@@ -126,7 +126,8 @@ impl UnconfirmedList {
         }
     }
 
-    /// What is owed by this subscription is in the outbox now, behind so many pushes of the log.
+    /// Notes that what was begun for this subscription is in the outbox now, after `behind` pushes
+    /// of the log.
     pub(super) fn mark_sent(&mut self, subscription: u64, behind: usize, now: Instant) {
         let unsent = |owed: &&mut UnconfirmedItem| {
             owed.subscription == subscription && owed.behind.is_none()
@@ -136,13 +137,13 @@ impl UnconfirmedList {
         }
     }
 
-    /// What is owed by this subscription and is not in the outbox.
+    /// What was begun for this subscription and is not in the outbox.
     pub(super) fn unsent(&self, subscription: u64) -> Unconfirmed {
         self.sum(|owed| owed.subscription == subscription && owed.behind.is_none())
     }
 
-    /// What a client may not have got by this subscription that has seen so many pushes of the log; where
-    /// that is not known, all that no pong has confirmed.
+    /// What a client may not have received of this subscription that has seen `seen` pushes of the
+    /// log. Where that is not known, all that no pong has confirmed.
     pub(super) fn of(&self, subscription: u64, seen: Option<usize>) -> Unconfirmed {
         let arrived = |owed: &UnconfirmedItem| {
             owed.behind.zip(seen).is_some_and(|(behind, seen)| seen > behind)
@@ -161,17 +162,17 @@ impl UnconfirmedList {
         unconfirmed
     }
 
-    /// The client has got all that went out until then.
+    /// Notes that the client has received all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
         self.0.retain(|owed| owed.at.is_none_or(|at| at > until));
     }
 
-    /// The subscription is over.
+    /// Drops the items of an ended subscription.
     pub(super) fn end_subscription(&mut self, subscription: u64) {
         self.0.retain(|owed| owed.subscription != subscription);
     }
 
-    /// The first push of the log is no longer in it.
+    /// Notes that the first push was dropped from the log.
     pub(super) fn shift(&mut self) {
         for behind in self.0.iter_mut().filter_map(|owed| owed.behind.as_mut()) {
             *behind = behind.saturating_sub(1);
@@ -186,7 +187,7 @@ impl UnconfirmedList {
         self.0.shrink_to_fit();
     }
 
-    /// About the memory that it holds beside itself, in bytes.
+    /// Its heap memory in bytes, estimated.
     pub(super) fn heap_bytes(&self) -> usize {
         let heap = |owed: &UnconfirmedItem| match &owed.what {
             ItemKind::Snapshot(_) => 0,
@@ -199,7 +200,7 @@ impl UnconfirmedList {
 // === impl KnownOrder ===
 
 impl KnownOrder {
-    /// About the memory that it holds beside itself, in bytes.
+    /// Its heap memory in bytes, estimated.
     pub(super) fn heap_bytes(&self) -> usize {
         let driver = self.driver.as_ref().map_or(0, |driver| driver.as_str().len() + 16);
         self.status.as_ref().map_or(0, |status| status.len()) + driver
