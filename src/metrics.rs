@@ -49,7 +49,7 @@ pub struct Metrics {
     process: Registry,
     /// Open sessions, by framing and role.
     pub connections: LabeledGauges,
-    /// Rooms with members or senders.
+    /// Rooms in memory.
     pub rooms: Gauge,
     /// Ended sessions that can be resumed.
     pub resumable_sessions: Gauge,
