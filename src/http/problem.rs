@@ -48,7 +48,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "nothing is here")
     }
 
-    /// The path only serves WebSockets. A proxy that drops the upgrade headers causes this too.
+    /// The path serves only a WebSocket. A proxy that drops the upgrade headers causes this too.
     pub fn upgrade_required() -> Self {
         let detail = "send Connection: Upgrade and Upgrade: websocket (and let proxies pass them)";
         Self::new(StatusCode::UPGRADE_REQUIRED, ErrorCode::BadEnvelope, detail)

@@ -108,7 +108,7 @@ async fn upgrade_plain(hub: &Hub, request: &Request, framed: Socket, slot: Conne
     }
 }
 
-/// The service of an address without WebSockets.
+/// The service of an address that has no WebSocket.
 pub fn refuse_all()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {

@@ -1,4 +1,4 @@
-//! How many bytes the peer's system has received of a socket.
+//! How many of the bytes written to a socket the peer's system has received.
 
 use tokio::net::TcpStream;
 

@@ -305,7 +305,6 @@ impl FrameWriter {
         if let Sink::Poll(poll_state) = &mut self.sink { Some(poll_state) } else { None }
     }
 
-    /// Whether the connection has ended.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.sink, Sink::Gone)
     }

@@ -73,7 +73,6 @@ impl<T> InlineDeque<T> {
         self.first.is_none()
     }
 
-    /// Whether it owns memory.
     #[cfg(test)]
     pub(super) fn owns_memory(&self) -> bool {
         self.rest.capacity() > 0

@@ -6,7 +6,7 @@
 //! end of its turn.
 //!
 //! ```text
-//!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
+//!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the connection's thread)
 //! socket ────┤     │ keeps up: a blocked socket, deadlines, the linger of a close
 //!            └─ SendState ◀── queue ◀── Outbox ◀── push              (any thread)
 //!                 ▲ flusher: one write per socket and turn, many by one call

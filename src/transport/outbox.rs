@@ -18,8 +18,8 @@ use crate::protocol::close::CloseCode;
 ///
 /// A push queues a frame and returns. What a thread has pushed in one turn is written at the end of
 /// that turn, with one system call per connection. If the socket takes no more, frames wait, within
-/// the bounds of [`super::TransportOptions`]. Beyond these the outbox drops them and refuses
-/// pushes, and the connection actor gets [`super::Incoming::Overrun`].
+/// the bounds of [`super::TransportOptions`]. Beyond these the outbox overruns: it drops what waits
+/// and refuses pushes, and the connection actor gets [`super::Incoming::Overrun`].
 ///
 /// Push from arbiter threads where possible. A push on any other thread is written at once.
 #[derive(Debug, Clone)]

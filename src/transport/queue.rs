@@ -208,7 +208,6 @@ impl Queue {
         }
     }
 
-    /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

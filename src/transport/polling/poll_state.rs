@@ -117,7 +117,6 @@ impl PollState {
         Some(receiver)
     }
 
-    /// Whether a GET waits.
     pub(in crate::transport) fn has_pending_get(&self) -> bool {
         self.pending_get.is_some()
     }

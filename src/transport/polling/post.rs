@@ -143,7 +143,6 @@ impl PostedPackets {
         }
     }
 
-    /// Whether all packets are taken.
     pub(in crate::transport) fn is_empty(&self) -> bool {
         self.next.is_none()
     }
