@@ -29,8 +29,8 @@ impl Timestamp {
         Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
     }
 
-    /// Reads a number of seconds or milliseconds since the epoch; `None` where it is not finite. From
-    /// 1e11 on it counts as milliseconds: that many milliseconds ended in March 1973.
+    /// Reads a number of seconds or milliseconds since the epoch; `None` where it is not finite.
+    /// From 1e11 on it counts as milliseconds: that many milliseconds ended in March 1973.
     pub fn from_unix(number: f64) -> Option<Self> {
         const MOST_SECONDS: f64 = 1e11;
         let ms = if number.abs() < MOST_SECONDS { number * 1000.0 } else { number };

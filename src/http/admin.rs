@@ -116,7 +116,7 @@ struct Stats {
     store_queue: usize,
     /// Bytes that wait for slow clients.
     outbox_bytes: i64,
-    /// Ended connections by close code.
+    /// Ended sessions by reason.
     closes: BTreeMap<&'static str, u64>,
     /// Refused events by error code.
     rejected: BTreeMap<&'static str, u64>,
@@ -125,7 +125,7 @@ struct Stats {
     memory_bytes: Option<u64>,
 }
 
-/// Open connections.
+/// Open sessions, and how many connections there may be.
 #[derive(Serialize, ToSchema)]
 struct Connections {
     open: i64,
