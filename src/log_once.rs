@@ -1,22 +1,22 @@
-//! Values that come from outside and are worth one line of the log each.
+//! Values from clients that are logged once each.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-/// How many values are remembered. Those that come later are not logged.
+/// How many values are remembered. Later ones are not logged.
 const MOST_VALUES: usize = 100;
-/// How many characters of a value count, and are logged.
+/// How many characters of a value are compared and logged.
 const MOST_CHARS: usize = 100;
 
-/// Values that were logged. Anybody may send them, so there is a most of both.
+/// Values that were logged. Clients choose them, so their number and length are bounded.
 #[derive(Debug, Default)]
 pub struct LogOnce {
     logged: Mutex<HashSet<Box<str>>>,
 }
 
 impl LogOnce {
-    /// The value as it is to be logged, cut and in quotes with everything escaped that does not show;
-    /// none where it was logged before, or too many others were.
+    /// The value as it is to be logged: cut, in quotes, with invisible characters escaped. `None`
+    /// if it was logged before, or the set is full.
     pub fn first(&self, value: &str) -> Option<String> {
         let cut: Box<str> = value.chars().take(MOST_CHARS).collect();
         let shown = format!("{cut:?}");

@@ -1,10 +1,10 @@
-//! The `orderhub` program. All of it is in the library; see [`orderhub::cli`] for the commands.
+//! The `orderhub` program. All code is in the library; [`orderhub::cli`] has the commands.
 
 use std::process::ExitCode;
 
-// Frames are allocated on one thread and freed on another, all day long: mimalloc keeps both the
-// cost and the memory that stays behind low. Its second line, because the third allocates what is
-// aligned to 128 bytes, as every task is, with so much to spare.
+// Frames are allocated on one thread and freed on another all the time: mimalloc keeps both the
+// cost and the retained memory low. This is its version 2, because version 3 wastes much memory on
+// allocations that are aligned to 128 bytes, as every task is.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

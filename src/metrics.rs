@@ -1,6 +1,6 @@
-//! What the hub counts, in the names that Prometheus sees.
+//! The hub's metrics, with the names that Prometheus sees.
 //!
-//! Label values are fixed lists, given once by the layers that own the words ([`LabelValues`]), so
+//! Label values are fixed lists, given once by the layers that own the words ([`LabelValues`]). So
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
 mod classic;
@@ -21,8 +21,8 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::constants::Limit;
 use self::process_collector::ProcessCollector;
 
-/// The label values of the metrics that are counted by name; by default none, which counts only
-/// totals.
+/// The label values of the metrics that are counted by name. By default there are none, and only
+/// totals are counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LabelValues {
     /// Events that clients send.
@@ -31,7 +31,7 @@ pub struct LabelValues {
     pub events_out: &'static [&'static str],
     /// Error codes of refused events.
     pub errors: &'static [&'static str],
-    /// Reasons of closes that the hub decides, and how others ended.
+    /// Reasons of closes: those that the hub decides, and the other ends of connections.
     pub closes: &'static [&'static str],
     /// Framings.
     pub framings: &'static [&'static str],
@@ -41,17 +41,17 @@ pub struct LabelValues {
     pub time_corrections: &'static [&'static str],
 }
 
-/// Every counter of one hub.
+/// All metrics of one hub.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// The process, in the names that every program has for it: without a prefix.
+    /// Metrics of the process, with their usual names without a prefix.
     process: Registry,
     /// Open sessions, by framing and role.
     pub connections: LabeledGauges,
-    /// Occupied rooms.
+    /// Rooms in memory.
     pub rooms: Gauge,
-    /// Ended sessions that are kept to be taken up again.
+    /// Ended sessions that can be resumed.
     pub resumable_sessions: Gauge,
     /// Events that clients sent, by name.
     pub events_in: LabeledCounters,
@@ -59,53 +59,53 @@ pub struct Metrics {
     pub events_out: LabeledCounters,
     /// Frames handed to outboxes: a broadcast to twenty members counts twenty.
     pub deliveries: Counter,
-    /// Waiting frames that a newer one of the same key replaced or the byte limit dropped.
+    /// Waiting frames that were replaced by a newer one of the same key, or dropped at a limit.
     pub conflated: Counter,
-    /// Bytes that wait in outboxes whose sockets take no more.
+    /// Bytes that wait in outboxes of blocked sockets.
     pub outbox_bytes: Gauge,
     /// Ended sessions, by reason.
     pub closes: LabeledCounters,
     /// Refused events, by error code.
     pub rejected: LabeledCounters,
     /// Locations dropped because they were older than the room's, because the room was busy, or
-    /// because their session had just been put out of it.
+    /// because their session had just been removed from it.
     pub locations_dropped: Counter,
     /// Upgrades refused because the node was full or draining.
     pub upgrades_refused: Counter,
-    /// Handshakes of Socket.IO clients whose version is not served.
+    /// Handshakes of Socket.IO clients with a version that the hub does not serve.
     pub unsupported_clients: Counter,
-    /// HTTP connections that are no `WebSocket`s.
+    /// HTTP connections that are not `WebSocket`s.
     pub http_connections: Gauge,
     /// HTTP connections and requests refused, by the limit that was reached.
     pub http_refused: LabeledCounters,
-    /// Bytes of request bodies and answers under way.
+    /// Bytes of request bodies and answers in progress.
     pub http_buffer: Gauge,
     /// From a chat message's admission to its commit.
     pub chat_commit: Histogram,
-    /// Messages per committed batch.
+    /// Messages per commit.
     pub chat_batch: Histogram,
     /// Chat messages that wait for a commit.
     pub store_queue: Gauge,
-    /// Positions that wait to be written: last ones, and parts of trails.
+    /// Positions that wait to be stored: last positions, and fixes of trails.
     pub positions_queue: Gauge,
-    /// Positions that were to be written behind, and were not.
+    /// Positions that were to be stored later, and were lost.
     pub positions_lost: Counter,
-    /// Fixes that were posted over HTTP, by what became of them.
+    /// Fixes posted over HTTP, by outcome.
     pub posted: LabeledCounters,
-    /// Fixes whose times cannot be right and were changed, by what was wrong with them.
+    /// Fixes with an impossible time that was corrected, by what was wrong.
     pub position_times_corrected: LabeledCounters,
     /// Failed database operations.
     pub store_errors: Counter,
-    /// 1 when the hub has stopped using its database for good, until it is restarted.
+    /// 1 when the hub has stopped using its database until it is restarted.
     pub database_fenced: Gauge,
     /// Rooms that panicked.
     pub room_panics: Counter,
-    /// HTTP connections that ended in an error, by its kind.
+    /// HTTP connections that ended in an error, by kind.
     pub http_connection_errors: LabeledCounters,
 }
 
 impl Metrics {
-    /// A set of counters at zero.
+    /// A new set of metrics.
     pub fn new(labels: &LabelValues) -> Self {
         let mut registry = Registry::with_prefix("orderhub");
         let mut process = Registry::default();
@@ -205,7 +205,7 @@ impl Metrics {
     /// The text that `GET /metrics` answers (`OpenMetrics` 1.0).
     ///
     /// # Errors
-    /// Where a metric cannot be written as text, which would be a bug.
+    /// When a metric cannot be written as text, which would be a bug.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(16 * 1024);
         prometheus_client::encoding::text::encode_registry(&mut text, &self.registry)?;
@@ -222,40 +222,40 @@ impl Metrics {
     }
 }
 
-/// Lines of the log that were not written. The log is the process's, so there is one of these.
+/// Log lines that were not written. The log belongs to the process, so there is one of these.
 pub static LOG_LOSSES: LogLosses = LogLosses([const { AtomicU64::new(0) }; 3]);
 
 const LOG_LOSS_REASONS: [&str; 3] = ["queue_full", "write_failed", "repeated"];
 
-/// Lines of a log that were not written, by reason.
+/// Log lines that were not written, by reason.
 #[derive(Debug, Default)]
 pub struct LogLosses([AtomicU64; 3]);
 
 // === impl LogLosses ===
 
 impl LogLosses {
-    /// The reader of the log did not keep up.
+    /// Counts lines lost because the reader of the log did not keep up.
     pub fn queue_full(&self, lines: u64) {
         self.0[0].fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// The stream took nothing, and never will.
+    /// Counts lines lost because the output stream failed for good.
     pub fn write_failed(&self, lines: u64) {
         self.0[1].fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// There were enough of their kind.
+    /// Counts lines left out because too many of their kind were logged.
     pub fn repeated(&self, lines: u64) {
         self.0[2].fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// The counts in the order of these functions.
+    /// The counts: queue full, write failed, repeated.
     pub fn counts(&self) -> [u64; 3] {
         self.0.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 
-/// What the log of this process has lost, read when it is asked for.
+/// The log lines that this process has lost, read at each scrape.
 #[derive(Debug)]
 struct LogLossCollector;
 
@@ -274,19 +274,19 @@ impl Collector for LogLossCollector {
     }
 }
 
-/// How an HTTP connection ends in an error: the client sent no HTTP, it was too slow, it was gone,
-/// or else.
+/// How an HTTP connection ends in an error: the client sent no valid HTTP, was too slow, was gone,
+/// or another reason.
 pub const CONNECTION_ERRORS: &[&str] = &["malformed", "timeout", "lost", "other"];
 
 /// The limits of HTTP connections.
 pub const HTTP_LIMITS: &[&str] = &["node", "address", "user"];
 
-/// What becomes of a fix that is posted over HTTP.
+/// Outcomes of a fix that is posted over HTTP.
 pub const FIX_OUTCOMES: &[&str] = &["accepted", "stale", "rejected"];
 
 type Label = [(&'static str, &'static str); 1];
 
-/// One counter per word of a fixed list.
+/// One counter for each word of a fixed list.
 #[derive(Debug)]
 pub struct LabeledCounters {
     labels: &'static [&'static str],
@@ -310,14 +310,14 @@ impl LabeledCounters {
         Self { labels, cells }
     }
 
-    /// Counts one of the word at `index` of the list; an index beyond it counts nothing.
+    /// Counts one for the word at `index` of the list. An index beyond the list counts nothing.
     pub fn inc(&self, index: usize) {
         if let Some(cell) = self.cells.get(index) {
             cell.inc();
         }
     }
 
-    /// Counts several at once.
+    /// Counts `count` at once.
     pub fn inc_by(&self, index: usize, count: u64) {
         if let Some(cell) = self.cells.get(index) {
             cell.inc_by(count);
@@ -354,7 +354,7 @@ impl LabeledGauges {
         Self { roles: labels.roles, framings: labels.framings, cells }
     }
 
-    /// The gauge of one framing and role, by their indexes in the vocabulary.
+    /// The gauge of one framing and role, by their indexes in the label values.
     pub fn at(&self, framing: usize, role: usize) -> Option<&Gauge> {
         self.cells.get(framing * self.roles.len() + role)
     }

@@ -1,25 +1,26 @@
-//! What a process takes of its machine, as far as the system tells: only Linux does.
+//! A process's use of processor, memory and files, where the system tells it: only Linux does.
 
 use std::path::Path;
 use std::time::Duration;
 
-/// What a process has taken until now, and holds.
+/// The processor time that a process has used, and the memory that it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// The processor time of all its threads, since it began.
+    /// Processor time of all its threads since it began.
     pub cpu: Duration,
-    /// What it holds in memory, in bytes.
+    /// Resident memory, in bytes.
     pub resident: u64,
 }
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that it was built from, where whoever built it has said so in `ORDERHUB_COMMIT`.
+/// The commit that it was built from, if the build set `ORDERHUB_COMMIT`.
 pub const COMMIT: Option<&str> = option_env!("ORDERHUB_COMMIT");
 
-/// How many files this process has open; none where the system does not tell: Linux does since 6.2.
+/// How many files this process has open. `None` where the system does not tell; Linux does since
+/// 6.2.
 pub fn open_files() -> Option<u64> {
-    // A folder that is counted and not read: at ten thousand connections reading takes its time.
+    // The folder's size is its number of entries: listing ten thousand of them would take time.
     let count = std::fs::metadata("/proc/self/fd").ok()?.len();
     Some(count).filter(|count| *count > 0)
 }
@@ -29,12 +30,12 @@ pub fn max_open_files() -> Option<u64> {
     rlimit::Resource::NOFILE.get_soft().ok()
 }
 
-/// What this process takes; none where the system does not tell.
+/// The usage of this process; `None` where the system does not tell.
 pub fn own_usage() -> Option<Usage> {
     read(Path::new("/proc/self"))
 }
 
-/// What another process takes; none where there is no such process.
+/// The usage of another process; `None` where there is no such process.
 pub fn usage_of(pid: u32) -> Option<Usage> {
     read(Path::new(&format!("/proc/{pid}")))
 }
@@ -44,13 +45,13 @@ fn read(folder: &Path) -> Option<Usage> {
     Some(Usage { cpu: cpu(&file("stat")?)?, resident: resident(&file("status")?)? })
 }
 
-/// The 14th and 15th field of `stat` (proc(5)): time for the program and for the system, in ticks.
-/// The second field is a name that may hold anything, spaces and brackets too.
+/// The 14th and 15th field of `stat` (proc(5)): user and system time, in ticks. The second field is
+/// a name that may contain anything, even spaces and brackets.
 fn cpu(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let sum = ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?;
-    // Programs see a hundred ticks a second, whatever the kernel's own clock.
+    // User space always sees a hundred ticks a second.
     Some(Duration::from_millis(sum.checked_mul(10)?))
 }
 

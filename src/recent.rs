@@ -1,5 +1,5 @@
-//! A map for those who ask for the same entry again and again: a driver's session for its room, a
-//! room for its driver.
+//! A map for callers that look up the same entry again and again: a driver's connection its room, a
+//! room its driver.
 
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
@@ -7,12 +7,12 @@ use std::ops::{Deref, DerefMut};
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
-/// An [`IndexMap`] that remembers where it found the last entry, and looks there first: that saves
-/// the hash, and a look into memory that nobody else touches.
+/// An [`IndexMap`] that remembers where it found the last entry, and looks there first. That saves
+/// the hash, and a read of memory that is not used otherwise.
 #[derive(Debug)]
 pub struct RecentMap<K, V> {
     entries: IndexMap<K, V, RandomState>,
-    /// The place of the last one found. A guess: entries move when others go.
+    /// The index of the last entry found. A guess: entries move when others are removed.
     last: usize,
 }
 
@@ -20,13 +20,13 @@ impl<K: Hash + Eq, V> RecentMap<K, V> {
     /// Adds an entry, or replaces the value of the one that has its key.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if self.entries.is_empty() {
-            // Many never have a second one; a first insertion would make room for three.
+            // Many maps never get a second entry; a first insertion would reserve space for three.
             self.entries.reserve_exact(1);
         }
         self.entries.insert(key, value)
     }
 
-    /// The value of a key, remembered for the next time.
+    /// The value of a key. Its index is remembered for the next lookup.
     pub fn get_recent(&mut self, key: &K) -> Option<&mut V> {
         let guessed = self.entries.get_index(self.last).is_some_and(|(known, _)| known == key);
         if !guessed {

@@ -1,4 +1,4 @@
-//! The hub put together: store, supervisor, addresses; and how it goes down.
+//! Builds the hub from store, supervisor and addresses, and stops it.
 
 mod limits;
 mod ownership;
@@ -42,39 +42,42 @@ use crate::time::Timestamp;
 use crate::transport::{self, OutboxBudget, TransportOptions};
 use ownership::DatabaseOwnership;
 
-/// Connections that the kernel keeps for the hub while it is busy accepting others.
+/// Connections that the kernel queues while the hub is busy.
 const BACKLOG: i32 = 4096;
-/// Connections that may be accepted and not admitted yet, besides those of admins.
+/// Connections that may be accepted and not yet admitted, without those of `ADMIN_BIND`.
 const MAX_UNADMITTED: usize = 128;
-/// What waits of an answer for its socket.
+/// Bytes of an answer that may wait for its socket.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// How long the start waits for keys of a server. Clients of the process before are on their way.
+/// How long the start waits for the keys of a key server. The clients of the process before are
+/// already reconnecting.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often answers are forgotten that have expired.
+/// How often expired answers to idempotent calls are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The share of `DRAIN_SECS` that chat may take where the database is slow.
+/// The share of `DRAIN_SECS` that chat may take when the database is slow.
 const CHAT_SHARE: f64 = 0.5;
-/// The share of `DRAIN_SECS` after which sessions are gone; the rest is for the last positions.
+/// The share of `DRAIN_SECS` after which all sessions must have ended. The rest is for storing the
+/// last positions.
 const CLOSED_SHARE: f64 = 0.85;
-/// The share of their time over which sessions are closed; the rest is for them to go.
+/// The share of the remaining time over which closes are spread. The rest is for the connections to
+/// end.
 const CLOSING_SHARE: f64 = 0.8;
-/// How often sessions that were closed meanwhile are written, for the next process to find.
+/// How often the records of closed sessions are stored during the drain, for the next process.
 const SAVE_INTERVAL: Duration = Duration::from_millis(200);
-/// What every step of the drain may take at least; it ends as soon as it is done.
+/// The least time that each step of the drain gets. A step ends as soon as it is done.
 const MIN_STEP: Duration = Duration::from_secs(1);
 
 /// Why the hub could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, or is not this machine's.
+    /// The address is in use, or does not belong to this machine.
     #[error("BIND_ADDR: cannot listen on {0}: {1}")]
     Bind(SocketAddr, #[source] io::Error),
     /// The database cannot be reached or brought up to date.
     #[error("DATABASE_URL: {0}")]
     Database(#[from] DbError),
-    /// Connections to the database do not keep their sessions.
+    /// The database is behind a pooler that does not keep a connection's session.
     #[error("DATABASE_URL: {0}")]
     Pooler(#[from] PoolerError),
     /// The database cannot be brought up to date.
@@ -83,35 +86,35 @@ pub enum ServeError {
     /// The store cannot start or be read.
     #[error("DATABASE_URL: {0}")]
     Store(#[from] StoreError),
-    /// It cannot be seen whether another hub uses the database.
+    /// The hub could not find out whether another hub uses the database.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
-    /// Another hub uses the database, and has not ended in so many seconds.
+    /// Another hub uses the database, and has not ended within this many seconds.
     #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s")]
     InUse(Holder, u64),
-    /// The database takes questions and answers none, for so many seconds.
+    /// The database accepts queries and has answered none for this many seconds.
     #[error("DATABASE_URL: the database has not answered within {0} s")]
     Silent(u64),
     /// Another hub has taken the database over while this one could not reach it.
     #[error("DATABASE_URL: another hub has taken this database over ({0})")]
     TakenOver(Holder),
-    /// The system refused something.
+    /// The system refused an operation.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Runs the hub until it is told to stop and has drained. `listening` is called once with the
+/// Runs the hub until a signal stops it and it has drained. `listening` is called once with the
 /// address, when clients can connect.
 ///
 /// # Errors
-/// Where it cannot start.
+/// When the hub cannot start, or loses its database to another hub.
 pub fn run(
     config: Config,
     verifier: Verifier,
     listening: impl FnOnce(SocketAddr, &Config),
 ) -> Result<(), ServeError> {
     actix_rt::System::new().block_on(async move {
-        // Before anything that takes time: a stop that comes at once ends or drains as well.
+        // First of all: a stop signal during the start must also end or drain the hub.
         let mut stop = pin!(signals::stop()?);
         let keys = verifier.reread();
         signals::on_hangup(move || {
@@ -119,7 +122,7 @@ pub fn run(
             keys.ask();
         })?;
         let start = async {
-            // Before the lock, which would be left behind in a session that is shared.
+            // Before the lock: behind a pooler, the lock would stay in a shared session.
             let url = config.database.url.clone();
             ownership::run_on_thread(move || pooler::check(&url)).await??;
             let lock = ownership::acquire(&config).await?;
@@ -152,7 +155,7 @@ pub fn run(
     })
 }
 
-/// Starts what every address shares.
+/// Starts what all addresses share.
 async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
     let mut metrics = Metrics::new(&LABEL_VALUES);
     metrics.show_limits(limits::limits(&config));
@@ -173,7 +176,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
         shared.verifier.revoke(user_id, issued_before);
     }
     if let Some(settled) = shared.verifier.wait_for_keys() {
-        // With keys nobody has to come twice; without them the hub serves whom it can.
+        // With the keys, no client has to connect twice. Without them the hub serves the clients
+        // that it can.
         tokio::time::timeout(KEYS_TIMEOUT, settled).await.ok();
     }
     let (supervisor_handle, rates, started) = (Arc::default(), Arc::default(), Instant::now());
@@ -237,7 +241,7 @@ async fn restore_bans(shared: &Shared) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Listens; with port 0 the system picks one.
+/// Listens on an address. With port 0 the system picks the port.
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let listen = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -251,8 +255,8 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     listen().map_err(|error| ServeError::Bind(address, error))
 }
 
-/// The ordinary HTTP side of an address. A macro, because the type of an actix application with
-/// its middleware has no name that a function could return.
+/// The HTTP application of an address. A macro, because the type of an actix application with
+/// middleware has no name that a function could return.
 macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
@@ -265,13 +269,13 @@ macro_rules! app {
     }};
 }
 
-/// The parser of an address's HTTP, which [`ConnectionAcceptor`] feeds. Timeouts are those of the acceptor.
+/// The HTTP parser of an address, fed by [`ConnectionAcceptor`], which also has the timeouts.
 macro_rules! parser {
     ($upgrade:expr, $app:expr) => {
         HttpService::build()
             .keep_alive(KeepAlive::Os)
             .client_request_timeout(Duration::ZERO)
-            // A client that ends its side while it polls is gone: its session must hear it.
+            // A client that closes its side while it polls is gone: its session must learn that.
             .h1_allow_half_closed(false)
             .h1_write_buffer_size(WRITE_BUFFER)
             .on_connect_ext(|stream: &HttpStream, data| {
@@ -302,14 +306,14 @@ fn serve(
     let (for_clients, public) = (hub.clone(), acceptor(ListenerKind::Public));
     let mut builder = Server::build()
         .workers(server.workers)
-        // Together as many as may be admitted and some that are being turned away. Upgraded sockets
-        // do not count there; the hub counts all of them itself.
+        // As many as may be admitted, and some that are being refused. Upgraded sockets do not
+        // count here; the hub counts all connections itself.
         .max_concurrent_connections(most.div_ceil(server.workers))
-        // actix would cut every upgraded socket at once.
+        // actix's handlers would cut every upgraded socket at once.
         .disable_signals()
         .shutdown_timeout(1)
         .listen("hub", listener, move || {
-            // Called on each worker's thread, before it serves: the first one gets it.
+            // Runs on each worker's thread before it serves. The first worker gets the supervisor.
             for_clients.supervisor();
             let upgrade = http::upgrade::service(for_clients.clone());
             let parser = parser!(upgrade, app!(for_clients, kind));
@@ -341,18 +345,18 @@ async fn sample_and_sweep(hub: Hub) {
     }
 }
 
-/// Goes down in an order in which nothing that was acknowledged is lost and every client knows
-/// when to come back.
+/// Stops the hub in an order that loses nothing that was acknowledged, and tells every client when
+/// to come back.
 async fn drain(hub: &Hub, server: ServerHandle) {
     let drain = &hub.shared.config.drain;
     log::info!("draining");
-    // From here on: not ready, no new upgrades, no new chat.
+    // From here on the hub is not ready, and takes no upgrades and no chat.
     hub.shared.start_draining();
     tokio::time::sleep(drain.delay).await;
     let began = Instant::now();
     run_step(step_deadline(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", finish_chat(hub)).await;
-    // Whatever chat took is taken from the time over which sessions are closed, so that time is
-    // left to write the last positions, even where a client does not read its farewell.
+    // Time that chat took is deducted from the time for closing sessions. So there is time to store
+    // the last positions, even if a client does not read its last frames.
     let closed = step_deadline(began, drain.drain.mul_f64(CLOSED_SHARE));
     let spread = (closed - Instant::now()).mul_f64(CLOSING_SHARE);
     let end_all = DisconnectAll { close: CloseCode::RESTART, spread };
@@ -371,42 +375,42 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     log::info!("stopped");
 }
 
-/// The end of a step: a share of the whole, but never so soon that the step had no chance.
+/// The deadline of a step: a share of the whole, but at least `MIN_STEP` from now.
 fn step_deadline(began: Instant, share: Duration) -> Instant {
     (began + share).max(Instant::now() + MIN_STEP)
 }
 
 /// Resolves when every message that a room has admitted is stored, acknowledged and sent out.
 async fn finish_chat(hub: &Hub) {
-    // What rooms took before they saw that the hub goes down is with the store after this,
+    // After this, the store has every message that a room took before it saw the drain,
     settle_rooms(hub).await;
     hub.shared.store.drained().await;
-    // and what the store said has come through the rooms after this.
+    // and after this, the rooms have handled all results of the store.
     settle_rooms(hub).await;
 }
 
-/// Resolves when every room has handled what it was told so far.
+/// Resolves when every room has handled all messages sent to it so far.
 async fn settle_rooms(hub: &Hub) {
     let rooms = hub.supervisor().addr.send(GetRooms).await.unwrap_or_default();
-    // A room that is gone meanwhile has nothing left to handle.
+    // A room that has stopped meanwhile has nothing left to handle.
     futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(RoomBarrier))).await;
 }
 
-/// Waits for a step of the drain, as long as there is time.
+/// Runs a step of the drain until its deadline.
 async fn run_step(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
     if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
         log::warn!("the time of the drain had passed before {what} were done");
     }
 }
 
-/// Resolves when the last session has ended and its outbox is flushed. Connections that nobody uses
+/// Resolves when the last session has ended and its outbox is flushed. Unauthenticated connections
 /// have nothing to lose.
 async fn wait_for_sessions(hub: &Hub) {
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     let mut kept = Instant::now();
     while hub.shared.connections.taken() > hub.shared.unauthenticated.taken() {
         ticks.tick().await;
-        // Their clients may be with another process before this one has closed its last session.
+        // Clients may reach the next process before this one has closed its last session.
         if kept.elapsed() > SAVE_INTERVAL {
             save_sessions(hub).await;
             kept = Instant::now();
@@ -414,8 +418,8 @@ async fn wait_for_sessions(hub: &Hub) {
     }
 }
 
-/// Writes what the sessions that were just closed need to go on with the next process. Goes on by
-/// itself where the time for it has passed, and one after the other.
+/// Stores the records of sessions that were just closed, for the next process. It goes on by itself
+/// after its deadline; the calls run one after the other.
 async fn save_sessions(hub: &Hub) {
     let (shared, turn) = (Arc::clone(&hub.shared), Arc::clone(&hub.shared.resume_write_lock));
     let keep = async move {
@@ -423,7 +427,7 @@ async fn save_sessions(hub: &Hub) {
         let records = shared.resumes.drain(Instant::now());
         let expires = Timestamp::now().plus(shared.config.rooms.resume);
         if let Err(error) = shared.store.save_resume_records(records, expires).await {
-            // Nothing stored is lost: those clients join their rooms anew.
+            // No stored data is lost: these clients join their rooms again.
             log::warn!("sessions cannot be taken up again after this: {error}");
         }
     };
@@ -432,17 +436,17 @@ async fn save_sessions(hub: &Hub) {
     }
 }
 
-/// Writes how far users have read.
+/// Stores the read marks that are not stored yet.
 async fn save_marks(hub: &Hub) {
     if let Err(error) = hub.shared.store.flush_read_marks().await {
         log::warn!("some of what was read is unread again after this: {error}");
     }
 }
 
-/// Leaves a database of one file behind, for whoever copies it now.
+/// Merges the log into the database file, so that the file alone can be copied.
 async fn checkpoint_database(hub: &Hub) {
     if let Err(error) = hub.shared.store.checkpoint().await {
-        // Nothing is lost: the next start goes on with the log beside the file.
+        // Nothing is lost: the next start reads the log beside the file.
         log::warn!("the database's log stays beside its file: {error}");
     }
 }

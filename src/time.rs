@@ -1,6 +1,5 @@
 //! Wall-clock time as the protocol writes it: RFC 3339 in UTC with milliseconds.
-//!
-//! Deadlines and rates use [`std::time::Instant`]; this type is for what people and databases see.
+//! Deadlines and rates use [`std::time::Instant`]; this type is for people and databases.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,19 +18,19 @@ impl Timestamp {
     /// The last millisecond of the year 9999, the latest that RFC 3339 can write.
     const MAX_MS: i64 = 253_402_300_799_999;
 
-    /// What the clock of this machine says.
+    /// The current time of this machine's clock.
     pub fn now() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// So many milliseconds after the epoch, held between the years 0000 and 9999.
+    /// The time `ms` after the epoch, clamped to the years 0000 to 9999.
     pub fn from_millis(ms: i64) -> Self {
         Self(ms.clamp(Self::MIN_MS, Self::MAX_MS))
     }
 
-    /// What a number of seconds or of milliseconds since the epoch stands for; none where it is not
-    /// finite. So many milliseconds that they are told apart ended in March 1973.
+    /// Reads a number of seconds or milliseconds since the epoch; `None` where it is not finite.
+    /// From 1e11 on it counts as milliseconds: that many milliseconds ended in March 1973.
     pub fn from_unix(number: f64) -> Option<Self> {
         const MOST_SECONDS: f64 = 1e11;
         let ms = if number.abs() < MOST_SECONDS { number * 1000.0 } else { number };
@@ -39,7 +38,7 @@ impl Timestamp {
         number.is_finite().then(|| Self::from_millis(ms as i64))
     }
 
-    /// So many seconds after the epoch, held between the years 0000 and 9999.
+    /// The time `secs` after the epoch, clamped to the years 0000 to 9999.
     pub fn from_secs(secs: i64) -> Self {
         Self::from_millis(secs.saturating_mul(1000))
     }
@@ -63,24 +62,24 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_sub(ms))
     }
 
-    /// Milliseconds from `earlier` to this, 0 where that lies behind.
+    /// Milliseconds from `earlier` to this; 0 if `earlier` is later.
     pub fn millis_since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
 
-    /// As it is written, like `2026-05-04T12:30:00.000Z`.
+    /// The text form, like `2026-05-04T12:30:00.000Z`.
     pub fn text(self) -> TimestampText {
         TimestampText::of(self)
     }
 
-    /// The time from now until this, zero where it has passed.
+    /// The time from `now` until this; zero if it has passed.
     pub fn until_from(self, now: Self) -> Duration {
         Duration::from_millis(self.millis_since(now))
     }
 }
 
-/// The text form, every digit in its place. A location is stamped for every broadcast, and
-/// [`fmt`]'s machinery would be a tenth of what that costs.
+/// The text form in a fixed layout. A location gets a time for every broadcast, and [`fmt`] would
+/// take a tenth of that broadcast's cost.
 pub struct TimestampText([u8; 24]);
 
 impl TimestampText {
@@ -98,7 +97,7 @@ impl TimestampText {
         text
     }
 
-    /// Writes a number that is not negative, with leading zeros.
+    /// Writes a non-negative number with leading zeros.
     fn put(&mut self, place: Range<usize>, mut number: i64) {
         for digit in self.0[place].iter_mut().rev() {
             *digit += u8::try_from(number % 10).unwrap_or_default();
@@ -106,7 +105,7 @@ impl TimestampText {
         }
     }
 
-    /// As text.
+    /// The text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
@@ -119,7 +118,7 @@ impl fmt::Display for Timestamp {
 }
 
 /// The Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's `civil_from_days`
-/// (<https://howardhinnant.github.io/date_algorithms.html>), free of allocation and time-zone
+/// (<https://howardhinnant.github.io/date_algorithms.html>), without allocation or time-zone
 /// lookups.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
@@ -134,7 +133,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Why a text is no time.
+/// Why a text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a time as in RFC 3339 with its zone, like 2026-05-04T12:30:00.000Z")]
 pub struct InvalidTime;

@@ -1,12 +1,12 @@
-//! Which of several forms of an answer a client would have.
+//! Chooses the form of an answer by the request's `Accept` header.
 
 use std::cmp::Reverse;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{Accept, Header, Quality};
 
-/// The form that `Accept` prefers (RFC 9110, section 12.5.1), the first of those that are as
-/// welcome; none where none is. Without the header, or where it cannot be read, all are.
+/// The form that `Accept` prefers (RFC 9110, section 12.5.1); the first of several equal ones.
+/// `None` where it accepts none. A missing or invalid header accepts all.
 pub(super) fn preferred(request: &HttpRequest, offered: &[&'static str]) -> Option<&'static str> {
     let accept = Accept::parse(request).ok();
     let ranges: Vec<(&str, Quality)> = accept
@@ -23,7 +23,7 @@ fn choose(ranges: &[(&str, Quality)], offered: &[&'static str]) -> Option<&'stat
     }
     let welcome = offered.iter().rev().filter_map(|form| {
         let kind = form.split_once('/').map_or(*form, |(kind, _)| kind);
-        // The more a range says, the more it counts.
+        // A more specific range counts more.
         let specific = |range: &str| match range.split_once('/') {
             _ if range.eq_ignore_ascii_case(form) => Some(2),
             Some((of, "*")) if of.eq_ignore_ascii_case(kind) => Some(1),

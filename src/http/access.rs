@@ -1,4 +1,5 @@
-//! Who asks over HTTP: the token or API key in the `Authorization` header, and what it allows.
+//! Authentication over HTTP: the token or API key in the `Authorization` header, and what it
+//! allows.
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -14,27 +15,26 @@ use crate::auth::{AuthError, Principal, Scope, TokenProblem, basic_password, fin
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::time::Timestamp;
 
-/// Where apps post that only track a phone.
+/// The path below which apps post that only track a phone.
 const TRACKERS: &str = "/api/v1/drivers/me/locations/";
 
-/// Somebody who may look: support, admin, or a key for it.
+/// A caller that may look: support, admin, or a key with the scope.
 pub(super) struct Viewer;
 
-/// Somebody who may change things: admin, or a key for it.
+/// A caller that may change things: admin, or a key with the scope.
 pub(super) struct Admin(pub(super) Principal);
 
-/// Somebody who may see the metrics and the API's description: whoever reaches an address of
-/// operation's own, else an admin or a key for it.
+/// A caller that may see the metrics and the API's description. That is every caller of an address
+/// that is open to operators ([`super::RouteSet`]); elsewhere an admin or a key with the scope.
 pub(super) struct Operator;
 
-/// Who a request says it is from.
+/// The caller whom the token or API key of a request names.
 fn principal(request: &HttpRequest) -> Result<Principal, Problem> {
     let known = request.extensions().get::<Principal>().cloned();
     known.map_or_else(|| identify(request), Ok)
 }
 
-/// As [`identify`], but where the token's key may be among those that are being fetched, this waits
-/// for them.
+/// Like [`identify`], but waits where the token's key may be among keys that are being fetched.
 pub(super) async fn identify_awaiting_keys(request: &HttpRequest) -> Result<Principal, Problem> {
     let judged = identify(request);
     let is_open = |problem: &Problem| problem.status_code() == StatusCode::SERVICE_UNAVAILABLE;
@@ -74,7 +74,7 @@ fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
     }
 }
 
-/// The token of a request. Apps that only track a phone send it as they can.
+/// The token of a request. Apps that only track a phone may send it as a password or in the query.
 fn offered_token(
     request: &HttpRequest,
     is_tracker: bool,
@@ -89,8 +89,8 @@ fn offered_token(
     found.token.map(Cow::into_owned)
 }
 
-/// The header `Authorization`, all of its lines: of two, another reader might take the other.
-/// Together they are no token.
+/// The `Authorization` header with all its lines joined. Two lines are no valid token: another
+/// reader might use the other one.
 pub(super) fn authorization(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     super::upgrade::list_header(headers, &header::AUTHORIZATION)
 }
@@ -105,7 +105,8 @@ fn forbidden(detail: impl Into<Cow<'static, str>>) -> Problem {
     Failure::new(ErrorCode::Forbidden, detail).into()
 }
 
-/// Who asks, if they may. `whom` says who may by a token.
+/// Checks the caller's scope and returns the caller. `whom` names in the refusal who may do this
+/// with a token.
 pub(super) fn require_scope(
     request: &HttpRequest,
     scope: Scope,
@@ -121,7 +122,7 @@ pub(super) fn require_scope(
     })
 }
 
-/// Anybody known.
+/// Any authenticated caller.
 impl FromRequest for Principal {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;

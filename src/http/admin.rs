@@ -1,4 +1,4 @@
-//! `/admin/v1`: what the node does, and ending a user's sessions.
+//! `/admin/v1`: statistics of the hub, and ending a user's connections.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -28,14 +28,14 @@ use crate::protocol::json::read_object;
 use crate::room::bans::BanScope;
 use crate::time::Timestamp;
 
-/// How long a removal lasts where nothing else is said.
+/// How long a removal lasts by default.
 const DEFAULT_BAN_SECS: u64 = 900;
 /// The longest removal: a year.
 const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
-/// The longest reason, in bytes: it is for a line on a screen.
+/// The longest reason, in bytes: it has to fit a line on a screen.
 const MAX_REASON: usize = 120;
 
-/// The calls here, as the document says them.
+/// The calls of this file, for the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(stats, end_sessions, rooms::list, rooms::show, rooms::remove))]
 pub(super) struct Paths;
@@ -63,7 +63,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// What the node does in a second, measured over the last few.
+/// Events per second, measured over the last samples.
 #[derive(Debug, Default)]
 pub struct Rates {
     last: Mutex<Sample>,
@@ -85,47 +85,47 @@ struct PerSecond {
     deliveries: f64,
 }
 
-/// How a user is removed; in the query, or as a JSON body.
+/// How a user is removed. In the query or as a JSON body.
 #[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Removal {
-    /// What the user is told, at most 120 bytes
+    /// The reason that the user is sent, at most 120 bytes
     #[schema(max_length = 120)]
     #[param(max_length = 120, nullable = false)]
     reason: Option<String>,
-    /// For how long the user may not come back: 900 where it is not said
+    /// For how many seconds the user may not come back; 900 by default
     #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(maximum = 31_622_400)]
     #[param(maximum = 31_622_400, nullable = false)]
     ban_secs: Option<u64>,
 }
 
-/// What the node does.
+/// Statistics of the hub.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Stats {
     uptime_secs: u64,
-    /// Whether it is going down.
+    /// Whether the hub is draining.
     draining: bool,
     connections: Connections,
-    /// Rooms with somebody in them.
+    /// Rooms in memory.
     rooms: i64,
     per_second: PerSecond,
     /// Chat messages that wait to be stored.
     store_queue: usize,
-    /// What waits for clients to read it.
+    /// Bytes that wait for slow clients.
     outbox_bytes: i64,
-    /// Ended connections by close code.
+    /// Ended sessions by reason.
     closes: BTreeMap<&'static str, u64>,
     /// Refused events by error code.
     rejected: BTreeMap<&'static str, u64>,
-    /// What the process holds, where the system tells.
+    /// Resident memory of the process, where the system tells it.
     #[schema(required)]
     memory_bytes: Option<u64>,
 }
 
-/// Who is connected.
+/// Open sessions, and how many connections there may be.
 #[derive(Serialize, ToSchema)]
 struct Connections {
     open: i64,
@@ -135,17 +135,17 @@ struct Connections {
     by: BTreeMap<&'static str, BTreeMap<&'static str, i64>>,
 }
 
-/// What became of a user's connections.
+/// The result of ending a user's connections.
 #[derive(Serialize, ToSchema)]
 struct Ended {
-    /// How many were closed.
+    /// How many connections were closed.
     closed: usize,
 }
 
 // === impl Rates ===
 
 impl Rates {
-    /// Takes a sample; called every few seconds.
+    /// Takes a sample. The server calls this every few seconds.
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn sample(&self, shared: &Shared, now: Instant) {
         let events_in = shared.metrics.events_in.iter().map(|(_, count)| count).sum();
@@ -166,7 +166,7 @@ impl Rates {
     }
 }
 
-/// What the node does
+/// Statistics of the hub
 #[utoipa::path(get, path = "/admin/v1/stats", tag = "Admin",
     security(("token" = []), ("apiKey" = ["admin:read"])),
     responses((status = 200, description = "As of now", body = Stats), Refused))]
@@ -196,8 +196,8 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
 
 /// Closes all connections of a user
 ///
-/// With 4403: clients stay away. The user may not come back for `banSecs`. The body, where there is
-/// one, wins over the query.
+/// Closes with 4403, so clients stay away. The user may not come back for `banSecs`. A body, if
+/// there is one, wins over the query.
 #[utoipa::path(delete, path = "/admin/v1/users/{user}/sessions", tag = "Admin",
     security(("token" = []), ("apiKey" = ["admin:write"])), params(OfUser, Removal),
     request_body = Removal,
@@ -223,8 +223,8 @@ async fn end_sessions(
     .await
 }
 
-/// Does something in a task of its own: a caller that goes away must not leave half of it undone,
-/// as what is stored and not carried out.
+/// Runs work in a task of its own: if the caller goes away, the work must not stop half done, such
+/// as stored but not carried out.
 pub(super) async fn run_to_completion<T: 'static>(
     work: impl Future<Output = Result<T, Problem>> + 'static,
 ) -> Result<T, Problem> {
@@ -234,7 +234,7 @@ pub(super) async fn run_to_completion<T: 'static>(
 // === impl Removal ===
 
 impl Removal {
-    /// The body, where there is one, wins over the query.
+    /// The body if there is one, else the query.
     pub(super) fn or_body(self, body: &Body) -> Result<Self, Problem> {
         self.check()?;
         let text = body.text()?;
@@ -256,7 +256,7 @@ impl Removal {
         Ok(())
     }
 
-    /// Keeps the user out for as long as was said, also over a restart.
+    /// Bans the user for the requested time, even across a restart.
     pub(super) async fn ban(
         &self,
         shared: &Shared,
@@ -278,7 +278,7 @@ impl Removal {
     }
 }
 
-/// An actor is gone: the hub is about to stop.
+/// The answer when an actor is gone because the hub is about to stop.
 pub(super) fn hub_stopping() -> Problem {
     Problem::unavailable("the hub stops", 1)
 }

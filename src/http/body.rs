@@ -1,4 +1,4 @@
-//! Bodies of requests: read whole and decoded, up to a limit, and refused as problems.
+//! Request bodies: read whole and decoded, up to a limit, or refused with a problem.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use super::request_body::{BodyRefusal, body_refusal};
 use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::lenient::without_mark;
 
-/// The largest body, in bytes: as it is sent, and as it is once it is decoded.
+/// The largest body, in bytes. The limit holds before and after decoding.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
-/// The bytes of a body; none where there is no body.
+/// The bytes of a body; empty where there is no body.
 pub(super) struct Body(pub(super) web::Bytes);
 
 // === impl Body ===

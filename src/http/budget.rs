@@ -1,4 +1,4 @@
-//! How many bytes of request bodies and answers may be under way, in all and for each user.
+//! The budget of bytes for request bodies and answers in progress, in all and for each user.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,13 +8,14 @@ use super::connection::{LimitKey, LimitReached, Requester};
 use crate::config::HttpConfig;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
 
-/// One in so many bytes is for requests without a good token, and as many for back ends and admins.
+/// One part in this many is for requests without a valid token, and another for back ends and
+/// admins.
 const SHARE: usize = 4;
 
-/// The longest body of a request without a good token: a login, and what comes with it.
+/// The longest body of a request without a valid token: enough for a login with its data.
 pub(super) const MAX_UNKNOWN_BODY: usize = 32 * 1024;
 
-/// The bytes of one hub.
+/// The byte budget of one hub.
 #[derive(Debug)]
 pub struct ByteBudget {
     users: Permits,
@@ -23,7 +24,7 @@ pub struct ByteBudget {
     by_limit_key: Arc<KeyedPermits<LimitKey>>,
 }
 
-/// The bytes of one request and its answer.
+/// The bytes charged for one request and its answer.
 #[derive(Debug)]
 pub(super) struct Charge {
     pool: Permits,
@@ -31,14 +32,14 @@ pub(super) struct Charge {
     limit_key: Option<KeyedPermit<LimitKey>>,
 }
 
-/// The same, as a route finds it beside its request.
+/// The charge, as a route finds it in its request.
 #[derive(Debug, Clone)]
 pub(super) struct BodyCharge(pub(super) Rc<RefCell<Charge>>);
 
 // === impl ByteBudget ===
 
 impl ByteBudget {
-    /// Of a hub with these settings.
+    /// The budget that these settings give.
     pub fn new(config: &HttpConfig) -> Self {
         let share = config.buffer_bytes / SHARE;
         Self {
@@ -49,7 +50,7 @@ impl ByteBudget {
         }
     }
 
-    /// Bytes under way.
+    /// Bytes in use.
     pub fn taken(&self) -> usize {
         self.users.taken() + self.trusted.taken() + self.unknown.taken()
     }
@@ -69,7 +70,7 @@ impl ByteBudget {
 // === impl Charge ===
 
 impl Charge {
-    /// So many bytes more.
+    /// Charges `bytes` more.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), LimitReached> {
         if self.limit_key.as_mut().is_some_and(|limit_key| !limit_key.grow(bytes)) {
             return Err(LimitReached::User);
@@ -86,7 +87,7 @@ impl Charge {
 // === impl BodyCharge ===
 
 impl BodyCharge {
-    /// Takes so many bytes more; false where there are none left.
+    /// Charges `bytes` more. False where the budget has too few left.
     pub(super) fn grow(&self, bytes: usize) -> bool {
         self.0.borrow_mut().grow(bytes).is_ok()
     }

@@ -1,4 +1,4 @@
-//! Counts the HTTP connections that end in an error. They are not logged above `debug`: anybody can
+//! Counts HTTP connections that end in an error. They are logged at `debug` only: any client can
 //! cause as many as the network carries.
 
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use actix_http::error::DispatchError;
 
 use crate::metrics::{CONNECTION_ERRORS, Metrics};
 
-/// A connection was given up because its client was too slow.
+/// Counts a connection that was given up because its client was too slow.
 pub(super) fn count_timeout(metrics: &Metrics) {
     count(metrics, "timeout");
 }
 
-/// A connection was given up because what came by it is no request that is read.
+/// Counts a connection that was given up because it sent no valid request.
 pub(super) fn count_malformed(metrics: &Metrics) {
     count(metrics, "malformed");
 }
 
-/// What a listener does with the end of a connection.
+/// A listener's handler for the end of a connection.
 pub fn count_errors(
     metrics: &Arc<Metrics>,
 ) -> impl Fn(DispatchError) -> DispatchError + Clone + use<> {

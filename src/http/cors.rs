@@ -1,4 +1,4 @@
-//! Which pages of browsers may use the HTTP API.
+//! CORS: which web pages may use the HTTP API.
 
 use actix_cors::Cors;
 use actix_web::http::header::{self, HeaderName};
@@ -20,6 +20,6 @@ pub fn cors(origins: &Origins) -> Cors {
     cors.allowed_origin_fn(move |origin, _| {
         origin.to_str().is_ok_and(|origin| origins.allows(origin))
     })
-    // Whoever is not a browser, or on another page, is judged by its token and not here.
+    // Other origins and clients without one are judged by their token, not here.
     .block_on_origin_mismatch(false)
 }

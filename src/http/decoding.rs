@@ -1,5 +1,4 @@
-//! Bodies that came compressed (RFC 9110, section 8.4): gzip and deflate, up to a limit, whatever they
-//! would be in the end.
+//! Compressed bodies (RFC 9110, section 8.4): gzip and deflate. The decoded size is limited.
 
 use std::io::{self, Read};
 
@@ -7,10 +6,10 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// What is decoded at once.
+/// Bytes that are decoded at once.
 const PART: usize = 16 * 1024;
 
-/// How the bytes of a body are coded.
+/// The coding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
@@ -18,18 +17,18 @@ pub(super) enum Coding {
     Deflate,
 }
 
-/// A coding, or several, that the hub does not know.
+/// One or more codings that the hub does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnknownCoding;
 
 /// Why a body could not be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Undecodable {
-    /// It is not what the header says, or is cut off.
+    /// The body does not have the coding of its header, or is cut off.
     Corrupt,
-    /// It is longer than it may be.
+    /// The decoded body is over its limit.
     TooLarge,
-    /// Too many bytes are under way.
+    /// Too many bytes are in progress.
     Full,
 }
 
@@ -42,7 +41,7 @@ impl Coding {
         for line in headers.get_all(header::CONTENT_ENCODING) {
             for name in line.to_str().map_err(|_| UnknownCoding)?.split(',').map(str::trim) {
                 coding = match (name.to_ascii_lowercase().as_str(), coding) {
-                    // A charset is no coding, and often taken for one.
+                    // A charset is not a coding, but some clients send one here.
                     ("" | "identity" | "utf-8" | "utf8", coding) => coding,
                     ("gzip" | "x-gzip", Self::Identity) => Self::Gzip,
                     ("deflate", Self::Identity) => Self::Deflate,
@@ -53,7 +52,8 @@ impl Coding {
         Ok(coding)
     }
 
-    /// The bytes as they were, at most so many. `grow` is asked before more are kept.
+    /// The decoded bytes, at most as many as the limit. `grow` must allow more bytes before they
+    /// are kept.
     pub(super) fn decode(
         self,
         bytes: Bytes,
@@ -65,7 +65,7 @@ impl Coding {
             Self::Identity => return Ok(bytes),
             Self::Gzip => Box::new(MultiGzDecoder::new(&*bytes)) as Box<dyn Read>,
             Self::Deflate if has_zlib_header(&bytes) => Box::new(ZlibDecoder::new(&*bytes)),
-            // What some clients send by this name (RFC 9110, section 8.4.1.2).
+            // Some clients send this under that name (RFC 9110, section 8.4.1.2).
             Self::Deflate => Box::new(DeflateDecoder::new(&*bytes)),
         };
         let (mut decoded, mut part) = (Vec::new(), vec![0; PART]);
@@ -87,7 +87,7 @@ impl Coding {
     }
 }
 
-/// Whether bytes begin as zlib does (RFC 1950, section 2.2).
+/// Whether the bytes begin with a zlib header (RFC 1950, section 2.2).
 fn has_zlib_header(bytes: &[u8]) -> bool {
     let head = bytes.first_chunk().map_or(0, |head| u16::from_be_bytes(*head));
     head >> 8 & 0xf == 8 && head % 31 == 0 && head != 0

@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`: what operation asks.
+//! `/healthz`, `/readyz` and `/metrics`, for operation.
 
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,24 @@ use super::problem::{Problem, other_methods};
 /// How long `/readyz` waits for the database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A good answer of the database counts so long: its probe writes to the disk, and everybody may ask.
+/// How long a good answer of the database is reused: the probe writes to the disk, and anyone may
+/// call `/readyz`.
 const READINESS_TTL: Duration = Duration::from_secs(1);
 
-/// When the database last took a probe. Held while it is probed: those who ask meanwhile wait for that answer.
+/// When the database last passed a probe. Locked during a probe, so that concurrent calls wait for
+/// its result.
 #[derive(Debug, Default)]
 pub struct ReadinessCache(Mutex<Option<Instant>>);
 
-/// The formats of metrics, the first being the one that is taken where all are welcome, or none is.
+/// The formats of metrics. The first is used where all are equally accepted, or none is.
 const FORMATS: [&str; 2] = ["application/openmetrics-text", "text/plain"];
 
-/// The calls here, as the document says them.
+/// The calls of this file, for the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(healthz, readyz, metrics))]
 pub(super) struct Paths;
 
-/// How the hub is.
+/// The state of the hub.
 #[derive(Serialize, ToSchema)]
 struct Health {
     #[schema(example = "ready")]
@@ -59,8 +61,8 @@ async fn healthz() -> HttpResponse {
 
 /// The hub takes clients
 ///
-/// It is not going down, and the database answers, takes writes and is still the one that was opened: a hub that could only read
-/// would refuse every chat message.
+/// It is not draining, and the database answers, takes writes and is still the one that was opened.
+/// A hub that could only read would refuse every chat message.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()),
     responses((status = 200, description = "It does", body = Health), Unavailable))]
 async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
@@ -80,7 +82,7 @@ async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
 }
 
 impl ReadinessCache {
-    /// Probes the database, unless a good answer is fresh and still counts.
+    /// Probes the database, unless a good answer is still fresh.
     async fn check<E>(
         &self,
         counts: impl Fn() -> bool,
@@ -102,7 +104,7 @@ fn not_ready(reason: &'static str) -> HttpResponse {
 
 /// Metrics for Prometheus
 ///
-/// For whoever reaches the hub on loopback or on `ADMIN_BIND`, else for admins.
+/// Without a token on loopback and on `ADMIN_BIND`, else for admins.
 #[utoipa::path(get, path = "/metrics", tag = "Operation",
     security((), ("token" = []), ("apiKey" = ["metrics:read"])),
     responses((status = 200, description = "OpenMetrics, or the classic text where that is preferred",

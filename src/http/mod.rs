@@ -1,5 +1,5 @@
-//! HTTP: the upgrade to WebSocket, Engine.IO, the back ends' and the admin API with its description,
-//! health and metrics; and one form for errors.
+//! HTTP: upgrades to WebSocket, Engine.IO, the API for back ends and for admins with its
+//! description, health and metrics, and one form of errors.
 
 mod accept_header;
 mod access;
@@ -43,35 +43,35 @@ pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
 pub use timeouts::limit_call_time;
 
-/// What the routes of one hub work with.
+/// The state that the routes of one hub share.
 #[derive(Clone)]
 pub struct Hub {
-    /// What all actors share.
+    /// The state that all actors share.
     pub shared: Arc<Shared>,
-    /// Who knows the rooms; see [`Hub::supervisor`].
+    /// The handle of the supervisor; see [`Hub::supervisor`].
     pub supervisor_handle: Arc<OnceLock<Arc<SupervisorHandle>>>,
-    /// How sockets are taken over.
+    /// Options of accepted sockets.
     pub transport: Arc<TransportOptions>,
-    /// The sessions of Engine.IO, each with the id that its client knows it by.
+    /// Engine.IO sessions that began with long-polling, by id.
     pub engine_sessions: Arc<engineio::PollingSessions>,
-    /// User agents of Socket.IO clients whose version is not served.
+    /// User agents of Socket.IO clients with an unsupported version, logged once each.
     pub unsupported_clients: Arc<LogOnce>,
-    /// How many HTTP connections there may be.
+    /// The limits of HTTP connections.
     pub connection_limits: Arc<connection::ConnectionLimits>,
-    /// How many bytes of requests and answers may be under way.
+    /// The budget of bytes for requests and answers in progress.
     pub byte_budget: Arc<budget::ByteBudget>,
-    /// What the node does in a second.
+    /// Events per second.
     pub rates: Arc<crate::http::admin::Rates>,
-    /// When the database last took a probe.
+    /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
     /// When the hub started.
     pub started: std::time::Instant,
 }
 
 impl Hub {
-    /// Who knows the rooms. It runs on the thread that asks first, which is a worker's: a join
-    /// then mostly finds supervisor, session and room on one thread, and a hub with one worker
-    /// never wakes another for it.
+    /// The supervisor. It starts on the thread of the first caller, which is a worker's. So a join
+    /// mostly finds supervisor, connection and room on one thread, and a hub with one worker never
+    /// wakes another thread for it.
     pub fn supervisor(&self) -> &Arc<SupervisorHandle> {
         self.supervisor_handle
             .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
@@ -81,19 +81,19 @@ impl Hub {
 /// Which routes an address serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteSet {
-    /// Everything; operation (`/metrics`, `/docs`) without a token on loopback only.
+    /// All routes. Operation (`/metrics`, `/docs`) needs no token on loopback only.
     Everything {
-        /// Whether only this machine can reach it.
+        /// Whether the address is a loopback address.
         local: bool,
     },
-    /// Clients and back ends, where operation has an address of its own.
+    /// Clients and back ends; operation has an address of its own.
     Public,
     /// Operation: `/admin`, `/metrics` and the API's description.
     Admin,
 }
 
 impl RouteSet {
-    /// Whether whoever reaches this address may see `/metrics` and `/docs`.
+    /// Whether `/metrics` and `/docs` need no token at this address.
     fn is_open_to_operators(self) -> bool {
         matches!(self, Self::Everything { local: true } | Self::Admin)
     }

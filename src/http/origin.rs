@@ -1,11 +1,12 @@
-//! Which page of a browser asks.
+//! The `Origin` header of browsers.
 
 use actix_web::http::header::{self, HeaderMap};
 
 use crate::config::{Origins, without_default_port};
 
-/// Whether the page that asks may. A browser says which page it is; others say nothing. The hub's
-/// own origin always passes: React Native makes one up from the address that it connects to.
+/// Whether the request's origin is allowed. Browsers send the page's origin; other clients send
+/// none. The hub's own origin is always allowed: React Native makes up that header from the address
+/// that it connects to.
 pub(super) fn is_allowed(allowed: &Origins, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     origin.to_str().is_ok_and(|origin| allowed.allows(origin) || is_own(origin, headers))
@@ -15,7 +16,7 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let scheme = origin.split_once("://").map(|(scheme, _)| scheme);
     host.zip(scheme).is_some_and(|(host, scheme)| {
-        // The address may be written with its port and the name of the host without, or the reverse.
+        // One of the two may be written with the default port, and the other without.
         let own = format!("{scheme}://{host}");
         without_default_port(&own).eq_ignore_ascii_case(without_default_port(origin))
     })

@@ -1,12 +1,12 @@
-//! Ids in paths, as they stand there.
+//! Ids in paths, taken as text.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// An id that a path names. In a body an id may be a number, and actix takes whatever in a path can
-/// be read as one for that: `007` would be order 7, which is another.
+/// An id in a path. In a body an id may be a number, and actix would parse a path's `007` as the
+/// number 7, which is another id.
 pub(super) struct PathId<T>(pub(super) T);
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for PathId<T> {

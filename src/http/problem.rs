@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use crate::protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
 
-/// An error as a client of the HTTP API sees it.
+/// An error in the form that a client of the HTTP API gets.
 #[derive(Debug, Clone)]
 pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
     field: Option<Cow<'static, str>>,
-    /// One header that belongs to the error (`Retry-After`, `Allow`, …).
+    /// One header of the error (`Retry-After`, `Allow`, …).
     header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
@@ -38,24 +38,24 @@ struct Body<'a> {
 // === impl Problem ===
 
 impl Problem {
-    /// An error with a status, the protocol's code and a sentence.
+    /// An error with a status, a code of the protocol and a sentence.
     pub fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code: code.as_str(), detail: detail.into(), field: None, header: None }
     }
 
-    /// No such thing.
+    /// The path does not exist.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, "nothing is here")
     }
 
-    /// Only a WebSocket is here. A proxy that drops the upgrade headers leads here too.
+    /// The path serves only a WebSocket. A proxy that drops the upgrade headers causes this too.
     pub fn upgrade_required() -> Self {
         let detail = "send Connection: Upgrade and Upgrade: websocket (and let proxies pass them)";
         Self::new(StatusCode::UPGRADE_REQUIRED, ErrorCode::BadEnvelope, detail)
             .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
     }
 
-    /// The resource exists, the method does not.
+    /// The path exists, but does not allow the method.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
         let detail = format!("allowed: {allowed}");
         let problem = Self {
@@ -72,12 +72,12 @@ impl Problem {
         Self { code: "request_timeout", ..problem }
     }
 
-    /// The body is of another kind than the call takes.
+    /// The body has a media type that the call does not take.
     pub fn unsupported_media_type(expected: &'static str) -> Self {
         Self::unsupported(format!("Content-Type must be {expected}"))
     }
 
-    /// The body is coded in a way that the hub cannot read.
+    /// The body has a coding that the hub cannot read.
     pub fn unsupported_coding() -> Self {
         Self::unsupported("Content-Encoding must be gzip or deflate, or be left out".to_owned())
             .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"))
@@ -89,32 +89,32 @@ impl Problem {
         Self { code, ..Self::new(status, ErrorCode::InvalidPayload, detail) }
     }
 
-    /// The body can be read, and is not what the call takes.
+    /// The body can be parsed, but is not what the call takes.
     pub fn unprocessable(detail: impl Into<Cow<'static, str>>) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let problem = Self::new(status, ErrorCode::InvalidPayload, detail);
         Self { field: Some("body".into()), ..problem }
     }
 
-    /// The answer has none of the forms that the client takes.
+    /// `Accept` allows none of the answer's forms.
     pub fn not_acceptable(offered: &[&str]) -> Self {
         let detail = format!("Accept must allow {}", offered.join(" or "));
         let code = "not_acceptable";
         Self { code, ..Self::new(StatusCode::NOT_ACCEPTABLE, ErrorCode::InvalidPayload, detail) }
     }
 
-    /// Cannot be done now.
+    /// It cannot be done now.
     pub fn unavailable(detail: &'static str, retry_after_secs: u16) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, detail)
             .with_header(header::RETRY_AFTER, HeaderValue::from(retry_after_secs))
     }
 
-    /// The hub failed; its log has to say why.
+    /// The hub failed. The log has the reason.
     pub fn internal(detail: &'static str) -> Self {
         Failure::new(ErrorCode::Internal, detail).into()
     }
 
-    /// No token, or one that does not count; or one of which nobody can tell now.
+    /// The token is missing or invalid, or cannot be verified now.
     pub fn unauthenticated(failure: Failure) -> Self {
         if failure.code == ErrorCode::Unavailable {
             return failure.into();
@@ -123,7 +123,7 @@ impl Problem {
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// The same error with another header.
+    /// The same error with this header instead of any other.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some(Box::new((name, value)));
@@ -142,7 +142,7 @@ impl Problem {
         serde_json::to_vec(&body).unwrap_or_default()
     }
 
-    /// The error as the answer to an upgrade, which closes the connection.
+    /// The error as the answer to a request for a WebSocket; it closes the connection.
     pub fn into_upgrade_response(self) -> Response<Bytes> {
         let mut response = Response::new(self.status).set_body(Bytes::from(self.body()));
         response.head_mut().set_connection_type(ConnectionType::Close);
@@ -184,7 +184,7 @@ impl actix_web::Responder for Problem {
     }
 }
 
-/// The one place that gives an error code its status.
+/// The only place that maps error codes to statuses.
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         let status = match failure.code {
@@ -194,7 +194,8 @@ impl From<Failure> for Problem {
             ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
             ErrorCode::Forbidden => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
-            // What RFC 9110 and drafts of the header want: the request was understood, and is wrong.
+            // As RFC 9110 and drafts of the header require: the request was understood, but is
+            // invalid.
             ErrorCode::Conflict if failure.field.as_deref() == Some(IDEMPOTENCY_KEY) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -215,7 +216,7 @@ impl From<Failure> for Problem {
     }
 }
 
-/// Queries that cannot be read are problems too.
+/// Turns errors of the query into problems.
 pub(super) fn query_config() -> web::QueryConfig {
     web::QueryConfig::default().error_handler(|error, _| {
         let message = error.to_string();
@@ -227,17 +228,17 @@ pub(super) fn query_config() -> web::QueryConfig {
     })
 }
 
-/// Ids in the path that are no ids name nothing.
+/// Answers an invalid id in the path with 404.
 pub(super) fn path_config() -> web::PathConfig {
     web::PathConfig::default().error_handler(|error, _| {
         Problem::from(Failure::new(ErrorCode::InvalidPayload, error.to_string())).into()
     })
 }
 
-/// Answers the other methods of a resource.
+/// Answers the methods that a resource does not allow.
 pub(super) fn other_methods(allowed: &'static str) -> actix_web::Route {
     web::route().to(move |request: HttpRequest| async move {
-        // actix answers neither of these by itself where a route is missing.
+        // actix itself handles neither OPTIONS nor other methods of a missing route.
         if request.method() == Method::OPTIONS {
             let allow = (header::ALLOW, HeaderValue::from_static(allowed));
             return HttpResponse::NoContent().insert_header(allow).finish();

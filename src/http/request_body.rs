@@ -1,4 +1,5 @@
-//! A request's body as a route reads it: when it is asked for, in time, and counted.
+//! A request's body as a route reads it: on demand, with a time limit, and charged to the byte
+//! budget.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,18 +17,18 @@ use tokio::time::{Sleep, sleep};
 use super::budget::Charge;
 use super::connection::HttpConnection;
 
-/// A body. The payload itself stays where it can be kept until the answer is sent.
+/// A body. The payload itself is shared, so that it can be kept until the answer is sent.
 pub(super) struct RequestBody {
     payload: Rc<RefCell<Payload>>,
-    /// Told when the end was read.
+    /// Set when the end was read.
     has_ended: Rc<Cell<bool>>,
-    /// Asked for more.
+    /// The connection that is asked for more bytes.
     connection: Option<Rc<HttpConnection>>,
     charge: Option<Rc<RefCell<Charge>>>,
-    /// So many bytes may still come.
+    /// How many bytes may still come.
     left: usize,
     time_limit: Option<Duration>,
-    /// Armed when it is waited for.
+    /// Armed when the route first waits.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -68,7 +69,7 @@ impl Stream for RequestBody {
             }
             Poll::Pending => {}
         }
-        // The connection's task reads it, which is the one that polls this.
+        // The connection's task reads the bytes, and that is the task that polls this.
         if self.connection.as_ref().is_some_and(|connection| connection.request_more_body()) {
             cx.waker().wake_by_ref();
         }
@@ -79,21 +80,21 @@ impl Stream for RequestBody {
     }
 }
 
-/// Why a body could not be read.
+/// Why the hub refused a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyRefusal {
-    /// It did not come in time.
+    /// The body did not come in time.
     TooSlow,
-    /// Too many bytes are under way.
+    /// Too many bytes are in progress.
     Full,
 }
 
-/// Why a body could not be read, where the reason is the hub's.
+/// The refusal in an error of a body, if the hub refused it.
 pub(super) fn body_refusal(error: &actix_web::Error) -> Option<BodyRefusal> {
     error.as_error().and_then(payload_refusal)
 }
 
-/// The same of the error itself.
+/// The same for the payload's error.
 pub(super) fn payload_refusal(error: &PayloadError) -> Option<BodyRefusal> {
     match error {
         PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {

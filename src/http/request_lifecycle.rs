@@ -1,5 +1,5 @@
-//! One request from its head to the last byte of its answer: who sent it, what its body may take,
-//! and whether another may follow it on its connection.
+//! The life of one request from its head to the last byte of its answer: its sender, the limits of
+//! its body, and whether the connection is kept alive.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -28,22 +28,22 @@ use crate::auth::Principal;
 use crate::protocol::role::Role;
 use crate::transport::Polling;
 
-/// What is handed to the connection at once of an answer.
+/// How many bytes of an answer the connection gets at once.
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// An answer, and what its request holds until it is sent.
+/// The body of an answer, with what its request holds until it is sent.
 pub struct ResponseBody {
     body: BoxBody,
-    /// What is left of the last piece of the body.
+    /// The rest of the last piece of the body.
     rest: Bytes,
     _resources: RequestResources,
 }
 
-/// What a request holds.
+/// What a request holds until it is answered.
 #[derive(Default)]
 struct RequestResources {
     connection: Option<Rc<HttpConnection>>,
-    /// Kept until the answer is sent: the parser would wait for the rest of a body that is dropped.
+    /// Kept until the answer is sent: if the body were dropped, the parser would wait for its rest.
     payload: Option<Rc<RefCell<Payload>>>,
     /// Whether the body was read to its end.
     has_ended: Rc<Cell<bool>>,
@@ -51,22 +51,23 @@ struct RequestResources {
     place: RequestSlot,
 }
 
-/// Who sent a request.
+/// The sender of a request.
 struct RequestAuth {
     known: Option<Principal>,
-    /// The Engine.IO session that it names.
+    /// The Engine.IO session that the request names.
     session: Option<(Box<str>, Polling)>,
 }
 
-/// Ends the connection behind the answer to somebody unknown, whose body is not read, and behind an
-/// answer whose request was not read to its end.
+/// Closes the connection after the answer to an unauthenticated request, whose body is not read,
+/// and after an answer to a request that was not read to its end.
 ///
-/// Known is who has a token, and who names an Engine.IO session in which somebody has logged in: its
-/// polls follow each other on one connection. Of a session in which nobody has yet, which anybody
-/// may begin, POSTs are read (up to a limit, for a time), for the login is in one of them.
+/// Authenticated is a request with a valid token, or one that names an Engine.IO session in which a
+/// user is authenticated: the polls of a session follow each other on one connection. Anyone may
+/// start a session. While it is unauthenticated its POSTs are read all the same (up to a limit, for
+/// a time), because one of them has the token.
 ///
 /// # Errors
-/// Those of the route.
+/// The errors of the route.
 pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
@@ -85,7 +86,7 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
         request.extensions_mut().insert(known);
     }
     let answer = next.call(request).await?.map_into_boxed_body();
-    // Looked at behind the answer: the login may have come while a poll waited.
+    // Checked after the answer: the session may have been authenticated while a poll waited.
     let keep_alive = !matches!(requester, Requester::Unauthenticated) || auth.is_authenticated();
     Ok(resources.respond(answer, keep_alive))
 }
@@ -103,7 +104,7 @@ fn limit_problem(full: LimitReached) -> Problem {
     }
 }
 
-/// How long a body may be, as far as that depends on who sends it.
+/// The largest body, depending on the sender.
 fn max_body_bytes(requester: &Requester) -> usize {
     match requester {
         Requester::Unauthenticated => MAX_UNKNOWN_BODY,
@@ -111,7 +112,7 @@ fn max_body_bytes(requester: &Requester) -> usize {
     }
 }
 
-/// Answers without reading the body, and ends the connection behind that.
+/// Answers without reading the body, and closes the connection after that.
 pub(super) fn respond_without_reading(
     response: HttpResponse<BoxBody>,
     unread: Payload,
@@ -183,14 +184,14 @@ impl RequestResources {
         Self { connection, payload, has_ended, charge: None, place }
     }
 
-    /// Takes a place for the request.
+    /// Takes permits for the request.
     fn admit(
         &mut self,
         request: &ServiceRequest,
         requester: &Requester,
     ) -> Result<(), LimitReached> {
         let Some(hub) = hub(request.request()) else { return Ok(()) };
-        // Metrics must be read when unauthenticated clients have filled their own pool.
+        // Metrics must be readable when unauthenticated clients have used up their own pool.
         let route_set = request.app_data::<web::Data<RouteSet>>();
         let is_operator = route_set.is_some_and(|route_set| ***route_set == RouteSet::Admin);
         let payer = if is_operator { &Requester::Trusted } else { requester };
@@ -207,7 +208,7 @@ impl RequestResources {
         Ok(())
     }
 
-    /// Lets the route read the body: that of a call only for some time.
+    /// Lets the route read the body. The body of an API call has a time limit.
     fn open_body(&self, request: &mut ServiceRequest, most: usize) {
         let Some(payload) = &self.payload else { return };
         let time_limit = hub(request.request()).filter(|_| is_call(request.path()));
@@ -280,7 +281,7 @@ impl MessageBody for ResponseBody {
         self.body.size()
     }
 
-    /// Gives the body part by part: what is given is copied for the socket, all at once.
+    /// Yields the body in parts: the connection copies each part at once for the socket.
     fn poll_next(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

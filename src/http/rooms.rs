@@ -1,4 +1,4 @@
-//! `/admin/v1/rooms`: the rooms of the node, one room, and removing somebody from it.
+//! `/admin/v1/rooms`: lists the rooms of the hub, shows one, and removes a user from one.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::actors::supervisor::{GetRoom, ListRooms};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::{ErrorCode, Failure};
 
-/// Rooms on a page, where nothing else is said.
+/// Rooms on a page by default.
 const DEFAULT_LIMIT: usize = 50;
 /// The most rooms on a page.
 const MAX_LIMIT: usize = 500;
@@ -34,7 +34,7 @@ pub(super) struct ListQuery {
     /// Rooms on a page
     #[param(minimum = 1, maximum = 500, default = 50, nullable = false)]
     limit: Option<usize>,
-    /// The last order of the page before
+    /// The last order of the previous page
     #[param(nullable = false)]
     cursor: Option<OrderId>,
     /// The top rooms by this, instead of pages in order of ids; not with `cursor`
@@ -57,18 +57,18 @@ enum Sort {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RoomList {
     rooms: Vec<RoomActivity>,
-    /// Where the next page begins; null on the last.
+    /// The cursor of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<OrderId>,
 }
 
-/// Somebody is no longer in a room.
+/// The answer to a removal.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Removed {
     removed: bool,
 }
 
-/// The rooms of the node
+/// Lists the rooms of the hub
 #[utoipa::path(get, path = "/admin/v1/rooms", tag = "Admin", operation_id = "list_rooms",
     security(("token" = []), ("apiKey" = ["admin:read"])), params(ListQuery),
     responses(
@@ -87,7 +87,7 @@ pub(super) async fn list(
             return Err(Failure::invalid("cursor", "either sort or cursor, not both").into());
         }
         Some(_) => ListRooms { after: None, limit: None },
-        // One more than asked for tells whether there is a next page.
+        // Asks for one more, to know whether there is a next page.
         None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
     };
     let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| hub_stopping())?;
@@ -105,7 +105,7 @@ pub(super) async fn list(
 // === impl Sort ===
 
 impl Sort {
-    /// The most of it first.
+    /// Sorts rooms by this, largest first.
     fn order(self, rooms: &mut [RoomActivity]) {
         match self {
             Self::Users => rooms.sort_by_key(|room| Reverse(room.users)),
@@ -120,7 +120,7 @@ impl Sort {
     }
 }
 
-/// A room and its connections
+/// Reads a room and its connections
 #[utoipa::path(get, path = "/admin/v1/rooms/{order}", tag = "Admin", operation_id = "show_room",
     security(("token" = []), ("apiKey" = ["admin:read"])), params(InOrder),
     responses((status = 200, description = "As of now", body = RoomDetail), BadRequest, NotFound,
@@ -139,7 +139,7 @@ pub(super) async fn show(
     let room = room.ok_or_else(no_such_room)?;
     match tokio::time::timeout(ROOM_TIMEOUT, room.addr.send(Inspect)).await {
         Ok(Ok(detail)) => Ok(web::Json(detail)),
-        // It was forgotten between the two questions.
+        // The room was removed since `GetRoom`.
         Ok(Err(_)) => Err(no_such_room()),
         Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
     }
@@ -151,8 +151,7 @@ fn no_such_room() -> Problem {
 
 /// Removes a user from a room
 ///
-/// The user may not come back to it for `banSecs`. The body, where there is one, wins over the
-/// query.
+/// The user may not come back to it for `banSecs`. A body, if there is one, wins over the query.
 #[utoipa::path(delete, path = "/admin/v1/rooms/{order}/members/{user}", tag = "Admin",
     operation_id = "remove_from_room", security(("token" = []), ("apiKey" = ["admin:write"])),
     params(InOrder, OfUser, Removal), request_body = Removal,

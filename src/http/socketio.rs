@@ -18,21 +18,21 @@ use crate::actors::connection::{ClientKind, Connection, ConnectionParams, Unauth
 use crate::auth::TokenProblem;
 use crate::permits::Permit;
 
-/// Where Socket.IO clients connect.
+/// The path of Socket.IO clients.
 pub const PATH: &str = "/socket.io";
 
-/// The hub behind an Engine.IO server.
+/// The hub as the application of an Engine.IO server.
 pub(super) struct SocketIo {
     hub: Hub,
 }
 
-/// What a session needs of its handshake.
+/// The data of a handshake that its connection needs.
 pub(super) struct HandshakeData {
     permit: Permit,
-    /// Its place among those who have not said who they are.
+    /// The permit among unauthenticated connections.
     unauthenticated: UnauthenticatedPermit,
     remote: String,
-    /// The token that came with the request; most come later, with CONNECT.
+    /// The token of the request. Most clients send it later, with CONNECT.
     handshake_token: Result<String, TokenProblem>,
 }
 
@@ -56,7 +56,7 @@ impl EngineHandler for SocketIo {
         let hub = &self.hub;
         refuse_while_draining(hub)?;
         let authorization = authorization(&request.headers);
-        // Where there is none it comes with CONNECT, or its absence is told there.
+        // Without a token here it comes with CONNECT, or the client gets the error there.
         let credentials = credentials(hub, request, authorization.as_deref(), None);
         let handshake_token = credentials.token.map(Cow::into_owned);
         let proxies = &hub.shared.config.server.trusted_proxies;
@@ -73,10 +73,11 @@ impl EngineHandler for SocketIo {
         Ok(HandshakeData { permit, unauthenticated, remote, handshake_token })
     }
 
-    /// Old clients try for ever and say nothing to their users, so an operator has to see them.
+    /// Old clients retry for ever without a message to their users, so the operator has to see
+    /// them.
     fn refused_version(&self, request: &RequestHead, version: Option<&str>) {
         self.hub.shared.metrics.unsupported_clients.inc();
-        // What says none is no stock client.
+        // A request without a version is not from a stock client.
         let Some(version) = version else { return };
         let agent = request.headers.get(header::USER_AGENT);
         let agent = String::from_utf8_lossy(agent.map_or(b"", HeaderValue::as_bytes));

@@ -1,4 +1,4 @@
-//! How long the answer to a call over HTTP may take.
+//! The time limit of API calls.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use tokio::time::timeout;
 
 use super::problem::Problem;
 
-/// How long an answer may take. The longest is that to a batch while the database is slow.
+/// How long an answer may take. The slowest is that to many orders while the database is slow.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Ends calls that take too long: an answer that comes after the caller has given up is none.
+/// Ends calls that take too long: callers have given up by then.
 ///
 /// # Errors
-/// Those of the route, and 503.
+/// The errors of the route, and 503.
 pub async fn limit_call_time<B>(
     request: ServiceRequest,
     next: Next<B>,
@@ -35,7 +35,7 @@ async fn within<B>(
     })
 }
 
-/// Whether it is a call of the API, and not a poll, which waits as long as it likes.
+/// Whether the path is an API call. A poll is not one, and has no such limit.
 pub(super) fn is_call(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/admin/")
 }
@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a request that is never answered.
+    /// The status that a request gets whose route never answers.
     async fn asked(path: &str) -> Option<u16> {
         let hurry = |request, next| within(Duration::from_millis(20), request, next);
         let never = web::to(|| async {

@@ -1,7 +1,7 @@
-//! The upgrade to WebSocket: judged here, then the raw socket goes to the transport.
+//! The upgrade to WebSocket: the request is checked here, then the transport gets the raw socket.
 //!
-//! actix hands over every request that wants a WebSocket, whatever its path or method, so all of
-//! it is checked here, and refusals are written as ordinary HTTP answers.
+//! actix passes on every request for a WebSocket, whatever its path or method. So everything is
+//! checked here, and refusals are written as ordinary HTTP answers.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -40,18 +40,18 @@ use crate::transport::{self, Frame};
 
 /// How long a client may take to read a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// When a client that found no place should come back.
+/// When a client should come back after a limit was reached.
 const FULL_RETRY_SECS: u16 = 5;
 
 type Upgraded = (Request, Framed<HttpStream, h1::Codec>);
 type Socket = Framed<TcpStream, h1::Codec>;
 
-/// Why an upgrade did not become a session.
+/// Why an upgrade was refused.
 enum UpgradeRefusal {
-    /// Told over HTTP.
+    /// Sent as an HTTP answer.
     Http(Problem),
-    /// Told by a close code, with the milliseconds after which to come back where that is known: the
-    /// client is a browser, which cannot see an HTTP status.
+    /// Sent as a close code, because the client is a browser, which cannot see an HTTP status. With
+    /// the milliseconds after which to come back, if known.
     Close(CloseCode, Option<u64>),
 }
 
@@ -65,7 +65,7 @@ impl UpgradeRefusal {
     }
 }
 
-/// The service that takes over upgrades.
+/// The service that handles upgrades.
 pub fn service(
     hub: Hub,
 ) -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
@@ -74,9 +74,9 @@ pub fn service(
     fn_service(move |(request, framed): Upgraded| {
         let (hub, engine) = (Rc::clone(&hub), Rc::clone(&engine));
         async move {
-            // The place is kept while the request is judged, and where it is refused.
+            // The permits are held while the request is checked, and until a refusal is sent.
             let Some((socket, slot)) = take_socket(framed) else { return Ok(()) };
-            // One arm for each framing that has a path.
+            // One arm for each framing with a path.
             match request.path() {
                 "/ws" => upgrade_plain(&hub, &request, socket, slot).await,
                 path if engine.serves(path) => {
@@ -89,10 +89,10 @@ pub fn service(
     })
 }
 
-/// A WebSocket of the plain framing.
+/// Serves a request for a WebSocket of the plain framing.
 async fn upgrade_plain(hub: &Hub, request: &Request, framed: Socket, slot: ConnectionSlot) {
     let mut outcome = check_upgrade(hub, request);
-    // The token's key may be among those that are being fetched.
+    // The token's key may be among keys that are being fetched.
     if outcome.as_ref().is_err_and(UpgradeRefusal::is_temporary)
         && let Some(settled) = hub.shared.verifier.wait_for_keys()
     {
@@ -108,7 +108,7 @@ async fn upgrade_plain(hub: &Hub, request: &Request, framed: Socket, slot: Conne
     }
 }
 
-/// The service of an address that has nothing to upgrade to.
+/// The service of an address that has no WebSocket.
 pub fn refuse_all()
 -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = Infallible, InitError = ()> {
     fn_service(|(_, framed): Upgraded| async move {
@@ -119,7 +119,7 @@ pub fn refuse_all()
     })
 }
 
-/// Decides who comes in, cheapest question first.
+/// Checks a request for a WebSocket, the cheapest checks first.
 fn check_upgrade(hub: &Hub, request: &Request) -> Result<(Identity, Permit), UpgradeRefusal> {
     check_handshake(request).map_err(UpgradeRefusal::Http)?;
     let headers = request.headers();
@@ -168,11 +168,11 @@ fn check_upgrade(hub: &Hub, request: &Request) -> Result<(Identity, Permit), Upg
     Ok((identity, permit))
 }
 
-/// Whether a user does not come too often, and has not just been cut for a flood.
+/// Checks that the user does not connect too often, and was not just cut for a flood.
 fn take_login_rate(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
     let now = Instant::now();
     let rates = hub.shared.users.of(&identity.user, now);
-    // One that has to wait anyway costs no login.
+    // A login that has to wait anyway does not count.
     let waits = rates.flood_wait(now).or_else(|| rates.take(RateKind::Login, now).err());
     waits.map_or(Ok(()), |wait| {
         hub.shared.metrics.rejected.inc(ErrorCode::RateLimited as usize);
@@ -180,7 +180,7 @@ fn take_login_rate(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
     })
 }
 
-/// Nothing new begins while the hub goes down.
+/// Refuses new connections during the drain.
 pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
     if !hub.shared.is_draining() {
         return Ok(());
@@ -189,12 +189,12 @@ pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
     Err(Problem::unavailable("the hub restarts", 1))
 }
 
-/// A place among the open connections.
+/// Takes a permit for an open connection.
 pub(super) fn take_connection_permit(hub: &Hub) -> Result<Permit, Problem> {
     take_permit(&hub.shared.connections, "too many connections", hub)
 }
 
-/// A place among the open connections that nobody uses.
+/// Takes a permit for an unauthenticated connection.
 pub(super) fn take_unauthenticated_permit(hub: &Hub) -> Result<Permit, Problem> {
     take_permit(&hub.shared.unauthenticated, "too many connections without a login", hub)
 }
@@ -271,7 +271,7 @@ fn open(hub: &Hub, request: &Request, framed: Socket, identity: Identity, permit
     }
 }
 
-/// The 101, with the subprotocol where one was offered.
+/// The 101 answer, with the subprotocol if the client offered one.
 pub(super) fn switching_response(request: &Request) -> Bytes {
     let headers = request.headers();
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
@@ -280,7 +280,7 @@ pub(super) fn switching_response(request: &Request) -> Bytes {
     transport::switching_protocols(key, chosen)
 }
 
-/// Upgrades only to say why not.
+/// Accepts a WebSocket only to close it with a reason.
 fn accept_and_close(
     hub: &Hub,
     request: &Request,
@@ -320,8 +320,9 @@ pub(super) fn remote_address(request: &RequestHead, proxies: &Networks) -> Strin
     client_address(request, proxies).map_or_else(|| "unknown".to_owned(), |it| it.to_string())
 }
 
-/// The client's address: the last of `X-Forwarded-For` that is not one of our proxies, where the
-/// peer is one. Anybody may have written what stands before that, or before what is no address.
+/// The client's address. If the peer is one of our proxies, it is the last entry of
+/// `X-Forwarded-For` that is not one of our proxies. Clients can forge the entries before that, and
+/// those before an invalid address.
 pub(super) fn client_address(request: &RequestHead, proxies: &Networks) -> Option<IpAddr> {
     let peer = request.peer_addr?.ip();
     if !proxies.contains(peer) {
@@ -336,7 +337,7 @@ pub(super) fn client_address(request: &RequestHead, proxies: &Networks) -> Optio
     Some(client.unwrap_or(peer))
 }
 
-/// The address in an entry of `X-Forwarded-For`. Some proxies write the port too, and IPv6 in
+/// The address in an entry of `X-Forwarded-For`. Some proxies also write the port, and IPv6 in
 /// brackets.
 fn hop_address(hop: &str) -> Option<IpAddr> {
     let bare = hop.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(hop);
@@ -344,7 +345,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port)
 }
 
-/// The value of a header that is a list, and may come in several lines (RFC 9110, section 5.3).
+/// The value of a list header, which may come in several lines (RFC 9110, section 5.3).
 pub(super) fn list_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, str>> {
     let mut lines = headers.get_all(name).filter_map(|value| value.to_str().ok());
     let first = Cow::Borrowed(lines.next()?);

@@ -1,8 +1,8 @@
 //! The classic text format of Prometheus (0.0.4), for scrapers that do not read `OpenMetrics`.
 //!
-//! The two differ in the names of families: a counter is called as its samples are, with `_total`, and
-//! what only tells facts is a gauge. Units, exemplars, times of creation and the end mark are unknown
-//! there.
+//! The formats differ in the names of families: a classic counter has the name of its samples, with
+//! `_total`, and an info metric is a gauge. The classic format has no units, exemplars, creation
+//! times or end mark.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub(super) fn classic(open_metrics: &str) -> String {
         match (words.next(), words.next(), words.next()) {
             (Some("HELP"), Some(_), words) => help = words.unwrap_or_default(),
             (Some("TYPE"), Some(name), Some(kind)) => put_family(name, kind, help, &mut text),
-            // UNIT and EOF.
+            // UNIT and EOF have no counterpart.
             _ => {}
         }
     }
@@ -34,9 +34,9 @@ fn put_family(name: &str, kind: &str, help: &str, text: &mut String) {
         "unknown" => ("", "untyped"),
         _ => ("", kind),
     };
-    // Quotes are escaped in one format only.
+    // Only `OpenMetrics` escapes quotes here.
     let help = help.replace("\\\"", "\"");
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
 }
 
@@ -49,7 +49,7 @@ fn put_sample(line: &str, text: &mut String) {
     }
 }
 
-/// A sample up to the `#` of its exemplar, which a label may hold too.
+/// A sample without its exemplar, which begins with `#`. A label value may contain `#` too.
 fn without_exemplar(line: &str) -> &str {
     let (mut quoted, mut escaped) = (false, false);
     let begins = line.bytes().position(|byte| {

@@ -1,5 +1,5 @@
-//! What stays the same while a hub runs: which program it is, and the limits against which its other
-//! metrics are held.
+//! Metrics that are constant while a hub runs: the program's version, and the limits with which
+//! other metrics are compared.
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,8 +9,8 @@ use prometheus_client::registry::Registry;
 use super::Metrics;
 use crate::process::{COMMIT, VERSION};
 
-/// A limit: of what, and how much; 0 where there is none. Where a gauge counts the same it is called
-/// as that gauge is.
+/// A limit's name and value; 0 means unlimited. It has the name of the gauge that counts the same
+/// resource, if there is one.
 pub type Limit = (&'static str, usize);
 
 impl Metrics {
@@ -25,7 +25,7 @@ impl Metrics {
     }
 }
 
-/// Shows which program this is.
+/// Shows the program's version and commit.
 pub(super) fn register_build(registry: &mut Registry) {
     let mut labels = vec![("version", VERSION)];
     labels.extend(COMMIT.map(|commit| ("commit", commit)));

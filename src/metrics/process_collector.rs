@@ -1,4 +1,4 @@
-//! What this process takes of its machine, in the names that every program has for it.
+//! The process's use of processor, memory and files, with the usual metric names.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -8,7 +8,7 @@ use prometheus_client::registry::Unit;
 
 use crate::process;
 
-/// What this process takes, read when it is asked for; nothing where the system does not tell.
+/// The usage of this process, read at each scrape; nothing where the system does not tell.
 #[derive(Debug)]
 pub(super) struct ProcessCollector;
 

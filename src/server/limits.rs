@@ -1,4 +1,4 @@
-//! The limits that `/metrics` shows, each beside what it bounds.
+//! The limits that `/metrics` shows, one for each bounded resource.
 
 use crate::actors::order_room::OrderRoom;
 use crate::actors::store::{

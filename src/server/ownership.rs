@@ -1,5 +1,5 @@
-//! That no other hub uses the database: waiting for the one before at the start, and noticing one that
-//! has taken over.
+//! Makes sure that no other hub uses the database: waits for the previous hub at the start, and
+//! notices one that has taken over.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -15,26 +15,26 @@ use crate::config::Config;
 use crate::db::file_guard::FileGuard;
 use crate::db::instance_lock::{Holder, InstanceLock, LockError, LockState};
 
-/// How long the hub before may take to end beyond its own drain.
+/// How much longer than its drain the previous hub may take to end.
 const TAKEOVER_MARGIN: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
+/// How often the start checks whether it has ended.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a look may take at least, and how long the start waits before it says so.
+/// The least time for one check, and how long a step of the start may take before it is logged.
 const SLOW_START: Duration = Duration::from_secs(5);
-/// How often a hub looks whether its lock and the files of its database are still its own.
+/// How often a hub checks its lock and the files of its database.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Takes the database for this process, and waits for the process that has it.
+/// Takes the lock on the database, waiting for the process that holds it.
 ///
 /// # Errors
-/// Where the other one does not end, or the database cannot be asked or does not answer.
+/// When the other process does not end, or the database fails or does not answer.
 pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError> {
     let mut lock = InstanceLock::new(&config.database.url);
     let (begun, time_limit) = (Instant::now(), config.drain.drain + TAKEOVER_MARGIN);
     let mut told = None;
     loop {
         let left = time_limit.saturating_sub(begun.elapsed()).max(SLOW_START);
-        // Nothing ends a question that gets no answer; the end of the process does not wait for it.
+        // A query without an answer does not end; the process can end without waiting for it.
         let looked = timeout(left, try_claim(lock)).await;
         let (looked, claim) =
             looked.map_err(|_| ServeError::Silent(begun.elapsed().as_secs()))??;
@@ -62,7 +62,7 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
     }
 }
 
-/// Looks at the lock on another thread: a database may take its time, and a stop must not wait for it.
+/// Claims the lock on another thread: the database may be slow, and a stop must not wait for it.
 async fn try_claim(
     mut lock: InstanceLock,
 ) -> Result<(InstanceLock, Result<LockState, LockError>), ServeError> {
@@ -73,21 +73,21 @@ async fn try_claim(
     Ok(looked.await?)
 }
 
-/// Runs what blocks on a thread of its own, for which the end of the process does not wait.
+/// Runs blocking work on a thread of its own. The process can end without waiting for it.
 ///
 /// # Errors
-/// Where the system gives no thread, or the work panics.
+/// When the system gives no thread, or the work panics.
 pub(super) async fn run_on_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<T> {
     let (tell, told) = oneshot::channel();
-    // Whoever asked may have been stopped meanwhile.
+    // The receiver may be gone: a stop may have ended the start.
     let run = move || drop(tell.send(work()));
     std::thread::Builder::new().name("start".to_owned()).spawn(run)?;
     told.await.map_err(std::io::Error::other)
 }
 
-/// Waits for a step of the start that has to take what it takes, and says so where it is long.
+/// Waits for a step of the start, and logs when it takes long.
 pub(super) async fn warn_if_slow<T>(what: &str, step: impl Future<Output = T>) -> T {
     let mut step = pin!(step);
     if let Ok(done) = timeout(SLOW_START, &mut step).await {
@@ -97,18 +97,19 @@ pub(super) async fn warn_if_slow<T>(what: &str, step: impl Future<Output = T>) -
     step.await
 }
 
-/// The database is this process's for as long as this lives.
+/// This process owns the database as long as this value lives.
 pub(super) struct DatabaseOwnership {
-    /// Ends the thread that keeps the lock; the lock goes with it.
+    /// Its drop ends the thread that holds the lock, and with it the lock.
     _keeping: mpsc::Sender<()>,
     lost: oneshot::Receiver<Holder>,
 }
 
 impl DatabaseOwnership {
-    /// Keeps the lock that `claim` claims on a thread of its own, and looks at the files of the database.
+    /// Holds the lock that `claim` claims, on a thread of its own, and watches the files of the
+    /// database.
     ///
     /// # Errors
-    /// Where the system gives no thread.
+    /// When the system gives no thread.
     pub(super) fn hold_lock(
         mut claim: impl FnMut() -> Result<LockState, LockError> + Send + 'static,
         file_guard: Arc<FileGuard>,
@@ -119,18 +120,18 @@ impl DatabaseOwnership {
             let mut told = false;
             while kept.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let look = || {
-                    // It tells what it finds.
+                    // The check reports its findings itself.
                     file_guard.check().ok();
                     claim()
                 };
-                // A panic would end this thread and give the lock away, and the hub would serve on.
+                // A panic would end this thread and release the lock while the hub serves on.
                 let looked = catch_unwind(AssertUnwindSafe(look));
                 match looked.unwrap_or(Err(LockError::Panic)) {
                     Ok(LockState::Held) => told = false,
                     Ok(LockState::HeldByOther(holder)) => {
                         file_guard
                             .disable(format!("another hub has taken the database over ({holder})"));
-                        // The hub may be stopping already.
+                        // The receiver is gone when the hub is stopping.
                         tell.send(holder).ok();
                         return;
                     }
@@ -147,11 +148,11 @@ impl DatabaseOwnership {
         Ok(Self { _keeping: keeping, lost })
     }
 
-    /// Resolves when another hub has taken the database over.
+    /// Resolves when another hub has taken over the database.
     pub(super) async fn lost(&mut self) -> Holder {
         match (&mut self.lost).await {
             Ok(holder) => holder,
-            // The thread ends without a loss where this has ended: there is nothing to tell.
+            // The thread ended without a loss because this value was dropped.
             Err(_) => std::future::pending().await,
         }
     }

@@ -1,8 +1,8 @@
-//! What the process does on a signal: it stops on SIGTERM and SIGINT, and reads its keys again on SIGHUP.
+//! The process's signals: SIGTERM and SIGINT stop it, SIGHUP makes it read its keys again.
 
 use std::io;
 
-/// Takes the signals that stop the process from now on; resolves at the first.
+/// Handles the signals that stop the process from now on. Resolves at the first.
 pub(super) fn stop() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
@@ -20,8 +20,8 @@ pub(super) fn stop() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
-/// Takes SIGHUP from now on, which would end the process without a drain: a terminal that closes
-/// sends it, too. Each calls `again`.
+/// Handles SIGHUP from now on and calls `again` each time. Unhandled, it would end the process
+/// without a drain, and a terminal that closes sends it too.
 pub(super) fn on_hangup(again: impl Fn() + 'static) -> io::Result<()> {
     #[cfg(unix)]
     {

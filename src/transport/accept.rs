@@ -20,31 +20,31 @@ use super::outbox::Outbox;
 use super::queue::Queue;
 use super::send_state::SendState;
 
-/// What the kernel may hold of unsent data, in bytes (it doubles this for its own bookkeeping).
+/// The kernel's send buffer, in bytes (the kernel doubles this for its own bookkeeping).
 ///
-/// Left to itself it takes megabytes for one stalled phone before it says stop, which no limit of
-/// ours would see. 128 KiB still carry 5 Mbit/s over a round trip of 200 ms.
+/// By default the kernel buffers megabytes for one stalled phone before it blocks, and no limit of
+/// the hub sees them. 128 KiB still carry 5 Mbit/s over a round trip of 200 ms.
 const SEND_BUFFER: usize = 128 * 1024;
 
-/// What the kernel may hold, in bytes, of what it could not even send yet. What is in there can
-/// neither be replaced nor overtaken by a ping: at 1.5 KiB a second it stands before it for ten
-/// seconds, with a write that follows. What is under way is not counted, so a fast line stays full.
+/// Unsent bytes that the kernel may hold. The hub can neither replace these bytes nor send a ping
+/// before them: at 1.5 KiB a second, they and one more write take ten seconds. Bytes in flight do
+/// not count, so a fast connection is not slowed down.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 8 * 1024;
 
-/// How much longer than the outbox the kernel waits for a peer that takes nothing: the session is to
-/// know why it ends.
+/// How much longer than the outbox the kernel waits for a peer that takes nothing. The outbox times
+/// out first, so the connection knows why it ends.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
 
-/// Makes a connection of a socket whose upgrade was granted.
+/// Makes a connection from a socket whose upgrade was granted.
 ///
-/// `response_head` is the whole 101 response ([`switching_protocols`]). It is the first thing in
-/// the outbox, so it leaves together with what is pushed in the same turn. What the client sent
-/// behind its request is the first thing that [`Inbound`] reads.
+/// `response_head` is the whole 101 response ([`switching_protocols`]). It is the first entry of
+/// the outbox, so it is sent together with what is pushed in the same turn. [`Inbound`] first reads
+/// what the client sent after its request.
 ///
 /// # Errors
-/// What the system says when an option cannot be set, which is that the peer is gone already.
+/// The system's error when an option cannot be set: the peer is gone already.
 pub fn accept(
     framed: Framed<TcpStream, h1::Codec>,
     response_head: Bytes,
@@ -62,7 +62,7 @@ pub fn accept(
     }
 
     let mut queue = Queue::default();
-    // Answers to requests that the client sent ahead of the upgrade, where they have not left yet.
+    // Unsent answers to requests that the client sent before the upgrade.
     if !parts.write_buf.is_empty() {
         queue.push(Frame::raw(parts.write_buf.freeze()), None);
     }
@@ -75,8 +75,8 @@ pub fn accept(
     Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&send_state)), Outbox::new(send_state)))
 }
 
-/// The 101 response to a client's `Sec-WebSocket-Key`, with the subprotocol that was chosen
-/// (RFC 6455, section 4.2.2).
+/// The 101 response to a client's `Sec-WebSocket-Key`, with the chosen subprotocol (RFC 6455,
+/// section 4.2.2).
 pub fn switching_protocols(key: &[u8], subprotocol: Option<&str>) -> Bytes {
     let mut head = BytesMut::with_capacity(192);
     head.put_slice(

@@ -1,9 +1,9 @@
-//! How much of what was written to a socket its peer's system has received.
+//! How many of the bytes written to a socket the peer's system has received.
 
 use tokio::net::TcpStream;
 
-/// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
-/// system does not say.
+/// The bytes that a socket's peer has received since the socket was opened, modulo 2^32. `None`
+/// where the system does not count them.
 #[cfg(target_os = "linux")]
 pub fn acked(socket: &TcpStream) -> Option<u32> {
     if !*linux::IS_COUNTED {
@@ -13,8 +13,8 @@ pub fn acked(socket: &TcpStream) -> Option<u32> {
     u32::try_from(info.bytes_acked % (1 << 32)).ok()
 }
 
-/// The bytes that a socket's peer has received since it was opened, modulo 2^32; none where the
-/// system does not say.
+/// The bytes that a socket's peer has received since the socket was opened, modulo 2^32. `None`
+/// where the system does not count them.
 #[cfg(not(target_os = "linux"))]
 pub fn acked(_: &TcpStream) -> Option<u32> {
     None
@@ -26,11 +26,11 @@ mod linux {
 
     use nix::{getsockopt_impl, libc, sockopt_impl};
 
-    /// The first Linux that counts, as its major and minor number.
+    /// The first Linux that counts, as major and minor number.
     pub const COUNTED_SINCE: (u32, u32) = (4, 1);
 
-    /// Whether this system counts. An older one answers with less than [`Info`], for which the
-    /// reader of options would panic.
+    /// Whether this system counts. An older one returns less than [`Info`], and nix would panic on
+    /// that.
     pub static IS_COUNTED: LazyLock<bool> = LazyLock::new(|| {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease");
         release.is_ok_and(|release| version(&release).is_some_and(|is| is >= COUNTED_SINCE))
@@ -42,8 +42,8 @@ mod linux {
         Some((major.parse().ok()?, minor.parse().ok()?))
     }
 
-    /// The beginning of `struct tcp_info` (`linux/tcp.h`), up to what is asked for. It is so since
-    /// Linux 4.1; the structure of glibc, which libc has, is older.
+    /// The start of `struct tcp_info` (`linux/tcp.h`), up to the field that is read. This layout
+    /// exists since Linux 4.1; libc has glibc's structure, which is older.
     #[repr(C)]
     #[derive(Debug, Clone, Copy)]
     pub struct Info {
@@ -53,7 +53,7 @@ mod linux {
     }
 
     sockopt_impl!(
-        /// What the system knows of a TCP connection.
+        /// The system's information on a TCP connection.
         TcpInfo,
         GetOnly,
         libc::IPPROTO_TCP,

@@ -1,35 +1,35 @@
-//! The node-wide limit on bytes that wait for sockets which take no more: when all outboxes
-//! together exceed it, the largest are cut first.
+//! The hub's limit on bytes that wait for blocked sockets. When all outboxes together exceed it,
+//! the largest are closed first.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// What waits on blocked outboxes of one node, and how much of it there may be.
+/// The bytes that wait in all blocked outboxes, and their limit.
 pub struct OutboxBudget {
-    /// Bytes that may wait in all.
+    /// The most bytes that may wait in all.
     limit: usize,
     /// Bytes that wait now.
     total: AtomicUsize,
-    /// The outboxes that have charged something, by their address.
+    /// The blocked outboxes with waiting bytes, by their address.
     blocked: Mutex<HashMap<usize, Weak<dyn BudgetMember>>>,
 }
 
 /// An outbox, as the budget sees it.
 pub(super) trait BudgetMember: Send + Sync {
-    /// What it has charged.
+    /// The bytes that it has charged.
     fn charged(&self) -> usize;
-    /// Gives up what waits, and ends its connection.
+    /// Drops what waits, and ends the connection.
     fn evict(self: Arc<Self>);
 }
 
 // === impl OutboxBudget ===
 
 impl OutboxBudget {
-    /// The limit of a node where nothing else was decided.
+    /// The default limit, in bytes.
     pub const DEFAULT_BYTES: usize = 256 * 1024 * 1024;
 
-    /// A budget of so many bytes.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self { limit, total: AtomicUsize::new(0), blocked: Mutex::default() }
     }
@@ -39,17 +39,17 @@ impl OutboxBudget {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// An outbox begins to wait.
+    /// Adds an outbox that begins to wait.
     pub(super) fn register(&self, address: usize, member: Weak<dyn BudgetMember>) {
         self.lock().insert(address, member);
     }
 
-    /// An outbox has nothing left that waits.
+    /// Removes an outbox in which nothing waits.
     pub(super) fn unregister(&self, address: usize) {
         self.lock().remove(&address);
     }
 
-    /// What an outbox has charged changes from `before` to `now`.
+    /// Changes the charge of one outbox from `before` to `now`.
     pub(super) fn charge(&self, before: usize, now: usize) {
         if now >= before {
             self.total.fetch_add(now - before, Ordering::Relaxed);
@@ -58,16 +58,16 @@ impl OutboxBudget {
         }
     }
 
-    /// Cuts the largest outboxes while the limit is exceeded.
+    /// Evicts the largest outboxes while the limit is exceeded.
     ///
-    /// Never called with an outbox locked: the victims lock themselves.
+    /// The caller must hold no outbox's lock: eviction locks the evicted outbox.
     pub(super) fn enforce(&self) {
         if self.waiting() <= self.limit {
             return;
         }
         let mut members: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         members.sort_by_cached_key(|member| std::cmp::Reverse(member.charged()));
-        // A little below the limit, so that the next push does not have to sort again.
+        // Stops a little below the limit, so that the next push need not sort again.
         let enough = self.limit - self.limit / 16;
         for member in members {
             if self.waiting() <= enough {

@@ -1,5 +1,5 @@
-//! One write per socket and turn: each thread keeps a list of the outboxes it has pushed to, and
-//! one task that writes them all when the thread's other tasks have had their turn.
+//! One write per socket and turn. Each thread lists the outboxes to which it has pushed. One task
+//! per thread writes them all after the thread's other tasks have run.
 
 use std::cell::RefCell;
 use std::io;
@@ -26,7 +26,7 @@ thread_local! {
 /// What one thread has to write.
 struct Dirty {
     send_states: Vec<Arc<SendState>>,
-    /// Whether this thread's flusher task lives; it ends with the thread's runtime.
+    /// Whether this thread's flusher task lives. It ends with the thread's runtime.
     running: bool,
     /// Set while the flusher sleeps.
     flusher: Option<Waker>,
@@ -38,14 +38,14 @@ impl Dirty {
     }
 }
 
-/// Has what waits in `send_state` written at the end of this thread's turn.
+/// Schedules a write of what waits in `send_state` at the end of this thread's turn.
 ///
-/// On a thread without an arbiter, where no task could do it, it is written at once.
+/// A thread without an arbiter has no flusher task, and writes at once.
 pub(super) fn schedule(send_state: &Arc<SendState>) {
     if send_state.dirty.swap(true, Ordering::AcqRel) {
         return;
     }
-    // Only while a thread ends, when its locals are gone, there is no list.
+    // There is no list while a thread ends and its locals are gone.
     let listed = DIRTY.try_with(|dirty| {
         let mut dirty = dirty.borrow_mut();
         if !dirty.running && !has_arbiter() {
@@ -75,7 +75,7 @@ pub(super) fn has_arbiter() -> bool {
 }
 
 fn flush(send_state: &Arc<SendState>) {
-    // Swapped, not stored: it must see what the push did that found the flag set.
+    // Swapped, not stored: the swap must see what was pushed by the thread that found the flag set.
     send_state.dirty.swap(false, Ordering::AcqRel);
     if catch_unwind(AssertUnwindSafe(|| send_state.flush())).is_err() {
         log::error!("writing to a socket panicked; its connection is cut");
@@ -85,7 +85,7 @@ fn flush(send_state: &Arc<SendState>) {
 
 /// The task of one thread that writes what its other tasks pushed.
 struct Flusher {
-    /// How several sockets are written at once, where the system and the settings allow it.
+    /// Writes several sockets at once; `None` where the system or the settings do not allow it.
     ring: Option<Ring>,
 }
 
@@ -113,8 +113,8 @@ impl Flusher {
     }
 }
 
-/// Writes what waits in `send_states`, by one system call where nothing stands in the way. Fails where the
-/// ring does; all is written then too.
+/// Writes what waits in `send_states`: by one system call where possible, else one by one. Fails
+/// where the ring fails; all is written then too.
 fn flush_by_uring(ring: &mut Ring, send_states: &[Arc<SendState>]) -> io::Result<()> {
     let mut rest = SmallVec::<[&Arc<SendState>; MAX_SENDS]>::new();
     let sent = catch_unwind(AssertUnwindSafe(|| {
@@ -138,16 +138,17 @@ fn flush_by_uring(ring: &mut Ring, send_states: &[Arc<SendState>]) -> io::Result
         sent
     }));
     if sent.is_err() {
-        // Nobody knows what they have got.
+        // It is unknown how much each socket was sent.
         log::error!("writing to sockets panicked; their connections are cut");
         send_states.iter().for_each(SendState::abort);
     }
-    // With no lock held: a write may have the budget look at other sockets.
+    // No lock is held here: a write may make the budget lock other outboxes.
     rest.into_iter().for_each(flush);
     sent.unwrap_or_else(|_| Err(io::Error::other("a panic")))
 }
 
-/// Sends what waits in each of `queues` to its socket; `taken` gets the bytes of each.
+/// Sends what waits in each of `queues` to its socket, and sets `taken` to the bytes that each
+/// took.
 fn send_each<'a>(
     ring: &mut Ring,
     queues: impl Iterator<Item = (RawFd, &'a Queue)>,
@@ -195,8 +196,8 @@ impl Future for Flusher {
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        // The runtime ends; another may begin on this thread (tests do that). What is listed must
-        // not stay so: nobody else would write it.
+        // The runtime ends; another may begin on this thread (tests do that). The listed outboxes
+        // are written now, because no other task would write them.
         let send_states = DIRTY.try_with(|dirty| dirty.replace(Dirty::new()).send_states);
         send_states.unwrap_or_default().iter().for_each(flush);
     }

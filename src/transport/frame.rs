@@ -1,5 +1,5 @@
-//! WebSocket frames that the hub sends (RFC 6455, section 5): encoded once, shared by every outbox
-//! that they go to.
+//! WebSocket frames that the hub sends (RFC 6455, section 5). A frame is encoded once and shared by
+//! all its outboxes.
 
 use std::cell::Cell;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::header::{MAX_CONTROL, OpCode};
 
-/// The longest header of a frame that the hub sends: it never masks.
+/// The longest header of a frame that the hub sends. The hub never masks.
 const MAX_HEADER: usize = 10;
-/// An encoding buffer larger than this is not kept for the next frame.
+/// A larger encoding buffer is not kept for the next frame.
 const KEPT_CAPACITY: usize = 64 * 1024;
 
-/// One encoded frame that any number of outboxes share: a clone copies no bytes.
+/// One encoded frame, shared by any number of outboxes. A clone copies no bytes.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Header and payload, as they go to a WebSocket.
@@ -59,7 +59,7 @@ impl Frame {
         })
     }
 
-    /// Bytes that are no WebSocket frame: the response head that goes before the first one.
+    /// Bytes that are no WebSocket frame: the response head before the first frame.
     pub(super) fn raw(bytes: Bytes) -> Self {
         Self { bytes, header: 0 }
     }
@@ -81,7 +81,7 @@ impl Frame {
         Self { bytes, header: u8::try_from(length).unwrap_or_default() }
     }
 
-    /// What kind of message it is; none of what is no frame.
+    /// The frame's opcode; `None` for raw bytes.
     pub(super) fn opcode(&self) -> Option<OpCode> {
         let first = self.bytes.first().filter(|_| self.header > 0)?;
         OpCode::from_bits(first & 0x0F)
@@ -97,23 +97,23 @@ impl Frame {
         &self.bytes[usize::from(self.header)..]
     }
 
-    /// The payload alone, sharing the frame's memory.
+    /// The payload alone. It shares the frame's memory.
     pub fn payload_bytes(&self) -> Bytes {
         self.bytes.slice(usize::from(self.header)..)
     }
 
-    /// Bytes on the wire, the header included.
+    /// Bytes of header and payload.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Never true of a frame; here because `len` is.
+    /// Whether there are no bytes, which no frame is. Here because `len` is.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 }
 
-/// The header of an unfragmented, unmasked frame, and how many of its bytes count.
+/// The header of an unfragmented, unmasked frame, and its length.
 fn header(opcode: OpCode, payload: usize) -> ([u8; MAX_HEADER], usize) {
     let mut header = [0; MAX_HEADER];
     header[0] = 0x80 | opcode.bits();
@@ -136,7 +136,7 @@ fn clip(payload: &[u8]) -> &[u8] {
     &payload[..payload.len().min(MAX_CONTROL)]
 }
 
-/// As much of `reason` as a close frame has room for, cut between characters.
+/// The part of `reason` that fits into a close frame, cut between characters.
 fn clip_reason(reason: &str) -> &str {
     let room = reason.len().min(MAX_CONTROL - 2);
     let end = (0..=room).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);

@@ -1,5 +1,6 @@
-//! The writing half of a connection with what waits for it: writes until nothing waits or the peer
-//! takes no more, and knows whether it is still taking. Knows nothing of why a connection ends.
+//! The writing half of a connection with its queue. It writes until the queue is empty or the peer
+//! takes no more, and measures how fast the peer takes bytes. It does not know why a connection
+//! ends.
 
 use std::io;
 use std::net::Shutdown;
@@ -21,23 +22,23 @@ use super::pace::Pace;
 use super::polling::PollState;
 use super::queue::Queue;
 
-/// The most bytes of one write: where the peer is slow, all that is written stands before what comes
-/// next, in the kernel, which looks at its limit between two writes only.
+/// The most bytes of one write. The kernel checks its limit of unsent bytes only between writes, so
+/// with a slow peer all bytes of one write delay what is sent next.
 const MAX_WRITE_BYTES: usize = 8 * 1024;
 
-/// How a socket is written. On Linux each write is a record of its own: what is appended to one that
-/// waits in the kernel would not be held to its limit of unsent bytes, up to 64 KiB.
+/// Flags of each send. On Linux each write becomes a record of its own: the kernel would append up
+/// to 64 KiB to a waiting record without checking the limit of unsent bytes.
 #[cfg(target_os = "linux")]
 pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::MSG_EOR;
-/// How a socket is written.
+/// Flags of each send.
 #[cfg(not(target_os = "linux"))]
 pub(super) const SEND_FLAGS: MsgFlags = MsgFlags::empty();
 
-/// Frames that one `writev` takes. More is rare in one turn, and the array lives on the stack.
+/// Frames that one `writev` takes. One turn rarely has more, and the array lives on the stack.
 const SLICES: usize = 64;
 
-/// The most that one socket gets by the ring, in bytes and in frames: all of its sockets stay locked
-/// until the last of them has its own.
+/// The most bytes and frames that the ring sends to one socket. All sockets of a ring call stay
+/// locked until the last is written.
 const URING_MAX_BYTES: usize = 4096;
 const URING_MAX_FRAMES: usize = 16;
 
@@ -45,15 +46,16 @@ const URING_MAX_FRAMES: usize = 16;
 #[derive(Debug)]
 pub(super) struct FrameWriter {
     pub(super) queue: Queue,
-    /// The socket took no more, or no poll waits; whoever waits for it goes on when it does.
+    /// The socket takes no more, or no GET waits. The connection's task continues when that
+    /// changes.
     pub(super) blocked: bool,
     sink: Sink,
-    /// How fast the peer takes what waits; none while it takes everything.
+    /// How fast the peer takes what waits; `None` while it takes everything.
     pace: Option<Box<Pace>>,
-    /// System calls so far, a call of the ring counted as one for each socket.
+    /// System calls so far. A call of the ring counts once for each socket.
     #[cfg(test)]
     pub(super) writes: u32,
-    /// Of them, those by the ring.
+    /// How many of these were calls of the ring.
     #[cfg(test)]
     pub(super) uring_writes: u32,
     /// Whether the next write panics.
@@ -69,20 +71,21 @@ pub(super) struct FrameWriter {
 pub(super) enum Sink {
     /// A WebSocket.
     Socket(SocketWriter),
-    /// What a client of long-polling asks for. Boxed: an idle WebSocket does not pay for it.
+    /// The GETs of a client that polls. Boxed, so that an idle WebSocket does not pay for it.
     Poll(Box<PollState>),
-    /// Nowhere: the connection has ended. So a room's handle does not keep the socket.
+    /// Nowhere: the connection has ended. A handle that a room still holds does not keep the
+    /// socket.
     Gone,
 }
 
-/// Where a ping stands in what its peer takes, and how far the peer was when that was looked at last.
+/// The position of a ping in the bytes sent, and how far the peer was at the last check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PingMark {
-    /// Where the ping ends.
+    /// The position of the ping's last byte.
     end: u32,
-    /// How far the peer had come.
+    /// How far the peer had received at the last check.
     reached: u32,
-    /// Whether it was sent before something that was pushed earlier.
+    /// Whether the ping was sent before frames that were pushed earlier.
     overtakes: bool,
 }
 
@@ -90,18 +93,18 @@ pub struct PingMark {
 #[derive(Debug)]
 pub(super) struct SocketWriter {
     half: OwnedWriteHalf,
-    /// The descriptor of `half`, so that a write need not look for it in tokio's memory, which
-    /// nothing else of a delivery touches. As good as the half, and never handed out.
+    /// The descriptor of `half`. Reading it here avoids a look into tokio's memory, which a
+    /// delivery does not touch otherwise. Valid as long as the half, and never given out.
     descriptor: RawFd,
-    /// How many bytes the system was given to send, as it counts itself what has arrived; modulo
-    /// 2^32, which is more than may ever be under way.
+    /// The position up to which the system was given bytes to send, in the count of [`acked`]:
+    /// modulo 2^32, which is more than can be in flight.
     position: u32,
 }
 
-/// How far a write came.
+/// How a write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// Nothing waits.
+    /// The queue is empty.
     All,
     /// The socket takes no more.
     Blocked,
@@ -115,7 +118,7 @@ impl FrameWriter {
     pub(super) fn new(sink: Sink, queue: Queue) -> Self {
         Self {
             queue,
-            // A client of long-polling takes nothing before its first poll.
+            // A client that polls takes nothing before its first GET.
             blocked: matches!(sink, Sink::Poll(_)),
             sink,
             pace: None,
@@ -130,7 +133,8 @@ impl FrameWriter {
         }
     }
 
-    /// Writes until nothing waits or the socket takes no more. Within `timeout` it has to take enough.
+    /// Writes until nothing waits or the socket takes no more. The peer must take enough within
+    /// `timeout`.
     pub(super) fn write(&mut self, timeout: Duration) -> WriteOutcome {
         if matches!(self.sink, Sink::Poll(_)) {
             return self.write_body();
@@ -141,7 +145,7 @@ impl FrameWriter {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
-                    // The first look at the clock: a socket that takes everything costs none.
+                    // The first read of the clock: a socket that takes everything costs none.
                     let now = Instant::now();
                     self.queue.stamp(now);
                     self.update_pace(now, timeout);
@@ -155,8 +159,8 @@ impl FrameWriter {
         WriteOutcome::All
     }
 
-    /// Until when what waits may wait, where that is limited: too many frames, or one that must
-    /// arrive, while the peer does not take enough.
+    /// When the connection is given up if the peer goes on taking too little; `None` where neither
+    /// a reliable frame nor too many frames wait.
     pub(super) fn send_deadline(&self, timeout: Duration) -> Option<Instant> {
         let waiting = self.queue.waiting_since().map(|since| match &self.sink {
             Sink::Poll(poll_state) => poll_state.fetch_deadline().map_or(since, |by| by.max(since)),
@@ -166,23 +170,24 @@ impl FrameWriter {
         waiting.into_iter().chain(crowded).min().map(|since| since + timeout)
     }
 
-    /// Looks whether the peer has taken enough since it was looked at before.
+    /// Checks whether the peer has taken enough since the last check.
     pub(super) fn update_pace(&mut self, now: Instant, timeout: Duration) {
         let taken = self.taken();
         self.pace_from(now, taken).observe(now, taken, timeout);
     }
 
-    /// The pace of a peer; where it has none yet, from now on.
+    /// The pace of a peer. Measuring starts now where there is no pace yet.
     fn pace_from(&mut self, now: Instant, taken: u32) -> &mut Pace {
         self.pace.get_or_insert_with(|| Box::new(Pace::new(now, taken)))
     }
 
-    /// How many bytes the peer has taken, modulo 2^32.
+    /// The bytes that the peer has taken, modulo 2^32.
     fn taken(&self) -> u32 {
         if let Sink::Socket(socket) = &self.sink { socket.reached() } else { 0 }
     }
 
-    /// Notes that more frames wait than should, or no longer; says whether they just begin to.
+    /// Notes whether the queue holds more frames than its limit. Returns whether that has just
+    /// begun.
     pub(super) fn set_overcrowded(&mut self, is_crowded: bool) -> bool {
         if !is_crowded {
             if let Some(pace) = &mut self.pace {
@@ -198,7 +203,7 @@ impl FrameWriter {
         begins
     }
 
-    /// Takes out what was written.
+    /// Removes the first `count` bytes from the queue.
     pub(super) fn advance(&mut self, count: usize) {
         self.queue.advance(count);
         if let Sink::Socket(socket) = &mut self.sink {
@@ -206,7 +211,8 @@ impl FrameWriter {
         }
     }
 
-    /// Adds a ping, unless one waits; before all that waits for a socket that takes no more.
+    /// Adds a ping unless one waits. If the socket takes no more, the ping goes before all waiting
+    /// frames.
     pub(super) fn push_ping(&mut self, frame: Frame) -> Option<PingMark> {
         let overtakes = self.blocked && !self.queue.is_empty();
         let until = self.queue.push_ping(frame, self.blocked)?;
@@ -217,8 +223,8 @@ impl FrameWriter {
         Some(PingMark { end, reached: socket.reached(), overtakes })
     }
 
-    /// Whether the peer is still on its way to a ping, and has come nearer to it since this was asked
-    /// before.
+    /// Whether the peer has not reached the ping yet, and has come nearer to it since the last
+    /// check.
     pub(super) fn is_still_receiving(&self, ping: &mut PingMark, now: Instant) -> bool {
         match &self.sink {
             Sink::Poll(poll_state) => poll_state.fetch_deadline().is_some_and(|by| now < by),
@@ -226,14 +232,14 @@ impl FrameWriter {
                 let before = std::mem::replace(&mut ping.reached, socket.reached());
                 let (moved, left) =
                     (ping.reached.wrapping_sub(before), ping.end.wrapping_sub(ping.reached));
-                // What lies behind is, modulo 2^32, far ahead.
+                // A position already passed is, modulo 2^32, far ahead.
                 moved > 0 && left > 0 && left <= u32::MAX / 2
             }
             Sink::Gone => false,
         }
     }
 
-    /// The socket, where it can be written and what waits may go by the ring.
+    /// The socket, if it can be written and the ring may send what waits.
     pub(super) fn uring_socket(&self) -> Option<RawFd> {
         let is_little = (1..=URING_MAX_BYTES).contains(&self.queue.bytes())
             && self.queue.len() <= URING_MAX_FRAMES;
@@ -259,8 +265,8 @@ impl FrameWriter {
         let flags = SEND_FLAGS.bits();
         if let Some(frame) = self.queue.single_frame() {
             let frame = &frame[..frame.len().min(MAX_WRITE_BYTES)];
-            // The usual case goes by tokio's bookkeeping. What the socket does not take, tokio has to
-            // know, and try itself.
+            // The usual case bypasses tokio's readiness. If the socket takes nothing, tokio must
+            // know that and try itself.
             match send(socket.descriptor, frame, SEND_FLAGS) {
                 Err(Errno::EAGAIN) => socket.try_send(|to| to.send_with_flags(frame, flags)),
                 sent => sent.map_err(io::Error::from),
@@ -272,7 +278,7 @@ impl FrameWriter {
         }
     }
 
-    /// Answers the poll that waits with what waits for it.
+    /// Answers the waiting GET with what waits in the queue.
     fn write_body(&mut self) -> WriteOutcome {
         let Sink::Poll(poll_state) = &mut self.sink else { return WriteOutcome::Broken };
         poll_state.answer(&mut self.queue, Instant::now());
@@ -284,8 +290,8 @@ impl FrameWriter {
         WriteOutcome::Blocked
     }
 
-    /// Whether the socket takes more; has the task woken when it does. A poll that comes goes on
-    /// by itself.
+    /// Polls until the socket takes more, and registers the task for that. A new GET writes by
+    /// itself.
     pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.sink {
             Sink::Socket(socket) => socket.stream().poll_write_ready(cx),
@@ -294,32 +300,31 @@ impl FrameWriter {
         }
     }
 
-    /// What a client of long-polling left, where the connection is one.
+    /// The state of long-polling, where the client polls.
     pub(super) fn poll_state(&mut self) -> Option<&mut PollState> {
         if let Sink::Poll(poll_state) = &mut self.sink { Some(poll_state) } else { None }
     }
 
-    /// Whether the connection has ended.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.sink, Sink::Gone)
     }
 
-    /// Goes on with another sink; the old one.
+    /// Replaces the sink; returns the old one.
     pub(super) fn replace(&mut self, sink: Sink) -> Sink {
         self.blocked = matches!(sink, Sink::Poll(_));
         self.pace = None;
         std::mem::replace(&mut self.sink, sink)
     }
 
-    /// Tells the peer that nothing follows.
+    /// Closes the writing direction of the socket.
     pub(super) fn shutdown_write(&self) {
         if let Sink::Socket(socket) = &self.sink {
             let _ = SockRef::from(socket.stream()).shutdown(Shutdown::Write);
         }
     }
 
-    /// Drops what waits and gives the socket back. What a client of long-polling had posted stays
-    /// until the end is final: as what a broken socket had received, it may still be read.
+    /// Drops what waits and releases the socket. Packets that a polling client posted stay until
+    /// the end is final: they may still be read, like bytes that a broken socket has received.
     pub(super) fn close_sink(&mut self, is_final: bool) {
         self.queue = Queue::default();
         self.blocked = false;
@@ -330,9 +335,9 @@ impl FrameWriter {
             return;
         }
         if let Sink::Socket(socket) = self.replace(Sink::Gone) {
-            // Both ways, so that the reading half sees its end as well.
+            // Both directions, so that the reading half also ends.
             let _ = SockRef::from(socket.stream()).shutdown(Shutdown::Both);
-            // Its drop would say the same a second time.
+            // The half's drop would shut down a second time.
             socket.half.forget();
         }
     }
@@ -341,19 +346,19 @@ impl FrameWriter {
 // === impl SocketWriter ===
 
 impl SocketWriter {
-    /// How much the peer has received of all that the system was given to send; where that is not
-    /// told, how much that was.
+    /// How much the peer has received of all bytes given to the system. Where the system does not
+    /// count that, all bytes given.
     fn reached(&self) -> u32 {
         acked(self.stream()).unwrap_or(self.position)
     }
 
-    /// Sends by tokio's bookkeeping.
+    /// Sends through tokio's readiness.
     fn try_send(&self, send: impl Fn(SockRef<'_>) -> io::Result<usize>) -> io::Result<usize> {
         let stream = self.stream();
         stream.try_io(Interest::WRITABLE, || send(SockRef::from(stream)))
     }
 
-    /// Gives the half back.
+    /// Returns the tokio half.
     pub(super) fn into_half(self) -> OwnedWriteHalf {
         self.half
     }
@@ -367,7 +372,7 @@ impl From<OwnedWriteHalf> for SocketWriter {
     fn from(half: OwnedWriteHalf) -> Self {
         let stream: &TcpStream = half.as_ref();
         let descriptor = stream.as_raw_fd();
-        // What was sent on the socket before and has not arrived is left out, which is next to nothing.
+        // Ignores what was sent on the socket before and has not arrived, which is next to nothing.
         let position = acked(stream).unwrap_or(0);
         Self { half, descriptor, position }
     }
@@ -376,8 +381,8 @@ impl From<OwnedWriteHalf> for SocketWriter {
 // === impl PingMark ===
 
 impl PingMark {
-    /// Whether the ping was sent before something that was pushed earlier: then its pong does not say
-    /// that all of that has arrived.
+    /// Whether the ping was sent before frames that were pushed earlier. Then its pong does not
+    /// prove that these have arrived.
     pub fn overtakes(&self) -> bool {
         self.overtakes
     }

@@ -1,12 +1,12 @@
-//! What clients' frames say of themselves (RFC 6455, section 5): headers, masks and the payload of
-//! close frames, checked as early as a byte allows. Nothing here touches a socket.
+//! Parts of clients' frames (RFC 6455, section 5): headers, masks and the payload of close frames.
+//! Each is checked as early as a byte allows. No I/O.
 
 use crate::protocol::close::CloseCode;
 
 /// The longest payload of a control frame (section 5.5).
 pub(super) const MAX_CONTROL: usize = 125;
 
-/// What a frame is (section 5.2).
+/// The opcode of a frame (section 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OpCode {
     Continuation,
@@ -54,16 +54,16 @@ pub(super) struct Header {
     pub(super) fin: bool,
     pub(super) opcode: OpCode,
     pub(super) mask: [u8; 4],
-    /// Bytes of payload that the client announces.
+    /// Bytes of payload, as announced by the client.
     pub(super) payload: u64,
     /// Bytes of the header itself.
     pub(super) length: usize,
 }
 
-/// As much of a header as has arrived.
+/// The part of a header that has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// Too little to say anything more.
+    /// Too few bytes to say more.
     Incomplete,
     /// Everything but the mask: enough to refuse the frame.
     Announced { fin: bool, opcode: OpCode, payload: u64 },
@@ -71,15 +71,15 @@ pub(super) enum Parsed {
     Whole(Header),
 }
 
-/// Reads the header at the start of `input`, as far as it is there.
+/// Parses the header at the start of `input`, as far as it has arrived.
 ///
-/// What one frame alone can get wrong is refused here, as early as its byte has come.
+/// Errors of a single frame are refused here, as soon as their byte has arrived.
 pub(super) fn parse_header(input: &[u8]) -> Result<Parsed, CloseCode> {
     let Some(&first) = input.first() else { return Ok(Parsed::Incomplete) };
     let fin = first & 0x80 != 0;
     let opcode = OpCode::from_bits(first & 0x0F).ok_or(CloseCode::PROTOCOL_ERROR)?;
-    // No extension is ever negotiated, so the reserved bits have no meaning; a fragmented control
-    // frame never has one.
+    // The hub negotiates no extension, so the reserved bits have no meaning. A control frame must
+    // not be fragmented.
     if first & 0x70 != 0 || (opcode.is_control() && !fin) {
         return Err(CloseCode::PROTOCOL_ERROR);
     }
@@ -104,7 +104,7 @@ pub(super) fn parse_header(input: &[u8]) -> Result<Parsed, CloseCode> {
     })
 }
 
-/// Takes the mask off `data`, the part of a payload that begins `offset` bytes behind its header.
+/// Unmasks `data`, the part of a payload that begins `offset` bytes after its header.
 pub(super) fn unmask(data: &mut [u8], mask: [u8; 4], offset: usize) {
     let mut turned = mask;
     turned.rotate_left(offset % 4);

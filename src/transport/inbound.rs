@@ -1,6 +1,6 @@
-//! The receiving end of a connection: a stream of whole messages. Its poll also keeps the sending
-//! side up where only a task can: a blocked socket, deadlines, the linger of a close. What comes by
-//! long-polling takes the way of `long_polling`.
+//! The receiving end of a connection: a stream of whole messages. Its poll also does the work of
+//! the sending side that needs a task: waiting for a blocked socket, deadlines, the end of a close.
+//! `long_polling` handles clients that poll.
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -26,35 +26,35 @@ mod long_polling;
 
 use long_polling::LongPolling;
 
-/// Messages and reads of one poll, so that a connection that always has data starves no other.
+/// Messages and reads of one poll, so that a busy connection does not starve others.
 const READS_PER_POLL: u8 = 32;
-/// An unfinished tail larger than this is copied out of the buffer that it came in.
+/// A larger unfinished tail is copied into a buffer of its own size.
 const KEPT_TAIL: usize = 256;
 
-/// The receiving end of a connection, polled by the task of its session.
+/// The receiving end of a connection, polled by the task of its connection actor.
 ///
-/// Ends when the peer has ended, the connection is broken, or a close has lingered long enough.
-/// Dropped before that it cuts the connection, unless its [`super::Outbox`] was ended in order: then
-/// the close goes on without it.
+/// It ends when the peer has ended, the connection is broken, or the time for a close is over. A
+/// drop before that cuts the connection, unless its [`super::Outbox`] was closed in order: then the
+/// close finishes in a task of its own.
 #[derive(Debug)]
 pub struct Inbound {
-    /// None where the client polls, or once the connection has ended.
+    /// `None` where the client polls, or after the connection has ended.
     reader: Option<OwnedReadHalf>,
     send_state: Arc<SendState>,
-    /// What only a connection has that began with long-polling.
+    /// Present only on a connection that began with long-polling.
     long_polling: Option<Box<LongPolling>>,
     assembler: Assembler,
-    /// What was read and not yet taken: whole frames behind the last message, or an unfinished
-    /// one. Without capacity while the connection is idle.
+    /// Bytes that were read and not yet taken: whole frames, or an unfinished one. No capacity
+    /// while the connection is idle.
     pending: BytesMut,
     /// Armed while the socket is blocked or closing.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Messages and reads since the last time that others could run.
+    /// Messages and reads since this task last yielded.
     work_done: u8,
     stage: ReadStage,
-    /// Whether the peer has said that it closes.
+    /// Whether the peer has sent a close frame.
     close_received: bool,
-    /// Whether this is the rest of a dropped one, which only waits for the end of a close.
+    /// Whether this continues a dropped one, only to finish a close.
     detached: bool,
 }
 
@@ -63,7 +63,7 @@ enum ReadStage {
     /// The client posts; there is no socket.
     Polling,
     Reading,
-    /// A close frame or a failure was told; the session's answer is awaited.
+    /// A close frame or a failure was reported; the connection actor has to answer.
     AwaitingClose,
     /// The peer has ended its side.
     Ended,
@@ -71,7 +71,7 @@ enum ReadStage {
     Over,
 }
 
-/// What a look at the sending side leaves to do.
+/// What remains to do after a check of the sending side.
 enum Upkeep {
     Read,
     Yield(Incoming),
@@ -82,11 +82,11 @@ enum Upkeep {
 // === impl Inbound ===
 
 impl Inbound {
-    /// `first` is what was read behind the request.
+    /// `first` holds bytes that were read after the request.
     pub(super) fn new(reader: OwnedReadHalf, first: BytesMut, send_state: Arc<SendState>) -> Self {
         let mut inbound = Self::without_reader(send_state, ReadStage::Reading);
         inbound.reader = Some(reader);
-        // An empty one of the HTTP codec still has kilobytes of capacity.
+        // An empty buffer of the HTTP codec still has kilobytes of capacity.
         inbound.pending = if first.is_empty() { BytesMut::new() } else { first };
         inbound
     }
@@ -106,7 +106,7 @@ impl Inbound {
         }
     }
 
-    /// The session's hand on the flow of messages.
+    /// A handle that pauses reading.
     pub fn read_pause(&self) -> ReadPause {
         ReadPause::new(Arc::clone(&self.send_state))
     }
@@ -117,7 +117,7 @@ impl Inbound {
         self.pending.capacity() + self.assembler.held()
     }
 
-    /// Looks after the sending side, where it asks for that.
+    /// Does the work that the sending side asks for.
     fn upkeep(&mut self, cx: &mut Context<'_>) -> Upkeep {
         loop {
             let (at, then) = match self.send_state.drive(cx) {
@@ -151,7 +151,7 @@ impl Inbound {
         timer.as_mut().poll(cx)
     }
 
-    /// The next message, none at the end of the stream.
+    /// The next message; `None` at the end of the stream.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
         loop {
             if let Some(item) = self.take_pending() {
@@ -166,7 +166,7 @@ impl Inbound {
         }
     }
 
-    /// Whether it is the others' turn; this task then runs again behind them.
+    /// Whether this task has to yield. If so, it is scheduled again after the other tasks.
     fn should_yield(&mut self, cx: &mut Context<'_>) -> bool {
         let work_done = self.work_done >= READS_PER_POLL;
         if work_done {
@@ -176,7 +176,7 @@ impl Inbound {
         work_done
     }
 
-    /// The next message out of what was read before.
+    /// The next message from bytes that were read before.
     fn take_pending(&mut self) -> Option<Incoming> {
         if self.pending.is_empty() {
             return None;
@@ -194,14 +194,14 @@ impl Inbound {
         self.handle_item(item)
     }
 
-    /// Reads once; breaks with a message, or with none at the end. In the usual case the message is
-    /// taken right out of the shared buffer.
+    /// Reads once. Breaks with a message, or with `None` at the end. Usually the message is taken
+    /// directly from the shared buffer.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<ControlFlow<Option<Incoming>>> {
         let Some(reader) = &mut self.reader else { return Poll::Ready(ControlFlow::Break(None)) };
         let (pending, assembler) = (&mut self.pending, &mut self.assembler);
         let limits = limits(&self.send_state);
         let item = ready!(poll_read(reader, cx, |mut input| {
-            // What is unfinished comes first.
+            // Unfinished bytes come first.
             let item =
                 if pending.is_empty() { assembler.next(&mut input, limits) } else { Ok(None) };
             pending.extend_from_slice(input);
@@ -234,16 +234,16 @@ impl Inbound {
         })
     }
 
-    /// Nothing that follows in the stream counts any more.
+    /// Ignores everything that follows in the stream.
     fn stop_reading(&mut self) {
         self.stage = ReadStage::AwaitingClose;
         self.pending = BytesMut::new();
         self.assembler.clear();
     }
 
-    /// Swallows what still comes, so that the system does not answer it with a reset, which could
-    /// destroy what was said last on its way. Ends when all is sent and the peer has said that it
-    /// closes too, or has ended.
+    /// Reads and discards what still comes. Otherwise the system would answer it with a reset,
+    /// which could destroy the last frames on their way. Ends when everything is sent and the peer
+    /// has sent a close frame or ended.
     fn poll_until_closed(&mut self, sent: bool, cx: &mut Context<'_>) -> Poll<()> {
         self.drop_posted();
         while self.stage != ReadStage::Ended && !(sent && self.close_received) {
@@ -262,8 +262,8 @@ impl Inbound {
         if sent { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Reads on for the peer's close frame; false at the end of the stream. Behind it, or behind
-    /// what could not be read, nothing is looked at any more.
+    /// Reads until the peer's close frame; false at the end of the stream. After a close frame or
+    /// an invalid frame, bytes are discarded unread.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         if self.stage == ReadStage::Reading {
             while self.take_pending().is_some() {}
@@ -278,7 +278,7 @@ impl Inbound {
         Poll::Ready(read.is_some())
     }
 
-    /// Notes what a look for a message came to.
+    /// Notes the result of a poll for a message.
     fn note_progress(&mut self, message: &Poll<Option<Incoming>>) {
         match message {
             Poll::Ready(Some(_)) => self.work_done += 1,
@@ -308,7 +308,7 @@ impl Stream for Inbound {
         if this.stage == ReadStage::Over {
             return Poll::Ready(None);
         }
-        // Before anything is looked at, so that whatever changes from here on wakes the task.
+        // First of all, so that every change from here on wakes the task.
         this.send_state.task.register(cx.waker());
         this.acknowledge_posted();
         if this.send_state.wants_attention() {
@@ -347,7 +347,8 @@ impl Drop for Inbound {
         if self.stage == ReadStage::Over {
             return;
         }
-        // A session that stopped right after it ended its outbox has still said what it had to say.
+        // A connection actor may stop right after it closed its outbox in order; the close still
+        // finishes.
         if self.detached || !self.send_state.is_closing() || !has_arbiter() {
             self.send_state.abort();
             return;

@@ -1,9 +1,9 @@
-//! A queue whose first element needs no memory of its own: most sockets wait for one frame, for a
-//! moment, and an allocation for each would be wasted.
+//! A queue that stores its first element inline: most sockets wait for one frame only, for a
+//! moment, and an allocation for each would be waste.
 
 use std::collections::VecDeque;
 
-/// A queue. While there is an element there is a first one.
+/// A queue. If it has elements, the first is stored inline.
 #[derive(Debug)]
 pub(super) struct InlineDeque<T> {
     first: Option<T>,
@@ -26,7 +26,7 @@ impl<T> InlineDeque<T> {
         std::mem::replace(&mut self.first, next)
     }
 
-    /// Puts one into the middle: before the one that is there, or behind all.
+    /// Inserts an element before the one at `index`, or at the end.
     pub(super) fn insert(&mut self, index: usize, element: T) {
         match index.checked_sub(1) {
             Some(index) => self.rest.insert(index.min(self.rest.len()), element),
@@ -38,7 +38,7 @@ impl<T> InlineDeque<T> {
         }
     }
 
-    /// Takes one out of the middle.
+    /// Removes the element at `index`.
     pub(super) fn remove(&mut self, index: usize) -> Option<T> {
         match index.checked_sub(1) {
             None => self.pop_front(),
@@ -73,13 +73,12 @@ impl<T> InlineDeque<T> {
         self.first.is_none()
     }
 
-    /// Whether it owns memory.
     #[cfg(test)]
     pub(super) fn owns_memory(&self) -> bool {
         self.rest.capacity() > 0
     }
 
-    /// Gives back what a burst has taken. To be called when it is empty.
+    /// Frees the memory that a burst has taken. To be called when the queue is empty.
     pub(super) fn release(&mut self) {
         if self.rest.capacity() > 0 {
             self.rest = VecDeque::new();

@@ -1,6 +1,6 @@
-//! Messages out of bytes: takes what a client sent, in whatever pieces it comes, and gives whole
-//! messages, joined from their fragments, and control frames. Refuses what RFC 6455 or a limit
-//! forbids as early as it shows. Nothing here touches a socket.
+//! Assembles messages: takes a client's bytes in pieces of any size, and returns whole messages,
+//! joined from their fragments, and control frames. Refuses what RFC 6455 or a limit forbids as
+//! early as possible. No I/O.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -17,7 +17,7 @@ pub(super) struct Limits {
     pub(super) fragments: usize,
 }
 
-/// One thing that a client said.
+/// One message or control frame of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
     Text(ByteString),
@@ -27,25 +27,26 @@ pub(super) enum Item {
     Close(Option<u16>),
 }
 
-/// Joins bytes to messages. Between messages it owns no memory.
+/// Assembles messages from bytes. Between messages it owns no memory.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
-    /// The message whose end has not come. Boxed: most clients, most of the time, have none.
+    /// The unfinished message. Boxed, because most clients have none most of the time.
     message: Option<Box<PartialMessage>>,
 }
 
-/// A message that is under way.
+/// A message that is still arriving.
 #[derive(Debug)]
 struct PartialMessage {
     /// Whether it must be UTF-8.
     text: bool,
-    /// Payloads so far, unmasked. It grows as bytes arrive, never by what a header announces.
+    /// Payloads so far, unmasked. It grows as bytes arrive, not by the length that a header
+    /// announces.
     data: Vec<u8>,
-    /// So much of a text's data is known to be UTF-8.
+    /// How many bytes of a text are known to be UTF-8.
     valid: usize,
     /// Frames so far.
     fragments: usize,
-    /// The frame whose payload has not wholly come; none between two frames.
+    /// The frame whose payload is arriving; `None` between two frames.
     frame: Option<PartialFrame>,
 }
 
@@ -54,9 +55,9 @@ struct PartialMessage {
 struct PartialFrame {
     fin: bool,
     mask: [u8; 4],
-    /// Bytes of payload that have come: the mask goes on from there.
+    /// Bytes of payload that have arrived. The mask continues from there.
     done: usize,
-    /// Bytes of payload to come.
+    /// Bytes of payload still to come.
     left: usize,
 }
 
@@ -65,8 +66,8 @@ struct PartialFrame {
 impl Assembler {
     /// Takes bytes from the front of `input` up to the end of the next item.
     ///
-    /// `None` means that more bytes are needed; at most an unfinished header or control frame is
-    /// then left in `input`, and must be there again before what comes next.
+    /// `None` means that more bytes are needed. At most an unfinished header or control frame is
+    /// then left in `input`; the caller must pass it again before the next bytes.
     pub(super) fn next(
         &mut self,
         input: &mut &[u8],
@@ -110,19 +111,19 @@ impl Assembler {
         self.message.as_ref().map_or(0, |message| message.data.capacity())
     }
 
-    /// Forgets the message under way.
+    /// Drops the unfinished message.
     pub(super) fn clear(&mut self) {
         self.message = None;
     }
 
-    /// Whether a frame may come now, judged by its header; its payload's length if so.
+    /// Decides from a header whether its frame may come now. Returns the length of its payload.
     fn admit(&self, opcode: OpCode, payload: u64, limits: Limits) -> Result<usize, CloseCode> {
         let (joined, fragments) = match (&self.message, opcode) {
             (Some(message), OpCode::Continuation) => (message.data.len(), message.fragments),
             (Some(_), OpCode::Text | OpCode::Binary) | (None, OpCode::Continuation) => {
                 return Err(CloseCode::PROTOCOL_ERROR);
             }
-            // Their length was judged with the header, and no message grows by them.
+            // Their length was checked with the header, and no message grows by them.
             (_, OpCode::Close | OpCode::Ping | OpCode::Pong) => {
                 return usize::try_from(payload).map_err(|_| CloseCode::PROTOCOL_ERROR);
             }
@@ -138,7 +139,7 @@ impl Assembler {
         Ok(payload)
     }
 
-    /// An admitted data frame begins; its payload follows.
+    /// Starts an admitted data frame; its payload follows.
     fn begin(&mut self, header: Header, payload: usize) {
         let text = header.opcode == OpCode::Text;
         let message = self.message.get_or_insert_with(|| {
@@ -149,7 +150,7 @@ impl Assembler {
             Some(PartialFrame { fin: header.fin, mask: header.mask, done: 0, left: payload });
     }
 
-    /// The payload of a frame is whole: gives the message if that was its last frame.
+    /// Ends a frame whose payload is whole. Returns the message if this was its last frame.
     fn finish(&mut self) -> Result<Option<Item>, CloseCode> {
         let fin = self
             .message
@@ -157,7 +158,7 @@ impl Assembler {
             .and_then(|message| message.frame.take())
             .is_some_and(|frame| frame.fin);
         match self.message.take_if(|_| fin) {
-            // What ends within a character was not invalid until now.
+            // A text that ends within a character is invalid only now.
             Some(message) if message.text => text(message.data).map(Some),
             Some(message) => Ok(Some(Item::Binary(message.data.into()))),
             None => Ok(None),
@@ -168,7 +169,7 @@ impl Assembler {
 // === impl PartialMessage ===
 
 impl PartialMessage {
-    /// Moves payload from `input` into the message; says whether the frame is whole now.
+    /// Moves payload from `input` into the message. Returns whether the frame is whole.
     fn take_payload(&mut self, input: &mut &[u8]) -> Result<bool, CloseCode> {
         let Some(frame) = self.frame.as_mut() else { return Ok(true) };
         let count = frame.left.min(input.len());
@@ -196,7 +197,7 @@ impl PartialMessage {
     }
 }
 
-/// The usual case: a message that is one frame and came in one piece. One allocation.
+/// The usual case: a message of one frame that arrived in one piece. One allocation.
 fn single(header: Header, payload: &[u8]) -> Result<Item, CloseCode> {
     let data = unmasked(header, payload);
     if header.opcode == OpCode::Text { text(data) } else { Ok(Item::Binary(data.into())) }

@@ -1,4 +1,4 @@
-//! What holds for every sequence of frames; `tests/fuzz` runs it for long.
+//! Properties of every sequence of frames; `tests/fuzz` checks them for longer.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::mutate;
 
 const LIMITS: Limits = Limits { bytes: 300, fragments: 4 };
 
-/// A frame as a client writes it, with whatever first byte and in whatever form of its length.
+/// A client's frame with any first byte and any form of its length.
 fn frame((first, payload, mask, form): (u8, Vec<u8>, [u8; 4], u8)) -> Vec<u8> {
     let mut frame = vec![first];
     match (form % 3, u8::try_from(payload.len())) {
@@ -26,7 +26,7 @@ fn frame((first, payload, mask, form): (u8, Vec<u8>, [u8; 4], u8)) -> Vec<u8> {
     frame
 }
 
-/// Payloads with text, with broken text, and with the codes of closes.
+/// Payloads of valid text, invalid text and close codes.
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => "\\PC{0,40}".prop_map(String::into_bytes),
@@ -38,7 +38,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What clients send: mostly frames that exist.
+/// A stream of mostly valid frames.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let usual =
         proptest::sample::select(&[0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8A][..]);
@@ -55,7 +55,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// All items up to the end or the first refusal, with the bytes in pieces of these lengths.
+/// All items up to the end or the first refusal, when the bytes arrive in pieces of these lengths.
 fn feed(input: &[u8], pieces: &[usize]) -> (Vec<Item>, Option<CloseCode>) {
     let (mut assembler, mut items, mut tail) = (Assembler::default(), Vec::new(), Vec::new());
     let (mut rest, mut lengths) = (input, pieces.iter().cycle());

@@ -1,4 +1,4 @@
-//! Bytes in, messages or refusals out: every row is fed at once and byte by byte.
+//! Bytes in, messages or refusals out. Every row is fed at once and byte by byte.
 
 use super::*;
 
@@ -136,7 +136,7 @@ fn text_is_refused_at_the_byte_that_spoils_it() {
     check(&frames(&[(0x01, b"\xC3"), (0x80, b"")]), &[], error);
     check(&frames(&[(0x01, b"\xED\xA0"), (0x80, b"\x80")]), &[], error);
 
-    // The end of neither the frame nor the message has come.
+    // Neither the frame nor the message has ended.
     let mut unfinished = frame(0x01, b"\xF4\x90 and then a lot");
     unfinished.truncate(unfinished.len() - 15);
     check(&unfinished, &[], error);

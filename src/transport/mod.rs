@@ -1,24 +1,27 @@
 //! The transport: bounded frames in and out of a WebSocket's raw socket.
 //!
-//! [`accept`] takes over a socket whose upgrade was granted and gives its two ends. [`Inbound`] is
-//! a stream of whole messages, polled by the task of the session that it belongs to. [`Outbox`] is
-//! the handle that rooms on any thread hold: what they push is queued, and written by the pushing
-//! thread itself at the end of its turn.
+//! [`accept`] takes over a socket whose upgrade was granted, and returns its two ends. [`Inbound`]
+//! is a stream of whole messages; the task of the connection actor polls it. [`Outbox`] is a handle
+//! that rooms on any thread hold. A push queues a frame. The thread that pushed writes it at the
+//! end of its turn.
 //!
 //! ```text
-//!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the session's thread)
+//!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the connection's thread)
 //! socket ────┤     │ keeps up: a blocked socket, deadlines, the linger of a close
 //!            └─ SendState ◀── queue ◀── Outbox ◀── push              (any thread)
 //!                 ▲ flusher: one write per socket and turn, many by one call
 //! ```
 //!
-//! A client of long-polling ([`open_polling`]) has the same two ends: its GETs take the place of
-//! the socket that is written, its POSTs of the one that is read, and a WebSocket may take both
-//! places later.
+//! A client that uses long-polling ([`open_polling`]) has the same two ends. Its GETs replace the
+//! socket that is written, its POSTs replace the socket that is read. A WebSocket may replace both
+//! later.
 //!
-//! Invariants: what waits in an outbox is bounded in bytes, in frames and in time, and over all
-//! outboxes by a [`OutboxBudget`]; a connection that says nothing and hears nothing owns no buffer; an
-//! outbox outlives its connection only as a handle that refuses, never with the socket.
+//! Invariants:
+//!
+//! - The waiting frames of an outbox are bounded in bytes, in number and in time. An
+//!   [`OutboxBudget`] bounds the bytes of all outboxes together.
+//! - A connection that neither sends nor receives owns no buffer.
+//! - An outbox that outlives its connection refuses every push, and does not keep the socket open.
 
 mod accept;
 mod acked;
@@ -61,40 +64,42 @@ pub use self::ring::check_io_uring;
 use crate::metrics::Metrics;
 use crate::protocol::close::CloseCode;
 
-/// What connections may do and how long they may take, shared by all of a hub.
+/// Limits and timeouts, shared by all connections of a hub.
 #[derive(Debug, Clone)]
 pub struct TransportOptions {
-    /// The largest message from a client, in bytes of payload, inclusive: 1009 beyond.
+    /// Bytes of payload of the largest message that a client may send, inclusive. Beyond it the
+    /// connection is closed with 1009.
     pub max_message_bytes: usize,
-    /// The most fragments of one message from a client, inclusive: 1008 beyond.
+    /// The most fragments of one message from a client, inclusive. Beyond it the connection is
+    /// closed with 1008.
     pub max_fragments: usize,
-    /// Bytes that may wait for one socket, headers included; beyond, latest-wins frames are
-    /// dropped, then the outbox gives up.
+    /// Bytes that may wait for one socket, headers included. Beyond it the outbox drops latest-wins
+    /// frames; where that is not enough, it overruns.
     pub outbox_bytes: usize,
-    /// Frames that may wait for one socket. Beyond, latest-wins frames are dropped too, and the
-    /// outbox gives up where it stays so for the send timeout, or holds four times as many.
+    /// Frames that may wait for one socket. Beyond it the outbox drops latest-wins frames. It
+    /// overruns when it stays above for the send timeout, or holds four times as many.
     pub outbox_messages: usize,
-    /// How long a reliable frame may wait for a socket that takes no more, or next to nothing, and
-    /// how long the kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
+    /// How long a reliable frame may wait while the socket takes nothing or too little, and how
+    /// long the kernel keeps unacknowledged data (`TCP_USER_TIMEOUT`).
     pub send_timeout: Duration,
-    /// How long a closing socket may take to send what waits, and its peer to answer.
+    /// How long a closing connection may take to send what waits, and its peer to close too.
     pub close_timeout: Duration,
-    /// Whether a thread writes several sockets by one system call. Where it cannot
-    /// ([`check_io_uring`]), it writes each on its own.
+    /// Whether a thread writes several sockets with one system call. Where the system cannot
+    /// ([`check_io_uring`]), each socket gets a system call of its own.
     pub io_uring: bool,
-    /// The limit of all outboxes together.
+    /// The byte limit of all outboxes together.
     pub budget: Arc<OutboxBudget>,
-    /// Where replaced frames and waiting bytes are counted.
+    /// Counts replaced frames and waiting bytes.
     pub metrics: Arc<Metrics>,
 }
 
 impl TransportOptions {
-    /// The most frames that an outbox holds, for a moment, which is meant to hold so many.
+    /// The most frames that an outbox with this limit may hold for a moment.
     pub fn max_frames(outbox_messages: usize) -> usize {
         outbox_messages.saturating_mul(MAX_OVERCROWDING)
     }
 
-    /// The protocol's own limits (`docs/protocol.md`), with a budget of its own.
+    /// The limits of the protocol (`docs/protocol.md`), with a new budget.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             max_message_bytes: 64 * 1024,
@@ -110,53 +115,53 @@ impl TransportOptions {
     }
 }
 
-/// How many times as many frames as it is meant to hold an outbox may hold for a moment.
+/// An outbox may hold this many times its limit of frames for a moment.
 const MAX_OVERCROWDING: usize = 4;
 
 /// What comes out of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// A text message, joined and valid.
+    /// A whole text message; valid UTF-8.
     Text(ByteString),
-    /// A binary message, joined.
+    /// A whole binary message.
     Binary(Bytes),
-    /// A ping, to be answered with [`Outbox::pong`] and the same payload.
+    /// A ping. The receiver answers with [`Outbox::pong`] and the same payload.
     Ping(Bytes),
-    /// A pong; whatever it carries, the peer is alive.
+    /// A pong. Any payload shows that the peer is alive.
     Pong,
-    /// The peer's close frame, valid; to be answered with [`Outbox::answer_close`]. Nothing
+    /// The peer's valid close frame. The receiver answers with [`Outbox::answer_close`]. Nothing
     /// follows.
     Close(Option<u16>),
-    /// The peer broke the protocol or a limit; to be answered with [`Outbox::finish`] and this
-    /// code. Nothing follows.
+    /// The peer broke the protocol or a limit. The receiver answers with [`Outbox::finish`] and
+    /// this code. Nothing follows.
     Failed(CloseCode),
-    /// The outbox gave up; to be answered with [`Outbox::finish`] and 4008.
+    /// The outbox overran. The receiver answers with [`Outbox::finish`] and 4008.
     Overrun(Overrun),
 }
 
-/// Why an outbox gave up.
+/// Which limit an outbox exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overrun {
     /// More bytes waited than one outbox may hold.
     Bytes,
     /// More frames waited than one outbox may hold.
     Messages,
-    /// A reliable frame waited, and the peer did not take enough within the send timeout.
+    /// A reliable frame waited, and the peer took too little within the send timeout.
     Stalled,
-    /// All outboxes together held too much, and this was among the largest.
+    /// All outboxes together exceeded their limit, and this one was among the largest.
     Node,
 }
 
-/// The outbox takes no more: the connection has ended, or is about to.
+/// The outbox refuses frames: the connection has ended or is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed")]
 pub struct Closed;
 
-/// What waits in an outbox.
+/// How much waits in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// Frames, one of which may have left in part.
+    /// Waiting frames. The first may be partly sent.
     pub frames: usize,
-    /// Bytes, headers included.
+    /// Waiting bytes, headers included.
     pub bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! The handle by which a session and its rooms send to one connection, from any thread.
+//! The handle by which a connection actor and rooms on any thread send to one connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,14 +14,14 @@ use super::send_state::{SendInner, SendState};
 use super::{Backlog, Closed};
 use crate::protocol::close::CloseCode;
 
-/// The sending end of a connection; clones are handles of the same one.
+/// The sending end of a connection. Clones are handles of the same one.
 ///
-/// A push queues and returns. What a thread has pushed in one turn is written at the end of that
-/// turn, in one system call per connection. Where the socket takes no more, frames wait, bounded
-/// as [`super::TransportOptions`] says; then the outbox gives up, refuses, and its session hears
-/// [`super::Incoming::Overrun`].
+/// A push queues a frame and returns. What a thread has pushed in one turn is written at the end of
+/// that turn, with one system call per connection. If the socket takes no more, frames wait, within
+/// the bounds of [`super::TransportOptions`]. Beyond these the outbox overruns: it drops what waits
+/// and refuses pushes, and the connection actor gets [`super::Incoming::Overrun`].
 ///
-/// Arbiter threads push best. A push on any other thread is written at once.
+/// Push from arbiter threads where possible. A push on any other thread is written at once.
 #[derive(Debug, Clone)]
 pub struct Outbox(Arc<SendState>);
 
@@ -32,10 +32,10 @@ impl Outbox {
         Self(send_state)
     }
 
-    /// Sends a frame, behind all that was pushed before.
+    /// Sends a frame after all that was pushed before.
     ///
     /// # Errors
-    /// [`Closed`] when the connection has ended, is about to, or gave up on this very frame.
+    /// [`Closed`] when the connection has ended, is ending, or overran with this frame.
     pub fn push(&self, frame: Frame) -> Result<(), Closed> {
         self.add(true, |state| {
             let since = state.writer.blocked.then(Instant::now);
@@ -43,11 +43,11 @@ impl Outbox {
         })
     }
 
-    /// Sends a frame that only the newest of its key matters of: a waiting one is replaced where
-    /// it stands, and may be dropped where room is short.
+    /// Sends a frame of which only the newest of its key matters. While the socket takes no more,
+    /// it replaces a waiting frame of its key in place, and may be dropped at a limit.
     ///
     /// # Errors
-    /// [`Closed`] when the connection has ended or is about to.
+    /// [`Closed`] when the connection has ended or is ending.
     pub fn push_latest(&self, key: LatestKey, frame: Frame) -> Result<(), Closed> {
         self.add(false, |state| {
             let blocked = state.writer.blocked;
@@ -58,69 +58,70 @@ impl Outbox {
         })
     }
 
-    /// Drops the waiting frame of a key.
+    /// Drops the waiting frames of a key.
     pub fn discard_latest(&self, key: LatestKey) {
         self.0.discard_latest(key);
     }
 
-    /// Sends a ping, unless one waits already; where the socket takes no more, before all that waits.
+    /// Sends a ping unless one waits already. If the socket takes no more, the ping goes before all
+    /// waiting frames.
     pub fn ping(&self) -> Option<PingMark> {
         self.ping_with(Frame::ping())
     }
 
-    /// The same with a frame that asks for a sign of life: the ping of a protocol that has its own.
+    /// Like [`Self::ping`], with the ping frame of a protocol that has its own.
     pub fn ping_with(&self, frame: Frame) -> Option<PingMark> {
         let mut mark = None;
         self.add(false, |state| mark = state.writer.push_ping(frame)).ok()?;
         mark
     }
 
-    /// Whether a peer whose pong is late is only slow: what was sent before the ping is still arriving.
-    /// To be asked when the pong is due, and again after the same time.
+    /// Whether a peer with a late pong is only slow: it is still receiving what was sent before the
+    /// ping. Call this when the pong is due, and again after each further wait.
     pub fn is_still_receiving(&self, ping: &mut PingMark) -> bool {
         self.0.lock().writer.is_still_receiving(ping, Instant::now())
     }
 
-    /// Answers a ping; where the socket takes no more, only the newest answer waits.
+    /// Answers a ping. While the socket takes no more, only the newest answer waits.
     pub fn pong(&self, payload: Bytes) {
         let frame = Frame::pong(&payload);
         let _ = self.add(false, |state| state.writer.queue.push_pong(frame, state.writer.blocked));
     }
 
-    /// Ends the connection: sends what waits (after an overrun nothing does), then `last`, then
-    /// the close frame, then ends the writing side. Refuses pushes from now on.
+    /// Ends the connection: sends what waits (nothing after an overrun), then `last`, then the
+    /// close frame, then closes the writing direction. Refuses pushes from now on.
     ///
-    /// The socket is gone when the peer has ended its side too, at the latest after the close
-    /// timeout. A client of long-polling hears it with the poll that waits, or with its next one
-    /// within the close timeout, and its close frame is the packet `1`; but one that did not answer
-    /// a ping ([`CloseCode::NO_PONG`]) and has no poll waiting is not waited for. Only the first
-    /// call counts.
+    /// The socket is closed when the peer has ended too, at the latest after the close timeout. A
+    /// polling client gets the end with the waiting GET, or with its next GET within the close
+    /// timeout; its close frame is the packet `1`. A polling client that did not answer a ping
+    /// ([`CloseCode::NO_PONG`]) and has no GET waiting gets no such time. Only the first call has
+    /// an effect.
     pub fn finish(&self, last: impl IntoIterator<Item = Frame>, close: CloseCode) {
         let frame = Frame::close(Some(close.code), close.reason);
         self.close(last.into_iter().chain([frame]), close == CloseCode::NO_PONG);
     }
 
-    /// The same without a close frame: to the peer the connection is lost behind `last`. `why` is
-    /// not told.
+    /// Like [`Self::finish`], without a close frame: the peer sees a lost connection after `last`.
+    /// `why` is not sent.
     ///
-    /// Some Engine.IO clients do not hear a close frame, and wait until they miss a ping. All of them
-    /// notice the end of TCP at once, and come back. A client of long-polling hears that its session
+    /// Some Engine.IO clients ignore a close frame, and wait until they miss a ping. All of them
+    /// notice the end of TCP at once, and reconnect. A polling client is answered that its session
     /// is unknown.
     pub fn hang_up(&self, last: impl IntoIterator<Item = Frame>, why: CloseCode) {
         self.close(last, why == CloseCode::NO_PONG);
     }
 
-    /// Ends the connection in answer to the peer's close frame, with the code that it had.
+    /// Answers the peer's close frame with the same code, and ends the connection.
     pub fn answer_close(&self, code: Option<u16>) {
         self.close([Frame::close(code, "")], false);
     }
 
-    /// Ends the connection at once: what waits is not sent any more.
+    /// Ends the connection at once: what waits is not sent.
     pub fn abort(&self) {
         self.0.abort();
     }
 
-    /// Says that somebody has logged in on this connection.
+    /// Notes that a user is authenticated on this connection.
     pub fn mark_authenticated(&self) {
         self.0.authenticated.store(true, Ordering::Release);
     }
@@ -130,13 +131,13 @@ impl Outbox {
         self.0.is_closed()
     }
 
-    /// Has the processor fetch where a push begins, and does not wait for it: a room that calls this
-    /// for every member before it pushes to the first waits for memory once, and not for each.
+    /// Prefetches the memory that a push touches first, without waiting for it. A room calls this
+    /// for every member before its first push, so it waits for memory once and not once per member.
     pub fn prefetch(&self) {
         std::hint::black_box((self.0.is_closed(), Arc::strong_count(&self.0)));
     }
 
-    /// Whether what is pushed has to wait: the socket takes no more, or no poll waits.
+    /// Whether pushed frames have to wait: the socket takes no more, or no GET waits.
     pub fn is_blocked(&self) -> bool {
         self.0.lock().writer.blocked
     }

@@ -1,34 +1,35 @@
-//! How fast a peer takes what is sent. A slow one is not a dead one: its time begins anew whenever
-//! it has taken enough. Pure: time and bytes come as arguments.
+//! Measures how fast a peer takes what is sent. A slow peer is not a dead one: its timeout starts
+//! again whenever it has taken enough. Pure: time and bytes are arguments.
 
 use std::time::{Duration, Instant};
 
-/// The slowest that a socket may be, in bytes a second. A sixth of what the slowest line of a phone
-/// carries, since a bad line stands still for a while and carries some of it twice; and too much to be
-/// earned by a byte now and then. What counts is what the peer's system has received: a queue on the
-/// way is filled at once, after which the system here takes nothing for a long time.
+/// The slowest rate that a socket may have, in bytes a second. It is a sixth of what the slowest
+/// phone connection carries, because a bad connection stalls for a while and sends some bytes
+/// twice. It is too much for a peer that takes a byte now and then. Only bytes that the peer's
+/// system has received count: network buffers fill at once, and then the local system takes nothing
+/// for a long time.
 const MIN_RATE: u32 = 256;
-/// The slowest that an answer may be fetched, in bytes a second.
+/// The slowest rate at which an answer may be fetched, in bytes a second.
 const MIN_FETCH_RATE: u64 = 512;
 
-/// How a socket takes what waits for it, while something does.
+/// The pace of a socket for which something waits.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// When the peer had last taken enough since the time before.
+    /// When the peer was last seen to have taken enough.
     since: Instant,
     /// How many bytes it had taken then, modulo 2^32.
     taken: u32,
-    /// Since when more frames wait than an outbox is meant to hold.
+    /// Since when the outbox holds more frames than its limit.
     pub(super) crowded: Option<Instant>,
 }
 
 impl Pace {
-    /// Of a socket that begins to wait, whose peer has `taken` so many bytes.
+    /// The pace of a socket that begins to wait, whose peer has `taken` this many bytes.
     pub(super) fn new(now: Instant, taken: u32) -> Self {
         Self { since: now, taken, crowded: None }
     }
 
-    /// Looks whether the peer has `taken` enough; within `timeout` it has to.
+    /// Checks whether the peer has `taken` enough. It has to within `timeout`.
     pub(super) fn observe(&mut self, now: Instant, taken: u32, timeout: Duration) {
         let seconds = u32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         if taken.wrapping_sub(self.taken) >= MIN_RATE.saturating_mul(seconds) {
@@ -36,13 +37,13 @@ impl Pace {
         }
     }
 
-    /// Since when it has not taken enough.
+    /// Since when the peer has not taken enough.
     pub(super) fn since(&self) -> Instant {
         self.since
     }
 }
 
-/// How long a peer may take to fetch so many bytes.
+/// How long a peer may take to fetch `bytes`.
 pub(super) fn fetch_time(bytes: usize) -> Duration {
     Duration::from_millis(
         u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1000) / MIN_FETCH_RATE,
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn a_peer_that_takes_enough_begins_anew_and_one_that_takes_a_byte_now_and_then_does_not() {
         let start = Instant::now();
-        // What is counted modulo 2^32 goes on behind its end.
+        // The counter continues at 0 after its largest value.
         let mut taken = u32::MAX - 5;
         let mut pace = Pace::new(start, taken);
         for second in 1..20 {

@@ -1,6 +1,6 @@
-//! What waits for one socket: a queue with two kinds of frames. Reliable frames keep their order and are
-//! never dropped; latest-wins frames are replaced in place by newer ones of the same key. Pure:
-//! time comes as an argument, bytes leave through slices.
+//! The queue of one socket, with two kinds of frames. Reliable frames keep their order and are
+//! never dropped. Newer latest-wins frames replace older ones of the same key in place. Pure: time
+//! is an argument, bytes leave through slices.
 
 use std::io::IoSlice;
 use std::time::Instant;
@@ -8,21 +8,21 @@ use std::time::Instant;
 use super::frame::Frame;
 use super::inline_deque::InlineDeque;
 
-/// What a latest-wins frame is about; the transport compares it and knows no more.
+/// The topic of a latest-wins frame. The transport only compares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LatestKey(pub u64);
 
 /// How a waiting frame is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameKind {
-    /// Kept, in order. The time is when it was first seen to wait for a socket that takes no more.
+    /// Kept, in order. The time is when the frame was first seen to wait for a blocked socket.
     Reliable(Option<Instant>),
-    /// Replaced by a newer one of its key, dropped when room is short.
+    /// Replaced by a newer frame of its key, and dropped at a limit.
     Latest(LatestKey),
     /// At most one waits.
     Ping,
-    /// Once the socket takes no more at most one waits, the newest: section 5.5.3 of RFC 6455 asks
-    /// for no more.
+    /// While the socket is blocked at most one waits, the newest, as section 5.5.3 of RFC 6455
+    /// allows.
     Pong,
 }
 
@@ -32,30 +32,30 @@ struct Entry {
     kind: FrameKind,
 }
 
-/// The waiting frames of one socket. Empty it owns no memory.
+/// The waiting frames of one socket. An empty queue owns no memory.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     entries: InlineDeque<Entry>,
-    /// Bytes that wait, without those of the first frame that have left.
+    /// Waiting bytes, without the sent part of the first frame.
     bytes: usize,
-    /// Bytes of the first frame that have left: such a frame can neither be replaced nor dropped. Of
-    /// 32 bits, as the next: every connection has a queue.
+    /// Sent bytes of the first frame. A partly sent frame can neither be replaced nor dropped. This
+    /// and the next field have 32 bits, because every connection has a queue.
     written: u32,
-    /// Latest-wins frames among the entries, so that the queue is not searched where it has none.
+    /// The number of latest-wins frames, so that a queue without any is not searched.
     latest: u32,
 }
 
 // === impl Queue ===
 
 impl Queue {
-    /// Adds a frame that must arrive; `since` where it is known to wait already.
+    /// Adds a reliable frame. `since` is when it began to wait, if known.
     pub(super) fn push(&mut self, frame: Frame, since: Option<Instant>) {
         self.append(frame, FrameKind::Reliable(since));
     }
 
-    /// Adds a latest-wins frame. Where the socket takes no more it takes the place of the first
-    /// of its key that waits, and the others go; says how many that were. A socket that keeps up
-    /// gets them all: what is queued there leaves at the end of the turn.
+    /// Adds a latest-wins frame. While the socket is blocked it replaces the first waiting frame of
+    /// its key and removes the others. Returns how many were replaced. A socket that is not blocked
+    /// gets all frames: they are sent at the end of the turn.
     pub(super) fn push_latest(&mut self, key: LatestKey, frame: Frame, blocked: bool) -> u64 {
         let is_older = |kind| kind == FrameKind::Latest(key);
         let first = if blocked && self.latest > 0 { self.find(is_older) } else { None };
@@ -76,9 +76,9 @@ impl Queue {
         replaced
     }
 
-    /// Adds a ping, unless one waits; where the socket takes no more, before all that has not begun
-    /// to leave: a peer that takes its time is to hear it in time. Says how many bytes have to leave
-    /// until it has; none where one waits already.
+    /// Adds a ping unless one waits. While the socket is blocked the ping goes before all frames of
+    /// which nothing is sent, so that a slow peer gets it in time. Returns how many bytes must be
+    /// sent until the ping is; `None` where one waits already.
     pub(super) fn push_ping(&mut self, frame: Frame, blocked: bool) -> Option<usize> {
         if self.find(|kind| kind == FrameKind::Ping).is_some() {
             return None;
@@ -95,7 +95,7 @@ impl Queue {
         Some(until)
     }
 
-    /// Adds a pong; where the socket takes no more, in the place of all that wait.
+    /// Adds a pong. While the socket is blocked it replaces all waiting pongs.
     pub(super) fn push_pong(&mut self, frame: Frame, blocked: bool) {
         while blocked && let Some(index) = self.find(|kind| kind == FrameKind::Pong) {
             self.remove(index);
@@ -112,7 +112,7 @@ impl Queue {
         }
     }
 
-    /// Drops the latest-wins frame that waits longest; says whether there was one.
+    /// Drops the latest-wins frame that waits longest. Returns whether there was one.
     pub(super) fn drop_oldest_latest(&mut self) -> bool {
         let oldest = if self.latest == 0 {
             None
@@ -122,7 +122,7 @@ impl Queue {
         oldest.map(|index| self.remove(index)).is_some()
     }
 
-    /// Drops everything but a frame of which a part has left: what follows it must not be torn.
+    /// Drops everything except a partly sent frame, which must be sent whole.
     pub(super) fn drop_unstarted(&mut self) {
         let started = if self.written > 0 { self.entries.pop_front() } else { None };
         let written = self.written;
@@ -135,7 +135,7 @@ impl Queue {
         }
     }
 
-    /// Notes that what is here waits since `now`, unless it was noted before.
+    /// Notes that frames without a time wait since `now`.
     pub(super) fn stamp(&mut self, now: Instant) {
         for entry in self.entries.iter_mut() {
             if let FrameKind::Reliable(since @ None) = &mut entry.kind {
@@ -144,7 +144,7 @@ impl Queue {
         }
     }
 
-    /// Since when the first reliable frame waits, where that was noted.
+    /// Since when the first reliable frame waits, if that was noted.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         self.entries.iter().find_map(|entry| match entry.kind {
             FrameKind::Reliable(since) => since,
@@ -152,7 +152,7 @@ impl Queue {
         })
     }
 
-    /// The next bytes to write, in order, a slice for each frame.
+    /// All waiting bytes in order, one slice for each frame.
     pub(super) fn slices(&self) -> impl Iterator<Item = IoSlice<'_>> {
         let mut skip = self.written();
         self.entries
@@ -160,7 +160,7 @@ impl Queue {
             .map(move |entry| IoSlice::new(&entry.frame.bytes()[std::mem::take(&mut skip)..]))
     }
 
-    /// The first bytes to write, at most so many, a slice for each frame.
+    /// The first waiting bytes, at most `most`, one slice for each frame.
     pub(super) fn first_bytes(&self, mut most: usize) -> impl Iterator<Item = IoSlice<'_>> {
         let mut skip = self.written();
         self.entries.iter().map_while(move |entry| {
@@ -171,13 +171,13 @@ impl Queue {
         })
     }
 
-    /// What is left to write of the only frame that waits, where it is one.
+    /// The unsent part of the only waiting frame; `None` where there is another number of frames.
     pub(super) fn single_frame(&self) -> Option<&[u8]> {
         let first = self.entries.front().filter(|_| self.entries.len() == 1)?;
         Some(&first.frame.bytes()[self.written()..])
     }
 
-    /// Takes out what was written.
+    /// Removes the first `count` bytes.
     pub(super) fn advance(&mut self, mut count: usize) {
         self.bytes = self.bytes.saturating_sub(count);
         while let Some(first) = self.entries.front() {
@@ -192,7 +192,7 @@ impl Queue {
             self.latest -= u32::from(matches!(first.kind, FrameKind::Latest(_)));
             self.entries.pop_front();
         }
-        // Most sockets are idle most of the time: none keeps room for a burst of the past.
+        // Most sockets are idle most of the time, so the memory of a burst is freed.
         self.entries.release();
     }
 
@@ -201,14 +201,13 @@ impl Queue {
         self.entries.front().map(|entry| &entry.frame)
     }
 
-    /// Takes out the frame that waits longest, whole.
+    /// Removes the frame that waits longest, whole.
     pub(super) fn pop(&mut self) {
         if !self.entries.is_empty() {
             self.remove(0);
         }
     }
 
-    /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -232,7 +231,7 @@ impl Queue {
         self.entries.push_back(Entry { frame, kind });
     }
 
-    /// The first frame of a kind that has not begun to leave.
+    /// The first frame of a kind of which nothing is sent.
     fn find(&self, is: impl Fn(FrameKind) -> bool) -> Option<usize> {
         let started = usize::from(self.written > 0);
         self.entries.iter().skip(started).position(|entry| is(entry.kind)).map(|at| at + started)

@@ -1,17 +1,17 @@
-//! Back-pressure by the session: while it pauses, nothing is read of its connection.
+//! Back-pressure by the connection actor: while it pauses, its connection is not read.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::send_state::SendState;
 
-/// Holds a connection's messages back, and lets them go on.
+/// Pauses reading on a connection.
 ///
-/// While reading is paused the peer's pongs are not seen either.
+/// While reading is paused, the peer's pongs are not seen either.
 #[derive(Debug, Clone)]
 pub struct ReadPause(Arc<SendState>);
 
-/// One reason why nothing is read; dropped, there is one less.
+/// One reason for a pause; it ends with this guard's drop.
 #[derive(Debug)]
 #[must_use = "dropped, it lets messages go on"]
 pub struct ReadPauseGuard(Arc<SendState>);
@@ -23,13 +23,13 @@ impl ReadPause {
         Self(send_state)
     }
 
-    /// Stops reading; no message comes until this guard and all others are dropped.
+    /// Stops reading. No message comes until this guard and all others are dropped.
     pub fn pause(&self) -> ReadPauseGuard {
         self.0.pauses.fetch_add(1, Ordering::AcqRel);
         ReadPauseGuard(Arc::clone(&self.0))
     }
 
-    /// Whether nothing is read.
+    /// Whether reading is paused.
     pub fn is_paused(&self) -> bool {
         self.0.is_read_paused()
     }

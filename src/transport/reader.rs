@@ -1,5 +1,5 @@
-//! The reading half of a socket. All connections of a thread read into one buffer, so that an idle
-//! one owns none.
+//! The reading half of a socket. All connections of a thread share one read buffer, so an idle
+//! connection owns none.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -8,18 +8,18 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
-/// What one read takes at most.
+/// The most bytes of one read.
 const BUFFER: usize = 64 * 1024;
 
 thread_local! {
     static SHARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads once and hands what came to `take`, which must keep what it needs of it; `None` when the
-/// peer has ended or the connection is broken.
+/// Reads once and passes the bytes to `take`, which must copy what it keeps. `None` when the peer
+/// has ended or the connection is broken.
 ///
 /// After a read that did not fill the buffer tokio waits for the next readiness by itself, so a
-/// second call costs no system call that would only say that there is nothing more.
+/// second call costs no system call that would only return that nothing is left.
 pub(super) fn poll_read<T>(
     reader: &mut OwnedReadHalf,
     cx: &mut Context<'_>,

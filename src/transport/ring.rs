@@ -1,10 +1,10 @@
-//! Many sends by one system call, where the system has one: `ring/linux.rs` through an `io_uring`.
+//! Many sends with one system call, where the system has one: `ring/linux.rs` uses `io_uring`.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-// The crate `io-uring` builds for few other processors, and for no other system.
+// The crate `io-uring` builds for a few processors only, and only for Linux.
 #[cfg_attr(
     all(
         target_os = "linux",
@@ -23,16 +23,16 @@ mod kernel;
 
 pub(super) use self::kernel::Ring;
 
-/// Sends by one system call. More save little, and their sockets stay locked meanwhile.
+/// Sends per system call. More save little, and their sockets stay locked longer.
 pub(super) const MAX_SENDS: usize = 32;
 
-/// A socket, and what it is to get.
+/// A socket, and the bytes to send to it.
 pub(super) type SocketWrite<'a> = (RawFd, &'a [IoSlice<'a>]);
 
-/// Whether this system lets the hub send by an `io_uring`, by sending something.
+/// Checks with a real send whether this system lets the hub use `io_uring`.
 ///
 /// # Errors
-/// Why it does not: kernels before 6.1 do not know how, and many a container may not.
+/// Why it does not: kernels before 6.1 lack what is needed, and many containers forbid it.
 pub fn check_io_uring() -> io::Result<()> {
     let (near, _far) = UnixStream::pair()?;
     let mut taken = [0; MAX_SENDS];
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn each_socket_takes_what_it_can_and_the_rest_is_told() {
         let pairs: Vec<_> = (0..5).map(|_| UnixStream::pair().expect("a pair")).collect();
-        // A system without: then the hub does without.
+        // On a system without a ring, the hub does without one.
         let Ok(mut ring) = Ring::open() else { return };
         let (full, gone) = (&pairs[1].0, &pairs[2]);
         full.set_nonblocking(true).expect("set");

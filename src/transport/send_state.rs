@@ -1,6 +1,6 @@
-//! The sending side of one socket: its queue under a lock, how far its connection has come, and
-//! the writing itself. Rooms reach it through [`super::Outbox`], the connection's own task through
-//! [`super::Inbound`], which keeps it up while the socket is blocked or closing.
+//! The sending side of one socket: its queue under a lock, the phase of its connection, and the
+//! write calls. Rooms reach it through [`super::Outbox`], the connection's task through
+//! [`super::Inbound`], which drives it while the socket is blocked or closing.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -15,26 +15,26 @@ use super::frame_writer::{FrameWriter, Sink, WriteOutcome};
 use super::queue::{LatestKey, Queue};
 use super::{Closed, Overrun, TransportOptions};
 
-/// The sending side of one socket. What a push touches stands together, first: most sockets are
-/// cold when one comes.
+/// The sending side of one socket. The fields that a push touches come first and together: most
+/// sockets are out of the cache when a push comes.
 #[repr(C)]
 #[derive(Debug)]
 pub(super) struct SendState {
-    /// Whether a thread has this on its list of those to flush. Set behind a push, cleared
-    /// before the flush: a push in between is seen by it or lists this again.
+    /// Whether this is on some thread's list to flush. A push sets it, and it is cleared before the
+    /// flush, so a push in between is either flushed now or lists this again.
     pub(super) dirty: AtomicBool,
-    /// Whether the connection's task has to look in: the socket is blocked, or the end began.
-    /// Written under the lock.
+    /// Whether the connection's task has work here: the socket is blocked or the end began. Written
+    /// under the lock.
     attention: AtomicBool,
     /// Whether pushes are refused. Written under the lock.
     closed: AtomicBool,
-    /// Whether somebody has logged in.
+    /// Whether a user is authenticated on the connection.
     pub(super) authenticated: AtomicBool,
-    /// How many reasons the session has to want no more messages for now.
+    /// How many guards pause reading.
     pub(super) pauses: AtomicU32,
     pub(super) options: Arc<TransportOptions>,
     state: Mutex<SendInner>,
-    /// What the node's budget counts of this outbox. Written under the lock.
+    /// The bytes that the budget counts for this outbox. Written under the lock.
     charged: AtomicUsize,
     /// The connection's task.
     pub(super) task: AtomicWaker,
@@ -47,42 +47,42 @@ pub(super) struct SendInner {
     phase: SendPhase,
 }
 
-/// How far a connection has come. It only ever goes downwards.
+/// The phase of a connection. It only moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SendPhase {
-    /// Pushes are taken.
+    /// Pushes are accepted.
     Open,
-    /// The outbox gave up; the session has to finish.
+    /// A limit was exceeded; the connection actor has to finish.
     Overrun { why: Overrun, reported: bool },
-    /// What waits must have left by then.
+    /// What waits must be sent by then.
     Closing { by: Instant },
-    /// A write failed. What the peer said before may still be read.
+    /// A write failed. Bytes that the peer sent before may still be read.
     Broken,
-    /// Over.
+    /// The connection has ended.
     Gone,
 }
 
-/// What the sending side asks of the connection's task.
+/// What the connection's task has to do for the sending side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendAction {
     /// Nothing.
     None,
-    /// To come back when the socket takes more, which is arranged, or at the time given.
+    /// Poll again when the socket takes more (the task is registered for that), or at this time.
     AwaitWritable(Option<Instant>),
-    /// To tell the session.
+    /// Report the overrun to the connection actor.
     ReportOverrun(Overrun),
-    /// To go on with the WebSocket to which a client of long-polling has moved.
+    /// Continue with the WebSocket to which the client has moved.
     SwitchToSocket,
-    /// To swallow what still comes until the peer ends or the time is over; whether all is sent.
+    /// Discard what still comes until the peer ends or the time is over. `sent`: all is sent.
     AwaitClose { by: Instant, sent: bool },
-    /// To end.
+    /// End the connection.
     End,
 }
 
 // === impl SendInner ===
 
 impl SendInner {
-    /// Takes out what the ring has sent; whether that was all that there is to do.
+    /// Removes what the ring has sent. Returns whether nothing else remains to do.
     pub(super) fn advance(&mut self, sent: usize) -> bool {
         #[cfg(test)]
         {
@@ -119,12 +119,12 @@ impl SendState {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether the end has begun in order and goes on by itself.
+    /// Whether the connection closes in order.
     pub(super) fn is_closing(&self) -> bool {
         matches!(self.lock().phase, SendPhase::Closing { .. })
     }
 
-    /// Whether the session wants no more messages for now.
+    /// Whether a guard pauses reading.
     pub(super) fn is_read_paused(&self) -> bool {
         self.pauses.load(Ordering::Acquire) > 0
     }
@@ -134,12 +134,12 @@ impl SendState {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, SendInner> {
-        // A panic under the lock ends this connection (the flusher aborts it), and an abort
-        // replaces whatever was left half changed.
+        // A panic under the lock ends this connection (the flusher aborts it). The abort replaces
+        // any state that was left half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues by `add`, within the limits. Says whether this must be flushed.
+    /// Queues a frame with `add`, within the limits. Returns whether this must be flushed.
     pub(super) fn push(
         self: &Arc<Self>,
         reliable: bool,
@@ -156,7 +156,7 @@ impl SendState {
         add(&mut state);
         let mut within = self.drop_latest_to_fit(&mut state);
         if !within && !state.writer.blocked {
-            // Nobody is slow yet: it is only that the turn has not ended.
+            // The socket is not known to be slow: the turn has not ended yet.
             self.write(&mut state);
             within = self.drop_latest_to_fit(&mut state);
         }
@@ -167,16 +167,16 @@ impl SendState {
         {
             self.give_up(&mut state, overrun);
         } else if !within && reliable && state.writer.set_overcrowded(true) {
-            // From now on it has a deadline.
+            // From now on the queue has a deadline.
             self.wake_task();
         } else if reliable && state.writer.blocked && !timed {
-            // The first frame that has a deadline: the connection's task must hear of it.
+            // The first frame with a deadline: the connection's task must arm a timer.
             self.wake_task();
         }
         self.charge_and_enforce(state)
     }
 
-    /// Ends a change under the lock, and has the budget look where something waits.
+    /// Ends a change under the lock. Then the budget is enforced where something waits.
     pub(super) fn charge_and_enforce(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, SendInner>,
@@ -191,20 +191,20 @@ impl SendState {
         if open { Ok(flush) } else { Err(Closed) }
     }
 
-    /// Drops the waiting latest-wins frame of a key.
+    /// Drops the waiting latest-wins frames of a key.
     pub(super) fn discard_latest(self: &Arc<Self>, key: LatestKey) {
         let mut state = self.lock();
         state.writer.queue.discard_latest(key);
         self.charge(&mut state);
     }
 
-    /// Drops latest-wins frames, the oldest first, until the limits are kept; says whether they
+    /// Drops latest-wins frames, the oldest first, until the limits are kept. Returns whether they
     /// are.
     fn drop_latest_to_fit(&self, state: &mut SendInner) -> bool {
         loop {
             let within = state.writer.queue.bytes() <= self.options.outbox_bytes
                 && state.writer.queue.len() <= self.options.outbox_messages;
-            // Before the socket was tried nothing has to go.
+            // Nothing is dropped before a write was tried.
             if within || !state.writer.blocked {
                 return within;
             }
@@ -215,8 +215,8 @@ impl SendState {
         }
     }
 
-    /// What there is too much of, at once. Too many frames alone are so for a moment where rooms are
-    /// faster than the socket for a turn.
+    /// The limit that is exceeded at once. The limit of frames alone may be exceeded for a moment,
+    /// because rooms can be faster than the socket for a turn.
     fn exceeded_limit(&self, state: &SendInner) -> Option<Overrun> {
         let (bytes, frames) = (state.writer.queue.bytes(), state.writer.queue.len());
         if bytes > self.options.outbox_bytes {
@@ -226,7 +226,7 @@ impl SendState {
         (frames > most).then_some(Overrun::Messages)
     }
 
-    /// Writes what waits, unless the socket is known to take no more.
+    /// Writes what waits, unless the socket is known to be blocked.
     pub(super) fn flush(self: &Arc<Self>) {
         let mut state = self.lock();
         if state.writer.blocked {
@@ -236,10 +236,10 @@ impl SendState {
         let _ = self.charge_and_enforce(state);
     }
 
-    /// Locks this where nobody else does and where what waits may go by the ring, and says to
-    /// which socket.
+    /// Locks this if the lock is free and the ring may send what waits. Returns the socket, too.
     pub(super) fn try_lock_for_uring(&self) -> Option<(MutexGuard<'_, SendInner>, RawFd)> {
-        // Never waits: several are held at once, and another thread may hold one and want another.
+        // Never waits: the caller holds several of these locks, and another thread may hold one and
+        // want another.
         let state = self.state.try_lock().ok()?;
         let socket = state.writer.uring_socket()?;
         Some((state, socket))
@@ -253,8 +253,8 @@ impl SendState {
             state.writer.set_overcrowded(false);
         }
         match written {
-            // All that was to be said has left: the peer reads it, then the end. Where the peer has
-            // ended already, this was what the task waited for.
+            // All frames are sent: the peer reads them, then the end. If the peer has ended
+            // already, the task waited only for this.
             WriteOutcome::All if matches!(state.phase, SendPhase::Closing { .. }) => {
                 state.writer.shutdown_write();
                 self.wake_task();
@@ -266,14 +266,15 @@ impl SendState {
         }
     }
 
-    /// Begins the end: `last` adds what is still to be said; a peer that is `given_up` as dead is
-    /// told only where it costs no waiting for it. Only the first one counts.
+    /// Begins an orderly close. `last` adds the last frames. A peer that is `given_up` as dead gets
+    /// them only if that needs no wait. Only the first call has an effect.
     pub(super) fn close(self: &Arc<Self>, given_up: bool, last: impl FnOnce(&mut Queue)) -> bool {
         let mut state = self.lock();
         match state.phase {
             SendPhase::Open | SendPhase::Overrun { .. } => {}
             SendPhase::Broken => {
-                // Nobody is left to hear it, and after this the session waits only for the end.
+                // The frames cannot reach the peer, and the connection's task has only the end left
+                // to do.
                 self.end(&mut state, SendPhase::Gone);
                 return false;
             }
@@ -303,8 +304,8 @@ impl SendState {
         self.charge(&mut state);
     }
 
-    /// What the connection's task has to do now. Goes on writing if the socket takes more, and
-    /// has the task woken when it does.
+    /// What the connection's task has to do now. Writes if the socket takes more, and registers the
+    /// task for when it does.
     pub(super) fn drive(self: &Arc<Self>, cx: &mut Context<'_>) -> SendAction {
         let mut state = self.lock();
         while state.writer.blocked {
@@ -340,7 +341,7 @@ impl SendState {
         }
     }
 
-    /// Acts on a deadline that has come.
+    /// Handles a deadline that has passed.
     pub(super) fn expire(self: &Arc<Self>, now: Instant) {
         let mut state = self.lock();
         match state.phase {
@@ -364,7 +365,7 @@ impl SendState {
         self.charge(&mut state);
     }
 
-    /// Has the connection's task look in.
+    /// Wakes the connection's task to call `drive`.
     pub(super) fn wake_task(&self) {
         self.attention.store(true, Ordering::Release);
         self.task.wake();
@@ -379,7 +380,7 @@ impl SendState {
 
     /// Ends because the peer is gone.
     pub(super) fn mark_broken(&self, state: &mut SendInner) {
-        // A session that had begun to close has nothing more to hear from this peer.
+        // A connection that was closing has nothing more to read from this peer.
         let closing = matches!(state.phase, SendPhase::Closing { .. });
         self.end(state, if closing { SendPhase::Gone } else { SendPhase::Broken });
     }
@@ -393,8 +394,8 @@ impl SendState {
         self.wake_task();
     }
 
-    /// Gives up the sink of a connection whose socket another one goes on with; none where it has
-    /// ended, or has not sent all yet.
+    /// Gives up the sink, so that another connection can continue with the socket. `None` where
+    /// this connection has ended or has unsent frames.
     pub(super) fn take_sink(&self) -> Option<Sink> {
         let mut state = self.lock();
         if state.phase != SendPhase::Open || !state.writer.queue.is_empty() {
@@ -405,7 +406,7 @@ impl SendState {
         Some(state.writer.replace(Sink::Gone))
     }
 
-    /// Brings the node's budget and the gauge up to what waits now.
+    /// Updates the budget and the gauge to what waits now.
     pub(super) fn charge(self: &Arc<Self>, state: &mut SendInner) {
         let now = if state.writer.blocked { state.writer.queue.bytes() } else { 0 };
         let before = self.charged.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `POST /api/v1/orders:batch`: many orders, a line each or as an array, and a result for each.
+//! `POST /api/v1/orders:batch`: many orders, as lines or as an array, with a result for each.
 
 use std::sync::Arc;
 
@@ -26,20 +26,20 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::protocol::json;
 use crate::room::change::{OrderCommand, OrderPatch};
 
-/// The kind of an answer to lines.
+/// The media type of an answer in lines.
 const LINES: &str = "application/x-ndjson";
-/// The most lines of a batch.
+/// The most orders of one call.
 const MAX_LINES: usize = 5000;
-/// How many lines of a batch wait for the store at once: others have to get their turn.
+/// How many orders of one call wait for the store at once, so that other callers get their turn.
 const MAX_IN_FLIGHT: usize = 64;
 
-/// What became of a line.
+/// The result of one line.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LineResult<'a> {
-    /// Its place in the body, from 1.
+    /// The line's number in the body, from 1.
     line: usize,
-    /// Null where it could not be read.
+    /// Null where the line could not be read.
     #[schema(required)]
     order_id: Option<&'a OrderId>,
     ok: bool,
@@ -54,21 +54,22 @@ pub(super) struct LineResult<'a> {
     error: Option<&'a Failure>,
 }
 
-/// A line that was read.
+/// A parsed line.
 struct BulkLine {
-    /// Its place in the body, from 1.
+    /// The line's number in the body, from 1.
     number: usize,
     order: Option<OrderId>,
     patch: Result<OrderPatch, Failure>,
 }
 
-/// Makes or merges many orders
+/// Creates or merges many orders
 ///
-/// Each is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Every one has a
-/// result, and a bad one harms no other. The whole is not one transaction: repeat what failed.
+/// Each is as for `PUT /api/v1/orders/{order}`, with its `orderId`; at most 5,000. Each one has a
+/// result, and a bad one does not affect the others. The call is not one transaction: repeat what
+/// failed.
 ///
-/// Instead of an array the body may be lines (`application/x-ndjson`), an object each; then the
-/// answer is lines too.
+/// Instead of an array the body may be lines (`application/x-ndjson`), one object each; then the
+/// answer is in lines too.
 #[utoipa::path(post, path = "/api/v1/orders:batch", tag = "Orders", operation_id = "put_orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(OnceKey),
     request_body(content = Vec<OrderForm>, content_type = "application/json",
@@ -109,7 +110,7 @@ pub(super) async fn put_all(
     Ok(HttpResponse::Ok().content_type(kind).body(results))
 }
 
-/// Lines of JSON as an array: in a line there is no line break.
+/// Converts lines of JSON to an array. A line of JSON contains no line break.
 fn array_of(lines: &[u8]) -> Vec<u8> {
     let between = |byte: &u8| if *byte == b'\n' { b',' } else { *byte };
     let items = lines.trim_ascii_end().iter().map(between);
@@ -129,7 +130,7 @@ fn read(hub: &Hub, number: usize, text: &str) -> BulkLine {
     BulkLine { number, order, patch }
 }
 
-/// Has the good lines stored, all at once, and writes a result for every line.
+/// Stores the valid lines concurrently, and writes a result for every line.
 async fn store_chunk(
     hub: &Hub,
     part: &[BulkLine],
@@ -165,7 +166,7 @@ async fn store_chunk(
 // === impl BulkLine ===
 
 impl BulkLine {
-    /// How it counts once, in a call that has a key.
+    /// The line's own key, in a call with an `Idempotency-Key`: it is stored once.
     fn idempotent(&self, call: &IdempotentCall, order: &OrderId) -> Idempotent<AppliedChange> {
         let route = format!("{}#{}", call.route, self.number);
         let (number, order) = (self.number, order.clone());

@@ -1,5 +1,5 @@
-//! Back ends, which may do everything here that their token's role or their API key's scopes allow;
-//! and users, who read at a rate of their own.
+//! Callers of the API. A back end may do everything that its token's role or its API key's scopes
+//! allow; a user reads at a rate of his own.
 
 use std::future::{Ready, ready};
 use std::time::{Duration, Instant};
@@ -17,36 +17,36 @@ use crate::http::access::require_scope;
 use crate::http::problem::Problem;
 use crate::rate_limit::users::RateKind;
 
-/// Somebody who may read every order.
+/// A caller that may read every order.
 pub(super) struct OrderReader;
 
-/// Somebody who may change every order.
+/// A caller that may change every order.
 pub(super) struct OrderWriter;
 
-/// Somebody who may send events to rooms and to users.
+/// A caller that may send events to rooms and to users.
 pub(super) struct EventSender;
 
-/// Somebody who may revoke users' tokens.
+/// A caller that may revoke users' tokens.
 pub(super) struct Revoker(pub(super) Principal);
 
-/// Who may by a token, in the words of a refusal.
+/// Who may do this with a token, for a refusal.
 const WHOM: &str = "for services and admins";
 
-/// The store, as it serves whoever calls: those who may do it for every order as back ends.
+/// The store for this caller. A caller with the scope for every order counts as a back end.
 pub(super) fn store_of(hub: &Hub, caller: &Principal, scope: Scope) -> Store {
     let by = if caller.may(scope) { CallerClass::BackEnd } else { CallerClass::User };
     hub.shared.store.on_behalf_of(by)
 }
 
-/// How long a read waits for those of the same user before it.
+/// How long a read waits for earlier reads of the same user.
 const TURN_TIMEOUT: Duration = Duration::from_secs(4);
-/// When a user whose reads take so long may try again.
+/// When a user whose reads take that long may try again.
 const TURN_RETRY: Duration = Duration::from_secs(1);
 
-/// A user's turn to read, until it is dropped. Back ends and admins need none.
+/// Takes a user's turn to read, until the permit is dropped. Back ends and admins need none.
 ///
 /// # Errors
-/// Where the user reads too much.
+/// When the user reads too much.
 pub(super) async fn acquire_read(
     hub: &Hub,
     caller: &Principal,

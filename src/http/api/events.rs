@@ -1,4 +1,4 @@
-//! Events of back ends, which nobody stores: to the room of an order, to a user, to many users.
+//! Events of back ends, which are not stored: to the room of an order, to a user, to many users.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(super) struct EventForm {
     data: Box<RawValue>,
 }
 
-/// An event for many users.
+/// An event to send to many users.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct UsersEventForm {
@@ -47,17 +47,17 @@ pub(super) struct UsersEventForm {
     data: Box<RawValue>,
 }
 
-/// Whom an event has reached.
+/// How many connections an event has reached.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeliveredView {
-    /// How many connections it was sent on; 0 where nobody is there.
+    /// How many connections it was sent on; 0 when no one is connected.
     delivered: usize,
 }
 
 /// Sends an event to an order's room
 ///
-/// Nobody stores it: where nobody is in the room, nothing happens.
+/// The event is not stored: if no one is in the room, nothing happens.
 #[utoipa::path(
     post, path = "/api/v1/orders/{order}/events", tag = "Events", operation_id = "send_to_room",
     security(("token" = []), ("apiKey" = ["events:write"])), params(InOrder),
@@ -75,7 +75,7 @@ pub(super) async fn to_room(
         return Ok(web::Json(DeliveredView { delivered: 0 }));
     };
     let permit = room.permit().ok_or_else(|| unavailable("the room is too busy"))?;
-    // A room that was forgotten, or ended, between the two questions has nobody in it.
+    // A room that was removed or ended since `GetRoom` has no members.
     let delivered = room.addr.send(Announce { event, permit }).await.unwrap_or(0);
     Ok(web::Json(DeliveredView { delivered }))
 }

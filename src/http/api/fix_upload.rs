@@ -1,5 +1,5 @@
-//! Fixes that a phone or a back end has posted, on their way to the orders that they are for: by
-//! the room, where there is one, and to the database, so that what is acknowledged is stored.
+//! Delivers fixes that a phone or a back end has posted to their orders: to the room, if there is
+//! one, and to the database, so that what is acknowledged is stored.
 
 use std::collections::BTreeMap;
 use std::slice;
@@ -27,43 +27,43 @@ use crate::room::posted_fixes::{FixOutcome, thin_trail};
 use crate::room::track::PositionTracker;
 use crate::time::Timestamp;
 
-/// How long a busy room may take.
+/// How long a busy room may take to answer.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
-/// A fix that is older is told to nobody, where there is no trail that would say how old it may be.
+/// The age from which a fix is stale where no trail is kept. A trail has its own limit.
 const STALE_WITHOUT_TRAIL: Duration = Duration::from_secs(24 * 3600);
 
-/// Fixes, each with its order or for those that the call is for.
+/// Posted fixes. Each names its orders, or is for the orders of the call.
 pub(super) struct FixUpload {
-    /// By whom.
+    /// The source of the fixes.
     pub(super) by: FixSource,
-    /// The order that the path names; none: every open order of the driver.
+    /// The order that the path names; `None` means every open order of the driver.
     pub(super) order: Option<Result<OrderId, Failure>>,
-    /// The fixes, as far as they could be read.
+    /// The parsed fixes, or why one could not be parsed.
     pub(super) fixes: Vec<Result<Location, Failure>>,
 }
 
-/// What became of fixes: each is in one of the three.
+/// The outcome of posted fixes: each fix is counted once.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PostedFixes {
-    /// How many count: at least one order took them.
+    /// How many were accepted by at least one order.
     pub(super) accepted: usize,
-    /// How many are older than what the hub knew of the driver. They are in the trail, if they are
-    /// not too old for it, and nobody hears of them.
+    /// How many are older than the newest known position of the driver. They are stored in the
+    /// trail if they are not too old for it, and are not sent to anyone.
     pub(super) stale: usize,
-    /// Those that no order took, or that could not be read.
+    /// Fixes that no order accepted, or that could not be read.
     pub(super) rejected: Vec<RejectedFix>,
 }
 
-/// A fix that was not taken; to post it again is of no use.
+/// A fix that was not accepted. Posting it again does not help.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RejectedFix {
-    /// Its place in the body, from 0.
+    /// The fix's index in the body, from 0.
     index: usize,
-    /// Why.
+    /// The reason.
     code: ErrorCode,
-    /// The field that is wrong.
+    /// The invalid field.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<String>,
@@ -72,10 +72,10 @@ pub(super) struct RejectedFix {
 // === impl FixUpload ===
 
 impl FixUpload {
-    /// Has the fixes taken by their orders.
+    /// Delivers the fixes to their orders.
     ///
     /// # Errors
-    /// `unavailable`, where the same is worth to be posted again.
+    /// `unavailable`, when the same call may succeed later.
     pub(super) async fn deliver(mut self, hub: &Hub) -> Result<PostedFixes, Failure> {
         let now = Timestamp::now();
         let fixes = self.fixes.iter_mut().flatten().map(|location| &mut location.fix);
@@ -101,7 +101,7 @@ impl FixUpload {
         Ok(self.sum_up(&fates))
     }
 
-    /// The places of the fixes for each order, in order of their times.
+    /// The indexes of the fixes for each order, sorted by time.
     async fn by_order(
         &self,
         hub: &Hub,
@@ -136,7 +136,7 @@ impl FixUpload {
         Ok(by_order)
     }
 
-    /// The orders for fixes that name none, or why there is none.
+    /// The orders for fixes that name none, or why there are none.
     async fn open_orders(&self, hub: &Hub) -> Result<Result<Vec<OrderId>, Failure>, Failure> {
         match (&self.order, &self.by) {
             (Some(order), _) => Ok(order.clone().map(|order| vec![order])),
@@ -162,7 +162,7 @@ impl FixUpload {
                     continue;
                 }
                 (Ok(_), Some(FixOutcome::Rejected(code))) => (*code, None),
-                // There is no order that it could be for.
+                // The fix has no order.
                 (Ok(_), None) => (ErrorCode::NotFound, None),
                 (Err(failure), _) => (failure.code, failure.field.map(String::from)),
             };
@@ -176,7 +176,7 @@ fn note(known: &mut Option<FixOutcome>, fate: FixOutcome) {
     *known = Some(known.map_or(fate, |known| known.or(fate)));
 }
 
-/// What became of the fix of this number, where so many of the first ones were stale.
+/// The outcome of the fix at index `number`, if the first `stale` ones were stale.
 fn fate(stale: Result<usize, ErrorCode>, number: usize) -> FixOutcome {
     match stale {
         Ok(stale) if number < stale => FixOutcome::Stale,
@@ -185,8 +185,7 @@ fn fate(stale: Result<usize, ErrorCode>, number: usize) -> FixOutcome {
     }
 }
 
-/// Has an order take fixes, which are in order of their times; says how many of the first ones are
-/// stale.
+/// Delivers fixes to one order, sorted by time. Returns how many of the first ones are stale.
 async fn deliver_to_order(
     hub: &Hub,
     by: &FixSource,
@@ -211,13 +210,13 @@ async fn deliver_to_order(
     let kept = hub.shared.store.write_positions(order.clone(), batched.last, &points).await;
     kept.map_err(|error| store_failure(&error))?;
     if let Some(newest) = fresh.last().filter(|_| news && !had_room) {
-        // A room that was founded meanwhile may have read the order before this was written.
+        // A room that started meanwhile may have loaded the order before this was written.
         offer_to_new_room(hub, by, order, *newest).await;
     }
     Ok(old + batched.stale)
 }
 
-/// Has the order's room take fixes, where it has one.
+/// Publishes fixes in the order's room; `None` where there is no room.
 async fn offer_to_room(
     hub: &Hub,
     by: &FixSource,
@@ -231,7 +230,7 @@ async fn offer_to_room(
     room.addr.do_send(PublishFixes { by: by.clone(), fixes: Arc::clone(fixes), done, permit });
     match tokio::time::timeout(ROOM_TIMEOUT, taken).await {
         Ok(Ok(outcome)) => outcome.map(Some),
-        // It was forgotten, or panicked, before it came to that.
+        // The room was removed or panicked before it handled them.
         Ok(Err(_)) => Ok(None),
         Err(_) => Err(unavailable("the room is too busy")),
     }
@@ -239,12 +238,12 @@ async fn offer_to_room(
 
 async fn offer_to_new_room(hub: &Hub, by: &FixSource, order: &OrderId, newest: Fix) {
     if let Err(failure) = offer_to_room(hub, by, order, &Arc::from([newest])).await {
-        // It is stored; the room shows the next one.
+        // The position is stored; the room will show the next one.
         log::debug!(order = order.as_str(); "a room did not take a position: {failure}");
     }
 }
 
-/// What becomes of fixes where nobody is in the room: as if there were one for a moment.
+/// Accepts fixes for an order without a room, by the rules of a room.
 async fn accept_without_room(
     hub: &Hub,
     by: &FixSource,

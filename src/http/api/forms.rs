@@ -1,4 +1,5 @@
-//! What back ends send, as typed forms; each is checked once, here, and becomes a command.
+//! The bodies that back ends send, as typed forms. Each form is checked here once and becomes a
+//! command.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -24,39 +25,39 @@ use crate::time::Timestamp;
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
-/// The words that the hub's settings allow.
+/// The statuses and roles that the hub's settings allow.
 #[derive(Clone, Copy)]
 pub(super) struct AllowedValues<'a> {
-    /// The statuses, where only some are allowed.
+    /// The allowed statuses; `None` allows all.
     pub(super) statuses: Option<&'a BTreeSet<String>>,
-    /// What back ends call roles.
+    /// The names that back ends use for roles.
     pub(super) roles: &'a RoleMap,
 }
 
-/// An order to make or to merge.
+/// An order to create or to merge.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "status": "NEW", "version": 1,
     "participants": [{ "userId": "customer-1", "role": "customer", "name": "Ana" }] }))]
 pub(super) struct OrderForm {
-    /// Which order; where the path names it, the same or absent.
+    /// The order's id. Where the path names it, the same id or absent.
     #[schema(value_type = Option<docs::AnyOrderId>)]
     order_id: Option<OrderId>,
     /// Absent: unchanged.
     #[schema(value_type = Option<docs::Status>)]
     status: Option<String>,
-    /// Absent: unchanged; null: nobody.
+    /// Absent: unchanged; null: no driver.
     #[serde(default)]
     #[schema(value_type = Option<docs::AnyUserId>, required = false)]
     driver_id: Edit<UserId>,
-    /// Absent: unchanged; null: none.
+    /// Absent: unchanged; null: no name.
     #[serde(default)]
     #[schema(value_type = Option<docs::Name>, required = false)]
     driver_name: Edit<String>,
-    /// Replaces: who took part and is not in it was removed.
+    /// Replaces the list: participants that are not in it are removed.
     #[schema(max_items = 100)]
     participants: Option<Vec<ListedForm>>,
-    /// Your own number for the order: an older one than is known is refused.
+    /// Your own version number of the order: a number below the known one is refused.
     #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
@@ -71,21 +72,21 @@ pub(super) struct StatusForm {
     status: String,
     /// When it happened, for display.
     at: Option<Timestamp>,
-    /// As for the order.
+    /// As in the order.
     #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
-    /// An object or array of up to 16 KiB, which goes with `order:status` as it is.
+    /// An object or array of up to 16 KiB, which is sent unchanged with `order:status`.
     #[schema(schema_with = docs::optional_data)]
     data: Option<Box<RawValue>>,
 }
 
-/// A driver, or none.
+/// A driver to assign, or null.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "driverId": "driver-1", "driverName": "Dan" }))]
 pub(super) struct AssignForm {
-    /// Null takes the driver away; not to say it at all is a mistake.
+    /// Null takes the driver away. The field must be present.
     #[serde(deserialize_with = "Edit::deserialize")]
     #[schema(value_type = Option<docs::AnyUserId>, required)]
     driver_id: Edit<UserId>,
@@ -93,13 +94,13 @@ pub(super) struct AssignForm {
     driver_name: Option<String>,
     /// When it happened, for display.
     at: Option<Timestamp>,
-    /// As for the order.
+    /// As in the order.
     #[serde(default, deserialize_with = "json_number::optional")]
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     version: Option<u64>,
 }
 
-/// As what somebody takes part.
+/// A participant's role and name.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ParticipantForm {
@@ -109,7 +110,7 @@ pub(super) struct ParticipantForm {
     name: Option<String>,
 }
 
-/// One of those who take part.
+/// One participant of an order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListedForm {
@@ -124,12 +125,12 @@ struct ListedForm {
 // === impl OrderForm ===
 
 impl OrderForm {
-    /// Takes out which order it is for.
+    /// Takes the order's id out of the form.
     pub(super) fn take_order(&mut self) -> Option<OrderId> {
         self.order_id.take()
     }
 
-    /// The order to be made or merged.
+    /// The order's changes.
     pub(super) fn patch(self, allowed_values: AllowedValues<'_>) -> Result<OrderPatch, Failure> {
         let participants =
             self.participants.map(|listed| allowed_values.roll(listed)).transpose()?;
@@ -147,7 +148,7 @@ impl OrderForm {
 // === impl StatusForm ===
 
 impl StatusForm {
-    /// The change, and what is said of it.
+    /// The order's change, and its note for the event.
     pub(super) fn patch(
         self,
         allowed_values: AllowedValues<'_>,
@@ -164,7 +165,7 @@ impl StatusForm {
 // === impl AssignForm ===
 
 impl AssignForm {
-    /// The change, and what is said of it.
+    /// The order's change, and its note for the event.
     pub(super) fn patch(self) -> Result<(OrderPatch, ChangeNote), Failure> {
         let name = self.driver_name.map_or(Edit::Keep, Edit::Set);
         let patch = OrderPatch {
@@ -180,7 +181,7 @@ impl AssignForm {
 // === impl ParticipantForm ===
 
 impl ParticipantForm {
-    /// The change by which this user takes part.
+    /// The change that makes this user a participant.
     pub(super) fn patch(
         self,
         user: UserId,
@@ -227,7 +228,7 @@ impl AllowedValues<'_> {
         Ok(Participant { user_id, role, name: checked_name(name, format!("{path}name"))? })
     }
 
-    /// A role that somebody may have in an order.
+    /// A role that a participant may have.
     pub(super) fn role(
         self,
         name: &str,
@@ -250,7 +251,7 @@ pub(super) fn checked_name(name: Option<String>, field: String) -> Result<Option
         Some(name) if is_bad(&name) => {
             Err(Failure::invalid(field, "must be 1 to 128 characters without control characters"))
         }
-        // One in which nothing shows counts as absent.
+        // A name without visible characters counts as absent.
         name => Ok(name.and_then(|name| visible_name(&name).map(Cow::into_owned))),
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for every body of a back end's call; `tests/fuzz` runs it for long.
+//! Properties of every body of a back end's call; `tests/fuzz` checks them for longer.
 
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -27,7 +27,7 @@ const WORDS: &[&str] = &[
     "\"DONE\"",
 ];
 
-/// Reads a body as the routes do.
+/// Parses a body as the routes do.
 fn read<T: DeserializeOwned>(
     body: &str,
     patch: impl FnOnce(T, AllowedValues<'_>) -> Result<OrderPatch, Failure>,
@@ -56,7 +56,7 @@ proptest! {
                 Ok(patch) => patch,
                 Err(failure) => {
                     prop_assert_eq!(failure.code, ErrorCode::InvalidPayload);
-                    // A text that is no JSON has no fields.
+                    // A text that is not JSON has no fields.
                     let is_json = serde_json::from_str::<serde_json::Value>(&body).is_ok();
                     prop_assert!(!is_json || failure.field.is_some());
                     continue;

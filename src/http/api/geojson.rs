@@ -1,4 +1,4 @@
-//! A trail as `GeoJSON` (RFC 7946): a line per driver, cut in two where it crosses 180 degrees.
+//! A trail as `GeoJSON` (RFC 7946): one line per driver, split where it crosses 180 degrees.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,11 +13,11 @@ use crate::time::Timestamp;
 pub(super) struct FeatureCollection<'a> {
     r#type: &'static str,
     features: Vec<Feature<'a>>,
-    /// The `since` of the next page; null on the last.
+    /// The `since` of the next page; null on the last page.
     next_since: Option<Timestamp>,
 }
 
-/// Where one driver was.
+/// The trail of one driver.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Feature<'a> {
     r#type: &'static str,
@@ -25,14 +25,14 @@ pub(super) struct Feature<'a> {
     properties: Properties<'a>,
 }
 
-/// Each place is longitude, latitude.
+/// Each place is a pair of longitude and latitude.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", content = "coordinates")]
 pub(super) enum Geometry {
     LineString(Vec<[f64; 2]>),
-    /// A line that crosses 180 degrees, in its parts (section 3.1.9).
+    /// The parts of a line that crosses 180 degrees (section 3.1.9).
     MultiLineString(Vec<Vec<[f64; 2]>>),
-    /// A line has at least two places.
+    /// A single place, because a line has at least two.
     Point([f64; 2]),
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Geometry {
 pub(super) struct Properties<'a> {
     order_id: &'a OrderId,
     driver_id: &'a UserId,
-    /// One for each place, in lists as the places are.
+    /// One time for each place, nested as the places are.
     times: Times,
 }
 
@@ -52,7 +52,7 @@ pub(super) enum Times {
     OfParts(Vec<Vec<Timestamp>>),
 }
 
-/// Where a driver was, and when.
+/// A driver's place and its time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Place {
     lng: f64,
@@ -100,7 +100,7 @@ fn times(part: &[Place]) -> Vec<Timestamp> {
     part.iter().map(|place| place.at).collect()
 }
 
-/// The parts of a line. Where one ends at 180 degrees the next begins on the other side.
+/// Splits a line into parts. Where one part ends at 180 degrees the next begins on the other side.
 fn cut(line: impl Iterator<Item = Place>) -> Vec<Vec<Place>> {
     let mut parts: Vec<Vec<Place>> = Vec::new();
     for place in line {
@@ -125,8 +125,8 @@ impl Place {
         [self.lng, self.lat]
     }
 
-    /// Where and when the short way to the next place crosses 180 degrees, on either side; none where
-    /// it does not.
+    /// The crossing of 180 degrees on the short way to the next place, once for either side; `None`
+    /// where the way does not cross.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -138,7 +138,7 @@ impl Place {
         }
         let side = 180.0_f64.copysign(self.lng);
         let way = next.lng + 2.0 * side - self.lng;
-        // From 180 degrees to -180 it is no way at all.
+        // From 180 degrees to -180 there is no distance.
         let part = if way == 0.0 { 0.0 } else { (side - self.lng) / way };
         let lat = self.lat + (next.lat - self.lat) * part;
         let ms = (next.at.as_millis() - self.at.as_millis()) as f64 * part;

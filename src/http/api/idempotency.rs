@@ -1,4 +1,5 @@
-//! `Idempotency-Key`: by which a call that stores is known again, and counts once.
+//! `Idempotency-Key`: a call that stores something is recognised by it when repeated, and is done
+//! once.
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -15,10 +16,10 @@ use crate::auth::Principal;
 use crate::http::problem::Problem;
 use crate::protocol::error::{Failure, IDEMPOTENCY_KEY};
 
-/// The longest key.
+/// The longest key, in bytes.
 const MAX_KEY: usize = 255;
 
-/// A body, with the call that it belongs to where the caller gave that a key.
+/// A body, with its idempotent call if the request has a key.
 pub(super) struct IdempotentBody<B> {
     pub(super) body: B,
     pub(super) call: Option<IdempotentCall>,
@@ -43,7 +44,7 @@ impl<B: FromText + 'static> FromRequest for IdempotentBody<B> {
     }
 }
 
-/// The call, but for its body; none where it has no key.
+/// The call without its body's hash; `None` where the request has no key.
 fn unread_call(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -53,7 +54,7 @@ fn unread_call(
         Principal::Identity(identity) => format!("user:{}", identity.user),
         Principal::Service(service) => format!("key:{}", service.name),
     };
-    // The path as it is meant: no id needs to be escaped, and some clients do so all the same.
+    // Decoded: no id needs to be escaped, but some clients escape ids.
     let path = percent_decode_str(request.path()).decode_utf8_lossy().into_owned();
     let route = format!("{} {path}", request.method());
     Ok(Some(IdempotentCall { caller, route, key, body_hash: String::new() }))
@@ -71,16 +72,16 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     })
 }
 
-/// The key of a message that such a call writes: the message's own row then tells that it has been
-/// written. With another body the call is refused before, by [`check_same_body`].
+/// The key of the message that an idempotent call writes, so that the message's own row shows that
+/// it was written. [`check_same_body`] refuses another body before this.
 pub(super) fn message_key(call: &IdempotentCall) -> String {
     let IdempotentCall { caller, route, key, body_hash } = call;
-    // No part holds a line break.
+    // No part contains a line break.
     let whole = [caller.as_str(), route, key, body_hash].join("\n");
     format!("key:{}", URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.as_bytes())))
 }
 
-/// Notes which body a key belongs to, for a call whose effects count once by keys of their own.
+/// Stores which body a key belongs to, for a call whose effects have idempotency keys of their own.
 pub(super) async fn check_same_body(
     store: &Store,
     call: Option<&IdempotentCall>,
@@ -90,7 +91,7 @@ pub(super) async fn check_same_body(
     if is_same { Ok(()) } else { Err(Failure::idempotency_key_reused().into()) }
 }
 
-/// Sends an answer, which may be that of an earlier call.
+/// Sends an answer, possibly that of an earlier call.
 pub(super) fn respond(answer: StoredAnswer) -> Result<HttpResponse, Problem> {
     let status = actix_web::http::StatusCode::from_u16(answer.status);
     let status = status.map_err(|_| super::unreadable_answer())?;

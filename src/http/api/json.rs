@@ -1,4 +1,4 @@
-//! JSON bodies: of the right kind, whole, and with known fields only.
+//! JSON bodies: of the right media type, complete, and with known fields only.
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
@@ -11,26 +11,26 @@ use crate::protocol::error::Failure;
 use crate::protocol::json::{MAX_DEPTH, nests_deeper_than, read_object};
 use crate::protocol::lenient::without_mark;
 
-/// The kind of a body that is one JSON value.
+/// The media type of a body that is one JSON value.
 pub(super) const ARRAY: &str = "application/json";
 
-/// A JSON object that was read from a body.
+/// A JSON object, parsed from a body.
 pub(super) struct Json<T>(pub(super) T);
 
-/// Lines of JSON, or one array of what would be in them, as text.
+/// Lines of JSON, or one array of the same objects, as text.
 pub(super) struct NdJson(pub(super) String);
 
-/// The same where there need not be a body: without one all fields are as they are by default.
+/// Like [`Json`], for a body that may be absent: then all fields have their defaults.
 pub(super) struct OptionalJson<T>(pub(super) T);
 
-/// A body that is read as text first.
+/// A body that is parsed from text.
 pub(super) trait FromText: Sized {
-    /// The kinds that it may be of; the first is told where it is of another.
+    /// The accepted media types. A refusal names the first one.
     const KINDS: &[&'static str];
-    /// Whether there need not be one.
+    /// Whether the body may be absent.
     const OPTIONAL: bool = false;
 
-    /// Reads it.
+    /// Parses the text.
     ///
     /// # Errors
     /// `invalid_payload`.
@@ -73,7 +73,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// Reads an object that a back end sent.
+/// Parses an object that a back end sent.
 pub(super) fn read_form<T: DeserializeOwned>(
     text: &str,
     whole: &'static str,
@@ -85,7 +85,7 @@ pub(super) fn read_form<T: DeserializeOwned>(
     read_object(text, whole)
 }
 
-/// The text of a body, where it is of the right kind.
+/// The text of a body with an accepted media type.
 pub(super) fn text<B: FromText>(
     request: &HttpRequest,
     payload: &mut Payload,

@@ -1,10 +1,12 @@
-//! `POST /api/v1/orders/{id}/locations` and `POST /api/v1/drivers/me/locations`: fixes from phones
-//! in the background.
+//! `POST /api/v1/orders/{id}/locations` and `POST /api/v1/drivers/me/locations`: fixes that phones
+//! post in the background.
 //!
-//! A phone keeps what was refused and posts it again, before everything newer: an error would
-//! block its queue for as long as it lasts. So whatever is wrong with a fix is told beside a 200.
-//! An error is what another try may mend, and a body of which no fix can be read: with a 200 the
-//! phone would forget what is in it.
+//! A phone keeps fixes that were refused and posts them again, before everything newer, so an error
+//! blocks its queue as long as the error lasts. That is why an invalid fix is reported in the body
+//! of a 200.
+//!
+//! Errors are for problems that a retry may solve, and for a body without any readable fix: after a
+//! 200 the phone would delete what it posted.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,10 +31,10 @@ use crate::rate_limit::users::RateKind;
 
 /// Takes positions of an order's driver
 ///
-/// Up to 1,000 fixes, `{"locations": […]}` with the fields of `driver:location`, or as
-/// react-native-background-geolocation and Expo have them. Whatever is wrong with a fix is told
-/// beside a 200, or a phone would post it again for ever. A body of which no fix can be read is
-/// refused, or a phone would forget it.
+/// Up to 1,000 fixes, `{"locations": […]}` with the fields of `driver:location`, or in the forms of
+/// react-native-background-geolocation and Expo. An invalid fix is reported in the body of a 200,
+/// because a phone would post it again for ever after an error. A body without any readable fix is
+/// refused, because a phone would delete it after a 200.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/locations", tag = "Positions",
     operation_id = "post_positions", security(("token" = []), ("apiKey" = ["orders:write"])),
     params(InOrder), request_body(content = FixesForm, content_type = "application/json"),
@@ -61,7 +63,8 @@ pub(super) async fn post_to_order(
 
 /// Takes positions of the caller for all open orders
 ///
-/// As for one order; those that back ends gave the driver and that the token names.
+/// As for one order. The open orders are those that back ends assigned to the driver and those that
+/// the token names.
 #[utoipa::path(post, path = "/api/v1/drivers/me/locations", tag = "Positions",
     operation_id = "post_my_positions", security(("token" = [])),
     request_body(content = FixesForm, content_type = "application/json"),
@@ -78,7 +81,7 @@ pub(super) async fn post_to_open_orders(
     Ok(web::Json(post(&hub, by, None, fixes_of(&request, &body)?).await?))
 }
 
-/// Whose phone posts for all open orders.
+/// The driver whose phone posts for all open orders.
 pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<FixSource, Problem> {
     match caller {
         Principal::Identity(user) => driver(hub, user),
@@ -89,7 +92,7 @@ pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<FixSource,
     }
 }
 
-/// Somebody with a phone, if there were not too many posts of late.
+/// A user as the source of fixes, within the rate of posts.
 fn driver(hub: &Hub, user: Identity) -> Result<FixSource, Problem> {
     let now = Instant::now();
     let rates = hub.shared.users.of(&user.user, now);
@@ -97,12 +100,12 @@ fn driver(hub: &Hub, user: Identity) -> Result<FixSource, Problem> {
     Ok(FixSource::Driver(Arc::new(user)))
 }
 
-/// The fixes of a body, whatever its `Content-Type`: some libraries say none, or another one.
+/// Parses the fixes of a body with any `Content-Type`: some libraries send none, or a wrong one.
 fn fixes_of(request: &HttpRequest, body: &Body) -> Result<Fixes, Problem> {
     read_fixes(body.text()?).map_err(|reason| unreadable(request, reason))
 }
 
-/// Has fixes taken, and counts what became of them.
+/// Delivers fixes, and counts their outcomes.
 pub(super) async fn post(
     hub: &Hub,
     by: FixSource,
@@ -120,7 +123,7 @@ pub(super) async fn post(
     Ok(posted)
 }
 
-/// Why a body is refused as a whole.
+/// The problem for a body that is refused as a whole.
 pub(super) fn unreadable(request: &HttpRequest, reason: UnreadableBody) -> Problem {
     let kind = request.content_type();
     let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")

@@ -33,9 +33,9 @@ use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, authorize, chat_has_closed};
 use crate::time::Timestamp;
 
-/// Whose words those of a back end are.
+/// The sender's id of a back end's message by default.
 const SYSTEM: &str = "system";
-/// What these are called where the back end does not say.
+/// The sender's name of a back end's message by default.
 const SYSTEM_NAME: &str = "System";
 
 /// A message to write.
@@ -43,19 +43,19 @@ const SYSTEM_NAME: &str = "System";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({ "type": "SYSTEM", "content": "Your order is on its way" }))]
 pub(super) struct MessageForm {
-    /// What is said; for a picture its address or key.
+    /// The text; for a picture its address or key.
     #[schema(min_length = 1, max_length = 4000)]
     content: String,
-    /// What the content is.
+    /// The kind of content.
     #[serde(rename = "type")]
     kind: Option<ChatKind>,
-    /// Who says it, where that is not the caller.
+    /// The sender, if it is not the caller.
     #[schema(value_type = Option<AnyUserId>)]
     sender_id: Option<UserId>,
-    /// Under which name.
+    /// The sender's name.
     #[schema(value_type = Option<Name>)]
     sender_name: Option<String>,
-    /// In which role.
+    /// The sender's role.
     #[schema(value_type = Option<RoleName>)]
     sender_role: Option<String>,
     /// The sender's own key, by which a retry is recognised.
@@ -70,17 +70,17 @@ pub(super) struct MessageForm {
 pub(super) struct StoredView {
     /// The message's id.
     id: String,
-    /// Its place in the order.
+    /// The message's number in the order.
     seq: i64,
-    /// When it was admitted.
+    /// When the hub admitted it.
     created_at: Timestamp,
-    /// Whether it was stored before.
+    /// Whether it was stored by an earlier call.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     duplicate: bool,
 }
 
-/// Which page of an order's chat.
+/// The requested page of an order's chat.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -102,21 +102,21 @@ pub(super) struct MessagesQuery {
 pub(super) struct MessagesView {
     /// Messages in order of `seq`.
     messages: Vec<ChatMessage>,
-    /// Whether there are more in that direction.
+    /// Whether there are more messages in that direction.
     has_more: bool,
 }
 
-/// Who a message is from.
+/// The author of a message.
 struct Author {
     id: UserId,
     name: String,
     role: Role,
 }
 
-/// Says something in an order's chat
+/// Writes a message to an order's chat
 ///
-/// Stored, numbered and heard in the room like a message from a phone. Also for whoever may write
-/// there, as themselves only.
+/// The message is stored, numbered and sent to the room like one from a phone. Users who may write
+/// to the order's chat can use this too, as themselves only.
 #[utoipa::path(
     post, path = "/api/v1/orders/{order}/messages", tag = "Chat", operation_id = "post_message",
     security(("token" = []), ("apiKey" = ["chat:write"])), params(InOrder, OnceKey),
@@ -160,13 +160,13 @@ pub(super) async fn post(
     let stored = hub.shared.store.post_chat(message, tell).await.map_err(chat_failure)?;
     await_forwarded(&hub).await?;
     let ChatMessage { id, seq, created_at, .. } = stored.message;
-    // A call with a key gets the first one's answer, not word that it was the first.
+    // An idempotent call gets the same answer as the first one, without `duplicate`.
     let duplicate = stored.duplicate && call.is_none();
     let view = StoredView { id, seq, created_at, duplicate };
     Ok(HttpResponse::Created().json(view))
 }
 
-/// Who a back end writes as: nobody in the room, somebody it names, or the user of its token.
+/// The author of a back end's message: the system, a user that it names, or the user of its token.
 fn author_of_service(
     hub: &Hub,
     caller: &Principal,
@@ -204,7 +204,7 @@ fn author_of_service(
     }
 }
 
-/// Somebody a back end names, with what the order knows of them.
+/// An author that a back end names, completed with what the order knows of that user.
 fn author_named_by_service(
     allowed_values: AllowedValues<'_>,
     user: &UserId,
@@ -225,7 +225,7 @@ fn author_named_by_service(
     Ok(Author { id: user.clone(), name, role })
 }
 
-/// A user writes as himself, with the rights and the rate that he has on a socket.
+/// A user writes as himself, with the same rights and rate as on a socket.
 fn author_of_user(
     hub: &Hub,
     caller: &Principal,
@@ -257,9 +257,9 @@ fn author_of_user(
     Ok(Author::from(identity))
 }
 
-/// A page of an order's chat
+/// Reads a page of an order's chat
 ///
-/// Also for whoever may read it.
+/// Users who may read the chat can use this too.
 #[utoipa::path(
     get, path = "/api/v1/orders/{order}/messages", tag = "Chat", operation_id = "list_messages",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder, MessagesQuery),
@@ -292,7 +292,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(MessagesView { messages, has_more }))
 }
 
-/// Staff, who may see every order, may hear that there is none.
+/// Support and admins may see every order, so they may learn that an order does not exist.
 fn tell_staff_if_missing(failure: Failure, identity: &Identity, known: &LoadedOrder) -> Failure {
     if identity.role.is_staff() && known.facts.deleted {
         return Failure::new(ErrorCode::NotFound, "no such order");
@@ -303,7 +303,7 @@ fn tell_staff_if_missing(failure: Failure, identity: &Identity, known: &LoadedOr
 // === impl MessagesQuery ===
 
 impl MessagesQuery {
-    /// Which messages, and how many.
+    /// The range of messages, and their largest number.
     fn range(self, order: &OrderId) -> Result<(PageRange, i64), Failure> {
         let asked = checked_history(History {
             order_id: order.clone(),

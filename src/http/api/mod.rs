@@ -1,4 +1,4 @@
-//! `/api/v1`: what back ends set and ask, and what participants may read.
+//! `/api/v1`: what back ends set and read, and what participants may read.
 
 mod bulk_orders;
 mod caller;
@@ -34,7 +34,7 @@ use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::change::{OrderCommand, StoredState};
 use crate::time::Timestamp;
 
-/// The calls here, as the document says them.
+/// The calls of the API, for the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(
     orders::list,
@@ -62,7 +62,7 @@ use crate::time::Timestamp;
 ))]
 pub(super) struct Paths;
 
-/// The route of a call, whose other methods are refused.
+/// A route that answers other methods with 405.
 fn resource(path: &str, allowed: &'static str) -> Resource {
     web::resource(path).default_service(other_methods(allowed))
 }
@@ -112,8 +112,8 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         );
 }
 
-/// Has an order changed, and answers when whoever it concerns will hear of it before anything that
-/// is sent after the answer.
+/// Changes an order. Returns after the change was forwarded, so members and users get it before
+/// anything that is sent after the answer.
 async fn change(
     hub: &Hub,
     order: OrderId,
@@ -126,8 +126,8 @@ async fn change(
     changed.map_err(store_problem).and_then(|outcome| outcome.map_err(Problem::from))
 }
 
-/// Has an order changed. It is admitted at once, awaited or not: a caller that goes away cancels
-/// nothing.
+/// Begins to change an order. The change is admitted at once, even if the future is dropped: a
+/// caller that goes away cancels nothing.
 fn begin_change(
     hub: &Hub,
     order: OrderId,
@@ -144,7 +144,7 @@ fn begin_change(
     hub.shared.store.change_order(ChangeRequest { change, note, tell })
 }
 
-/// Resolves when what was committed is on its way to rooms and sessions.
+/// Resolves when committed changes are on their way to rooms and sessions.
 async fn await_forwarded(hub: &Hub) -> Result<(), Problem> {
     hub.supervisor().addr.send(SupervisorBarrier).await.map_err(|_| super::admin::hub_stopping())
 }
@@ -153,7 +153,7 @@ fn store_problem(error: StoreError) -> Problem {
     store_failure(&error).into()
 }
 
-/// What a caller hears of the store's failure; the rest is in the log.
+/// The caller's view of a store's failure. The details are in the log.
 fn store_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Refused(_) => {
@@ -163,7 +163,7 @@ fn store_failure(error: &StoreError) -> Failure {
     }
 }
 
-/// An answer of before that is none: only a hand in the database can lead here.
+/// A stored answer is invalid. Only a manual change of the database can cause this.
 fn unreadable_answer() -> Problem {
     Failure::new(ErrorCode::Internal, "the answer that was kept cannot be read").into()
 }

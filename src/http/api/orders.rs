@@ -1,4 +1,4 @@
-//! `/api/v1/orders`: one order made, read, changed and deleted; and lists of them.
+//! `/api/v1/orders`: creates, reads, changes, deletes and lists orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,41 +41,41 @@ use crate::room::policy::{Action, authorize};
 use crate::room::visibility::{Visibility, position_visibility};
 use crate::time::Timestamp;
 
-/// Orders on a page, where nothing else is said.
+/// Orders on a page by default.
 const DEFAULT_LIMIT: usize = 50;
 /// The most orders on a page.
 const MAX_LIMIT: usize = 100;
-/// How long a busy room may take to say who is in it.
+/// How long a busy room may take to list its members.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
-    /// Those with this status
+    /// Orders with this status
     #[param(nullable = false, value_type = Option<Status>, inline)]
     status: Option<String>,
-    /// Those with this driver
+    /// Orders with this driver
     #[param(nullable = false)]
     driver: Option<UserId>,
-    /// Those in which this user takes part
+    /// Orders with this participant
     #[param(nullable = false)]
     participant: Option<UserId>,
     /// Orders on a page
     #[param(nullable = false, minimum = 1, maximum = 100, default = 50)]
     limit: Option<usize>,
-    /// The `nextCursor` of the page before
+    /// The `nextCursor` of the previous page
     #[param(nullable = false)]
     cursor: Option<String>,
 }
 
-/// The words of this hub.
+/// The statuses and roles that this hub allows.
 pub(super) fn allowed_values(hub: &Hub) -> AllowedValues<'_> {
     let config = &hub.shared.config;
     AllowedValues { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
 }
 
-/// The order as it is now, or as it was when the same call came first.
+/// The order as it is now, or the answer of the first such call.
 fn answer(change: &CommittedChange) -> Result<HttpResponse, Problem> {
     respond(change.changed.answer.clone().unwrap_or_else(|| answer_to(&change.changed)))
 }
@@ -89,14 +89,14 @@ fn answer_to(changed: &AppliedChange) -> StoredAnswer {
     StoredAnswer { status: status.as_u16(), body }
 }
 
-/// How a call that has a key counts once.
+/// Makes a call with a key idempotent.
 fn idempotent(call: Option<IdempotentCall>) -> Option<Idempotent<AppliedChange>> {
     call.map(|call| Idempotent { call, answer: Arc::new(answer_to) })
 }
 
-/// Makes an order, or merges into it
+/// Creates an order, or merges into it
 ///
-/// What is absent stays as it is. The same again changes nothing, and nobody hears of it.
+/// Absent fields stay unchanged. Repeating the call changes nothing, and no event is sent.
 #[utoipa::path(put, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "put_order",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
     request_body = OrderForm,
@@ -118,7 +118,7 @@ pub(super) async fn put(
 
 /// Sets an order's status
 ///
-/// The room hears `order:status`, and whoever takes part and is not in it.
+/// The room gets `order:status`. So do participants who are not in the room.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/status", tag = "Orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey),
     request_body = StatusForm,
@@ -137,9 +137,10 @@ pub(super) async fn set_status(
     )
 }
 
-/// Gives an order a driver, or takes the driver away
+/// Assigns a driver to an order, or removes the driver
 ///
-/// The room hears `order:assigned` or `order:unassigned`, and both drivers wherever they are.
+/// The room gets `order:assigned` or `order:unassigned`. Both drivers get it on all their
+/// connections.
 #[utoipa::path(post, path = "/api/v1/orders/{order}/assign", tag = "Orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OnceKey),
     request_body = AssignForm,
@@ -158,7 +159,7 @@ pub(super) async fn assign(
     )
 }
 
-/// Has a user take part, or in another role
+/// Adds a participant, or changes a participant's role
 #[utoipa::path(put, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser),
     request_body = ParticipantForm,
@@ -177,8 +178,8 @@ pub(super) async fn put_participant(
 
 /// Removes a user from an order
 ///
-/// Whatever the user's token says, until the user is put back. Joined connections hear
-/// `order:left`.
+/// The user stays out, even with a token that names the order, until the user is added again.
+/// Joined connections get `order:left`.
 #[utoipa::path(delete, path = "/api/v1/orders/{order}/participants/{user}", tag = "Orders",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder, OfUser),
     responses(
@@ -197,7 +198,7 @@ pub(super) async fn remove_participant(
 
 /// Deletes an order with its chat and positions
 ///
-/// Whoever is in its room hears `order:left`.
+/// The members of its room get `order:left`.
 #[utoipa::path(
     delete, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "delete_order",
     security(("token" = []), ("apiKey" = ["orders:write"])), params(InOrder),
@@ -216,7 +217,7 @@ pub(super) async fn delete(
     Ok(HttpResponse::Ok().json(Deleted { deleted: true }))
 }
 
-/// Orders that fit all filters, by id
+/// Lists orders that match all filters, by id
 #[utoipa::path(get, path = "/api/v1/orders", tag = "Orders", operation_id = "list_orders",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(ListQuery),
     responses(
@@ -236,7 +237,7 @@ pub(super) async fn list(
     }
     let after = cursor.as_deref().map(read_cursor).transpose()?;
     let filter = OrderFilter { status, driver, participant };
-    // One more than asked for tells whether there is a next page.
+    // Asks for one more, to know whether there is a next page.
     let asked = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let store = hub.shared.store.on_behalf_of(CallerClass::BackEnd);
     let mut orders = store.list_orders(filter, after, asked).await.map_err(store_problem)?;
@@ -255,9 +256,9 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
         .ok_or_else(|| Failure::invalid("cursor", "is none that a page has given"))
 }
 
-/// An order, where its driver is, and who is in its room
+/// Reads an order, its driver's position, and who is in its room
 ///
-/// Also for whoever may join it, with the token that the socket takes.
+/// Users who may join the order can use this too, with the same token as for the socket.
 #[utoipa::path(get, path = "/api/v1/orders/{order}", tag = "Orders", operation_id = "show_order",
     security(("token" = []), ("apiKey" = ["orders:read"])), params(InOrder),
     responses(
@@ -282,7 +283,7 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(live_view(&stored, room.as_ref(), visibility)))
 }
 
-/// Whether somebody may read an order, and then which positions of its driver.
+/// Whether the caller may read an order, and which positions of its driver.
 fn may_read(
     hub: &Hub,
     caller: &Principal,
@@ -301,12 +302,12 @@ fn may_read(
     Ok(position_visibility(rules, facts, subject, now).unwrap_or(Visibility::NONE))
 }
 
-/// What is going on in an order's room, where it has one.
+/// The state of an order's room, if there is one.
 async fn room_detail(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem> {
     let room = hub.supervisor().addr.send(GetRoom(order)).await.map_err(|_| hub_stopping())?;
     let Some(room) = room else { return Ok(None) };
     match tokio::time::timeout(ROOM_TIMEOUT, room.addr.send(Inspect)).await {
-        // One that was forgotten between the two questions has nobody in it.
+        // A room that was removed since `GetRoom` has no members.
         Ok(detail) => Ok(detail.ok()),
         Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
     }
@@ -317,7 +318,7 @@ fn live_view<'a>(
     room: Option<&'a RoomDetail>,
     visibility: Visibility,
 ) -> LiveView<'a> {
-    // The room's is newer; one that has just been founded may not have it yet.
+    // The room's position is newer. A room that has just started may not have it yet.
     let last_location = room.and_then(|room| room.last_location.as_ref());
     let last_location = last_location.or(stored.last_position.as_ref());
     LiveView {

@@ -1,9 +1,9 @@
-//! `/api/v1/drivers/me/locations/…`: fixes from apps that only track a phone, each in its own form and with
-//! the answer that it expects.
+//! `/api/v1/drivers/me/locations/…`: fixes from apps that only track a phone. Each app has its own
+//! form and expects its own answer.
 //!
-//! Such an app is given an address and perhaps a password, and no more. So here, and nowhere else over
-//! HTTP, the token may be the password of `Authorization: Basic`, or stand in the query where
-//! `ALLOW_QUERY_TOKEN` says so (`http::access`).
+//! Such an app can be given an address and perhaps a password, and nothing else. So only here, over
+//! HTTP, the token may be the password of `Authorization: Basic`, or may be in the query if
+//! `ALLOW_QUERY_TOKEN` allows that (`http::access`).
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -20,9 +20,9 @@ use crate::protocol::trackers::{read_osmand, read_overland, read_owntracks};
 
 /// Takes a message of `OwnTracks`
 ///
-/// As the app posts it in HTTP mode. A `location` is a position of the caller for all open orders; other
-/// messages are taken and mean nothing. A fix that no order takes is no error either: the app would
-/// send it again.
+/// As the app posts it in HTTP mode. A `location` is a position of the caller for all open orders;
+/// other messages are accepted and ignored. A fix that no order accepts is not an error either,
+/// because the app would send it again.
 #[utoipa::path(post, path = "/api/v1/drivers/me/locations/owntracks", tag = "Positions",
     operation_id = "post_owntracks", security(("token" = []), ("password" = [])),
     request_body(content = OwnTracksMessage, content_type = "application/json"),
@@ -41,7 +41,8 @@ pub(super) async fn owntracks(
 /// Takes a batch of Overland
 ///
 /// Up to 1,000 features of `GeoJSON` as the app posts them: positions of the caller for all open
-/// orders. A fix that no order takes is no error: the app would send the whole batch again.
+/// orders. A fix that no order accepts is not an error, because the app would send the whole batch
+/// again.
 #[utoipa::path(post, path = "/api/v1/drivers/me/locations/overland", tag = "Positions",
     operation_id = "post_overland", security(("token" = []), ("password" = [])),
     request_body(content = OverlandBatch, content_type = "application/json"),
@@ -59,8 +60,9 @@ pub(super) async fn overland(
 
 /// Takes a fix by the `OsmAnd` protocol
 ///
-/// As Traccar has defined it and Traccar Client sends it, in the query: a position of the caller for all
-/// open orders. A fix that no order takes is no error: the app would send it again.
+/// As Traccar defined it and Traccar Client sends it, in the query: a position of the caller for
+/// all open orders. A fix that no order accepts is not an error, because the app would send it
+/// again.
 #[utoipa::path(get, path = "/api/v1/drivers/me/locations/osmand", tag = "Positions",
     operation_id = "get_osmand", security(("token" = []), ("password" = [])), params(OsmAndFix),
     responses((status = 200, description = "It is stored"), UnreadableFixes, RateLimited, Refused))]
@@ -75,8 +77,8 @@ pub(super) async fn osmand(
 
 /// Takes a fix by the `OsmAnd` protocol, from a form
 ///
-/// As by `GET`; what the query says counts too. A body that is JSON is read as that of
-/// `POST /api/v1/drivers/me/locations`: newer Traccar Clients send that.
+/// As by `GET`; parameters of the query count too. A JSON body is read as that of `POST
+/// /api/v1/drivers/me/locations`: newer Traccar Clients send that.
 #[utoipa::path(post, path = "/api/v1/drivers/me/locations/osmand", tag = "Positions",
     operation_id = "post_osmand", security(("token" = []), ("password" = [])), params(OsmAndFix),
     request_body(content = OsmAndFix, content_type = "application/x-www-form-urlencoded"),
@@ -91,7 +93,7 @@ pub(super) async fn osmand_form(
     Ok(HttpResponse::Ok().finish())
 }
 
-/// Has fixes taken. What became of each is in the metrics alone: no app reads it.
+/// Delivers fixes. Only the metrics show their outcomes, because no app reads them.
 async fn take(
     hub: &Hub,
     caller: Principal,

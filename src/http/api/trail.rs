@@ -1,4 +1,4 @@
-//! `GET /api/v1/orders/{id}/locations`: where an order's driver was, as JSON or `GeoJSON`.
+//! `GET /api/v1/orders/{id}/locations`: the trail of an order, as JSON or `GeoJSON`.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -24,18 +24,18 @@ use crate::room::order::OrderFacts;
 use crate::room::visibility::{Visibility, trail_visibility};
 use crate::time::Timestamp;
 
-/// Points on a page, where nothing else is said.
+/// Points on a page by default.
 const DEFAULT_LIMIT: i64 = 1000;
 /// The most points on a page.
 const MAX_LIMIT: i64 = 5000;
-/// What there is, the first being what is taken where all are welcome.
+/// The forms of the answer. The first is used where all are equally accepted.
 const OFFERED: [&str; 2] = ["application/json", "application/geo+json"];
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TrailQuery {
-    /// From this time on: RFC 3339 with a zone, or the `nextSince` of the page before
+    /// From this time on: RFC 3339 with a zone, or the `nextSince` of the previous page
     #[param(nullable = false, format = DateTime)]
     since: Option<String>,
     /// Before this time
@@ -51,19 +51,19 @@ pub(super) struct TrailQuery {
 #[serde(rename_all = "camelCase")]
 pub(super) struct TrailView<'a> {
     order_id: &'a OrderId,
-    /// Where the driver was, in order of the times.
+    /// The points, in order of time.
     locations: Vec<PointView<'a>>,
-    /// The `since` of the next page; null on the last.
+    /// The `since` of the next page; null on the last page.
     next_since: Option<Timestamp>,
 }
 
-/// Where a driver was.
+/// One point of a trail.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PointView<'a> {
     lat: f64,
     lng: f64,
-    /// By the phone's clock, where it has said so.
+    /// The time by the phone's clock, if the phone sent one.
     recorded_at: Timestamp,
     driver_id: &'a UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,10 +80,10 @@ pub(super) struct PointView<'a> {
     altitude: Option<f64>,
 }
 
-/// Reads where an order's driver was
+/// Reads the trail of an order
 ///
-/// A point per driver and `TRAIL_INTERVAL_SECS`, for `LOCATION_RETENTION_HOURS`. Also for whoever may
-/// see positions.
+/// One point per driver and `TRAIL_INTERVAL_SECS`, kept for `LOCATION_RETENTION_HOURS`. Users who
+/// may see the positions can use this too.
 #[utoipa::path(get, path = "/api/v1/orders/{order}/locations", tag = "Positions",
     operation_id = "read_trail", security(("token" = []), ("apiKey" = ["orders:read"])),
     params(InOrder, TrailQuery),
@@ -120,7 +120,7 @@ pub(super) async fn show(
     })
 }
 
-/// Which stretch of the trail somebody sees.
+/// The part of the trail that the caller may see.
 fn visibility(
     hub: &Hub,
     caller: &Principal,

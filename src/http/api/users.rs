@@ -1,4 +1,4 @@
-//! `/api/v1/users`: what back ends decide about a user, whatever the order.
+//! `/api/v1/users`: decisions of back ends about a user, for all orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,33 +26,33 @@ use crate::protocol::error::Failure;
 use crate::protocol::json;
 use crate::time::Timestamp;
 
-/// How far the clock of a back end may be ahead. What a revocation has reached it never leaves, so a
-/// mistake further ahead would keep the user out until then.
+/// How far the clock of a back end may be ahead. A revocation's time never moves back, so a wrong
+/// time further ahead would keep the user out until then.
 const MAX_CLOCK_LEAD: Duration = Duration::from_secs(60);
-/// When clients come back, with a token that was issued in a later second than those that are
-/// refused: `iat` counts seconds.
+/// When clients reconnect. By then a new token has a later second than the revoked ones: `iat`
+/// counts seconds.
 const RETURN_AFTER_MS: u64 = 1000;
 
-/// Which tokens no longer count.
+/// Which tokens are revoked.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RevokeForm {
-    /// Those that were issued before this; absent: all until now.
+    /// Tokens issued before this time; absent: all tokens until now.
     issued_before: Option<Timestamp>,
 }
 
-/// A user's revocation as it counts now.
+/// The revocation of a user that is in force now.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RevokedView<'a> {
     user_id: &'a UserId,
-    /// Tokens that were issued before this do not count.
+    /// Tokens issued before this time are refused.
     issued_before: Timestamp,
 }
 
-/// Has a user's older tokens refused
+/// Revokes a user's older tokens
 ///
-/// Connections that came in with one are closed with 4401; a newer token counts.
+/// Connections that used one of them are closed with 4401. Newer tokens are accepted.
 #[utoipa::path(post, path = "/api/v1/users/{user}/revoke", tag = "Users",
     security(("token" = []), ("apiKey" = ["users:write"])), params(OfUser, OnceKey),
     request_body = RevokeForm,
@@ -80,7 +80,7 @@ pub(super) async fn revoke(
     )
 }
 
-/// Stores it, has tokens refused by it, and closes whoever came in with one.
+/// Stores the revocation, applies it, and closes connections that used a revoked token.
 async fn revoke_and_close(
     hub: &Hub,
     revocation: Revocation,
@@ -92,7 +92,7 @@ async fn revoke_and_close(
     let answer = answer.unwrap_or_else(|| answer_to(&counts));
     let Revocation { user_id, issued_before } = counts;
     hub.shared.verifier.revoke(user_id.clone(), issued_before);
-    // Whoever registers after this looks for revocations after that, and finds this one.
+    // A connection that registers after this checks revocations after that, and finds this one.
     let connections = hub.supervisor().addr.send(UserConnections(user_id.clone())).await;
     let end = Disconnect {
         reconnect_after_ms: Some(RETURN_AFTER_MS),
@@ -101,7 +101,7 @@ async fn revoke_and_close(
     };
     let ends = connections.map_err(|_| hub_stopping())?;
     let ends = join_all(ends.iter().map(|connection| connection.send(end.clone()))).await;
-    // One that is gone has ended by itself.
+    // A connection that is gone has ended by itself.
     let closed = ends.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
     log::info!(by = by, user = user_id.as_str(); "revoked tokens, closed {closed} connections");
     Ok(answer)

@@ -1,4 +1,4 @@
-//! Orders as callers see them.
+//! Orders in the form that callers see.
 
 use std::collections::BTreeMap;
 
@@ -24,21 +24,21 @@ pub(super) struct OrderView<'a> {
     #[schema(required)]
     driver_name: Option<&'a str>,
     participants: Vec<ParticipantView<'a>>,
-    /// Your own number for the order.
+    /// Your own version number of the order.
     #[schema(required)]
     version: Option<i64>,
-    /// Counts what has changed.
+    /// Counts the changes of the order.
     rev: i64,
     /// The number of the newest message.
     last_seq: i64,
-    /// When its status became one that ends it.
+    /// When its status became a final one.
     #[schema(required)]
     ended_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-/// Somebody who takes part in an order.
+/// A participant of an order.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ParticipantView<'a> {
@@ -48,29 +48,29 @@ struct ParticipantView<'a> {
     name: Option<&'a str>,
 }
 
-/// An order after a call that was to change it.
+/// An order after a call that may have changed it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ChangedView<'a> {
     #[serde(flatten)]
     pub(super) order: OrderView<'a>,
-    /// Whether it did change.
+    /// Whether the call changed the order.
     pub(super) changed: bool,
 }
 
-/// An order with what is going on in its room.
+/// An order with the state of its room.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LiveView<'a> {
     #[serde(flatten)]
     pub(super) order: OrderView<'a>,
-    /// Where the driver was last seen; null for whoever may not see it.
+    /// The driver's last position; null if the caller may not see it.
     #[schema(required)]
     pub(super) last_location: Option<&'a Position>,
-    /// Who is in the room, a line per user.
+    /// The users in the room, one entry per user.
     pub(super) members: Vec<MemberView<'a>>,
 }
 
-/// Somebody in a room.
+/// A user in a room.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemberView<'a> {
@@ -84,7 +84,7 @@ pub(super) struct MemberView<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ListView<'a> {
     pub(super) orders: Vec<OrderView<'a>>,
-    /// Where the next page begins; null on the last.
+    /// The cursor of the next page; null on the last page.
     #[schema(required)]
     pub(super) next_cursor: Option<String>,
 }
@@ -112,13 +112,13 @@ impl<'a> From<&'a StoredOrder> for OrderView<'a> {
     }
 }
 
-/// An order is no longer there.
+/// The answer to a deletion.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Deleted {
     pub(super) deleted: bool,
 }
 
-/// The users in a room, whatever number of connections each has.
+/// The users in a room, one entry each, however many connections they have.
 pub(super) fn members(room: &RoomDetail) -> Vec<MemberView<'_>> {
     let sessions = room.sessions_detail.iter().filter(|session| session.member);
     let users: BTreeMap<_, _> = sessions

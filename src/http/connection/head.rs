@@ -1,4 +1,4 @@
-//! Heads of requests: where one ends, how long its body is, and what it asks of the connection.
+//! Heads of requests: where a head ends, how long the body is, and what it asks of the connection.
 
 use std::ops::Range;
 
@@ -10,28 +10,28 @@ use super::state::Body;
 
 /// The longest head, in bytes. A token has at most 8 KiB.
 pub(super) const MAX_HEAD: usize = 16 * 1024;
-/// As many as the parser behind this reads.
+/// The parser behind this reads as many.
 const MAX_HEADERS: usize = 96;
 
-/// What is known of a head.
+/// The result of looking for a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ParsedHead {
-    /// It is whole.
+    /// The head is complete.
     Whole { length: usize, body: Body },
-    /// It is none, or the parser has to say what is wrong with it.
+    /// Not a head, or the parser has to report what is wrong with it.
     Unreadable,
-    /// It has more than [`MAX_HEAD`] bytes and no end.
+    /// More than [`MAX_HEAD`] bytes without an end.
     TooLong,
 }
 
-/// Judges the head at the beginning of a buffer; none where it is not whole yet. `searched` says
-/// how much of the buffer was looked at before.
+/// Looks at the head at the start of a buffer; `None` where it is incomplete. `searched` is how
+/// many bytes were searched before.
 ///
-/// A head that names `Connection: upgrade` and no WebSocket is an ordinary request (a proxy may say
-/// so with all of them, or offer h2c). The word is blanked: the parser would not use the connection
-/// again behind it.
+/// A head with `Connection: upgrade` but no WebSocket is an ordinary request: some proxies send
+/// that with all requests, or offer h2c. The word is overwritten with blanks, because the parser
+/// would not reuse the connection after it.
 pub(super) fn parse_head(buffer: &mut BytesMut, searched: &mut usize) -> Option<ParsedHead> {
-    // Empty lines before a request are passed over (RFC 9112, section 2.2).
+    // Empty lines before a request are skipped (RFC 9112, section 2.2).
     let empty = buffer.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     if empty > 0 {
         buffer.advance(empty);
@@ -49,7 +49,7 @@ pub(super) fn parse_head(buffer: &mut BytesMut, searched: &mut usize) -> Option<
         Ok(Status::Partial) if !has_end => {
             return (buffer.len() > MAX_HEAD).then_some(ParsedHead::TooLong);
         }
-        // What begins like no request, as TLS does, is told so at once.
+        // Bytes that cannot begin a request, such as TLS, are refused at once.
         _ => return Some(ParsedHead::Unreadable),
     };
     if length > MAX_HEAD {
@@ -60,9 +60,9 @@ pub(super) fn parse_head(buffer: &mut BytesMut, searched: &mut usize) -> Option<
     Some(ParsedHead::Whole { length, body })
 }
 
-/// Whether there is an empty line.
+/// Whether the buffer has the empty line that ends a head.
 fn has_end(buffer: &[u8], searched: &mut usize) -> bool {
-    // The line before may have been cut.
+    // The line end may have been split between two reads.
     let from = searched.saturating_sub(3);
     *searched = buffer.len();
     memchr::memchr_iter(b'\n', &buffer[from..]).any(|at| {
@@ -75,7 +75,7 @@ fn body(headers: &[Header<'_>]) -> Body {
     if named(headers, "transfer-encoding").next().is_some() {
         return Body::Open;
     }
-    // One that cannot be read is refused by the parser.
+    // The parser refuses an invalid length.
     let length = named(headers, "content-length").next();
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok());
     Body::Bytes(length.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
@@ -85,21 +85,22 @@ fn named<'a, 'b>(headers: &'a [Header<'b>], name: &str) -> impl Iterator<Item = 
     headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name))
 }
 
-/// Where the values of `Connection` stand that speak of an upgrade to something else than a WebSocket.
+/// Where the values of `Connection` are, in a head that upgrades to nothing or to something else
+/// than a WebSocket.
 fn plain_options(headers: &[Header<'_>], buffer: &[u8]) -> SmallVec<[Range<usize>; 1]> {
     let is_websocket = |header: &Header<'_>| header.value.eq_ignore_ascii_case(b"websocket");
     if named(headers, "upgrade").any(is_websocket) {
         return SmallVec::new();
     }
     let place = |header: &Header<'_>| {
-        // A value is a part of the buffer.
+        // A value is a slice of the buffer.
         let start = header.value.as_ptr().addr() - buffer.as_ptr().addr();
         start..start + header.value.len()
     };
     named(headers, "connection").map(place).collect()
 }
 
-/// Blanks the word `upgrade` in a list.
+/// Overwrites the word `upgrade` in a list with blanks.
 fn blank_upgrade(options: &mut [u8]) {
     for option in options.split_mut(|byte| *byte == b',') {
         if option.trim_ascii().eq_ignore_ascii_case(b"upgrade") {

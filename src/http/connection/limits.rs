@@ -1,4 +1,4 @@
-//! Who may have another HTTP connection: in all, by address and by user.
+//! Limits on HTTP connections: in all, by address and by user.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,86 +8,88 @@ use crate::config::{AddressGroup, Config, Networks};
 use crate::ids::UserId;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
 
-/// Connections of `ADMIN_BIND`, which come out of the files that are kept back for it.
+/// Connections of `ADMIN_BIND`. Their files are reserved.
 const ADMIN_CONNECTIONS: usize = 64;
 
-/// Whose connections are counted together, once it is known.
+/// The owner by which authenticated connections are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LimitKey {
-    /// A user's, by a token.
+    /// A user, known by a token.
     User(UserId),
-    /// A session's of Engine.IO in which a user has logged in, by its id.
+    /// The id of an Engine.IO session in which a user is authenticated.
     Session(Box<str>),
 }
 
-/// What is known of the sender of a request.
+/// The sender of a request, as far as it is known.
 pub enum Requester {
-    /// Nothing.
+    /// Not authenticated.
     Unauthenticated,
-    /// It is counted.
+    /// Authenticated, and counted by this key.
     Authenticated(LimitKey),
-    /// A back end or an admin, which is not.
+    /// A back end or an admin, which is not counted by key.
     Trusted,
 }
 
 /// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitReached {
-    /// That of all connections.
+    /// The limit of all connections.
     Node,
-    /// That of an address, for connections without a good token.
+    /// The limit of an address, for unauthenticated connections.
     Address,
-    /// That of a user.
+    /// The limit of a user.
     User,
 }
 
-/// The limits of one hub, and what is taken of them.
+/// The connection limits of one hub, and what is in use.
 #[derive(Debug)]
 pub struct ConnectionLimits {
-    /// Connections whose first head has not come. Each may become a WebSocket, so they may take what
-    /// sessions leave free: after a failure of a network all clients come in the same moment.
+    /// Connections whose first head has not come. Each may become a WebSocket, so they may use the
+    /// places that client connections leave free: after a network failure all clients come at the
+    /// same moment.
     arriving: Permits,
-    /// Connections that have sent a request of HTTP.
+    /// Connections that have sent an HTTP request.
     public: Permits,
-    /// Sessions, most of which have a connection.
+    /// Client connections (`MAX_CONNECTIONS`), most of which have a socket.
     sessions: Permits,
     admin: Permits,
     by_address: Arc<KeyedPermits<AddressGroup>>,
     unauthenticated_by_address: Arc<KeyedPermits<AddressGroup>>,
     by_limit_key: Arc<KeyedPermits<LimitKey>>,
-    /// Addresses that are no client's: proxies and the operator's own machines.
+    /// Addresses that are not counted: proxies and the operator's own machines.
     exempt: Networks,
-    /// Proxies, whose word about a client's address counts.
+    /// Proxies that are trusted to name a client's address.
     proxies: Networks,
 }
 
-/// What one connection has taken.
+/// The permits of one HTTP connection.
 #[derive(Debug, Default)]
 pub(in crate::http) struct ConnectionSlot {
     place: Option<Permit>,
-    /// Whether the place is that of a connection without a request.
+    /// Whether `place` is one of `arriving`: the first head has not come.
     is_arriving: bool,
-    /// Until a good token has come.
+    /// Held until the connection is authenticated.
     address: Option<KeyedPermit<AddressGroup>>,
     limit_key: Option<KeyedPermit<LimitKey>>,
-    /// Whether requests of several clients come by it: then each request is counted by itself.
+    /// Whether the connection carries requests of several clients. Then each request is counted by
+    /// itself.
     is_shared: bool,
 }
 
-/// What one request has taken, for as long as it is answered.
+/// The permits of one request, held until it is answered.
 #[derive(Debug, Default)]
 pub(in crate::http) struct RequestSlot {
     address: Option<KeyedPermit<AddressGroup>>,
     limit_key: Option<KeyedPermit<LimitKey>>,
 }
 
-/// The place of a session in which nobody has logged in yet.
+/// The permit of an unauthenticated client connection, by its address.
 pub type AddressPermit = Option<KeyedPermit<AddressGroup>>;
 
 // === impl ConnectionSlot ===
 
 impl ConnectionSlot {
-    /// Whether requests of several clients come by the connection.
+    /// Whether the connection carries requests of several clients.
     pub(super) fn is_shared(&self) -> bool {
         self.is_shared
     }
@@ -96,7 +98,8 @@ impl ConnectionSlot {
 // === impl ConnectionLimits ===
 
 impl ConnectionLimits {
-    /// Of a hub with these settings, and these places for sessions.
+    /// The limits that these settings give. `sessions` are the hub's permits for client
+    /// connections.
     pub fn new(config: &Config, sessions: Permits) -> Self {
         let http = &config.http;
         Self {
@@ -112,12 +115,12 @@ impl ConnectionLimits {
         }
     }
 
-    /// Open connections of HTTP.
+    /// Open HTTP connections.
     pub fn open(&self) -> usize {
         self.arriving.taken() + self.public.taken() + self.admin.taken()
     }
 
-    /// A connection came to the address of clients.
+    /// Admits a connection to the clients' address.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<ConnectionSlot, LimitReached> {
         let place = self.arriving.take().ok_or(LimitReached::Node)?;
         let taken = self.arriving.taken() + self.public.taken() + self.sessions.taken();
@@ -136,7 +139,7 @@ impl ConnectionLimits {
         })
     }
 
-    /// A connection came to `ADMIN_BIND`.
+    /// Admits a connection to `ADMIN_BIND`.
     pub(super) fn admit_admin(&self) -> Result<ConnectionSlot, LimitReached> {
         let place = self.admin.take().ok_or(LimitReached::Node)?;
         Ok(ConnectionSlot { place: Some(place), is_shared: true, ..ConnectionSlot::default() })
@@ -176,10 +179,10 @@ impl ConnectionLimits {
         Ok(place)
     }
 
-    /// A place for a session of this address in which nobody has logged in yet.
+    /// Admits an unauthenticated client connection from this address.
     ///
     /// # Errors
-    /// Where the address has as many as it may have.
+    /// When the address has its largest number of them.
     pub fn admit_unauthenticated(&self, client: IpAddr) -> Result<AddressPermit, LimitReached> {
         if self.is_exempt(client) {
             return Ok(None);
@@ -192,8 +195,8 @@ impl ConnectionLimits {
     }
 }
 
-/// How many sessions of one address may be without a login: never so many that no other address
-/// could begin one.
+/// How many unauthenticated client connections one address may have: never so many that no other
+/// address could open one.
 fn unauthenticated_limit(config: &Config) -> usize {
     let places = max_unauthenticated(config.server.max_connections);
     config.http.max_unauthenticated_per_address.min(places.div_ceil(2))
@@ -234,7 +237,7 @@ mod tests {
         assert!(connection_limits.admit(ip("192.0.2.2")).is_ok(), "another address");
         connection_limits.count_request(&mut first, &user("ann"), None).expect("a place");
         assert!(connection_limits.admit(ip("192.0.2.1")).is_ok(), "who is known takes none of it");
-        // A household has a /64; an IPv4 address may come in the form of IPv6.
+        // A household has a /64. An IPv4 address may come in its IPv6 form.
         let _home = connection_limits.admit(ip("2001:db8:1:2::1")).expect("the first");
         assert_eq!(
             connection_limits.admit(ip("2001:db8:1:2:ffff::9")).err(),
@@ -263,7 +266,7 @@ mod tests {
             let held: Vec<_> = (0..5).map(|_| connection_limits.admit(ip(address))).collect();
             assert!(held.iter().all(Result::is_ok), "{address}");
         }
-        // What comes by a proxy is counted by the address that the proxy names.
+        // A request through a proxy is counted by the address that the proxy names.
         let mut proxy = connection_limits.admit(ip("192.0.2.1")).expect("a proxy");
         let client = Some(ip("203.0.113.9"));
         let held = connection_limits
@@ -290,7 +293,7 @@ mod tests {
         for (place, connection) in held.iter_mut().enumerate() {
             let judged = connection_limits.count_request(connection, &user("ann"), None);
             assert_eq!(judged.is_ok(), place < 2, "{place}");
-            // Again by the same connection is the same place.
+            // Another request on the same connection uses the same permit.
             assert_eq!(
                 connection_limits.count_request(connection, &user("ann"), None).is_ok(),
                 place < 2
@@ -298,7 +301,7 @@ mod tests {
             assert!(connection_limits.count_request(connection, &Requester::Trusted, None).is_ok());
         }
         drop(held);
-        // By a connection of several clients each request counts while it lasts.
+        // On a connection of several clients each request counts while it lasts.
         let mut shared = connection_limits.admit(ip("10.0.0.1")).expect("a place");
         let mut judge = || connection_limits.count_request(&mut shared, &user("ann"), None);
         let (one, two) = (judge(), judge());
@@ -313,13 +316,13 @@ mod tests {
         let connection_limits =
             connection_limits(&["--max-http-connections", "32", "--max-connections", "8"]);
         let sessions: Vec<_> = (0..3).map(|_| connection_limits.sessions.take()).collect();
-        // What sessions leave free is for those who come,
+        // Places that client connections leave free are for connections that arrive,
         let mut held = Vec::new();
         while let Ok(place) = connection_limits.admit(ip("10.0.0.1")) {
             held.push(place);
         }
         assert_eq!(held.len(), 32 + 8 - 3);
-        // and whose requests are no upgrades, have less.
+        // and there are fewer places for those whose requests are not upgrades.
         let judge = |place: &mut ConnectionSlot| {
             connection_limits.count_request(place, &Requester::Trusted, None).is_ok()
         };

@@ -1,9 +1,10 @@
-//! HTTP connections before and below their parser: how many there may be, what they may send and
-//! when, and how they end.
+//! HTTP connections around their parser: how many there may be, what they may send and when, and
+//! how they end.
 //!
-//! A connection is admitted ([`ConnectionLimits`]), then its first head is waited for, and only then a
-//! parser is made for it. While a request is served, its body is read as its route takes it. A
-//! connection that ends is read a little longer, so that its client reads the last answer and no
+//! A connection is admitted ([`ConnectionLimits`]). The hub waits for its first head, and only then
+//! makes a parser for it. While a request is served, its body is read as its route consumes it. A
+//! connection that ends is read for a short time, so that its client reads the last answer and gets
+//! no reset.
 //! reset.
 
 mod head;
@@ -36,35 +37,35 @@ pub(in crate::http) use limits::{ConnectionSlot, RequestSlot};
 pub use state::{HttpConnection, Timeouts};
 pub use stream::HttpStream;
 
-/// How long a connection stays between an answer and the next head.
+/// How long a connection may stay idle between an answer and the next head.
 const IDLE: Duration = Duration::from_secs(5);
-/// The same for proxies, which keep few connections for many clients: longer than nginx keeps one,
-/// or its next request would meet the end of the connection.
+/// The same for proxies, which keep few connections for many clients. It is longer than nginx keeps
+/// a connection, or nginx would send a request on a closed one.
 const IDLE_PROXY: Duration = Duration::from_secs(75);
-/// How long, and for how many bytes, a connection is read that has had its last answer.
+/// How long, and for how many bytes, a connection is still read after its last answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// What a client is told that finds no place.
+/// The answer when a connection limit is reached.
 const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/problem+json\r\ncontent-length: 123\r\nretry-after: 5\r\n\
     connection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
     \"code\":\"unavailable\",\"detail\":\"too many HTTP connections\"}";
-/// What a client is told whose head does not come.
+/// The answer to a client whose head does not come in time.
 const TIMEOUT_RESPONSE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
-/// Which address connections come to.
+/// The address that a connection came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// That of clients.
+    /// The clients' address.
     Public,
     /// `ADMIN_BIND`.
     Admin,
 }
 
-/// What connections of one address have in common.
+/// Accepts the connections of one address.
 #[derive(Clone)]
 pub struct ConnectionAcceptor {
     listener_kind: ListenerKind,
@@ -76,7 +77,7 @@ pub struct ConnectionAcceptor {
 // === impl ConnectionAcceptor ===
 
 impl ConnectionAcceptor {
-    /// Of an address of a hub with these settings.
+    /// The acceptor of an address of a hub with these settings.
     pub fn new(
         listener_kind: ListenerKind,
         config: &Config,
@@ -95,7 +96,7 @@ impl ConnectionAcceptor {
         }
     }
 
-    /// Serves connections by a parser and what stands behind it.
+    /// Serves connections with a parser and the services behind it.
     pub fn serve<F>(
         self,
         parser: F,
@@ -123,7 +124,7 @@ impl ConnectionAcceptor {
     where
         P: Service<(HttpStream, Option<SocketAddr>), Response = ()>,
     {
-        // Without an address the peer is gone already.
+        // A peer without an address is gone already.
         let Ok(peer) = stream.peer_addr() else { return };
         let slot = match self.admit(peer) {
             Ok(slot) => slot,
@@ -136,7 +137,7 @@ impl ConnectionAcceptor {
         if let Some(stream) = self.first_head(stream, &connection).await {
             let served =
                 run_until_deadline(Box::pin(parser.call((stream, Some(peer)))), &connection).await;
-            // How else it ended is no news, or was counted.
+            // Other ends need no count, or were counted.
             if served.is_none() {
                 count_timeout(&self.metrics);
             }
@@ -151,7 +152,7 @@ impl ConnectionAcceptor {
         }
     }
 
-    /// Waits for the first head: until then nothing is made for a connection.
+    /// Waits for the first head. Until then a connection has no parser.
     async fn first_head(
         &self,
         mut stream: HttpStream,
@@ -168,11 +169,11 @@ impl ConnectionAcceptor {
         None
     }
 
-    /// Tells a client that there is no place for it, as far as that costs nothing.
+    /// Answers that a limit is reached, without waiting for the client.
     fn refuse_connection(&self, stream: &TcpStream, full: LimitReached) {
         self.metrics.http_refused.inc(full as usize);
         let socket = SockRef::from(stream);
-        // What was not read would turn the answer into a reset.
+        // Unread bytes would turn the answer into a reset.
         let mut unread = [std::mem::MaybeUninit::uninit(); 4096];
         let told = socket.recv(&mut unread).and_then(|_| socket.send(FULL_RESPONSE));
         if let Err(error) = told.or_else(|_| socket.send(FULL_RESPONSE)) {
@@ -181,8 +182,7 @@ impl ConnectionAcceptor {
     }
 }
 
-/// Polls what serves a connection, as long as the connection keeps to its times. None where it does
-/// not.
+/// Serves a connection as long as it meets its deadlines; `None` when it misses one.
 async fn run_until_deadline<F: Future + Unpin>(
     mut served: F,
     connection: &HttpConnection,
@@ -195,7 +195,7 @@ async fn run_until_deadline<F: Future + Unpin>(
                 return Poll::Ready(Some(output));
             }
             let Some(deadline) = connection.deadline() else { return Poll::Pending };
-            // An alarm that comes too early is set again when it comes.
+            // An alarm that comes too early is set again then.
             if !is_armed || alarm.deadline() > deadline.into() {
                 alarm.as_mut().reset(deadline.into());
                 is_armed = true;
@@ -212,8 +212,8 @@ async fn run_until_deadline<F: Future + Unpin>(
     .await
 }
 
-/// Ends a connection so that its peer reads what it was told last: a socket that is closed with
-/// something unread resets the connection, and takes from the peer what it has not read yet.
+/// Ends a connection so that its peer can read the last answer. Closing a socket with unread bytes
+/// resets the connection, and the peer loses what it has not read yet.
 pub(in crate::http) async fn lingering_close(mut stream: TcpStream) {
     let end = async {
         stream.shutdown().await?;
@@ -231,7 +231,7 @@ pub(in crate::http) async fn lingering_close(mut stream: TcpStream) {
     }
 }
 
-/// The socket of a request that wants to be a WebSocket, with the place of its connection.
+/// The socket of a request for a WebSocket, with the permits of its connection.
 pub(in crate::http) fn take_socket(
     framed: Framed<HttpStream, h1::Codec>,
 ) -> Option<(Framed<TcpStream, h1::Codec>, ConnectionSlot)> {

@@ -1,4 +1,5 @@
-//! What an HTTP connection is doing: kept by its stream, told by the routes, timed by its task.
+//! The state of an HTTP connection. Its stream and the routes update it; its task enforces the
+//! deadlines.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -7,13 +8,13 @@ use tokio::net::TcpStream;
 
 use super::limits::ConnectionSlot;
 
-/// The body bytes that a connection reads ahead of the route that takes them.
+/// How many body bytes a connection reads ahead of its route.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
 
-/// One second more for so many bytes that a slow reader takes of an answer.
+/// A slow reader gets one more second for this many bytes of an answer.
 const SLOWEST_BYTES_PER_SECOND: u32 = 1024;
 
-/// How long a connection may take for what.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// For a head, from its first byte.
@@ -24,25 +25,25 @@ pub struct Timeouts {
     pub send: Duration,
 }
 
-/// Where a connection is in its requests. One request is served at a time.
+/// The phase of a connection. It serves one request at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HttpPhase {
-    /// The next head is waited for.
+    /// Waits for the next head.
     Head,
     /// A request is being answered.
     Request,
-    /// The answer is made, and on its way to the peer.
+    /// The answer is complete and being sent.
     Answered,
-    /// There will be no further request.
+    /// No further request is served.
     Closing,
 }
 
-/// What is still to come of a request's body.
+/// The rest of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
-    /// A body whose end only its reader finds.
+    /// A body whose end only its decoder finds.
     Open,
 }
 
@@ -51,53 +52,53 @@ pub(super) enum Body {
 pub(super) enum Reading {
     /// The next head.
     Head,
-    /// So many bytes of a body.
+    /// This many bytes of a body.
     Body(usize),
-    /// Nothing: only the end is looked for.
+    /// Nothing; it only checks for the end.
     Nothing,
-    /// Nothing any more.
+    /// Nothing more, ever.
     End,
 }
 
-/// What becomes of a connection whose time is over.
+/// What happens to a connection that misses its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// It ends as if the peer had ended it: what is under way to the peer leaves.
+    /// It ends as if the peer had closed it: bytes being sent are still sent.
     Close,
     /// It is dropped.
     Abort,
 }
 
-/// A peer that does not take an answer as fast as it is written.
+/// A peer that takes an answer more slowly than it is written.
 #[derive(Debug, Clone, Copy)]
 struct WriteStall {
     since: Instant,
-    /// How many bytes its system had received then, modulo 2^32.
+    /// How many bytes its system had received at `since`, modulo 2^32.
     from: u32,
-    /// How many it has received since.
+    /// How many it has received since then.
     taken: u32,
 }
 
-/// One HTTP connection, shared by its stream, its task and the request that it serves.
+/// The state of one HTTP connection, shared by its stream, its task and its current request.
 pub struct HttpConnection {
     timeouts: Timeouts,
     phase: Cell<HttpPhase>,
     body: Cell<Body>,
     /// Body bytes that the route waits for.
     wanted: Cell<usize>,
-    /// Whether the stream finds the ends of requests. Behind a chunked body it does not: bytes of
-    /// the next head may be with the parser already.
+    /// Whether the stream knows where requests end. After a chunked body it does not, because the
+    /// parser may already have bytes of the next head.
     finds_request_end: Cell<bool>,
-    /// When what is waited for must be there.
+    /// The deadline of the current phase.
     deadline: Cell<Option<Instant>>,
     write_stall: Cell<Option<WriteStall>>,
-    /// Whether the peer has ended its side.
+    /// Whether the peer has closed its side.
     has_ended: Cell<bool>,
-    /// Whether a head was longer than any that is read.
+    /// Whether a head was longer than the limit.
     is_too_long: Cell<bool>,
-    /// Its place among the connections, which is bounded by address and user.
+    /// The connection's permits.
     pub(in crate::http) slot: RefCell<ConnectionSlot>,
-    /// The socket, once the parser is through with it.
+    /// The socket, after the parser has released it.
     pub(super) released_socket: Cell<Option<TcpStream>>,
 }
 
@@ -120,7 +121,7 @@ impl HttpConnection {
         }
     }
 
-    // What the stream tells and asks.
+    // For the stream.
 
     pub(super) fn reading(&self) -> Reading {
         match (self.phase.get(), self.body.get()) {
@@ -141,12 +142,12 @@ impl HttpConnection {
         self.finds_request_end.get()
     }
 
-    /// The first byte of a head has come.
+    /// The first byte of a head has arrived.
     pub(super) fn head_began(&self, now: Instant) {
         self.deadline.set(Some(now + self.timeouts.head));
     }
 
-    /// A head is longer than any that is read.
+    /// A head is longer than the limit.
     pub(super) fn head_too_long(&self, now: Instant) {
         self.is_too_long.set(true);
         self.close(now);
@@ -156,7 +157,7 @@ impl HttpConnection {
         self.is_too_long.get()
     }
 
-    /// A head is whole, and goes to the parser.
+    /// A head is complete and goes to the parser.
     pub(super) fn head_ended(&self, body: Body) {
         self.deadline.set(None);
         self.phase.set(HttpPhase::Request);
@@ -181,7 +182,7 @@ impl HttpConnection {
         self.has_ended.get()
     }
 
-    /// No further request is served; what is under way still leaves.
+    /// Serves no further request. Bytes being sent are still sent.
     pub(super) fn close(&self, now: Instant) {
         if self.phase.get() != HttpPhase::Closing {
             self.phase.set(HttpPhase::Closing);
@@ -189,9 +190,9 @@ impl HttpConnection {
         }
     }
 
-    /// The peer takes no more of an answer for now; so many bytes its system has `received` in all,
-    /// modulo 2^32. A queue on the way is filled at once, so what was written does not say how fast
-    /// it reads.
+    /// The peer takes no more of an answer for now. `received` is how many bytes its system has
+    /// received, modulo 2^32. The bytes written do not show how fast the peer reads, because
+    /// network buffers fill at once.
     pub(super) fn blocked(&self, now: Instant, received: u32) {
         let mut write_stall =
             self.write_stall.get().unwrap_or(WriteStall { since: now, from: received, taken: 0 });
@@ -199,7 +200,7 @@ impl HttpConnection {
         self.write_stall.set(Some(write_stall));
     }
 
-    /// The peer has taken all that there was. True where the next head is waited for from now on.
+    /// The peer has taken all bytes. True when the connection waits for the next head from now on.
     pub(super) fn flushed(&self, now: Instant) -> bool {
         self.write_stall.set(None);
         if self.phase.get() != HttpPhase::Answered {
@@ -210,9 +211,10 @@ impl HttpConnection {
         true
     }
 
-    // What the routes tell.
+    // For the routes.
 
-    /// A request reached the routes. Behind a body without a length this is how its head is seen.
+    /// A request reached the routes. After a body without a length, only this shows that its head
+    /// came.
     pub(in crate::http) fn request_began(&self, has_body: bool) {
         self.deadline.set(None);
         if self.phase.get() == HttpPhase::Request && self.finds_request_end.get() {
@@ -223,7 +225,7 @@ impl HttpConnection {
         self.body.set(if has_body { Body::Open } else { Body::Bytes(0) });
     }
 
-    /// The route waits for more of the body. True where the stream has to be asked for it.
+    /// The route waits for more of the body. True when the stream has to be polled for it.
     pub(in crate::http) fn request_more_body(&self) -> bool {
         self.wanted.replace(READ_AHEAD) == 0
     }
@@ -233,12 +235,12 @@ impl HttpConnection {
         self.body.set(Body::Bytes(0));
     }
 
-    /// Whether nothing more of the request's body is to come.
+    /// Whether the request's body is read to its end.
     pub(in crate::http) fn is_body_read(&self) -> bool {
         self.body.get() == Body::Bytes(0)
     }
 
-    /// The answer is made. A connection with an unread body behind it serves no further request.
+    /// The answer is complete. A connection with an unread body serves no further request.
     pub(in crate::http) fn response_ready(&self, now: Instant) {
         if self.is_body_read() {
             self.phase.set(HttpPhase::Answered);
@@ -247,16 +249,16 @@ impl HttpConnection {
         }
     }
 
-    // What its task asks.
+    // For the connection's task.
 
-    /// When the connection must have got further.
+    /// By when the connection must make progress.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let written = self.write_stall.get().map(|write_stall| {
             let seconds = write_stall.taken / SLOWEST_BYTES_PER_SECOND;
             write_stall.since + self.timeouts.send + Duration::from_secs(seconds.into())
         });
         match self.phase.get() {
-            // What is written decides: a slow reader may still be taking its answer.
+            // The written bytes decide: a slow reader may still be taking its answer.
             HttpPhase::Closing if written.is_some() => written,
             _ => self.deadline.get().into_iter().chain(written).min(),
         }

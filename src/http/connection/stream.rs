@@ -1,9 +1,9 @@
-//! The socket of an HTTP connection, as its parser sees it: head by head, and bodies as they are
-//! wanted.
+//! The socket of an HTTP connection, as its parser sees it: one head at a time, and bodies as they
+//! are requested.
 //!
-//! The parser of actix reads whatever comes: 128 KiB of a head, of a body that no route reads, of
-//! requests that wait behind each other. Here it gets a head when it is whole and not too long, a
-//! body while a route reads it, and the next head when the answer has left.
+//! The parser of actix reads everything that comes: 128 KiB of a head, of a body that no route
+//! reads, or of pipelined requests. This stream passes on a head when it is complete and not too
+//! long, a body while a route reads it, and the next head when the answer is sent.
 
 use std::io;
 use std::pin::Pin;
@@ -20,38 +20,38 @@ use super::head::{self, MAX_HEAD, ParsedHead};
 use super::state::{Body, HttpConnection, Reading};
 use crate::transport::acked;
 
-/// What is read at once of a head: most have less.
+/// The first read of a head: most heads are shorter.
 const FIRST_READ: usize = 1024;
 const NEXT_READ: usize = 4096;
 
-/// What the kernel may hold of a large answer, as of what goes to a WebSocket: left to itself it
-/// takes megabytes.
+/// The kernel's send buffer for a large answer, the same as for a WebSocket: by default the kernel
+/// buffers megabytes.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Unsent bytes at which a slow reader is given more: it is seen to go on.
+/// Below this many unsent bytes the kernel accepts more, so that a slow reader's progress shows.
 #[cfg(target_os = "linux")]
 const NOTSENT_LOWAT: u32 = 16 * 1024;
-/// Answers up to this size fit the kernel's buffer in any case.
+/// Answers up to this size always fit the kernel's buffer.
 const SMALL_ANSWER: usize = 8 * 1024;
 
 /// The socket of an HTTP connection.
 pub struct HttpStream {
-    /// There until it is handed over.
+    /// `None` after it was handed over.
     stream: Option<TcpStream>,
     connection: Rc<HttpConnection>,
-    /// What came and was not handed over yet.
+    /// Bytes that were read and not handed over yet.
     buffer: BytesMut,
-    /// So much of it is for the parser now.
+    /// How many of these bytes are for the parser now.
     due: usize,
-    /// So much of it was searched for the end of a head.
+    /// How many of these bytes were searched for the end of a head.
     searched: usize,
-    /// Bytes that came of a head, with empty lines before it, since the last one.
+    /// Bytes of a head, and of empty lines before it, since the last request.
     passed: usize,
-    /// Bytes that the kernel was given to send, modulo 2^32, for where it does not tell how many have
-    /// arrived.
+    /// Bytes given to the kernel to send, modulo 2^32. Used where the kernel does not tell how many
+    /// have arrived.
     written: u32,
-    /// Whether the kernel's buffers are bounded.
+    /// Whether the kernel's send buffer is bounded.
     is_bounded: bool,
-    /// Whether the peer was seen to have sent more than its turn was.
+    /// Whether the peer has sent bytes before their turn.
     is_ahead: bool,
 }
 
@@ -72,18 +72,18 @@ impl HttpStream {
         }
     }
 
-    /// What the routes are told by.
+    /// The state that the routes share with this stream.
     pub fn connection(&self) -> &Rc<HttpConnection> {
         &self.connection
     }
 
-    /// The socket, and what came behind the request. None where it is handed over already.
+    /// The socket, and bytes after the request. `None` if it was handed over before.
     pub(super) fn into_parts(mut self) -> Option<(TcpStream, BytesMut)> {
         let stream = self.stream.take()?;
         Some((stream, std::mem::take(&mut self.buffer)))
     }
 
-    /// Resolves when the first head is whole; false where the peer ended before.
+    /// Resolves when the first head is complete; false if the peer closed before.
     pub(super) fn poll_first_head(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             if self.due > 0 {
@@ -99,7 +99,7 @@ impl HttpStream {
         }
     }
 
-    /// Reads of a head until something is due; 0 at the end.
+    /// Reads a head until bytes are due for the parser; 0 at the end.
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             if let Some(parsed) = head::parse_head(&mut self.buffer, &mut self.searched) {
@@ -113,7 +113,7 @@ impl HttpStream {
                 self.connection.peer_ended();
                 return Poll::Ready(Ok(0));
             }
-            // Once a head: empty lines before it, which are not kept, renew nothing.
+            // Once per head: empty lines before it are not kept, and must not restart the timeout.
             if self.passed == 0 {
                 self.connection.head_began(Instant::now());
             }
@@ -128,7 +128,7 @@ impl HttpStream {
                 self.due = length;
                 self.connection.head_ended(body);
             }
-            // The parser knows how to say no.
+            // The parser answers with the right error.
             ParsedHead::Unreadable => {
                 self.due = self.buffer.len();
                 self.connection.head_ended(Body::Bytes(0));
@@ -142,7 +142,7 @@ impl HttpStream {
         self.due
     }
 
-    /// Says something in the parser's place, as far as the kernel takes it at once.
+    /// Sends an answer in place of the parser, as far as the kernel takes it at once.
     pub(super) fn say(&self, answer: &[u8]) {
         let Some(stream) = &self.stream else { return };
         if let Err(error) = SockRef::from(stream).send(answer) {
@@ -166,19 +166,19 @@ impl HttpStream {
         polled.map_ok(|()| count)
     }
 
-    /// Hands over what is in the buffer, at most so much.
+    /// Hands over at most `most` bytes of the buffer.
     fn hand_over(&mut self, most: usize, space: &mut ReadBuf<'_>) -> usize {
         let count = most.min(self.buffer.len()).min(space.remaining());
         space.put_slice(&self.buffer[..count]);
         self.buffer.advance(count);
         if self.buffer.is_empty() {
-            // An idle connection holds nothing.
+            // An idle connection holds no memory.
             self.buffer = BytesMut::new();
         }
         count
     }
 
-    /// Reads past the buffer, at most so much.
+    /// Reads at most `most` bytes directly, without the buffer.
     fn poll_past_buffer(
         &mut self,
         cx: &mut Context<'_>,
@@ -200,7 +200,7 @@ impl HttpStream {
         Poll::Ready(Ok(count))
     }
 
-    /// A head that may have begun with the parser already: passed on as it comes.
+    /// Passes on a head as it comes, because the parser may already have its beginning.
     fn poll_pass(&mut self, cx: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = MAX_HEAD.saturating_sub(self.passed);
         if room == 0 {
@@ -216,7 +216,7 @@ impl HttpStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Looks for the end of the peer's side, and reads nothing.
+    /// Checks whether the peer has closed its side, and reads nothing.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(())) };
         if self.is_ahead || !self.buffer.is_empty() {
@@ -231,7 +231,7 @@ impl HttpStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Bounds what the kernel holds of an answer.
+    /// Bounds the kernel's buffer for an answer.
     fn limit_send_buffer(&mut self) {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.is_bounded) else { return };
         self.is_bounded = true;
@@ -240,13 +240,13 @@ impl HttpStream {
         #[cfg(target_os = "linux")]
         let bounded = bounded.and_then(|()| socket.set_tcp_notsent_lowat(NOTSENT_LOWAT));
         if let Err(error) = bounded {
-            // The peer is gone, which the next write says.
+            // The peer is gone; the next write reports that.
             log::debug!("a socket's buffer cannot be bounded: {error}");
         }
     }
 }
 
-/// What a client is told whose head is longer than any that the hub reads.
+/// The answer to a head that is longer than the limit.
 const HEAD_TOO_LONG_RESPONSE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
     content-type: application/problem+json\r\ncontent-length: 149\r\nconnection: close\r\n\r\n\
     {\"type\":\"about:blank\",\"title\":\"Request Header Fields Too Large\",\"status\":431,\
@@ -314,7 +314,7 @@ impl AsyncWrite for HttpStream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // The parser flushes when it has written all that it had.
+        // The parser flushes when it has written everything.
         if this.connection.flushed(Instant::now()) {
             this.passed = 0;
             if std::mem::take(&mut this.is_ahead) || !this.buffer.is_empty() {
@@ -337,7 +337,7 @@ impl AsyncWrite for HttpStream {
 
 impl Drop for HttpStream {
     fn drop(&mut self) {
-        // The connection's task sees to it that the peer reads what it was told last.
+        // The connection's task makes sure that the peer can read the last answer.
         self.connection.released_socket.set(self.stream.take());
     }
 }

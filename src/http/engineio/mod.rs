@@ -1,9 +1,10 @@
 //! Engine.IO 4 over HTTP: sessions by long-polling or over a WebSocket, and the move from one to
-//! the other. Knows nothing of what the sessions are for: that is their [`EngineHandler`]'s business.
+//! the other. A session here is an Engine.IO session: one connection. The [`EngineHandler`] decides
+//! what sessions are used for.
 //!
-//! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take what comes as ordinary
-//! requests, [`Engine::upgrade`] what asks for a WebSocket. There is one engine per worker; the
-//! [`PollingSessions`] behind them are shared by all, because a poll may come in anywhere.
+//! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take ordinary requests,
+//! [`Engine::upgrade`] takes requests for a WebSocket. There is one engine per worker. All engines
+//! share the [`PollingSessions`], because a poll may come to any worker.
 
 mod polling;
 mod polling_sessions;
@@ -25,113 +26,113 @@ use crate::config::Origins;
 use crate::protocol::socketio::engine::{EngineError, Handshake};
 use crate::transport::{Frame, Inbound, Outbox, Polling, TransportOptions};
 
-/// What sessions are for.
+/// The application that uses the sessions.
 pub trait EngineHandler: 'static {
-    /// What the judgement of a handshake leaves for the session: a permit, an identity, whatever
-    /// of the request the session needs to know.
+    /// The result of a handshake check that the session needs: a permit, an identity, data of the
+    /// request.
     type HandshakeData;
 
-    /// Judges a handshake, before anything is made for it. The origin was looked at already.
+    /// Checks a handshake before anything is allocated for it. The origin was checked before.
     ///
     /// # Errors
-    /// What the client is told instead.
+    /// The refusal that the client gets.
     fn on_handshake(&self, request: &RequestHead) -> Result<Self::HandshakeData, HandshakeRefusal>;
 
-    /// Begins a session, on the thread of the worker that has its handshake. The open packet is
-    /// under way or first in the outbox.
+    /// Starts a session, on the worker's thread that handled the handshake. The open packet is
+    /// being sent or is first in the outbox.
     fn on_connect(&self, data: Self::HandshakeData, new_session: NewSession);
 
-    /// A client speaks another version of the protocol than [`VERSION`], or says none (`EIO`), and is
-    /// refused for it.
+    /// Called when a client is refused because it speaks another version of the protocol than
+    /// [`VERSION`], or sends none (`EIO`).
     fn refused_version(&self, _request: &RequestHead, _version: Option<&str>) {}
 }
 
-/// The version of the protocol that is served.
+/// The version of the protocol that the hub serves.
 pub const VERSION: &str = "4";
 
-/// Why a handshake became no session.
+/// Why a handshake was refused.
 #[derive(Debug, Clone)]
 pub enum HandshakeRefusal {
     /// One of Engine.IO's own reasons.
     Engine(EngineError),
-    /// Any other.
+    /// Any other reason.
     Problem(Problem),
 }
 
 /// A session that begins.
 ///
-/// What comes out of `inbound` are Engine.IO packets, as [`crate::transport::Incoming::Text`] with
-/// their type and as [`crate::transport::Incoming::Binary`], by whichever transport they come. The
-/// same goes into `outbox`: text frames with a packet each, binary frames with data. Pings are the
-/// session's: [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is
-/// answered with [`Outbox::finish`]. A client that is to come back is ended with
-/// [`Outbox::hang_up`].
+/// `inbound` yields Engine.IO packets from either transport: [`crate::transport::Incoming::Text`]
+/// with the packet's type, or [`crate::transport::Incoming::Binary`]. `outbox` takes the same: text
+/// frames of one packet each, binary frames with data. The session sends pings:
+/// [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is answered with
+/// [`Outbox::finish`]. To make a client reconnect, end the session with [`Outbox::hang_up`].
 #[derive(Debug)]
 pub struct NewSession {
-    /// The id that the client names in its requests: whoever knows it can read the session.
+    /// The id that the client names in its requests. It is a secret: a request that names it can
+    /// read the session.
     pub sid: String,
     /// The receiving end.
     pub inbound: Inbound,
     /// The sending end.
     pub outbox: Outbox,
-    /// How the client came.
+    /// The transport of the handshake.
     pub kind: TransportKind,
 }
 
-/// How a client comes.
+/// The transport of a client's handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportKind {
-    /// By long-polling; it may move to a WebSocket later.
+    /// Long-polling. The client may move to a WebSocket later.
     Polling,
-    /// Over a WebSocket.
+    /// A WebSocket.
     WebSocket,
 }
 
-/// How an engine serves its sessions.
+/// The options of an engine.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How often sessions ping, as the handshake says; the session keeps to it.
+    /// The ping interval that the handshake announces; the session has to keep it.
     pub ping_interval: Duration,
-    /// How long they wait for the pong.
+    /// How long a session waits for the pong.
     pub ping_timeout: Duration,
-    /// Which pages may use it, besides those of its own origin.
+    /// The web pages that may use it, besides those of its own origin.
     pub origins: Origins,
     /// How long the body of a POST may take, and a WebSocket from its request until its client has
-    /// moved to it; [`Options::DEFAULT_REQUEST_TIMEOUT`] where there is no reason for another.
+    /// upgraded. Use [`Options::DEFAULT_REQUEST_TIMEOUT`] without a reason for another value.
     pub request_timeout: Duration,
-    /// Limits and times. The message limit is also that of a POST's body.
+    /// Limits and timeouts. The limit of a message is also the limit of a POST's body.
     pub transport: Arc<TransportOptions>,
 }
 
 impl Options {
-    /// What the reference server gives a client that moves.
+    /// The time that the reference server gives a client to upgrade.
     pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 }
 
-/// What serves the requests of one path on one worker.
+/// Serves the requests of one path on one worker.
 pub struct Engine<H> {
     handler: H,
     options: Options,
     sessions: Arc<PollingSessions>,
 }
 
-/// What a request is about.
+/// What a request is for.
 enum RequestTarget {
     /// A new session.
     Handshake,
-    /// One that polls, or did.
+    /// A session that polls or did.
     Session(Polling),
 }
 
 // === impl Engine ===
 
 impl<H: EngineHandler> Engine<H> {
-    /// An engine whose sessions, and whose path, are `sessions`.
+    /// An engine for the path of `sessions`.
     pub fn new(handler: H, options: Options, sessions: Arc<PollingSessions>) -> Self {
         Self { handler, options, sessions }
     }
 
-    /// Whether a request to upgrade is for [`Self::upgrade`].
+    /// Whether [`Self::upgrade`] handles requests for a WebSocket at this path.
     pub fn serves(&self, path: &str) -> bool {
         self.sessions.serves(path)
     }
@@ -151,7 +152,7 @@ impl<H: EngineHandler> Engine<H> {
         }
     }
 
-    /// Decides what a request is about, in the order of the reference server.
+    /// Decides what a request is for, with the checks in the order of the reference server.
     fn classify(&self, head: &RequestHead, is_upgrade: bool) -> Result<RequestTarget, EngineError> {
         let query = Query::read(head.uri.query().unwrap_or_default());
         let transport = query.transport.ok_or(EngineError::UnknownTransport)?;
@@ -163,7 +164,7 @@ impl<H: EngineHandler> Engine<H> {
             None if head.method != Method::GET => return Err(EngineError::BadMethod),
             None => None,
         };
-        // `polling` never upgrades by itself, `websocket` always does.
+        // A `polling` request never upgrades, a `websocket` request always does.
         if is_upgrade != (transport == Transport::WebSocket) {
             return Err(EngineError::BadRequest);
         }

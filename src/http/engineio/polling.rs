@@ -1,4 +1,4 @@
-//! Ordinary requests: handshakes, polls and POSTs.
+//! Ordinary requests: handshakes, GETs and POSTs.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use crate::transport::{Polling, Post, open_polling};
 
 /// Why a body was not read.
 enum BodyError {
-    /// It is over the message limit.
+    /// The body is over the message limit.
     TooBig,
-    /// It took too long.
+    /// The body took too long.
     Slow,
-    /// Too many bytes are under way.
+    /// Too many bytes are in progress.
     Full,
     /// The client went away.
     Lost,
@@ -72,7 +72,7 @@ impl<H: EngineHandler> Engine<H> {
         }
     }
 
-    /// Begins a session that polls, and answers with its open packet.
+    /// Starts a session that polls, and answers with its open packet.
     async fn open_polling_session(&self, request: &HttpRequest) -> HttpResponse {
         let data = match self.handler.on_handshake(request.head()) {
             Ok(data) => data,
@@ -84,9 +84,9 @@ impl<H: EngineHandler> Engine<H> {
         let id_guard = Box::new(self.sessions.id_guard(&sid));
         let (inbound, outbox, polling) = open_polling(&self.options.transport, id_guard);
         self.sessions.insert(&sid, polling.clone());
-        // Refused only where the outbox is closed, which it is not yet.
+        // Fails only when the outbox is closed, which it is not yet.
         let _ = outbox.push(self.open_packet(&sid, TransportKind::Polling));
-        // Before the host can say anything: this answer is the open packet alone.
+        // Before the handler can push a packet: this answer has the open packet alone.
         let answer = polling.poll();
         self.handler
             .on_connect(data, NewSession { sid, inbound, outbox, kind: TransportKind::Polling });
@@ -97,7 +97,7 @@ impl<H: EngineHandler> Engine<H> {
     }
 }
 
-/// A GET: waits for what the session has to say.
+/// A GET waits for packets of the session.
 async fn poll(polling: &Polling) -> HttpResponse {
     match polling.poll() {
         Ok(answer) => answer.await.map_or_else(reply::poll_error, reply::payload),
@@ -105,7 +105,7 @@ async fn poll(polling: &Polling) -> HttpResponse {
     }
 }
 
-/// A POST: answered when the session has taken what it brings.
+/// A POST is answered when the session has taken its packets.
 async fn post(
     polling: &Polling,
     request: &HttpRequest,
@@ -135,18 +135,18 @@ async fn refuse(post: Post, unread: &BodyError) -> HttpResponse {
             post.refuse(CloseCode::PROTOCOL_ERROR).await;
             reply::bare(StatusCode::REQUEST_TIMEOUT)
         }
-        // The session goes on: it is not to blame.
+        // The session continues: this is not its fault.
         BodyError::Full => {
             post.decline();
             Problem::unavailable("too much is under way", 1).error_response()
         }
-        // Dropped, the POST says by itself that its client is gone.
+        // The POST's drop reports that the client is gone.
         BodyError::Lost => reply::refusal(EngineError::BadRequest),
     }
 }
 
-/// Reads a body within its limits of bytes, which a length that is announced may break at once,
-/// and of time.
+/// Reads a body within its limits of bytes and of time. An announced length over the limit is
+/// refused at once.
 async fn read(
     request: &HttpRequest,
     payload: &mut Payload,

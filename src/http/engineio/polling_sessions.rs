@@ -1,4 +1,4 @@
-//! The sessions of a path that began with long-polling, by their ids.
+//! The sessions of a path that began with long-polling, by id.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,13 @@ use super::query::Query;
 use crate::ids::random;
 use crate::transport::Polling;
 
-/// Random bytes of an id: 144 bits, which no guess meets.
+/// Random bytes of an id: 144 bits, which cannot be guessed.
 const ID_BYTES: usize = 18;
 
-/// Which sessions of a path poll, or have moved to a WebSocket from there; one for all workers.
+/// The sessions of a path that poll, or have moved from polling to a WebSocket. All workers share
+/// them.
 ///
-/// Bounded by the host, which admits handshakes. An entry goes with its session.
+/// The handler's handshake check bounds their number. An entry is removed with its session.
 #[derive(Debug)]
 pub struct PollingSessions {
     /// The path, without a slash at its end.
@@ -24,7 +25,7 @@ pub struct PollingSessions {
     by_id: Mutex<HashMap<Box<str>, Polling>>,
 }
 
-/// Keeps the id of a session in place; dropped, the id is forgotten.
+/// Keeps the id of a session registered; its drop removes the id.
 pub(super) struct SessionIdGuard {
     sessions: Arc<PollingSessions>,
     sid: Box<str>,
@@ -33,29 +34,29 @@ pub(super) struct SessionIdGuard {
 // === impl PollingSessions ===
 
 impl PollingSessions {
-    /// No sessions yet, of a path like `/socket.io`.
+    /// An empty registry for a path like `/socket.io`.
     pub fn new(path: &'static str) -> Self {
         Self { path, by_id: Mutex::default() }
     }
 
-    /// Sessions that poll, or began with it.
+    /// The number of sessions that poll or began with polling.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    /// The session that a request names, with its id, if it lives.
+    /// The session that a request names, with its id, if it is registered.
     pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<(Box<str>, Polling)> {
         let sid = Query::read(head.uri.query().unwrap_or_default()).sid?;
         let found = self.serves(head.uri.path()).then(|| self.find(sid)).flatten();
         found.map(|session| (sid.into(), session))
     }
 
-    /// The path as clients write it: with a slash at its end and without.
+    /// The path with and without a slash at its end.
     pub(super) fn paths(&self) -> [String; 2] {
         [self.path.to_owned(), format!("{}/", self.path)]
     }
 
-    /// Whether a path is theirs.
+    /// Whether a path is this registry's.
     pub(in crate::http) fn serves(&self, path: &str) -> bool {
         path.strip_suffix('/').unwrap_or(path) == self.path
     }
@@ -68,7 +69,7 @@ impl PollingSessions {
         self.lock().insert(sid.into(), polling);
     }
 
-    /// What forgets the id when the session has ended.
+    /// A guard that removes the id when the session has ended.
     pub(super) fn id_guard(self: &Arc<Self>, sid: &str) -> SessionIdGuard {
         SessionIdGuard { sessions: Arc::clone(self), sid: sid.into() }
     }
@@ -78,7 +79,7 @@ impl PollingSessions {
     }
 }
 
-/// A new id; none where the system has no randomness to give.
+/// A new id; `None` where the system has no randomness.
 pub(super) fn new_sid() -> Option<String> {
     let mut bytes = [0; ID_BYTES];
     random::fill(&mut bytes).ok()?;
@@ -87,7 +88,7 @@ pub(super) fn new_sid() -> Option<String> {
 
 impl Drop for SessionIdGuard {
     fn drop(&mut self) {
-        // Taken out of the lock before it is dropped: what it keeps may have locks of its own.
+        // Removed under the lock and dropped after it: the entry's drop may take locks of its own.
         let _polling = self.sessions.lock().remove(&self.sid);
     }
 }

@@ -1,17 +1,17 @@
-//! What an Engine.IO request says of itself, in its query.
+//! The query of an Engine.IO request.
 
-/// The fields of a query that matter.
+/// The fields of a query that the engine uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Query<'a> {
-    /// None where it is missing or unknown.
+    /// `None` where it is missing or unknown.
     pub(super) transport: Option<Transport>,
-    /// The session that the request is of. None begins one.
+    /// The id of the request's session. `None` in a handshake.
     pub(super) sid: Option<&'a str>,
     /// `EIO`: the version of the protocol.
     pub(super) version: Option<&'a str>,
 }
 
-/// How a request travels.
+/// The transport of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transport {
     Polling,
@@ -21,7 +21,7 @@ pub(super) enum Transport {
 // === impl Query ===
 
 impl<'a> Query<'a> {
-    /// Reads a query. Nothing in it needs to be percent-decoded: what does is unknown anyway.
+    /// Parses a query without percent-decoding: no known value needs it.
     pub(super) fn read(query: &'a str) -> Self {
         let mut read = Self { transport: None, sid: None, version: None };
         for (name, value) in query.split('&').filter_map(|field| field.split_once('=')) {

@@ -1,4 +1,4 @@
-//! How an engine answers.
+//! The answers of an engine.
 
 use actix_http::{ConnectionType, Response};
 use actix_web::HttpResponse;
@@ -15,17 +15,17 @@ use crate::transport::PollError;
 const NO_STORE: &str = "no-store";
 const JSON: &str = "application/json";
 
-/// The answer to a poll.
+/// The answer to a GET.
 pub(super) fn payload(body: Bytes) -> HttpResponse {
     reply(StatusCode::OK, "text/plain; charset=UTF-8", body)
 }
 
-/// The answer to a POST that was taken. Browsers would offer text to be saved.
+/// The answer to an accepted POST. A browser would offer plain text as a download.
 pub(super) fn taken() -> HttpResponse {
     reply(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
 }
 
-/// A status that says all.
+/// An answer with a status and no body.
 pub(super) fn bare(status: StatusCode) -> HttpResponse {
     HttpResponse::build(status).insert_header((CACHE_CONTROL, NO_STORE)).finish()
 }
@@ -35,7 +35,7 @@ pub(super) fn refusal(refusal: EngineError) -> HttpResponse {
     reply(status(refusal), JSON, Bytes::from_static(refusal.json().as_bytes()))
 }
 
-/// A handshake that became no session.
+/// The answer to a refused handshake.
 pub(super) fn refused(refused: HandshakeRefusal) -> HttpResponse {
     match refused {
         HandshakeRefusal::Engine(reason) => refusal(reason),
@@ -43,7 +43,7 @@ pub(super) fn refused(refused: HandshakeRefusal) -> HttpResponse {
     }
 }
 
-/// The same as the answer to an upgrade, which closes the connection.
+/// The same for a request for a WebSocket; it closes the connection.
 pub(super) fn refused_upgrade(refused: HandshakeRefusal) -> Response<Bytes> {
     let refusal = match refused {
         HandshakeRefusal::Engine(refusal) => refusal,
@@ -56,7 +56,7 @@ pub(super) fn refused_upgrade(refused: HandshakeRefusal) -> Response<Bytes> {
     response
 }
 
-/// The error of a request that its session cannot serve.
+/// The answer to a request that its session cannot serve.
 pub(super) fn poll_error(error: PollError) -> HttpResponse {
     refusal(match error {
         PollError::Ended => EngineError::UnknownSid,

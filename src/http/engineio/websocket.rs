@@ -1,4 +1,4 @@
-//! Requests that ask for a WebSocket: a session over it, or the move of one that polls.
+//! Requests for a WebSocket: a new session over it, or an upgrade of a session that polls.
 
 use std::any::Any;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 use crate::transport::{Frame, Inbound, Incoming, Outbox, Polling, Probe, accept};
 
-/// How often a poll that waits is ended while a client is about to move.
+/// How often the waiting GET is answered with a noop while a client upgrades.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
 type Socket = Framed<TcpStream, h1::Codec>;
@@ -28,10 +28,10 @@ type Socket = Framed<TcpStream, h1::Codec>;
 // === impl Engine ===
 
 impl<H: EngineHandler> Engine<H> {
-    /// Takes a request that asks for a WebSocket at this engine's path, with its socket.
+    /// Handles a request for a WebSocket at this engine's path, with its socket.
     ///
-    /// Resolves when the request is answered; what goes on from there is on its own. `place` is
-    /// what bounds such sockets: it is kept until the socket has become a session's, or has ended.
+    /// Resolves when the request is answered; the rest runs in tasks of its own. `place` is the
+    /// permit for the socket. It is held until the socket belongs to a session or has ended.
     pub async fn upgrade(&self, request: &Request, socket: Socket, place: Box<dyn Any>) {
         let mut place = Some(place);
         let begun = match self.classify_upgrade(request) {
@@ -57,7 +57,7 @@ impl<H: EngineHandler> Engine<H> {
         }
     }
 
-    /// Begins a session over a WebSocket; gives the socket back where there is none.
+    /// Starts a session over a WebSocket; gives the socket back if the handshake is refused.
     fn open_websocket_session(
         &self,
         request: &Request,
@@ -73,7 +73,7 @@ impl<H: EngineHandler> Engine<H> {
         };
         match accept(socket, switching_response(request), &self.options.transport) {
             Ok((inbound, outbox)) => {
-                // Refused only where the client is gone, which the session will see.
+                // Fails only if the client is gone, which the session will see.
                 let _ = outbox.push(self.open_packet(&sid, TransportKind::WebSocket));
                 self.handler.on_connect(
                     data,
@@ -86,8 +86,8 @@ impl<H: EngineHandler> Engine<H> {
     }
 }
 
-/// Has a WebSocket take over a session that polls. Where it cannot, it is closed rather than
-/// refused: the stock client takes a refusal for the end of the session.
+/// Starts a WebSocket's attempt to take over a session that polls. On failure it closes the
+/// WebSocket instead of refusing it: the stock client takes a refusal for the end of the session.
 fn begin_upgrade(
     polling: &Polling,
     request: &Request,
@@ -110,21 +110,21 @@ fn begin_upgrade(
     }
 }
 
-/// What follows from what a client says on the WebSocket that it tries.
+/// The next step after a client's packet on a WebSocket that probes.
 enum ProbeStep {
     /// Nothing yet.
     Wait,
-    /// It asks whether the WebSocket works.
+    /// Answer the client's probe.
     Answer,
-    /// It has moved.
+    /// The client has upgraded.
     Move,
-    /// It ends the WebSocket, or has no business there.
+    /// Close: the client ended the WebSocket, or sent a wrong packet.
     Close(CloseCode),
-    /// It is gone.
+    /// The client is gone.
     Gone,
 }
 
-/// Answers the client's probe, and moves its session when it says so.
+/// Answers the client's probe, and moves its session when the client upgrades.
 async fn run_probe(
     attempt: Probe,
     mut inbound: Inbound,
@@ -151,7 +151,7 @@ async fn run_probe(
             ProbeStep::Wait => {}
             ProbeStep::Answer => {
                 let answer = Frame::text(|out| out.extend_from_slice(PROBE_ANSWER.as_bytes()));
-                // A refusal means that the client is gone, which the stream will say.
+                // Fails only if the client is gone, which the stream will report.
                 let _ = outbox.push(answer);
                 attempt.send_noop();
                 probed = true;
@@ -166,7 +166,7 @@ async fn run_probe(
             ProbeStep::Gone => return,
         }
     };
-    // Another WebSocket may be tried while this one lingers.
+    // Another WebSocket may probe while this one closes.
     drop(attempt);
     close(inbound, outbox, why).await;
 }
@@ -190,8 +190,8 @@ fn next_step(incoming: Option<Incoming>, outbox: &Outbox) -> ProbeStep {
     }
 }
 
-/// Ends a WebSocket that is of no use; the stream ends when the peer has ended its side, or after the
-/// close timeout.
+/// Ends a WebSocket that did not take over. The stream ends when the peer has closed its side, or
+/// after the close timeout.
 async fn close(mut inbound: Inbound, outbox: Outbox, why: CloseCode) {
     outbox.hang_up(None, why);
     while inbound.next().await.is_some() {}

@@ -1,5 +1,5 @@
-//! The bodies that phones post, as the document says them: what the hub takes is in
-//! `protocol::fixes`, which reads each fix for itself and whatever its neighbours are.
+//! The bodies that phones post, for the `OpenAPI` document. The code that reads them is
+//! `protocol::fixes`, which reads each fix by itself, whatever the others are.
 #![expect(dead_code, reason = "for the document alone")]
 
 use serde::Serialize;
@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 use super::schemas::AnyOrderId;
 use crate::time::Timestamp;
 
-/// Up to 1,000 fixes, in one of these forms. Of a fix what is wrong beside its place and its orders is
-/// left out.
+/// Up to 1,000 fixes, in one of these forms. Invalid fields of a fix other than its place and its
+/// orders are ignored.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(examples(
@@ -18,13 +18,13 @@ use crate::time::Timestamp;
         "timestamp": "2026-11-26T12:00:00.000Z", "extras": { "orderId": "order-1" } } })
 ))]
 pub(in crate::http) enum FixesForm {
-    /// The hub's own form, or Expo's.
+    /// The hub's own form, or that of Expo.
     Locations { locations: Vec<PostedFix> },
-    /// As react-native-background-geolocation posts.
+    /// The form of react-native-background-geolocation.
     Location { location: OneOrMany },
     /// A list.
     List(Vec<PostedFix>),
-    /// One alone.
+    /// A single fix.
     One(PostedFix),
 }
 
@@ -54,7 +54,7 @@ pub(in crate::http) struct OwnFix {
     /// Degrees.
     #[schema(minimum = -180, maximum = 180)]
     lng: f64,
-    /// Which order, where the path does not say it.
+    /// The order, if the path does not name it.
     #[schema(value_type = Option<AnyOrderId>, nullable = false)]
     order_id: Option<String>,
     /// Metres.
@@ -83,7 +83,7 @@ pub(in crate::http) struct PhoneFix {
     extras: Option<Extras>,
 }
 
-/// Where a phone was.
+/// The place of a phone.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Coords {
     #[schema(minimum = -90, maximum = 90)]
@@ -96,7 +96,7 @@ pub(in crate::http) struct Coords {
     altitude: Option<f64>,
 }
 
-/// When a phone was there.
+/// The time of a fix.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(in crate::http) enum PhoneTime {
@@ -104,18 +104,18 @@ pub(in crate::http) enum PhoneTime {
     Millis(f64),
 }
 
-/// How full a phone's battery is.
+/// The battery of a phone.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Battery {
     /// 0 to 1.
     level: Option<f64>,
 }
 
-/// What an app has had the phone say.
+/// Data that an app adds to the phone's fixes.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::http) struct Extras {
-    /// The fix's order, whatever the path says.
+    /// The fix's order. It wins over the path.
     #[schema(value_type = Option<AnyOrderId>, nullable = false)]
     order_id: Option<String>,
 }

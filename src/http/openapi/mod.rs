@@ -1,6 +1,6 @@
-//! What the HTTP API is, for programs and for people: `/openapi.json` (`OpenAPI` 3.1, made from the
-//! handlers and their types) and `/docs`, a page that shows it. Neither needs anything from
-//! elsewhere.
+//! The description of the HTTP API, for programs and for people: `/openapi.json` (`OpenAPI` 3.1,
+//! made from the handlers and their types) and `/docs`, a page that shows it. Neither loads
+//! anything from other hosts.
 
 pub(super) mod fixes;
 mod page;
@@ -20,10 +20,10 @@ use super::access::Operator;
 use super::problem::{Problem, other_methods};
 use super::{admin, api, health};
 
-/// Where the document is.
+/// The path of the document.
 const DOCUMENT: &str = "/openapi.json";
 
-/// What the document begins with; the paths follow from the handlers.
+/// The introduction of the document. The paths come from the handlers.
 const ABOUT: &str = "\
 What back ends tell the hub of their orders, and what operation asks it. Clients speak events over \
 `/ws` and `/socket.io/` instead.
@@ -55,8 +55,8 @@ this document and its page are on that address, and the rest on the other.";
 )]
 struct Hub;
 
-/// What belongs to the document as a whole, and what the attributes cannot say: that the body of a
-/// `DELETE` need not be there.
+/// Additions to the document that attributes cannot express: general parts, and that the body of a
+/// `DELETE` is optional.
 struct Rest;
 
 impl Modify for Rest {
@@ -89,7 +89,7 @@ fn bearer(format: &str, description: &str) -> SecurityScheme {
     SecurityScheme::Http(bearer)
 }
 
-/// The document, written once.
+/// The document, serialised once.
 static JSON: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| {
     let mut document = Hub::openapi();
     document.merge(api::Paths::openapi());

@@ -1,4 +1,4 @@
-//! `/docs`: Swagger UI, which is built into the program.
+//! `/docs`: Swagger UI, compiled into the program.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,7 @@ use super::DOCUMENT;
 use crate::http::access::Operator;
 use crate::http::problem::{Problem, other_methods};
 
-/// The page, which finds its parts below its own address.
+/// The page. It loads its parts from below its own address.
 const PAGE: &str = r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -27,11 +27,12 @@ const PAGE: &str = r#"<!doctype html>
 <script src="docs/swagger-initializer.js"></script>
 </html>
 "#;
-/// What the page may load: nothing from elsewhere.
+/// The page's content security policy: nothing from other hosts.
 const ONLY_FROM_HERE: &str = "default-src 'self'; img-src 'self' data:; \
     style-src 'self' 'unsafe-inline'; frame-ancestors 'none'";
 
-/// How the page is set up. By default it would have its document judged by a server of its makers.
+/// The page's configuration. By default Swagger UI would send the document to a server of its
+/// makers for validation.
 static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from(DOCUMENT).validator_url("none")));
 
@@ -46,7 +47,7 @@ async fn page(_: Operator) -> HttpResponse {
     answer("text/html; charset=utf-8", Bytes::from_static(PAGE.as_bytes()))
 }
 
-/// The page finds its parts and the document beside `/docs`.
+/// Redirects, because the page loads its parts and the document relative to `/docs`.
 async fn without_slash(_: Operator) -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "../docs")).finish()
 }

@@ -1,5 +1,5 @@
-//! What calls are refused with, as the document says it: each kind is described once, and calls
-//! name the groups that they can be refused with.
+//! The problems that calls can be refused with, for the `OpenAPI` document. Each kind is described
+//! once, and calls name groups of kinds.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use utoipa::openapi::schema::{AllOfBuilder, Components, ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
-/// The media type of all of them.
+/// The media type of all problems.
 const MEDIA_TYPE: &str = "application/problem+json";
 
-/// A kind of refusal.
+/// A kind of problem.
 struct ProblemKind {
-    /// What the document calls it.
+    /// Its name in the document.
     name: &'static str,
     status: StatusCode,
-    /// Every `code` that comes with it.
+    /// Every `code` of this kind.
     codes: &'static [&'static str],
-    /// When it comes.
+    /// When it occurs.
     description: &'static str,
-    /// A header that comes with it, and what that says.
+    /// A header that it has, and what that means.
     header: Option<(&'static str, &'static str)>,
 }
 
@@ -134,7 +134,7 @@ const UNAVAILABLE: ProblemKind = ProblemKind {
     header: Some(("Retry-After", "Seconds until it is worth another try")),
 };
 
-/// All of them, for the document.
+/// All kinds, for the document.
 const KINDS: &[ProblemKind] = &[
     BAD_REQUEST,
     UNAUTHENTICATED,
@@ -167,27 +167,27 @@ macro_rules! groups {
 }
 
 groups! {
-    /// What any call that asks who it is from can be refused with.
+    /// Problems of any call that needs a token or key.
     Refused: UNAUTHENTICATED, FORBIDDEN, INTERNAL, UNAVAILABLE;
     /// An id in the path or a parameter is wrong.
     BadRequest: BAD_REQUEST;
-    /// A body is missing, of another kind, too large or wrong, or an id is.
+    /// A body is missing, of another media type, too large or invalid, or an id is invalid.
     BadBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
-    /// A body, which need not be there, is too large or wrong, or an id is.
+    /// An optional body is too large or invalid, or an id is invalid.
     BadOptionalBody: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED;
-    /// No fix of a body can be read; whatever is wrong with some of them is told beside a 200.
+    /// No fix of a body can be read. Single invalid fixes are reported in a 200.
     UnreadableFixes: BAD_REQUEST, TOO_SLOW, TOO_LARGE, UNSUPPORTED, UNKNOWN_FORM;
-    /// The answer has another form.
+    /// `Accept` allows none of the answer's forms.
     NotAcceptable: NOT_ACCEPTABLE;
     /// What the path names does not exist.
     NotFound: NOT_FOUND;
-    /// The order is newer than what was said of it, or has ended.
+    /// The order is newer than the call's version, or has ended.
     Conflict: CONFLICT;
-    /// A message is another than the one of its key, or comes too late.
+    /// The message differs from the first one with its key, or comes too late.
     ChatConflict: CHAT_CONFLICT;
-    /// Another call had the same `Idempotency-Key`.
+    /// A different call had the same `Idempotency-Key`.
     KeyReused: KEY_REUSED;
-    /// A user may do it so often only.
+    /// The user has reached a rate.
     RateLimited: RATE_LIMITED;
     /// It cannot be done now.
     Unavailable: UNAVAILABLE;
@@ -197,7 +197,7 @@ groups! {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the form of `problem::Problem`, for the document alone")]
 pub(super) struct Problem {
-    /// The kind of problem is in `code`.
+    /// Always `about:blank`: the kind of problem is in `code`.
     #[schema(example = "about:blank")]
     r#type: String,
     /// The status in words.
@@ -205,16 +205,16 @@ pub(super) struct Problem {
     /// The status.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// A stable word for what is wrong.
+    /// A stable word for the error.
     code: String,
     /// A sentence for a developer.
     detail: String,
-    /// The part that is wrong, as a path into the body, or the name of a parameter.
+    /// The invalid part, as a path into the body, or the name of a parameter.
     #[schema(nullable = false, example = "participants[1].role")]
     field: Option<String>,
 }
 
-/// Puts all of them into the document.
+/// Adds all kinds to the document.
 pub(super) fn describe(components: &mut Components) {
     let described = KINDS.iter().map(|kind| (kind.name.to_owned(), kind.response().into()));
     components.responses.extend(described);
@@ -223,7 +223,7 @@ pub(super) fn describe(components: &mut Components) {
 // === impl Kind ===
 
 impl ProblemKind {
-    /// What an operation says of it.
+    /// The reference to this kind in an operation.
     fn reference(&self) -> (String, RefOr<Response>) {
         (self.status.as_str().to_owned(), Ref::from_response_name(self.name).into())
     }

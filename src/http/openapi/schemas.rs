@@ -1,4 +1,4 @@
-//! Ids and times as the document says them, and the parameters that many calls share.
+//! Schemas of ids and times, and parameters that many calls share, for the `OpenAPI` document.
 
 use std::borrow::Cow;
 
@@ -33,11 +33,11 @@ macro_rules! id {
 id!(OrderId, "OrderId", ORDER, "An order, by the id that your back end gave it", "order-1");
 id!(UserId, "UserId", USER, "A user, by the id in the token", "customer-1");
 
-/// The texts that are ids of orders, and of users.
+/// The patterns of ids of orders and of users.
 const ORDER: &str = "^[A-Za-z0-9._:~-]+$";
 const USER: &str = "^[A-Za-z0-9._:~@+|=-]+$";
 
-/// The roles of those who take part in an order.
+/// The roles of participants in an order.
 const ROLES: [&str; 3] = ["customer", "driver", "support"];
 
 macro_rules! schemas {
@@ -60,16 +60,16 @@ macro_rules! schemas {
 }
 
 schemas! {
-    /// An order's id in a body: also a number, which is taken as its text.
+    /// An order's id in a body. A number is taken as its text.
     AnyOrderId: id_of(&[Type::String, Type::Integer], ORDER)
         .description(Some("An order's id; a whole number is taken as its text"));
-    /// The same of a user.
+    /// A user's id in a body. A number is taken as its text.
     AnyUserId: id_of(&[Type::String, Type::Integer], USER)
         .description(Some("A user's id; a whole number is taken as its text"));
-    /// What a user is called.
+    /// A user's name.
     Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
         .description(Some("What somebody is called: not blank, without control characters"));
-    /// As what somebody takes part.
+    /// A participant's role.
     RoleName: AnyOfBuilder::new()
         .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ROLES)))
         .item(ObjectBuilder::new().schema_type(Type::String))
@@ -111,18 +111,18 @@ impl ToSchema for Timestamp {
     }
 }
 
-/// Data of a back end, which the hub passes on as it is.
+/// Data of a back end, which the hub passes on unchanged.
 pub(in crate::http) fn data() -> Schema {
     passed_on().build().into()
 }
 
-/// The same, which may be left out.
+/// The same, optional.
 pub(in crate::http) fn optional_data() -> Schema {
     passed_on().item(ObjectBuilder::new().schema_type(Type::Null)).build().into()
 }
 
-/// Each kind by itself, and what may be in it: programs that make clients out of the document leave
-/// out a list of types without that, or let nothing be in it.
+/// One schema for each JSON type, with its contents: client generators leave out a list of types
+/// without contents, or allow no contents.
 fn passed_on() -> AnyOfBuilder {
     let anything = ObjectBuilder::new().schema_type(SchemaType::AnyValue);
     let object = ObjectBuilder::new().schema_type(Type::Object);
@@ -152,7 +152,7 @@ pub(in crate::http) struct OfUser {
     user: UserId,
 }
 
-/// A call that counts once under a key.
+/// A call with an idempotency key.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "for the document alone")]

@@ -1,5 +1,5 @@
-//! What apps post that only track a phone, as the document says it: what the hub reads of it is in
-//! `protocol::trackers`.
+//! The bodies of apps that only track a phone, for the `OpenAPI` document. The code that reads them
+//! is `protocol::trackers`.
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// A message of `OwnTracks`; other fields are ignored.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct OwnTracksMessage {
-    /// `location`; other messages are taken and mean nothing
+    /// `location`; other messages are accepted and ignored
     #[schema(example = "location")]
     _type: String,
     /// Degrees
@@ -50,7 +50,7 @@ pub(in crate::http) struct OverlandFeature {
     properties: OverlandProperties,
 }
 
-/// Where it was taken.
+/// The place of a fix.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct OverlandPoint {
     /// Longitude and latitude, in degrees
@@ -58,7 +58,7 @@ pub(in crate::http) struct OverlandPoint {
     coordinates: Vec<f64>,
 }
 
-/// What else the phone knew.
+/// Further data of a fix.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct OverlandProperties {
     timestamp: Option<Timestamp>,
@@ -74,7 +74,7 @@ pub(in crate::http) struct OverlandProperties {
     battery_level: Option<f64>,
 }
 
-/// What Overland expects where it may forget a batch.
+/// The answer on which Overland deletes a batch.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Taken {
     #[schema(example = "ok")]
@@ -120,6 +120,6 @@ pub(in crate::http) struct OsmAndFix {
 }
 
 impl Taken {
-    /// The only one.
+    /// The only answer.
     pub(in crate::http) const OK: Self = Self { result: "ok" };
 }

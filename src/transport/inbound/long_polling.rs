@@ -1,4 +1,4 @@
-//! What comes by long-polling, and the move to a WebSocket.
+//! What a polling client posts, and its move to a WebSocket.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::super::send_state::SendState;
 use super::{Inbound, ReadStage};
 use crate::protocol::socketio::engine;
 
-/// What only a connection has that began with long-polling.
+/// Present only on a connection that began with long-polling.
 #[derive(Debug)]
 pub(super) struct LongPolling {
-    /// The POST whose packets are being taken.
+    /// The POST whose packets are taken now.
     posted: Option<PostedPackets>,
     /// Dropped when the connection has ended.
     _id_guard: Box<dyn Any + Send>,
@@ -33,18 +33,19 @@ impl Inbound {
         inbound
     }
 
-    /// Has a POST answered all of whose packets the session has handled: it comes back for more.
+    /// Answers a POST after the connection actor has handled all its packets, which is when it
+    /// polls again.
     pub(super) fn acknowledge_posted(&mut self) {
         let Some(long_polling) = &mut self.long_polling else { return };
         if let Some(posted) = long_polling.posted.take_if(|posted| posted.is_empty()) {
-            // First: once it is answered the next one may come.
+            // First: the client may send the next POST as soon as this one is answered.
             self.send_state.end_post();
             posted.finish();
         }
     }
 
-    /// The next of what was posted; none where there is a socket to read and nothing was left from
-    /// before it.
+    /// The next packet of a POST. `None` where a socket is read and all earlier posted packets are
+    /// taken.
     pub(super) fn take_posted(&mut self) -> Option<Poll<Option<Incoming>>> {
         let long_polling = self.long_polling.as_mut()?;
         loop {
@@ -72,7 +73,7 @@ impl Inbound {
         }
     }
 
-    /// Forgets what was posted and will not be taken any more, which refuses its POST.
+    /// Drops packets that will not be taken, which refuses their POST.
     pub(super) fn drop_posted(&mut self) {
         let Some(long_polling) = &mut self.long_polling else { return };
         let taken = long_polling.posted.take();
@@ -81,13 +82,13 @@ impl Inbound {
         }
     }
 
-    /// Goes on with the WebSocket that a probe left, on this thread.
+    /// Continues on this thread with the WebSocket that a probe left.
     pub(super) fn move_to_socket(&mut self) {
         let (upgraded, posted) = self.send_state.take_upgrade();
         let (Some(mut upgraded), Some(long_polling)) = (upgraded, &mut self.long_polling) else {
             return;
         };
-        // At most one POST is under way, so nothing is left of one before it.
+        // At most one POST is in progress, so no packets of an earlier one are left.
         if posted.is_some() {
             long_polling.posted = posted;
         }
@@ -106,8 +107,8 @@ impl Inbound {
         self.send_state.switch_to(writer);
     }
 
-    /// The socket of a connection that has sent all that it had to send, for another one to go on
-    /// with; none where it has ended, or has not.
+    /// Gives up the socket, so that another connection can continue with it. `None` where this
+    /// connection has ended or has unsent bytes.
     pub(in crate::transport) fn into_upgraded_socket(mut self) -> Option<UpgradedSocket> {
         let reader = self.reader.take()?;
         self.send_state.flush();

@@ -1,6 +1,5 @@
-//! Long-polling (Engine.IO 4): a connection without a socket of its own. Its client asks with GETs
-//! for what its outbox holds, and POSTs what the session is to read; later it may move to a
-//! WebSocket.
+//! Long-polling (Engine.IO 4): a connection without a socket of its own. Its client gets what its
+//! outbox holds with GETs, and sends with POSTs. Later it may move to a WebSocket.
 //!
 //! ```text
 //! GET  ── Polling::poll ──▶ PollState ◀── FrameWriter ◀── queue ◀── Outbox
@@ -8,9 +7,10 @@
 //! WebSocket ─ Probe ──────▶    └──▶ Inbound ──▶ Incoming
 //! ```
 //!
-//! To the outbox a client without a waiting GET is a socket that takes no more, so both kinds of frames
-//! and all limits hold for it. Bounds: one GET waits and one POST is under way per session, a POST
-//! is within the message limit, an answer is bounded in bytes, and smaller for a slow client.
+//! To the outbox, a client without a waiting GET is a socket that takes no more, so both kinds of
+//! frames and all limits work the same. Bounds: one GET waits and one POST is in progress per
+//! connection, a POST is within the message limit, and an answer is bounded in bytes, more tightly
+//! for a slow client.
 
 mod poll;
 mod poll_state;
@@ -35,32 +35,32 @@ use super::outbox::Outbox;
 use super::queue::Queue;
 use super::send_state::SendState;
 
-/// The client's side of a connection by long-polling, for those who serve its requests. Clones are
-/// handles of the same one, and do not keep the session.
+/// The client's side of a connection by long-polling, for the HTTP handlers of its requests. Clones
+/// are handles of the same connection, and do not keep it open.
 #[derive(Debug, Clone)]
 pub struct Polling(Arc<SendState>);
 
-/// Why a request of a connection by long-polling is refused.
+/// Why a long-polling request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PollError {
-    /// The session has ended.
+    /// The connection has ended.
     #[error("the session has ended")]
     Ended,
-    /// The session goes on over its WebSocket.
+    /// The connection continues over its WebSocket.
     #[error("the session has moved to a WebSocket")]
     Moved,
-    /// Another request of its kind is under way; the session ends for it.
+    /// Another request of the same kind is in progress. This ends the connection.
     #[error("another request of this session is under way")]
     Overlap,
-    /// The body is no payload of packets; the session ends for it.
+    /// The body is not a payload of packets. This ends the connection.
     #[error("the body is no payload")]
     Malformed,
 }
 
-/// Makes a connection that is polled, and its ends.
+/// Makes a connection by long-polling, and returns its ends.
 ///
-/// `id_guard` is dropped when the connection has ended in whatever way and nobody can reach it any
-/// more: the place to forget its id.
+/// `id_guard` is dropped when the connection has ended and no request can reach it any more; its
+/// owner can forget the connection's id then.
 pub fn open_polling(
     options: &Arc<TransportOptions>,
     id_guard: Box<dyn Any + Send>,
@@ -75,15 +75,16 @@ pub fn open_polling(
 // === impl Polling ===
 
 impl Polling {
-    /// Whether somebody has logged in on the connection.
+    /// Whether a user is authenticated on the connection.
     pub fn is_authenticated(&self) -> bool {
         self.0.authenticated.load(Ordering::Acquire)
     }
 
-    /// Waits, as a GET, for what the outbox holds: resolves with the body of the answer.
+    /// Begins a GET that waits for what the outbox holds. It resolves with the body of the answer.
     ///
     /// # Errors
-    /// [`PollError`]; on [`PollError::Overlap`] the session ends, and the GET that waits hears so.
+    /// [`PollError`]. [`PollError::Overlap`] ends the connection, and answers the waiting GET with
+    /// the end.
     pub fn poll(&self) -> Result<PendingPoll, PollError> {
         let answer = self.0.begin_poll()?;
         Ok(PendingPoll::new(Arc::clone(&self.0), answer))
@@ -92,16 +93,17 @@ impl Polling {
     /// Begins a POST, before its body is read.
     ///
     /// # Errors
-    /// [`PollError`]; on [`PollError::Overlap`] the session ends.
+    /// [`PollError`]. [`PollError::Overlap`] ends the connection.
     pub fn post(&self) -> Result<Post, PollError> {
         self.0.begin_post()?;
         Ok(Post::new(Arc::clone(&self.0)))
     }
 
-    /// Begins the attempt of a WebSocket to take the connection over.
+    /// Begins a WebSocket's attempt to take over the connection.
     ///
     /// # Errors
-    /// [`PollError::Overlap`] where another one has begun (nothing ends for it), else as above.
+    /// [`PollError::Overlap`] where another attempt has begun, which ends nothing; otherwise as
+    /// above.
     pub fn probe(&self) -> Result<Probe, PollError> {
         self.0.begin_probe()?;
         Ok(Probe::new(Arc::clone(&self.0)))

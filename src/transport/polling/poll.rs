@@ -12,10 +12,10 @@ use super::super::send_state::SendState;
 use super::PollError;
 use crate::protocol::socketio::engine;
 
-/// The answer to a GET, when there is one: a payload of packets.
+/// The answer to a GET: a payload of packets, when there is one.
 ///
-/// Dropped before that, it says that the client's connection is lost, and its session with it:
-/// what is under way to a client cannot be told from what has arrived.
+/// A drop before that means that the client's connection is lost, and ends the session: the hub
+/// cannot tell what has arrived and what has not.
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct PendingPoll {
@@ -45,7 +45,7 @@ impl Future for PendingPoll {
 
 impl Drop for PendingPoll {
     fn drop(&mut self) {
-        // A poll that had nothing to say takes nothing with it.
+        // A noop carries no packets, so nothing is lost with it.
         let is_noop = |body: &Bytes| body == engine::NOOP;
         if !self.answered && !self.answer.try_recv().as_ref().is_ok_and(is_noop) {
             self.send_state.connection_lost();

@@ -1,5 +1,5 @@
-//! What a client of long-polling and its session leave for each other. Lives under the lock of the
-//! sending side, and knows nothing of it.
+//! The state that a client's long-polling requests and its connection actor share. The lock of the
+//! sending side guards it.
 
 use std::time::{Duration, Instant};
 
@@ -16,39 +16,39 @@ use crate::protocol::socketio::{engine, payload};
 
 /// The most packets of one answer: python-engineio refuses an answer that has more.
 const MAX_PACKETS: usize = 16;
-/// The most bytes of one answer, unless its first packet alone is larger; the rest waits for the
-/// next poll.
+/// The most bytes of one answer, unless its first packet alone is larger. The rest waits for the
+/// next GET.
 const MAX_BODY: usize = 64 * 1024;
-/// The same for a client that is so slow that a ping would come too late behind more.
+/// The same limit for a slow client, for which a ping behind more bytes would come too late.
 const SLOW_BODY: usize = 8 * 1024;
-/// How long a client should have to fetch an answer.
+/// The time in which a client should fetch an answer.
 const FETCH_TIME: Duration = Duration::from_secs(8);
-/// The smallest answer that tells how fast a client is.
+/// The smallest answer from which a client's speed is measured.
 const RATE_SAMPLE_BYTES: usize = 2 * 1024;
 
-/// What is left for either side.
+/// The state of a connection by long-polling.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct PollState {
     /// The GET that waits.
     pending_get: Option<oneshot::Sender<Bytes>>,
-    /// Who waits for the next GET to come.
+    /// Resolves when the next GET comes.
     next_get: Option<oneshot::Sender<()>>,
-    /// Whether a POST is under way, from its head until the session has taken all that it brought.
+    /// Whether a POST is in progress, from its head until all its packets are taken.
     pub(super) post_in_progress: bool,
-    /// What a POST brought, until the session's task takes it.
+    /// The packets of a POST, until the connection's task takes them.
     pub(super) posted: Option<PostedPackets>,
     served: Served,
-    /// How the client broke the protocol, until the session has heard.
+    /// How the client broke the protocol, until the connection's task takes it.
     failed: Option<CloseCode>,
     /// A second GET came while one waited.
     pub(super) overlapped: bool,
-    /// Told when a poll has brought the end to a client that broke the protocol.
+    /// Resolves when a GET has brought the end to a client that broke the protocol.
     told: Option<oneshot::Sender<()>>,
-    /// How far the client is on its way to a WebSocket.
+    /// The client's progress to a WebSocket.
     pub(super) upgrade: Upgrade,
-    /// The WebSocket, until the session's task takes it.
+    /// The WebSocket, until the connection's task takes it.
     pub(super) upgraded: Option<Box<UpgradedSocket>>,
-    /// When the last answer was given, and its bytes.
+    /// When the last answer was sent, and its bytes, until the client has fetched it.
     answered: Option<(Instant, usize)>,
     /// Whether the client is slow.
     slow: bool,
@@ -59,24 +59,24 @@ pub(in crate::transport) struct PollState {
 enum Served {
     #[default]
     All,
-    /// The client broke the protocol: polls, until one has brought what its session says last.
+    /// The client broke the protocol: only GETs, until one has brought the last frames.
     Polls,
     Nothing,
 }
 
-/// How far a client is on its way to a WebSocket.
+/// A client's progress to a WebSocket.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upgrade {
-    /// It polls.
+    /// The client polls.
     #[default]
     None,
-    /// A WebSocket is tried.
+    /// A WebSocket probes.
     Probing,
-    /// It has moved.
+    /// The client has moved.
     Done,
 }
 
-/// What the session's task finds.
+/// What the connection's task takes next.
 #[derive(Debug)]
 pub(in crate::transport) enum PollEvent {
     /// Packets of a POST.
@@ -92,7 +92,7 @@ pub(in crate::transport) enum PollEvent {
 // === impl PollState ===
 
 impl PollState {
-    /// Lets a GET wait; none where one waits already.
+    /// Registers a GET that waits; `None` where one waits already.
     pub(super) fn begin_get(&mut self) -> Option<oneshot::Receiver<Bytes>> {
         if self.has_pending_get() {
             return None;
@@ -101,13 +101,13 @@ impl PollState {
         self.pending_get = Some(sender);
         self.note_fetched(Instant::now());
         if let Some(next_get) = self.next_get.take() {
-            // Whoever waited may have gone on without it.
+            // The receiver may have stopped waiting.
             let _ = next_get.send(());
         }
         Some(receiver)
     }
 
-    /// Resolves when a GET comes; none where one waits already.
+    /// Resolves when a GET comes; `None` where one waits already.
     pub(super) fn await_next_get(&mut self) -> Option<oneshot::Receiver<()>> {
         if self.has_pending_get() {
             return None;
@@ -117,12 +117,11 @@ impl PollState {
         Some(receiver)
     }
 
-    /// Whether a GET waits.
     pub(in crate::transport) fn has_pending_get(&self) -> bool {
         self.pending_get.is_some()
     }
 
-    /// Answers the GET that waits with as much of the queue as one answer holds.
+    /// Answers the waiting GET with as much of the queue as one answer may hold.
     pub(in crate::transport) fn answer(&mut self, queue: &mut Queue, now: Instant) {
         let most = if self.slow { SLOW_BODY } else { MAX_BODY };
         if self.has_pending_get()
@@ -133,42 +132,42 @@ impl PollState {
         }
     }
 
-    /// By when the client must have fetched the last answer; none where it has. It is not to be taken
-    /// for gone before, however slow its line is: what is told to it meanwhile waits.
+    /// By when the client must have fetched the last answer; `None` where it has. Until then a slow
+    /// client does not count as lost, and frames wait.
     pub(in crate::transport) fn fetch_deadline(&self) -> Option<Instant> {
         self.answered.map(|(at, bytes)| at + fetch_time(bytes))
     }
 
-    /// The client asks for more.
+    /// Notes that the client has fetched the last answer, since it asks for more.
     fn note_fetched(&mut self, now: Instant) {
         if let Some((at, bytes)) = self.answered.take()
             && bytes >= RATE_SAMPLE_BYTES
         {
             let in_time = FETCH_TIME * u32::try_from(bytes / RATE_SAMPLE_BYTES).unwrap_or(u32::MAX);
             let all = u32::try_from(MAX_BODY / RATE_SAMPLE_BYTES).unwrap_or(u32::MAX);
-            // At this rate the largest answer would take longer than it should.
+            // At this rate the largest answer would take longer than `FETCH_TIME`.
             self.slow = now.saturating_duration_since(at) > in_time / all;
         }
     }
 
-    /// Ends the GET that waits with nothing.
+    /// Answers the waiting GET with a noop.
     pub(super) fn send_noop(&mut self) {
         self.answer_get(Bytes::from_static(engine::NOOP.as_bytes()));
     }
 
     fn answer_get(&mut self, body: Bytes) {
         if let Some(pending_get) = self.pending_get.take() {
-            // A GET that has gone away says so itself.
+            // A dropped GET reports that itself.
             let _ = pending_get.send(body);
             if let Some(told) = self.told.take() {
-                // Whoever waited may have gone on without it.
+                // The receiver may have stopped waiting.
                 let _ = told.send(());
             }
         }
     }
 
-    /// What the session's task takes next. Only a POST that was whole counts: what was left of it
-    /// comes even before the failure of a later request.
+    /// What the connection's task takes next. Packets of a complete POST come even before the
+    /// failure of a later request.
     pub(in crate::transport) fn take(&mut self) -> PollEvent {
         if let Some(posted) = self.posted.take() {
             return PollEvent::Packets(posted);
@@ -180,7 +179,7 @@ impl PollState {
         }
     }
 
-    /// Whether requests are no longer served.
+    /// Whether requests are refused.
     pub(super) fn has_ended(&self) -> bool {
         self.served == Served::Nothing
     }
@@ -190,8 +189,8 @@ impl PollState {
         self.served == Served::Polls
     }
 
-    /// The client broke the protocol: the session hears of it, and what that says last is all that is
-    /// served. Resolves when a poll has brought it.
+    /// Notes that the client broke the protocol. The connection actor gets the code; only GETs are
+    /// served, until one has brought the last frames. The returned receiver resolves then.
     pub(super) fn fail(&mut self, code: CloseCode) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         if self.served == Served::All {
@@ -202,21 +201,21 @@ impl PollState {
         receiver
     }
 
-    /// The session says nothing more. Two GETs at once are the one mistake after which the first one is
-    /// to hear of the end even so (the official suite of Engine.IO asks for it).
+    /// Nothing more will be sent. Two GETs at once are the only mistake after which the first GET
+    /// is still answered with the end (the official test suite of Engine.IO requires that).
     pub(in crate::transport) fn fall_silent(&mut self) {
         if self.overlapped {
             self.answer_get(Bytes::from_static(engine::CLOSE.as_bytes()));
         }
     }
 
-    /// The client said that it ends the session.
+    /// The client sent a close packet.
     pub(super) fn client_closed(&mut self) {
         self.send_noop();
         self.served = Served::Nothing;
     }
 
-    /// The client is gone, or must go.
+    /// Ends the connection: no request is served any more.
     pub(in crate::transport) fn end(&mut self) {
         self.pending_get = None;
         self.told = None;
@@ -225,19 +224,19 @@ impl PollState {
         self.served = Served::Nothing;
     }
 
-    /// Whether nobody will hear what is said last.
+    /// Whether the last frames cannot reach the client any more.
     pub(in crate::transport) fn is_unreachable(&self, given_up: bool) -> bool {
         self.has_ended() || given_up && !self.has_pending_get()
     }
 
-    /// Whether a WebSocket is here to go on with.
+    /// Whether a WebSocket is ready to continue with.
     pub(in crate::transport) fn has_upgraded_socket(&self) -> bool {
         self.upgraded.is_some()
     }
 }
 
-/// The body of an answer: packets from the front of the queue. What only a WebSocket has is left
-/// out, so there may be nothing to say.
+/// The body of an answer: packets from the front of the queue. Frames that only a WebSocket has are
+/// left out, so there may be no body.
 fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
     let mut body = Vec::new();
     let mut packets = 0;
@@ -255,8 +254,8 @@ fn body(queue: &mut Queue, most: usize) -> Option<Bytes> {
         if !body.is_empty() && body.len() + 1 + length > most {
             break;
         }
-        // The end has an answer of its own: stock clients act on it before they hand on what came
-        // with it, and what the hub says last would come to an app that believes to be cut off.
+        // The end gets an answer of its own. Stock clients act on it before they deliver packets
+        // that came with it, and the app would get the last packets after it saw the disconnect.
         if !body.is_empty() && opcode == Some(OpCode::Close) {
             break;
         }

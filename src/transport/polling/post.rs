@@ -1,4 +1,4 @@
-//! A POST: its packets on their way to the session.
+//! A POST whose packets go to the connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,39 +14,39 @@ use crate::protocol::close::CloseCode;
 use crate::protocol::socketio::engine;
 use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
 
-/// How long the end of a session waits for a poll to end with it, or to bring it.
+/// How long the end of a connection waits for a GET that can bring it.
 const LAST_POLL_WAIT: Duration = Duration::from_millis(100);
 
-/// A POST that is under way. Dropped before its whole body came, or was refused, it says that the
-/// client's connection is lost, and its session with it. What came whole the session takes, whether
-/// the client waits for the answer or not.
+/// A POST in progress. A drop before its whole body came or was refused means that the client's
+/// connection is lost, and ends the session. The packets of a whole body are taken even if the
+/// client does not wait for the answer.
 #[derive(Debug)]
 #[must_use = "dropped, it ends the session"]
 pub struct Post {
     send_state: Arc<SendState>,
-    /// Packets with the end of the session among them, while its last poll may still come.
+    /// Packets with a close packet among them, while a last GET may still come.
     last_packets: Option<PostedPackets>,
     stage: PostStage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PostStage {
-    /// The body is on its way.
+    /// The body is arriving.
     Reading,
-    /// It was refused.
+    /// The POST was refused.
     Refused,
-    /// The session has it.
+    /// The packets were delivered to the connection.
     Delivered,
 }
 
-/// The packets of a POST, taken one by one. They stay in the body that came: what a session has
-/// not taken yet is never larger than that.
+/// The packets of a POST, taken one by one. They stay in the body, so packets that are not taken
+/// yet are never larger than that.
 #[derive(Debug)]
 pub(in crate::transport) struct PostedPackets {
     body: ByteString,
-    /// Where the next packet begins; none behind the last one.
+    /// Where the next packet begins; `None` after the last one.
     next: Option<usize>,
-    /// Told when the session has taken all.
+    /// Resolves when all packets are taken.
     taken: oneshot::Sender<()>,
 }
 
@@ -57,11 +57,11 @@ impl Post {
         Self { send_state, last_packets: None, stage: PostStage::Reading }
     }
 
-    /// Hands the packets of a body to the session, and resolves when it has taken all of them.
+    /// Delivers the packets of a body to the connection. Resolves when all are taken.
     ///
     /// # Errors
-    /// [`PollError`]; on [`PollError::Malformed`], where a packet, its base64 or the UTF-8 of the
-    /// body is not valid, the session has taken none of them, and ends.
+    /// [`PollError`]. [`PollError::Malformed`] where a packet, its base64 or the UTF-8 of the body
+    /// is invalid: no packet is taken, and the connection ends.
     pub async fn deliver(mut self, body: Bytes) -> Result<(), PollError> {
         let Ok(body) = ByteString::try_from(body) else {
             self.refuse(CloseCode::INVALID_UTF8).await;
@@ -80,29 +80,29 @@ impl Post {
         all_taken.await.map_err(|_| PollError::Ended)
     }
 
-    /// Gives the poll that a client has under way while it ends its session the time to come: the
-    /// two travel on connections of their own, and neither may be lost because it was the slower.
+    /// Waits for the GET that a client sends while it closes. The POST and the GET arrive on
+    /// different TCP connections, and the slower one must not be lost.
     async fn await_last_poll(&mut self, posted: PostedPackets) -> Option<PostedPackets> {
         self.last_packets = Some(posted);
         if let Some(poll) = self.send_state.await_next_poll() {
-            // Whether it came or not.
+            // Goes on whether it came or not.
             let _ = tokio::time::timeout(LAST_POLL_WAIT, poll).await;
         }
         self.last_packets.take()
     }
 
-    /// Ends the session because of this POST, with the code that its session is to hear. Resolves
-    /// when a poll has brought the client what the session says last, or none has in time: clients
-    /// that are refused a POST do not look at the answer to a poll any more.
+    /// Ends the connection because of this POST, with this close code. Resolves when a GET has
+    /// brought the end, or none came in time: clients whose POST is refused ignore the answer to a
+    /// GET after that.
     pub async fn refuse(mut self, code: CloseCode) {
         self.stage = PostStage::Refused;
         if let Some(told) = self.send_state.fail(code) {
-            // Whether a poll came or not.
+            // Goes on whether a GET came or not.
             let _ = tokio::time::timeout(LAST_POLL_WAIT, told).await;
         }
     }
 
-    /// Takes nothing of this POST; the session goes on.
+    /// Takes nothing of this POST; the connection continues.
     pub fn decline(mut self) {
         self.stage = PostStage::Refused;
     }
@@ -111,11 +111,11 @@ impl Post {
 impl Drop for Post {
     fn drop(&mut self) {
         match (self.last_packets.take(), self.stage) {
-            // Whoever ends a session need not wait for the answer.
+            // A client that closes need not wait for the answer.
             (Some(posted), _) => drop(self.send_state.deliver_posted(posted)),
             (None, PostStage::Reading) => self.send_state.connection_lost(),
             (None, PostStage::Refused) => self.send_state.end_post(),
-            // The session's task says when the next one may come.
+            // The connection's task allows the next POST.
             (None, PostStage::Delivered) => {}
         }
     }
@@ -124,7 +124,7 @@ impl Drop for Post {
 // === impl PostedPackets ===
 
 impl PostedPackets {
-    /// The next packet; none behind the last one.
+    /// The next packet; `None` after the last one.
     pub(in crate::transport) fn take(&mut self) -> Option<Incoming> {
         let start = self.next?;
         let rest = &self.body[start..];
@@ -132,7 +132,7 @@ impl PostedPackets {
         let packet = &rest[..length];
         let behind = start + length + SEPARATOR.len_utf8();
         self.next = (behind <= self.body.len()).then_some(behind);
-        // Every packet could be read when the body came.
+        // All packets were validated when the body came.
         match payload::read(packet)? {
             Part::Text(engine::CLOSE) => {
                 self.next = None;
@@ -143,14 +143,13 @@ impl PostedPackets {
         }
     }
 
-    /// Whether all is taken.
     pub(in crate::transport) fn is_empty(&self) -> bool {
         self.next.is_none()
     }
 
-    /// Says that the session has taken all.
+    /// Reports that all packets are taken.
     pub(in crate::transport) fn finish(self) {
-        // A client that has gone away does not need to hear it.
+        // The client may have gone.
         let _ = self.taken.send(());
     }
 }

@@ -1,4 +1,4 @@
-//! The move of a session from long-polling to a WebSocket.
+//! The move of a connection from long-polling to a WebSocket.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use super::super::message::Assembler;
 use super::super::send_state::SendState;
 use super::PollError;
 
-/// A WebSocket's attempt to take a connection over; at most one at a time. Dropped, it leaves the
-/// session polling.
+/// A WebSocket's attempt to take over a connection; at most one at a time. A drop leaves the
+/// connection polling.
 #[derive(Debug)]
 pub struct Probe {
     send_state: Arc<SendState>,
 }
 
-/// A WebSocket out of its runtime, on its way to the thread of the session that goes on with it:
-/// there its readiness must wake the session's task.
+/// A WebSocket that was removed from its runtime, to move to the thread of the connection that
+/// continues with it. There its readiness wakes the connection's task.
 #[derive(Debug)]
 pub(in crate::transport) struct UpgradedSocket {
     socket: std::net::TcpStream,
-    /// A message under way, and what was read and not yet taken.
+    /// The unfinished message, and bytes that were read and not yet taken.
     pub(in crate::transport) assembler: Assembler,
     pub(in crate::transport) pending: BytesMut,
 }
@@ -35,24 +35,24 @@ impl Probe {
         Self { send_state }
     }
 
-    /// Ends the GET that waits, where one does: a client moves only between two polls. To be
-    /// called again and again while the client makes up its mind, because it may just be sending
-    /// the next one.
+    /// Answers the waiting GET with a noop, because a client moves only between two GETs. The
+    /// caller repeats this until the client upgrades, because the client may just be sending its
+    /// next GET.
     pub fn send_noop(&self) {
         self.send_state.send_noop();
     }
 
-    /// Whether the session has ended meanwhile.
+    /// Whether the connection has ended or moved meanwhile.
     pub fn is_over(&self) -> bool {
         self.send_state.has_left_polling()
     }
 
-    /// Goes on with the WebSocket whose end this is: what was posted comes before what it brings,
-    /// and what waits in the outbox follows on it. What it has of an outbox of its own must have
-    /// been sent.
+    /// Continues with the WebSocket whose receiving end is `inbound`. Posted packets come before
+    /// its messages, and what waits in the outbox is sent on it. The outbox of the WebSocket itself
+    /// must be empty.
     ///
     /// # Errors
-    /// [`PollError::Ended`] where either of the two has ended; the WebSocket is cut then.
+    /// [`PollError::Ended`] where either connection has ended; the WebSocket is cut then.
     pub fn take_over(self, inbound: Inbound) -> Result<(), PollError> {
         let upgraded = inbound.into_upgraded_socket().ok_or(PollError::Ended)?;
         self.send_state.offer_upgrade(upgraded)
@@ -68,7 +68,7 @@ impl Drop for Probe {
 // === impl UpgradedSocket ===
 
 impl UpgradedSocket {
-    /// Takes a socket out of its runtime.
+    /// Removes a socket from its runtime.
     pub(in crate::transport) fn new(
         reader: OwnedReadHalf,
         writer: OwnedWriteHalf,
@@ -79,7 +79,7 @@ impl UpgradedSocket {
         Some(Self { socket, assembler, pending })
     }
 
-    /// Puts the socket into the runtime of this thread.
+    /// Adds the socket to the runtime of this thread.
     pub(in crate::transport) fn into_split(self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
         TcpStream::from_std(self.socket).ok().map(TcpStream::into_split)
     }

@@ -1,5 +1,5 @@
-//! What the requests of a client of long-polling do to its sending side. Each runs under its lock,
-//! on whichever thread serves the request.
+//! The effects of long-polling requests on the sending side. Each runs under its lock, on the
+//! thread that serves the request.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::protocol::close::CloseCode;
 // === impl SendState ===
 
 impl SendState {
-    /// Lets a GET wait, and answers it at once where something waits for it.
+    /// Registers a GET, and answers it at once if something waits.
     pub(super) fn begin_poll(self: &Arc<Self>) -> Result<oneshot::Receiver<Bytes>, PollError> {
         let mut state = self.lock();
         let poll_state = heard(&mut state)?;
@@ -44,27 +44,27 @@ impl SendState {
         Ok(())
     }
 
-    /// Leaves the packets of a POST for the session's task.
+    /// Leaves the packets of a POST for the connection's task.
     pub(super) fn deliver_posted(&self, posted: PostedPackets) -> Result<(), PollError> {
         active_poll_state(&mut self.lock())?.posted = Some(posted);
         self.task.wake();
         Ok(())
     }
 
-    /// Resolves when a GET comes; none where one waits, or none will.
+    /// Resolves when a GET comes; `None` where one waits already or requests are refused.
     pub(super) fn await_next_poll(&self) -> Option<oneshot::Receiver<()>> {
         active_poll_state(&mut self.lock()).ok()?.await_next_get()
     }
 
-    /// The next POST may come.
+    /// Allows the next POST.
     pub(in crate::transport) fn end_post(&self) {
         if let Some(poll_state) = self.lock().writer.poll_state() {
             poll_state.post_in_progress = false;
         }
     }
 
-    /// The client broke the protocol or a limit. Resolves when a poll has brought it the end; none
-    /// where it does not poll any more.
+    /// Notes that the client broke the protocol or a limit. The receiver resolves when a GET has
+    /// brought the end; `None` where the client does not poll any more.
     pub(super) fn fail(&self, code: CloseCode) -> Option<oneshot::Receiver<()>> {
         self.fail_locked(&mut self.lock(), code)
     }
@@ -75,7 +75,7 @@ impl SendState {
         told
     }
 
-    /// The client's connection went away with a request on it.
+    /// Ends the connection after a request of the client was cut off.
     pub(super) fn connection_lost(self: &Arc<Self>) {
         let mut state = self.lock();
         if heard(&mut state).is_ok() {
@@ -84,14 +84,14 @@ impl SendState {
         }
     }
 
-    /// The WebSocket to go on with is broken.
+    /// Ends the connection because the WebSocket of its upgrade is broken.
     pub(in crate::transport) fn fail_upgrade(self: &Arc<Self>) {
         let mut state = self.lock();
         self.mark_broken(&mut state);
         self.charge(&mut state);
     }
 
-    /// The client said that it ends the session.
+    /// Notes that the client sent a close packet.
     pub(in crate::transport) fn client_closed(&self) {
         let mut state = self.lock();
         if let Some(poll_state) = state.writer.poll_state() {
@@ -100,12 +100,12 @@ impl SendState {
         }
     }
 
-    /// What the session's task takes next of a client of long-polling.
+    /// What the connection's task takes next from a polling client.
     pub(in crate::transport) fn next_poll_event(&self) -> PollEvent {
         self.lock().writer.poll_state().map_or(PollEvent::Ended, PollState::take)
     }
 
-    /// Admits the attempt of a WebSocket.
+    /// Admits a WebSocket's attempt.
     pub(super) fn begin_probe(&self) -> Result<(), PollError> {
         let mut state = self.lock();
         let poll_state = active_poll_state(&mut state)?;
@@ -116,7 +116,7 @@ impl SendState {
         Ok(())
     }
 
-    /// The attempt of a WebSocket is over, in whatever way.
+    /// Ends a WebSocket's attempt, successful or not.
     pub(super) fn end_probe(&self) {
         if let Some(poll_state) = self.lock().writer.poll_state()
             && poll_state.upgrade == Upgrade::Probing
@@ -125,7 +125,7 @@ impl SendState {
         }
     }
 
-    /// Ends the GET that waits with nothing.
+    /// Answers the waiting GET with a noop.
     pub(super) fn send_noop(&self) {
         let mut state = self.lock();
         if let Some(poll_state) = state.writer.poll_state() {
@@ -134,12 +134,12 @@ impl SendState {
         }
     }
 
-    /// Whether no request of long-polling is served any more.
+    /// Whether long-polling requests are refused.
     pub(super) fn has_left_polling(&self) -> bool {
         active_poll_state(&mut self.lock()).is_err()
     }
 
-    /// Leaves a WebSocket for the session's task to go on with.
+    /// Leaves a WebSocket for the connection's task to continue with.
     pub(super) fn offer_upgrade(&self, upgraded: UpgradedSocket) -> Result<(), PollError> {
         let mut state = self.lock();
         let poll_state = active_poll_state(&mut state)?;
@@ -147,12 +147,12 @@ impl SendState {
         poll_state.upgrade = Upgrade::Done;
         poll_state.upgraded = Some(Box::new(upgraded));
         self.write(&mut state);
-        // Behind the write, which may have looked after the session's task itself.
+        // After the write, which may have changed what the connection's task is asked to do.
         self.wake_task();
         Ok(())
     }
 
-    /// The WebSocket to go on with, and what was posted before it came.
+    /// The WebSocket to continue with, and packets that were posted before.
     pub(in crate::transport) fn take_upgrade(
         &self,
     ) -> (Option<Box<UpgradedSocket>>, Option<PostedPackets>) {
@@ -161,7 +161,7 @@ impl SendState {
         (poll_state.upgraded.take(), poll_state.posted.take())
     }
 
-    /// Goes on with a socket: what waits leaves on it.
+    /// Continues with a socket. What waits is sent on it.
     pub(in crate::transport) fn switch_to(self: &Arc<Self>, writer: OwnedWriteHalf) {
         let mut state = self.lock();
         if state.writer.is_gone() {
@@ -173,13 +173,13 @@ impl SendState {
     }
 }
 
-/// The poll state of a session that is polled, and hears what its client says.
+/// The poll state of a connection whose client polls and has not broken the protocol.
 fn active_poll_state(state: &mut SendInner) -> Result<&mut PollState, PollError> {
     let poll_state = heard(state)?;
     if poll_state.has_failed() { Err(PollError::Ended) } else { Ok(poll_state) }
 }
 
-/// The mailbox of a session that its client hears by polls, and be it the end of it.
+/// The poll state of a connection that still answers GETs, even if only with its end.
 fn heard(state: &mut SendInner) -> Result<&mut PollState, PollError> {
     let gone = state.writer.is_gone();
     match state.writer.poll_state() {

@@ -1,7 +1,7 @@
 //! Many sends by one `io_uring_enter`.
 //!
-//! It holds all unsafe code of the hub. The kernel reads the bytes of a send at a time that no
-//! lifetime knows of; here that time is always within the call that borrows them.
+//! This file holds all unsafe code of the hub. The kernel reads the bytes of a send at a time that
+//! no lifetime covers; here that time always lies within the call that borrows the bytes.
 
 use std::io;
 use std::mem::zeroed;
@@ -14,18 +14,18 @@ use smallvec::SmallVec;
 use super::super::frame_writer::SEND_FLAGS;
 use super::{MAX_SENDS, SocketWrite};
 
-/// One thread's way into the kernel.
+/// The ring of one thread.
 pub(in super::super) struct Ring {
     ring: IoUring,
-    /// Whether a call did not come to its end. What it queued may be queued still, and points to what
-    /// is gone: nothing is submitted any more.
+    /// Whether a call failed before its end. Its sends may still be queued and point to freed
+    /// memory, so nothing is submitted any more.
     spent: bool,
 }
 
 // === impl Ring ===
 
 impl Ring {
-    /// Opens a ring for the calling thread; no other one may send by it.
+    /// Opens a ring for the calling thread. No other thread may send with it.
     pub(in super::super) fn open() -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
@@ -35,13 +35,12 @@ impl Ring {
         Ok(Self { ring, spent: false })
     }
 
-    /// Sends to each socket what it takes at once; the first [`MAX_SENDS`] are tried. `taken` gets
-    /// the bytes of each. 0 is whatever a send of its own would find out: no room, a broken
-    /// connection, not tried.
+    /// Sends to each socket what it takes without waiting; only the first [`MAX_SENDS`] are tried.
+    /// Sets `taken` to the bytes that each took. 0 means no room, a broken connection, or not
+    /// tried; a single send finds out which.
     ///
     /// # Errors
-    /// Where the kernel does not go on. What it has sent is in `taken`, and the ring sends nothing
-    /// any more.
+    /// Where the kernel fails. `taken` holds what it has sent, and the ring sends nothing any more.
     #[expect(unsafe_code, reason = "there is no safe way to hand bytes to a ring")]
     pub(in super::super) fn send_each(
         &mut self,
@@ -56,9 +55,9 @@ impl Ring {
         let mut queue = self.ring.submission();
         for (index, (send, head)) in (0..).zip(sends.iter().zip(&heads)) {
             let entry = entry(send, head).user_data(index);
-            // SAFETY: slices, heads and bytes stay where they are until this function returns, and that
-            // is not before every send that the kernel has taken is done. What the kernel has not
-            // taken by then it never gets: a ring whose call did not come to its end is spent.
+            // SAFETY: slices, heads and bytes stay in place until this function returns, which is
+            // after every send that the kernel has taken is done. The kernel never gets a send that
+            // it has not taken by then: a ring whose call failed is spent.
             if unsafe { queue.push(&entry) }.is_err() {
                 break;
             }
@@ -70,7 +69,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued, and comes back when all of it that the kernel has taken is done.
+    /// Submits what is queued. Returns when every send that the kernel has taken is done.
     fn finish(&mut self, queued: usize, taken: &mut [usize; MAX_SENDS]) -> io::Result<()> {
         let (mut submitted, mut done) = (0, 0);
         while done < queued {
@@ -86,8 +85,8 @@ impl Ring {
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if submitted == done => return Err(error),
-                // The kernel may still read what its caller borrows, and does not say until when. No
-                // send waits, so it never comes to this; to go on would be worse than to end.
+                // The kernel may still read borrowed memory, for an unknown time. No send waits, so
+                // this does not happen; going on would be worse than aborting.
                 Err(_) => std::process::abort(),
                 Ok(_) => {}
             }
@@ -96,7 +95,7 @@ impl Ring {
     }
 }
 
-/// A send that does not wait. One slice needs no head, which costs the kernel less.
+/// A send that does not wait. A single slice needs no head, which is cheaper for the kernel.
 fn entry(&(socket, slices): &SocketWrite<'_>, head: &msghdr) -> squeue::Entry {
     let flags = (MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL | SEND_FLAGS).bits();
     let socket = types::Fd(socket);
@@ -108,12 +107,12 @@ fn entry(&(socket, slices): &SocketWrite<'_>, head: &msghdr) -> squeue::Entry {
     }
 }
 
-/// What `sendmsg(2)` reads of a send.
+/// The head of a send, as `sendmsg(2)` reads it.
 #[expect(unsafe_code, reason = "some systems give the type fields that cannot be named")]
 fn head((_, slices): &SocketWrite<'_>) -> msghdr {
-    // SAFETY: a plain structure of C, for which zeros mean that nothing is there.
+    // SAFETY: a plain C structure, in which zeros mean absent.
     let mut head: msghdr = unsafe { zeroed() };
-    // An `IoSlice` is an `iovec`, by its documentation; the kernel only reads it.
+    // An `IoSlice` has the layout of an `iovec`, by its documentation. The kernel only reads it.
     head.msg_iov = slices.as_ptr().cast_mut().cast();
     head.msg_iovlen = slices.len() as _;
     head

@@ -1,10 +1,10 @@
-//! A system without a call that sends to many sockets: there is no ring.
+//! A system that cannot send to many sockets with one call: there is no ring.
 
 use std::io;
 
 use super::{MAX_SENDS, SocketWrite};
 
-/// Nothing.
+/// A ring that cannot be opened.
 pub(in super::super) enum Ring {}
 
 impl Ring {

@@ -1,4 +1,4 @@
-//! How connections end: what both sides hear, and that they do end.
+//! How connections end: what both sides get, and that they do end.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_hang_up_ends_tcp_behind_what_waits_and_has_no_close_frame() {
                 assert_eq!(peer.read(&mut [0; 8]).await.expect("no reset"), 0);
                 drop(peer);
             };
-            // Not by the close timeout: the peer has ended its side.
+            // The peer has ended, so this does not take the close timeout.
             let ((), end) = tokio::join!(read, inbound.next());
             assert_eq!(end, None);
         }
@@ -171,7 +171,7 @@ fn a_peer_that_vanishes_ends_the_stream_after_what_it_said() {
         peer.write_all(&client(0x81, b"last words")).await.expect("sent");
         peer.set_zero_linger().expect("a reset instead of an end");
         drop(peer);
-        // Pushed until a write fails, which must not swallow what had come before.
+        // Pushes until a write fails. The failure must not drop what was received before.
         while outbox.push(message("hello?")).is_ok() {
             tokio::task::yield_now().await;
         }

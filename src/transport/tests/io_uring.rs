@@ -1,9 +1,9 @@
-//! Many sockets in one turn: what each peer hears is the same whether they are written by one
-//! system call or each by its own.
+//! Many sockets in one turn: each peer gets the same bytes, whether one system call writes all
+//! sockets or each has its own.
 
 use super::*;
 
-/// More than one call of the ring, and the last one not full.
+/// More than two calls of the ring, the last one not full.
 const SOCKETS: usize = super::super::ring::MAX_SENDS * 2 + 3;
 
 fn both_ways(test: impl AsyncFn(TransportOptions)) {
@@ -75,7 +75,7 @@ fn sockets_that_take_nothing_or_not_all_or_are_gone_hold_up_nobody() {
         stall(&mut slow_in, &slow).await;
         lost_peer.set_zero_linger().expect("a reset instead of an end");
         drop(lost_peer);
-        // More than a socket takes at once, in one frame.
+        // One frame that is more than a socket takes at once.
         let long = "x".repeat(800_000);
         for (outbox, text) in [(&slow, "late"), (&lost, "lost"), (&large, &*long), (&fine, "fine")]
         {
@@ -153,7 +153,7 @@ fn a_panic_in_a_shared_write_cuts_its_connections_and_no_others() {
 #[test]
 fn a_last_word_and_the_end_leave_together_with_what_others_get() {
     both_ways(async |options| {
-        // The end comes by itself, and not with the close timeout.
+        // The end comes by itself, not by the close timeout.
         let options = TransportOptions { close_timeout: Duration::from_secs(60), ..options };
         let (mut peer, mut inbound, outbox) = pair(options.clone()).await;
         let (mut other_peer, _other_in, other) = pair(options).await;
@@ -203,7 +203,7 @@ fn threads_that_write_the_same_sockets_in_other_orders_do_not_lock_each_other_ou
                 }
             });
         }
-        // Behind a socket that takes no more its own task goes on.
+        // The task of a blocked socket continues by itself.
         let attend =
             async { futures_util::future::join_all(inbounds.iter_mut().map(Inbound::next)).await };
         let read = futures_util::future::join_all(peers.iter_mut().map(async |peer| {

@@ -45,7 +45,7 @@ async fn pair(options: TransportOptions) -> (TcpStream, Inbound, Outbox) {
     pair_after(options, b"").await
 }
 
-/// The same, with what the peer sent behind its request.
+/// Like `pair`, with bytes that the peer sent after its request.
 async fn pair_after(options: TransportOptions, first: &[u8]) -> (TcpStream, Inbound, Outbox) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let socket = TcpSocket::new_v4().expect("socket");
@@ -107,7 +107,7 @@ async fn read_text(peer: &mut TcpStream) -> String {
     String::from_utf8(payload).expect("text")
 }
 
-/// Reads on to the close frame and the end of the stream behind it.
+/// Reads until the close frame and the end of the stream after it.
 async fn read_close(peer: &mut TcpStream) -> (u16, String) {
     loop {
         let (first, payload) = read_frame(peer).await.expect("a frame, no reset");
@@ -121,7 +121,7 @@ async fn read_close(peer: &mut TcpStream) -> (u16, String) {
     }
 }
 
-/// Whether nothing comes out of a connection now.
+/// Whether the connection yields nothing now.
 async fn is_quiet(inbound: &mut Inbound) -> bool {
     poll_fn(|cx| Poll::Ready(inbound.poll_next_unpin(cx).is_pending())).await
 }

@@ -1,8 +1,8 @@
-//! A client that polls is, to its session and rooms, a client like any other.
+//! A connection actor and its rooms treat a client that polls like any other.
 
 use super::*;
 
-/// Says when the connection has ended.
+/// Shows when the connection has ended.
 struct SessionIdGuard(Arc<AtomicBool>);
 
 impl Drop for SessionIdGuard {
@@ -11,7 +11,7 @@ impl Drop for SessionIdGuard {
     }
 }
 
-/// A connection that is polled, and whether it has ended.
+/// A connection by long-polling, and whether it has ended.
 pub(super) fn polling_pair(
     options: TransportOptions,
 ) -> (Inbound, Outbox, Polling, Arc<AtomicBool>) {
@@ -21,13 +21,13 @@ pub(super) fn polling_pair(
     (inbound, outbox, polling, ended)
 }
 
-/// What a poll gets that need not wait.
+/// The answer to a GET that need not wait.
 async fn get(polling: &Polling) -> String {
     let body = polling.poll().expect("a poll").await.expect("an answer");
     String::from_utf8(body.to_vec()).expect("text")
 }
 
-/// A POST that has handed its packets over, and waits for the session.
+/// A POST whose packets are delivered and not yet taken.
 pub(super) async fn post(
     polling: &Polling,
     body: &'static str,
@@ -113,12 +113,12 @@ fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
         let failed = Incoming::Failed(CloseCode::PROTOCOL_ERROR);
         assert_eq!(inbound.next().await, Some(failed));
 
-        // One whose body did not come whole is lost.
+        // A POST that is cut off before its body is whole ends the connection.
         let (mut inbound, _outbox, polling, _) = polling_pair(options());
         drop(polling.post().expect("the first"));
         assert_eq!(inbound.next().await, None);
 
-        // And one that says goodbye has said so.
+        // A close packet ends it too.
         let (mut inbound, _outbox, polling, _) = polling_pair(options());
         drop(post(&polling, "1").await);
         assert_eq!(inbound.next().await, Some(Incoming::Text("1".into())));
@@ -200,7 +200,7 @@ fn a_poll_that_had_nothing_to_say_takes_nothing_with_it() {
         polling.probe().expect("the first").send_noop();
         drop(poll);
         assert!(is_quiet(&mut inbound).await && !outbox.is_closed());
-        // With an answer on its way it is another thing.
+        // With an answer on its way, a drop ends the connection.
         let poll = polling.poll().expect("the next");
         outbox.push(message("4hello")).expect("open");
         tokio::task::yield_now().await;
@@ -228,7 +228,7 @@ fn a_session_that_stops_after_finish_still_answers_the_next_poll() {
         let (inbound, outbox, polling, ended) = polling_pair(options());
         outbox.finish(Some(message("4last")), CloseCode::NORMAL);
         drop((inbound, outbox));
-        // What comes for the session now is refused at once.
+        // What the client posts now is refused at once.
         let late = polling.post().expect("it lingers").deliver(Bytes::from_static(b"4late"));
         assert_eq!(late.await, Err(PollError::Ended));
         assert_eq!(get(&polling).await, "4last");

@@ -1,4 +1,4 @@
-//! What a peer hears, in what order, and what happens where it does not listen.
+//! What a peer gets, in what order, and what happens when it does not read.
 
 use super::*;
 
@@ -127,7 +127,7 @@ fn little_stands_before_a_ping_to_a_peer_that_takes_its_time() {
             before = read => before,
             incoming = inbound.next() => panic!("{incoming:?}"),
         };
-        // What the peer's system and the hub's hold: 200 KB more wait.
+        // The buffers of the peer's system and the hub's hold the rest: 200 KB more wait.
         assert!(before < 100_000, "{before}");
         assert!(!outbox.ping().expect("none waits").overtakes() || outbox.is_blocked());
     });

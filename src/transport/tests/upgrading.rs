@@ -1,4 +1,4 @@
-//! A WebSocket takes the place of polls and POSTs.
+//! A WebSocket replaces GETs and POSTs.
 
 use super::polling::{polling_pair, post};
 use super::*;
@@ -21,7 +21,7 @@ fn what_waits_follows_on_the_websocket_and_what_was_posted_comes_first() {
         for error in [polling.poll().err(), polling.post().err(), polling.probe().err()] {
             assert_eq!(error, Some(PollError::Moved));
         }
-        // The sending side moves though nothing is read.
+        // The sending side moves even if nothing is read.
         let read = async {
             read_head(&mut peer).await;
             assert_eq!(read_text(&mut peer).await, "3probe");
@@ -60,7 +60,7 @@ fn half_a_message_that_was_read_before_the_move_is_finished_after_it() {
         let (early, late) = bytes.split_at(40_000);
         peer.write_all(early).await.expect("sent");
         assert_eq!(probe_in.next().await, Some(Incoming::Text("5".into())));
-        // Whatever has come so far is with the probe, or still in the socket.
+        // What has arrived so far is in the probe's buffer or still in the socket.
         assert!(is_quiet(&mut probe_in).await);
         polling.probe().expect("the first").take_over(probe_in).expect("moved");
         let send = async {
