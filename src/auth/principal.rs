@@ -112,8 +112,8 @@ impl FromIterator<Scope> for Scopes {
 
 impl Principal {
     /// Whether the caller has this scope for every order. A token with the role `service` has every
-    /// scope of `/api`, `admin` has all, and `support` may read. The routes decide what
-    /// participants of an order may do beyond that.
+    /// scope of `/api`, `admin` has all scopes, and `support` has [`Scope::AdminRead`]. The routes
+    /// decide what participants of an order may do beyond that.
     pub fn may(&self, scope: Scope) -> bool {
         match self {
             Self::Service(service) => service.scopes.contains(scope),
