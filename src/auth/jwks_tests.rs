@@ -36,7 +36,7 @@ fn read(keys: Value) -> Result<KeySet, String> {
     parse(json!({ "keys": keys }).to_string().as_bytes())
 }
 
-/// Why a key is skipped that stands beside a good one.
+/// Why a key is skipped in a set that also has a valid key.
 fn skipped(key: &Value) -> String {
     let good = public(Algorithm::EdDSA, "good");
     let mut set = read(json!([good, key])).expect("one is good");

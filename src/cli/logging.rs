@@ -27,7 +27,6 @@ const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a panic waits for its line, which may be the last one of an aborting process.
 const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The target of panics.
 const PANIC_TARGET: &str = "orderhub::panic";
 
 /// The queue to stderr, once something was written.

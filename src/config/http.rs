@@ -17,7 +17,7 @@ const FILES_PER_DATABASE_CONNECTION: usize = 4;
 const MIN_HTTP: usize = 32;
 /// The default of `MAX_HTTP_CONNECTIONS` is at most this.
 const MAX_HTTP: usize = 65_536;
-/// The default of `MAX_CONNECTIONS` where the system sets no useful limit.
+/// The default of `MAX_CONNECTIONS` if the system sets no useful limit.
 const DEFAULT_MAX_CONNECTIONS: usize = 1_000_000;
 
 /// Addresses of the operator's own networks. No mobile carrier or household uses them.

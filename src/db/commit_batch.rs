@@ -75,7 +75,6 @@ trait ChatTables {
 /// The orders that are locked, by their ids.
 type LockedOrders = HashMap<String, LockedOrder>;
 
-/// An order that is locked.
 #[derive(Debug, Clone, Copy, Default)]
 struct LockedOrder {
     /// The highest number given to a message.

@@ -24,7 +24,8 @@ const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode =
 /// Overrides the defaults of the database and the role, in one round trip, and returns whether the
 /// server takes writes. A statement that takes longer than a client would wait is cancelled, and
 /// the client gets `unavailable`. Locks of a hub that hangs are released.
-/// [`error_class`](super::error_class) reads English messages, but only a superuser may ask for English.
+/// [`error_class`](super::error_class) reads English messages, but only a superuser may ask for
+/// English.
 const POSTGRES_SETTINGS: &str = "SELECT set_config('statement_timeout', '2s', false), \
      set_config('lock_timeout', '2s', false), \
      set_config('idle_in_transaction_session_timeout', '10s', false), \

@@ -103,7 +103,6 @@ pub struct Page {
     pub has_more: bool,
 }
 
-/// A row of the table.
 #[derive(Debug, Queryable)]
 pub(super) struct MessageRow {
     order_id: String,

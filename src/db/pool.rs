@@ -252,7 +252,6 @@ struct ConnectionManager {
     file_guard: Arc<FileGuard>,
 }
 
-/// A connection with its state.
 struct TrackedConnection {
     connection: DbConnection,
     /// The age in which it was opened.

@@ -43,7 +43,6 @@ const MAX_MISSING: usize = 10_000;
 /// How many cases are described in words.
 const EXAMPLES: usize = 3;
 
-/// The state of a room.
 #[derive(Debug, Clone, Default)]
 struct RoomCheck {
     /// The first number that this run checks; none before the first join.
@@ -54,7 +53,6 @@ struct RoomCheck {
     acked: i64,
 }
 
-/// The state of a member.
 #[derive(Debug, Clone, Default)]
 struct MemberCheck {
     room: usize,

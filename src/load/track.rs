@@ -6,7 +6,6 @@ use super::rng::Rng;
 use crate::protocol::lenient::without_mark;
 use crate::time::Timestamp;
 
-/// A point of a track.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Point {
     /// Seconds from the beginning.

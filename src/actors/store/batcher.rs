@@ -33,7 +33,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 #[rtype(result = "()")]
 pub(super) struct QueueChat(pub(super) PendingChat);
 
-/// Queue a last position.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct QueuePosition {
@@ -45,7 +44,6 @@ pub(super) struct QueuePosition {
     pub(super) due: Instant,
 }
 
-/// Queue points of a trail.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct QueueTrailPoints {
@@ -222,7 +220,6 @@ impl ReplyGuard {
         self.admitted.elapsed()
     }
 
-    /// Sends the answer.
     pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
         if let Some(reply) = self.reply.take() {
             reply.send(outcome);

@@ -45,7 +45,6 @@ impl Health {
         self.report_failure("a question was given up", &"the database does not answer");
     }
 
-    /// Counts a success.
     pub(super) fn report_success(&self) {
         let mut failure_log = self.failure_log();
         if failure_log.down {

@@ -7,7 +7,6 @@ use super::{DbConnection, IdempotentCall, Store, StoreError};
 use crate::db::idempotency::{self, KeyClaim, MAX_EXPIRED};
 use crate::time::Timestamp;
 
-/// Delete the answers that have expired.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct DeleteExpiredAnswers;

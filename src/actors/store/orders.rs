@@ -63,7 +63,6 @@ pub struct CommittedChange {
 /// The outcome of a change: committed, or refused because of the stored state.
 pub type ChangeOutcome = Result<Arc<CommittedChange>, Failure>;
 
-/// The changes that wait.
 #[derive(Default)]
 pub(super) struct ChangeQueue {
     waiting: Mutex<VecDeque<PendingChange>>,

@@ -40,7 +40,6 @@ pub(super) struct PositionBatch {
     pub(super) trail: Vec<WaitingPoints>,
 }
 
-/// The positions that wait.
 #[derive(Default)]
 pub(super) struct PositionQueue {
     by_order: HashMap<OrderId, WaitingPosition>,

@@ -29,7 +29,6 @@ pub struct TrailOptions {
     pub retention: Duration,
 }
 
-/// Delete expired points.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct DeleteExpiredTrail;
@@ -37,7 +36,6 @@ pub(super) struct DeleteExpiredTrail;
 // === impl TrailOptions ===
 
 impl Default for TrailOptions {
-    /// The defaults of the settings.
     fn default() -> Self {
         Self { interval: Duration::from_secs(10), retention: Duration::from_secs(24 * 3600) }
     }

@@ -27,7 +27,7 @@ pub enum EnginePacket<'a> {
 }
 
 impl<'a> EnginePacket<'a> {
-    /// Reads a packet; none where its type is unknown or missing.
+    /// Reads a packet; none if its type is unknown or missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (kind, data) = text.split_at_checked(1)?;
         Some(match kind {
