@@ -78,7 +78,7 @@ pub struct Measure {
 
 /// The longest recorded time: ten minutes.
 const LONGEST: u64 = 600_000_000;
-/// From this delay on, a message counts as late.
+/// A message that is sent later than this, in microseconds, counts as late.
 pub const LATE: u64 = 10_000;
 
 // === impl Timing ===
