@@ -1,8 +1,8 @@
 //! The store: every read and write of the database, behind one handle.
 //!
 //! Chat is committed in groups: what arrives while the last batch commits forms the next
-//! (`batcher`). Writes and reads have threads and connections of their own, so a cold read never
-//! holds up chat. Everything waits under a permit, because no actor queue is a bound.
+//! (`batcher`). Writes and reads have threads and connections of their own, so a slow read never
+//! delays chat. Everything that waits holds a permit, because actor queues are unbounded.
 
 mod batcher;
 mod health;
@@ -69,26 +69,27 @@ use writer::{CheckpointWal, Writer};
 pub const MAX_WAITING_MESSAGES: usize = 4096;
 /// The most bytes of chat that wait for a commit.
 pub const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
-/// The most positions that wait to be written, as last ones, also those that a newer one has
-/// replaced, or as parts of trails.
+/// The most positions that wait to be written: last positions, including those that a newer one has
+/// replaced, and parts of trails.
 pub const MAX_WAITING_POSITIONS: usize = 4096;
 /// The most points of trails that wait to be written.
 pub const MAX_WAITING_POINTS: usize = 65_536;
-/// The most reads and changes that wait for a connection, of each [`CallerClass`].
+/// The most reads and changes that wait for a connection, for each [`CallerClass`].
 pub const MAX_WAITING_READS: usize = 1024;
 
-/// Which database, and how many connections.
+/// Options of the store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
     /// The database. Its tables must be up to date ([`crate::db::migrate`]).
     pub url: DatabaseUrl,
-    /// Connections in all; at least one more than there are writers is used.
+    /// Connections in all; the store uses at least one more than it has writers.
     pub pool_size: u32,
     /// How much of the trail is kept.
     pub trail: TrailOptions,
 }
 
-/// Why the store did not do what it was asked. Chat has its own, [`ChatWriteError`].
+/// Why the store did not do what it was asked. Chat has an error type of its own,
+/// [`ChatWriteError`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Too much waits already, or this has waited too long.
@@ -115,19 +116,19 @@ impl From<DbError> for StoreError {
     }
 }
 
-/// A chat message to store, and who is told.
+/// A chat message to store, and the actor that gets the answer.
 #[derive(Debug, Clone)]
 pub struct ChatWrite {
     /// The message.
     pub message: NewMessage,
-    /// Comes back with the answer.
+    /// Returned with the answer.
     pub token: u64,
-    /// Who is told. If it has gone by then, the message is stored all the same.
+    /// Gets the answer. The message is stored even if this actor is gone by then.
     pub reply: Recipient<ChatWritten>,
 }
 
-/// What became of a [`ChatWrite`]. Sent exactly once for each that was admitted, and for the
-/// messages of one order in the order of their numbers.
+/// The answer to a [`ChatWrite`]. Sent exactly once for each admitted write, and for the messages
+/// of one order in the order of their numbers.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ChatWritten {
@@ -140,16 +141,16 @@ pub struct ChatWritten {
 /// A committed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredChat {
-    /// As it is stored; for a retry the first one's.
+    /// As it is stored; for a retry, the first message.
     pub message: ChatMessage,
-    /// A retry: members have been told already, or are being told.
+    /// A retry: members have got the message already, or are getting it.
     pub duplicate: bool,
 }
 
 /// Why a message was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChatWriteError {
-    /// Its sender has used the key for other content.
+    /// The sender has used the same key for other content.
     #[error("the key belongs to another message")]
     Conflict,
     /// Its order was deleted.
@@ -158,8 +159,8 @@ pub enum ChatWriteError {
     /// The database refused it, and would again.
     #[error("the database refused it")]
     Refused,
-    /// The database did not take it. Whether it did after all is unknown only if the connection
-    /// was lost during the commit; a retry with the same key finds out.
+    /// The database did not store it. If the connection was lost during the commit, it may have
+    /// been stored all the same; a retry with the same key finds out.
     #[error("the store is unavailable")]
     Unavailable,
 }
@@ -174,11 +175,11 @@ pub struct Store {
     chat: Arc<QueueLimit>,
     /// Positions that wait or are being written.
     positions: Arc<QueueLimit>,
-    /// For whom this handle works.
+    /// The class of the callers of this handle.
     caller: CallerClass,
-    /// The places of these: of their reads, changes, bans, and of taking sessions out.
+    /// The permits of this class: for reads, changes, bans, and taking session records out.
     permits: Arc<Semaphore>,
-    /// The same of each [`CallerClass`].
+    /// The permits of each [`CallerClass`].
     permits_by_class: Arc<[Arc<Semaphore>; CallerClass::COUNT]>,
     /// Reads that wait for a thread.
     read_queue: Arc<ReadQueue>,
@@ -186,9 +187,9 @@ pub struct Store {
     changes: Arc<ChangeQueue>,
     /// Read marks that wait to be written.
     marks: ReadMarkWriter,
-    /// Who waits for a session to take up again.
+    /// Requests that wait to take a session record out.
     take_queue: Arc<TakeQueue>,
-    /// The turn of the one who asks whether writes are taken.
+    /// Held by the one ping that runs.
     ping_turn: Arc<Semaphore>,
     /// How much of the trail is kept.
     trail: TrailOptions,
@@ -201,8 +202,8 @@ pub struct Store {
 
 impl Store {
     /// Starts the writers (SQLite 1, PostgreSQL 2), the readers (the rest of the pool, at least 1)
-    /// and, on `arbiter`, a batcher per writer. Connections open in the background; sessions that
-    /// nobody has taken up again in time are deleted there.
+    /// and, on `arbiter`, a batcher per writer. Connections open in the background; expired session
+    /// records are deleted there.
     ///
     /// # Errors
     /// [`StoreError::Closed`] outside of an actor system.
@@ -266,7 +267,7 @@ impl Store {
         })
     }
 
-    /// What keeps the store from a database that must not be used any more.
+    /// The guard against a database that must not be used any more.
     pub fn file_guard(&self) -> &Arc<FileGuard> {
         &self.file_guard
     }
@@ -274,8 +275,8 @@ impl Store {
     /// Admits a message for the next batch of its order's writer.
     ///
     /// # Errors
-    /// Gives it back when [`MAX_WAITING_MESSAGES`] or [`MAX_WAITING_BYTES`] already wait, or the
-    /// store has stopped.
+    /// Returns the write when [`MAX_WAITING_MESSAGES`] or [`MAX_WAITING_BYTES`] already wait, or
+    /// the store has stopped.
     #[expect(clippy::result_large_err, reason = "a refused message goes back to its owner whole")]
     pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
         let Some(permit) = self.admit(&write.message) else { return Err(write) };
@@ -284,7 +285,7 @@ impl Store {
         Ok(())
     }
 
-    /// A place for a message; none where too much waits or the store has stopped.
+    /// A permit for a message; none if too much waits or the store has stopped.
     fn admit(&self, message: &NewMessage) -> Option<queue_limit::QueuePermit> {
         let connected = self.batcher_of(&message.order_id).connected();
         connected.then(|| self.chat.try_admit(message.size())).flatten()
@@ -295,11 +296,11 @@ impl Store {
         self.batcher_of(&message.order_id).do_send(QueueChat(PendingChat { message, reply_guard }));
     }
 
-    /// Reads of each of these orders what this user's right to be in its room depends on; unknown
-    /// ones are absent.
+    /// Reads for each of these orders what this user's right to be in its room depends on. Unknown
+    /// orders are absent.
     ///
     /// # Errors
-    /// Where the store is busy for long, or the database unavailable.
+    /// If the store is busy for long, or the database unavailable.
     pub async fn rights_of(
         &self,
         orders: Vec<OrderId>,
@@ -314,7 +315,7 @@ impl Store {
     /// Reads a page of messages, ascending; it ends at `limit` or 48 KiB of encoded messages.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn page(
         &self,
         order: OrderId,
@@ -327,7 +328,7 @@ impl Store {
     /// Reads the bans that hold now.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn bans(&self) -> Result<Vec<Ban>, StoreError> {
         self.try_read(|connection| bans::list(connection, Timestamp::now())).await
     }
@@ -336,20 +337,20 @@ impl Store {
     /// past lifts one; expired ones are deleted on the way.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
         let put =
             move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
         self.on_behalf_of(CallerClass::Admin).write("a ban was not written", put).await
     }
 
-    /// Whether the database answers, has its tables and takes writes.
+    /// Checks that the database answers, has its tables and takes writes.
     ///
     /// # Errors
-    /// Where it does not.
+    /// If it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        // One at a time: while the database is locked, each is in the way of chat for a timeout, and
-        // while it stands still none comes to an end.
+        // One ping at a time: while the database is locked, each delays chat by a timeout, and
+        // while the database hangs, none of them ends.
         let turn = || Arc::clone(&self.ping_turn).acquire_owned();
         let first = self.on_behalf_of(CallerClass::Admin);
         with_timeout(Arc::clone(&self.health), async {
@@ -364,16 +365,16 @@ impl Store {
         .await
     }
 
-    /// Brings what was written into the database's own file, where it has one beside a log: then
-    /// that file alone is a whole copy.
+    /// Moves SQLite's write-ahead log into the database's own file; that file alone is then a
+    /// complete copy.
     ///
     /// # Errors
-    /// Where the database is unavailable, or somebody else reads it.
+    /// If the database is unavailable, or another process reads it.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
         self.writers.send(CheckpointWal).await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Ends when no chat and no position waits or is being written.
+    /// Resolves when no chat and no position waits or is being written.
     pub async fn drained(&self) {
         loop {
             self.chat.wait_until_empty().await;
@@ -384,7 +385,8 @@ impl Store {
         }
     }
 
-    /// Whoever handed a message in has waited [`ANSWER_TIMEOUT`] and gives up.
+    /// Reports that a caller has waited [`ANSWER_TIMEOUT`] for a message to be stored, and gives
+    /// up.
     pub fn report_timeout(&self) {
         self.health.report_timeout();
     }
@@ -394,24 +396,23 @@ impl Store {
         self.chat.count()
     }
 
-    /// An order always has the same writer, so its messages are numbered as they were admitted.
+    /// An order always has the same writer, so its messages are numbered in the order of admission.
     fn batcher_of(&self, order: &OrderId) -> &Addr<Batcher> {
         let mut hasher = DefaultHasher::new();
         order.hash(&mut hasher);
         let writers = self.batchers.len() as u64;
-        // The remainder is below the number of writers.
+        // The remainder is less than the number of writers.
         &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
     }
 
-    /// A place among those who ask, for those who come in crowds: after a stop, or where a network
-    /// fails, all clients come at once. They wait here, each on its own connection, rather than being
-    /// told that the store is busy.
+    /// Waits for a permit. After a stop or a network failure all clients come at once; they wait
+    /// here, each on its own connection, instead of being told that the store is busy.
     async fn wait_for_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
         let permit = timeout(QUEUE_TIMEOUT, Arc::clone(&self.permits).acquire_owned());
         permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
     }
 
-    /// Asks as soon as there is a place for it.
+    /// Reads as soon as a permit is free.
     async fn wait_and_read<T: Send + 'static>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
@@ -439,7 +440,7 @@ impl Store {
         self.queue_read(RunQuery::new("a read failed", work, permit)).await
     }
 
-    /// Has a writer do something that may happen twice; `failed` is what the log says where it fails.
+    /// Runs work on a writer that may happen twice; `failed` is what the log says when it fails.
     async fn write<T: Send + 'static>(
         &self,
         failed: &'static str,

@@ -1,7 +1,7 @@
-//! API keys of services: what `API_KEYS_FILE` says, and making a new one.
+//! API keys of services: reading `API_KEYS_FILE`, and making a new key.
 //!
-//! The file holds hashes, so that reading it gives nobody a key. A plain SHA-256 does, because keys
-//! are 256 random bits: there is nothing to guess, and so nothing to slow down.
+//! The file holds hashes, so that a reader of the file gets no key. A plain SHA-256 is enough,
+//! because keys are 256 random bits: they cannot be guessed, so a slow hash gains nothing.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -18,21 +18,21 @@ use super::principal::{Scope, Scopes, Service};
 pub const KEY_PREFIX: &str = "ohk_";
 /// The largest file of API keys, in bytes.
 pub(super) const MAX_FILE_BYTES: usize = 1024 * 1024;
-/// The longest key that is looked at, in bytes.
+/// The longest key that is checked, in bytes.
 const MAX_KEY_BYTES: usize = 256;
 /// The longest name of a key, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// The API keys in force, by their SHA-256.
+/// The valid API keys, by their SHA-256.
 ///
-/// Which of its bits a stranger's hash shares with a stored one says nothing about the key, so the
-/// look-up need not take the same time for all.
+/// How many leading bits of a hash match a stored one says nothing about the key, so the look-up
+/// does not have to take constant time.
 #[derive(Debug, Default)]
 pub(super) struct ApiKeys(HashMap<[u8; 32], Service>);
 
-/// A new key: told once, and kept as its hash.
+/// A new key: shown once, and kept as its hash.
 pub struct NewKey {
-    /// What the service sends.
+    /// The key that the service sends.
     pub key: String,
     /// The entry for the file.
     pub entry: String,
@@ -59,7 +59,7 @@ impl ApiKeys {
     /// Reads the file's text.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// What is wrong with the text, in one line.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(text).map_err(|_| "is no text in UTF-8".to_owned())?;
         let document: Document = toml::from_str(text).map_err(|error| {
@@ -81,7 +81,7 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
-    /// Whose key this is.
+    /// The service that has this key.
     pub(super) fn find(&self, key: &str) -> Option<Service> {
         if !is_api_key(key) || key.len() > MAX_KEY_BYTES {
             return None;
@@ -121,12 +121,12 @@ impl fmt::Debug for NewKey {
     }
 }
 
-/// Whether a bearer token is meant to be an API key.
+/// Whether a bearer token has the form of an API key.
 pub(super) fn is_api_key(token: &str) -> bool {
     token.starts_with(KEY_PREFIX)
 }
 
-/// What a key may be called. The error completes "it must be …".
+/// Checks the name of a key. The error completes "it must be …".
 ///
 /// # Errors
 /// What is allowed.
@@ -139,7 +139,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 /// Makes a key of this name for these scopes.
 ///
 /// # Errors
-/// Where the system gives no random bytes.
+/// If the system gives no random bytes.
 pub fn new_key(name: &str, scopes: &[Scope]) -> Result<NewKey, getrandom::Error> {
     let mut random = [0; 32];
     getrandom::fill(&mut random)?;

@@ -1,5 +1,5 @@
 //! The claims of a token: found by their configured names in one pass, then each read by its own
-//! rule.
+//! rules.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::json_number::integer;
 use crate::protocol::text::visible_name;
 use crate::time::Timestamp;
 
-/// The longest name that is shown, in characters.
+/// The longest displayed name, in characters.
 const MAX_NAME_CHARS: usize = 128;
 
-/// The last second of the year 9999. A later `exp` is a time in milliseconds: a token that would
-/// live for 50,000 years by mistake.
+/// The last second of the year 9999. A later `exp` is in milliseconds by mistake, and would make a
+/// token live for 50,000 years.
 const MAX_EXPIRY_SECS: i64 = 253_402_300_799;
 
 /// The claims that the hub reads. One claim of a token may fill several of them: `JWT_NAME_CLAIM`
@@ -37,13 +37,13 @@ enum Slot {
     UserElse,
     Name,
     Role,
-    /// The claim that `JWT_ROLE_CLAIM` begins with, where that is a path.
+    /// The first part of `JWT_ROLE_CLAIM`, if that is a path.
     RoleParent,
 }
 
 const SLOTS: usize = 11;
 
-/// What the claims are called in the tokens of this back end, by [`Slot`].
+/// The names of the claims in this back end's tokens, by [`Slot`].
 pub(super) struct ClaimNames([Box<str>; SLOTS]);
 
 impl ClaimNames {
@@ -92,7 +92,8 @@ impl<'de> Visitor<'de> for &ClaimNames {
             }
             let value: &'de RawValue = map.next_value()?;
             for (slot, _) in found.iter_mut().zip(wanted).filter(|(_, wanted)| *wanted) {
-                // Of two, one reader would take the first and another the last.
+                // Of two claims with one name, some readers take the first and some the last, so
+                // neither is safe.
                 if slot.replace(value).is_some() {
                     return Err(de::Error::custom("a claim comes twice"));
                 }
@@ -102,7 +103,7 @@ impl<'de> Visitor<'de> for &ClaimNames {
     }
 }
 
-/// Reads the name of a claim without keeping it: all that matters is which slots it fills.
+/// Reads the name of a claim without keeping it: only the slots that it fills matter.
 struct ClaimNameSeed<'n>(&'n ClaimNames);
 
 impl<'de> DeserializeSeed<'de> for ClaimNameSeed<'_> {
@@ -125,11 +126,11 @@ impl Visitor<'_> for ClaimNameSeed<'_> {
     }
 }
 
-/// The claims of one token, as they stand in it.
+/// The claims of one token, as raw JSON.
 pub(super) struct Claims<'a>([Option<&'a RawValue>; SLOTS]);
 
 impl<'a> Claims<'a> {
-    /// A claim, where it is there and not null.
+    /// A claim, if it exists and is not null.
     fn get(&self, slot: Slot) -> Option<&'a str> {
         self.0[slot as usize].map(RawValue::get).filter(|raw| *raw != "null")
     }
@@ -175,8 +176,8 @@ impl<'a> Claims<'a> {
         })
     }
 
-    /// The name to show. A name is decoration: one that cannot be shown is left out, and the
-    /// login goes on.
+    /// The displayed name. It is not essential: an invalid name is left out, and the login
+    /// continues.
     pub(super) fn name(&self) -> Option<String> {
         let said = self.get(Slot::Name).and_then(text)?;
         let name: String =
@@ -184,8 +185,8 @@ impl<'a> Claims<'a> {
         visible_name(&name).map(|shown| shown.trim().to_owned())
     }
 
-    /// What the token calls the roles of its user: one text, or a list of them, in the claim of that
-    /// name or, where there is none and the name has dots, at that path (`realm_access.roles`).
+    /// The token's names for its user's roles: one text or a list of texts, in the claim of that
+    /// name or, if there is none and the name has dots, at that path (`realm_access.roles`).
     pub(super) fn roles(&self, claim: &str) -> Vec<String> {
         let Some(raw) = self.get(Slot::Role) else { return self.roles_at(claim) };
         match serde_json::from_str(raw) {
@@ -205,7 +206,7 @@ impl<'a> Claims<'a> {
         }
     }
 
-    /// The orders, sorted, each once.
+    /// The orders, sorted, without duplicates.
     pub(super) fn orders(&self) -> Result<Arc<[OrderId]>, AuthError> {
         let Some(raw) = self.get(Slot::Orders) else { return Ok(Arc::from([])) };
         let mut orders: Vec<OrderId> =
@@ -220,7 +221,7 @@ pub(super) fn invalid(reason: &'static str) -> AuthError {
     AuthError::Invalid(reason.into())
 }
 
-/// What stands at a path below a value; a key may have dots itself.
+/// The value at a path below a value. A key may contain dots itself.
 fn at_path<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     value.get(path).or_else(|| {
         let mut dots = path.match_indices('.');
@@ -240,7 +241,7 @@ fn role_text(value: &Value) -> Option<String> {
 fn seconds(raw: Option<&str>, claim: &str) -> Result<Option<Timestamp>, AuthError> {
     let Some(raw) = raw else { return Ok(None) };
     let whole = || raw.parse::<i64>().ok().map(|seconds| seconds.saturating_mul(1000));
-    // Rounded down: a token does not live longer than it says.
+    // Rounded down, so that a token does not live longer than it says.
     let fraction =
         || raw.parse::<f64>().ok().and_then(|seconds| integer((seconds * 1000.0).floor()));
     let read = whole().or_else(fraction).filter(|ms| *ms < (MAX_EXPIRY_SECS + 1) * 1000);
@@ -253,7 +254,7 @@ fn string(raw: &str) -> Option<String> {
     serde_json::from_str(raw).ok()
 }
 
-/// A text, or a number as its text.
+/// A text, or a number converted to text.
 fn text(raw: &str) -> Option<String> {
     let is_number = raw.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if is_number { Some(raw.to_owned()) } else { string(raw) }

@@ -1,5 +1,5 @@
-//! Where a request carries its token: the `Authorization` header, the list of subprotocols (all
-//! that a browser can set), or the address.
+//! Finds the token of a request: in the `Authorization` header, in the list of subprotocols (which
+//! is all that a browser can set), or in the address.
 
 use std::borrow::Cow;
 
@@ -14,32 +14,33 @@ pub const SUBPROTOCOL: &str = "orderhub.v1";
 
 const TOKEN_PREFIX: &str = "orderhub.jwt.";
 
-/// What a request offers.
+/// The credentials of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials<'a> {
-    /// The token that counts, or why there is none to judge.
+    /// The token to verify, or why there is none.
     pub token: Result<Cow<'a, str>, TokenProblem>,
-    /// Whether the client offered `orderhub.v1`. Such a client is a browser, mostly: it cannot
-    /// see a 401, and is told by a close code.
+    /// Whether the client offered `orderhub.v1`. Such a client is usually a browser. It cannot see
+    /// a 401, so it gets a close code instead.
     pub offers_subprotocol: bool,
 }
 
-/// Why a request has no token to judge. All are answered as `unauthenticated`.
+/// Why a request has no token to verify. All of these are answered as `unauthenticated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenProblem {
-    /// Nowhere. On Socket.IO it may still come in the CONNECT packet.
+    /// There is no token. On Socket.IO it may still come in the CONNECT packet.
     #[error("no token: send Authorization: Bearer")]
     Missing,
-    /// The header is there, but holds no token.
+    /// The header has another scheme and no token.
     #[error("no token: the Authorization header is not of the form Bearer TOKEN")]
     OtherScheme,
-    /// In the same place; which of them counts would be a guess.
+    /// One place has several tokens, and none of them takes precedence.
     #[error("two different tokens in one request")]
     Ambiguous,
-    /// The hub would have to answer with a subprotocol that holds the token.
+    /// The list of subprotocols has a token but not `orderhub.v1`: the hub could only answer with
+    /// the token itself.
     #[error("orderhub.jwt.… without orderhub.v1 beside it")]
     WithoutSubprotocol,
-    /// Only in the address, where it does not count.
+    /// The token is only in the address, where it is not accepted.
     #[error("?token= does not count here (ALLOW_QUERY_TOKEN)")]
     QueryNotAllowed,
 }
@@ -47,10 +48,10 @@ pub enum TokenProblem {
 /// Finds the token of a request.
 ///
 /// `authorization` and `protocols` are the headers `Authorization` and `Sec-WebSocket-Protocol`
-/// (several of the latter joined with commas), `query` is what follows the `?`.
+/// (several of the latter are joined with commas), `query` is the part after the `?`.
 ///
-/// The subprotocol counts before the header, and the header before the address: a header may be set by
-/// a library for all requests of an app, and an address may come from a link.
+/// The subprotocol takes precedence over the header, and the header over the address: a library may
+/// set a header for all requests of an app, and an address may come from a link.
 pub fn find_token<'a>(
     authorization: Option<&'a str>,
     protocols: Option<&'a str>,
@@ -85,7 +86,7 @@ fn in_header_or_query<'a>(
     }
 }
 
-/// The one token of a place that may hold several.
+/// The only token of a place that may have several.
 fn only<'a>(
     mut tokens: impl Iterator<Item = Cow<'a, str>>,
 ) -> Result<Option<Cow<'a, str>>, TokenProblem> {
@@ -96,8 +97,8 @@ fn only<'a>(
     }
 }
 
-/// A token without the word `Bearer`, which apps also send where no scheme belongs. It is compared
-/// without case (RFC 9110, section 11.1).
+/// A token without the word `Bearer`, which some apps also send in places that have no scheme. The
+/// word is compared without case (RFC 9110, section 11.1).
 pub(super) fn without_scheme(token: &str) -> &str {
     let token = token.trim();
     match token.split_at_checked(SCHEME.len()) {
@@ -108,15 +109,15 @@ pub(super) fn without_scheme(token: &str) -> &str {
 
 const SCHEME: &str = "Bearer ";
 
-/// The token of `Authorization: Bearer`, or one without a scheme. Other schemes belong to others, to
-/// a proxy for instance.
+/// The token of `Authorization: Bearer`, or a token without a scheme. Other schemes are not for the
+/// hub, but for a proxy, for instance.
 fn in_header(header: &str) -> Option<&str> {
     let token = without_scheme(header);
     let has_scheme = token.len() < header.trim().len();
     (has_scheme || is_bare_token(token)).then_some(token)
 }
 
-/// A scheme is one word, and so is a token; but a JWT has dots.
+/// Tells a token from a scheme, which is also one word: a JWT has dots.
 fn is_bare_token(header: &str) -> bool {
     !header.contains(char::is_whitespace) && (header.contains('.') || is_api_key(header))
 }
@@ -126,8 +127,8 @@ fn is_of_another_scheme(header: &str) -> bool {
     !header.is_empty() && !header.eq_ignore_ascii_case(SCHEME.trim())
 }
 
-/// The password of `Authorization: Basic` (RFC 7617), which is a token where an app can send nothing
-/// else. The name beside it says nothing.
+/// The password of `Authorization: Basic` (RFC 7617), which is a token if an app can send nothing
+/// else. The user name is ignored.
 pub fn basic_password(header: &str) -> Option<String> {
     let (scheme, credentials) = header.trim().split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {

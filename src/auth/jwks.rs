@@ -1,4 +1,4 @@
-//! A set of public keys as JSON (RFC 7517): which of its keys can be used, and why others cannot.
+//! A JSON Web Key Set (RFC 7517): which of its keys can be used, and why others cannot.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,18 +9,18 @@ use serde_json::value::RawValue;
 
 use super::keys::VerificationKey;
 
-/// The largest set that is read, in bytes. Sets with certificates in them come to some 20 KB.
+/// The largest set that is read, in bytes. A set with certificates has about 20 KB.
 pub(super) const MAX_SET_BYTES: usize = 256 * 1024;
 /// The most keys of a set.
 const MAX_KEYS: usize = 100;
 
-/// The lengths of an RSA modulus that can be checked, in bits; below it is too weak.
+/// The accepted lengths of an RSA modulus, in bits; shorter ones are too weak.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// The keys of a set that can be used.
+/// The usable keys of a set.
 pub(super) struct KeySet {
     pub(super) keys: Vec<VerificationKey>,
-    /// Why others are not among them, a sentence each, for the log.
+    /// Why other keys were skipped, a sentence each, for the log.
     pub(super) skipped: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ struct Document<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// A key as it stands in the set. Members that are not here say nothing about its use.
+/// A key as the set has it. Other members do not affect its use.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -43,7 +43,7 @@ struct Jwk {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// What only the owner of a private key has (RFC 7518, sections 6.2.2 and 6.3.2).
+    /// Present only in a private key (RFC 7518, sections 6.2.2 and 6.3.2).
     d: Option<IgnoredAny>,
     p: Option<IgnoredAny>,
     q: Option<IgnoredAny>,
@@ -55,10 +55,10 @@ struct Jwk {
     k: Option<IgnoredAny>,
 }
 
-/// Reads a set. Keys that cannot be used are left out: a provider may publish others beside.
+/// Reads a set. Unusable keys are left out, because a provider may publish other keys too.
 ///
 /// # Errors
-/// Where it is no set, too large, or holds no key that can be used.
+/// If it is not a set, too large, or has no usable key.
 pub(super) fn parse(json: &[u8]) -> Result<KeySet, String> {
     if json.len() > MAX_SET_BYTES {
         return Err(format!("it is larger than {MAX_SET_BYTES} bytes"));
@@ -84,9 +84,9 @@ pub(super) fn parse(json: &[u8]) -> Result<KeySet, String> {
     Ok(set)
 }
 
-/// One key, or the rest of a sentence that says why not.
+/// Reads one key; the error is the rest of a sentence that says why it cannot be used.
 fn read(raw: &RawValue, others: &[VerificationKey]) -> Result<VerificationKey, String> {
-    // The reader's own words might repeat what stands there, which may be a private key.
+    // The reader's own error might repeat the text, which may be a private key.
     let jwk: Jwk = serde_json::from_str(raw.get()).map_err(|_| " cannot be read".to_owned())?;
     let refused = |reason: &str| match &jwk.kid {
         Some(kid) => format!(" ({:?}) {reason}", kid.chars().take(64).collect::<String>()),
@@ -98,8 +98,8 @@ fn read(raw: &RawValue, others: &[VerificationKey]) -> Result<VerificationKey, S
         return Err(refused("is for an algorithm other than RS256, ES256 and EdDSA"));
     }
     let key = VerificationKey::new(algorithm, decoding).named(jwk.kid.clone());
-    // Of two, which one counts would be a guess; of the same kind only, as names may be shared
-    // between kinds (RFC 7517, section 4.5).
+    // Two keys with one name are ambiguous. Only keys of the same kind conflict, because keys of
+    // different kinds may share a name (RFC 7517, section 4.5).
     let is_double = |other: &VerificationKey| {
         other.id.is_some() && other.id == key.id && other.algorithm == algorithm
     };
@@ -114,14 +114,14 @@ fn names(alg: &str, algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::RS256 => alg == "RS256",
         Algorithm::ES256 => alg == "ES256",
-        // RFC 9864 gave it a name of its own.
+        // RFC 9864 gave it a second name.
         Algorithm::EdDSA => alg == "EdDSA" || alg == "Ed25519",
         _ => false,
     }
 }
 
 impl Jwk {
-    /// A key whose private part is public is nobody's, and a secret that is published is none.
+    /// Refuses a key that everyone could sign with: a public set with a private part or a secret.
     fn check_secrecy(&self) -> Result<(), &'static str> {
         if self.kty == "oct" || self.k.is_some() {
             return Err("is a symmetric key, which everybody can read there");
@@ -154,7 +154,7 @@ impl Jwk {
         let problem = "has no n or e in base64url";
         let n = bytes(self.n.as_deref()).ok_or(problem)?;
         let e = bytes(self.e.as_deref()).ok_or(problem)?;
-        // Some providers put a zero in front, as ASN.1 does.
+        // Some providers put a zero byte in front, as ASN.1 does.
         let n: Vec<u8> = n.into_iter().skip_while(|byte| *byte == 0).collect();
         let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
         if !RSA_BITS.contains(&bits) {
@@ -183,7 +183,7 @@ fn bytes(member: Option<&str>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(member?).ok()
 }
 
-/// A text that is 32 bytes in base64url.
+/// The text, if it is 32 bytes in base64url.
 fn coordinate(member: Option<&str>) -> Option<&str> {
     bytes(member).filter(|bytes| bytes.len() == 32).and(member)
 }

@@ -1,4 +1,4 @@
-//! Which keys of a set are taken, and what is said of the others.
+//! Which keys of a set are accepted, and why others are skipped.
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -21,7 +21,7 @@ fn public(algorithm: Algorithm, kid: &str) -> Value {
     with(&serde_json::to_value(jwk).expect("JSON"), json!({"kid": kid}))
 }
 
-/// The same key with other members; `null` takes one out.
+/// The same key with other members; `null` removes one.
 fn with(key: &Value, changes: Value) -> Value {
     let mut key = key.clone();
     let members = key.as_object_mut().expect("an object");
@@ -36,7 +36,7 @@ fn read(keys: Value) -> Result<KeySet, String> {
     parse(json!({ "keys": keys }).to_string().as_bytes())
 }
 
-/// What is said of a key beside a good one.
+/// Why a key is skipped in a set that also has a valid key.
 fn skipped(key: &Value) -> String {
     let good = public(Algorithm::EdDSA, "good");
     let mut set = read(json!([good, key])).expect("one is good");
@@ -48,7 +48,7 @@ fn skipped(key: &Value) -> String {
 fn each_kind_of_key_is_taken_for_its_algorithm_by_its_name() {
     let algorithms = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
     let keys: Vec<Value> = algorithms.iter().map(|algorithm| public(*algorithm, "k")).collect();
-    // Names may be shared between kinds.
+    // Keys of different kinds may share a name.
     let set = read(json!(keys)).expect("good");
     assert_eq!(set.skipped, [""; 0]);
     let taken: Vec<_> = set.keys.iter().map(|key| (key.algorithm, key.id.as_deref())).collect();

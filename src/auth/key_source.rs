@@ -1,4 +1,4 @@
-//! Where keys are read from: a file, or a server.
+//! Where keys are read from: a file or a server.
 
 use std::fmt;
 use std::fs::File;
@@ -15,10 +15,10 @@ use crate::config::{AuthConfig, ConfigError, JwksSource, redacted_url};
 /// How long a server may take for its whole answer.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What some editors write before a text (U+FEFF in UTF-8).
+/// A byte-order mark (U+FEFF in UTF-8), which some editors write at the start of a text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Where something is read from, and how much of it at most.
+/// A source of keys, and the most bytes that are read of it.
 pub(super) struct KeySource {
     place: SourceKind,
     max_bytes: usize,
@@ -32,7 +32,7 @@ enum SourceKind {
 // === impl KeySource ===
 
 impl KeySource {
-    /// A file that is read whole.
+    /// A file, which is read whole.
     pub(super) fn file(path: &Path, max_bytes: usize) -> Self {
         Self { place: SourceKind::File(path.to_owned()), max_bytes }
     }
@@ -40,7 +40,7 @@ impl KeySource {
     /// `JWT_JWKS`.
     ///
     /// # Errors
-    /// `JWT_JWKS_CA` where that file holds no certificates.
+    /// `JWT_JWKS_CA` if that file contains no certificates.
     pub(super) fn jwks(
         from: &JwksSource,
         auth: &AuthConfig,
@@ -60,10 +60,11 @@ impl KeySource {
         matches!(self.place, SourceKind::File(_))
     }
 
-    /// What is there now, without a byte-order mark. Blocks, for a server up to five seconds.
+    /// Reads the current content, without a byte-order mark. Blocks, for a server up to five
+    /// seconds.
     ///
     /// # Errors
-    /// Why it cannot be had, in one line.
+    /// Why it cannot be read, in one line.
     pub(super) fn read(&self) -> Result<Vec<u8>, String> {
         let read = match &self.place {
             SourceKind::File(path) => read_file(path, self.max_bytes),
@@ -77,7 +78,7 @@ impl KeySource {
         Ok(content)
     }
 
-    /// A problem that may repeat the address, query included.
+    /// Removes the address from an error, because its query may hold secrets.
     fn without_secrets(&self, problem: &str) -> String {
         match &self.place {
             SourceKind::File(_) => problem.to_owned(),
@@ -86,7 +87,7 @@ impl KeySource {
     }
 }
 
-/// Its name, for messages.
+/// The name of the source, for messages.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -99,7 +100,7 @@ impl fmt::Display for KeySource {
 fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, String> {
     let mut content = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    // One more than it may have tells a large file from a whole one.
+    // One byte more than allowed tells a file that is too large.
     let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
     file.take(limit).read_to_end(&mut content).map_err(|error| error.to_string())?;
     if content.len() > max_bytes {
@@ -108,8 +109,8 @@ fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// Who asks the server. It follows no redirects: where keys come from is a setting, and not for the
-/// server of an hour ago to change.
+/// The HTTP client. It follows no redirects: the operator's setting decides where keys come from,
+/// and a server cannot change that.
 fn agent(url: &str, authorities: Option<&Path>) -> Result<Agent, ConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = authorities.map_or(Ok(RootCerts::WebPki), certificates)?;
@@ -122,10 +123,10 @@ fn agent(url: &str, authorities: Option<&Path>) -> Result<Agent, ConfigError> {
         .http_status_as_error(false)
         .https_only(is_https)
         .tls_config(tls)
-        // A provider that rotates may move as well: every time is a new look-up.
+        // A provider that rotates keys may move too, so every request looks the name up again.
         .max_idle_connections(0)
         .user_agent(concat!("orderhub/", env!("CARGO_PKG_VERSION")));
-    // What is on this machine is not for a proxy to the outside.
+    // A server on this machine must not be asked through a proxy.
     let config = if is_https { config } else { config.proxy(None) };
     Ok(config.build().into())
 }

@@ -1,8 +1,7 @@
-//! The keys in force: those of the settings, and those of a source that may change while the hub
-//! runs.
+//! The valid keys: those of the settings, and those of a source that may change while the hub runs.
 //!
-//! Tokens are checked on worker threads, which must not wait: the keys are read without a lock, and
-//! a token whose key is unknown only asks for them to be fetched again.
+//! Tokens are verified on worker threads, which must not wait. So the keys are read without a lock,
+//! and a token with an unknown key only requests a new fetch.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -15,34 +14,35 @@ use super::AuthError;
 use super::claims::invalid;
 use super::keys::VerificationKey;
 
-/// The keys in force.
+/// The valid keys.
 pub(super) struct Keyring {
-    /// Those of the settings, which have no names.
+    /// The keys of the settings, which have no names.
     fixed: Vec<VerificationKey>,
-    /// Those of a source, where there is one.
+    /// The keys of a source, if there is one.
     fetched: Option<Arc<FetchedKeys>>,
 }
 
 /// The keys of a source.
 pub(super) struct FetchedKeys {
-    /// None until they were read for the first time; from then on those of the last good reading.
+    /// None until the first successful read; after that, the keys of the last one.
     keys: ArcSwapOption<Vec<VerificationKey>>,
-    /// How things stand between the source and tokens with unknown keys.
+    /// Decides the answer to tokens with unknown keys.
     state: watch::Sender<FetchState>,
-    /// Who fetches; set when it starts.
+    /// The thread that fetches; set when it starts.
     fetcher: OnceLock<Thread>,
 }
 
-/// What a token hears whose key is not among those of the source.
+/// What happens to a token whose key the source does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FetchState {
-    /// To wait: it has made the hub look again.
+    /// It waits, and starts a new fetch.
     Calm,
-    /// To wait: the hub is looking.
+    /// It waits, because a fetch is under way.
     Asked,
-    /// No: the hub has looked just now, and a stranger's tokens must not make it look all the time.
+    /// It is refused: a fetch was just done, and invalid tokens must not cause fetches all the
+    /// time.
     Resting,
-    /// To come back: the source does not answer, so nobody knows.
+    /// It is refused for now: the source does not answer, so the key cannot be looked up.
     Down,
 }
 
@@ -53,7 +53,7 @@ impl Keyring {
         Self { fixed, fetched }
     }
 
-    /// What changes while the hub runs.
+    /// The keys that change while the hub runs.
     pub(super) fn fetched(&self) -> Option<&Arc<FetchedKeys>> {
         self.fetched.as_ref()
     }
@@ -65,8 +65,8 @@ impl Keyring {
         self.fixed.iter().chain(fetched).map(|key| key.algorithm).collect()
     }
 
-    /// What the first key makes of a token that may be the token's: of its algorithm always, and
-    /// of its name where both have one.
+    /// Returns the first success of `fits` among the keys that fit the token: by algorithm, and
+    /// by name if both have one.
     pub(super) fn try_keys<T>(
         &self,
         algorithm: Algorithm,
@@ -91,7 +91,7 @@ impl Keyring {
     }
 }
 
-/// The key of a token in a set: by its name; where it has none, the only one of its algorithm.
+/// The key for a token in a set: by its name or, if it has none, the only key of its algorithm.
 fn select_key<'k>(
     keys: &'k [VerificationKey],
     algorithm: Algorithm,
@@ -112,7 +112,7 @@ fn is_asymmetric(algorithm: Algorithm) -> bool {
 // === impl FetchedKeys ===
 
 impl FetchedKeys {
-    /// With the keys that are known already. Where there are none, the hub is looking.
+    /// Starts with the keys that are known already. Without any, a fetch is under way.
     pub(super) fn new(keys: Option<Vec<VerificationKey>>) -> Self {
         let state = if keys.is_some() { FetchState::Calm } else { FetchState::Asked };
         Self {
@@ -122,13 +122,13 @@ impl FetchedKeys {
         }
     }
 
-    /// Tells who fetches: it is woken when a token asks for it.
+    /// Sets the thread that fetches, which is woken when a token needs it.
     pub(super) fn set_fetcher(&self, thread: Thread) {
-        // A second one would be woken by its own clock alone.
+        // A second thread would wake only by its own clock.
         self.fetcher.set(thread).ok();
     }
 
-    /// These keys count from now on, and no others.
+    /// Replaces all keys.
     pub(super) fn replace(&self, keys: Vec<VerificationKey>) {
         self.keys.store(Some(Arc::new(keys)));
     }
@@ -137,7 +137,7 @@ impl FetchedKeys {
         *self.state.borrow()
     }
 
-    /// Sets the state by what it is, and says what it is then. Those who wait hear of it.
+    /// Computes the next state from the current one, and returns it. Waiting tokens are notified.
     pub(super) fn update_state(&self, next: impl FnOnce(FetchState) -> FetchState) -> FetchState {
         self.state.send_if_modified(|state| {
             let before = std::mem::replace(state, next(*state));
@@ -146,12 +146,12 @@ impl FetchedKeys {
         self.state()
     }
 
-    /// Those who want to hear of the next change of state.
+    /// Receives the next change of state.
     pub(super) fn watch(&self) -> watch::Receiver<FetchState> {
         self.state.subscribe()
     }
 
-    /// A token's key is not here: has the source looked at again, and says what the token hears.
+    /// The token's key is unknown: requests a new fetch, and returns the answer to the token.
     fn on_unknown_key(&self) -> AuthError {
         let asked = self.state.send_if_modified(|state| {
             let is_first = *state == FetchState::Calm;

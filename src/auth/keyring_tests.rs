@@ -1,4 +1,4 @@
-//! Which key a token is checked with, and what one hears whose key is not there.
+//! Which key verifies a token, and the answer to a token with an unknown key.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn public(algorithm: Algorithm, kid: Option<&str>) -> Value {
     jwk
 }
 
-/// Another key on P-256, of which nobody has the private half here.
+/// Another key on P-256, whose private half is not in these tests.
 fn stranger(kid: &str) -> Value {
     json!({
         "kty": "EC", "crv": "P-256", "kid": kid,
@@ -106,7 +106,7 @@ fn without_a_name_only_a_key_that_is_alone_counts() {
     assert_eq!(judge(&alone, &nameless), Ok(()));
     let two = verifier(json!([one, stranger("other")]), &[]);
     assert!(judge(&two, &nameless).is_err());
-    // A name that no key has is not the same as no name.
+    // An unknown key name differs from a missing one.
     let unnamed = verifier(json!([public(Algorithm::ES256, None)]), &[]);
     assert_eq!(judge(&unnamed, &nameless), Ok(()));
     assert!(judge(&unnamed, &token(Algorithm::ES256, Some("k"))).is_err());
@@ -117,7 +117,7 @@ fn no_key_is_used_for_another_algorithm() {
     let keys = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(|a| public(a, Some("k")));
     let published = json!({"keys": keys}).to_string();
     let verifier = verifier(json!(keys), &[]);
-    // What everybody can read is no secret, in whatever form.
+    // Published values must not work as a secret, in any form.
     for secret in [&published, RSA, keys[0]["n"].as_str().expect("a text")] {
         for kid in [None, Some("k")] {
             assert_invalid(judge(&verifier, &by_secret(secret, kid)));
@@ -171,7 +171,7 @@ fn an_unknown_key_is_asked_for_and_only_it_has_to_wait() {
     let verifier =
         verifier(json!([public(Algorithm::ES256, Some("k"))]), &["--jwt-secret", SECRET]);
     assert!(verifier.wait_for_keys().is_none());
-    // Nothing here is worth asking for: no source has secrets, and a key that is named is known.
+    // None of these causes a fetch: a source has no secrets, and the named key is known.
     assert_invalid(judge(&verifier, &by_secret("another secret of thirty-two bytes", Some("x"))));
     let known = token(Algorithm::ES256, Some("k"));
     let torn = format!("{}AAAA", &known[..known.len() - 4]);

@@ -1,20 +1,20 @@
-//! The keys that tokens are signed with, each for one algorithm.
+//! The keys that verify tokens, each for one algorithm.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use crate::config::{AuthConfig, ConfigError, PublicKeyPem};
 
-/// A key and the one algorithm it is for. A public key cannot be passed off as an HS256 secret,
-/// because a token's own `alg` only chooses among the keys and never how a key is used.
+/// A key and its one algorithm. A public key cannot be used as an HS256 secret, because a token's
+/// own `alg` only chooses among the keys, and never how a key is used.
 pub(super) struct VerificationKey {
     pub(super) algorithm: Algorithm,
-    /// What tokens call it (`kid`); keys of the settings have no name.
+    /// Its name in tokens (`kid`); keys of the settings have no name.
     pub(super) id: Option<String>,
     pub(super) decoding: DecodingKey,
 }
 
-/// What a secret may sign with. Some libraries choose the hash by the length of the secret, so one
-/// secret counts for all of them; a longer hash is no weaker.
+/// The algorithms of a secret. Some libraries choose the hash by the length of the secret, so a
+/// secret is accepted with all of them; a longer hash is not weaker.
 const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
 /// The keys of these settings.
@@ -43,13 +43,13 @@ impl VerificationKey {
         Self { algorithm, id: None, decoding }
     }
 
-    /// The same key with a name, or without.
+    /// The same key with this name, or without one.
     pub(super) fn named(self, id: Option<String>) -> Self {
         Self { id, ..self }
     }
 }
 
-/// Tells the algorithm by the kind of key.
+/// Finds the algorithm from the kind of key.
 fn public_key(public: &PublicKeyPem) -> Result<VerificationKey, ConfigError> {
     let refused = |what: &str| {
         let problem = format!(
@@ -67,7 +67,7 @@ fn public_key(public: &PublicKeyPem) -> Result<VerificationKey, ConfigError> {
     }
     let pem = public.pem.as_bytes();
     let bytes = |key: &DecodingKey| key.try_get_as_bytes().map_or(0, <[u8]>::len);
-    // Ed25519 and EC first: the reader of RSA keys looks less closely.
+    // Ed25519 and EC first, because the reader of RSA keys is less strict.
     if let Ok(key_found) = DecodingKey::from_ed_pem(pem) {
         return Ok(VerificationKey::new(Algorithm::EdDSA, key_found));
     }
@@ -88,10 +88,10 @@ fn public_key(public: &PublicKeyPem) -> Result<VerificationKey, ConfigError> {
     }
 }
 
-/// Whether a PEM holds a key on P-256, the curve of ES256. The reader of PEM files does not look at
-/// the curve, and every token would fail later. All such keys begin with the same 27 bytes (RFC
-/// 5480, section 2: the two object identifiers, then the mark of an uncompressed point), which
-/// come to whole characters of Base64.
+/// Whether a PEM contains a key on P-256, the curve of ES256. The PEM reader does not check the
+/// curve, and every token would fail later. All such keys begin with the same 27 bytes (RFC 5480,
+/// section 2: the two object identifiers, then the mark of an uncompressed point), which fill whole
+/// characters of Base64.
 fn is_p256(pem: &str) -> bool {
     let body = pem.split("-----").nth(2).unwrap_or_default();
     let body: String = body.split_whitespace().collect();

@@ -1,4 +1,4 @@
-//! Which keys are taken, and that none can be used for another's algorithm.
+//! Which keys are accepted, and that none can be used with another algorithm.
 
 use std::path::PathBuf;
 

@@ -10,26 +10,26 @@ use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// What a new token is to say.
+/// The content of a new token.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
-    /// The name to show.
+    /// The displayed name.
     pub name: Option<String>,
     /// The role.
     pub role: Role,
     /// The orders that the user may join.
     pub orders: Vec<OrderId>,
-    /// How long it counts, from now.
+    /// How long the token is valid, from now.
     pub ttl: Duration,
 }
 
 /// Makes a token with the secret, claim names, issuer and audiences of these settings.
 ///
 /// # Errors
-/// `JWT_SECRET` where there is none: with a public key alone only its owner makes tokens.
-/// `JWT_ROLE_MAP` where it leaves no word for the role.
+/// `JWT_SECRET` if there is none: a public key cannot sign. `JWT_ROLE_MAP` if it leaves no name for
+/// the role.
 pub fn mint(auth: &AuthConfig, grant: &NewToken, now: Timestamp) -> Result<String, ConfigError> {
     let no_secret = "it must be set to make tokens; a public key only checks them";
     let secret = auth.secret.as_ref().ok_or_else(|| ConfigError::new("JWT_SECRET", no_secret))?;
@@ -57,7 +57,7 @@ pub fn mint(auth: &AuthConfig, grant: &NewToken, now: Timestamp) -> Result<Strin
         .map_err(|error| ConfigError::new("JWT_SECRET", format!("cannot sign: {error}")))
 }
 
-/// The word that the verifier of the same settings will read as this role.
+/// The name that the verifier reads as this role, with the same settings.
 fn role_claim(auth: &AuthConfig, role: Role) -> Result<String, ConfigError> {
     auth.role_map.name_of(role).map(ToOwned::to_owned).ok_or_else(|| {
         let problem = format!("it leaves no word for the role {}", role.as_str());

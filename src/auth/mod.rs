@@ -1,4 +1,4 @@
-//! Who connects: where a request carries its token, what a good token is, and what it says.
+//! Authentication: finds the token of a request, verifies it, and reads its claims.
 
 mod api_keys;
 mod claims;
@@ -30,34 +30,34 @@ pub use principal::{Principal, Scope, Scopes, Service};
 pub use reread::Reread;
 pub use verifier::{MAX_TOKEN_BYTES, Verifier};
 
-/// What a good token says about its user.
+/// What a valid token says about its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Who it is.
+    /// The user's id.
     pub user: UserId,
-    /// The name to show: at most 128 characters, none of them a control character; the user's id
-    /// where the token has no name.
+    /// The displayed name: at most 128 characters without control characters; the user's id if the
+    /// token has no name.
     pub name: String,
-    /// The role that counts here, after the role map and the staff audience.
+    /// The role after the role map and the staff audience were applied.
     pub role: Role,
-    /// The orders that the token lets its user join, sorted, each once.
+    /// The orders that the token lets its user join, sorted, without duplicates.
     pub orders: Arc<[OrderId]>,
     /// `exp`.
     pub expires_at: Timestamp,
-    /// `exp` plus leeway: from this instant on the token does not count, nor does a session that
-    /// was opened with it.
+    /// `exp` plus leeway. From this instant on the token is invalid, and so is a session that was
+    /// opened with it.
     pub deadline: Timestamp,
     /// `iat`, which revocations compare with.
     pub issued_at: Option<Timestamp>,
 }
 
 impl Identity {
-    /// How much longer than the token itself it counts.
+    /// How much longer the token is valid than it says.
     pub fn leeway(&self) -> Duration {
         self.deadline.until_from(self.expires_at)
     }
 
-    /// Whether the token was issued before an instant, or may have been: one that does not say when
+    /// Whether the token was issued before an instant, or may have been: a token without `iat`
     /// counts as older than any.
     pub fn may_be_issued_before(&self, instant: Timestamp) -> bool {
         self.issued_at.is_none_or(|issued_at| issued_at < instant)
@@ -69,45 +69,44 @@ impl Identity {
     }
 }
 
-/// How long a client waits before it comes back to a hub that has no keys to judge it by.
+/// How long a client waits before it returns to a hub that lacks the keys to verify its token.
 const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// How long a client waits before it shows the next token, where this one was issued right before a
-/// revocation: `iat` counts seconds.
+/// How long a client waits before it sends its next token, if this one was issued right before a
+/// revocation: `iat` counts whole seconds.
 const REVOKED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Why a token does not count.
+/// Why a token is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// It is no token of ours. The reason is for the log; it holds nothing of the token.
+    /// The token is invalid. The reason is for the log; it contains nothing of the token.
     #[error("invalid token: {0}")]
     Invalid(Cow<'static, str>),
-    /// It was one, and its time is over.
+    /// The token was valid once, and has expired.
     #[error("the token has expired")]
     Expired,
-    /// It is one of those that were revoked.
+    /// The token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The same, but so shortly before that it may be newer, by a clock that is behind: the next one
-    /// may count.
+    /// The token was revoked, but issued so shortly before that it may be newer, by a clock that is
+    /// behind. The next one may be accepted.
     #[error("the token was revoked, unless the clock of its back end is behind")]
     RevokedJustNow,
-    /// Its key is none that the hub has, which is looking for new ones: see
-    /// [`Verifier::wait_for_keys`].
+    /// The hub does not have the token's key and is fetching keys: see [`Verifier::wait_for_keys`].
     #[error("the token's key is being looked for")]
     Pending,
-    /// Its key is none that the hub has, and where new ones come from does not answer.
+    /// The hub does not have the token's key, and the source of keys does not answer.
     #[error("the token's key is unknown, and the keys cannot be fetched")]
     Unavailable,
 }
 
 impl AuthError {
-    /// The code that the client hears.
+    /// The code for the client.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Invalid(_) | Self::Revoked | Self::RevokedJustNow => ErrorCode::Unauthenticated,
             Self::Expired => ErrorCode::TokenExpired,
-            // A client that heard "unauthenticated" would fetch another token of the same key.
+            // On "unauthenticated" a client would fetch another token with the same key.
             Self::Pending | Self::Unavailable => ErrorCode::Unavailable,
         }
     }
@@ -116,7 +115,7 @@ impl AuthError {
 impl From<&AuthError> for Failure {
     fn from(error: &AuthError) -> Self {
         match error {
-            // The reason stays in the log: it would tell a forger what to mend.
+            // The reason stays in the log, because it would help a forger.
             AuthError::Invalid(_) => Self::new(error.code(), "the token is not valid"),
             AuthError::Expired => Self::new(error.code(), "the token has expired"),
             AuthError::Revoked => Self::new(error.code(), "the token was revoked"),

@@ -1,16 +1,16 @@
-//! Who asks over HTTP: somebody with a token, or a service with an API key; and what each may do.
+//! Callers of the HTTP API: a user with a token, or a service with an API key; and their rights.
 
 use std::sync::Arc;
 
 use super::Identity;
 use crate::protocol::role::Role;
 
-/// What an API key can be made for. The text form stands in `API_KEYS_FILE`.
+/// A right that an API key can have. Its text form stands in `API_KEYS_FILE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Read orders, their members, chat and positions.
     OrdersRead,
-    /// Create, change, assign, move on and delete orders; post positions.
+    /// Create, change, assign and delete orders, set their status; post positions.
     OrdersWrite,
     /// Send events to rooms and to users.
     EventsWrite,
@@ -18,7 +18,7 @@ pub enum Scope {
     ChatWrite,
     /// Revoke users' tokens.
     UsersWrite,
-    /// Look at the node and its rooms.
+    /// Read the state of the node and its rooms.
     AdminRead,
     /// Remove users.
     AdminWrite,
@@ -26,25 +26,25 @@ pub enum Scope {
     MetricsRead,
 }
 
-/// Several scopes.
+/// A set of scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Scopes(u16);
 
-/// Somebody with an API key.
+/// The holder of an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// What the key is called in its file.
+    /// The key's name in its file.
     pub name: Arc<str>,
-    /// What it may do.
+    /// The scopes of the key.
     pub scopes: Scopes,
 }
 
-/// Whoever asks over HTTP.
+/// A caller of the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// Somebody with a token.
+    /// A user with a token.
     Identity(Identity),
-    /// Somebody with an API key, which opens no socket.
+    /// A service with an API key, which cannot open a socket.
     Service(Service),
 }
 
@@ -77,7 +77,7 @@ impl Scope {
         }
     }
 
-    /// The scope that is written so.
+    /// The scope with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|scope| scope.as_str() == name)
     }
@@ -87,7 +87,7 @@ impl Scope {
         Self::ALL.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether it is for `/api`; the others are for operation.
+    /// Whether the scope is for `/api`; the others are for operation.
     pub fn is_api(self) -> bool {
         !matches!(self, Self::AdminRead | Self::AdminWrite | Self::MetricsRead)
     }
@@ -96,7 +96,7 @@ impl Scope {
 // === impl Scopes ===
 
 impl Scopes {
-    /// Whether the scope is among them.
+    /// Whether the set contains the scope.
     pub fn contains(self, scope: Scope) -> bool {
         self.0 & (1 << scope as u16) != 0
     }
@@ -111,9 +111,9 @@ impl FromIterator<Scope> for Scopes {
 // === impl Principal ===
 
 impl Principal {
-    /// Whether it may do what the scope names, whatever the order. A token's role `service` may
-    /// everything under `/api`, `admin` everything, `support` look on; what participants of an
-    /// order may do there beyond that is for the routes to say.
+    /// Whether the caller has this scope for every order. A token with the role `service` has every
+    /// scope of `/api`, `admin` has all scopes, and `support` has [`Scope::AdminRead`]. The routes
+    /// decide what participants of an order may do beyond that.
     pub fn may(&self, scope: Scope) -> bool {
         match self {
             Self::Service(service) => service.scopes.contains(scope),
@@ -126,7 +126,7 @@ impl Principal {
         }
     }
 
-    /// Its user's id, or what its API key is called: for the log.
+    /// The user's id or the name of the API key, for the log.
     pub fn name(&self) -> &str {
         match self {
             Self::Identity(identity) => identity.user.as_str(),
@@ -134,7 +134,7 @@ impl Principal {
         }
     }
 
-    /// The user, where it is one.
+    /// The user, if the caller is one.
     pub fn identity(&self) -> Option<&Identity> {
         match self {
             Self::Identity(identity) => Some(identity),

@@ -1,4 +1,5 @@
-//! What holds for every file of API keys and every set of public keys; `tests/fuzz` runs it for long.
+//! Properties of all files of API keys and all sets of public keys; `tests/fuzz` runs them for
+//! long.
 
 use proptest::prelude::*;
 
@@ -42,7 +43,7 @@ proptest! {
     #[test]
     fn of_a_set_no_key_is_taken_whose_secret_stands_beside_it(json in mutate::mutated(SETS, SET_WORDS)) {
         let Ok(set) = jwks::parse(json.as_bytes()) else { return Ok(()) };
-        // Half of a surrogate pair is passed over by the reader of sets, and refused by this one.
+        // The reader of sets skips half of a surrogate pair; this one refuses it.
         let Ok(document) = serde_json::from_str::<serde_json::Value>(&json) else { return Ok(()) };
         let keys = document["keys"].as_array().expect("keys");
         prop_assert_eq!(set.keys.len() + set.skipped.len(), keys.len());

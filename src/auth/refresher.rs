@@ -1,7 +1,7 @@
-//! Keeps keys up to date while the hub runs, on a thread of its own: reading a file or asking a
-//! server blocks.
+//! Keeps keys up to date while the hub runs. It has a thread of its own, because reading a file or
+//! asking a server blocks.
 //!
-//! Whatever goes wrong, the keys of the last good reading stay in force.
+//! After any error the keys of the last successful read stay valid.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -17,35 +17,35 @@ use super::key_source::KeySource;
 use super::keyring::{FetchState, FetchedKeys};
 use super::reread::Reread;
 
-/// How often a file is looked at: so long a change takes to count.
+/// How often a file is checked, and so how long a change takes.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often a server is asked without need: so long a key that it withdrew may still count.
+/// How often a server is asked regularly, and so how long a withdrawn key may stay valid.
 const SERVER_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// At most so often tokens with unknown keys make the hub look.
+/// How often tokens with unknown keys may cause a fetch.
 const ON_DEMAND_INTERVAL: Duration = Duration::from_secs(60);
-/// Before the first success nobody can log in, so that is tried for often.
+/// The interval before the first success, when no login can succeed.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
-/// After a failure; doubles up to the next one.
+/// The interval after a failure; doubles up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(5);
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// The same problem is told so often.
+/// The same problem is logged at most once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is kept up to date. It ends when nobody uses the keys any more.
+/// The sources that are kept up to date. The thread ends when the keys are no longer used.
 pub(super) struct KeyRefresher {
     pub(super) jwks: Option<RefreshedSource<Weak<FetchedKeys>>>,
     pub(super) api_keys: Option<RefreshedSource<Weak<ArcSwap<ApiKeys>>>>,
-    /// Orders to read both at once.
+    /// Requests to read both sources at once.
     pub(super) reread: Arc<Reread>,
 }
 
-/// One source, and where what it says goes.
+/// One source, and what its content is written to.
 pub(super) struct RefreshedSource<T> {
     source: Arc<KeySource>,
     target: T,
     /// The variable that names the source, for the log.
     variable: &'static str,
-    /// The hash of what counts now; none before the first success.
+    /// The hash of the valid content; none before the first success.
     current: Option<Vec<u8>>,
     schedule: RefreshSchedule,
     warned: Option<(String, Instant)>,
@@ -55,12 +55,12 @@ pub(super) struct RefreshedSource<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RefreshSchedule {
     every: Duration,
-    /// The next time without being asked.
+    /// The next regular read.
     next: Instant,
     /// Failures in a row.
     failures: u32,
     has_succeeded: bool,
-    /// Until then it does not count that tokens ask.
+    /// Until then, requests of tokens are ignored.
     rest_until: Option<Instant>,
 }
 
@@ -70,13 +70,13 @@ impl KeyRefresher {
     /// Starts the thread.
     ///
     /// # Errors
-    /// Where the system gives none.
+    /// If the system cannot start a thread.
     pub(super) fn start(mut self) -> std::io::Result<()> {
         let fetched = self.jwks.as_ref().and_then(|jwks| jwks.target.upgrade());
         let reread = Arc::clone(&self.reread);
         let running = thread::Builder::new().name("keys".to_owned()).spawn(move || {
             while let Some(next) = self.run_due() {
-                // Whoever asks wakes it; that the wake-up comes before the sleep is no matter.
+                // A request wakes the thread; a wake-up that comes before the sleep is not lost.
                 thread::park_timeout(next.saturating_duration_since(Instant::now()));
             }
         })?;
@@ -87,7 +87,7 @@ impl KeyRefresher {
         Ok(())
     }
 
-    /// Does what is due. Says when to come again; none where nobody needs it.
+    /// Reads what is due. Returns when to run again; none if the keys are no longer used.
     fn run_due(&mut self) -> Option<Instant> {
         if self.reread.take() {
             self.jwks.iter_mut().for_each(RefreshedSource::read_soon);
@@ -109,20 +109,21 @@ impl<T> RefreshedSource<T> {
         Self { source, target, variable, current: None, schedule, warned: None }
     }
 
-    /// It is read next time, whenever it was due, and what is wrong is told again.
+    /// Reads the source on the next run, whatever its schedule, and logs its problems again.
     fn read_soon(&mut self) {
         self.schedule.next = Instant::now();
         self.warned = None;
     }
 
-    /// Reads the source, and where it has changed hands its content to `parse`. Whether it can be
-    /// read and is good.
+    /// Reads the source and, if it has changed, passes its content to `parse`. Returns whether it
+    /// could be read and is valid.
     fn read_if_changed<K>(
         &mut self,
         parse: impl FnOnce(&[u8]) -> Result<K, String>,
         take: impl FnOnce(K),
     ) -> bool {
-        // A client of HTTP is much code, and the thread must go on: without it, logins would wait.
+        // An HTTP client is much code, and this thread must survive a panic in it: logins wait for
+        // it.
         let read = catch_unwind(AssertUnwindSafe(|| self.source.read()));
         let read = read.unwrap_or_else(|_| Err("reading it panicked".to_owned()));
         let read = read.and_then(|content| {
@@ -149,7 +150,7 @@ impl<T> RefreshedSource<T> {
         }
     }
 
-    /// Warns, of the same thing only now and then.
+    /// Warns, about the same problem only now and then.
     fn warn_once_in_a_while(&mut self, problem: String) {
         let now = Instant::now();
         let is_told = self.warned.as_ref().is_some_and(|(warned, at)| {
@@ -181,8 +182,8 @@ impl RefreshedSource<Weak<FetchedKeys>> {
         }
         let now = Instant::now();
         let state = self.schedule.state(now);
-        // Whoever asked while the hub looked for another reason may have come too late for what
-        // it found, and is served next.
+        // A request that came while the source was read for another reason may have been too late
+        // for that read, so it is served next.
         let next = fetched.update_state(|current| match current {
             FetchState::Asked if !is_asked => FetchState::Asked,
             _ => state,
@@ -218,14 +219,14 @@ impl RefreshSchedule {
         asked || now >= self.next
     }
 
-    /// The source was read, because a token asked or without that.
+    /// Records a read of the source, whether a token requested it or not.
     fn done(&mut self, good: bool, asked: bool, now: Instant) {
         if !good {
             self.failures = self.failures.saturating_add(1);
             self.next = now + self.retry();
             return;
         }
-        // The first reading is no token's: the next one may ask at once.
+        // The first read was not requested by a token, so the next token may request one at once.
         if asked && self.has_succeeded {
             self.rest_until = Some(now + ON_DEMAND_INTERVAL);
         }
@@ -251,7 +252,7 @@ impl RefreshSchedule {
         }
     }
 
-    /// When something happens next without anybody asking.
+    /// When the next regular read is due.
     fn wake(&self, now: Instant) -> Instant {
         let rested = self.rest_until.filter(|until| *until > now);
         rested.map_or(self.next, |until| until.min(self.next))
@@ -264,7 +265,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A plan for a server that has answered once, at this instant.
+    /// A schedule for a server that has answered once, at this instant.
     fn answered() -> (RefreshSchedule, Instant) {
         let now = Instant::now();
         let mut schedule = RefreshSchedule::new(SERVER_INTERVAL, now);
@@ -290,7 +291,7 @@ mod tests {
         assert_eq!(schedule.state(now + ON_DEMAND_INTERVAL), FetchState::Resting);
         assert_eq!(schedule.wake(now + SECOND), rested);
         assert_eq!(schedule.state(rested), FetchState::Calm);
-        // A look that nobody asked for changes nothing of that.
+        // A regular read does not change that.
         schedule.done(true, false, now + 2 * SECOND);
         assert_eq!(schedule.state(now + ON_DEMAND_INTERVAL), FetchState::Resting);
     }

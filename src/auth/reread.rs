@@ -1,4 +1,4 @@
-//! An order to read the keys again at once, from whatever thread.
+//! A request, from any thread, to read the keys again at once.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,12 @@ use std::thread::Thread;
 #[derive(Default)]
 pub struct Reread {
     asked: AtomicBool,
-    /// Who reads; none before it has started, and where no keys can change.
+    /// The thread that reads; none before it starts, or if no keys can change.
     reader: OnceLock<Thread>,
 }
 
 impl Reread {
-    /// Has the keys read again. One order may do for several.
+    /// Requests a new read. One read may serve several requests.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
         if let Some(reader) = self.reader.get() {
@@ -21,13 +21,13 @@ impl Reread {
         }
     }
 
-    /// Who is to be woken.
+    /// Sets the thread to wake.
     pub(super) fn set_reader(&self, thread: Thread) {
-        // A second one would be woken by its own clock alone.
+        // A second thread would wake only by its own clock.
         self.reader.set(thread).ok();
     }
 
-    /// Whether there was an order since the last look.
+    /// Whether there was a request since the last call.
     pub(super) fn take(&self) -> bool {
         self.asked.swap(false, Ordering::AcqRel)
     }

@@ -1,4 +1,4 @@
-//! Rules of the claims, each with tokens made by hand.
+//! The rules for claims, each with tokens made by hand.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
 }
 
-/// Judges a good token after these claims were put over it; `null` takes one out.
+/// Verifies a valid token with these claims changed; `null` removes one.
 fn judge(flags: &[&str], changes: Value) -> Result<Identity, AuthError> {
     let mut claims = json!({"sub": "u-1", "exp": NOW + 60});
     let all = claims.as_object_mut().expect("an object");
@@ -95,7 +95,7 @@ fn the_user_is_id_else_sub_or_the_configured_claim() {
         let found = judge(flags, claims.clone()).map(|identity| identity.user.to_string());
         assert_eq!(found.ok().as_deref(), user, "{claims}");
     }
-    // A claim that is there and null counts as absent.
+    // A claim that is null counts as absent.
     let token = signed(&json!({"id": null, "sub": "u-2", "exp": NOW + 1}));
     assert_eq!(verify(&[], &token).expect("good").user.as_str(), "u-2");
 }
@@ -135,7 +135,7 @@ fn a_token_counts_until_exp_plus_leeway() {
         let expected = if good { Ok(()) } else { Err(AuthError::Expired) };
         assert_eq!(result.map(drop), expected, "{exp} {leeway}");
     }
-    // Only a token that was good once has "expired".
+    // Only a token that was valid once can be "expired".
     assert_invalid(judge(&[], json!({"exp": 1, "sub": null})));
 }
 
@@ -235,7 +235,7 @@ fn the_claim_with_the_role_may_be_a_path() {
         let identity = judge(flags, keycloak.clone()).expect("good");
         assert_eq!(identity.role, expected, "{claim}");
     }
-    // A claim of that very name comes first.
+    // A claim with exactly that name takes precedence.
     let literal = json!({"a.b": "support", "a": {"b": "driver"}});
     let identity = judge(&["--jwt-role-claim", "a.b"], literal).expect("good");
     assert_eq!(identity.role, Role::Support);
@@ -304,7 +304,7 @@ fn orders_must_be_a_list_of_ids() {
 
 #[test]
 fn a_claim_that_comes_twice_is_refused() {
-    /// Writes its text as it is, as no map would.
+    /// Writes its text unchanged, which no map would do.
     struct Raw(Box<serde_json::value::RawValue>);
     impl serde::Serialize for Raw {
         fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -391,7 +391,7 @@ fn a_client_hears_the_code_and_not_the_reason() {
     assert_eq!(heard(&AuthError::Expired).0, ErrorCode::TokenExpired);
 }
 
-/// Algorithms that the keys of the hub are not for.
+/// Algorithms that the keys of the hub do not support.
 #[test]
 fn a_secret_counts_for_every_hash_of_its_family() {
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
@@ -418,9 +418,9 @@ fn a_token_of_right_before_a_revocation_may_be_followed_by_one_that_counts() {
         (json!(NOW), 1, None),
         (json!(NOW - 3), 1, Some(AuthError::RevokedJustNow)),
         (json!(NOW - 30), 29, Some(AuthError::RevokedJustNow)),
-        // It comes so late that no clock that is behind explains it.
+        // It comes too late for a clock that is behind to explain it.
         (json!(NOW - 3), 30, Some(AuthError::Revoked)),
-        // It is one of before, whatever the clock.
+        // It was issued before the revocation, whatever the clock.
         (json!(NOW - 31), 1, Some(AuthError::Revoked)),
         (Value::Null, 1, Some(AuthError::Revoked)),
     ] {

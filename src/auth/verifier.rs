@@ -1,4 +1,5 @@
-//! Judges tokens: signature first, then every claim by the rules of the protocol. Knows API keys.
+//! Verifies tokens: the signature first, then every claim by the rules of the protocol. Also
+//! recognises API keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +29,14 @@ use crate::log_once::LogOnce;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// The longest token that is looked at, in bytes. A token with the most orders that make sense
-/// fits several times.
+/// The longest token that is verified, in bytes: several times the size of a token with as many
+/// orders as is reasonable.
 pub const MAX_TOKEN_BYTES: usize = 8192;
 
-/// The longest that a login waits for keys.
+/// How long a login waits for keys at most.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Judges tokens. Made once; judging waits for nobody and touches nothing outside.
+/// Verifies tokens. Made once; verification neither waits nor does I/O.
 pub struct Verifier {
     keys: Keyring,
     /// `JWT_JWKS`.
@@ -43,7 +44,7 @@ pub struct Verifier {
     api_keys: Arc<ArcSwap<ApiKeys>>,
     /// `API_KEYS_FILE`.
     api_keys_file: Option<Arc<KeySource>>,
-    /// Orders to read both again.
+    /// Requests to read both again.
     reread: Arc<Reread>,
     names: ClaimNames,
     issuer: Option<String>,
@@ -54,20 +55,20 @@ pub struct Verifier {
     role_claim: String,
     /// `JWT_ROLE_MAP`.
     role_map: RoleMap,
-    /// Roles of tokens that nothing here knows, which were logged already.
+    /// Unknown roles in tokens that were logged already.
     unknown_roles: LogOnce,
-    /// Whose older tokens no longer count.
+    /// Users whose older tokens are not valid.
     revocations: Revocations,
 }
 
 impl Verifier {
-    /// A judge by these settings. Reads the files they name, and connects to nothing: keys of a
-    /// server are there once [`Self::watch_keys`] has fetched them.
+    /// A verifier for these settings. Reads the files that they name, and connects to nothing: keys
+    /// of a server arrive once [`Self::watch_keys`] has fetched them.
     ///
     /// # Errors
-    /// `JWT_SECRET` where there is no key at all (on loopback: before the settings were
-    /// prepared), `JWT_PUBLIC_KEY` or `JWT_JWKS` where the file holds no key that can be used,
-    /// `JWT_JWKS_CA` or `API_KEYS_FILE` where that file cannot be used.
+    /// `JWT_SECRET` if there is no key at all (on loopback: before the settings were prepared),
+    /// `JWT_PUBLIC_KEY` or `JWT_JWKS` if the file has no usable key, `JWT_JWKS_CA` or
+    /// `API_KEYS_FILE` if that file is unusable.
     pub fn new(auth: &AuthConfig) -> Result<Self, ConfigError> {
         let fixed = keys(auth)?;
         let (jwks, fetched) = jwks_source(auth)?.unzip();
@@ -93,16 +94,16 @@ impl Verifier {
         })
     }
 
-    /// The algorithms that a token may be signed with, key by key.
+    /// The algorithm of each key, key by key.
     pub fn algorithms(&self) -> impl Iterator<Item = Algorithm> + '_ {
         self.keys.algorithms().into_iter()
     }
 
-    /// From now on, for as long as the judge lives, keys that change are noticed: `JWT_JWKS` and
-    /// `API_KEYS_FILE`. To be called once.
+    /// Watches the keys that can change, `JWT_JWKS` and `API_KEYS_FILE`, for as long as the
+    /// verifier lives. Must be called once.
     ///
     /// # Errors
-    /// Where the system gives no thread for it.
+    /// If the system cannot start a thread.
     pub fn watch_keys(&self) -> std::io::Result<()> {
         let jwks = self.jwks.as_ref().zip(self.keys.fetched()).map(|(source, fetched)| {
             RefreshedSource::new(Arc::clone(source), "JWT_JWKS", Arc::downgrade(fetched))
@@ -120,34 +121,34 @@ impl Verifier {
         KeyRefresher { jwks, api_keys, reread: Arc::clone(&self.reread) }.start()
     }
 
-    /// Has the keys that may change read again at once, once they are watched.
+    /// Requests to read changeable keys again at once, once they are watched.
     pub fn reread(&self) -> Arc<Reread> {
         Arc::clone(&self.reread)
     }
 
-    /// Where keys are being fetched right now: resolves when that is done, or has taken too long.
-    /// A token that was [`AuthError::Pending`] is worth another look then.
+    /// If keys are being fetched, a future that resolves when that is done or has taken too long. A
+    /// token that was [`AuthError::Pending`] should be verified again then.
     pub fn wait_for_keys(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let mut states = self.keys.fetched()?.watch();
         let is_asked = *states.borrow() == FetchState::Asked;
         is_asked.then_some(async move {
             let settled = states.wait_for(|state| *state != FetchState::Asked);
-            // What came of it the next look at the token says.
+            // The next verification of the token shows the result.
             tokio::time::timeout(KEYS_TIMEOUT, settled).await.ok();
         })
     }
 
-    /// From now on tokens of this user count only if they were issued then or later.
+    /// From now on tokens of this user are valid only if they were issued then or later.
     pub fn revoke(&self, user: UserId, issued_before: Timestamp) {
         self.revocations.insert(user, issued_before);
     }
 
-    /// Whether a token that was good when it was judged has been revoked since.
+    /// Whether a token that was valid has been revoked since.
     pub fn has_revoked(&self, identity: &Identity) -> bool {
         self.revocations.refuse(identity)
     }
 
-    /// Judges what somebody presents over HTTP: an API key or a token.
+    /// Verifies an API key or a token of an HTTP request.
     ///
     /// # Errors
     /// Those of [`Self::verify`].
@@ -160,12 +161,12 @@ impl Verifier {
         service.map(Principal::Service).ok_or_else(|| invalid("it is no API key of API_KEYS_FILE"))
     }
 
-    /// Judges a token at an instant.
+    /// Verifies a token at an instant.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] where only its time is over; [`AuthError::Revoked`] or
-    /// [`AuthError::RevokedJustNow`] where it was revoked before; [`AuthError::Pending`] or
-    /// [`AuthError::Unavailable`] where its key may be one that the hub does not have yet; else
+    /// [`AuthError::Expired`] if only its time is over; [`AuthError::Revoked`] or
+    /// [`AuthError::RevokedJustNow`] if it was revoked; [`AuthError::Pending`] or
+    /// [`AuthError::Unavailable`] if its key may be one that the hub does not have yet; else
     /// [`AuthError::Invalid`].
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
         let token = without_scheme(token);
@@ -186,8 +187,8 @@ impl Verifier {
             deadline: expires_at.plus(self.leeway),
             issued_at: claims.issued_at()?,
         };
-        // Last, so that "expired" is only said of tokens that were good once: the client answers
-        // it with a fresh token, and would do so for ever.
+        // Last, so that only tokens that were valid once are "expired": a client answers this code
+        // with a fresh token, and would do so forever.
         if now >= identity.deadline {
             return Err(AuthError::Expired);
         }
@@ -195,25 +196,25 @@ impl Verifier {
         Ok(identity)
     }
 
-    /// The payload, once the signature is known to be good.
+    /// The payload, after the signature was verified.
     fn signed_payload(&self, token: &str) -> Result<Box<RawValue>, AuthError> {
-        // `none` and every unknown algorithm end here.
+        // `none` and every unknown algorithm are refused here.
         let header = decode_header(token).map_err(|_| invalid("it is no JWT"))?;
         if header.crit.is_some() {
-            // RFC 7515, section 4.1.11: not understood, so not valid.
+            // RFC 7515, section 4.1.11: a header that is not understood makes the token invalid.
             return Err(invalid("it has critical headers"));
         }
         let (message, signature) = token.rsplit_once('.').ok_or_else(|| invalid("it is no JWT"))?;
-        // Only the signature is left to the library. Its `decode` would read the header once more and
-        // the claims twice, and has ideas of its own about these (60 s of leeway, no `aud` unless it
-        // is told which).
+        // The library only verifies the signature. Its `decode` would read the header once more and
+        // the claims twice, and has defaults of its own for them (60 s of leeway, no `aud` unless
+        // it is told which).
         self.keys.try_keys(header.alg, header.kid.as_deref(), |key| {
             let good = verify(signature, message.as_bytes(), &key.decoding, key.algorithm);
             good.is_ok_and(|good| good).then(|| payload_of(message)).flatten()
         })
     }
 
-    /// Who made the token, for whom, and from when on it counts.
+    /// Checks the issuer, the audience and the time from which the token is valid.
     fn check_origin(&self, claims: &Claims<'_>, now: Timestamp) -> Result<(), AuthError> {
         if self.issuer.as_deref().is_some_and(|issuer| !claims.issuer_is(issuer)) {
             return Err(invalid("its iss is not JWT_ISSUER"));
@@ -229,8 +230,8 @@ impl Verifier {
         }
     }
 
-    /// The role that counts: of several the one that may do most; an unknown one is the least. The two
-    /// that may do everything under `/api` ask for their audience where one is set.
+    /// The user's role: of several the most powerful one; an unknown role is the least. `admin` and
+    /// `service`, which may do everything under `/api`, require their audience if one is set.
     fn role(&self, claims: &Claims<'_>) -> Role {
         let said = claims.roles(&self.role_claim);
         let known = said.iter().filter_map(|name| self.role_map.role(name));
@@ -244,7 +245,7 @@ impl Verifier {
         known.filter(counts).max().unwrap_or_default()
     }
 
-    /// Says once for each value that a role means nothing here: its users are customers without a word.
+    /// Logs each unknown role once: without that, its users would silently be customers.
     fn log_unknown_role(&self, said: &str) {
         if let Some(shown) = self.unknown_roles.first(said) {
             log::warn!(
@@ -254,7 +255,7 @@ impl Verifier {
     }
 }
 
-/// Where `JWT_JWKS` is, and the keys that are known of it from the start: those of a file.
+/// The source `JWT_JWKS`, and the keys that are known from the start: those of a file.
 fn jwks_source(auth: &AuthConfig) -> Result<Option<(KeySource, FetchedKeys)>, ConfigError> {
     let Some(from) = &auth.jwks else { return Ok(None) };
     let source = KeySource::jwks(from, auth, jwks::MAX_SET_BYTES)?;

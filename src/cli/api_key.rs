@@ -1,5 +1,5 @@
-//! `orderhub api-key`: makes an API key for a service. Reads no settings and writes no file: who may
-//! change the file decides which keys count.
+//! `orderhub api-key`: makes an API key for a service. It reads no settings and writes no file: the
+//! operator adds the entry to the file of keys.
 #![expect(clippy::print_stderr, reason = "the entry must not end up where the key goes")]
 
 use clap::Args;
@@ -26,8 +26,8 @@ fn scope(text: &str) -> Result<Scope, String> {
 }
 
 pub(super) fn run(args: &ApiKeyArgs) -> Result<(), CliError> {
-    // The default is what the role `service` of a token may do, so that the one can take the
-    // other's place.
+    // The default is what the role `service` of a token may do, so that a key can replace such a
+    // token.
     let chosen = |scope: &Scope| match args.scopes.as_slice() {
         [] => scope.is_api(),
         scopes => scopes.contains(scope),

@@ -1,4 +1,5 @@
-//! What `serve` says once it listens: where, and how to get in. The first line is for programs.
+//! What `serve` prints once it listens: the address, and how to connect. Programs parse the first
+//! line.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use super::healthcheck::reachable;
 use crate::config::Config;
 use crate::process::VERSION;
 
-/// The text for a hub that listens on this address, with lines that work when they are pasted.
+/// The text for a hub that listens on this address, with commands that can be pasted.
 pub fn banner(address: SocketAddr, config: &Config) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| "orderhub".into());
     banner_of(&program, address, config)
@@ -37,7 +38,7 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
          \nConnect:\n"
     );
     let to = reachable(address);
-    // The address first: websocat takes any number of words behind -H for headers.
+    // The address comes first, because websocat takes any number of words after -H as headers.
     let _ = writeln!(text, "  websocat ws://{to}/ws -H \"Authorization: Bearer $CUSTOMER\"");
     if config.server.allow_query_token {
         let _ = writeln!(text, "  websocat \"ws://{to}/ws?token=$DRIVER\"");
@@ -53,14 +54,14 @@ fn token_command(program: &Path, config: &Config) -> String {
     if config.auth.development_secret.is_none() {
         return format!("{program} token");
     }
-    // Spelled out even where it is the default: that is relative, and a second terminal mostly
-    // stands somewhere else, where `token` finds no secret.
+    // Given even if it is the default: the default is relative, and a second terminal is usually in
+    // another directory, where `token` finds no secret.
     let dir = &config.server.data_dir;
     let dir = dir.canonicalize().or_else(|_| std::path::absolute(dir)).unwrap_or(dir.clone());
     format!("{program} token --data-dir {}", quoted(&dir))
 }
 
-/// A path as a POSIX shell reads it back.
+/// A path in quotes for a POSIX shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);

@@ -1,4 +1,4 @@
-//! `orderhub check-config`: all settings, or the first that cannot work. Connects to nothing and
+//! `orderhub check-config`: prints all settings, or the first invalid one. Connects to nothing and
 //! creates nothing.
 
 use std::fmt::Write as _;
@@ -13,13 +13,13 @@ pub(super) fn run(mut config: Config, matches: &ArgMatches) -> Result<(), CliErr
     config.read_secret()?;
     let mut auth = config.auth.clone();
     if auth.development_secret.is_some() && auth.secret.is_none() {
-        // One that is still to be made cannot be bad, and the other keys are to be looked at.
+        // A secret that is not made yet cannot be invalid, and the other keys must be checked.
         auth.secret = Some(Secret::new(""));
     }
     Verifier::new(&auth)?;
     output(&table(&config.describe(matches)))?;
     for warning in config.warnings() {
-        // On stderr: they are no part of the table.
+        // On stderr, because warnings are not part of the table.
         logging::print_stderr(&format!("orderhub: warning: {warning}\n"));
     }
     Ok(())

@@ -7,10 +7,10 @@ use clap::ArgMatches;
 
 use super::CliError;
 
-/// Shorter than the time after which container runtimes give up on a check.
+/// Shorter than the timeout of container runtimes for a check.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Looks at `BIND_ADDR` alone: a check inside a container must not need the hub's secrets.
+/// Reads only `BIND_ADDR`: a check inside a container must not need the hub's secrets.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let bind: SocketAddr = matches
         .get_one("bind")
@@ -25,7 +25,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .max_redirects(0)
-        // The hub is here; a proxy set for the outside would ask another machine.
+        // The hub is on this machine; a proxy would ask another one.
         .proxy(None)
         .build()
         .into();
@@ -37,7 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     }
 }
 
-/// Where a hub that listens on this address can be asked from this machine.
+/// The address at which this machine can reach a hub that listens on `bind`.
 pub(super) fn reachable(bind: SocketAddr) -> SocketAddr {
     let ip = match bind.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,10 +1,10 @@
-//! What `--help` shows. Every command takes all settings, so that one environment serves them all;
-//! its help shows the settings that it uses.
+//! The text of `--help`. Every command accepts all settings, so that one environment serves them
+//! all; its help shows only the settings that it uses.
 
 use clap::Command;
 
-/// For the commands that use some of the settings: which, by their variables, and what to say about
-/// the others. A command that is not here shows all.
+/// For commands that use some of the settings: the variables of those, and a sentence about the
+/// others. Commands that are not listed show all.
 const SHOWN: &[(&str, &[&str], &str)] = &[
     ("token", TOKEN_SETTINGS, TOKEN),
     ("api-key", &[], ""),
@@ -53,7 +53,7 @@ so on, or the secret in the --data-dir of a hub on this machine (see orderhub to
 Exit status: 0 all is well; 1 a promise is broken or an assertion fails; 2 what was asked cannot be
 done; 3 no hub, or it was lost; 4 a result cannot be written; 130 interrupted.";
 
-/// Hides from the help of each command the settings that it does not use.
+/// Hides unused settings from the help of each command.
 pub(super) fn with_own_settings(command: Command) -> Command {
     SHOWN.iter().fold(command, |command, (name, settings, after)| {
         command
@@ -61,7 +61,7 @@ pub(super) fn with_own_settings(command: Command) -> Command {
     })
 }
 
-/// Hides the settings that are not named, in the commands below this one too.
+/// Hides the settings that are not named, also in subcommands.
 fn show_only(command: Command, settings: &[&str]) -> Command {
     let command = command.mut_args(|arg| {
         let hide = arg.get_env().is_some_and(|variable| {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::cli;
 
-    /// This command and all below it.
+    /// This command and all its subcommands.
     fn all(command: &Command) -> Vec<&Command> {
         let below = command.get_subcommands().flat_map(all);
         std::iter::once(command).chain(below).collect()
@@ -96,8 +96,8 @@ mod tests {
         }
     }
 
-    /// clap writes a line break for it, and there is no other way to write it there. The usage and
-    /// the names of values are shown as they are.
+    /// clap turns it into a line break and has no way to escape it. Usage and value names are shown
+    /// unchanged.
     #[test]
     fn no_help_has_the_word_that_clap_eats() {
         let command = cli::command();

@@ -1,8 +1,7 @@
-//! `orderhub load`: a scenario against a running hub, and two results beside each other.
+//! `orderhub load`: runs a scenario against a running hub, or compares two results.
 //!
-//! Its exit status says what to do: 0 all is well, 1 a promise is broken or an assertion fails, 2
-//! what was asked cannot be done, 3 the hub cannot be reached or was lost, 4 a report cannot be
-//! written, 130 interrupted.
+//! Its exit status: 0 all is well, 1 a promise is broken or an assertion fails, 2 the input is
+//! invalid, 3 the hub cannot be reached or was lost, 4 a report cannot be written, 130 interrupted.
 #![expect(clippy::print_stderr, reason = "how far it is goes to the terminal, results to stdout")]
 
 mod files;
@@ -27,9 +26,9 @@ use crate::time::Timestamp;
 
 /// A promise is broken, or an assertion fails.
 const BROKEN: u8 = 1;
-/// What was asked cannot be done.
+/// The input is invalid.
 const BAD_INPUT: u8 = 2;
-/// The hub cannot be reached, does not want this client, or was lost.
+/// The hub cannot be reached, refuses this client, or was lost.
 const NO_HUB: u8 = 3;
 /// A report cannot be written.
 const NOT_WRITTEN: u8 = 4;
@@ -140,7 +139,7 @@ pub(super) fn run(args: LoadArgs, matches: &ArgMatches) -> Result<(), CliError> 
     report_results(&args.files, &assertions, &plan, &outcome)
 }
 
-/// Tells the results, and judges.
+/// Reports the results, and returns the exit status.
 fn report_results(
     files: &Files,
     assertions: &[Assertion],
@@ -149,7 +148,7 @@ fn report_results(
 ) -> Result<(), CliError> {
     let mut report = Report::new(plan, outcome);
     report.assertions = assertions.iter().map(|assertion| assertion.judge(&report)).collect();
-    // First where it cannot get lost: a full disk must not cost the results.
+    // stdout comes first, so that a full disk does not lose the results.
     let mut missing = Vec::new();
     if let Err(error) = output(&table::table(&report)) {
         missing.push(error.to_string());
@@ -165,7 +164,7 @@ fn report_results(
     Err(CliError::Status(NOT_WRITTEN, "not all results could be written".to_owned()))
 }
 
-/// What to say where the first token expires before the run may be over.
+/// A warning if the first token may expire before the run ends.
 fn short_lived(plan: &RunPlan) -> Option<String> {
     let left = plan.people.expires? - Timestamp::now().as_millis() / 1000;
     let length = plan.scenario.length().as_secs();
@@ -213,7 +212,7 @@ fn result(path: &Path) -> Result<Report, CliError> {
         .map_err(|error| CliError::Status(BAD_INPUT, format!("{}: {error}", path.display())))
 }
 
-/// The first signal ends the run with its results, the second one at once.
+/// The first signal ends the run with its results, the second one ends it at once.
 fn listen_for_signals(stop: &Arc<AtomicBool>) {
     let stop = stop.clone();
     let wait = async move {
@@ -233,7 +232,7 @@ fn listen_for_signals(stop: &Arc<AtomicBool>) {
             }
         }
     };
-    // Without it a signal just ends the program, as it would any other.
+    // Without this thread a signal simply ends the program, as usual.
     std::thread::spawn(move || {
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             runtime.block_on(wait);

@@ -1,5 +1,5 @@
-//! Logs go to stderr, as lines for people or as one JSON object a line, by way of a queue
-//! ([`queue`]) that never makes the threads that serve wait.
+//! Logs go to stderr, as lines for people or as one JSON object per line, through a queue
+//! ([`queue`]) that never blocks the threads that serve.
 
 mod filter;
 mod format;
@@ -22,15 +22,14 @@ use filter::LogFilter;
 use format::{json_notice, text_notice, write_json};
 use queue::{DropNotice, LogQueue};
 
-/// How long the end of the process waits for a log that is not read.
+/// How long the end of the process waits for a stderr that is not read.
 const EXIT_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a panic waits for its line: it may be the last of a process that aborts.
+/// How long a panic waits for its line, which may be the last one of an aborting process.
 const PANIC_FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The target of panics.
 const PANIC_TARGET: &str = "orderhub::panic";
 
-/// The one way to stderr, where there is something to say.
+/// The queue to stderr, once something was written.
 static QUEUE: OnceLock<Arc<LogQueue>> = OnceLock::new();
 
 /// Starts the log. A second start in one process changes nothing.
@@ -57,23 +56,23 @@ pub(super) fn start(config: &LogConfig) -> Result<(), CliError> {
     }
     let logger = builder.build();
     log::set_max_level(logger.filter());
-    // Refused only where a log runs already.
+    // Fails only if a logger is set already.
     if log::set_boxed_logger(Box::new(LogFilter::new(logger))).is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     Ok(())
 }
 
-/// Says something on stderr that is no log line. A stderr that is closed or not read is no reason
-/// to panic or to hang.
+/// Writes something to stderr that is not a log line. A closed or unread stderr must not cause a
+/// panic or a hang.
 pub(super) fn print_stderr(text: &str) {
-    // Without a thread there is no other place where this could be said.
+    // Without a thread, this text has nowhere else to go.
     if let Ok(queue) = open(text_notice) {
         queue.push(text.as_bytes());
     }
 }
 
-/// The queue, which is made where it is first needed.
+/// The queue, which is created on first use.
 fn open(notice: DropNotice) -> io::Result<&'static Arc<LogQueue>> {
     if let Some(queue) = QUEUE.get() {
         return Ok(queue);
@@ -82,7 +81,7 @@ fn open(notice: DropNotice) -> io::Result<&'static Arc<LogQueue>> {
     Ok(QUEUE.get_or_init(|| queue))
 }
 
-/// Dropped at the end of the process, in whatever way it ends: what waits is written.
+/// Dropped when the process ends, in whatever way: flushes the queue.
 pub(super) struct FlushAtEnd;
 
 impl Drop for FlushAtEnd {
@@ -93,7 +92,7 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// Hands what the logger has formatted, a record at a time, to the queue.
+/// Passes each formatted record to the queue.
 struct QueueWriter(Arc<LogQueue>);
 
 impl Write for QueueWriter {
@@ -109,7 +108,7 @@ impl Write for QueueWriter {
 
 // === panics ===
 
-/// Like the hook of the standard library, which would write to stderr itself.
+/// Like the hook of the standard library, which would write to stderr directly.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let backtrace = std::backtrace::Backtrace::capture();
     let trace = match backtrace.status() {
@@ -122,7 +121,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     if log::log_enabled!(target: PANIC_TARGET, Level::Error) {
         log::error!(target: PANIC_TARGET, "{text}");
     } else {
-        // A filter chooses what is logged; a bug is told in any case.
+        // A filter may hide the record, but a bug is always reported.
         print_stderr(&format!("{text}\n"));
     }
     if let Some(queue) = QUEUE.get() {

@@ -1,4 +1,4 @@
-//! `orderhub migrate`: brings the database to this version, or says how far it is.
+//! `orderhub migrate`: migrates the database to this version, or shows the state of its migrations.
 
 use clap::Args;
 
@@ -21,7 +21,7 @@ pub(super) fn run(config: Config, args: &MigrateArgs) -> Result<(), CliError> {
     run_migrations(&config, args.status)
 }
 
-/// Hands over to the database.
+/// Runs the migrations or shows their state.
 fn run_migrations(config: &Config, status_only: bool) -> Result<(), CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::Failed(format!("DATABASE_URL: {error}"));
     let url = &config.database.url;

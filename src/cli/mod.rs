@@ -1,7 +1,7 @@
-//! The command line: what each command of `orderhub` does, and how it says that it could not.
+//! The command line: the commands of `orderhub`, and how they report failures.
 //!
-//! Every setting is an argument of every command, so that `serve`, `token` and `check-config` see
-//! the same hub. Results go to stdout; everything else goes to stderr.
+//! Every setting is an argument of every command, so that `serve`, `token` and `check-config` use
+//! the same configuration. Results go to stdout; everything else goes to stderr.
 
 mod api_key;
 mod banner;
@@ -57,21 +57,21 @@ enum Command {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
-    /// A setting cannot work.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Anything else, in a sentence.
+    /// Any other failure, as a sentence.
     #[error("{0}")]
     Failed(String),
-    /// The same, where the command has an exit status for it.
+    /// The same, with an exit status of the command's own.
     #[error("{1}")]
     Status(u8, String),
 }
 
 /// Runs the program with these arguments, its own name first.
 ///
-/// The exit status is 0, 1 where the command failed, or 2 where there is no such command; `load`
-/// tells more.
+/// The exit status is 0, 1 if the command failed, or 2 if the command is unknown; `load` has more
+/// values.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _flush = logging::FlushAtEnd;
     let command = command();
@@ -93,17 +93,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The command line, with every setting allowed before and after the command.
+/// The command line; every setting is allowed before and after the command.
 fn command() -> clap::Command {
     let mut command =
         Cli::command().mut_args(|arg| if arg.get_env().is_some() { arg.global(true) } else { arg });
-    // Only then has each command the settings as well.
+    // Only a built command has the settings in its subcommands.
     command.build();
     help::with_own_settings(command)
 }
 
-/// Writes the result of a command. A reader that has gone away is no reason to panic, as `print!`
-/// would.
+/// Prints the result of a command. If the reader has gone away, `print!` would panic; this does
+/// not.
 fn output(text: &str) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -124,7 +124,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
     }
 }
 
-/// A variable that is set to something that is no text. The parser would not say which.
+/// Finds a variable whose value is not valid text. The parser would not name it.
 fn unreadable(command: &clap::Command) -> Option<ConfigError> {
     let variables = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
     let set = variables.filter_map(|variable| Some((variable, std::env::var_os(variable)?)));
@@ -133,7 +133,7 @@ fn unreadable(command: &clap::Command) -> Option<ConfigError> {
         .next()
 }
 
-/// Answers a command line that could not be parsed, or that asked for help.
+/// Answers an invalid command line, or a request for help.
 fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -142,7 +142,7 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
     let asked = words.find(|word| command.find_subcommand(word).is_some());
     if let Some(problem) = unreadable(command).or_else(|| config::explain(error, command)) {
         logging::print_stderr(&format!("orderhub: {problem}\n"));
-        // There a failure means that a promise is broken.
+        // For `load`, status 1 would mean that a promise is broken.
         return if asked == Some("load") { ExitCode::from(2) } else { ExitCode::FAILURE };
     }
     let text = error.to_string();
@@ -150,7 +150,7 @@ fn refuse(error: &clap::Error, command: &clap::Command, args: &[OsString]) -> Ex
         text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let first = first.join(" ");
     let problem = first.strip_prefix("error: ").unwrap_or(&first);
-    // A word in the wrong place may be an address with a password.
+    // A misplaced word may be an address with a password.
     let words: Vec<String> = problem.split(' ').map(config::redacted_url).collect();
     let problem = words.join(" ");
     let asked = asked.map(|asked| format!(" {asked}")).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::server;
 
 pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     logging::start(&config.log)?;
-    // Every client is a file. Raised before anything counts what is left.
+    // Every client is a file. The limit is raised before anything computes a share of it.
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => config.check_files(usize::try_from(limit).unwrap_or(usize::MAX))?,
         Err(error) => log::warn!("the file limit stays as it is: {error}"),
@@ -21,9 +21,9 @@ pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     run_server(config)
 }
 
-/// Hands over to the server, which returns when it has drained.
+/// Runs the server until it has drained.
 fn run_server(config: Config) -> Result<(), CliError> {
-    // A bad key is told like any other bad setting.
+    // An invalid key is reported like any other invalid setting.
     let verifier = Verifier::new(&config.auth)?;
     let listening = |address, config: &Config| {
         print_banner(for_stdout(banner(address, config), config.log.format));
@@ -31,8 +31,9 @@ fn run_server(config: Config) -> Result<(), CliError> {
     server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// What of the banner goes to stdout. Where logs are JSON they are read by programs, and often together
-/// with stdout: there it is only the line that scripts wait for, and the rest is a record of the log.
+/// The part of the banner that goes to stdout. With JSON logs, programs read the output, often
+/// together with stdout. So stdout gets only the line that scripts wait for, and the log gets the
+/// rest as a record.
 fn for_stdout(banner: String, format: LogFormat) -> String {
     match (format, banner.split_once('\n')) {
         (LogFormat::Json, Some((first, rest))) => {
@@ -43,8 +44,7 @@ fn for_stdout(banner: String, format: LogFormat) -> String {
     }
 }
 
-/// Prints the banner on a thread of its own: where stdout is a pipe that is full or closed, the hub
-/// serves all the same.
+/// Prints the banner on a thread of its own, so that a full or closed stdout does not stop the hub.
 fn print_banner(text: String) {
     let print = move || {
         if let Err(error) = output(&text) {

@@ -1,4 +1,4 @@
-//! `orderhub token`: makes tokens with the settings that `serve` would judge them by.
+//! `orderhub token`: makes tokens with the settings by which `serve` verifies them.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use crate::load::tokens::TokenLine;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// No token lives longer; leap days are no matter here.
+/// The longest life of a token; leap days do not matter here.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
-/// What stands for the number of each of several tokens.
+/// Replaced by the number of each of several tokens.
 const NUMBER_PLACEHOLDER: &str = "{n}";
-/// The help of the arguments cannot say [`NUMBER_PLACEHOLDER`]: clap reads it there as a line break.
+/// The help of the arguments cannot contain [`NUMBER_PLACEHOLDER`]: clap turns it into a line
+/// break.
 pub(super) const USAGE: &str = "\
 orderhub token [OPTIONS] --user <USER>
        orderhub token [OPTIONS] --count 3 --user 'user-{n}' --order 'order-{n}'";
@@ -56,7 +57,7 @@ fn role(text: &str) -> Result<Role, String> {
     Role::from_name(text).ok_or_else(|| format!("it must be one of {}", Role::NAMES.join(", ")))
 }
 
-/// An id, where a number may still have to be put in.
+/// Checks an id that may contain the placeholder.
 fn pattern(text: &str) -> Result<String, String> {
     let numbered = text.replace(NUMBER_PLACEHOLDER, "1");
     UserId::new(&numbered).map(|_| text.to_owned()).map_err(|error| error.to_string())
@@ -92,8 +93,8 @@ pub(super) fn run(mut config: Config, args: TokenArgs) -> Result<(), CliError> {
     output(&lines)
 }
 
-/// Reads the secret that the hub has made where no key was given. A secret that is made here instead
-/// would be one that no running hub knows.
+/// Reads the secret that the hub has made, if no key was given. A secret made here would be unknown
+/// to every running hub.
 fn read_secret(config: &mut Config) -> Result<(), CliError> {
     config.read_secret()?;
     match &config.auth.development_secret {
@@ -106,7 +107,7 @@ fn read_secret(config: &mut Config) -> Result<(), CliError> {
     }
 }
 
-/// What the token of this number says.
+/// The content of the token with this number.
 fn grant(args: &TokenArgs, number: u32) -> Result<NewToken, CliError> {
     let numbered = |text: &String| text.replace(NUMBER_PLACEHOLDER, &number.to_string());
     let bad = |error: crate::ids::InvalidId| CliError::Failed(format!("--user, --order: {error}"));

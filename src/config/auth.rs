@@ -1,4 +1,4 @@
-//! Which tokens count, and what their claims are called.
+//! Which tokens are valid, and what their claims are called.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -16,28 +16,28 @@ use super::{ConfigError, ServerConfig};
 /// The shortest HS256 secret, in bytes (RFC 7518, section 3.2: as long as the hash).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
 
-/// Claims whose meaning RFC 7519 or the hub has fixed; no setting may give them another.
+/// Claims whose meaning RFC 7519 or the hub has fixed; no setting may change it.
 const FIXED_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud", "orders"];
 
-/// Which tokens count, and what their claims are called.
+/// Which tokens are valid, and what their claims are called.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// `JWT_SECRET` or `JWT_SECRET_FILE`: for HS256, at least 32 bytes. On loopback the hub makes
-    /// one where neither this nor a public key is set; until [`super::Config::prepare`] has done
-    /// so there is none.
+    /// `JWT_SECRET` or `JWT_SECRET_FILE`: for HS256, at least 32 bytes. On loopback the hub makes a
+    /// secret if neither this nor a public key is set. Until [`super::Config::prepare`] has done
+    /// so, this is none.
     pub secret: Option<Secret>,
-    /// `JWT_SECRET_PREVIOUS` or `JWT_SECRET_PREVIOUS_FILE`: tokens that are signed with it still
-    /// count, default none. Nothing is signed with it.
+    /// `JWT_SECRET_PREVIOUS` or `JWT_SECRET_PREVIOUS_FILE`: tokens that were signed with it are
+    /// still valid, default none. It signs no new tokens.
     pub previous_secret: Option<Secret>,
-    /// The file of the secret that the hub makes for itself; none where a key was given.
+    /// The file of the secret that the hub makes for itself; none if a key was given.
     pub development_secret: Option<PathBuf>,
-    /// `JWT_PUBLIC_KEY`: a PEM file; RS256, ES256 or `EdDSA` by the kind of key. Counts beside the
-    /// secret where both are set.
+    /// `JWT_PUBLIC_KEY`: a PEM file; RS256, ES256 or `EdDSA` by the kind of key. If the secret is
+    /// set too, both are valid.
     pub public_key: Option<PublicKeyPem>,
     /// `JWT_JWKS`: more public keys, each with a name; they may change while the hub runs.
     pub jwks: Option<JwksSource>,
-    /// `JWT_JWKS_CA`: a PEM file; the server of `JWT_JWKS` must have its certificate from one of
-    /// these, default the public authorities that are built in.
+    /// `JWT_JWKS_CA`: a PEM file of authorities; one of them must have signed the certificate of
+    /// the `JWT_JWKS` server. Default: the public authorities, which are built in.
     pub jwks_ca: Option<PathBuf>,
     /// `API_KEYS_FILE`: a TOML file with the API keys of services, default none.
     pub api_keys: Option<PathBuf>,
@@ -45,25 +45,25 @@ pub struct AuthConfig {
     pub issuer: Option<String>,
     /// `JWT_AUDIENCE`: the `aud` that a token must have, default not checked.
     pub audience: Option<String>,
-    /// `JWT_LEEWAY_SECS`: clocks may differ by so much, seconds, default 5. It is added to the
-    /// life of every token.
+    /// `JWT_LEEWAY_SECS`: how far clocks may differ, in seconds, default 5. It is added to the life
+    /// of every token.
     pub leeway: Duration,
     /// `JWT_USER_CLAIM`: the claim that names the user, default `id`, else `sub`.
     pub user_claim: Option<String>,
-    /// `JWT_NAME_CLAIM`: the claim with the name to show, default `name`.
+    /// `JWT_NAME_CLAIM`: the claim with the displayed name, default `name`.
     pub name_claim: String,
-    /// `JWT_ROLE_CLAIM`: the claim with the role or a list of roles, default `role`. Where no claim has
-    /// that name and it has dots, it is a path: `realm_access.roles`.
+    /// `JWT_ROLE_CLAIM`: the claim with the role or a list of roles, default `role`. If no claim
+    /// has that name and it has dots, it is a path: `realm_access.roles`.
     pub role_claim: String,
-    /// `JWT_ROLE_MAP`: what the back end calls the roles, default none.
+    /// `JWT_ROLE_MAP`: the back end's names for the roles, default none.
     pub role_map: RoleMap,
-    /// `JWT_STAFF_AUDIENCE`: `admin` and `service` count only in tokens with this `aud`, default
-    /// in all. Where `JWT_AUDIENCE` is set too, such a token needs both.
+    /// `JWT_STAFF_AUDIENCE`: `admin` and `service` are accepted only in tokens with this `aud`,
+    /// default in all. If `JWT_AUDIENCE` is set too, such a token needs both.
     pub staff_audience: Option<String>,
 }
 
-/// Where a set of public keys comes from. Shown without the query of an address: it may hold what the
-/// server knows the hub by.
+/// Where a set of public keys comes from. An address is shown without its query, which may contain
+/// credentials of the hub.
 #[derive(Clone, PartialEq, Eq)]
 pub enum JwksSource {
     /// A file.
@@ -87,10 +87,10 @@ impl fmt::Debug for JwksSource {
     }
 }
 
-/// A public key as it was read.
+/// A public key in PEM form.
 #[derive(Debug, Clone)]
 pub struct PublicKeyPem {
-    /// The file it came from.
+    /// The file that it was read from.
     pub path: PathBuf,
     /// Its text.
     pub pem: String,
@@ -177,7 +177,7 @@ fn claim(text: &str) -> Result<String, String> {
     parse::text(text)
 }
 
-/// A file, or an address that nobody on the way can write into.
+/// A file, or an address that an attacker on the network cannot alter.
 fn jwks(text: &str) -> Result<JwksSource, String> {
     let allowed =
         || "a file, an https URL, or an http URL on loopback, without user or password".to_owned();
@@ -193,7 +193,7 @@ fn jwks(text: &str) -> Result<JwksSource, String> {
     good.then(|| JwksSource::Url(text.to_owned())).ok_or_else(allowed)
 }
 
-/// Which way of giving each secret counts.
+/// Which source of each secret is used.
 pub(super) struct SecretSources {
     pub(super) current: SecretSource,
     pub(super) previous: SecretSource,
@@ -215,7 +215,7 @@ impl AuthArgs {
         );
         let (secret, previous_secret) = (secret?, previous_secret?);
         let public_key = self.jwt_public_key.as_deref().map(read_pem).transpose()?;
-        // The secret of before alone is a rotation that was done by halves.
+        // A previous secret without a current key is an incomplete rotation.
         let no_key = secret.is_none() && public_key.is_none() && self.jwt_jwks.is_none();
         if no_key && !server.is_local() {
             let problem = "the hub can be reached from other machines, so it must be set, at \
@@ -242,7 +242,7 @@ impl AuthArgs {
     }
 }
 
-/// A secret, from where it is to be taken.
+/// Reads a secret from its source.
 fn secret_of(
     variable: &str,
     source: SecretSource,
@@ -259,7 +259,7 @@ fn secret_of(
     }
 }
 
-/// Takes a secret that is as long as its hash.
+/// Accepts a secret that is at least as long as its hash.
 pub(super) fn long_enough(variable: &str, secret: String) -> Result<Secret, ConfigError> {
     if secret.len() < MIN_SECRET_BYTES {
         let problem =

@@ -1,4 +1,4 @@
-//! Settings that each look good and cannot work together.
+//! Checks settings that are each valid but cannot work together.
 
 use super::http::{ConnectionShares, FileNeeds};
 use super::{Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
@@ -28,11 +28,12 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
     }
     let (timeout, interval) = (limits.pong_timeout.as_millis(), limits.ping_interval.as_millis());
     if timeout > interval {
-        // One pong is waited for at a time.
+        // The hub waits for one pong at a time.
         let problem = format!("{timeout} must be at most PING_INTERVAL_MS ({interval})");
         return Err(ConfigError::new("PONG_TIMEOUT_MS", problem));
     }
-    // One that no order can have would hide the driver for ever, and mostly is mistyped.
+    // A status that no order can have would hide the driver forever, and is probably a typing
+    // error.
     let rooms = &config.rooms;
     if let (Some(known), Some(visible)) = (&rooms.order_statuses, &rooms.location_visible_statuses)
         && let Some(unknown) = visible.difference(known).next()
@@ -43,7 +44,7 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A rate with a burst of 0 would let nothing through at all.
+/// A rate with a burst of 0 would allow nothing at all.
 fn check_burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
     if burst > 0 || per_second == 0 {
         return Ok(());
@@ -54,10 +55,10 @@ fn check_burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigErro
 }
 
 impl Config {
-    /// Whether so many files are enough for all connections that may be open.
+    /// Checks that this many files are enough for the configured connections.
     ///
     /// # Errors
-    /// `MAX_CONNECTIONS`, with what to set, where they are not.
+    /// `MAX_CONNECTIONS`, with what to set, if they are not.
     pub fn check_files(&self, limit: usize) -> Result<(), ConfigError> {
         let pool_size = usize::try_from(self.database.pool_size).unwrap_or(usize::MAX);
         let needs = FileNeeds { workers: self.server.workers, pool_size };
@@ -68,7 +69,7 @@ impl Config {
         needs.check(shares, limit)
     }
 
-    /// What works but should not go unsaid, a sentence each: for the log at start.
+    /// Settings that work but deserve a warning, a sentence each, for the log at start.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.rooms.join_policy == JoinPolicy::Open {

@@ -17,11 +17,11 @@ pub struct DatabaseConfig {
     /// `sqlite:<data-dir>/orderhub.sqlite3`.
     pub url: DatabaseUrl,
     /// `DATABASE_POOL`: connections, default 4. One of them (`PostgreSQL`: two) writes, the rest
-    /// read; many cost the database memory.
+    /// read. Each costs the database memory.
     pub pool_size: u32,
     /// `AUTO_MIGRATE`: whether `serve` brings the database to this version, default true.
     pub auto_migrate: bool,
-    /// Whether nothing else was said, so that the file lives in the data directory.
+    /// Whether the URL is the default, so that the file is in the data directory.
     pub in_data_dir: bool,
 }
 

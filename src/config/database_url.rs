@@ -1,4 +1,4 @@
-//! Which database: `sqlite:PATH`, or `postgres://…`. A password in it is never shown.
+//! The database: `sqlite:PATH`, or `postgres://…`. Its password is never shown.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,22 +9,22 @@ use super::postgres_url::{InvalidPostgresUrl, UrlParts};
 /// The address of a database. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// A file, made where it is missing.
+    /// A file, which is created if it is missing.
     Sqlite(PathBuf),
-    /// A server, in the words of libpq, password included.
+    /// A server, in libpq's form of a URL, password included.
     Postgres(String),
 }
 
-/// Why a text is no address of a database.
+/// Why a text is not the address of a database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDatabaseUrl {
-    /// Neither of the two, or one of them with nothing behind it.
+    /// It has neither scheme, or nothing after it.
     #[error("it must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
     Form,
-    /// Every connection would have a database of its own.
+    /// A database in memory: every connection would have its own.
     #[error("it must be a file: a database in memory cannot be shared by several connections")]
     InMemory,
-    /// Something in it libpq could not use.
+    /// libpq could not use a part of it.
     #[error(transparent)]
     Postgres(#[from] InvalidPostgresUrl),
 }
@@ -36,7 +36,7 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<Self, InvalidDatabaseUrl> {
         if let Some(path) = text.strip_prefix("sqlite:") {
-            // `sqlite:///var/hub` is how other tools write an absolute path.
+            // Other tools write an absolute path as `sqlite:///var/hub`.
             return match path.strip_prefix("//").unwrap_or(path) {
                 "" => Err(InvalidDatabaseUrl::Form),
                 path if path.contains(":memory:") => Err(InvalidDatabaseUrl::InMemory),
@@ -56,7 +56,7 @@ impl FromStr for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// A text of the database or its library, without the secrets of this address.
+    /// Removes the secrets of this address from a text of the database or its library.
     pub fn redact(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => text.to_owned(),
@@ -86,8 +86,8 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// The address without its password, and without its parameters: libpq takes passwords among them
-/// too, under several names.
+/// The address without its password and its parameters: libpq also takes passwords as parameters,
+/// under several names.
 fn without_password(url: &str) -> String {
     let Ok(parts) = UrlParts::read(url) else { return "postgres://***".to_owned() };
     let UrlParts { scheme, user, password, hosts, name, parameters } = parts;

@@ -10,7 +10,7 @@ use super::{Config, Settings};
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// Nobody set it.
+    /// The setting was not set.
     Default,
     /// An environment variable.
     Environment,
@@ -28,19 +28,20 @@ impl fmt::Display for ValueOrigin {
     }
 }
 
-/// One setting, as it may be shown.
+/// A setting in displayable form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     /// The environment variable.
     pub variable: String,
-    /// The value, without secrets; `-` where there is none.
+    /// The value, without secrets; `-` if there is none.
     pub value: String,
     /// Where the value came from.
     pub source: ValueOrigin,
 }
 
 impl Config {
-    /// All settings in the order of their documentation. `matches` is what this was read from.
+    /// All settings in the order of their documentation. `matches` is what this configuration was
+    /// read from.
     pub fn describe(&self, matches: &ArgMatches) -> Vec<Setting> {
         let command = Settings::augment_args(Command::new("settings"));
         command.get_arguments().filter_map(|arg| self.setting(arg, matches)).collect()
@@ -59,7 +60,7 @@ impl Config {
         Some(Setting { variable, value: value.unwrap_or_else(|| "-".to_owned()), source })
     }
 
-    /// The values that are not shown as they were given: secrets, and what a default comes to.
+    /// Values that are not shown as they were given: secrets, and computed defaults.
     fn computed(&self, id: &str) -> Option<String> {
         match id {
             "workers" => Some(self.server.workers.to_string()),

@@ -1,4 +1,4 @@
-//! How the hub goes down.
+//! How the hub drains.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What is said about a setting that cannot work.
+//! The error for an invalid setting.
 
-/// A setting that cannot work: which, and what is allowed. Never holds a secret.
+/// An invalid setting: its name, and what is allowed. Never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {

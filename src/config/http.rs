@@ -1,4 +1,4 @@
-//! What HTTP connections may cost, and how the process's files are shared out.
+//! Limits of HTTP connections, and how the process's files are divided.
 
 use clap::Args;
 
@@ -6,41 +6,41 @@ use super::ConfigError;
 use super::network::{Networks, networks};
 use super::parse::integer;
 
-/// Files for everything but clients, besides those of workers and of the database: listeners, logs,
-/// connections of `ADMIN_BIND`, and connections that are being turned away.
+/// Files for everything but clients, beside those of workers and the database: listeners, logs,
+/// connections of `ADMIN_BIND`, and connections that are being refused.
 const RESERVED_FILES: usize = 192;
-/// Files of a worker: its queue of events, what wakes it, its ring.
+/// Files of a worker: its event queue, its waker, its ring.
 const FILES_PER_WORKER: usize = 4;
 /// Files of a connection to the database; SQLite has three.
 const FILES_PER_DATABASE_CONNECTION: usize = 4;
-/// Below so many HTTP connections clients that poll could not come in.
+/// With fewer HTTP connections, clients that poll could not connect.
 const MIN_HTTP: usize = 32;
-/// The most HTTP connections where nothing else is said.
+/// The default of `MAX_HTTP_CONNECTIONS` is at most this.
 const MAX_HTTP: usize = 65_536;
-/// The default of `MAX_CONNECTIONS` where the system sets no useful limit.
+/// The default of `MAX_CONNECTIONS` if the system sets no useful limit.
 const DEFAULT_MAX_CONNECTIONS: usize = 1_000_000;
 
-/// Addresses that are the operator's: no carrier and no household comes from there.
+/// Addresses of the operator's own networks. No mobile carrier or household uses them.
 const OPERATOR_NETWORKS: &str = "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,\
                          100.64.0.0/10,::1,fc00::/7,fe80::/10";
 
-/// What HTTP connections may cost.
+/// Limits of HTTP connections.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
-    /// `MAX_HTTP_CONNECTIONS`: connections of HTTP, upgraded ones aside. Beyond: 503.
+    /// `MAX_HTTP_CONNECTIONS`: HTTP connections, without upgraded ones. Beyond: 503.
     pub max_connections: usize,
-    /// `MAX_HTTP_CONNECTIONS_PER_USER`: those of one user (customers, drivers and support), default
-    /// 256. Beyond: 429. A phone needs two to poll; behind a proxy that speaks HTTP/2 each request under
-    /// way counts.
+    /// `MAX_HTTP_CONNECTIONS_PER_USER`: HTTP connections of one user (customers, drivers and
+    /// support), default 256. Beyond: 429. A phone needs two to poll; behind a proxy that speaks
+    /// HTTP/2, each request that is being served counts.
     pub max_connections_per_user: usize,
-    /// `MAX_UNAUTHENTICATED_PER_ADDRESS`: connections, and apart from them Socket.IO sessions, that
-    /// have shown no good token, by address, default 512. Beyond: 503.
+    /// `MAX_UNAUTHENTICATED_PER_ADDRESS`: connections and, counted separately, Socket.IO sessions
+    /// without a valid token, by address, default 512. Beyond: 503.
     pub max_unauthenticated_per_address: usize,
     /// `ADDRESS_LIMIT_EXEMPT`: addresses without that limit, default private networks.
     pub address_limit_exempt: Networks,
-    /// `HTTP_BUFFER_BYTES`: request bodies and answers under way, default 134217728.
+    /// `HTTP_BUFFER_BYTES`: request bodies and answers in memory, default 134217728.
     pub buffer_bytes: usize,
-    /// `HTTP_BUFFER_BYTES_PER_USER`: those of one user, default 8388608.
+    /// `HTTP_BUFFER_BYTES_PER_USER`: the same for one user, default 8388608.
     pub buffer_bytes_per_user: usize,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct HttpArgs {
     http_buffer_bytes_per_user: usize,
 }
 
-/// How many files a process needs for what besides clients.
+/// How many files a process needs for everything but clients.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileNeeds {
     /// `WORKERS`.
@@ -87,7 +87,7 @@ pub(super) struct FileNeeds {
     pub(super) pool_size: usize,
 }
 
-/// How many connections of each kind there may be.
+/// The limits of each kind of connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ConnectionShares {
     pub(super) connections: usize,
@@ -118,7 +118,7 @@ impl FileNeeds {
         RESERVED_FILES.saturating_add(workers).saturating_add(database)
     }
 
-    /// Shares out the files that a limit allows, where nothing else is said.
+    /// Divides the files of a limit, as far as the settings do not.
     pub(super) fn share(
         self,
         limit: usize,
@@ -128,7 +128,7 @@ impl FileNeeds {
         let files = limit.saturating_sub(self.reserved());
         let http = http.unwrap_or_else(|| {
             let wanted = match connections {
-                // Clients that poll need two.
+                // Clients that poll need two connections.
                 Some(most) => most.saturating_mul(2).max(1024).min(files.saturating_sub(most)),
                 None => files / 4,
             };
@@ -138,7 +138,7 @@ impl FileNeeds {
         ConnectionShares { connections: connections.unwrap_or(left), http }
     }
 
-    /// Whether a file limit allows so many.
+    /// Checks that a file limit is enough for these connections.
     pub(super) fn check(self, shares: ConnectionShares, limit: usize) -> Result<(), ConfigError> {
         let ConnectionShares { connections, http } = shares;
         let needed = connections.saturating_add(http).saturating_add(self.reserved());

@@ -1,4 +1,4 @@
-//! What one user and one connection may cost.
+//! Limits of one user and one connection.
 
 use std::time::Duration;
 

@@ -5,9 +5,9 @@ use clap::Args;
 /// How a log record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// A line for people.
+    /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -37,8 +37,8 @@ fn format(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-/// Checks the form of a filter. The logger itself would only grumble and go on without the part
-/// that it cannot read.
+/// Checks the form of a filter. The logger itself would only warn and ignore the part that it
+/// cannot read.
 fn filter(text: &str) -> Result<String, String> {
     let levels = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |word: &str| levels.iter().any(|level| level.eq_ignore_ascii_case(word.trim()));
@@ -47,7 +47,7 @@ fn filter(text: &str) -> Result<String, String> {
         !word.is_empty()
             && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
     };
-    // What follows a slash is a regular expression over the messages.
+    // The part after a slash is a regular expression over the messages.
     let directives = text.split_once('/').map_or(text, |(directives, _)| directives);
     let good = directives.split(',').all(|directive| match directive.split_once('=') {
         Some((target, level)) => is_target(target) && is_level(level),

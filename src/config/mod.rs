@@ -1,9 +1,9 @@
 //! Settings: one struct per concern, read from flags and the environment.
 //!
-//! A flag wins over its environment variable, that over the default. A value that cannot be read
-//! is an error and never a silent default; this includes a variable that is set but empty, which
-//! mostly is a deployment that failed to fill in a secret. Reading the settings reads files and
-//! creates nothing; what the hub makes for itself is made by [`Config::prepare`].
+//! A flag takes precedence over its environment variable, and that over the default. An unreadable
+//! value is an error and never a silent default. This includes a variable that is set but empty,
+//! which usually comes from a deployment that failed to fill in a secret. Reading the settings
+//! reads files and creates nothing; [`Config::prepare`] creates what the hub makes for itself.
 
 mod auth;
 mod check;
@@ -44,22 +44,22 @@ pub use secret::{Secret, redacted_url};
 pub use server::ServerConfig;
 pub use settings::{Settings, explain};
 
-/// Everything that can be set, checked and filled in.
+/// All settings, checked and completed.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Addresses, threads and who may connect from where.
+    /// Addresses, threads and allowed origins.
     pub server: ServerConfig,
-    /// What HTTP connections may cost.
+    /// Limits of HTTP connections.
     pub http: HttpConfig,
     /// Where orders and chat are stored.
     pub database: DatabaseConfig,
-    /// Which tokens count.
+    /// Which tokens are valid.
     pub auth: AuthConfig,
-    /// What one connection may cost.
+    /// Limits of one user and one connection.
     pub limits: LimitsConfig,
     /// Rules of the rooms.
     pub rooms: RoomConfig,
-    /// How the hub goes down.
+    /// How the hub drains.
     pub drain: DrainConfig,
     /// What is logged, and how.
     pub log: LogConfig,

@@ -1,17 +1,17 @@
-//! Networks of addresses: whose word about a client's address is taken.
+//! Networks of addresses, such as those of trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A network: all addresses that share the first bits with one.
+/// A network: all addresses with the same first bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IpNet {
     bits: u128,
     mask: u128,
 }
 
-/// IPv4 addresses are compared as IPv6 does it (`::ffff:a.b.c.d`): a listener on `[::]` sees its
-/// IPv4 peers in that form.
+/// IPv4 addresses are compared in their IPv6 form (`::ffff:a.b.c.d`), because a listener on `[::]`
+/// sees IPv4 peers that way.
 fn bits(address: IpAddr) -> u128 {
     let v6: Ipv6Addr = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -41,7 +41,7 @@ impl FromStr for IpNet {
         if prefix > width {
             return Err(());
         }
-        // A shift by 128 is none: for `::/0` the mask is 0.
+        // A shift by 128 overflows: for `::/0` the mask is 0.
         let mask = u128::MAX.checked_shl(width - prefix).unwrap_or(0);
         Ok(Self { bits: bits(address) & mask, mask })
     }
@@ -58,8 +58,8 @@ impl Networks {
     }
 }
 
-/// The address that a limit counts by: an IPv4 address, or the /64 of an IPv6 address, which is
-/// what one household has.
+/// What a limit by address counts: an IPv4 address, or the /64 of an IPv6 address, which is the
+/// network of one household.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressGroup(u128);
 
@@ -72,7 +72,7 @@ impl From<IpAddr> for AddressGroup {
     }
 }
 
-/// Reads addresses and networks with commas between them.
+/// Reads addresses and networks, separated by commas.
 pub(super) fn networks(text: &str) -> Result<Networks, String> {
     let read: Result<Vec<IpNet>, ()> = text.split(',').map(|part| part.trim().parse()).collect();
     read.map(Networks)

@@ -1,12 +1,12 @@
 //! Which web pages may use the hub from a browser.
 
-/// The list of origins. The hub's own origin always passes besides; that is for the routes to
-/// judge, who know under which name they were asked.
+/// The allowed origins. The hub's own origin is also allowed; the routes check that, because they
+/// know the host name of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origins {
-    /// Every page. Harmless as far as cookies go: nothing reads them.
+    /// Every page. This is safe with regard to cookies, because the hub reads none.
     Any,
-    /// These, in lower case and without a default port, as a browser writes them
+    /// These origins, in lower case and without a default port, as browsers write them
     /// (`https://app.example.com`).
     List(Vec<String>),
 }
@@ -24,14 +24,14 @@ impl Origins {
     }
 }
 
-/// An origin without the port that its scheme has anyway: browsers leave it out, React Native and
-/// people do not.
+/// An origin without the default port of its scheme. Browsers leave it out; React Native and people
+/// do not.
 pub fn without_default_port(origin: &str) -> &str {
     let port = origin.split_once("://").and_then(|(scheme, _)| default_port(scheme));
     port.and_then(|port| origin.strip_suffix(port)).unwrap_or(origin)
 }
 
-/// The port that a scheme of the web has where none is written.
+/// The default port of a web scheme.
 fn default_port(scheme: &str) -> Option<&'static str> {
     match scheme.to_ascii_lowercase().as_str() {
         "https" | "wss" => Some(":443"),
@@ -40,7 +40,7 @@ fn default_port(scheme: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads `*`, or origins with commas between them.
+/// Reads `*`, or origins separated by commas.
 pub(super) fn origins(text: &str) -> Result<Origins, String> {
     if text.trim() == "*" {
         return Ok(Origins::Any);
@@ -51,14 +51,14 @@ pub(super) fn origins(text: &str) -> Result<Origins, String> {
     })
 }
 
-/// An origin by RFC 6454, section 6.2: a scheme, a host and perhaps a port; or `null`, which is
-/// what pages from files and some web views send. Web views whose pages have no host (`file://` in
+/// Reads an origin of RFC 6454, section 6.2: a scheme, a host and perhaps a port; or `null`, which
+/// pages from files and some web views send. Web views whose pages have no host (`file://` in
 /// Cordova) send a scheme alone.
 fn origin(text: &str) -> Option<String> {
     if text == "null" {
         return Some(text.to_owned());
     }
-    // A slash at the end is what people copy from the address bar; no browser sends it.
+    // People copy a slash at the end from the address bar; browsers never send it.
     let (scheme, host) = text.split_once("://")?;
     let origin = format!("{scheme}://{}", host.strip_suffix('/').unwrap_or(host));
     let origin = without_default_port(&origin);

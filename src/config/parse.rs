@@ -1,4 +1,4 @@
-//! Readers of single values. Each error completes the sentence "it must be …".
+//! Parsers of single values. Each error completes the sentence "it must be …".
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -45,34 +45,34 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
-/// An address to listen on. Names are not looked up: which address a name stands for decides
-/// whether the hub is reachable from outside, so it has to be said.
+/// An address to listen on. Names are not resolved: the address decides whether the hub can be
+/// reached from outside, so it must be given.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "an IP address and a port, like 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".to_owned()
     })
 }
 
-/// Any text but the empty one.
+/// Any non-empty text.
 pub(super) fn text(text: &str) -> Result<String, String> {
     let said = !text.trim().is_empty();
     said.then(|| text.to_owned()).ok_or_else(|| "a text that is not empty (or unset)".to_owned())
 }
 
-/// A path, not empty.
+/// A non-empty path.
 pub(super) fn path(text: &str) -> Result<std::path::PathBuf, String> {
     let said = !text.is_empty();
     said.then(|| text.into()).ok_or_else(|| "a path that is not empty (or unset)".to_owned())
 }
 
-/// Words with commas between them.
+/// Words, separated by commas.
 pub(super) fn list(text: &str) -> Result<BTreeSet<String>, String> {
     let list: BTreeSet<_> = text.split(',').map(|word| word.trim().to_owned()).collect();
     let good = !list.contains("");
     good.then_some(list).ok_or_else(|| "words with commas between them".to_owned())
 }
 
-/// Statuses of orders with commas between them.
+/// Statuses of orders, separated by commas.
 pub(super) fn statuses(text: &str) -> Result<BTreeSet<String>, String> {
     let statuses = list(text).ok().filter(|all| all.iter().all(|status| is_status(status)));
     let form = "words of up to 40 of A-Z, 0-9 and _ with commas between them (or unset)";

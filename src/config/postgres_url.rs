@@ -1,18 +1,18 @@
 //! The address of a PostgreSQL server, read as libpq reads it.
 //!
-//! libpq repeats what it cannot read, and that may be a part of a password. So the hub looks first, and
-//! its own errors repeat nothing but the names of parameters.
+//! libpq repeats what it cannot read, which may be part of a password. So the hub checks first, and
+//! its own errors repeat only the names of parameters.
 
 use percent_encoding::percent_decode_str;
 
-/// What has to be written in another way in a user's name or a password.
+/// Explains which characters of a user name or a password must be escaped.
 macro_rules! escape {
     ($problem:literal) => {
         concat!($problem, "; in a user or password write @ : / ? # % as %40 %3A %2F %3F %23 %25")
     };
 }
 
-/// Parameters of the bundled libpq (18). `ssl=true` is its other word for `sslmode=require`.
+/// Parameters of the bundled libpq (18). It also reads `ssl=true`, as `sslmode=require`.
 const PARAMETERS: &[&str] = &[
     "application_name",
     "channel_binding",
@@ -67,11 +67,11 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// Those that must not be shown.
+/// Parameters that must not be shown.
 const SECRETS: &[&str] =
     &["password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"];
 
-/// Those that are a whole number.
+/// Parameters that are whole numbers.
 const NUMBERS: &[&str] = &[
     "connect_timeout",
     "keepalives",
@@ -81,7 +81,7 @@ const NUMBERS: &[&str] = &[
     "tcp_user_timeout",
 ];
 
-/// What only a program that was built with TLS can do.
+/// Values that need a program built with TLS.
 const TLS: &[(&str, &str)] = &[
     ("sslmode", "require"),
     ("sslmode", "verify-ca"),
@@ -94,19 +94,19 @@ const TLS: &[(&str, &str)] = &[
 /// Why libpq could not use the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPostgresUrl {
-    /// Escaped with something else than two hexadecimal digits.
+    /// An escape is not two hexadecimal digits.
     #[error("{}", escape!("a % must be followed by two hexadecimal digits, and not by 00"))]
     Escape,
-    /// A second `@`, or an address in brackets that does not end.
+    /// The host has a second `@`, or a bracket that is not closed.
     #[error("{}", escape!("its host cannot be read"))]
     Host,
-    /// No number, or one that no port has.
+    /// The port is not a number from 1 to 65535.
     #[error("{}", escape!("its port must be a number from 1 to 65535"))]
     Port,
-    /// A database's name with an `@`, which mostly is the end of a password.
+    /// The database name contains an `@`, and so is probably the end of a password.
     #[error("{}", escape!("there is an @ behind its host"))]
     Name,
-    /// Something that is no `NAME=VALUE`.
+    /// A parameter is not of the form `NAME=VALUE`.
     #[error("{}", escape!("behind the ? must be NAME=VALUE, with & between several"))]
     Parameters,
     /// A parameter that libpq does not know.
@@ -115,7 +115,7 @@ pub enum InvalidPostgresUrl {
     /// A parameter whose value must be a number.
     #[error("its parameter {0} must be a whole number")]
     Number(&'static str),
-    /// Not one of the words for it.
+    /// `sslmode` has an unknown value.
     #[error("its sslmode must be disable, allow, prefer, require, verify-ca or verify-full")]
     SslMode,
     /// This program was built without TLS.
@@ -123,29 +123,29 @@ pub enum InvalidPostgresUrl {
     NeedsTls(&'static str, &'static str),
 }
 
-/// The parts of an address, as they are written there.
+/// The parts of an address, as it contains them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UrlParts<'t> {
     pub(super) scheme: &'t str,
     pub(super) user: Option<&'t str>,
-    /// Of the user.
+    /// The user's password.
     pub(super) password: Option<&'t str>,
-    /// With their ports, and commas between several.
+    /// The hosts with their ports, separated by commas.
     pub(super) hosts: &'t str,
     /// The database's name, with the slash before it.
     pub(super) name: &'t str,
-    /// Each with its value.
+    /// Each parameter with its value.
     pub(super) parameters: Vec<(&'t str, &'t str)>,
 }
 
 impl<'t> UrlParts<'t> {
-    /// Takes an address apart and looks at each part.
+    /// Splits an address into its parts and checks each one.
     ///
     /// # Errors
     /// The first part that libpq could not use.
     pub(super) fn read(url: &'t str) -> Result<Self, InvalidPostgresUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(InvalidPostgresUrl::Host)?;
-        // A login ends at the first @, if there is one before the first slash.
+        // The user and password end at the first @, if there is one before the first slash.
         let (login, rest) = match rest.find(['@', '/']) {
             Some(place) if rest[place..].starts_with('@') => {
                 (Some(&rest[..place]), &rest[place + 1..])
@@ -159,7 +159,7 @@ impl<'t> UrlParts<'t> {
         };
         let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, name) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        // A ? in a user's name is the parameters of an address without a slash.
+        // A ? in a user name starts the parameters of an address without a slash.
         if hosts.contains('@') || user.is_some_and(|user| user.contains('?')) {
             return Err(InvalidPostgresUrl::Host);
         }
@@ -174,7 +174,7 @@ impl<'t> UrlParts<'t> {
         Ok(Self { scheme, user, password, hosts, name, parameters })
     }
 
-    /// What must not be shown, as it is written and as it is meant, the longest first.
+    /// The secrets of the address, escaped and unescaped, the longest first.
     pub(super) fn secrets(&self) -> Vec<String> {
         let secret = |(name, _): &&(&str, &str)| SECRETS.contains(name);
         let values = self.parameters.iter().filter(secret).map(|(_, value)| *value);
@@ -187,7 +187,7 @@ impl<'t> UrlParts<'t> {
     }
 }
 
-/// A host, or an IPv6 address in brackets, with or without a port.
+/// Checks a host, or an IPv6 address in brackets, with or without a port.
 fn host(text: &str) -> Result<(), InvalidPostgresUrl> {
     let port = match text.strip_prefix('[') {
         Some(address) => {
@@ -203,7 +203,7 @@ fn host(text: &str) -> Result<(), InvalidPostgresUrl> {
     is_port(port).then_some(()).ok_or(InvalidPostgresUrl::Port)
 }
 
-/// Without one it is 5432.
+/// The port may be missing; it is 5432 then.
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.parse().is_ok_and(|port: u16| port > 0)
 }
@@ -213,7 +213,7 @@ fn read_parameters(text: &str) -> Result<Vec<(&str, &str)>, InvalidPostgresUrl> 
     for parameter in text.split('&').filter(|_| !text.is_empty()) {
         let (name, value) = parameter.split_once('=').ok_or(InvalidPostgresUrl::Parameters)?;
         let Some(known) = PARAMETERS.iter().find(|known| **known == name) else {
-            // Behind a password with a slash this is not a name.
+            // After a password with a slash, this is not a name.
             let is_name = !text.contains('@') && name.len() <= 40;
             let is_name =
                 is_name && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
@@ -250,7 +250,7 @@ fn check(name: &'static str, value: &str) -> Result<(), InvalidPostgresUrl> {
     }
 }
 
-/// What a part means.
+/// The part without escapes.
 fn unescaped(part: &str) -> Result<String, InvalidPostgresUrl> {
     let escapes = part.split('%').skip(1);
     let is_escape = |after: &str| {

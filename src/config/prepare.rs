@@ -1,4 +1,4 @@
-//! What the hub makes for itself: the data directory and, on loopback, a secret.
+//! Creates what the hub makes for itself: the data directory and, on loopback, a secret.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -9,20 +9,20 @@ use super::auth::long_enough;
 use super::{Config, ConfigError, secret};
 
 impl Config {
-    /// Makes what is missing: the data directory where something lives in it, and the development
-    /// secret where no key was given. Safe to call from several processes at once.
+    /// Creates what is missing: the data directory if it is used, and the development secret if no
+    /// key was given. Several processes may call this at once.
     ///
     /// # Errors
-    /// `DATA_DIR` where it cannot be written, or where the secret in it is too short.
+    /// `DATA_DIR` if it cannot be written, or if the secret in it is too short.
     pub fn prepare(&mut self) -> Result<(), ConfigError> {
         self.prepare_data_dir()?;
         self.prepare_secret()
     }
 
-    /// Makes the data directory (mode 0700) where the database or the secret lives in it.
+    /// Creates the data directory (mode 0700) if the database or the secret is in it.
     ///
     /// # Errors
-    /// `DATA_DIR` where it cannot be made.
+    /// `DATA_DIR` if it cannot be created.
     pub fn prepare_data_dir(&self) -> Result<(), ConfigError> {
         if !self.database.in_data_dir && self.auth.development_secret.is_none() {
             return Ok(());
@@ -33,11 +33,11 @@ impl Config {
         })
     }
 
-    /// Reads the development secret where no key was given, and makes it (mode 0600) before that
-    /// where there is none yet.
+    /// Reads the development secret if no key was given, and creates it first (mode 0600) if it
+    /// does not exist.
     ///
     /// # Errors
-    /// `DATA_DIR` where it cannot be written, or where the secret in it is too short.
+    /// `DATA_DIR` if it cannot be written, or if the secret in it is too short.
     fn prepare_secret(&mut self) -> Result<(), ConfigError> {
         let Some(path) = self.auth.development_secret.as_deref() else { return Ok(()) };
         if !path.exists() {
@@ -49,10 +49,10 @@ impl Config {
         self.read_secret()
     }
 
-    /// Reads the development secret if it has been made already; makes nothing.
+    /// Reads the development secret if it exists; creates nothing.
     ///
     /// # Errors
-    /// `DATA_DIR` where the secret in it cannot be read or is too short.
+    /// `DATA_DIR` if the secret in it cannot be read or is too short.
     pub fn read_secret(&mut self) -> Result<(), ConfigError> {
         let Some(path) = self.auth.development_secret.as_deref() else { return Ok(()) };
         if path.exists() {
@@ -72,17 +72,17 @@ fn random_hex() -> Result<String, ConfigError> {
     })
 }
 
-/// Writes a secret that another process may write at the same moment: it appears whole, and the
-/// first one stays.
+/// Writes a secret that another process may write at the same time: the file appears complete, and
+/// the first one stays.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    // Named at random: process ids repeat from container to container.
+    // A random name, because process ids repeat from container to container.
     let draft = path.with_extension(uuid::Uuid::new_v4().simple().to_string());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
     let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        // Some mounts know no hard links. There the last one stays.
+        // Some mounts have no hard links. There the last secret stays.
         Err(_) => fs::copy(&draft, path).map(drop),
     });
     let removed = fs::remove_file(&draft);

@@ -1,18 +1,19 @@
-//! What a back end calls the roles.
+//! The back end's names for the roles.
 
 use std::collections::HashMap;
 use std::str::FromStr;
 
 use crate::protocol::role::Role;
 
-/// `JWT_ROLE_MAP`: names of a back end, each with the role that it means. Names are compared without
-/// case. It comes before the hub's own names: `admin=support` leaves no admin.
+/// `JWT_ROLE_MAP`: a back end's names, each with the role that it means. Names are compared without
+/// case. The map takes precedence over the hub's own names: `admin=support` leaves no name for
+/// admin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoleMap(HashMap<String, Role>);
 
 impl RoleMap {
-    /// The role of that name, by the map or by the hub's own names. Of these `admin` and `service` count
-    /// only as they are written: what a back end calls `ADMIN` may be an admin of something else.
+    /// The role of that name, by the map or by the hub's own names. Of the latter, `admin` and
+    /// `service` must match exactly: a back end's `ADMIN` may administer something else.
     pub fn role(&self, name: &str) -> Option<Role> {
         let lower = name.trim().to_lowercase();
         let in_any_case =
@@ -21,7 +22,7 @@ impl RoleMap {
         mapped.or_else(|| Role::from_name(name)).or_else(in_any_case)
     }
 
-    /// A name that means this role; none where the map leaves none.
+    /// A name that means this role; none if the map leaves none.
     pub fn name_of(&self, role: Role) -> Option<&str> {
         let own = role.as_str();
         if self.0.get(own).is_none_or(|mapped| *mapped == role) {

@@ -1,4 +1,4 @@
-//! Rules of the rooms.
+//! Settings of rooms.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::parse::{hours, list, secs, statuses};
 /// Who may join an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JoinPolicy {
-    /// Those whom the token or the back end names, and staff.
+    /// Participants, whom the token or the back end names, and staff.
     Members,
-    /// Everyone who is logged in.
+    /// Every authenticated user.
     Open,
 }
 

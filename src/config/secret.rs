@@ -1,4 +1,4 @@
-//! Texts that must not be shown, and where they may come from.
+//! Secrets: texts that must not be shown, and where they are read from.
 
 use std::fmt;
 use std::path::Path;
@@ -6,12 +6,12 @@ use std::path::Path;
 use super::ConfigError;
 use crate::protocol::lenient::without_mark;
 
-/// A text that no log and no table shows.
+/// A text that is never logged or displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text from being shown.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -32,7 +32,7 @@ impl fmt::Debug for Secret {
 pub fn redacted_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let (rest, cut) = match rest.split_once(['?', '#']) {
-        // A password may hold such a sign, too.
+        // A password may contain such a character, too.
         Some((_, behind)) if behind.contains('@') => (behind, ""),
         Some((before, _)) => (before, "?***"),
         None => (rest, ""),
@@ -41,7 +41,7 @@ pub fn redacted_url(text: &str) -> String {
     format!("{scheme}://{login}{rest}{cut}")
 }
 
-/// Reads a secret from a file. Line ends at the end do not count, and neither does a byte-order mark:
+/// Reads a secret from a file. Line ends at the end and a byte-order mark are ignored, because
 /// editors and `echo` add them.
 pub(super) fn read(variable: &str, path: &Path) -> Result<String, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| {

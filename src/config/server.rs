@@ -1,4 +1,4 @@
-//! Addresses, threads and who may connect from where.
+//! Addresses, threads and allowed origins.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,42 +10,43 @@ use super::network::{Networks, networks};
 use super::origins::{Origins, origins};
 use super::parse;
 
-/// The file limit where the system does not tell.
+/// The file limit if the system does not report one.
 const USUAL_FILE_LIMIT: u64 = 1024;
 
-/// Addresses, threads and who may connect from where.
+/// Addresses, threads and allowed origins.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// `BIND_ADDR`: address to listen on, default `127.0.0.1:8080`; port 0 picks one.
     pub bind: SocketAddr,
-    /// `ADMIN_BIND`: a second address for `/admin` and `/metrics`, default none; where
-    /// it is set they are not on the first.
+    /// `ADMIN_BIND`: a second address for `/admin` and `/metrics`, default none. If it is set, they
+    /// are not on the first address.
     pub admin_bind: Option<SocketAddr>,
-    /// `WORKERS`: worker threads, default as many as cores. More only take turns.
+    /// `WORKERS`: worker threads, default as many as cores. More threads only share the cores.
     pub workers: usize,
     /// `ALLOWED_ORIGINS`: pages that browsers may connect from, default all.
     pub allowed_origins: Origins,
-    /// `TRUSTED_PROXIES`: whose `X-Forwarded-For` counts, default nobody's. Whoever is in it can
-    /// claim any address.
+    /// `TRUSTED_PROXIES`: proxies whose `X-Forwarded-For` is believed, default none. A client in
+    /// these networks can claim any address.
     pub trusted_proxies: Networks,
-    /// `MAX_CONNECTIONS`: default by the file limit, see [`super::HttpConfig`]. Beyond it an upgrade
-    /// is answered with 503.
+    /// `MAX_CONNECTIONS`: default by the file limit, see [`super::HttpConfig`]. Beyond it an
+    /// upgrade is answered with 503.
     pub max_connections: usize,
-    /// `CONNECT_TIMEOUT_MS`: for the head of a request, and for the body of a call,
-    /// milliseconds, default 10000. Short ones refuse phones on slow networks.
+    /// `CONNECT_TIMEOUT_MS`: the time for the head of a request, and for the body of a call,
+    /// milliseconds, default 10000. Short times refuse phones on slow networks.
     pub connect_timeout: Duration,
-    /// `ALLOW_QUERY_TOKEN`: whether `?token=` counts, default only on loopback, because proxies
-    /// write addresses into their logs.
+    /// `ALLOW_QUERY_TOKEN`: whether `?token=` is accepted, default only on loopback, because
+    /// proxies log addresses.
     pub allow_query_token: bool,
-    /// `IO_URING`: whether many sockets are written by one system call where the system lets the hub
-    /// do so (Linux 6.1 and later), default true.
+    /// `IO_URING`: whether one system call writes many sockets, if the system allows it (Linux 6.1
+    /// and later), default true.
     pub io_uring: bool,
-    /// `DATA_DIR`: where the embedded database and the development secret live, default `./data`.
+    /// `DATA_DIR`: the directory of the embedded database and the development secret, default
+    /// `./data`.
     pub data_dir: PathBuf,
 }
 
 impl ServerConfig {
-    /// Whether nobody but this machine can reach the hub.
+    /// Whether the hub can be reached only from this machine.
     pub fn is_local(&self) -> bool {
         let admin_is_local = self.admin_bind.is_none_or(|address| address.ip().is_loopback());
         self.bind.ip().is_loopback() && admin_is_local

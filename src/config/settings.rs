@@ -1,4 +1,4 @@
-//! From the command line and the environment to a [`Config`].
+//! Reads a [`Config`] from the command line and the environment.
 
 use std::ffi::OsString;
 
@@ -15,7 +15,7 @@ use super::{
     Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, ServerConfig, check,
 };
 
-/// Settings whose values must not be repeated in an error.
+/// Settings whose values errors must not repeat.
 const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL"];
 
 /// All settings, as arguments of a command line.
@@ -39,7 +39,7 @@ pub struct Settings {
     log: LogConfig,
 }
 
-/// Which of two ways to give a secret counts.
+/// Which of two sources of a secret is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SecretSource {
     Neither,
@@ -48,7 +48,8 @@ pub(super) enum SecretSource {
 }
 
 impl SecretSource {
-    /// The command line wins over the environment here too; two of the same rank are a mistake.
+    /// The command line takes precedence over the environment here too; two sources of the same
+    /// rank are an error.
     fn choose(matches: &ArgMatches, value: &str, file: &str) -> Result<Self, ConfigError> {
         let rank = |id| match matches.value_source(id) {
             Some(ValueSource::CommandLine) => 2,
@@ -70,10 +71,10 @@ impl SecretSource {
 
 impl Config {
     /// Reads the settings from a command line that was parsed with [`Settings`] in it. Reads the
-    /// files they name and creates nothing.
+    /// files that they name and creates nothing.
     ///
     /// # Errors
-    /// The first setting that cannot work.
+    /// The first invalid setting.
     pub fn from_matches(matches: &ArgMatches) -> Result<Self, ConfigError> {
         let settings = Settings::from_arg_matches(matches)
             .map_err(|error| ConfigError::new("settings", error.kind().to_string()))?;
@@ -107,7 +108,7 @@ impl Config {
     /// that run a hub inside themselves.
     ///
     /// # Errors
-    /// The first setting that cannot work, or a flag that does not exist.
+    /// The first invalid setting, or an unknown flag.
     pub fn from_flags<I>(flags: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
@@ -127,9 +128,9 @@ impl Config {
     }
 }
 
-/// What an error of the parser says about a setting; none where it is about something else.
+/// The error of the parser in terms of a setting; none if it is about something else.
 ///
-/// The parser itself would name only the flag, which is not what was set in most deployments, and
+/// The parser itself would name only the flag, although most deployments set the variable, and
 /// would repeat secrets.
 pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
     if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
@@ -139,7 +140,7 @@ pub fn explain(error: &clap::Error, command: &Command) -> Option<ConfigError> {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    // It is named as in the help: `--workers <N>`.
+    // clap names it as in the help: `--workers <N>`.
     let flag = shown(ContextKind::InvalidArg)?.split_whitespace().next()?.strip_prefix("--")?;
     let arg = command.get_arguments().find(|arg| arg.get_long() == Some(flag))?;
     let variable = arg.get_env()?.to_str()?;

@@ -1,4 +1,4 @@
-//! Rules of the settings, read from flags.
+//! The rules for settings, read from flags.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,7 @@ fn read(flags: &[&str]) -> Config {
     Config::from_flags(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
 }
 
-/// The variable that is blamed.
+/// The variable in the error.
 fn blamed(flags: &[&str]) -> String {
     let error = Config::from_flags(flags).expect_err("is refused");
     assert!(!error.to_string().contains('\n'), "{error}");

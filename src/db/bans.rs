@@ -1,4 +1,4 @@
-//! Bans: who may not come in, to one order or to the whole hub, and until when.
+//! Bans: which user may not enter one order or the whole hub, and until when.
 
 use diesel::prelude::*;
 
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub struct Ban {
     /// The order, or none for the whole hub.
     pub order_id: Option<OrderId>,
-    /// Who may not come in.
+    /// The banned user.
     pub user_id: UserId,
     /// When the ban ends.
     pub until: Timestamp,
@@ -24,7 +24,7 @@ pub struct Ban {
 /// The bans that hold at `now`, in no particular order.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ban>> {
     let rows: Vec<(String, String, i64, String)> =
         bans::table.filter(bans::until_ms.gt(now.as_millis())).load(connection)?;
@@ -45,9 +45,9 @@ pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ba
 /// expired at `now`: a ban that ends in the past lifts one.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn put(connection: &mut DbConnection, ban: &Ban, now: Timestamp) -> QueryResult<()> {
-    // Diesel knows upserts per database only, so the statement is spelled once and run on either.
+    // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! put_on {
         ($connection:expr) => {{
             let order = ban.order_id.as_ref().map_or("", OrderId::as_str);

@@ -1,5 +1,5 @@
-//! The transaction that stores chat: locks the orders of a batch, recognises retries, and numbers
-//! the rest without gaps. What is rolled back gives its numbers back.
+//! The transaction that stores chat: it locks the orders of a batch, recognises retries, and
+//! numbers the rest without gaps. A rollback frees the numbers again.
 
 mod plan;
 mod postgres;
@@ -26,7 +26,7 @@ pub enum CommitOutcome {
         /// It was there before, or earlier in this batch.
         duplicate: bool,
     },
-    /// Its sender has used the key for other content.
+    /// The sender has used the same key for other content.
     Conflict,
     /// Its order was deleted.
     Gone,
@@ -35,7 +35,7 @@ pub enum CommitOutcome {
 /// Stores a batch in one transaction; one outcome per message, in their order.
 ///
 /// # Errors
-/// Where a query fails; nothing of the batch is stored then, unless the connection was lost during the
+/// If a query fails; nothing of the batch is stored then, unless the connection was lost during the
 /// commit ([`error_class::commit_error`]).
 pub fn commit(
     connection: &mut DbConnection,
@@ -44,7 +44,8 @@ pub fn commit(
 ) -> QueryResult<Vec<CommitOutcome>> {
     let mut is_stored = false;
     let written = match connection {
-        // At once a writer: a reader that becomes one in mid-transaction can be refused.
+        // A writer from the start: a transaction that begins as a reader can be refused when it
+        // first writes.
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
             commit_locked(sqlite, batch, now).inspect(|_| is_stored = true)
         }),
@@ -52,14 +53,14 @@ pub fn commit(
             commit_locked(postgres, batch, now).inspect(|_| is_stored = true)
         }),
     };
-    // What fails after that is the commit.
+    // An error after this point is the commit's.
     written.map_err(|error| if is_stored { error_class::commit_error(error) } else { error })
 }
 
-/// What the transaction asks of a database.
+/// What the transaction needs from a database.
 trait ChatTables {
-    /// Locks the rows of these orders (sorted, without doubles) in this order, makes those that
-    /// are missing, and returns how they are; not those that were deleted.
+    /// Locks the rows of these orders (sorted, without duplicates) in this order, creates missing
+    /// ones, and returns their state. Deleted orders are absent.
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders>;
     /// The stored messages with these keys.
     fn find_keys(&mut self, keys: &[MessageKey<'_>]) -> QueryResult<Vec<MessageRow>>;
@@ -74,7 +75,6 @@ trait ChatTables {
 /// The orders that are locked, by their ids.
 type LockedOrders = HashMap<String, LockedOrder>;
 
-/// An order that is locked.
 #[derive(Debug, Clone, Copy, Default)]
 struct LockedOrder {
     /// The highest number given to a message.
@@ -103,7 +103,7 @@ fn commit_locked(
     if locked.len() == ids.len() {
         return number_and_insert(tables, batch, &ids, &locked, now);
     }
-    // What is said to a deleted order would outlive it.
+    // A message that is stored in a deleted order would outlive the order.
     let lives = |message: &NewMessage| locked.contains_key(message.order_id.as_str());
     let not_deleted: Vec<NewMessage> =
         batch.iter().filter(|message| lives(message)).cloned().collect();
@@ -126,7 +126,7 @@ fn number_and_insert(
     keys.dedup();
     let known = if keys.is_empty() { Vec::new() } else { tables.find_keys(&keys)? };
     let known = known.into_iter().map(ChatMessage::try_from).collect::<QueryResult<Vec<_>>>()?;
-    // These are still to be removed, but their keys can be used again.
+    // These wait for removal, but their keys are free again.
     let purged = |message: &ChatMessage| {
         let order = locked.get(message.order_id.as_str());
         order.is_some_and(|order| Some(message.seq) <= order.purge_to)

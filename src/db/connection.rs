@@ -1,4 +1,4 @@
-//! One connection to either database, set up so that it neither loses a commit nor waits for ever.
+//! One connection to either database, with settings that prevent lost commits and endless waits.
 
 #![expect(missing_docs, reason = "Diesel's derive makes public items without documentation")]
 
@@ -10,21 +10,22 @@ use diesel::r2d2::R2D2Connection;
 
 use crate::config::DatabaseUrl;
 
-/// Rows that are written on SQLite before others may have the core.
+/// How many rows a thread writes on SQLite before it yields the core.
 const ROWS_BETWEEN_YIELDS: usize = 16;
 
-/// WAL lets readers go on while chat commits; `synchronous=FULL` makes every commit reach the disk,
-/// because acknowledged means committed. `busy_timeout` comes first: the others may meet a lock.
-/// Every batch rewrites the last page of each order in it; a log of 64 MiB before a checkpoint
-/// writes such a page once for many batches.
+/// WAL lets readers continue while chat commits. `synchronous=FULL` makes every commit reach the
+/// disk, because acknowledged means committed. `busy_timeout` comes first, because the other
+/// statements may meet a lock. Every batch rewrites the last page of each order in it; with a log
+/// of 64 MiB before a checkpoint, such a page is written to the file once for many batches.
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; \
      PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000; \
      PRAGMA wal_autocheckpoint = 16000;";
 
-/// Whatever the database or the role has as its defaults, in one round trip; says whether the server
-/// takes writes. A statement that waits longer than a client would is given up; the client hears
-/// `unavailable`. Locks of a hub that stands still are given back. English is what
-/// [`failure`](super::failure) reads, but only a superuser may ask for it.
+/// Overrides the defaults of the database and the role, in one round trip, and returns whether the
+/// server takes writes. A statement that takes longer than a client would wait is cancelled, and
+/// the client gets `unavailable`. Locks of a hub that hangs are released.
+/// [`error_class`](super::error_class) reads English messages, but only a superuser may ask for
+/// English.
 const POSTGRES_SETTINGS: &str = "SELECT set_config('statement_timeout', '2s', false), \
      set_config('lock_timeout', '2s', false), \
      set_config('idle_in_transaction_session_timeout', '10s', false), \
@@ -40,14 +41,14 @@ const POSTGRES_SETTINGS: &str = "SELECT set_config('statement_timeout', '2s', fa
 /// `default_transaction_read_only`, does not; that setting is the operator's and stays.
 const POSTGRES_MODE: &str = "SELECT current_setting('transaction_read_only') AS read_only";
 
-/// What libpq gets where the address does not say otherwise: a server that has vanished without a
-/// word must not hold a connection for the minutes that TCP would wait.
+/// Defaults for libpq, unless the address sets them. Without them, a server that vanished silently
+/// would hold a connection for the minutes that TCP waits.
 const LIBPQ_DEFAULTS: &[(&str, &str)] = &[
     ("connect_timeout", "2"),
     ("tcp_user_timeout", "5000"),
     ("keepalives_idle", "10"),
     ("keepalives_interval", "5"),
-    // Of several hosts the one that takes writes.
+    // With several hosts, the one that takes writes.
     ("target_session_attrs", "read-write"),
     ("application_name", "orderhub"),
 ];
@@ -61,7 +62,7 @@ pub enum DbConnection {
     Postgres(PgConnection),
 }
 
-/// What a PostgreSQL server says of itself.
+/// What a PostgreSQL server reports about itself.
 #[derive(QueryableByName)]
 struct ServerMode {
     #[diesel(sql_type = diesel::sql_types::Text)]
@@ -75,10 +76,10 @@ impl ServerMode {
 }
 
 impl DbConnection {
-    /// Opens and sets up a connection. A missing SQLite file is made, and its folder.
+    /// Opens and sets up a connection. A missing SQLite file is created, with its folder.
     ///
     /// # Errors
-    /// Where the database cannot be reached or refuses the login or a setting.
+    /// If the database cannot be reached or refuses the login or a setting.
     pub fn open(url: &DatabaseUrl) -> ConnectionResult<Self> {
         match url {
             DatabaseUrl::Sqlite(path) => open_sqlite(path).map(Self::Sqlite),
@@ -100,11 +101,11 @@ impl DbConnection {
         }
     }
 
-    /// Moves what stands in SQLite's write-ahead log into the file itself and empties the log; a
-    /// server looks after that by itself.
+    /// Moves the content of SQLite's write-ahead log into the file and empties the log. A
+    /// PostgreSQL server does this by itself.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn checkpoint(&mut self) -> QueryResult<()> {
         match self {
             Self::Sqlite(sqlite) => sqlite.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)"),
@@ -140,7 +141,7 @@ fn open_postgres(url: &str) -> ConnectionResult<PgConnection> {
     Ok(connection)
 }
 
-/// libpq may say what it was given. It does not say how to get TLS.
+/// libpq may repeat its parameters in errors, and does not say how to get TLS.
 fn redacted(error: ConnectionError, url: &DatabaseUrl) -> ConnectionError {
     match error {
         ConnectionError::BadConnection(text) => {
@@ -150,8 +151,8 @@ fn redacted(error: ConnectionError, url: &DatabaseUrl) -> ConnectionError {
     }
 }
 
-/// Names the feature where a server or libpq (by `PGSSLMODE` or a service file) asks for TLS and this
-/// program has none. Servers say it in their own words.
+/// Names the missing feature when a server or libpq (by `PGSSLMODE` or a service file) asks for TLS
+/// and this program was built without it. The server's own words do not name it.
 fn with_tls_hint(text: String) -> String {
     let asks = ["SSL", "TLS", "no encryption", "insecure"].iter().any(|word| text.contains(word));
     if cfg!(feature = "postgres-tls") || !asks {
@@ -169,7 +170,7 @@ fn with_defaults(url: &str) -> String {
         }
         match full.find('?') {
             None => full.push('?'),
-            // What stands there may be nothing.
+            // The question mark may have no parameters after it.
             Some(place) if place + 1 == full.len() => {}
             Some(_) => full.push('&'),
         }
@@ -180,8 +181,8 @@ fn with_defaults(url: &str) -> String {
     full
 }
 
-/// SQLite works on the caller's thread: where that has its core to share with those who relay, some
-/// hundred rows in one go would hold up every message by milliseconds.
+/// SQLite works on the caller's thread. If that thread shares its core with threads that relay,
+/// some hundred rows in one go would delay every message by milliseconds.
 pub(super) fn yield_now_and_then(row: usize) {
     if row.is_multiple_of(ROWS_BETWEEN_YIELDS) {
         std::thread::yield_now();

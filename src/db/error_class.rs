@@ -1,39 +1,39 @@
-//! What a failed query says of the database: the one place that judges errors.
+//! Classifies errors of queries. No other file does.
 //!
-//! Diesel keeps SQLSTATE to itself but for a few kinds, and a server may speak another language than
-//! English. So an error that nothing here knows is [`ErrorClass::Unexplained`]: its work is done once more
-//! on a new connection, and what fails there too is the data's fault.
+//! Diesel keeps SQLSTATE to itself but for a few kinds, and a server may use another language than
+//! English. So an error that no rule here matches is [`ErrorClass::Unexplained`]: the work is done
+//! once more on a new connection, and a second failure counts as the fault of the data.
 
 use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind as Kind, Error};
 
-/// A statement that ran this long has met a timeout: the databases allow two seconds.
+/// A statement that ran this long was ended by a timeout: the databases allow two seconds.
 const TIMED_OUT_AFTER: Duration = Duration::from_millis(1500);
 
-/// What becomes of the work that failed, and of its connection.
+/// What an error means for the work that failed and for its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
     /// The connection is gone, and with it the transaction.
     Lost,
-    /// The connection was lost during the commit: only the database knows whether it happened.
+    /// The connection was lost during the commit, so the commit may or may not have happened.
     LostInCommit,
-    /// The connection is alive and of no use: its server takes no writes any more, or what was
-    /// prepared on it does not fit the tables any more. Those of the same age are no better.
+    /// The connection is alive but unusable: its server takes no writes any more, or its prepared
+    /// statements no longer fit the tables. Connections of the same age have the same problem.
     Unusable,
-    /// Another transaction was in the way; a second try may pass.
+    /// Another transaction was in the way; another try may succeed.
     Conflict,
     /// The database has no room left.
     Full,
     /// The database cannot serve now: locked, slow, or not set up.
     Unavailable,
-    /// The data is refused, and would be again.
+    /// The database refuses the data, and would refuse it again.
     Refused,
-    /// Nothing is known of this error.
+    /// No rule matches this error.
     Unexplained,
 }
 
-/// What the databases say where Diesel has no kind for it.
+/// Messages of the databases for which Diesel has no kind.
 const MESSAGES: &[(&str, ErrorClass)] = &[
     ("terminating connection", ErrorClass::Lost),
     ("server closed the connection", ErrorClass::Lost),
@@ -86,7 +86,7 @@ pub fn classify(error: &Error, took: Duration) -> ErrorClass {
         },
         Error::RollbackErrorOnCommit { .. } => ErrorClass::LostInCommit,
         Error::BrokenTransactionManager => ErrorClass::Lost,
-        // The connection is not where this program believes it to be.
+        // The connection's transaction state is not what this program assumes.
         Error::AlreadyInTransaction | Error::NotInTransaction => ErrorClass::Unusable,
         _ => ErrorClass::Refused,
     }
@@ -100,8 +100,8 @@ fn classify_message(message: &str, took: Duration) -> ErrorClass {
     }
 }
 
-/// The error of a commit. Where the connection was lost, it is told apart from one that was lost
-/// before: Diesel's word for a commit that could neither be done nor undone.
+/// The error of a commit. A connection lost during a commit becomes Diesel's error for a commit
+/// that could neither be done nor undone, so that it differs from one lost before the commit.
 pub fn commit_error(error: Error) -> Error {
     match classify(&error, Duration::ZERO) {
         ErrorClass::Lost => Error::RollbackErrorOnCommit {
@@ -115,12 +115,12 @@ pub fn commit_error(error: Error) -> Error {
 // === impl ErrorClass ===
 
 impl ErrorClass {
-    /// Whether the connection is to be thrown away.
+    /// Whether the pool must throw the connection away.
     pub fn discards_connection(self) -> bool {
         matches!(self, Self::Lost | Self::LostInCommit | Self::Unusable | Self::Unexplained)
     }
 
-    /// Whether another try may pass: nothing was done, and the data may be good.
+    /// Whether another try may succeed: nothing was done, and the data may be valid.
     pub fn is_retryable(self) -> bool {
         matches!(self, Self::Lost | Self::Unusable | Self::Conflict | Self::Unexplained)
     }

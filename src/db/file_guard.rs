@@ -1,8 +1,9 @@
 //! Keeps a hub from a database that it must not use any more.
 //!
-//! What is written into a file of SQLite that was deleted or replaced is lost, and SQLite does not notice.
-//! So the files are looked at after each piece of work, before it is acknowledged. A guard that refuses goes on
-//! refusing: connections may be open on several files then, and only a restart has one again.
+//! SQLite does not notice when its file is deleted or replaced, and what it then writes is lost. So
+//! the files are checked after each piece of work, before it is acknowledged. A guard that has
+//! refused once refuses for good: connections may be open on different files then, and only a
+//! restart ends that.
 
 use std::fs;
 use std::io;
@@ -15,18 +16,18 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
 
-/// The files that belong together, by what their names end with; the database's own comes first.
+/// The endings of the files that belong together; the database's own file comes first.
 const FILES: &[&str] = &["", "-wal", "-shm"];
 
 /// Whether the database may be used.
 pub struct FileGuard {
     url: DatabaseUrl,
-    /// Why it must not be; never taken back.
+    /// Why the database must not be used; once set, it stays.
     reason: OnceLock<String>,
-    /// The files as they were opened; none before that, and none for a server.
+    /// The files that were opened; unset before that, and for a server.
     opened: OnceLock<Vec<OpenedFile>>,
-    /// A connection that nothing uses: while it is open, SQLite neither deletes nor makes the files
-    /// beside the database, so that only others can.
+    /// An idle connection. While it is open, SQLite neither deletes nor creates the files beside
+    /// the database, so if they change, another program did it.
     spare_connection: Mutex<Option<DbConnection>>,
 }
 
@@ -35,22 +36,22 @@ struct OpenedFile {
     id: FileId,
 }
 
-/// What tells one file from another: the device and the number on it.
+/// Identifies a file: the device and the inode number.
 type FileId = (u64, u64);
 
 impl FileGuard {
-    /// Of this database, which may be used.
+    /// A guard of this database that allows its use.
     pub fn new(url: &DatabaseUrl) -> Self {
         let (reason, opened) = (OnceLock::new(), OnceLock::new());
         Self { url: url.clone(), reason, opened, spare_connection: Mutex::default() }
     }
 
-    /// Why the database must not be used, where it must not.
+    /// Why the database must not be used, if so.
     pub fn reason(&self) -> Option<&str> {
         self.reason.get().map(String::as_str)
     }
 
-    /// From now on the database is not used.
+    /// Forbids the use of the database from now on.
     pub fn disable(&self, reason: String) {
         if self.reason.set(reason).is_ok()
             && let Some(reason) = self.reason()
@@ -59,10 +60,10 @@ impl FileGuard {
         }
     }
 
-    /// Notes which files were opened, with the first connection.
+    /// Remembers which files were opened, with the first connection.
     ///
     /// # Errors
-    /// Where they cannot be looked at.
+    /// If the files cannot be inspected.
     pub fn record_files(&self) -> ConnectionResult<()> {
         let DatabaseUrl::Sqlite(path) = &self.url else { return Ok(()) };
         let mut spare_connection =
@@ -72,7 +73,7 @@ impl FileGuard {
         }
         let bad = |error: &dyn std::fmt::Display| ConnectionError::BadConnection(error.to_string());
         let mut connection = DbConnection::open(&self.url)?;
-        // Opens the files beside it.
+        // A query makes SQLite open the files beside the database.
         let read = diesel::sql_query("SELECT count(*) FROM sqlite_master").execute(&mut connection);
         read.map_err(|error| bad(&error))?;
         let mut opened = Vec::new();
@@ -81,7 +82,7 @@ impl FileGuard {
             name.push(suffix);
             let path = PathBuf::from(name);
             let id = id_of(&path).map_err(|error| bad(&error))?;
-            // A file system without shared memory has none beside.
+            // On a file system without shared memory there is no `-shm` file.
             opened.extend(id.map(|id| OpenedFile { path, id }));
         }
         self.opened.get_or_init(|| opened);
@@ -89,15 +90,16 @@ impl FileGuard {
         Ok(())
     }
 
-    /// Whether the database may be used and its files are still those that were opened. Tells nobody.
+    /// Whether the database may be used and its files are still those that were opened. Logs
+    /// nothing.
     pub fn is_usable(&self) -> bool {
         self.reason().is_none() && self.missing_file().is_none()
     }
 
-    /// Looks whether the files are still those that were opened.
+    /// Checks whether the files are still those that were opened.
     ///
     /// # Errors
-    /// Why the database must not be used.
+    /// Returns why the database must not be used.
     pub fn check(&self) -> Result<(), &str> {
         if self.reason().is_none()
             && let Some((place, lost)) = self.missing_file()
@@ -111,13 +113,13 @@ impl FileGuard {
         self.reason().map_or(Ok(()), Err)
     }
 
-    /// The first file that is not there any more, with its place among [`FILES`].
+    /// The first file that is missing or replaced, with its index in [`FILES`].
     fn missing_file(&self) -> Option<(usize, &OpenedFile)> {
         self.opened.get()?.iter().enumerate().find(|(_, one)| one.is_missing())
     }
 
-    /// The database's own file is there, but the log beside it is not: what was acknowledged and stands in the
-    /// log alone is moved while it is still open.
+    /// The database's own file exists, but the log beside it does not. Acknowledged data that is
+    /// only in the log is moved into the file while the log is still open.
     fn checkpoint_log(&self) {
         let mut spare_connection =
             self.spare_connection.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +130,7 @@ impl FileGuard {
 }
 
 impl OpenedFile {
-    /// A folder that cannot be looked at just now proves nothing.
+    /// If the folder cannot be read, the file does not count as missing.
     fn is_missing(&self) -> bool {
         id_of(&self.path).is_ok_and(|id| id != Some(self.id))
     }

@@ -1,5 +1,5 @@
-//! Calls that count once: what was answered under a caller's own key is kept in the transaction of
-//! the effect, so there is never one without the other.
+//! Idempotent calls: the answer is kept under the caller's key, in the same transaction as the
+//! effect, so that one never exists without the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::time::Timestamp;
 
 /// How long an answer is kept.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// How many expired answers are deleted at once, and those that expire in the same millisecond as
-/// the last: more would hold up who waits behind it.
+/// How many expired answers are deleted at once, plus those that expire in the same millisecond as
+/// the last one. More would delay the work that waits behind.
 pub const MAX_EXPIRED: usize = 500;
 
-/// A call, as it is known again.
+/// What identifies a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotentCall {
-    /// Who called.
+    /// The caller.
     pub caller: String,
-    /// What was called, with the ids in its path.
+    /// The route, with the ids in its path.
     pub route: String,
     /// The caller's key.
     pub key: String,
@@ -31,7 +31,7 @@ pub struct IdempotentCall {
     pub body_hash: String,
 }
 
-/// What a call was answered with.
+/// The stored answer to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
     /// The status.
@@ -40,11 +40,11 @@ pub struct StoredAnswer {
     pub body: String,
 }
 
-/// A call that is to count once, and how its effect is told.
+/// An idempotent call, and how its effect becomes an answer.
 pub struct Idempotent<T> {
     /// The call.
     pub call: IdempotentCall,
-    /// What is answered to its effect.
+    /// Makes the answer from the effect.
     pub answer: Arc<dyn Fn(&T) -> StoredAnswer + Send + Sync>,
 }
 
@@ -54,23 +54,23 @@ impl<T> Clone for Idempotent<T> {
     }
 }
 
-/// What came of a call that may count once.
+/// The outcome of a call that may be idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallOutcome<T> {
-    /// This has happened, and where the call has a key this is answered.
+    /// The call was done now. If it has a key, this is its answer.
     New(T, Option<StoredAnswer>),
-    /// It had happened before, and this was answered.
+    /// The call was done before, with this answer.
     Replayed(StoredAnswer),
 }
 
-/// Whose a key is.
+/// Which call has a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyClaim {
-    /// This call's: it was free.
+    /// The key was free and belongs to this call now.
     Free,
-    /// The same call had it before, and was answered this.
+    /// The same call had the key before, with this answer.
     Answered(StoredAnswer),
-    /// A call with another body has it.
+    /// A call with another body has the key.
     OtherBody,
 }
 
@@ -81,11 +81,11 @@ macro_rules! row {
     };
 }
 
-/// Has an effect happen once, inside a transaction of the caller's. What is refused has none, and
-/// leaves the key free.
+/// Applies an effect once, inside the caller's transaction. A refused call has no effect and leaves
+/// the key free.
 ///
 /// # Errors
-/// Where a query fails; the transaction must end then.
+/// If a query fails; the caller must roll back then.
 pub fn apply_once<T>(
     connection: &mut DbConnection,
     idempotent: Option<&Idempotent<T>>,
@@ -112,16 +112,16 @@ pub fn apply_once<T>(
     }
 }
 
-/// Takes a key for a call. While another transaction has it, this waits for its end.
+/// Takes a key for a call. If another transaction has the key, this waits for its end.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn claim(
     connection: &mut DbConnection,
     call: &IdempotentCall,
     now: Timestamp,
 ) -> QueryResult<KeyClaim> {
-    // Diesel knows upserts per database only, so the statement is spelled once and run on either.
+    // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! insert_on {
         ($connection:expr) => {{
             let fresh = (
@@ -169,10 +169,10 @@ fn store_answer(
     diesel::update(row!(call)).set(kept).execute(connection).map(drop)
 }
 
-/// Deletes some of the answers that have expired at `now`, and says how many.
+/// Deletes some of the answers that have expired at `now`, and returns how many.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn delete_expired(connection: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
     let step = i64::try_from(MAX_EXPIRED).unwrap_or(i64::MAX);
     let first: Vec<i64> = QueryDsl::filter(table::table, table::expires_at_ms.le(now.as_millis()))

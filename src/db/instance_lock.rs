@@ -1,13 +1,14 @@
-//! One hub at a time uses a database: bans, revoked tokens and rooms are in its memory, so a second one
-//! would let in those who were put out of the first.
+//! One hub at a time uses a database. Bans, revoked tokens and rooms are in a hub's memory, so a
+//! second hub would admit users whom the first one has banned.
 //!
-//! The lock lives as long as the process: an advisory lock of a session of its own in PostgreSQL, a
-//! locked file beside the file of SQLite. Both go with the process, however it ends. Where hubs share
-//! a database one day, this is the place that lets them.
+//! The lock lives as long as the process. In PostgreSQL it is an advisory lock of a session of its
+//! own; for SQLite it is a locked file beside the database. Both end with the process, however it
+//! ends. If several hubs ever share a database, this file must change.
 //!
-//! PostgreSQL may lose the lock and keep the hub's other connections, or take new ones after a crash.
-//! So each connection that works for a hub shares a second lock ([`admit`]), and a hub that starts waits
-//! until no other hub's connection has it: what it then reads nobody else changes any more.
+//! PostgreSQL may lose the lock and keep the hub's other connections, or accept new ones after a
+//! crash. So each working connection of a hub holds a second, shared lock ([`admit`]), and a hub
+//! that starts waits until no other hub's connection holds it. After that, no other hub changes
+//! what it reads.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,17 +24,18 @@ use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
 use crate::time::Timestamp;
 
-/// Where a statement may name the lock: all hubs, and a schema, since several may be in a database.
+/// The lock's key in a statement: a constant for all hubs, and the schema, since a database may
+/// hold several.
 const KEY: &str = "1869768821, hashtext(coalesce(current_schema(), ''))";
 
-/// The lock that is shared by the connections which work for a hub.
+/// The key of the lock that a hub's working connections share.
 const USERS_KEY: &str = "1869768822, hashtext(coalesce(current_schema(), ''))";
 
-/// A hub whose machine has gone must not keep the next one out for the hours that TCP would wait.
+/// A hub whose machine is gone must not block the next hub for the hours that TCP would wait.
 const KEEPALIVES: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
      SET tcp_keepalives_count = 3; SET application_name = ";
 
-/// Who has the lock. The name of a session has room for 63 bytes.
+/// Who has the lock. A session's name has at most 63 bytes.
 const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(to_char(\
      a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') AS since \
      FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
@@ -41,8 +43,8 @@ const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
-/// Ends the connections of a hub that has lost the lock, as far as they are of the same user: those of
-/// others end when their hub has seen it.
+/// Ends the connections of a hub that has lost the lock, if they belong to the same user.
+/// Connections of other users end when their hub notices.
 const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
      FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
      WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768822 \
@@ -50,30 +52,30 @@ const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
      AND a.usename = current_user";
 
-/// A session on the server in words that no other one has, today or after a restart or a failover.
+/// Names a server session uniquely, also across restarts and failovers.
 const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
 
-/// What the name of a session begins with that has the lock.
+/// How the name of a session with the lock begins.
 const NAME_PREFIX: &str = "orderhub ";
-/// The longest name of a host that is told.
+/// The longest host name that is reported.
 const MAX_HOST: usize = 40;
-/// The most of a lock file that is read.
+/// How many bytes of a lock file are read.
 const MAX_HOLDER: u64 = 200;
 
-/// Who has the lock, in words: process, host and since when.
+/// Describes the holder of the lock: process, host and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder(String);
 
-/// What came of a look at the lock.
+/// The result of a check of the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockState {
     /// This process has it.
     Held,
-    /// Another one has it.
+    /// Another process has it.
     HeldByOther(Holder),
 }
 
-/// Why it is not known who has the lock.
+/// Why the holder of the lock is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// There is no connection.
@@ -82,13 +84,13 @@ pub enum LockError {
     /// The database refused or vanished.
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
-    /// A session that this process lost is not gone on the server yet, and may have the lock.
+    /// A session that this process lost still exists on the server, and may have the lock.
     #[error("an earlier session of this hub still has the lock, and was told to end")]
     Earlier,
-    /// The hub before has lost the lock, and some of its connections have not ended yet.
+    /// The previous hub has lost the lock, and some of its connections have not ended yet.
     #[error("connections of another hub are still open, and were told to end")]
     StillUsed,
-    /// A bug.
+    /// The check panicked, which is a bug.
     #[error("a panic while looking at the lock")]
     Panic,
     /// The file cannot be made, read or locked.
@@ -105,24 +107,24 @@ pub struct InstanceLock {
 enum LockLocation {
     File {
         database: PathBuf,
-        /// The lock file, and where it is, while it is locked.
+        /// The locked file and its path.
         held: Option<(File, PathBuf)>,
     },
     Server {
         url: DatabaseUrl,
         session: Option<LockSession>,
-        /// The session that has the lock or may have it, as the server calls it. It may live on there
-        /// while the connection to it is lost here.
+        /// The server's name for the session that has the lock or may have it. The session may live
+        /// on at the server after this process has lost its connection.
         acquiring_session: Option<String>,
-        /// Whether this process has once had the database for itself.
+        /// Whether this process has been the only user of the database once.
         alone: bool,
     },
 }
 
-/// A session of PostgreSQL, for the lock alone.
+/// A PostgreSQL session for the lock alone.
 struct LockSession {
     connection: DbConnection,
-    /// What the server calls it.
+    /// The server's name for it.
     backend: String,
     /// Whether it has the lock.
     held: bool,
@@ -145,11 +147,11 @@ impl InstanceLock {
         Self { host: own_host(), place }
     }
 
-    /// Takes the lock, or sees that it is still held and takes it again where it was lost. Blocks,
-    /// for as long as the database takes to answer.
+    /// Takes the lock, or checks that it is still held and takes it again if it was lost. Blocks
+    /// until the database answers.
     ///
     /// # Errors
-    /// Where it is not known who has it.
+    /// If it is unknown who has the lock.
     pub fn acquire(&mut self) -> Result<LockState, LockError> {
         match &mut self.place {
             LockLocation::File { database, held } => acquire_file(database, held, &self.host),
@@ -160,7 +162,7 @@ impl InstanceLock {
                         known => return known,
                     }
                 }
-                // There is none yet, or it was lost: another one is asked at once.
+                // There is no session yet, or it was lost: a new one is opened at once.
                 *session = None;
                 session
                     .insert(LockSession::open(url, &self.host)?)
@@ -177,13 +179,13 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// What a lock file says, or its beginning.
+    /// Reads the holder from the text of a lock file, or from its beginning.
     fn from_lock_file(text: &str) -> Self {
         let line = text.lines().next().unwrap_or_default();
         Self(if line.is_empty() { "an unknown process".to_owned() } else { line.to_owned() })
     }
 
-    /// A session by its name; another user's has none that could be read.
+    /// Reads the holder from a session's name; the name of another user's session is not readable.
     fn from_session(name: &str, since: &str) -> Self {
         match name.strip_prefix(NAME_PREFIX).and_then(|named| named.split_once('@')) {
             Some((pid, host)) => Self(format!("process {pid} on {host}, since {since}")),
@@ -194,16 +196,16 @@ impl Holder {
 
 // === PostgreSQL ===
 
-/// Lets a connection work for this process: unless another hub has the lock, and until a hub starts that
-/// takes it.
+/// Registers a connection that works for this process, unless another hub has the lock. It may work
+/// until another hub starts and takes the lock.
 ///
 /// # Errors
-/// Where another hub has the lock or is about to, and where the database does not say.
+/// If another hub has the lock or is about to take it, or if the database does not answer.
 pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
     if matches!(connection, DbConnection::Sqlite(_)) {
         return Ok(());
     }
-    // First: from here on a hub that starts waits for this connection's end.
+    // First, because from here on a hub that starts waits for the end of this connection.
     let shared = format!("SELECT pg_try_advisory_lock_shared({USERS_KEY}) AS yes");
     let failed = ConnectionError::CouldntSetupConfiguration;
     let is_shared = query_bool(connection, &shared).map_err(failed)?;
@@ -218,14 +220,14 @@ pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
     Ok(())
 }
 
-/// The name of this machine, as far as it can be told.
+/// The name of this machine, if it can be read.
 fn own_host() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
     let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
     host.chars().filter(is_plain).take(MAX_HOST).collect()
 }
 
-/// What the session of this process is called that has the lock or asks for it.
+/// The name of this process's session that has or wants the lock.
 fn own_name(host: &str) -> String {
     format!("{NAME_PREFIX}{}@{host}", std::process::id())
 }
@@ -275,8 +277,8 @@ impl LockSession {
         Ok(Self { connection, backend, held: false })
     }
 
-    /// As [`Self::take`], and sees to it that no connection of another hub is left, until this process
-    /// has been `alone` once.
+    /// As [`Self::take`]. It also ends every connection of another hub, until this process has been
+    /// `alone` once.
     fn acquire(
         &mut self,
         acquiring_session: &mut Option<String>,
@@ -285,7 +287,7 @@ impl LockSession {
         let claim = self.take(acquiring_session)?;
         if claim == LockState::Held && !*alone {
             self.query_bool(END_USERS)?;
-            // Had and given back at once: this process's own connections share it from now on.
+            // Taken and released at once: from now on this process's own connections share it.
             *alone = self
                 .query_bool(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
                 && self.query_bool(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
@@ -296,11 +298,11 @@ impl LockSession {
         Ok(claim)
     }
 
-    /// Takes the lock, or sees that the session is alive and may write. `acquiring_session` is the session that may
-    /// have it.
+    /// Takes the lock, or checks that the session is alive and may write. `acquiring_session` is
+    /// the session that may have it.
     fn take(&mut self, acquiring_session: &mut Option<String>) -> Result<LockState, LockError> {
         if self.held {
-            // After a failover the lock is to be where the writes go.
+            // After a failover the lock must be on the server that takes the writes.
             let writes = self.query_bool("SELECT NOT pg_is_in_recovery() AS yes")?;
             return if writes {
                 Ok(LockState::Held)
@@ -313,7 +315,7 @@ impl LockSession {
         {
             return Err(LockError::Earlier);
         }
-        // Before the question: where its answer is lost, the lock may have been got.
+        // Set before the query: if its answer is lost, the lock may have been taken.
         *acquiring_session = Some(self.backend.clone());
         self.held = self.query_bool(&format!("SELECT pg_try_advisory_lock({KEY}) AS yes"))?;
         if self.held {
@@ -326,8 +328,8 @@ impl LockSession {
         ))
     }
 
-    /// Ends an earlier session of this process; says whether it was still there. A pooler may have given
-    /// it to this one, or, without its lock and its name, to any other.
+    /// Ends an earlier session of this process; returns whether it still existed. A pooler may have
+    /// given that session to this connection or, without its lock and name, to any other.
     fn terminate_earlier(&mut self, earlier: &str) -> QueryResult<bool> {
         self.query_bool(&format!(
             "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes FROM pg_stat_activity a \
@@ -361,7 +363,7 @@ fn acquire_file(
     let file = options.read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = file.map_err(failed)?;
     match file.try_lock() {
-        // Replaced between the two: the next look finds the other one.
+        // The file was replaced between the two calls; the next check finds the other one.
         Ok(()) if !is_same_file(&file, &path).map_err(failed)? => {
             Err(failed(io::Error::other("it was replaced just now")))
         }
@@ -382,7 +384,7 @@ fn acquire_file(
     }
 }
 
-/// Beside the database's own file, whichever way leads there.
+/// The lock file lies beside the database's own file, whichever path leads to it.
 fn lock_file_of(database: &Path) -> io::Result<PathBuf> {
     let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -397,7 +399,7 @@ fn lock_file_of(database: &Path) -> io::Result<PathBuf> {
     Ok(path.into())
 }
 
-/// Whether a file is still the one at its path.
+/// Whether an open file is still the one at its path.
 fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {

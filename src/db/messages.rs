@@ -1,4 +1,4 @@
-//! Stored chat: what a message is before it has a number, and pages of those that have one.
+//! Stored chat: messages before they are numbered, and pages of numbered ones.
 
 use std::io;
 
@@ -21,24 +21,24 @@ extern "SQL" {
     ) -> diesel::sql_types::BigInt;
 }
 
-/// A message that has no number yet.
+/// A message without a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
     /// `UUIDv7`, unique over all orders.
     pub id: String,
-    /// The order it is for.
+    /// Its order.
     pub order_id: OrderId,
-    /// Who wrote it.
+    /// The author.
     pub sender_id: UserId,
     /// The sender's name now.
     pub sender_name: String,
     /// The sender's role now.
     pub sender_role: Role,
-    /// What the content is.
+    /// The kind of content.
     pub kind: ChatKind,
     /// What was written.
     pub content: String,
-    /// The sender's own key: a second message with the same is a retry of the first.
+    /// The sender's own key: a second message with the same key is a retry of the first.
     pub client_msg_id: Option<String>,
     /// When the hub admitted it.
     pub created_at: Timestamp,
@@ -47,7 +47,7 @@ pub struct NewMessage {
 // === impl NewMessage ===
 
 impl NewMessage {
-    /// The stored message, once `seq` is given.
+    /// The message as it is stored with number `seq`.
     pub fn numbered(&self, seq: i64) -> ChatMessage {
         ChatMessage {
             id: self.id.clone(),
@@ -63,7 +63,7 @@ impl NewMessage {
         }
     }
 
-    /// Bytes of text in it.
+    /// Bytes of text in the message.
     pub fn size(&self) -> usize {
         let key = self.client_msg_id.as_ref().map_or(0, String::len);
         self.id.len()
@@ -75,16 +75,16 @@ impl NewMessage {
     }
 }
 
-/// Which messages of an order.
+/// Which messages of an order a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageRange {
-    /// The newest of all.
+    /// The newest messages.
     Newest,
-    /// The newest with a lower number.
+    /// The newest messages with a lower number.
     Before(i64),
-    /// The oldest with a higher number.
+    /// The oldest messages with a higher number.
     After(i64),
-    /// The oldest of a stretch.
+    /// The oldest messages of a range.
     Between {
         /// Only higher numbers than this.
         after: i64,
@@ -93,7 +93,7 @@ pub enum PageRange {
     },
 }
 
-/// Messages of one order, ascending by their number.
+/// Messages of one order, ascending by number.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// The messages.
@@ -103,7 +103,6 @@ pub struct Page {
     pub has_more: bool,
 }
 
-/// A row of the table.
 #[derive(Debug, Queryable)]
 pub(super) struct MessageRow {
     order_id: String,
@@ -118,11 +117,11 @@ pub(super) struct MessageRow {
     created_at_ms: i64,
 }
 
-/// Reads a page of at most `limit` messages; it ends earlier at [`MAX_PAGE_BYTES`], but has at
-/// least one message where there is one.
+/// Reads a page of at most `limit` messages. It ends earlier at [`MAX_PAGE_BYTES`], but has at
+/// least one message if there is one.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn page(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -145,10 +144,10 @@ pub fn page(
     Ok(page)
 }
 
-/// The lowest number of a message that is left to be read; none where there is none.
+/// The lowest number of a readable message, if there is one.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub(super) fn first_seq(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -160,9 +159,9 @@ pub(super) fn first_seq(
         .get_result(connection)
 }
 
-/// Up to which number chat is out of reach: it is of an order that was deleted, and may have been
-/// made again before all of it is removed. Part of each query, so that none reads across a
-/// deletion.
+/// The number up to which messages may not be read: they belong to an order that was deleted, and
+/// perhaps made again before all of them were removed. Every query contains this, so that none
+/// reads across a deletion.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn purged_to<'a>(order: &'a OrderId) -> _ {
     let id: &'a str = order.as_str();
@@ -170,7 +169,8 @@ fn purged_to<'a>(order: &'a OrderId) -> _ {
     coalesce(purge_to, 0_i64)
 }
 
-/// The newest below `seq`, descending; one more than `limit`, to know whether there is more.
+/// The newest messages below `seq`, descending. Reads one more than `limit`, to know whether there
+/// are more.
 fn before(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -186,7 +186,7 @@ fn before(
         .load(connection)
 }
 
-/// The oldest above `after` up to `upto`, ascending; one more than `limit`.
+/// The oldest messages above `after` up to `upto`, ascending; one more than `limit`.
 fn between(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -234,7 +234,7 @@ fn encoded_size(message: &ChatMessage) -> usize {
     let mut counter = Counter(0);
     match serde_json::to_writer(&mut counter, message) {
         Ok(()) => counter.0,
-        // Strings and numbers always encode; a page of one message is the safe answer otherwise.
+        // Strings and numbers always encode; otherwise a page of one message is safe.
         Err(_) => MAX_PAGE_BYTES,
     }
 }
@@ -260,7 +260,7 @@ impl TryFrom<MessageRow> for ChatMessage {
     }
 }
 
-/// A word that a newer hub may have written reads as the plainest kind.
+/// An unknown word, which a newer hub may have written, reads as text.
 fn kind_from_name(name: &str) -> ChatKind {
     [ChatKind::Image, ChatKind::System]
         .into_iter()
@@ -268,7 +268,7 @@ fn kind_from_name(name: &str) -> ChatKind {
         .unwrap_or_default()
 }
 
-/// What a row holds that no version of the hub writes.
+/// The error for a row that no version of the hub writes.
 pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::DeserializationError(Box::new(error))
 }

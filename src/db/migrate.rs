@@ -1,4 +1,4 @@
-//! Migrations, carried inside the binary: one folder per database, the same names in both.
+//! Migrations, embedded in the binary: one folder per database, with the same names in both.
 
 use std::fmt;
 
@@ -14,24 +14,24 @@ use crate::config::DatabaseUrl;
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// Two nodes that start together take turns by this lock, which ends with the transaction. Indexes
-/// may take longer to build than a query may run.
+/// Two nodes that start together take turns by this lock, which ends with the transaction. Building
+/// an index may take longer than a query may run, so there are no timeouts.
 const POSTGRES_LOCK: &str = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
      SELECT pg_advisory_xact_lock(7105112101114104);";
 
 /// Why the tables could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    /// The database refused or vanished.
+    /// The database refused a query or vanished.
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
     /// There is no connection.
     #[error("{0}")]
     Connection(#[from] diesel::ConnectionError),
-    /// A migration failed; none of this run has happened.
+    /// A migration failed, and none of this run was applied.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
-    /// Texts would not come back as they were written.
+    /// The database would not return texts as they were written.
     #[error("{0}")]
     Encoding(String),
     /// A newer version of the hub has changed the tables.
@@ -40,19 +40,19 @@ pub enum MigrateError {
          newer version, or restore a backup from before it", .0.join(", ")
     )]
     Newer(Vec<String>),
-    /// The tables are those of an older version, and are not to be changed by `serve`.
+    /// The tables are of an older version, and `serve` does not change them.
     #[error("migrations are missing ({}); run: orderhub migrate", .0.join(", "))]
     Pending(Vec<String>),
 }
 
-/// How a migration stands.
+/// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MigrationState {
-    /// It has been run.
+    /// It was run.
     Applied,
-    /// It has not.
+    /// It was not run yet.
     Pending,
-    /// It has been run by a version that knows it; this one does not.
+    /// A newer version has run it; this one does not know it.
     Unknown,
 }
 
@@ -66,20 +66,20 @@ impl fmt::Display for MigrationState {
     }
 }
 
-/// Opens the database, sees whether this program can use it, and runs what is pending.
+/// Opens the database, checks that this program can use it, and runs pending migrations.
 ///
 /// # Errors
-/// Where it cannot be reached or used, or a migration fails.
+/// If it cannot be reached or used, or a migration fails.
 pub fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<String>, MigrateError> {
     let mut connection = DbConnection::open(url)?;
     check_encoding(&mut connection)?;
     run(&mut connection)
 }
 
-/// Opens the database and sees whether this program can use it as it is.
+/// Opens the database and checks that this program can use it as it is.
 ///
 /// # Errors
-/// Where it cannot be reached or used, or migrations are pending.
+/// If it cannot be reached or used, or migrations are pending.
 pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
     let mut connection = DbConnection::open(url)?;
     check_encoding(&mut connection)?;
@@ -92,10 +92,10 @@ pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
     if pending.is_empty() { Ok(()) } else { Err(MigrateError::Pending(pending)) }
 }
 
-/// Opens the database and says how far it is. A file that is not there is not made.
+/// Opens the database and returns the state of each migration. A missing file is not created.
 ///
 /// # Errors
-/// Where it cannot be reached or read.
+/// If it cannot be reached or read.
 pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, MigrationState)>, MigrateError> {
     match url {
         DatabaseUrl::Sqlite(path) if !path.exists() => {
@@ -105,10 +105,10 @@ pub fn status_of(url: &DatabaseUrl) -> Result<Vec<(String, MigrationState)>, Mig
     }
 }
 
-/// Runs what is pending, all or nothing, and returns the versions that it ran.
+/// Runs all pending migrations or none, and returns the versions that it ran.
 ///
 /// # Errors
-/// Where a migration fails, or a newer version has run some; the tables are then as they were.
+/// If a migration fails, or a newer version has run some; the tables are then as they were.
 pub fn run(connection: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
@@ -123,10 +123,10 @@ pub fn run(connection: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
     }
 }
 
-/// Takes everything back, the newest first. For tests.
+/// Reverts every migration, the newest first. For tests.
 ///
 /// # Errors
-/// Where a migration cannot be taken back.
+/// If a migration cannot be reverted.
 pub fn revert_all(connection: &mut DbConnection) -> Result<Vec<String>, MigrateError> {
     match connection {
         DbConnection::Sqlite(sqlite) => {
@@ -139,10 +139,10 @@ pub fn revert_all(connection: &mut DbConnection) -> Result<Vec<String>, MigrateE
     }
 }
 
-/// Every migration by name, oldest first, and how it stands.
+/// Every migration by name, oldest first, with its state.
 ///
 /// # Errors
-/// Where the database cannot be read.
+/// If the database cannot be read.
 pub fn status(
     connection: &mut DbConnection,
 ) -> Result<Vec<(String, MigrationState)>, MigrateError> {
@@ -152,8 +152,8 @@ pub fn status(
     }
 }
 
-/// The same without making the list of migrations where there is none yet, for a user who may not;
-/// none for one who may not read it.
+/// As [`status`], but without creating a missing list of migrations, for a user who may not. None
+/// if the user may not read the list.
 fn readable_status(
     connection: &mut DbConnection,
 ) -> Result<Option<Vec<(String, MigrationState)>>, MigrateError> {
@@ -230,14 +230,14 @@ fn in_state(status: &[(String, MigrationState)], wanted: MigrationState) -> Vec<
     found.map(|(name, _)| name.clone()).collect()
 }
 
-/// The newer version has changed the tables in a way that this one cannot know.
+/// Refuses tables that a newer version has changed in ways that this one cannot know.
 fn refuse_unknown(status: &[(String, MigrationState)]) -> Result<(), MigrateError> {
     let unknown = in_state(status, MigrationState::Unknown);
     if unknown.is_empty() { Ok(()) } else { Err(MigrateError::Newer(unknown)) }
 }
 
-/// A database in another encoding refuses some names and messages for ever, or puts them into
-/// another order.
+/// A database in another encoding would always refuse some names and messages, or sort them
+/// differently.
 fn check_encoding(connection: &mut DbConnection) -> Result<(), MigrateError> {
     #[derive(QueryableByName)]
     struct Encoding {

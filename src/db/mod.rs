@@ -1,4 +1,5 @@
-//! The database: connections, migrations and queries, one file per table. Queries know no rules.
+//! The database: connections, migrations and queries, one file per table. Queries apply no business
+//! rules.
 
 pub mod bans;
 pub mod commit_batch;

@@ -1,5 +1,5 @@
-//! The transaction by which back ends change orders: locks them, has each change judged against what
-//! is stored, and raises `rev` with everything that rights depend on.
+//! The transaction by which back ends change orders. It locks them, decides each change against the
+//! stored state, and raises `rev` whenever something changes that rights depend on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,51 +19,51 @@ use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 
-/// Messages of a deleted order that go in one transaction.
+/// How many messages of a deleted order one transaction removes.
 const PURGE_STEP: i64 = 500;
 
-/// What becomes of an order by a command, or why it is refused.
+/// Decides the state of an order after a command, or why the command is refused.
 pub type Decide = dyn Fn(&StoredState, &OrderCommand) -> Result<StoredState, Failure> + Send + Sync;
 
 /// A change to apply.
 #[derive(Clone)]
 pub struct OrderChange {
-    /// Of which order.
+    /// The order to change.
     pub order: OrderId,
-    /// What is wanted.
+    /// The command.
     pub command: OrderCommand,
-    /// Who decides.
+    /// The function that decides.
     pub decide: Arc<Decide>,
-    /// The call that asks for it, where that is to count once.
+    /// The call behind the change, if it is idempotent.
     pub idempotent: Option<Idempotent<AppliedChange>>,
 }
 
-/// What has become of an order.
+/// The outcome of a change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppliedChange {
-    /// What was known before.
+    /// The state before.
     pub before: OrderFacts,
-    /// As it is stored now.
+    /// The order as it is stored now.
     pub order: StoredOrder,
-    /// Whether it was not there before.
+    /// Whether this change created it.
     pub created: bool,
-    /// Whether anything changed that rights depend on; then `rev` was raised.
+    /// Whether something changed that rights depend on; if so, `rev` was raised.
     pub raised: bool,
-    /// What is answered to a call that counts once: now, or when it came first.
+    /// The answer to an idempotent call: the one of now, or the one of the first time.
     pub answer: Option<StoredAnswer>,
 }
 
-/// Applies changes in one transaction, one after the other; one outcome each. What is refused
-/// changes nothing, and holds up nothing else.
+/// Applies changes in one transaction, one after the other, with one outcome each. A refused change
+/// changes nothing and does not delay the others.
 ///
 /// # Errors
-/// Where a query fails; nothing is changed then.
+/// If a query fails; nothing is changed then.
 pub fn apply(
     connection: &mut DbConnection,
     changes: &[OrderChange],
     now: Timestamp,
 ) -> QueryResult<Vec<Result<AppliedChange, Failure>>> {
-    // SQLite's is a writer from its first statement on, as that one locks.
+    // On SQLite the first statement locks, so the transaction is a writer from its start.
     connection.transaction(|connection| {
         let mut created_rows = lock(connection, changes, now)?;
         let mut apply_one = |change: &OrderChange| {
@@ -83,7 +83,7 @@ pub fn apply(
     })
 }
 
-/// Has one change judged, and writes what comes of it. `created_rows` are the orders whose rows are new.
+/// Decides one change and writes its outcome. `created_rows` are the orders whose rows are new.
 fn decide(
     connection: &mut DbConnection,
     change: &OrderChange,
@@ -92,7 +92,7 @@ fn decide(
 ) -> QueryResult<Result<AppliedChange, Failure>> {
     let OrderChange { order, command, decide, .. } = change;
     let Some(stored) = orders::find(connection, order)? else { return Ok(Err(no_such_order())) };
-    // Only the first change of a row that was just made finds no order in it.
+    // An order is new only for the first change to a row that was just created.
     let exists = !stored.facts.deleted && !created_rows.remove(order).unwrap_or(false);
     let known = StoredState { facts: stored.facts.clone(), version: stored.version, exists };
     match decide(&known, command) {
@@ -101,8 +101,8 @@ fn decide(
     }
 }
 
-/// The order after a call that has counted before. It is told as one that did not change: whoever
-/// did not hear of it then, because the connection was lost during the commit, hears of it now.
+/// The order after a repeated idempotent call. It is reported as unchanged, so that receivers who
+/// missed the change, because the connection was lost during the commit, get it now.
 fn replayed(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -119,8 +119,8 @@ fn no_such_order() -> Failure {
     Failure::new(ErrorCode::NotFound, "no such order")
 }
 
-/// Locks the orders in the order of their ids, as chat does, so that the two never wait for each
-/// other in a ring; makes those that may be made, and says which those are.
+/// Locks the orders by ascending id, as chat does, so that the two never deadlock. Creates missing
+/// orders where the command allows it, and returns which ones it created.
 fn lock<'a>(
     connection: &mut DbConnection,
     changes: &'a [OrderChange],
@@ -142,7 +142,7 @@ fn lock<'a>(
     Ok(ids)
 }
 
-/// Makes an order, unless it is there.
+/// Creates an order's row, unless it exists.
 fn create(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> QueryResult<bool> {
     macro_rules! create_on {
         ($connection:expr) => {
@@ -163,7 +163,7 @@ fn create(connection: &mut DbConnection, order: &OrderId, now: Timestamp) -> Que
     inserted.map(|rows| rows == 1)
 }
 
-/// Writes what was decided, if it is anything new.
+/// Writes the decided state, if it differs.
 fn save(
     connection: &mut DbConnection,
     stored: StoredOrder,
@@ -222,11 +222,11 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
     Ok(())
 }
 
-/// Removes a part of a deleted order's trail or chat; true as long as there may be more. An order
-/// that has come back meanwhile keeps what was said and where its driver was since.
+/// Removes a part of a deleted order's trail or chat; true if there may be more. If the order was
+/// made again meanwhile, its new messages and positions stay.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool> {
     let row = table::table.find(order.as_str());
     let marks: Option<(Option<i64>, Option<i64>)> =
@@ -253,10 +253,10 @@ pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool
     Ok(true)
 }
 
-/// Deleted orders whose chat is not removed yet: a process may have ended in between.
+/// Deleted orders whose chat is not removed yet, because a process ended before it was done.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn orders_to_purge(connection: &mut DbConnection, limit: i64) -> QueryResult<Vec<OrderId>> {
     let ids: Vec<String> = table::table
         .filter(table::purge_to.is_not_null())

@@ -18,7 +18,7 @@ use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
 
-/// What a room needs of an order when it opens.
+/// What a room reads of an order when it opens.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LoadedOrder {
     /// What rights depend on.
@@ -29,21 +29,21 @@ pub struct LoadedOrder {
     pub rev: i64,
     /// The last position written.
     pub last_position: Option<Position>,
-    /// Whether it is known and not deleted.
+    /// Whether the order was stored and is not deleted.
     pub exists: bool,
-    /// Up to which number there is no chat, where that is of an order that was deleted and made
-    /// again; only where messages were asked for.
+    /// Messages up to this number are of an earlier order with the same id, which was deleted. Read
+    /// only if messages were asked for.
     pub floor: i64,
     /// Its newest messages, ascending, up to `last_seq`.
     pub recent: Vec<ChatMessage>,
-    /// How far users have read; only where messages were asked for.
+    /// How far users have read. Read only if messages were asked for.
     pub read_marks: Vec<(UserId, i64)>,
 }
 
 /// An order as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredOrder {
-    /// Which.
+    /// The order's id.
     pub id: OrderId,
     /// What rights depend on.
     pub facts: OrderFacts,
@@ -61,14 +61,14 @@ pub struct StoredOrder {
     pub updated_at: Timestamp,
 }
 
-/// Which orders a list shows: all that fit every filter that is set.
+/// Which orders a list shows: those that match every filter that is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderFilter {
-    /// Those in this status.
+    /// Orders in this status.
     pub status: Option<String>,
-    /// Those of this driver.
+    /// Orders of this driver.
     pub driver: Option<UserId>,
-    /// Those in which this user takes part.
+    /// Orders with this participant.
     pub participant: Option<UserId>,
 }
 
@@ -95,7 +95,7 @@ struct OrderRow {
 /// Reads an order with its newest `recent` messages. An unknown order has the defaults.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn load(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -104,7 +104,8 @@ pub fn load(
     let Some(stored) = find(connection, order)? else { return Ok(LoadedOrder::default()) };
     let StoredOrder { facts, last_seq, rev, last_position, .. } = stored;
     let exists = !facts.deleted;
-    // Messages committed since the row was read are left out, so both show one moment.
+    // Excludes messages that were committed after the row was read, so that both show the same
+    // moment.
     let range = PageRange::Before(last_seq.saturating_add(1));
     let mut loaded =
         LoadedOrder { facts, last_seq, rev, last_position, exists, ..Default::default() };
@@ -122,10 +123,10 @@ pub fn load(
     Ok(loaded)
 }
 
-/// Reads an order, a deleted one too.
+/// Reads an order, also a deleted one.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn find(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Option<StoredOrder>> {
     // Not `first`: its bound LIMIT makes SQLite prepare the statement anew each time, which was
     // half the cost of opening a room.
@@ -137,11 +138,11 @@ pub fn find(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Optio
     row.map(|row| row.stored(connection)).transpose()
 }
 
-/// Reads the orders behind `after`, in the order of their ids: a list stays whole however many are
-/// made while it is paged through.
+/// Reads the orders after `after`, by ascending id: orders that are created meanwhile do not
+/// disturb the paging.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn list(
     connection: &mut DbConnection,
     filter: &OrderFilter,
@@ -172,10 +173,10 @@ pub fn list(
     rows.into_iter().map(|row| row.stored(connection)).collect()
 }
 
-/// Reads the orders that back ends made this user the driver of and that have not ended.
+/// Reads the open orders of which back ends made this user the driver.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn open_of_driver(
     connection: &mut DbConnection,
     user: &UserId,
@@ -207,16 +208,16 @@ pub fn open_of_driver(
 /// Whether the database answers and has its tables.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn probe(connection: &mut DbConnection) -> QueryResult<()> {
     orders::table.select(orders::rev).first::<i64>(connection).optional().map(drop)
 }
 
-/// Whether the database takes writes: a statement that needs the lock and the right to write, and
-/// changes nothing. SQLite writes a page to the disk for it, which a full one does not take.
+/// Checks that the database takes writes, by a statement that needs the lock and the right to write
+/// and changes nothing. SQLite writes a page to the disk for it, which fails on a full disk.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn probe_writes(connection: &mut DbConnection) -> QueryResult<()> {
     if let DbConnection::Sqlite(sqlite) = connection {
         return rewrite_version(sqlite);
@@ -228,7 +229,7 @@ pub fn probe_writes(connection: &mut DbConnection) -> QueryResult<()> {
         .map(drop)
 }
 
-/// Writes the version that a user may have given the file, as it is.
+/// Writes the user version of the file, unchanged.
 fn rewrite_version(sqlite: &mut SqliteConnection) -> QueryResult<()> {
     #[derive(QueryableByName)]
     struct Version {
@@ -242,20 +243,19 @@ fn rewrite_version(sqlite: &mut SqliteConnection) -> QueryResult<()> {
     })
 }
 
-/// Last positions, each a JSON text, as they are to be written.
+/// Last positions, each as JSON text.
 pub(super) fn position_rows(positions: &[(OrderId, Position)]) -> QueryResult<Vec<(&str, String)>> {
     let mut rows = positions
         .iter()
         .map(|(order, position)| Ok((order.as_str(), serde_json::to_string(position)?)))
         .collect::<Result<Vec<_>, serde_json::Error>>()
         .map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))?;
-    // The order in which chat locks them, so that the two never wait for each other in a ring.
+    // The order in which chat locks rows, so that the two never deadlock.
     rows.sort_unstable_by_key(|(order, _)| *order);
     Ok(rows)
 }
 
-/// Writes last positions. An order that is not known yet begins to exist; a deleted one stays as it
-/// is.
+/// Writes last positions. An unknown order is created; a deleted one stays as it is.
 pub(super) fn save_positions_on_sqlite(
     sqlite: &mut SqliteConnection,
     rows: &[(&str, String)],
@@ -307,7 +307,7 @@ fn save_position(
         .map(drop)
 }
 
-/// All positions in one statement, prepared once for any number of them.
+/// All positions in one statement, which is prepared once for any number of them.
 struct SavePositions<'a> {
     ids: Vec<&'a str>,
     json: Vec<&'a str>,
@@ -371,7 +371,7 @@ impl OrderRow {
             version: self.version,
             rev: self.rev,
             last_seq: self.last_seq,
-            // A position that cannot be read is no reason to keep everybody out of the room.
+            // An unreadable position must not prevent users from joining the room.
             last_position: self
                 .last_location
                 .and_then(|json| serde_json::from_str(&json).ok())

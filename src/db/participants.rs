@@ -1,4 +1,4 @@
-//! Who takes part in orders, and who was removed from them.
+//! The participants of orders, and the users who were removed from them.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
 use crate::room::order::{OrderFacts, ParticipantState, Participants};
 
-/// Reads all of whom an order knows. There is a bound on how many are written.
+/// Reads all participants of an order. Writers bound their number.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn of_order(connection: &mut DbConnection, order: &str) -> QueryResult<Participants> {
     let rows: Vec<(String, String, Option<String>, bool)> = participants::table
         .filter(participants::order_id.eq(order))
@@ -28,18 +28,18 @@ pub fn of_order(connection: &mut DbConnection, order: &str) -> QueryResult<Parti
     rows.into_iter()
         .map(|(user, role, name, removed)| {
             let user = UserId::new(&user).map_err(unreadable)?;
-            // A role that a newer version has written gives no right that this one knows.
+            // An unknown role, which a newer version may have written, gives no right.
             let role = Role::from_name(&role).unwrap_or_default();
             Ok((user, ParticipantState { role, name, removed }))
         })
         .collect()
 }
 
-/// Reads of each of these orders what this user's right to be in its room depends on, and nothing
-/// else. Unknown orders are absent.
+/// Reads for each of these orders only what this user's right to be in its room depends on. Unknown
+/// orders are absent.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn rights_of(
     connection: &mut DbConnection,
     of: &[OrderId],
@@ -76,10 +76,10 @@ pub fn rights_of(
         .collect()
 }
 
-/// Writes what has changed. The order's row is locked.
+/// Writes the changed participants. The order's row is locked.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub(super) fn save(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -89,7 +89,7 @@ pub(super) fn save(
     for (user, standing) in after.all().filter(|(user, now)| before.get(user) != Some(*now)) {
         put(connection, order, user, standing)?;
     }
-    // Nobody is forgotten but with the whole order.
+    // Participants are deleted only together with the whole order.
     if after.all().next().is_none() && before.all().next().is_some() {
         diesel::delete(participants::table.filter(participants::order_id.eq(order.as_str())))
             .execute(connection)?;
@@ -103,7 +103,7 @@ fn put(
     user: &UserId,
     standing: &ParticipantState,
 ) -> QueryResult<()> {
-    // Diesel knows upserts per database only, so the statement is spelled once and run on either.
+    // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! put_on {
         ($connection:expr) => {{
             let changed = (

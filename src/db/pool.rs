@@ -1,6 +1,6 @@
-//! The pool of connections, which heals by itself: a connection that is gone or of no use is thrown
-//! away, those of its age are tried or thrown away before they are used again, and work that was not
-//! done is done on another one.
+//! The pool of connections, which repairs itself: it throws away broken connections, checks or
+//! replaces those of the same age before their next use, and repeats work that was not done on
+//! another connection.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,23 +15,23 @@ use super::file_guard::FileGuard;
 use super::instance_lock;
 use crate::config::DatabaseUrl;
 
-/// How long work waits for a connection while the database is thought to be up.
+/// How long work waits for a connection while the database counts as up.
 pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(2);
-/// And once it is known to be down: enough to meet a connection that has just come back.
+/// The same while the database is down: enough to get a connection that has just come back.
 const CONNECTION_TIMEOUT_WHILE_DOWN: Duration = Duration::from_millis(100);
-/// How often work is tried, and how long after its beginning it is not tried again.
+/// How often work is tried at most, and how long after its start it is no longer retried.
 const MAX_TRIES: u32 = 3;
 const RETRY_WINDOW: Duration = Duration::from_secs(2);
-/// Errors that nothing is known of make all connections new at most once in this time: they could be
-/// caused from outside.
+/// Unexplained errors replace all connections at most once in this time, because a client might be
+/// able to cause them.
 const UNEXPLAINED_INTERVAL: Duration = Duration::from_secs(1);
-/// At most one line in the log about replaced connections in this time.
+/// Replaced connections are logged at most once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why work with the database failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
-    /// The pool had no connection in time; with what the last attempt to connect said.
+    /// The pool had no connection in time. Holds the error of the last attempt to connect.
     #[error("no connection: {0}")]
     NoConnection(String),
     /// The database cannot serve now.
@@ -40,13 +40,13 @@ pub enum DbError {
     /// The database has no room left.
     #[error("the database has no room left: {0}")]
     Full(diesel::result::Error),
-    /// The work itself was refused.
+    /// The database refused the work itself.
     #[error("{0}")]
     Refused(diesel::result::Error),
 }
 
 impl DbError {
-    /// Whether other data would have met the same fate.
+    /// Whether other work would have failed too.
     pub fn is_unavailable(&self) -> bool {
         !matches!(self, Self::Refused(_))
     }
@@ -73,26 +73,26 @@ impl DbError {
 pub struct DbPool {
     connections: r2d2::Pool<ConnectionManager>,
     ages: Arc<ConnectionAges>,
-    /// The pool had no connection when last asked; new work then waits less.
+    /// The pool had no connection when last asked, so new work waits for a shorter time.
     down: Arc<AtomicBool>,
     /// Whether the database may be used at all.
     file_guard: Arc<FileGuard>,
 }
 
-/// What is known of connections by when they were opened or last known good.
+/// Which connections are trusted, by the time when they were opened or last verified.
 #[derive(Default)]
 struct ConnectionAges {
-    /// Raised when a connection has failed. Connections of an earlier age are tried before use.
+    /// Raised when a connection fails. Connections of an earlier age are checked before use.
     now: AtomicU64,
-    /// Connections that were opened in an earlier age than this are of no use.
+    /// Connections that were opened before this age must not be used.
     usable_since: AtomicU64,
-    /// When an error of which nothing is known last raised that.
+    /// When an unexplained error last raised that.
     unexplained: Throttle,
-    /// When it was last told that connections are replaced.
+    /// When replaced connections were last logged.
     logged: Throttle,
 }
 
-/// Something that is not to happen often.
+/// Limits how often something happens.
 #[derive(Default)]
 struct Throttle(Mutex<Option<Instant>>);
 
@@ -110,23 +110,23 @@ impl DbPool {
             .connection_timeout(CONNECTION_TIMEOUT)
             .idle_timeout(None)
             .test_on_check_out(false)
-            // The default logs an error per attempt, several a second while the database is down.
+            // The default handler logs every attempt, several a second while the database is down.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
         Self { connections, ages, down: Arc::default(), file_guard }
     }
 
-    /// What keeps the pool from a database that must not be used any more.
+    /// The guard against a database that must not be used any more.
     pub fn file_guard(&self) -> &Arc<FileGuard> {
         &self.file_guard
     }
 
-    /// Runs `work` on a connection, and again on another one where it was certainly not done or was
-    /// cut off by the loss of its connection: it may happen twice.
+    /// Runs `work` on a connection. If it was certainly not done, or the connection was lost, it
+    /// runs again on another connection. So it may happen twice.
     ///
     /// # Errors
-    /// Where there is no connection in time, or `work` fails. `work` has not happened then, except
-    /// that a connection lost during a commit leaves that open.
+    /// If no connection is free in time, or `work` fails. `work` has not happened then, unless the
+    /// connection was lost during a commit.
     pub fn run<T>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
@@ -136,11 +136,11 @@ impl DbPool {
         })
     }
 
-    /// As [`Self::run`], for work that must not happen twice: a transaction that tells what its commit
-    /// said by [`commit_error`](super::error_class::commit_error).
+    /// As [`Self::run`], for work that must not happen twice. It must be a transaction that passes
+    /// errors of its commit through [`commit_error`](super::error_class::commit_error).
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::run`].
     pub fn run_once<T>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
@@ -160,7 +160,7 @@ impl DbPool {
             let started = Instant::now();
             let error = match work(&mut slot.connection) {
                 Ok(done) => {
-                    // What was written into files that are gone is not to be acknowledged.
+                    // Data written to files that are gone must not be acknowledged.
                     self.file_guard.check().map_err(DbError::guarded)?;
                     return Ok(done);
                 }
@@ -207,7 +207,7 @@ impl DbPool {
 // === impl ConnectionAges ===
 
 impl ConnectionAges {
-    /// A connection has failed: others of this age or before are not to be trusted.
+    /// A connection has failed: others of this age or an earlier one are not trusted.
     fn failed(&self, class: ErrorClass, error: &diesel::result::Error) {
         let now = Instant::now();
         if self.logged.is_due(now, LOG_INTERVAL) {
@@ -219,7 +219,7 @@ impl ConnectionAges {
             _ => false,
         };
         if useless {
-            // First: a connection that is tried in the new age must meet it.
+            // First, because a connection that is checked in the new age must see this.
             let next = self.now.load(Ordering::SeqCst) + 1;
             self.usable_since.fetch_max(next, Ordering::SeqCst);
         }
@@ -234,7 +234,7 @@ impl ConnectionAges {
 // === impl Throttle ===
 
 impl Throttle {
-    /// Whether it may happen now; then it has.
+    /// Whether it may happen now; if so, it counts as done.
     fn is_due(&self, now: Instant, every: Duration) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
@@ -252,14 +252,13 @@ struct ConnectionManager {
     file_guard: Arc<FileGuard>,
 }
 
-/// A connection with what is known of its health.
 struct TrackedConnection {
     connection: DbConnection,
     /// The age in which it was opened.
     opened_in: u64,
-    /// The age in which it was last known good.
+    /// The age in which it last worked.
     verified_in: u64,
-    /// Set when it was found gone or of no use: the pool throws it away.
+    /// The connection is lost or unusable: the pool throws it away.
     broken: bool,
 }
 
@@ -311,7 +310,7 @@ mod tests {
         assert!(mark("INSERT INTO mine VALUES (1)").is_err(), "still the old connection");
     }
 
-    /// How often work that fails so at first is done, and whether it came to an end.
+    /// How often work runs whose first run fails, and whether it succeeds.
     fn tries(once: bool, failure: impl Fn() -> Error) -> (u32, bool) {
         let folder = tempfile::tempdir().expect("a folder");
         let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 2);

@@ -1,6 +1,7 @@
-//! Whether connections keep their server sessions. Behind a pooler that gives a session away after
-//! each transaction (PgBouncer with `pool_mode=transaction`), settings and prepared statements are
-//! another client's, and an answer may be to another question. Such an address is refused at the start.
+//! Checks that connections keep their server sessions. Behind a pooler that reassigns sessions
+//! after each transaction (PgBouncer with `pool_mode=transaction`), settings and prepared
+//! statements belong to another client, and an answer may belong to another query. Such an address
+//! is refused at the start.
 
 use std::sync::mpsc;
 use std::thread;
@@ -12,8 +13,8 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
 
-/// How long the whole check may take: where two connections share one session, the second waits for
-/// the first, and that waits for the check.
+/// How long the whole check may take. If two connections share one session, the second waits for
+/// the first, which waits for the check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why the address cannot be used.
@@ -25,10 +26,10 @@ pub enum PoolerError {
     /// A query failed.
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
-    /// There are no transactions: PgBouncer with `pool_mode=statement`.
+    /// The server takes no transactions: PgBouncer with `pool_mode=statement`.
     #[error("it takes no transaction; in PgBouncer set pool_mode=session: {0}")]
     NoTransactions(diesel::result::Error),
-    /// A connection has met another server session.
+    /// A connection was moved to another server session.
     #[error(
         "it leads to a pooler that shares server sessions between connections; the hub needs one for \
          each: in PgBouncer set pool_mode=session"
@@ -42,39 +43,38 @@ pub enum PoolerError {
     TooFewSessions,
 }
 
-/// The session of a server that serves a connection.
+/// The server session behind a connection.
 #[derive(QueryableByName)]
 struct ServerSession {
     #[diesel(sql_type = diesel::sql_types::Integer)]
     pid: i32,
 }
 
-/// Looks whether two connections to this address have a server session each, and keep it. SQLite has
-/// none.
+/// Checks that each of two connections to this address has a server session and keeps it. SQLite
+/// has none.
 ///
 /// # Errors
-/// Where they do not, or the database cannot be reached.
+/// If they share or change sessions, or the database cannot be reached.
 pub fn check(url: &DatabaseUrl) -> Result<(), PoolerError> {
     if matches!(url, DatabaseUrl::Sqlite(_)) {
         return Ok(());
     }
     let (done, checked) = mpsc::channel();
     let url = url.clone();
-    // On a thread of its own, as nothing ends a query that gets no answer.
+    // On a thread of its own, because a query without an answer cannot be ended.
     thread::spawn(move || {
         let result = DbConnection::open(&url)
             .and_then(|first| Ok((first, DbConnection::open(&url)?)))
             .map_err(PoolerError::from)
             .and_then(|(first, second)| compare(first, second));
-        // Nobody waits any more where it took too long.
+        // After a timeout the receiver is gone.
         done.send(result).ok();
     });
     checked.recv_timeout(CHECK_TIMEOUT).unwrap_or(Err(PoolerError::TooFewSessions))
 }
 
-/// Uses two connections in turn, so that a pooler that gives sessions away gives one of them the
-/// other's, whether it hands out the session that was used last or the one that was not used for
-/// longest.
+/// Uses two connections in turn. A pooler that reassigns sessions then gives one connection the
+/// other's session, whether it hands out the most or the least recently used one.
 fn compare(mut first: DbConnection, mut second: DbConnection) -> Result<(), PoolerError> {
     first.batch_execute("BEGIN").map_err(PoolerError::NoTransactions)?;
     let mut sessions = (session(&mut first)?, session(&mut second)?);

@@ -11,8 +11,8 @@ use super::messages::unreadable;
 use super::schema::{orders, read_marks};
 use crate::ids::{OrderId, UserId};
 
-/// Deletions wait for this lock, so that nothing is written behind one. In the order in which chat
-/// locks the rows, so that the two never wait for each other in a ring.
+/// A deletion waits for this lock, so that no mark is written after it. Rows are locked in the same
+/// order as by chat, so that the two never deadlock.
 const LOCK_ON_POSTGRES: &str = "SELECT id FROM orders WHERE id = ANY($1) \
      AND deleted_at_ms IS NULL ORDER BY id FOR SHARE";
 
@@ -24,11 +24,11 @@ const PUT_ON_POSTGRES: &str = "INSERT INTO read_marks (order_id, user_id, seq) \
 /// How far a user has read an order's chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReadMark {
-    /// Which order.
+    /// The order.
     pub order: OrderId,
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// The highest message that was read; 0 where the mark is forgotten.
+    /// The highest message that was read; 0 deletes the mark.
     pub seq: i64,
 }
 
@@ -38,10 +38,10 @@ struct LockedOrderId {
     id: String,
 }
 
-/// Reads the marks of an order. There is a bound on how many a room keeps.
+/// Reads the marks of an order. A room bounds their number.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn of_order(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Vec<(UserId, i64)>> {
     let rows: Vec<(String, i64)> = read_marks::table
         .filter(read_marks::order_id.eq(order.as_str()))
@@ -51,11 +51,11 @@ pub fn of_order(connection: &mut DbConnection, order: &OrderId) -> QueryResult<V
     rows.into_iter().map(mark).collect()
 }
 
-/// Writes marks in one transaction, at most one of a user and order, by order and user. A stored
-/// mark that is further stays, and an order that is not there or was deleted gets none.
+/// Writes marks in one transaction: at most one per user and order, sorted by order and user. A
+/// stored mark that is further stays, and missing or deleted orders get none.
 ///
 /// # Errors
-/// Where a query fails; nothing is written then.
+/// If a query fails; nothing is written then.
 pub fn save(connection: &mut DbConnection, marks: &[StoredReadMark]) -> QueryResult<()> {
     let (gone, moved): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.seq == 0);
     match connection {
@@ -121,10 +121,10 @@ fn put_on_postgres(postgres: &mut PgConnection, marks: &[&StoredReadMark]) -> Qu
         .map(drop)
 }
 
-/// Removes the marks of an order, whose row is locked.
+/// Removes the marks of an order whose row is locked.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub(super) fn forget(connection: &mut DbConnection, order: &OrderId) -> QueryResult<()> {
     let of_order = read_marks::table.filter(read_marks::order_id.eq(order.as_str()));
     diesel::delete(of_order).execute(connection).map(drop)

@@ -1,4 +1,5 @@
-//! Sessions that a node had when it stopped: written all at once, taken out again by their users.
+//! Session records of a node that stopped. They are written all at once, and taken out by their
+//! users.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,11 +11,11 @@ use super::schema::resumes;
 use crate::ids::{Pid, UserId};
 use crate::time::Timestamp;
 
-/// The most expired rows that are deleted at once: more would hold up who waits behind it.
+/// How many expired rows are deleted at once. More would delay the work that waits behind.
 pub const MAX_EXPIRED: usize = 1000;
 
-/// One look into the key for each: the list of pids leads there, whatever the planner believes of
-/// the size of the table.
+/// One index lookup per pid: the list of pids makes the planner use the index, whatever it assumes
+/// about the table's size.
 const TAKE_ON_POSTGRES: &str = "DELETE FROM resumes USING unnest($1, $2) AS wanted (pid, user_id) \
      WHERE resumes.pid = wanted.pid AND resumes.user_id = wanted.user_id \
      AND resumes.pid = ANY($1) AND resumes.expires_at_ms > $3 \
@@ -28,15 +29,15 @@ const PUT_ON_POSTGRES: &str = "INSERT INTO resumes (pid, user_id, record, expire
 /// A session as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResume {
-    /// Under what the client asks for it.
+    /// The private id by which the client asks for it.
     pub pid: Pid,
-    /// Whose it is.
+    /// The session's user.
     pub user_id: UserId,
     /// JSON of its record.
     pub record: String,
 }
 
-/// Who asks for which session.
+/// Which session is asked for, and by which user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumeKey {
     /// The session.
@@ -55,18 +56,18 @@ struct TakenRow {
     record: String,
 }
 
-/// Writes sessions that can be had until `expires`, all in one transaction. Each replaces an earlier
-/// one of its pid; of two with the same pid the last counts.
+/// Writes session records that can be taken until `expires`, all in one transaction. Each replaces
+/// an earlier one of the same pid; the last of several with one pid wins.
 ///
 /// # Errors
-/// Where a query fails; nothing is written then.
+/// If a query fails; nothing is written then.
 pub fn put(
     connection: &mut DbConnection,
     sessions: &[StoredResume],
     expires: Timestamp,
 ) -> QueryResult<()> {
-    // Once each, because PostgreSQL updates no row twice in one statement; and by pid, so that two
-    // nodes do not wait for each other.
+    // One row per pid, because PostgreSQL updates no row twice in one statement, and sorted by pid,
+    // so that two nodes do not deadlock.
     let rows: BTreeMap<String, &StoredResume> =
         sessions.iter().map(|session| (session.pid.to_string(), session)).collect();
     match connection {
@@ -110,11 +111,11 @@ fn put_on_sqlite(
     Ok(())
 }
 
-/// Takes sessions out, all in one transaction: for each that is wanted its record, if there is one
-/// of this user that has not expired at `now`. What is not given stays where it is.
+/// Takes session records out, all in one transaction. Returns the record for each key whose user
+/// matches and that has not expired at `now`; other records stay.
 ///
 /// # Errors
-/// Where a query fails; all are still there then.
+/// If a query fails; all records are still there then.
 pub fn take(
     connection: &mut DbConnection,
     keys: &[ResumeKey],
@@ -149,7 +150,7 @@ fn take_on_sqlite(
     diesel::delete(row).returning(resumes::record).get_result(sqlite).optional()
 }
 
-/// Gives each its own. What a user wanted twice goes to the first.
+/// Assigns the records to their keys. If a key occurs twice, the first one gets the record.
 fn assign_to_keys(
     pids: Vec<String>,
     users: Vec<&str>,
@@ -161,14 +162,14 @@ fn assign_to_keys(
     keys.map(|key| records.remove(&key)).collect()
 }
 
-/// Deletes up to [`MAX_EXPIRED`] sessions that have expired at `now`, and says how many.
+/// Deletes up to [`MAX_EXPIRED`] session records that have expired at `now`, and returns how many.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn delete_expired(connection: &mut DbConnection, now: Timestamp) -> QueryResult<usize> {
     let most = i64::try_from(MAX_EXPIRED).unwrap_or(i64::MAX);
     let expired = resumes::expires_at_ms.le(now.as_millis());
-    // Two statements without a transaction: whatever happens between them, expired is expired.
+    // Two statements without a transaction: an expired row stays expired in between.
     let pids: Vec<String> = resumes::table
         .filter(expired)
         .order(resumes::expires_at_ms)

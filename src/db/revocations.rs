@@ -1,4 +1,4 @@
-//! Revocations: whose tokens count only if they were issued at a time or later.
+//! Revocations: users whose tokens are valid only if they were issued at a certain time or later.
 
 use diesel::prelude::*;
 use diesel::query_dsl::methods::FilterDsl;
@@ -14,16 +14,16 @@ use crate::time::Timestamp;
 /// A revocation of a user's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// Whose.
+    /// The user.
     pub user_id: UserId,
-    /// Those that were issued before this.
+    /// Tokens that were issued before this are not valid.
     pub issued_before: Timestamp,
 }
 
-/// All of them, in no particular order.
+/// All revocations, in no particular order.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
     let rows: Vec<(String, i64)> = revocations::table.load(connection)?;
     rows.into_iter()
@@ -34,11 +34,11 @@ pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
         .collect()
 }
 
-/// Writes a revocation, unless one of the same user reaches as far; gives the one that counts then,
-/// and what is answered to a call that is to count once.
+/// Writes a revocation, unless a stored one of the same user reaches as far. Returns the one that
+/// counts then, and the answer of an idempotent call.
 ///
 /// # Errors
-/// Where a query fails; nothing is written then.
+/// If a query fails; nothing is written then.
 pub fn put(
     connection: &mut DbConnection,
     revocation: &Revocation,
@@ -68,9 +68,9 @@ fn find(connection: &mut DbConnection, user: &UserId) -> QueryResult<Revocation>
     Ok(Revocation { user_id: user.clone(), issued_before: Timestamp::from_millis(ms) })
 }
 
-/// It only ever moves on.
+/// Raises the time of the revocation; never lowers it.
 fn raise(connection: &mut DbConnection, revocation: &Revocation) -> QueryResult<()> {
-    // Diesel knows upserts per database only, so the statement is spelled once and run on either.
+    // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! raise_on {
         ($connection:expr) => {{
             let ms = revocation.issued_before.as_millis();

@@ -5,13 +5,13 @@ diesel::table! {
     orders (id) {
         /// The order's id.
         id -> Text,
-        /// What the back end calls its state; null until one has set it.
+        /// The back end's name for the order's state; null until one has set it.
         status -> Nullable<Text>,
         /// The assigned driver.
         driver_id -> Nullable<Text>,
         /// The assigned driver's name.
         driver_name -> Nullable<Text>,
-        /// When it reached a terminal status.
+        /// When the order reached a terminal status.
         ended_at_ms -> Nullable<BigInt>,
         /// The highest number given to a message.
         last_seq -> BigInt,
@@ -25,14 +25,14 @@ diesel::table! {
         created_at_ms -> BigInt,
         /// When the hub last wrote it.
         updated_at_ms -> BigInt,
-        /// When it became a tombstone.
+        /// When the row became a tombstone.
         deleted_at_ms -> Nullable<BigInt>,
-        /// Whether it ever had an assigned driver.
+        /// Whether the order ever had an assigned driver.
         dispatched -> Bool,
-        /// After a deletion: chat up to this number is still to be removed, and nobody reads it.
+        /// After a deletion: chat up to this number is still to be removed, and cannot be read.
         purge_to -> Nullable<BigInt>,
-        /// After a deletion: points of the trail up to this time are to be removed, and nobody sees
-        /// positions from before it. Of an order that was made again the time when it was.
+        /// After a deletion: points of the trail up to this time are to be removed, and earlier
+        /// positions are not shown. If the order was made again, the time of that.
         purge_trail_ms -> Nullable<BigInt>,
         /// Since when customers see the driver.
         shown_since_ms -> Nullable<BigInt>,
@@ -40,17 +40,17 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Who takes part in an order, as back ends say; a removed one stays as a tombstone.
+    /// Participants of orders, as set by back ends; a removed one stays as a tombstone.
     participants (order_id, user_id) {
         /// The order.
         order_id -> Text,
-        /// Who takes part.
+        /// The participant.
         user_id -> Text,
-        /// As what.
+        /// The participant's role.
         role -> Text,
-        /// Under which name, where one was given.
+        /// The participant's name, if one was given.
         name -> Nullable<Text>,
-        /// Whether the user was taken out, whatever a token says.
+        /// Whether the user was removed; overrides what a token says.
         removed -> Bool,
     }
 }
@@ -62,11 +62,11 @@ diesel::table! {
     messages (order_id, seq) {
         /// The order it belongs to.
         order_id -> Text,
-        /// Its place in the order.
+        /// Its number in the order.
         seq -> BigInt,
         /// `UUIDv7`, unique over all orders.
         id -> Text,
-        /// Who wrote it.
+        /// The author.
         sender_id -> Text,
         /// The sender's name at that time.
         sender_name -> Text,
@@ -74,7 +74,7 @@ diesel::table! {
         sender_role -> Text,
         /// `TEXT`, `IMAGE` or `SYSTEM`.
         kind -> Text,
-        /// What was written.
+        /// The text, or where the image is.
         content -> Text,
         /// The sender's own key, by which a retry is recognised.
         client_msg_id -> Nullable<Text>,
@@ -88,7 +88,7 @@ diesel::table! {
     read_marks (order_id, user_id) {
         /// The order.
         order_id -> Text,
-        /// Who has read.
+        /// The reader.
         user_id -> Text,
         /// The highest message that was read.
         seq -> BigInt,
@@ -96,13 +96,13 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Where drivers were.
+    /// Positions of drivers over time.
     trail (order_id, at_ms, driver_id) {
         /// The order.
         order_id -> Text,
-        /// When, by the phone's clock where it said so.
+        /// When, by the phone's clock if the phone gave a time.
         at_ms -> BigInt,
-        /// Who.
+        /// The driver.
         driver_id -> Text,
         /// Latitude in degrees.
         lat -> Double,
@@ -120,7 +120,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Who may not come in.
+    /// Users who may not enter.
     bans (order_id, user_id) {
         /// The order, or an empty text for the whole hub.
         order_id -> Text,
@@ -134,45 +134,45 @@ diesel::table! {
 }
 
 diesel::table! {
-    /// Sessions that a node had when it stopped, to be taken up again.
+    /// Session records of a node that stopped, to be resumed.
     resumes (pid) {
-        /// Under what the client asks for it.
+        /// The private id by which the client asks for it.
         pid -> Text,
-        /// Whose it is.
+        /// The session's user.
         user_id -> Text,
         /// JSON of the session's record.
         record -> Text,
-        /// When nobody can have it any more.
+        /// When the record can no longer be taken.
         expires_at_ms -> BigInt,
     }
 }
 
 diesel::table! {
-    /// Whose tokens no longer count.
+    /// Users whose earlier tokens are not valid any more.
     revocations (user_id) {
-        /// Whose.
+        /// The user.
         user_id -> Text,
-        /// Those that were issued before this.
+        /// Tokens that were issued before this are not valid.
         issued_before_ms -> BigInt,
     }
 }
 
 diesel::table! {
-    /// What callers were answered under keys of their own.
+    /// Answers to idempotent calls.
     idempotency (caller, route, key) {
-        /// Who called.
+        /// The caller.
         caller -> Text,
-        /// What was called.
+        /// The route, with the ids in its path.
         route -> Text,
         /// The caller's key.
         key -> Text,
-        /// SHA-256 of the body that came with it.
+        /// SHA-256 of the call's body.
         body_hash -> Text,
         /// The status of the answer; 0 as long as there is none.
         status -> Integer,
         /// Its body.
         answer -> Text,
-        /// When the key may be used anew.
+        /// When the key becomes free again.
         expires_at_ms -> BigInt,
     }
 }

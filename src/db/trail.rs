@@ -1,4 +1,4 @@
-//! The trail: where the driver of an order was, a point every some seconds.
+//! The trail: the positions of an order's driver, one point every few seconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::Excluded;
@@ -17,31 +17,31 @@ use crate::ids::{OrderId, UserId};
 use crate::protocol::location::Position;
 use crate::time::Timestamp;
 
-/// The most points that are deleted at once: more would hold up who waits behind it.
+/// How many points are deleted at once. More would delay the work that waits behind.
 pub const MAX_EXPIRED: i64 = 500;
-/// Points of one moment, of different drivers, by which a page may be longer than asked for.
+/// How many points a page may have beyond its limit, if drivers have points at the same time.
 const MAX_TIES: i64 = 16;
 
-/// All points at once, which are apart from each other and from those that are there. None where
-/// the order was deleted while the point was on its way.
+/// Inserts all points at once. They are far enough from each other and from the stored ones.
+/// Inserts nothing for an order that was deleted while the points were queued.
 const INSERT_ON_POSTGRES: &str = "INSERT INTO trail (order_id, at_ms, driver_id, lat, lng, accuracy, heading, speed, altitude) \
      SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
      AS new (order_id, at_ms, driver_id, lat, lng, accuracy, heading, speed, altitude) \
      WHERE NOT EXISTS (SELECT 1 FROM orders \
      WHERE orders.id = new.order_id AND orders.deleted_at_ms IS NOT NULL) ON CONFLICT DO NOTHING";
 
-/// The points that are there between two times of an order.
+/// The stored points of an order between two times.
 const FIND_ON_POSTGRES: &str = "SELECT trail.order_id, trail.driver_id, trail.at_ms \
      FROM unnest($1, $2, $3) AS near (order_id, after_ms, before_ms) JOIN trail \
      ON trail.order_id = near.order_id AND trail.at_ms > near.after_ms \
      AND trail.at_ms < near.before_ms";
 
-/// Where a driver was.
+/// A point of a trail.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrailPoint {
     /// When.
     pub at: Timestamp,
-    /// Which driver.
+    /// The driver.
     pub driver_id: UserId,
     /// Latitude in degrees.
     pub lat: f64,
@@ -57,16 +57,16 @@ pub struct TrailPoint {
     pub altitude: Option<f64>,
 }
 
-/// A stretch of a trail, in order of its times.
+/// A part of a trail, sorted by time.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrailPage {
     /// The points.
     pub points: Vec<TrailPoint>,
-    /// The time of the next point, where there is more.
+    /// The time of the next point, if there are more.
     pub next: Option<Timestamp>,
 }
 
-/// Which stretch of a trail.
+/// Which part of a trail to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrailRange {
     /// From this time on.
@@ -100,11 +100,11 @@ struct TrailRow {
     altitude: Option<f64>,
 }
 
-/// Writes last positions, and points of trails that have `interval` between them and from those that
-/// are there (others are left out), all in one transaction.
+/// Writes last positions and points of trails, all in one transaction. A point that is nearer than
+/// `interval` to another or to a stored one is left out.
 ///
 /// # Errors
-/// Where a query fails; nothing is written then.
+/// If a query fails; nothing is written then.
 pub fn save(
     connection: &mut DbConnection,
     lasts: &[(OrderId, Position)],
@@ -130,12 +130,12 @@ pub fn save(
     }
 }
 
-/// One point on SQLite, with the same conditions as all of them on PostgreSQL.
+/// Inserts one point on SQLite, under the conditions that PostgreSQL checks for all of them.
 struct InsertPoint<'a> {
     order: &'a OrderId,
     position: &'a Position,
     at_ms: i64,
-    /// Between these two no other point of the driver may be.
+    /// The driver must have no other point between these two times.
     after_ms: i64,
     before_ms: i64,
 }
@@ -209,8 +209,8 @@ fn insert_on_postgres(
     if points.is_empty() {
         return Ok(());
     }
-    // A statement does not see the rows that it inserts itself, so these are judged here; no other
-    // writer writes points of these orders.
+    // A statement does not see the rows that it inserts itself, so the distances are checked here.
+    // No other writer writes points of these orders.
     let known = find_on_postgres(postgres, points, interval_ms)?;
     let points = &drop_too_near(&known, points, interval_ms);
     diesel::sql_query(INSERT_ON_POSTGRES)
@@ -245,8 +245,8 @@ fn find_on_postgres(
         .load(postgres)
 }
 
-/// The points without those that are too near to a known one, or to one before them, of the same
-/// order and driver.
+/// Removes points that are too near in time to a stored one, or to an earlier one in the list, of
+/// the same order and driver.
 fn drop_too_near<'a>(
     known: &[ExistingPoint],
     points: &'a [(OrderId, Position)],
@@ -270,10 +270,10 @@ fn drop_too_near<'a>(
     found
 }
 
-/// Reads a stretch of an order's trail. It may be longer than asked for by points of one moment.
+/// Reads a part of an order's trail. It may exceed its limit by points of the same time.
 ///
 /// # Errors
-/// Where the query fails.
+/// If the query fails.
 pub fn page(
     connection: &mut DbConnection,
     order: &OrderId,
@@ -288,7 +288,7 @@ pub fn page(
         .limit(limit.saturating_add(MAX_TIES + 1))
         .select(TrailRow::as_select())
         .load(connection)?;
-    // The next page begins at a time, so none may begin in the middle of one.
+    // The next page begins at a time, so a page must hold all points of its last time.
     let asked = usize::try_from(limit).unwrap_or(usize::MAX).min(rows.len());
     let is_tie = |end: &usize| rows[*end].at_ms == rows[*end - 1].at_ms;
     let end = (asked..rows.len()).find(|end| *end == 0 || !is_tie(end)).unwrap_or(rows.len());
@@ -297,14 +297,13 @@ pub fn page(
     Ok(TrailPage { points, next })
 }
 
-/// Deletes some of the points from before `before`, the oldest first; true as long as there may be
-/// more.
+/// Deletes some of the points from before `before`, the oldest first; true if there may be more.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub fn delete_expired(connection: &mut DbConnection, before: Timestamp) -> QueryResult<bool> {
     let expired = trail::at_ms.lt(before.as_millis());
-    // Two statements without a transaction: whatever happens between them, expired is expired.
+    // Two statements without a transaction: an expired point stays expired in between.
     let last: Option<i64> = trail::table
         .filter(expired)
         .order(trail::at_ms)
@@ -318,10 +317,10 @@ pub fn delete_expired(connection: &mut DbConnection, before: Timestamp) -> Query
     Ok(last.is_some())
 }
 
-/// Deletes some of an order's points up to a time; true as long as there may be more.
+/// Deletes some of an order's points up to a time; true if there may be more.
 ///
 /// # Errors
-/// Where a query fails.
+/// If a query fails.
 pub(super) fn purge(
     connection: &mut DbConnection,
     order: &str,

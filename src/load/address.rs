@@ -1,4 +1,4 @@
-//! Where the hub is, and the request that opens a WebSocket there.
+//! The address of the hub, and the request that opens a WebSocket there.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -8,26 +8,26 @@ use crate::protocol::codec::Framing;
 /// The hub under load.
 #[derive(Debug, Clone)]
 pub struct HubTarget {
-    /// As it was given, for reports.
+    /// The address as it was given, for reports.
     pub url: String,
-    /// What stands in `Host`.
+    /// The value of the `Host` header.
     pub host: String,
-    /// Where to connect, and what else the host's name stands for.
+    /// The addresses of the host; the first one is used.
     pub addresses: Vec<SocketAddr>,
-    /// Whom to believe, where it speaks TLS.
+    /// The certificate authorities, if the hub uses TLS.
     pub tls: Option<Trust>,
-    /// How to speak.
+    /// The framing.
     pub framing: Framing,
 }
 
-/// An address as it was given, taken apart.
+/// A parsed address of a hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// As it was given.
+    /// The address as it was given.
     pub url: String,
-    /// Whether TLS is spoken there.
+    /// Whether it uses TLS.
     pub secure: bool,
-    /// The host with the port, where one is named.
+    /// The host, with the port if one is given.
     pub authority: String,
     /// The host alone, without brackets.
     host: String,
@@ -37,7 +37,7 @@ pub struct Address {
 // === impl Address ===
 
 impl Address {
-    /// Whether a URL leads to the same host and port, in the same manner.
+    /// Whether a URL has the same host, port and encryption.
     pub fn is_origin_of(&self, url: &str) -> bool {
         let Some((scheme, rest)) = url.split_once("://") else { return false };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -49,7 +49,7 @@ impl Address {
     /// Reads an address.
     ///
     /// # Errors
-    /// A sentence where it is none of a hub.
+    /// A sentence if it is not the address of a hub.
     pub fn read(url: &str) -> Result<Self, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("ws", url));
         let secure = match scheme {
@@ -63,7 +63,7 @@ impl Address {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let known = ["", "ws", "socket.io", "socket.io/"];
-        // A user, a query or a fragment would end up in the name of the host.
+        // A user, a query or a fragment would become part of the host's name.
         let odd = |c: char| "@?#\\".contains(c) || c.is_control();
         if authority.is_empty() || authority.contains(odd) || !known.contains(&path) {
             return Err(format!(
@@ -86,10 +86,10 @@ impl Address {
 // === impl HubTarget ===
 
 impl HubTarget {
-    /// Finds the hub. Where it speaks TLS it must be known to these authorities.
+    /// Resolves the hub's name. If it uses TLS, its certificate must come from these authorities.
     ///
     /// # Errors
-    /// A sentence where nobody knows the host.
+    /// A sentence if the host is unknown.
     pub fn find(
         address: &Address,
         framing: Framing,
@@ -111,18 +111,18 @@ impl HubTarget {
         })
     }
 
-    /// Where to connect.
+    /// The address to connect to.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// The request for the upgrade. On Socket.IO the token follows later, as stock clients do it.
+    /// The request for the upgrade. On Socket.IO the token follows later, as from stock clients.
     pub fn upgrade(&self, token: &str) -> String {
         let (path, token) = match self.framing {
             Framing::Plain => ("/ws", format!("Authorization: Bearer {token}\r\n")),
             Framing::SocketIo => ("/socket.io/?EIO=4&transport=websocket", String::new()),
         };
-        // The key is the one of RFC 6455, section 1.2: it proves nothing that matters here.
+        // The key is the example of RFC 6455, section 1.2; its value does not matter here.
         format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -132,16 +132,16 @@ impl HubTarget {
     }
 }
 
-/// What the hub said to the request: the status, and where the head ends.
+/// The hub's answer to the request: the status, and the length of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpgradeAnswer {
-    /// 101 where it was granted; 0 where it is no HTTP.
+    /// 101 if the upgrade was granted; 0 if the answer is not HTTP.
     pub status: u16,
     /// The bytes of the head.
     pub length: usize,
 }
 
-/// Reads the answer, if it is whole.
+/// Parses the answer, if it is complete.
 pub fn answer(bytes: &[u8]) -> Option<UpgradeAnswer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();

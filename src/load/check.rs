@@ -1,8 +1,8 @@
-//! What the hub promises, held against what was sent, acknowledged and seen.
+//! Checks the hub's promises against what was sent, acknowledged and seen.
 //!
-//! Numbers of messages (`seq`) are dense in a room, so every member knows what must come next: the
-//! number after the last one. That makes the check a comparison per message, however large the
-//! room is. Nothing here knows of sockets or time.
+//! Numbers of messages (`seq`) have no gaps in a room, so every member knows the next number: the
+//! last one plus 1. So the check is one comparison per message, however large the room is. This
+//! file knows no sockets and no time.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub enum Promise {
     ChatOnce,
     /// Members see messages in order of `seq`.
     ChatOrder,
-    /// The message of a number is the same for everybody, its sender included.
+    /// A message's number is the same for all members, its sender included.
     ChatSame,
     /// No position comes after a newer one of the same driver.
     LocationForward,
@@ -23,7 +23,7 @@ pub enum Promise {
     Answered,
 }
 
-/// How often a promise was broken, and the first cases.
+/// How often a promise was broken, with the first cases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Breach {
     /// How often.
@@ -32,20 +32,20 @@ pub struct Breach {
     pub examples: Vec<String>,
 }
 
-/// The number of a member, counted over all rooms.
+/// A member's number, counted over all rooms.
 pub type MemberId = usize;
-/// What tells messages apart: the sender's key, or 0 where it is unknown.
+/// Identifies a message: the sender's key, or 0 if it is unknown.
 pub type Key = u64;
 
-/// Missing messages of one gap that are counted: more are no loss but another room.
+/// At most so many missing messages of one gap are counted: a larger gap is not a loss but another
+/// room.
 const MAX_MISSING: usize = 10_000;
-/// Cases that are told in words.
+/// How many cases are described in words.
 const EXAMPLES: usize = 3;
 
-/// What is known about a room.
 #[derive(Debug, Clone, Default)]
 struct RoomCheck {
-    /// The first number that this run has an eye on; none before anybody has joined.
+    /// The first number that this run checks; none before the first join.
     base: Option<i64>,
     /// The keys of messages, from `base` on.
     keys: Vec<Key>,
@@ -53,7 +53,6 @@ struct RoomCheck {
     acked: i64,
 }
 
-/// What is known about a member.
 #[derive(Debug, Clone, Default)]
 struct MemberCheck {
     room: usize,
@@ -61,9 +60,10 @@ struct MemberCheck {
     last: Option<i64>,
     /// Whether it is in the room now.
     inside: bool,
-    /// What was acknowledged before it asked to join: its snapshot has to know that.
+    /// The newest message that was acknowledged before the member asked to join; its snapshot must
+    /// include it.
     floor: i64,
-    /// Numbers that were jumped over in this stay.
+    /// Numbers that were skipped since the last join.
     missing: BTreeSet<i64>,
     /// The stamp of the last position, by driver.
     positions: Vec<(usize, u64)>,
@@ -77,14 +77,14 @@ pub struct Checker {
     breaches: [Breach; 6],
 }
 
-/// A join as it was answered.
+/// The answer to a join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined<'a> {
     /// The newest message of the room.
     pub last_seq: i64,
-    /// What was asked for.
+    /// The `sinceSeq` of the request.
     pub since_seq: Option<i64>,
-    /// Whether `messages` is all since then.
+    /// Whether `messages` has everything since then.
     pub recovered: bool,
     /// The messages that came with it, with their keys.
     pub messages: &'a [(i64, Key)],
@@ -93,7 +93,7 @@ pub struct Joined<'a> {
 // === impl Promise ===
 
 impl Promise {
-    /// All of them.
+    /// All promises.
     pub const ALL: [Self; 6] = [
         Self::ChatSeen,
         Self::ChatOnce,
@@ -131,7 +131,7 @@ impl Promise {
 // === impl Checker ===
 
 impl Checker {
-    /// A run with so many rooms, and the room of each member.
+    /// A check of so many rooms, with the room of each member.
     pub fn new(rooms: usize, members: impl IntoIterator<Item = usize>) -> Self {
         let member = |room| MemberCheck { room, ..MemberCheck::default() };
         Self {
@@ -141,7 +141,7 @@ impl Checker {
         }
     }
 
-    /// A member asks to join: what is acknowledged now must be in its snapshot.
+    /// A member asks to join: its snapshot must contain everything that is acknowledged now.
     pub fn joins(&mut self, id: MemberId) {
         self.members[id].floor = self.rooms[self.members[id].room].acked;
     }
@@ -151,7 +151,7 @@ impl Checker {
         self.members[id].last
     }
 
-    /// A member is in the room, with a snapshot.
+    /// A member has joined, with a snapshot.
     pub fn joined(&mut self, id: MemberId, joined: Joined<'_>) {
         let MemberCheck { room, floor, .. } = self.members[id];
         let base = *self.rooms[room].base.get_or_insert(joined.last_seq.saturating_add(1));
@@ -169,11 +169,11 @@ impl Checker {
         member.last = Some(joined.last_seq);
         member.inside = true;
         member.missing.clear();
-        // Another stay: the hub may know older positions than those that came last.
+        // After a new join, the hub may know older positions than those that came last.
         member.positions.clear();
     }
 
-    /// Whether the messages of a snapshot are all after `since`, each once and in order.
+    /// Checks that the messages of a snapshot are all after `since`, each once and in order.
     fn follows(&mut self, id: MemberId, since: i64, joined: &Joined<'_>) {
         let mut next = since.saturating_add(1);
         for &(seq, _) in joined.messages {
@@ -190,7 +190,7 @@ impl Checker {
         }
     }
 
-    /// A member has left, or was cut off. What it has missed in order until now is lost.
+    /// A member has left or lost its connection. Messages that it has missed until now are lost.
     pub fn left(&mut self, id: MemberId) {
         self.members[id].inside = false;
         for seq in std::mem::take(&mut self.members[id].missing) {
@@ -205,11 +205,11 @@ impl Checker {
         self.same(sender, seq, key);
     }
 
-    /// A member sees a message.
+    /// A member has seen a message.
     pub fn heard(&mut self, id: MemberId, seq: i64, key: Key) {
         self.same(id, seq, key);
         let member = &mut self.members[id];
-        // After it has asked to leave, and before it hears that it is in, nothing is promised.
+        // Nothing is promised after a member asked to leave, or before its join was answered.
         let Some(last) = member.last.filter(|_| member.inside) else { return };
         if seq > last {
             member.missing.extend((last..seq).skip(1).take(MAX_MISSING));
@@ -221,7 +221,7 @@ impl Checker {
         }
     }
 
-    /// A member sees a position of a driver of this run, by the stamp in it.
+    /// A member has seen a position of a driver of this run, identified by the stamp in it.
     pub fn located(&mut self, id: MemberId, driver: usize, stamp: u64) {
         let positions = &mut self.members[id].positions;
         let Some((_, last)) = positions.iter_mut().find(|(known, _)| *known == driver) else {
@@ -235,12 +235,12 @@ impl Checker {
         }
     }
 
-    /// A reply that was waited for to the end did not come.
+    /// A reply did not come before its timeout.
     pub fn unanswered(&mut self, id: MemberId, what: &str) {
         self.broken(Promise::Answered, id, &format!("no reply to {what}"));
     }
 
-    /// How many members still lack acknowledged messages.
+    /// How many members still miss acknowledged messages.
     pub fn behind(&self) -> usize {
         let lacks = |member: &&MemberCheck| {
             member.inside && member.last.is_some_and(|last| last < self.rooms[member.room].acked)
@@ -248,7 +248,7 @@ impl Checker {
         self.members.iter().filter(lacks).count()
     }
 
-    /// The end: whoever is inside must have everything that was acknowledged.
+    /// The end of the run: every member in its room must have every acknowledged message.
     pub fn finish(&mut self) {
         for id in 0..self.members.len() {
             let MemberCheck { room, last, inside, .. } = self.members[id];
@@ -268,11 +268,11 @@ impl Checker {
         all.filter(|(_, breach)| breach.count > 0)
     }
 
-    /// Holds the key of a message against what others have seen under its number.
+    /// Compares the key of a message with the one that others have seen under its number.
     fn same(&mut self, id: MemberId, seq: i64, key: Key) {
         let room = &mut self.rooms[self.members[id].room];
         let place = room.base.and_then(|base| usize::try_from(seq.checked_sub(base)?).ok());
-        // Older than the run, or a number that no run could reach.
+        // Older than the run, or a number that no run can reach.
         let Some(place) = place.filter(|place| *place < 1 << 26) else { return };
         if room.keys.len() <= place {
             room.keys.resize(place + 1, 0);

@@ -1,4 +1,4 @@
-//! What a client says, in both framings.
+//! Messages of clients, in both framings.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::codec::Framing;
 use crate::time::Timestamp;
 
-/// Writes one event: its name, its data and, where a reply is wanted, the number for it.
+/// Writes one event: its name, its data and, if a reply is wanted, its number.
 pub fn event(
     framing: Framing,
     name: ClientEventName,
@@ -18,7 +18,7 @@ pub fn event(
 ) {
     let name = name.as_str();
     out.clear();
-    // Writing into a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = match (framing, ack) {
         (Framing::Plain, None) => write!(out, "{{\"event\":\"{name}\",\"data\":{data}}}"),
         (Framing::Plain, Some(id)) => {
@@ -29,7 +29,7 @@ pub fn event(
     };
 }
 
-/// Enters the namespace of Socket.IO. Without `resume`, chat carries no offsets.
+/// Enters a namespace of Socket.IO. Without `resume`, chat carries no offsets.
 pub fn enter(token: &str) -> String {
     let token = serde_json::Value::from(token);
     format!("40/events,{{\"token\":{token},\"resume\":false}}")
@@ -48,8 +48,8 @@ pub fn leave(order: &OrderId) -> String {
     format!("{{\"orderId\":\"{order}\"}}")
 }
 
-/// The data of `driver:location`. The altitude is the stamp by which the position is known again:
-/// any hub relays it as it is.
+/// The data of `driver:location`. The altitude is a stamp that identifies the position, because any
+/// hub relays it unchanged.
 pub fn location(
     order: &OrderId,
     place: TrackPosition,
@@ -66,7 +66,7 @@ pub fn location(
     );
 }
 
-/// The data of `chat:message`, so many characters long.
+/// The data of `chat:message`, with this many characters.
 pub fn chat(order: &OrderId, key: &str, characters: usize, out: &mut String) {
     const WORDS: &str = "I am at the door, please come down. ";
     out.clear();
@@ -85,7 +85,7 @@ mod tests {
         OrderId::new("load-1").expect("an id")
     }
 
-    /// What the hub makes of it.
+    /// The event that the hub reads from it.
     fn understood(name: ClientEventName, data: &str) -> ClientEvent {
         let mut out = String::new();
         event(Framing::Plain, name, Some(7), data, &mut out);

@@ -1,4 +1,4 @@
-//! One socket of a client, with what is read and not whole yet, and what is written and not gone.
+//! One socket of a client, with input that is not complete and output that is not sent.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,22 +14,22 @@ use super::frame;
 #[derive(Debug)]
 pub struct HubConnection {
     stream: mio::net::TcpStream,
-    /// What makes bytes of TLS of ours, and ours of them.
+    /// The TLS connection, if the hub uses TLS.
     tls: Option<Box<ClientConnection>>,
     /// Bytes that were read and end in the middle of a frame.
     pub rest: Vec<u8>,
-    /// The parts of a message that came in fragments.
+    /// The parts of a fragmented message.
     pub fragments: Vec<u8>,
     /// Bytes that the socket has not taken yet.
     out: Vec<u8>,
 }
 
 impl HubConnection {
-    /// Begins to connect, the `number`th of a run. `receive_buffer` keeps the kernel from reading
+    /// Starts connection `number` of a run. `receive_buffer` keeps the kernel from reading ahead
     /// for a slow reader.
     ///
     /// # Errors
-    /// Where the system has no more sockets or ports.
+    /// If the system has no more sockets or ports.
     pub fn open(
         target: &HubTarget,
         registry: &Registry,
@@ -57,10 +57,10 @@ impl HubConnection {
         Ok(Self { stream, tls, rest: Vec::new(), fragments: Vec::new(), out: Vec::new() })
     }
 
-    /// Whether the connection stands; false while that is open.
+    /// Whether the connection is established; false while it is pending.
     ///
     /// # Errors
-    /// Why it cannot be made.
+    /// Why it cannot be established.
     pub fn is_connected(&self) -> io::Result<bool> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
@@ -68,10 +68,10 @@ impl HubConnection {
         Ok(self.stream.peer_addr().is_ok())
     }
 
-    /// Writes bytes, or keeps them until the socket takes them. Says how many they were.
+    /// Writes bytes, or keeps them until the socket takes them. Returns how many they were.
     ///
     /// # Errors
-    /// Where the connection is gone.
+    /// If the connection is lost.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<u64> {
         self.out.extend_from_slice(bytes);
         self.flush()?;
@@ -81,7 +81,7 @@ impl HubConnection {
     /// Writes a message.
     ///
     /// # Errors
-    /// Where the connection is gone.
+    /// If the connection is lost.
     pub fn message(&mut self, opcode: u8, payload: &[u8], mask: u32) -> io::Result<u64> {
         let before = self.out.len();
         frame::write(&mut self.out, opcode, payload, mask);
@@ -93,7 +93,7 @@ impl HubConnection {
     /// Writes what the socket takes.
     ///
     /// # Errors
-    /// Where the connection is gone.
+    /// If the connection is lost.
     pub fn flush(&mut self) -> io::Result<()> {
         let Some(tls) = self.tls.as_deref_mut() else {
             return drain(&mut self.stream, &mut self.out);
@@ -108,7 +108,8 @@ impl HubConnection {
                     Err(error) => return Err(error),
                 }
             }
-            // Only what the socket takes goes on, so that what waits can be told and bounded.
+            // Encrypts only what the socket takes, so that the waiting bytes can be counted and
+            // bounded.
             if self.out.is_empty() {
                 return Ok(());
             }
@@ -117,10 +118,10 @@ impl HubConnection {
         }
     }
 
-    /// Reads what is there: none where that is nothing yet, 0 at the end.
+    /// Reads available bytes: none if there are none yet, 0 at the end.
     ///
     /// # Errors
-    /// Where the connection is gone, or where what came is no TLS.
+    /// If the connection is lost, or the input is not TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             let read = match self.tls.as_deref_mut() {
@@ -141,25 +142,25 @@ impl HubConnection {
         }
     }
 
-    /// Whether there may be more to read after so many bytes of as many as there was room for: a
-    /// socket is empty when it gives less, a record of TLS is not.
+    /// Whether there may be more to read after a read of `length` bytes into `room` bytes. A socket
+    /// that gives fewer bytes is empty; a TLS record is not.
     pub fn may_hold_more(&self, length: usize, room: usize) -> bool {
         length == room || self.tls.is_some()
     }
 
-    /// Takes bytes of TLS from the socket, and answers what has to be answered there.
+    /// Reads TLS records from the socket, and writes the answers that TLS requires.
     fn decrypt(&mut self) -> io::Result<usize> {
         let Some(tls) = self.tls.as_deref_mut() else { return Ok(0) };
         let length = tls.read_tls(&mut self.stream)?;
         let taken = tls.process_new_packets();
-        // What is wrong is told to the other side as well. Where that fails the next read finds the
-        // end, behind what was said before it.
+        // The other side must be told the TLS error as well. If that fails, the next read finds the
+        // end of the connection, after anything that was sent before it.
         let _ = self.flush();
         taken.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         Ok(length)
     }
 
-    /// How many bytes wait for the socket to take them.
+    /// How many bytes wait to be written.
     pub fn waiting(&self) -> usize {
         self.out.len()
     }
@@ -184,12 +185,12 @@ fn drain(stream: &mut mio::net::TcpStream, out: &mut Vec<u8>) -> io::Result<()> 
     result
 }
 
-/// Connections to one hub from one address. Linux gives half of its ports (14,000) quickly, and
-/// then searches through all of them for each one more; beyond 28,000 there are none.
+/// Connections to one hub from one address. Linux assigns half of its ports (14,000) quickly, and
+/// then searches through all of them for each further one; beyond 28,000 there are none.
 const PER_SOURCE: usize = 10_000;
 
-/// Where the connection of this number comes from, where that may be chosen: the whole of
-/// 127.0.0.0/8 is this machine.
+/// The source address of a connection, if it can be chosen: on Linux, all of 127.0.0.0/8 is this
+/// machine.
 fn source(hub: SocketAddr, number: usize) -> Option<SocketAddr> {
     let SocketAddr::V4(hub) = hub else { return None };
     let block = u8::try_from(number / PER_SOURCE).ok().filter(|block| *block > 0)?;
@@ -198,7 +199,8 @@ fn source(hub: SocketAddr, number: usize) -> Option<SocketAddr> {
     ours.then(|| (Ipv4Addr::new(127, 0, 1, block), 0).into())
 }
 
-/// Whether a connection or a write goes on by itself. The system has no kind for the first.
+/// Whether a connection or a write is still in progress. The system has no error kind for the
+/// first.
 fn is_under_way(error: &io::Error) -> bool {
     const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)

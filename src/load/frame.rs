@@ -1,42 +1,42 @@
 //! WebSocket frames of a client (RFC 6455, section 5): written masked, read unmasked.
 //!
-//! A library would copy every message once more and keep buffers for every connection; a load
-//! generator has to cost much less than the hub.
+//! A library would copy every message once more and keep buffers for every connection, and a load
+//! generator must cost much less than the hub.
 
 /// A text message.
 pub const TEXT: u8 = 1;
-/// The end.
+/// A close.
 pub const CLOSE: u8 = 8;
-/// Are you there?
+/// A ping.
 pub const PING: u8 = 9;
-/// Yes.
+/// A pong.
 pub const PONG: u8 = 10;
 
-/// In place of a length: it follows in two bytes.
+/// In place of a length: the length follows in two bytes.
 const TWO_BYTES: u8 = 0x7e;
-/// In place of a length: it follows in eight bytes.
+/// In place of a length: the length follows in eight bytes.
 const EIGHT_BYTES: u8 = 0x7f;
 
-/// The largest message that is taken.
+/// The largest accepted message.
 const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
 
-/// One frame, borrowed from what was read.
+/// One frame, borrowed from the read buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Whether the message ends here.
     pub fin: bool,
-    /// What it is; 0 goes on with the message before.
+    /// The type; 0 continues the previous message.
     pub opcode: u8,
-    /// What it holds.
+    /// The content.
     pub payload: &'a [u8],
 }
 
-/// What no server may send.
+/// A frame that no server may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the hub sent what is no frame of a server")]
 pub struct BadFrame;
 
-/// Writes a whole message, masked.
+/// Writes a whole masked message.
 pub fn write(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: u32) {
     let mask = mask.to_be_bytes();
     out.push(0x80 | opcode);
@@ -55,10 +55,10 @@ pub fn write(out: &mut Vec<u8>, opcode: u8, payload: &[u8], mask: u32) {
     out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-/// Takes the first frame off: with how many bytes it was long, or none where it is not whole yet.
+/// Reads the first frame, with its length in bytes; none if it is not complete yet.
 ///
 /// # Errors
-/// [`BadFrame`] where it is masked, too large or uses bits that nobody has agreed on.
+/// [`BadFrame`] if it is masked, too large or uses reserved bits.
 pub fn read(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, BadFrame> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     if first & 0x70 != 0 || second & 0x80 != 0 {

@@ -1,4 +1,4 @@
-//! What a client hears, in both framings: only as much of it as the run needs.
+//! Messages of the hub, in both framings: only the parts that a run needs.
 
 use std::borrow::Cow;
 
@@ -10,21 +10,21 @@ use crate::protocol::codec::Framing;
 /// One message of the hub.
 #[derive(Debug)]
 pub enum HubMessage<'a> {
-    /// Engine.IO is open; the namespace is still to be entered.
+    /// Engine.IO is open; the client must enter the namespace next.
     EngineOpen,
-    /// Engine.IO asks whether one is there.
+    /// Engine.IO sends a ping.
     EnginePing,
     /// The session has begun.
     Opened,
-    /// The namespace does not let the token in (Socket.IO): with why.
+    /// The namespace refuses the token (Socket.IO), with the reason.
     Refused(&'a str),
-    /// The namespace is over (Socket.IO).
+    /// The hub has closed the namespace (Socket.IO).
     Dismissed,
     /// The reply to an event of this number.
     Reply(u64, &'a str),
     /// An event with its data.
     Event(Cow<'a, str>, &'a str),
-    /// Nothing that is known here.
+    /// Any other message.
     Other,
 }
 
@@ -32,7 +32,7 @@ pub enum HubMessage<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocationData<'a> {
-    /// Who was there.
+    /// The driver.
     #[serde(borrow)]
     pub driver_id: Cow<'a, str>,
     /// The stamp.
@@ -44,32 +44,32 @@ pub struct LocationData<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatData<'a> {
-    /// Its place in the room.
+    /// Its number in the room.
     pub seq: i64,
     /// The sender's key.
     #[serde(default, borrow)]
     pub client_msg_id: Option<Cow<'a, str>>,
 }
 
-/// A result: of whatever was asked, with the fields that count here.
+/// A reply to any event, with the fields that a run needs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplyData<'a> {
-    /// Whether it was done.
+    /// Whether the event succeeded.
     pub ok: bool,
-    /// Why not.
+    /// Why it failed.
     #[serde(default, borrow)]
     pub error: Option<ErrorData<'a>>,
-    /// Of a chat message: its place.
+    /// Of a chat message: its number.
     #[serde(default)]
     pub seq: Option<i64>,
-    /// Of a join: the newest message.
+    /// Of a join: the number of the newest message.
     #[serde(default)]
     pub last_seq: Option<i64>,
-    /// Of a join: whether `messages` is all since `sinceSeq`.
+    /// Of a join: whether `messages` has everything since `sinceSeq`.
     #[serde(default)]
     pub recovered: bool,
-    /// Of a join: messages.
+    /// Of a join: its messages.
     #[serde(default, borrow)]
     pub messages: Vec<ChatData<'a>>,
 }
@@ -77,18 +77,18 @@ pub struct ReplyData<'a> {
 /// An error, or the data of `exception`.
 #[derive(Debug, Deserialize)]
 pub struct ErrorData<'a> {
-    /// Which.
+    /// The code.
     #[serde(borrow)]
     pub code: Cow<'a, str>,
 }
 
-/// What a `CONNECT_ERROR` of Socket.IO says.
+/// The data of a Socket.IO `CONNECT_ERROR`.
 #[derive(Debug, Deserialize)]
 pub struct ConnectErrorData<'a> {
-    /// In words.
+    /// The message.
     #[serde(borrow)]
     pub message: Cow<'a, str>,
-    /// The code, which a hub adds.
+    /// The code, which the hub adds.
     #[serde(default, borrow)]
     pub data: Option<ErrorData<'a>>,
 }
@@ -99,7 +99,7 @@ pub struct ConnectErrorData<'a> {
 pub struct SessionEndData {
     /// The close code that follows.
     pub code: u16,
-    /// When to come back.
+    /// When to reconnect.
     #[serde(default)]
     pub reconnect_after_ms: Option<u64>,
 }
@@ -117,7 +117,7 @@ struct PlainEnvelope<'a> {
 #[derive(Deserialize)]
 struct Named<'a>(#[serde(borrow)] Cow<'a, str>, #[serde(borrow)] &'a RawValue);
 
-/// Takes a message apart.
+/// Parses a message.
 pub fn parse(framing: Framing, text: &str) -> HubMessage<'_> {
     match framing {
         Framing::Plain => plain(text),

@@ -1,7 +1,7 @@
-//! What the hub takes of its machine: read from the system, where it runs on this one, or from its
-//! own `/metrics`.
+//! The hub's resource usage: read from the system if the hub runs on this machine, or from the
+//! hub's `/metrics`.
 //!
-//! Asking may take a while, so a thread of its own does it, once a second.
+//! Reading may block, so a thread of its own does it once a second.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,32 +12,32 @@ use ureq::Agent;
 use super::tls::Authorities;
 use crate::process::{self, Usage};
 
-/// Where it is read.
+/// Where the usage is read.
 #[derive(Clone)]
 pub enum UsageSource {
     /// A process on this machine, by its id.
     Process(u32),
     /// An address that answers as `/metrics` does.
     Metrics {
-        /// Who asks.
+        /// The HTTP client.
         agent: Agent,
-        /// Whom.
+        /// The address.
         url: String,
-        /// For those who ask for a token.
+        /// The token, if the address requires one.
         token: Option<String>,
     },
 }
 
-/// What was read, and when.
+/// A reading, with its time.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageSample {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// What.
+    /// The usage.
     pub usage: Usage,
 }
 
-/// Somebody who looks once a second, until this is dropped.
+/// Reads once a second, until it is dropped.
 #[derive(Debug)]
 pub struct UsageWatch {
     latest: Arc<Mutex<Option<UsageSample>>>,
@@ -45,7 +45,7 @@ pub struct UsageWatch {
     _end: Sender<()>,
 }
 
-/// From one look to the next.
+/// The time between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 // === impl UsageSource ===
 
 impl std::fmt::Debug for UsageSource {
-    /// Without the token.
+    /// Omits the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Process(pid) => write!(f, "Process({pid})"),
@@ -73,15 +73,15 @@ impl UsageSource {
             .max_redirects(0)
             .tls_config(authorities.for_http())
             .user_agent("orderhub-load")
-            // What is measured is not for a proxy to answer.
+            // A proxy must not answer in place of the hub.
             .proxy(None);
         Self::Metrics { agent: config.build().into(), url, token }
     }
 
-    /// Looks once.
+    /// Reads once.
     ///
     /// # Errors
-    /// A sentence that says why nothing is to be seen.
+    /// A sentence that says why the usage cannot be read.
     pub fn read(&self) -> Result<Usage, String> {
         match self {
             Self::Process(pid) => process::usage_of(*pid).ok_or_else(|| {
@@ -93,7 +93,7 @@ impl UsageSource {
         }
     }
 
-    /// The version of the hub, where its metrics say so.
+    /// The version of the hub, if its metrics have it.
     pub fn version(&self) -> Option<String> {
         match self {
             Self::Process(_) => None,
@@ -103,14 +103,14 @@ impl UsageSource {
         }
     }
 
-    /// Looks from now on, beginning with what was seen already.
+    /// Starts to read once a second; `first` is the current value.
     pub fn watch(self, first: Usage) -> UsageWatch {
         let latest = Arc::new(Mutex::new(Some(UsageSample { at: Instant::now(), usage: first })));
         let (end, ended) = mpsc::channel();
         let shared = Arc::clone(&latest);
         std::thread::spawn(move || {
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                // A hub that does not answer shows as a gap.
+                // A hub that does not answer leaves a gap.
                 let sample =
                     self.read().ok().map(|usage| UsageSample { at: Instant::now(), usage });
                 *shared.lock().unwrap_or_else(PoisonError::into_inner) = sample;
@@ -123,7 +123,7 @@ impl UsageSource {
 // === impl UsageWatch ===
 
 impl UsageWatch {
-    /// What was seen last; none where nothing was to be seen.
+    /// The last reading; none if it failed.
     pub fn latest(&self) -> Option<UsageSample> {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,8 +132,8 @@ impl UsageWatch {
 // === impl UsageSample ===
 
 impl UsageSample {
-    /// The processor time between two looks, as a part of a core; none where it is the same look,
-    /// or where another process has taken the place.
+    /// The processor use between two readings, in cores; none if they are the same reading, or if
+    /// another process has replaced the hub.
     pub fn cpu_until(&self, later: &Self) -> Option<f64> {
         let time = later.at.checked_duration_since(self.at).filter(|time| !time.is_zero())?;
         let used = later.usage.cpu.checked_sub(self.usage.cpu)?;
@@ -147,7 +147,7 @@ fn metrics(agent: &Agent, url: &str, token: Option<&str>) -> Result<Usage, Strin
     })
 }
 
-/// The text that a Prometheus exporter gives.
+/// Reads the text of a Prometheus exporter.
 fn exposition(agent: &Agent, url: &str, token: Option<&str>) -> Result<String, String> {
     let mut request = agent.get(url);
     if let Some(token) = token {
@@ -168,7 +168,7 @@ fn exposition(agent: &Agent, url: &str, token: Option<&str>) -> Result<String, S
     text.map_err(|error| error.to_string())
 }
 
-/// Finds the hub's version, and the commit where it has one, among its metrics.
+/// Finds the hub's version, and the commit if there is one, in its metrics.
 fn version(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("orderhub_build_info{"))?;
     let label = |name: &str| Some(line.split_once(&format!("{name}=\""))?.1.split_once('"')?.0);
@@ -176,7 +176,7 @@ fn version(text: &str) -> Option<String> {
     Some(format!("{}{commit}", label("version")?))
 }
 
-/// Finds the two in the text of a Prometheus exporter.
+/// Finds processor time and memory in the text of a Prometheus exporter.
 fn usage(text: &str) -> Option<Usage> {
     let value = |name: &str| -> Option<f64> {
         let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -225,7 +225,7 @@ mod tests {
         let later = UsageSample { at: at + Duration::from_secs(2), usage: usage(2000) };
         assert_eq!(first.cpu_until(&later), Some(0.5));
         assert_eq!(first.cpu_until(&first), None);
-        // Started anew: it counts from zero again.
+        // The process was restarted: it counts from zero again.
         let anew = UsageSample { usage: usage(10), ..later };
         assert_eq!(first.cpu_until(&anew), None);
     }

@@ -1,12 +1,12 @@
 //! Whether this process may open as many sockets as a run needs.
 
-/// Files that are no sockets of the run: the terminal, reports, the poll.
+/// Files that are not sockets of the run: the terminal, reports, the poll.
 const OWN: u64 = 32;
 
-/// Raises the file limit to what so many connections need.
+/// Raises the file limit to what this many connections need.
 ///
 /// # Errors
-/// A sentence with the limit, how to raise it and how many connections it can drive.
+/// A sentence with the limit, how to raise it and how many connections it allows.
 pub fn raise_file_limit(connections: u64) -> Result<(), String> {
     let limit = rlimit::increase_nofile_limit(connections + OWN)
         .map_err(|error| format!("the file limit cannot be read: {error}"))?;

@@ -1,23 +1,23 @@
-//! The machine that a run was made on: times of two machines are not to be compared.
+//! The machine of a run: times from two machines must not be compared.
 
 use serde::{Deserialize, Serialize};
 
 /// The machine of the load generator.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// What it calls itself.
+    /// The host name.
     pub host: String,
     /// Its system and processor, as Rust names them: `linux x86_64`.
     pub system: String,
     /// The cores that this program may use.
     pub cores: usize,
-    /// The name of its processor, where the system tells: Linux does on most machines.
+    /// The name of its processor, if the system reports it: Linux does on most machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processor: Option<String>,
 }
 
 impl Machine {
-    /// The one that this runs on.
+    /// This machine.
     pub fn this() -> Self {
         let host = nix::unistd::gethostname().unwrap_or_default();
         let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -29,7 +29,7 @@ impl Machine {
         }
     }
 
-    /// It in a line.
+    /// A description in one line.
     pub fn words(&self) -> String {
         let Self { host, system, cores, processor } = self;
         let plural = if *cores == 1 { "" } else { "s" };

@@ -1,4 +1,4 @@
-//! What is counted and timed. Times are microseconds from the beginning of the run.
+//! Counters and times. Times are microseconds from the beginning of the run.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use super::seconds::{Second, TimingSummary};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Timing {
-    /// From the moment a connection was due to its session.
+    /// From when a connection was due to its session.
     Connect,
     /// From `order:join` to its snapshot.
     Join,
-    /// From the moment a position was due to a member that sees it.
+    /// From when a position was due to each member that sees it.
     Location,
-    /// From the moment a chat message was due to a member that sees it.
+    /// From when a chat message was due to each member that sees it.
     Chat,
-    /// From the moment a chat message was due to its acknowledgement.
+    /// From when a chat message was due to its acknowledgement.
     ChatAck,
-    /// How late this program itself was with what was due.
+    /// How late this program sent what was due.
     Late,
 }
 
-/// Sums that only grow.
+/// Sums, which only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Positions sent.
     pub locations_sent: u64,
-    /// Members that were in the room when one was sent: so often it should be seen.
+    /// Expected receipts of positions: the members in the room when one was sent.
     pub locations_expected: u64,
     /// Positions seen.
     pub locations_seen: u64,
     /// Chat messages sent.
     pub chat_sent: u64,
-    /// Of these, acknowledged.
+    /// Chat messages that were acknowledged.
     pub chat_acked: u64,
     /// Chat messages seen.
     pub chat_seen: u64,
@@ -45,9 +45,9 @@ pub struct Counts {
     pub other_seen: u64,
     /// Sessions begun.
     pub connects: u64,
-    /// Messages that were due while their sender was away.
+    /// Messages that were due while their sender was not connected.
     pub skipped: u64,
-    /// Messages that went out later than 10 ms after they were due.
+    /// Messages that were sent more than 10 ms after they were due.
     pub late: u64,
     /// Bytes read.
     pub bytes_in: u64,
@@ -58,7 +58,7 @@ pub struct Counts {
 /// Everything that is measured.
 #[derive(Debug, Clone)]
 pub struct Measure {
-    /// Times until the last stretch ended.
+    /// Times until the last interval ended.
     timings: Vec<Histogram<u64>>,
     /// Times since then.
     lately: Vec<Histogram<u64>>,
@@ -66,19 +66,19 @@ pub struct Measure {
     pub counts: Counts,
     /// Refusals by code.
     pub errors: BTreeMap<String, u64>,
-    /// Ends that the hub caused, by close code or by how the socket ended.
+    /// Connections that the hub ended, by close code or by how the socket ended.
     pub closes: BTreeMap<String, u64>,
     /// Second by second.
     pub seconds: Vec<Second>,
-    /// What is due before this moment is not timed.
+    /// Times of what was due before this are not recorded.
     pub from: u64,
-    /// Nor what is due from this one on.
+    /// Times of what is due from this on are not recorded.
     pub until: u64,
 }
 
-/// The longest time that is told apart: ten minutes.
+/// The longest recorded time: ten minutes.
 const LONGEST: u64 = 600_000_000;
-/// From here on a message is late.
+/// A message that is sent later than this, in microseconds, counts as late.
 pub const LATE: u64 = 10_000;
 
 // === impl Timing ===
@@ -100,7 +100,7 @@ impl Timing {
         }
     }
 
-    /// Connections are made on the way up; everything else counts in the hold alone.
+    /// Whether times are recorded in every stage: connections are, others only in the hold.
     fn always(self) -> bool {
         matches!(self, Self::Connect | Self::Join)
     }
@@ -119,7 +119,7 @@ impl Counts {
         self.locations_seen + self.chat_seen
     }
 
-    /// What has come since then.
+    /// The difference to an earlier reading.
     #[must_use]
     pub fn since(&self, then: &Self) -> Self {
         Self {
@@ -142,10 +142,10 @@ impl Counts {
 // === impl Measure ===
 
 impl Measure {
-    /// Times what is due from `from` on and before `until`.
+    /// Records times of what is due from `from` on and before `until`.
     pub fn new(from: u64, until: u64) -> Self {
-        // Three digits up to ten minutes: these bounds are good, and a histogram that grows by
-        // itself takes the same.
+        // Three digits up to ten minutes. These bounds are valid; a histogram that grows by itself
+        // takes the same memory.
         let empty = |_: &Timing| {
             Histogram::new_with_bounds(1, LONGEST, 3)
                 .unwrap_or_else(|_| unreachable!("the bounds are in order"))
@@ -162,14 +162,14 @@ impl Measure {
         }
     }
 
-    /// What was due then has happened now.
+    /// Records that something that was due then has happened now.
     pub fn time(&mut self, timing: Timing, due: u64, now: u64) {
         if timing.always() || (self.from..self.until).contains(&due) {
             self.lately[timing as usize].saturating_record(now.saturating_sub(due).max(1));
         }
     }
 
-    /// Ends a stretch: says its times, and puts them to all.
+    /// Ends an interval: returns its times, and adds them to those of the run.
     pub fn turn(&mut self) -> BTreeMap<Timing, TimingSummary> {
         let mut times = BTreeMap::new();
         for ((timing, all), lately) in
@@ -179,7 +179,7 @@ impl Measure {
                 continue;
             }
             times.insert(*timing, summary(lately));
-            // They have the same bounds, so there is room for all.
+            // They have the same bounds, so the addition cannot fail.
             let _ = all.add(&*lately);
             lately.reset();
         }
@@ -191,12 +191,12 @@ impl Measure {
         &self.timings[timing as usize]
     }
 
-    /// Something was refused.
+    /// Counts a refusal.
     pub fn error(&mut self, code: &str) {
         count(&mut self.errors, code);
     }
 
-    /// The hub, or the way to it, ended a connection.
+    /// Counts a connection that the hub or the network ended.
     pub fn close(&mut self, how: &str) {
         count(&mut self.closes, how);
     }
@@ -214,7 +214,7 @@ fn summary(times: &Histogram<u64>) -> TimingSummary {
 }
 
 fn count(map: &mut BTreeMap<String, u64>, key: &str) {
-    // What a hub sends must not fill the memory.
+    // Bounds the map, because the hub chooses its keys.
     let key = if map.len() < 100 || map.contains_key(key) { key } else { "others" };
     if let Some(count) = map.get_mut(key) {
         *count += 1;

@@ -1,10 +1,10 @@
 //! The load generator: many clients in one thread, against any running orderhub.
 //!
-//! A client only. It knows the words of the wire and nothing of the hub behind them, so that what
-//! it checks is what the protocol promises and not what the code does.
+//! It is a client only. It knows the protocol and nothing of the hub's code, so it checks what the
+//! protocol promises.
 //!
-//! [`scenario`] says what happens, [`tokens`] who takes part, [`engine`] makes it happen, [`check`]
-//! holds it against the promises, [`measure`] counts and times, [`report`] tells.
+//! [`scenario`] describes a run, [`tokens`] has its users, [`engine`] runs it, [`check`] verifies
+//! the promises, [`measure`] counts and times, [`report`] presents the results.
 
 pub mod address;
 pub mod check;
@@ -27,5 +27,5 @@ pub mod tls;
 pub mod tokens;
 pub mod track;
 
-/// The role that has positions.
+/// The role of drivers, who send positions.
 const DRIVER: crate::protocol::role::Role = crate::protocol::role::Role::Driver;

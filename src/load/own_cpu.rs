@@ -1,15 +1,15 @@
-//! How much processor time this thread has taken: whether the load generator is itself the
+//! The processor time of this thread, which shows whether the load generator itself is the
 //! bottleneck.
 
 use std::time::Duration;
 
-/// The time since the thread began; none where the system does not tell. Only Linux does.
+/// The time since the thread began; none if the system does not report it. Only Linux does.
 pub fn used() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     parse(&text)
 }
 
-/// The first number is the time on a processor, in nanoseconds (Linux, `sched-stats`).
+/// The first number is the processor time in nanoseconds (Linux, `sched-stats`).
 fn parse(text: &str) -> Option<Duration> {
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
 }

@@ -1,5 +1,6 @@
-//! One connection before all others: whether a hub is there, which address it has, and whether it
-//! takes the tokens. What is wrong is said here once, and not by ten thousand connections.
+//! One connection before all others. It finds out whether a hub is there, at which address, and
+//! whether it accepts the tokens. An error is reported once here, and not by ten thousand
+//! connections.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,31 +16,31 @@ use crate::protocol::codec::Framing;
 
 /// How long the hub may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most that is read of an answer.
+/// The most bytes that are read of an answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A socket, or TLS over one.
 trait ByteStream: Read + Write {}
 impl<T: Read + Write> ByteStream for T {}
 
-/// How a hub, or whatever is there, answers.
+/// The answer of the hub, or of another server.
 #[derive(Debug, PartialEq, Eq)]
 enum ProbeOutcome {
     /// The session has begun.
     Welcome,
-    /// It does not let this token in, with its code.
+    /// The hub refuses this token, with its code.
     Refused(String),
-    /// It wants to be asked elsewhere.
+    /// The server redirects to another address.
     Moved(String),
-    /// It is something else, or cannot serve now.
+    /// It is another server, or cannot serve now.
     Other(String),
 }
 
-/// Begins a session with this token, and drops it. Of several addresses of the host that one stays
-/// in the target which answers.
+/// Begins a session with this token, and drops it. If the host has several addresses, the one that
+/// answers stays in the target.
 ///
 /// # Errors
-/// A sentence that says what is wrong: nobody there, the wrong secret, no orderhub.
+/// A sentence that says what is wrong: no answer, the wrong secret, not an orderhub.
 pub fn ask(target: &mut HubTarget, token: &str) -> Result<(), String> {
     let stream = connect(target)?;
     let url = &target.url;
@@ -81,7 +82,7 @@ fn unreachable(address: SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// What it means that nothing, or nothing whole, came back.
+/// What it means that no answer, or no complete one, came.
 fn silence(error: &io::Error) -> String {
     if let Some(problem) = tls::problem(error) {
         return problem;
@@ -117,7 +118,7 @@ fn secure(target: &HubTarget, stream: TcpStream) -> io::Result<Box<dyn ByteStrea
     Ok(Box::new(StreamOwned::new(trust.begin()?, stream)))
 }
 
-/// Asks for the upgrade, and reads on until the session has begun.
+/// Requests the upgrade, and reads until the session has begun.
 fn greet(target: &HubTarget, line: &mut dyn ByteStream, token: &str) -> io::Result<ProbeOutcome> {
     line.write_all(target.upgrade(token).as_bytes())?;
     let mut bytes = Vec::new();
@@ -125,7 +126,7 @@ fn greet(target: &HubTarget, line: &mut dyn ByteStream, token: &str) -> io::Resu
         if let Some(answer) = address::answer(&bytes) {
             break answer;
         }
-        // An alert of TLS, to somebody who did not begin with it.
+        // A TLS alert, sent to a client that did not use TLS.
         if let &[0x15, 0x03, ..] = bytes.as_slice() {
             return Ok(ProbeOutcome::Other("TLS is spoken there; use wss://".to_owned()));
         }
@@ -139,13 +140,13 @@ fn greet(target: &HubTarget, line: &mut dyn ByteStream, token: &str) -> io::Resu
     }
     let length = header(&bytes[..answer.length], "content-length").and_then(|it| it.parse().ok());
     let whole = answer.length.saturating_add(length.unwrap_or(0)).min(MAX_ANSWER_BYTES);
-    // A body that does not come changes nothing: the status has said what counts.
+    // A missing body does not matter: the status decides.
     while bytes.len() < whole && more(line, &mut bytes).unwrap_or(false) {}
     let (head, body) = bytes.split_at(answer.length);
     Ok(judge(answer.status, head, body))
 }
 
-/// Reads what is there; false at the end.
+/// Reads what is available; false at the end.
 fn more(line: &mut dyn ByteStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let mut chunk = [0; 4096];
     let length = line.read(&mut chunk)?;
@@ -153,7 +154,7 @@ fn more(line: &mut dyn ByteStream, bytes: &mut Vec<u8>) -> io::Result<bool> {
     Ok(length > 0)
 }
 
-/// What an answer means that grants nothing.
+/// The meaning of an answer that refuses the upgrade.
 fn judge(status: u16, head: &[u8], body: &[u8]) -> ProbeOutcome {
     let problem = serde_json::from_slice::<Problem>(body).ok();
     match status {
@@ -182,7 +183,7 @@ struct Problem {
     code: String,
 }
 
-/// A header of an answer, by its name in small letters.
+/// A header of an answer, by its name in lower case.
 fn header(head: &[u8], name: &str) -> Option<String> {
     let head = String::from_utf8_lossy(head);
     let mut pairs = head.lines().filter_map(|line| line.split_once(':'));
@@ -190,7 +191,7 @@ fn header(head: &[u8], name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// Hears until the session has begun; on Socket.IO enters the namespace first.
+/// Reads until the session has begun; on Socket.IO enters the namespace first.
 fn begin(
     framing: Framing,
     line: &mut dyn ByteStream,

@@ -1,4 +1,5 @@
-//! Random numbers that a seed repeats: `SplitMix64` (Steele, Lea, Flood 2014). Not for secrets.
+//! Random numbers that a seed makes repeatable: `SplitMix64` (Steele, Lea, Flood 2014). Not for
+//! secrets.
 
 /// A stream of numbers; the same seed gives the same stream.
 #[derive(Debug, Clone)]
@@ -10,7 +11,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// One of many streams of a seed, by its number: what one draws changes no other.
+    /// Stream `number` of a seed. Streams are independent.
     pub fn stream(seed: u64, number: u64) -> Self {
         Self(Self(seed ^ Self(number).next()).next())
     }
@@ -29,18 +30,17 @@ impl Rng {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// At least 0 and below `most`; 0 where that is 0.
+    /// At least 0 and below `most`; 0 if `most` is 0.
     pub fn below(&mut self, most: u64) -> u64 {
         u64::try_from((u128::from(self.next()) * u128::from(most)) >> 64).unwrap_or(0)
     }
 
-    /// From half of `middle` to one and a half.
+    /// A number from half of `middle` to one and a half of it.
     pub fn around(&mut self, middle: u64) -> u64 {
         middle / 2 + self.below(middle)
     }
 
-    /// The time to the next of events that come at random, so many a second: microseconds, at
-    /// least one.
+    /// The time to the next random event at this rate per second: microseconds, at least one.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -82,7 +82,7 @@ mod tests {
         let mut rng = Rng::new(1);
         let sum: u64 = (0..10_000).map(|_| rng.gap(100.0)).sum();
         assert!((95_000_000..105_000_000).contains(&sum), "{sum}");
-        // So rare that it never comes; the sum with any time still fits.
+        // So rare that it never happens; the sum with any time still fits.
         assert!(rng.gap(1e-300) <= 1_000_000_000_000_000);
     }
 }

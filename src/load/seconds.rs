@@ -1,4 +1,4 @@
-//! A run second by second: what the charts of a report show.
+//! A run second by second, for the charts of a report.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::Timing;
 
-/// A stretch of a run: a second, or several in a run of hours.
+/// An interval of a run: a second, or several in a run of hours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// When it ended, in seconds from the beginning.
@@ -20,26 +20,26 @@ pub struct Second {
     /// Refusals in it.
     #[serde(default)]
     pub errors: u64,
-    /// Ends that the hub caused in it.
+    /// Connections that the hub ended in it.
     #[serde(default)]
     pub closes: u64,
-    /// The processor that this program took, 1 is a core.
+    /// The processor use of this program; 1 is a core.
     pub cpu: f64,
-    /// What the hub took, where somebody looks.
+    /// The hub's resource usage, if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubSecond>,
-    /// The times of what ended in it.
+    /// The times of what ended in this interval.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub times: BTreeMap<Timing, TimingSummary>,
 }
 
-/// What the hub took in a second.
+/// The hub's resource usage in a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HubSecond {
-    /// Its processor time; 1 is a core. None where nobody looked twice in it.
+    /// Its processor use; 1 is a core. None without two readings in the second.
     #[serde(default)]
     pub cpu: Option<f64>,
-    /// What it held in memory, in bytes.
+    /// Its memory, in bytes.
     pub memory: u64,
 }
 
@@ -48,18 +48,18 @@ pub struct HubSecond {
 pub struct TimingSummary {
     /// How many.
     pub count: u64,
-    /// The middle.
+    /// The median.
     pub p50: f64,
-    /// 99 in a hundred are not above.
+    /// The 99th percentile.
     pub p99: f64,
     /// The longest.
     pub max: f64,
 }
 
-/// The most stretches that are kept of a run.
+/// The most recorded intervals of a run.
 const MAX_STRETCHES: u64 = 7200;
 
-/// How many seconds a stretch has in a run of so many.
+/// How many seconds an interval has in a run of this length.
 pub fn stretch(secs: u64) -> u64 {
     secs.div_ceil(MAX_STRETCHES).max(1)
 }

@@ -10,15 +10,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// Who may say that a hub is the one that it says it is.
+/// The authorities that may certify a hub.
 #[derive(Clone)]
 pub struct Authorities {
     roots: RootCertStore,
-    /// Those of a file; none where the public ones count.
+    /// The authorities of a file; none for the public ones.
     own: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// Whom a run believes, and what the hub must be called.
+/// The authorities of a run, and the name that the hub's certificate must have.
 #[derive(Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
@@ -28,15 +28,15 @@ pub struct Trust {
 // === impl Authorities ===
 
 impl Authorities {
-    /// Those that browsers trust, as they are built in.
+    /// The built-in public authorities, which browsers trust.
     pub fn public() -> Self {
         Self { roots: RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }, own: None }
     }
 
-    /// Those in a PEM file, and no others.
+    /// Only the authorities in a PEM file.
     ///
     /// # Errors
-    /// A sentence where it holds none, or one that cannot be read.
+    /// A sentence if the file has none, or one that cannot be read.
     pub fn read(pem: &[u8]) -> Result<Self, String> {
         let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let own = own.map_err(|error| format!("a certificate cannot be read: {error}"))?;
@@ -50,7 +50,7 @@ impl Authorities {
         Ok(Self { roots, own: Some(own) })
     }
 
-    /// The same for those who ask over HTTP.
+    /// The same authorities for HTTP requests.
     pub fn for_http(&self) -> TlsConfig {
         let certificate = |it: &CertificateDer<'static>| Certificate::from_der(it).to_owned();
         let own = self.own.iter().flatten().map(certificate);
@@ -72,10 +72,10 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    /// Believes a hub of this name that these authorities know.
+    /// Trusts a hub of this name that these authorities certify.
     ///
     /// # Errors
-    /// A sentence where the host has no name that can be certified.
+    /// A sentence if the host's name cannot be certified.
     pub fn new(host: &str, authorities: &Authorities) -> Result<Self, String> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| format!("{host} is no name of a host"))?;
@@ -85,26 +85,26 @@ impl Trust {
             .map_err(|error| error.to_string())?
             .with_root_certificates(authorities.roots.clone())
             .with_no_client_auth();
-        // Every phone is another one: none takes up what was agreed with the one before.
+        // Every phone is a different one, so no connection resumes the TLS session of another.
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), name })
     }
 
-    /// One connection, before its handshake.
+    /// A new connection, before its handshake.
     ///
     /// # Errors
-    /// Where the settings of TLS do not go together.
+    /// If the TLS settings do not fit together.
     pub fn begin(&self) -> io::Result<ClientConnection> {
         let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
         let mut connection = connection.map_err(io::Error::other)?;
-        // What may wait is bounded where it is written.
+        // The code that writes bounds what may wait.
         connection.set_buffer_limit(None);
         Ok(connection)
     }
 }
 
-/// What went wrong between two who wanted to speak TLS, where that is what went wrong.
+/// The TLS error behind an I/O error, if there is one.
 pub fn problem(error: &io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(

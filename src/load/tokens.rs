@@ -1,4 +1,4 @@
-//! Who the people are: users with tokens, made for the run or read from a file.
+//! The users of a run, with tokens that are made for the run or read from a file.
 
 use std::collections::HashMap;
 
@@ -11,38 +11,38 @@ use crate::ids::{OrderId, UserId};
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// One connection's owner.
+/// The user of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// The room, counted from 0.
     pub room: usize,
-    /// What the scenario has it do.
+    /// The user's role in the scenario.
     pub role: Role,
-    /// Whose token it is.
+    /// The token's user.
     pub user: UserId,
-    /// What lets it in.
+    /// The token.
     pub token: String,
 }
 
-/// The rooms of a run, and who is in them.
+/// The rooms of a run, and their users.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct People {
     /// The orders.
     pub rooms: Vec<OrderId>,
-    /// Everybody, room by room.
+    /// All users, room by room.
     pub persons: Vec<Person>,
-    /// When the first of their tokens expires, in seconds since 1970, as far as that can be read.
+    /// When the first of their tokens expires, in seconds since 1970, if that can be read.
     pub expires: Option<i64>,
 }
 
 /// A line of a file of tokens, as `orderhub token --format ndjson` writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenLine {
-    /// Whose it is.
+    /// The token's user.
     pub user: UserId,
     /// The role in it.
     pub role: Role,
-    /// The orders that it lets into.
+    /// The orders that it lets its user join.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<OrderId>,
     /// The token itself.
@@ -53,10 +53,10 @@ pub struct TokenLine {
 pub type Sign<'a> = dyn Fn(&UserId, Role, &OrderId) -> Result<String, String> + 'a;
 
 impl People {
-    /// Everybody whom a scenario wants, with tokens made for them.
+    /// All users of a scenario, with new tokens.
     ///
     /// # Errors
-    /// A sentence where a token cannot be made.
+    /// A sentence if a token cannot be made.
     pub fn from_scenario(scenario: &Scenario, sign: &Sign<'_>) -> Result<Self, String> {
         let mut people = Self { rooms: Vec::new(), persons: Vec::new(), expires: None };
         for room in 0..scenario.rooms.0 as usize {
@@ -71,8 +71,8 @@ impl People {
         Ok(people)
     }
 
-    /// Everybody whom a scenario wants, out of a file of tokens: its orders are the rooms, as they
-    /// come.
+    /// All users of a scenario, from a file of tokens: its orders are the rooms, in the order of
+    /// the file.
     ///
     /// # Errors
     /// A sentence with the line that cannot be read or whose token has expired, or with what is
@@ -109,7 +109,7 @@ impl People {
             ));
         }
         rooms.truncate(wanted);
-        // Taken from the end; so the first of the file comes first.
+        // Reversed, because tokens are taken from the end: the first of the file comes first.
         for lines in waiting.values_mut() {
             lines.reverse();
         }
@@ -132,7 +132,7 @@ impl People {
     }
 }
 
-/// When a token expires, in seconds since 1970; none where it is no JWT that can be read.
+/// When a token expires, in seconds since 1970; none if it is not a readable JWT.
 fn expiry(token: &str) -> Option<i64> {
     #[derive(Deserialize)]
     struct Claims {
@@ -143,13 +143,13 @@ fn expiry(token: &str) -> Option<i64> {
     Some(serde_json::from_slice::<Claims>(&payload).ok()?.exp)
 }
 
-/// An error of a line alone: that it is in "line 1" of itself says nothing.
+/// The error of a single line without its position, which would always be "line 1".
 fn without_place(error: &serde_json::Error) -> String {
     let said = error.to_string();
     said.rsplit_once(" at line ").map_or(said.clone(), |(what, _)| what.to_owned())
 }
 
-/// The places of one room: each role with its number.
+/// The members of one room: each role with its number.
 fn places(scenario: &Scenario) -> Vec<(Role, u32)> {
     let places = |role| scenario.part(role).map_or(0, |part| part.per_room.0);
     ROLES.into_iter().flat_map(|role| (0..places(role)).map(move |place| (role, place))).collect()

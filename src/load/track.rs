@@ -1,4 +1,4 @@
-//! The drive that drivers make: a GPX or CSV track, or one that is made up.
+//! The track that drivers follow: a GPX or CSV file, or a generated one.
 
 use roxmltree::{Document, Node, NodeId};
 
@@ -6,7 +6,6 @@ use super::rng::Rng;
 use crate::protocol::lenient::without_mark;
 use crate::time::Timestamp;
 
-/// A point of a track.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Point {
     /// Seconds from the beginning.
@@ -15,7 +14,7 @@ struct Point {
     lng: f64,
 }
 
-/// Where a driver is at a moment.
+/// A driver's position at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrackPosition {
     /// Degrees.
@@ -28,26 +27,26 @@ pub struct TrackPosition {
     pub speed: f64,
 }
 
-/// A drive, made forth and back without end.
+/// A track, driven back and forth without end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Track {
     points: Vec<Point>,
 }
 
-/// The speed of a track that tells no times, metres per second.
+/// The speed on a track without times, in metres per second.
 const USUAL_SPEED: f64 = 10.0;
-/// The longest drive, in seconds. Times beyond it are none: a typing error, or another unit.
+/// The longest track, in seconds. Longer times are invalid: a typing error, or another unit.
 const MAX_LENGTH: f64 = 1e9;
-/// Metres of a degree of latitude.
+/// How many metres a degree of latitude has.
 const DEGREE: f64 = 111_195.0;
 
 impl Track {
-    /// Reads a track: GPX where it looks like XML, else CSV with the columns `lat`, `lng` (or
-    /// `lon`) and, if there is one, `time` (seconds or RFC 3339). Of several tracks in a file the one
-    /// that takes longest is driven: nothing leads from one to the next.
+    /// Reads a track: GPX if the text looks like XML, else CSV with the columns `lat`, `lng` (or
+    /// `lon`) and, optionally, `time` (seconds or RFC 3339). If a file has several tracks, the
+    /// longest in time is used, because nothing connects one to the next.
     ///
     /// # Errors
-    /// A sentence where a point cannot be read, or where there are fewer than two.
+    /// A sentence if a point cannot be read, or if there are fewer than two.
     pub fn read(text: &str) -> Result<Self, String> {
         let text = without_mark(text).trim_start();
         let found = if text.starts_with('<') { gpx(text)? } else { vec![csv(text)?] };
@@ -65,14 +64,14 @@ impl Track {
             .ok_or_else(|| format!("it has {most} points, a track needs two"))
     }
 
-    /// A drive of ten minutes through a town.
+    /// A track of ten minutes through a town.
     pub fn sample(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let (mut lat, mut lng, mut heading) = (48.2085, 16.3721, rng.unit() * 360.0);
         let mut points = Vec::new();
         for second in 0..600 {
             points.push(Point { at: f64::from(second), lat, lng });
-            // A turn at a crossing now and then, a bend in between.
+            // A turn at a crossing now and then, and slight bends in between.
             heading += if rng.below(20) == 0 { 90.0 } else { rng.unit() * 8.0 - 4.0 };
             let metres = 6.0 + rng.unit() * 8.0;
             lat += metres * heading.to_radians().cos() / DEGREE;
@@ -81,7 +80,7 @@ impl Track {
         Self { points }
     }
 
-    /// How many seconds it takes in one direction.
+    /// How many seconds the track takes in one direction.
     pub fn length(&self) -> f64 {
         self.points.last().map_or(0.0, |point| point.at).max(1e-3)
     }
@@ -107,25 +106,25 @@ impl Track {
     }
 }
 
-/// A longitude that may have been counted on beyond 180 degrees.
+/// A longitude in the usual range, from one that may exceed 180 degrees.
 fn on_earth(lng: f64) -> f64 {
     if (-180.0..=180.0).contains(&lng) { lng } else { (lng + 180.0).rem_euclid(360.0) - 180.0 }
 }
 
-/// How far it is, to the north and to the east.
+/// The distance in metres, to the north and to the east.
 fn metres(from: Point, to: Point) -> (f64, f64) {
     let east = (to.lng - from.lng) * DEGREE * from.lat.to_radians().cos();
     ((to.lat - from.lat) * DEGREE, east)
 }
 
-/// Gives every point its time: the track's own where it goes forward, else by the usual speed.
+/// Gives every point a time: the track's own if it increases, else by the default speed.
 fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
     let begin = found.first().and_then(|(_, _, at)| *at).unwrap_or(0.0);
     let mut points: Vec<Point> = Vec::with_capacity(found.len());
     for &(lat, lng, at) in found {
         let mut point = Point { at: 0.0, lat, lng };
         if let Some(last) = points.last() {
-            // The short way, which may lead across 180 degrees.
+            // The shorter way, which may cross 180 degrees.
             point.lng += 360.0 * ((last.lng - lng) / 360.0).round();
             let (north, east) = metres(*last, point);
             let guess = last.at + (north.hypot(east) / USUAL_SPEED).max(0.1);
@@ -139,8 +138,8 @@ fn timed(found: &[(f64, f64, Option<f64>)]) -> Vec<Point> {
 
 type Found = Vec<(f64, f64, Option<f64>)>;
 
-/// The points of each track of a GPX file; of each route, where there is no track, or of all
-/// waypoints.
+/// The points of each track of a GPX file; if it has no tracks, of each route; if it has no routes,
+/// of all waypoints.
 fn gpx(text: &str) -> Result<Vec<Found>, String> {
     let document = Document::parse(text).map_err(|error| error.to_string())?;
     for (line, point) in [("trk", "trkpt"), ("rte", "rtept"), ("gpx", "wpt")] {
@@ -172,7 +171,7 @@ fn gpx_point(node: Node<'_, '_>) -> Result<(f64, f64, Option<f64>), String> {
     })
 }
 
-/// Whether it is an element of this name, in whatever namespace: there are two of GPX.
+/// Whether the element has this name, in any namespace: GPX has two.
 fn is_named(node: Node<'_, '_>, name: &str) -> bool {
     node.is_element() && node.tag_name().name() == name
 }
@@ -181,7 +180,7 @@ fn text_of<'a>(node: Node<'a, '_>) -> Option<&'a str> {
     node.text().filter(|_| node.is_text())
 }
 
-/// A time in seconds: written so, or in RFC 3339.
+/// A time in seconds, from a number or from RFC 3339.
 fn clock(text: &str) -> Option<f64> {
     let text = text.trim();
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite());

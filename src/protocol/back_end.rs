@@ -1,4 +1,4 @@
-//! Events that back ends send to clients: under any name that means nothing else, and with data of
+//! Events that back ends send to clients, under any name that is not reserved and with data of
 //! their own.
 
 use serde_json::value::RawValue;
@@ -12,8 +12,8 @@ const MAX_NAME_CHARS: usize = 64;
 /// The most bytes of data: it goes into every member's outbox.
 pub const MAX_DATA_BYTES: usize = 16 * 1024;
 
-/// Names that mean something to clients of one framing or the other, beside the events of this
-/// protocol: what they would take for their own, or never hand to the app.
+/// Names that have a meaning for clients of either framing, beside the events of this protocol.
+/// Clients would take such an event for their own, or never pass it to the app.
 const RESERVED_NAMES: &[&str] = &[
     "*",
     "ack",
@@ -34,7 +34,7 @@ const RESERVED_NAMES: &[&str] = &[
     "removeListener",
 ];
 
-/// An event of a back end. Its name can stand in JSON as it is.
+/// An event of a back end. Its name needs no escapes in JSON.
 #[derive(Debug, Clone)]
 pub struct BackEndEvent {
     name: Box<str>,
@@ -44,17 +44,17 @@ pub struct BackEndEvent {
 // === impl BackEndEvent ===
 
 impl BackEndEvent {
-    /// An event to send.
+    /// Checks and makes an event.
     ///
     /// # Errors
-    /// `invalid_payload` where the name is taken or cannot be one, or the data is no object or
-    /// array: a text at the end of an event is an offset to stock Socket.IO clients.
+    /// `invalid_payload` if the name is reserved or invalid, or the data is not an object or array:
+    /// stock Socket.IO clients take a text at the end of an event for an offset.
     pub fn new(name: String, data: Box<RawValue>) -> Result<Self, Failure> {
         check_name(&name).map_err(|problem| Failure::invalid("event", problem))?;
         Ok(Self { name: name.into(), data: checked_data(data)? })
     }
 
-    /// As the hub says it.
+    /// The event in the form that the hub sends.
     pub fn event(&self) -> ServerEvent<'_> {
         ServerEvent::BackEnd { name: &self.name, data: &self.data }
     }
@@ -74,10 +74,10 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What a back end has to say, which clients get as it is.
+/// Checks data of a back end, which clients get unchanged.
 ///
 /// # Errors
-/// `invalid_payload` where it is no object or array, or too long.
+/// `invalid_payload` if it is not an object or array, or too long.
 pub fn checked_data(data: Box<RawValue>) -> Result<Box<RawValue>, Failure> {
     if !data.get().starts_with(['{', '[']) {
         return Err(Failure::invalid("data", "must be an object or an array"));

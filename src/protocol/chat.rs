@@ -16,8 +16,8 @@ pub const MAX_CONTENT_CHARS: usize = 4000;
 pub const MAX_CONTENT_BYTES: usize = 16 * 1024;
 /// The most characters of a `clientMsgId`.
 pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
-/// A page or snapshot ends where its encoded messages reach this many bytes. On a line of 12 kbit/s,
-/// the worst of a phone, so much takes 35 s, and a stock Engine.IO client gives up when it has not
+/// A page or snapshot ends where its encoded messages reach this many bytes. At 12 kbit/s, the
+/// slowest phone connection, this takes 35 s, and a stock Engine.IO client gives up when it has not
 /// read a ping for 45 s.
 pub const MAX_PAGE_BYTES: usize = 48 * 1024;
 
@@ -25,12 +25,12 @@ pub const MAX_PAGE_BYTES: usize = 48 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ChatKind {
-    /// Words.
+    /// Text of a user.
     #[default]
     Text,
     /// An https address or an opaque key of a picture.
     Image,
-    /// Words of a back end, from nobody in the room.
+    /// Text of a back end, without a user as its author.
     System,
 }
 
@@ -53,9 +53,9 @@ pub struct ChatMessage {
     pub id: String,
     /// The room it belongs to.
     pub order_id: OrderId,
-    /// Its place in the room: 1, 2, 3 … without gaps.
+    /// Its number in the room: 1, 2, 3 … without gaps.
     pub seq: i64,
-    /// Who wrote it.
+    /// The author.
     pub sender_id: UserId,
     /// The sender's name when it was written.
     pub sender_name: String,
@@ -73,10 +73,10 @@ pub struct ChatMessage {
     pub client_msg_id: Option<String>,
 }
 
-/// Whether this can be the content of a message.
+/// Checks that this can be the content of a message.
 ///
 /// # Errors
-/// `invalid_payload`, where there is nothing to see in it, it is too long, or no address of a picture.
+/// `invalid_payload` if nothing in it is visible, it is too long, or it does not address a picture.
 pub fn check_content(kind: ChatKind, content: &str) -> Result<(), Failure> {
     let invalid = |message| Err(Failure::invalid("content", message));
     match kind {
@@ -91,10 +91,10 @@ pub fn check_content(kind: ChatKind, content: &str) -> Result<(), Failure> {
     }
 }
 
-/// Whether this can be a sender's own key of a message.
+/// Checks that this can be a sender's own key of a message.
 ///
 /// # Errors
-/// `invalid_payload`, where it is empty or too long.
+/// `invalid_payload` if it is empty or too long.
 pub fn check_client_msg_id(key: Option<&str>) -> Result<(), Failure> {
     let fits = |key: &str| {
         (1..=MAX_CLIENT_MSG_ID_CHARS).contains(&key.chars().count()) && !key.contains('\0')

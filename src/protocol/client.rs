@@ -1,4 +1,4 @@
-//! What clients say: each event with its data, read and checked once, where it enters.
+//! Events of clients: each with its data, which is read and checked once, on arrival.
 
 use std::borrow::Cow;
 
@@ -28,17 +28,17 @@ pub enum ClientEvent {
     Leave(Leave),
     /// `driver:location`: where the driver is.
     Location(Location),
-    /// `chat:message`: say something.
+    /// `chat:message`: post a message.
     Chat(Chat),
-    /// `chat:history`: read what was said.
+    /// `chat:history`: read earlier messages.
     History(History),
-    /// `chat:delivered` and `chat:read`: what has become of chat.
+    /// `chat:delivered` and `chat:read`: a message was delivered or read.
     Receipt(ReceiptKind, Receipt),
     /// `chat:typing`: the user is writing something.
     Typing(Typing),
-    /// `auth:refresh`: go on with a new token.
+    /// `auth:refresh`: continue with a new token.
     Refresh(Refresh),
-    /// `ping`: anything, which comes back as `pong`.
+    /// `ping`: any data, which comes back as `pong`.
     Ping(Box<RawValue>),
 }
 
@@ -71,7 +71,7 @@ pub enum ClientEventName {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Join {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
     /// The last message that the client has.
     #[serde(default, deserialize_with = "seq")]
@@ -85,9 +85,9 @@ pub struct Join {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Leave {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Undo every join of this session, not one.
+    /// Undo every join of this session, instead of one.
     #[serde(default, deserialize_with = "null_is_default")]
     pub all: bool,
 }
@@ -95,7 +95,7 @@ pub struct Leave {
 /// The data of `driver:location`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Location {
-    /// Which rooms.
+    /// The orders that the position is for.
     pub target: Target,
     /// Where the driver is.
     pub fix: Fix,
@@ -112,7 +112,7 @@ pub enum Target {
     All,
 }
 
-/// What a phone knows about its place.
+/// A position as the phone reports it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fix {
     /// Latitude in degrees, -90 to 90.
@@ -137,11 +137,11 @@ pub struct Fix {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chat {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// 1 to 4,000 characters, or where an image is.
+    /// The text, 1 to 4,000 characters, or where an image is.
     pub content: String,
-    /// What the content is; `SYSTEM` is for back ends.
+    /// The kind of content; `SYSTEM` is for back ends.
     #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     pub kind: ChatKind,
     /// The client's own key, 1 to 64 characters, by which a retry is recognised.
@@ -153,12 +153,12 @@ pub struct Chat {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct History {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// The page that ends before this message.
+    /// A page that ends before this message.
     #[serde(default, deserialize_with = "seq")]
     pub before_seq: Option<i64>,
-    /// The page that begins after this message; 0 is the beginning.
+    /// A page that begins after this message; 0 is the beginning.
     #[serde(default, deserialize_with = "seq")]
     pub after_seq: Option<i64>,
     /// How many messages at most, 1 to 200.
@@ -166,12 +166,12 @@ pub struct History {
     pub limit: i64,
 }
 
-/// What has become of chat.
+/// The kind of receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiptKind {
-    /// A device of the user has it.
+    /// A device of the user has the messages.
     Delivered,
-    /// The user has read it.
+    /// The user has read the messages.
     Read,
 }
 
@@ -179,9 +179,9 @@ pub enum ReceiptKind {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Up to which message; 0 is none.
+    /// The last message that it covers; 0 is none.
     #[serde(deserialize_with = "required_seq")]
     pub seq: i64,
 }
@@ -190,7 +190,7 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Typing {
-    /// Which room.
+    /// The id of the order.
     pub order_id: OrderId,
     /// Whether the user is typing.
     pub typing: bool,
@@ -246,10 +246,11 @@ impl ClientEventName {
 // === impl ClientEvent ===
 
 impl ClientEvent {
-    /// Reads the data of an event. Unknown fields are ignored: apps may be newer than the hub.
+    /// Reads the data of an event. Unknown fields are ignored, because apps may be newer than the
+    /// hub.
     ///
     /// # Errors
-    /// `invalid_payload` with the field that is missing, mistyped, doubled or out of range.
+    /// `invalid_payload` with the field that is missing, mistyped, duplicated or out of range.
     pub fn read(name: ClientEventName, data: Option<&RawValue>) -> Result<Self, Failure> {
         Ok(match name {
             ClientEventName::Location => {
@@ -320,8 +321,8 @@ pub(super) struct RawLocation {
     pub(super) recorded_at: Option<Timestamp>,
 }
 
-/// Checks a location. What is wrong beside the place and the orders is left out: it is no reason to
-/// lose where the driver is.
+/// Checks a location. Invalid fields other than the coordinates and the orders are left out: they
+/// are no reason to lose a position.
 pub(super) fn location(raw: RawLocation) -> Result<Location, Failure> {
     if !(-90.0..=90.0).contains(&raw.lat) {
         return Err(Failure::invalid("lat", "must be -90 to 90 degrees"));
@@ -329,10 +330,10 @@ pub(super) fn location(raw: RawLocation) -> Result<Location, Failure> {
     if !(-180.0..=180.0).contains(&raw.lng) {
         return Err(Failure::invalid("lng", "must be -180 to 180 degrees"));
     }
-    // A phone says "unknown" with a negative number.
+    // Phones report an unknown value as a negative number.
     let known = |value: Option<f64>, most: f64| value.filter(|value| (0.0..=most).contains(value));
     let accuracy = known(raw.accuracy, f64::MAX);
-    // Receivers without a fix say so by zeros.
+    // Receivers without a fix report zeros.
     if raw.lat == 0.0 && raw.lng == 0.0 && accuracy.is_none_or(|metres| metres == 0.0) {
         return Err(Failure::invalid("lat", "0, 0 without an accuracy is no position"));
     }
@@ -376,10 +377,10 @@ fn checked_chat(chat: Chat) -> Result<Chat, Failure> {
     Ok(chat)
 }
 
-/// A number of a message that came as any number.
+/// A message number that may have any value.
 ///
 /// # Errors
-/// `invalid_payload` beyond [`MAX_SAFE_INTEGER`].
+/// `invalid_payload` if it is beyond [`MAX_SAFE_INTEGER`].
 pub fn checked_seq(seq: u64, field: &'static str) -> Result<i64, Failure> {
     let exact = Some(seq).filter(|seq| *seq <= MAX_SAFE_INTEGER);
     exact
@@ -387,10 +388,10 @@ pub fn checked_seq(seq: u64, field: &'static str) -> Result<i64, Failure> {
         .ok_or_else(|| Failure::invalid(field, "must be 0 to 2^53 - 1"))
 }
 
-/// Whether a page can be what is asked for.
+/// Checks that such a page may be requested.
 ///
 /// # Errors
-/// `invalid_payload` with both cursors at once, or a `limit` that is out of range.
+/// `invalid_payload` if both cursors are given, or `limit` is out of range.
 pub fn checked_history(history: History) -> Result<History, Failure> {
     if history.before_seq.is_some() && history.after_seq.is_some() {
         return Err(Failure::invalid("afterSeq", "either beforeSeq or afterSeq, not both"));
@@ -444,7 +445,8 @@ fn bounded<'de, D: Deserializer<'de>>(
     }
 }
 
-/// A name for the `event` field of a refusal: what the client called it, cut to a sane length.
+/// The name for the `event` field of a refusal: the client's own name for it, cut to a bounded
+/// length.
 pub fn echoed_name(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(64) {
         Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),

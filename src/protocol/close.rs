@@ -7,7 +7,7 @@ pub struct CloseCode {
     pub code: u16,
     /// The reason on the wire and in metrics.
     pub reason: &'static str,
-    /// Whether a client that hears this should connect again.
+    /// Whether the client should connect again.
     pub retry: bool,
 }
 
@@ -46,11 +46,11 @@ impl CloseCode {
     pub const TOKEN_REVOKED: Self = retry(4401, "token_revoked");
     /// Removed by an admin.
     pub const REMOVED: Self = terminal(4403, "removed");
-    /// A newer connection of the same user took the place.
+    /// A newer connection of the same user replaced this one.
     pub const REPLACED: Self = terminal(4409, "replaced");
 
-    /// Whether a Socket.IO client is told to stay away: it does not see the code, and comes back
-    /// from every other end.
+    /// Whether a Socket.IO client must be told to stay away. It does not see the code, and
+    /// reconnects after every other close.
     pub fn is_terminal(self) -> bool {
         self.code == Self::BAD_ENVELOPES.code
             || ((4400..4500).contains(&self.code) && self.code != Self::UNAUTHENTICATED.code)

@@ -5,7 +5,7 @@ use super::error::Failure;
 use super::server::{Exception, Reply, ServerEvent};
 use super::socketio::{Namespace, encode};
 
-/// Which protocol a session speaks.
+/// The protocol of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// `{event, data, id?}` over WebSocket.
@@ -14,7 +14,7 @@ pub enum Framing {
     SocketIo,
 }
 
-/// The framing of one session, with all on which the bytes of an event depend.
+/// The framing of one session, with everything that the bytes of an event depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Codec {
     /// `{event, data, id?}` over WebSocket.
@@ -24,7 +24,7 @@ pub enum Codec {
     SocketIo {
         /// The namespace that the session is in.
         namespace: Namespace,
-        /// Whether chat carries the offsets by which a stock client resumes.
+        /// Whether chat carries offsets, by which a stock client resumes.
         offsets: bool,
     },
 }
@@ -47,7 +47,7 @@ impl Codec {
     /// How many codecs there are.
     pub const COUNT: usize = 5;
 
-    /// A number below [`Self::COUNT`], another for each codec.
+    /// A number below [`Self::COUNT`], different for each codec.
     pub fn index(self) -> usize {
         match self {
             Self::Plain => 0,
@@ -65,7 +65,7 @@ impl Codec {
         }
     }
 
-    /// The namespace of Socket.IO, where there is one.
+    /// The namespace of Socket.IO, if there is one.
     pub fn namespace(self) -> Option<Namespace> {
         match self {
             Self::Plain => None,
@@ -83,8 +83,8 @@ impl Codec {
         }
     }
 
-    /// Writes the outcome of a client's event: to its ack id, or, without one, a failure as
-    /// `exception`. Writes nothing, and says so, where a success is not asked for.
+    /// Writes the outcome of a client's event: to its ack id or, for a failure without one, as
+    /// `exception`. If a success has no ack id, this writes nothing and returns false.
     pub fn outcome(
         self,
         name: Option<&str>,

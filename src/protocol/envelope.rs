@@ -36,7 +36,7 @@ pub fn decode(text: &str) -> Result<Request, Rejected> {
     if nests_deeper_than(text, MAX_DEPTH) {
         return Err(Rejected::bad_envelope(None, "nested over 64 levels deep"));
     }
-    // Serde would take an array for a struct, field by field.
+    // Serde would accept an array for a struct, field by field.
     if !text.trim_start_matches([' ', '\n', '\r', '\t']).starts_with('{') {
         return Err(Rejected::bad_envelope(None, "must be a JSON object {event, data, id?}"));
     }
@@ -46,7 +46,7 @@ pub fn decode(text: &str) -> Result<Request, Rejected> {
     }
 }
 
-/// Reads a position in which numbers are `NaN`. None where that is not what is wrong with a message.
+/// Reads a position in which numbers are `NaN`. None if the message is wrong for another reason.
 fn location_with_nan(text: &str) -> Option<Result<Request, Rejected>> {
     let name = ClientEventName::Location.as_str();
     let text = text.contains(name).then(|| without_nan(text)).flatten()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The header by which a call over HTTP is known again.
+/// The header that identifies an idempotent HTTP call.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Why something was refused. The text form is part of the protocol and never changes.
@@ -31,11 +31,11 @@ pub enum ErrorCode {
     RateLimited,
     /// Too many rooms on one connection.
     TooManyRooms,
-    /// The same key came with other content.
+    /// The same key was used with other content.
     Conflict,
     /// Older than what the hub knows.
     Stale,
-    /// Cannot be done now; try again.
+    /// Cannot be done now; the client may retry.
     Unavailable,
     /// No token, or one that is not valid.
     Unauthenticated,
@@ -71,7 +71,7 @@ impl ErrorCode {
     }
 }
 
-/// A refusal as a client hears it.
+/// A refusal as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 #[error("{}: {message}", code.as_str())]
@@ -85,14 +85,14 @@ pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub field: Option<Cow<'static, str>>,
-    /// When it is worth trying again.
+    /// When a retry is useful.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
-    /// A refusal with a sentence.
+    /// A refusal with this message.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), field: None, retry_after_ms: None }
     }
@@ -105,23 +105,23 @@ impl Failure {
         Self { field: Some(field.into()), ..Self::new(ErrorCode::InvalidPayload, message) }
     }
 
-    /// Cannot be done now, may work after `retry_after`.
+    /// Cannot be done now; may work after `retry_after`.
     pub fn unavailable(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         Self::new(ErrorCode::Unavailable, message).retry_after(retry_after)
     }
 
-    /// What those without a right hear, whether the order exists or not.
+    /// The answer to users without a right, whether the order exists or not.
     pub fn forbidden() -> Self {
         Self::new(ErrorCode::Forbidden, "no right to this order")
     }
 
-    /// A call that is not the one to which its `Idempotency-Key` belongs.
+    /// A call that differs from the one to which its `Idempotency-Key` belongs.
     pub fn idempotency_key_reused() -> Self {
         let message = "was used with another body";
         Self { field: Some(IDEMPOTENCY_KEY.into()), ..Self::new(ErrorCode::Conflict, message) }
     }
 
-    /// The same refusal, worth another try after `wait`.
+    /// The same refusal, with a retry after `wait`.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

@@ -1,9 +1,9 @@
-//! Fixes that phones post while the app is in the background: in the hub's own form, as
-//! react-native-background-geolocation posts them, and as Expo hands them over.
+//! Fixes that phones post while the app is in the background: in the hub's own form, and in those
+//! of react-native-background-geolocation and Expo.
 //!
-//! A phone keeps what was refused and posts it again, before everything newer. So each fix is read
-//! for itself, fields that the hub does not know are ignored, and what is wrong beside the place is
-//! left out. A body of which no fix can be read is refused as a whole.
+//! A phone keeps refused fixes and posts them again, before everything newer. So each fix is read
+//! by itself, unknown fields are ignored, and invalid fields other than the coordinates are left
+//! out. A body is refused as a whole only if none of its fixes can be read.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
@@ -19,19 +19,19 @@ use crate::time::Timestamp;
 /// The most fixes of one body.
 pub const MAX_FIXES: usize = 1000;
 
-/// Fixes, each read for itself.
+/// Fixes, each read by itself.
 pub type Fixes = Vec<Result<Location, Failure>>;
 
-/// Why a body has no fixes.
+/// Why no fixes can be read from a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableBody {
     /// There are more than [`MAX_FIXES`].
     #[error("more than 1,000 fixes")]
     TooManyFixes,
-    /// It is cut off, in another encoding, or something else altogether.
+    /// The body is cut off, in another encoding, or not JSON at all.
     #[error("the body is no JSON")]
     NotJson,
-    /// It is JSON and has no fix in any of the forms.
+    /// The body is JSON, but has no fix in any known form.
     #[error("expected {0}")]
     UnknownForm(&'static str),
 }
@@ -49,7 +49,7 @@ struct FixList<'a> {
     location: Option<&'a RawValue>,
 }
 
-/// What tells a fix from something else, and the phones' form from the hub's own.
+/// Tells fixes from other objects, and the phones' form from the hub's own.
 #[derive(Default, Deserialize)]
 struct FixFormat {
     #[serde(default, deserialize_with = "present")]
@@ -92,7 +92,7 @@ struct Battery {
     level: Option<f64>,
 }
 
-/// What the app has told the library to send along.
+/// Fields that the app has told the library to add.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Extras {
@@ -100,10 +100,10 @@ struct Extras {
     order_id: Option<OrderId>,
 }
 
-/// Reads the fixes of a body, each for itself.
+/// Reads the fixes of a body, each by itself.
 ///
 /// # Errors
-/// [`UnreadableBody`], where not one of them can be read because of the body's form.
+/// [`UnreadableBody`] if the body's form makes every fix unreadable.
 pub fn read_fixes(body: &str) -> Result<Fixes, UnreadableBody> {
     read_json(body, |body| {
         let fixes = unwrap(body)?;
@@ -117,10 +117,10 @@ pub fn read_fixes(body: &str) -> Result<Fixes, UnreadableBody> {
     })
 }
 
-/// Reads a body of JSON: as it is, and where it is no JSON once more with `null` for `NaN`.
+/// Reads a JSON body. If it is not valid JSON, reads it again with `null` for `NaN`.
 ///
 /// # Errors
-/// Those of `read`, with [`UnreadableBody::NotJson`] where there is no `NaN` to blame.
+/// Those of `read`, or [`UnreadableBody::NotJson`] if there is no `NaN` to replace.
 pub(super) fn read_json<T>(
     body: &str,
     read: impl Fn(&str) -> Result<T, UnreadableBody>,
@@ -132,7 +132,7 @@ pub(super) fn read_json<T>(
     }
 }
 
-/// The fixes of a body, as they stand in it.
+/// The fixes of a body, each as its text.
 fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
     let not_json = |_| UnreadableBody::NotJson;
     if body.starts_with('[') {
@@ -140,7 +140,7 @@ fn unwrap(body: &str) -> Result<Vec<&str>, UnreadableBody> {
         return Ok(fixes.into_iter().map(RawValue::get).collect());
     }
     let whole: &RawValue = serde_json::from_str(body).map_err(not_json)?;
-    // Serde would take an array for it, field by field.
+    // Serde would accept an array for it, field by field.
     let wrapping = serde_json::from_str::<FixList<'_>>(whole.get());
     let wrapping = wrapping.map_err(|_| UnreadableBody::UnknownForm(EXPECTED))?;
     match wrapping.locations.or(wrapping.location).map(RawValue::get) {
@@ -218,7 +218,7 @@ mod tests {
         fixes.remove(0).unwrap_or_else(|field| panic!("{field} of {body}"))
     }
 
-    /// What the library's iOS side posts, cut to what it always has.
+    /// What the library's iOS version posts, reduced to the fields that it always has.
     const TRANSISTOR: &str = r#"{"location":{"event":"motionchange","is_moving":true,
         "uuid":"43F86BBA-8A5C-4E7D-9D4D-0C5C9D8F2D11","timestamp":"2026-11-22T20:18:20.261Z",
         "age":12,"odometer":1245.3,"coords":{"latitude":45.2735,"longitude":13.7142,

@@ -1,8 +1,8 @@
-//! Where a picture is: an https address, or a key that only the app knows how to read.
+//! Addresses of images: an https address, or a key that only the app understands.
 //!
-//! Other clients put it into an `<img>`, or a key behind an address of their own. So nothing passes
-//! that a browser would run or fetch in the clear, that ends a quoted text, or that leads to another
-//! host or folder than it seems to.
+//! Other clients put the address into an `<img>`, or append the key to an address of their own. So
+//! this refuses everything that a browser would run or fetch without encryption, that ends a quoted
+//! text, or that leads to another host or folder than it seems to.
 
 use percent_encoding::percent_decode_str;
 
@@ -10,10 +10,10 @@ use super::text::is_invisible;
 
 /// The most characters of an image's address or key.
 const MAX_IMAGE_CHARS: usize = 2048;
-/// What ends a quoted text or a tag, and what browsers read as a slash.
+/// Characters that end a quoted text or a tag, and one that browsers read as a slash.
 const QUOTES: [char; 6] = ['"', '\'', '`', '<', '>', '\\'];
 
-/// Whether this says where a picture is.
+/// Whether this is the address of an image.
 pub fn is_image(content: &str) -> bool {
     let fits = (1..=MAX_IMAGE_CHARS).contains(&content.chars().count());
     let is_bad = |c: char| c.is_whitespace() || c.is_control() || is_invisible(c);
@@ -26,14 +26,14 @@ pub fn is_image(content: &str) -> bool {
     }
 }
 
-/// Host and path without the name of a user, which would look like the host.
+/// Checks host and path. A user name is refused, because it would look like the host.
 fn is_address(address: &str) -> bool {
     let host = until(address, ['/', '?', '#']);
     let path = until(&address[host.len()..], ['?', '#']);
     !host.is_empty() && !host.starts_with(':') && !host.contains('@') && !escapes_folder(path)
 }
 
-/// No scheme and no host; nor does it become one behind an address, as `@host` would.
+/// Checks a key: it has no scheme and no host, also when it follows an address, as `@host` would.
 fn is_key(key: &str) -> bool {
     let has_control = percent_decode_str(key).any(|byte| byte.is_ascii_control());
     let first = until(key, ['/', '?', '#']);
@@ -44,7 +44,7 @@ fn is_key(key: &str) -> bool {
         && !escapes_folder(key)
 }
 
-/// Whether a path leaves a folder, with escaped dots and slashes too.
+/// Whether a path leaves its folder, also with escaped dots and slashes.
 fn escapes_folder(path: &str) -> bool {
     let path: Vec<u8> = percent_decode_str(path).collect();
     path.split(|byte| matches!(byte, b'/' | b'\\' | b'?' | b'#')).any(|segment| segment == b"..")

@@ -1,4 +1,4 @@
-//! What both framings do with JSON: how deep it may nest, and how values and results are written.
+//! JSON for both framings: the limit of nesting, and how values and results are written.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use super::server::Reply;
 
 /// The deepest nesting of a message.
 pub const MAX_DEPTH: usize = 64;
-/// The characters that JSON takes for blank (RFC 8259, section 2).
+/// The characters that JSON treats as blank (RFC 8259, section 2).
 pub const WHITESPACE: [char; 4] = [' ', '\n', '\r', '\t'];
 
-/// Whether brackets nest deeper than `most`. `RawValue` skips what it does not read without
-/// counting, so this does. Nearly every message has too few brackets at all, which is quicker
-/// to see than how they nest.
+/// Whether brackets nest deeper than `most`. `RawValue` skips unread values without counting their
+/// depth, so this counts. Nearly every message has too few brackets in all, which is faster to
+/// check than how they nest.
 pub fn nests_deeper_than(text: &str, most: usize) -> bool {
     let opening = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
     opening > most && exceeds_depth(text, most)
@@ -38,8 +38,8 @@ fn exceeds_depth(text: &str, most: usize) -> bool {
     false
 }
 
-/// Reads an object; `whole` is the field that is wrong where it is none. The first reader does not
-/// know where it failed, so a failure is read again by one that does.
+/// Reads an object; `whole` is the field to report if it is not an object. The first reader does
+/// not know where it failed, so after a failure a second one reads again to find out.
 ///
 /// # Errors
 /// `invalid_payload` with the field that is missing, mistyped or unknown.
@@ -47,7 +47,7 @@ pub fn read_object<'de, T: Deserialize<'de>>(
     text: &'de str,
     whole: &'static str,
 ) -> Result<T, Failure> {
-    // Serde would take an array for a struct, field by field.
+    // Serde would accept an array for a struct, field by field.
     if !text.trim_start_matches(WHITESPACE).starts_with('{') {
         return Err(Failure::invalid(whole, "must be an object"));
     }
@@ -58,7 +58,7 @@ pub fn read_object<'de, T: Deserialize<'de>>(
             let message = error.into_inner().to_string();
             invalid_field(path, &message, whole)
         })?;
-        // What follows the object is what was wrong with it.
+        // The text after the object is invalid.
         let end = reader.end().map_err(|error| Failure::invalid(whole, error.to_string()));
         end.map(|()| read)
     })
@@ -81,7 +81,8 @@ fn invalid_field(path: String, message: &str, whole: &'static str) -> Failure {
 pub fn write(value: &impl Serialize, out: &mut Vec<u8>) {
     let start = out.len();
     if let Err(error) = serde_json::to_writer(&mut *out, value) {
-        // Only a bug in a `Serialize` of ours can lead here; the client still gets valid JSON.
+        // Only a bug in one of our `Serialize` implementations leads here; the client still gets
+        // valid JSON.
         log::error!("cannot write an event: {error}");
         out.truncate(start);
         out.extend_from_slice(b"null");

@@ -1,8 +1,8 @@
-//! What phones get wrong in a position without making it useless: a byte-order mark, `NaN` for a
-//! number, and fields beside the place that are no numbers and no times.
+//! Tolerates mistakes of phones that leave a position usable: a byte-order mark, `NaN` for a
+//! number, and other fields than the coordinates that are not numbers or times.
 //!
-//! None of it stands in the way of a message that is right: this is asked only where the strict reader
-//! has failed, or per field that is not the place itself.
+//! It does not slow down valid messages: it runs only after the strict reader has failed, or for
+//! fields other than the coordinates.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::time::Timestamp;
 /// U+FEFF, which some editors and languages write before a text. A reader may ignore it (RFC 8259,
 /// section 8.1).
 const BYTE_ORDER_MARK: char = '\u{feff}';
-/// What languages write for a number that is none, without its sign and in lower case: JavaScript,
-/// Java and Python `NaN` and `Infinity`, C `nan` and `inf`.
+/// What languages write for a value that is not a number, without its sign and in lower case:
+/// JavaScript, Java and Python `NaN` and `Infinity`, C `nan` and `inf`.
 const NO_NUMBERS: [&str; 3] = ["nan", "inf", "infinity"];
 
 /// A text without the byte-order mark before it.
@@ -27,8 +27,8 @@ pub fn without_mark(text: &str) -> &str {
     text.trim_start_matches(WHITESPACE).strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// A text of JSON in which `NaN`, `Infinity` and their kind, and numbers that are out of range, are
-/// `null`, where they stand for a value. None where there is none.
+/// The JSON text with `null` for each `NaN`, `Infinity` and the like, and for numbers out of range.
+/// None if there are none.
 pub fn without_nan(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut quoted, mut escaped, mut before) = (false, false, b' ');
@@ -53,7 +53,7 @@ pub fn without_nan(text: &str) -> Option<String> {
             before = byte;
         }
         place += 1;
-        // `text` is cut at `place` next, which must be where a character begins.
+        // `text` is cut at `place` next, which must be a character boundary.
         while !text.is_char_boundary(place) {
             place += 1;
         }
@@ -64,7 +64,7 @@ pub fn without_nan(text: &str) -> Option<String> {
     })
 }
 
-/// How long the word is that begins a text and is no number, or none that a computer has.
+/// The length of the word at the start of a text, if it is not a number or out of range.
 fn no_number(text: &str) -> Option<usize> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let length = text.bytes().take_while(is_part).count();
@@ -78,8 +78,8 @@ fn no_number(text: &str) -> Option<usize> {
     (is_name || is_infinite()).then_some(length)
 }
 
-/// Reads an object of a position. Where that fails once more with `null` for what is no number: one out
-/// of range fails the whole object.
+/// Reads an object of a position. If that fails, reads it again with `null` for values that are not
+/// numbers, because one number out of range fails the whole object.
 ///
 /// # Errors
 /// As [`read_object`].
@@ -90,14 +90,14 @@ pub(super) fn object<T: DeserializeOwned>(text: &str, whole: &'static str) -> Re
     })
 }
 
-/// A value as far as a position can use it.
+/// A value, if a position can use it.
 enum Scalar<'a> {
     Number(f64),
     Text(Cow<'a, str>),
     Other,
 }
 
-/// Reads a number that a position can do without: none where it is anything else.
+/// Reads an optional number of a position; none if it is anything else.
 pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     Ok(match deserializer.deserialize_any(ScalarVisitor)? {
         Scalar::Number(number) => Some(number),
@@ -105,8 +105,8 @@ pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     })
 }
 
-/// Reads a time, as text (RFC 3339) or as a number (seconds or milliseconds since 1970): none where
-/// it is anything else.
+/// Reads a time, as text (RFC 3339) or as a number (seconds or milliseconds since 1970); none if it
+/// is anything else.
 pub(super) fn time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
@@ -117,7 +117,7 @@ pub(super) fn time<'de, D: Deserializer<'de>>(
     })
 }
 
-/// Reads an object that a position can do without: none where it is anything else.
+/// Reads an optional object of a position; none if it is anything else.
 pub(super) fn value<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -177,7 +177,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// The time that a text says.
+/// The time in a text.
 pub fn time_of(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     text.parse().ok().or_else(|| Timestamp::from_unix(text.parse().ok()?))

@@ -7,7 +7,7 @@ use super::client::Fix;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
-/// Where a driver was: what a room remembers and the database keeps of a fix.
+/// Where a driver was: the part of a fix that a room remembers and the database keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
@@ -17,7 +17,7 @@ pub struct Position {
     pub lng: f64,
     /// When the hub took it.
     pub timestamp: Timestamp,
-    /// Who was there.
+    /// The driver.
     pub driver_id: UserId,
     /// Radius in metres within which the position is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ pub struct Position {
 // === impl Position ===
 
 impl Position {
-    /// A driver's fix, taken by the hub at this time.
+    /// The position of a driver's fix that the hub took at this time.
     pub fn of(fix: &Fix, driver_id: UserId, timestamp: Timestamp) -> Self {
         Self {
             lat: fix.lat,
@@ -54,7 +54,7 @@ impl Position {
         }
     }
 
-    /// When the driver was there: by the phone's clock, where that is not ahead, else by the hub's.
+    /// When the driver was there: by the phone's clock, unless that is ahead of the hub's.
     pub fn taken_at(&self) -> Timestamp {
         self.recorded_at.map_or(self.timestamp, |recorded| recorded.min(self.timestamp))
     }

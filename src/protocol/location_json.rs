@@ -1,8 +1,8 @@
-//! Positions, read and written in one pass. They are nearly everything that a hub relays, and the
-//! general way leads twice through serde (`benches/decode.rs` and `encode.rs` show what each costs).
+//! Positions, read and written in one pass. Most of what a hub relays are positions, and the
+//! general way goes through serde twice (`benches/decode.rs` and `encode.rs` measure both).
 //!
-//! The reader knows `driver:location` as nearly every app writes it: no blanks, no escapes, no
-//! unknown field, one order. What it does not know, right or wrong, it leaves to the general one.
+//! The reader accepts `driver:location` as nearly every app writes it: no blanks, no escapes, no
+//! unknown field, one order. It leaves everything else, valid or not, to the general reader.
 
 use super::client::{ClientEvent, Location, RawLocation, location};
 use super::json;
@@ -12,10 +12,10 @@ use super::server::LocationUpdate;
 use crate::ids::OrderId;
 use crate::json_number::MAX_SAFE_INTEGER;
 
-/// Text that is still to be read.
+/// The text that is still to be read.
 struct Input<'a>(&'a str);
 
-/// What was read of a location.
+/// The fields of a location that were read.
 #[derive(Default)]
 struct LocationFields {
     lat: Option<f64>,
@@ -50,7 +50,7 @@ pub(super) fn read_data(text: &str) -> Option<Location> {
 /// Writes the data of `location:updated`, as `Serialize` does.
 pub(super) fn write(update: &LocationUpdate<'_>, out: &mut Vec<u8>) {
     let LocationUpdate { order_id, position, battery } = update;
-    // Taken apart whole, so that a new field is not forgotten here.
+    // Destructured completely, so that a new field cannot be forgotten here.
     let Position {
         lat,
         lng,
@@ -62,7 +62,7 @@ pub(super) fn write(update: &LocationUpdate<'_>, out: &mut Vec<u8>) {
         altitude,
         recorded_at,
     } = position;
-    // Ids have no character that JSON escapes.
+    // Ids contain no character that JSON escapes.
     text("{\"orderId\":\"", order_id.as_str(), out);
     number("\",\"lat\":", Some(*lat), out);
     number(",\"lng\":", Some(*lng), out);
@@ -101,14 +101,14 @@ impl<'a> Input<'a> {
         Some(())
     }
 
-    /// A location that keeps all rules.
+    /// A location that follows every rule.
     fn location(&mut self) -> Option<Location> {
         let mut fields = LocationFields::default();
         let mut seen = 0_u16;
         self.take("{")?;
         loop {
             let place = self.field(&mut fields)?;
-            // A field that comes twice is an error, which the general reader names.
+            // A duplicate field is an error, which the general reader reports.
             if seen & 1 << place != 0 {
                 return None;
             }
@@ -122,7 +122,7 @@ impl<'a> Input<'a> {
         location(RawLocation { lat: lat?, lng: lng?, ..rest }).ok()
     }
 
-    /// One field; which of them it was.
+    /// Reads one field; returns which one it was.
     fn field(&mut self, fields: &mut LocationFields) -> Option<u8> {
         let LocationFields { lat, lng, rest } = fields;
         let key = self.quoted()?;
@@ -149,8 +149,8 @@ impl<'a> Input<'a> {
         Some(place)
     }
 
-    /// What stands in quotes. It may be no valid string of JSON: whoever asked takes only what has no
-    /// character that would be one to escape.
+    /// The text in quotes. It may be an invalid JSON string: callers accept only texts without
+    /// characters that need escapes.
     fn quoted(&mut self) -> Option<&'a str> {
         self.take("\"")?;
         let end = self.0.bytes().position(|byte| byte == b'"')?;
@@ -159,7 +159,7 @@ impl<'a> Input<'a> {
         Some(text)
     }
 
-    /// A number, or `null`; without an exponent.
+    /// A number without an exponent, or `null`.
     #[expect(clippy::option_option, reason = "not to be read here, null, or a number")]
     fn number(&mut self) -> Option<Option<f64>> {
         if self.take("null").is_some() {
@@ -176,13 +176,13 @@ impl<'a> Input<'a> {
             let fraction = digits(&bytes[end + 1..]);
             end = (fraction > 0).then_some(end + 1 + fraction)?;
         }
-        // Whatever is no end of a value, an exponent too, is not taken by whoever reads on.
+        // The caller refuses anything that does not end the value, such as an exponent.
         let (text, rest) = self.0.split_at_checked(end)?;
         self.0 = rest;
         text.parse().ok().filter(|number: &f64| number.is_finite()).map(Some)
     }
 
-    /// The number by which the client wants its reply.
+    /// The number that the client gave for the reply.
     fn ack_id(&mut self) -> Option<u64> {
         let (text, rest) = self.0.split_at_checked(digits(self.0.as_bytes()))?;
         self.0 = rest;
@@ -191,7 +191,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// How many digits come first.
+/// How many digits the text begins with.
 fn digits(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
@@ -223,7 +223,7 @@ mod tests {
         id: Option<u64>,
     }
 
-    /// What serde makes of a message; None where it or a rule refuses it.
+    /// What serde makes of a message; none if serde or a rule refuses it.
     fn general(text: &str) -> Option<(Location, Option<u64>)> {
         let Envelope { event, data, id } = serde_json::from_str(text).ok()?;
         let raw = json::read_object(data.get(), "data").ok()?;
@@ -275,7 +275,7 @@ mod tests {
                     longer.insert(place, *byte);
                     mutants.push(longer);
                 }
-                // A field twice, a digit many times.
+                // A duplicate field, and a repeated digit.
                 let mut doubled = message.clone();
                 doubled
                     .splice(place..place, message[place..(place + 20).min(message.len())].to_vec());

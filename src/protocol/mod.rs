@@ -1,7 +1,7 @@
-//! What clients and the hub say to each other: events, codes and how they are written.
+//! The protocol between clients and the hub: events, codes and how they are written.
 //!
-//! Raw text becomes a [`client::ClientEvent`] here, once; nothing below sees JSON again. What the
-//! hub says is a [`server::ServerEvent`], written by the [`codec::Codec`] of each session.
+//! Raw text becomes a [`client::ClientEvent`] here, once; the layers below see no JSON. The hub's
+//! events are [`server::ServerEvent`]s, written by the [`codec::Codec`] of each session.
 
 pub mod back_end;
 pub mod chat;

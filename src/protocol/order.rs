@@ -1,4 +1,4 @@
-//! Words of orders that back ends and members share.
+//! Order statuses, which back ends and members share.
 
 /// The longest status, in bytes.
 pub const MAX_STATUS: usize = 40;

@@ -1,4 +1,4 @@
-//! What a client asks for, whatever the framing: an event, or why it is none.
+//! Requests of clients in either framing: an event, or why there is none.
 
 use std::borrow::Cow;
 
@@ -7,30 +7,30 @@ use serde_json::value::RawValue;
 use super::client::{ClientEvent, ClientEventName, echoed_name};
 use super::error::{ErrorCode, Failure};
 
-/// An event of a client with the number by which it wants its reply.
+/// An event of a client with the number for its reply.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What the client said.
+    /// The event.
     pub event: ClientEvent,
-    /// Where the reply goes: to this `id`, or nowhere.
+    /// The id of the reply, if the client wants one.
     pub ack: Option<u64>,
 }
 
-/// A message that holds no event that the hub can take.
+/// A message without an event that the hub can process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Why.
+    /// The reason.
     pub failure: Failure,
-    /// The event's name, where it could be read.
+    /// The event's name, if it could be read.
     pub event: Option<String>,
-    /// Where the reply goes.
+    /// The id of the reply, if the client wants one.
     pub ack: Option<u64>,
 }
 
 // === impl Request ===
 
 impl Request {
-    /// The event of that name with its data.
+    /// Reads the event of that name with its data.
     ///
     /// # Errors
     /// [`Rejected`] with `unknown_event` or `invalid_payload`.
@@ -51,12 +51,12 @@ impl Request {
 // === impl Rejected ===
 
 impl Rejected {
-    /// A message of which not even the event's name can be read.
+    /// A message in which not even the event's name can be read.
     pub(super) fn bad_envelope(ack: Option<u64>, message: impl Into<Cow<'static, str>>) -> Self {
         Self { failure: Failure::new(ErrorCode::BadEnvelope, message), event: None, ack }
     }
 
-    /// The refusal of the event of that name.
+    /// Refuses the event of that name.
     pub(super) fn named(name: &str, ack: Option<u64>, failure: Failure) -> Self {
         Self { failure, event: Some(echoed_name(name).into_owned()), ack }
     }

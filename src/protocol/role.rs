@@ -20,12 +20,13 @@ use utoipa::ToSchema;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Ordered something. The role of a token that names none, or an unknown one.
+    /// A user who has ordered something. Also the role of tokens without a role or with an unknown
+    /// one.
     #[default]
     Customer,
-    /// Brings it.
+    /// A user who delivers orders.
     Driver,
-    /// Helps both; may join every order.
+    /// Helps customers and drivers; may join every order.
     Support,
     /// Runs the hub; may join every order and use the admin API.
     Admin,
@@ -49,7 +50,7 @@ impl Role {
             .find(|role| role.as_str() == name)
     }
 
-    /// Support and admins, who see every order.
+    /// Whether the role is support or admin, which see every order.
     pub fn is_staff(self) -> bool {
         matches!(self, Self::Support | Self::Admin)
     }

@@ -1,4 +1,4 @@
-//! What the hub says: events and the replies to events of clients.
+//! Events of the hub, and its replies to events of clients.
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -14,12 +14,12 @@ use crate::time::Timestamp;
 /// The version of the protocol, as `connected` tells it.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// An event of the hub, borrowed from where it is known: it is encoded at once.
+/// An event of the hub. It borrows its data, because it is encoded at once.
 #[derive(Debug, Clone)]
 pub enum ServerEvent<'a> {
     /// The first event of a plain connection.
     Connected(Connected<'a>),
-    /// The snapshot, where the join asked for no reply.
+    /// The snapshot, if the join asked for no reply.
     Joined(&'a Snapshot<'a>),
     /// The session is no longer in the room.
     Left(Left<'a>),
@@ -29,26 +29,26 @@ pub enum ServerEvent<'a> {
     Chat {
         /// The room it belongs to.
         order_id: &'a OrderId,
-        /// Its place there.
+        /// Its number in the room.
         seq: i64,
-        /// All of it, as JSON: the event's data.
+        /// The whole message as JSON: the event's data.
         json: &'a RawValue,
     },
-    /// A user came in, with the first connection.
+    /// A user came in with the first connection.
     PresenceJoined(Presence<'a>),
-    /// A user went away, with the last connection.
+    /// A user left with the last connection.
     PresenceLeft(Presence<'a>),
     /// The order has another status.
     Status(StatusChange<'a>),
     /// The order has a driver, or another one.
     Assigned(Assignment<'a>),
-    /// Somebody is the order's driver no more.
+    /// A user is no longer the order's driver.
     Unassigned(Assignment<'a>),
-    /// A device of a user has got chat.
+    /// A device of a user has received chat.
     Delivered(ReceiptUpdate<'a>),
     /// A user has read chat.
     Read(ReceiptUpdate<'a>),
-    /// A user is typing, or no more.
+    /// A user has started or stopped typing.
     Typing(TypingUpdate<'a>),
     /// The token ends soon.
     Expiring(Expiring),
@@ -58,9 +58,9 @@ pub enum ServerEvent<'a> {
     Exception(Exception<'a>),
     /// The reply to `ping`: its data.
     Pong(&'a RawValue),
-    /// What a back end has sent; see [`super::back_end`].
+    /// An event of a back end; see [`super::back_end`].
     BackEnd {
-        /// Its name, which can stand in JSON as it is.
+        /// Its name, which needs no escapes in JSON.
         name: &'a str,
         /// An object or an array.
         data: &'a RawValue,
@@ -71,11 +71,11 @@ pub enum ServerEvent<'a> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected<'a> {
-    /// This connection.
+    /// The session's id.
     pub session_id: SessionId,
-    /// Who the token says it is.
+    /// The user that the token names.
     pub user_id: &'a UserId,
-    /// In which role.
+    /// The user's role.
     pub role: Role,
     /// When the token ends.
     pub expires_at: Timestamp,
@@ -87,17 +87,17 @@ pub struct Connected<'a> {
     pub protocol: u32,
 }
 
-/// What a room is when somebody joins it.
+/// The state of a room when a session joins it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// The order's state, null where no back end has set one.
+    /// The order's status, null if no back end has set one.
     pub status: Option<&'a str>,
     /// The assigned driver.
     pub driver_id: Option<&'a UserId>,
-    /// The newest message; live ones follow with the next number.
+    /// The number of the newest message; live ones follow with the next number.
     pub last_seq: i64,
     /// How many messages of others the user has not read.
     pub unread: i64,
@@ -107,9 +107,9 @@ pub struct Snapshot<'a> {
     pub messages: Vec<&'a RawValue>,
     /// Where the driver was last seen.
     pub last_location: Option<LastLocation<'a>>,
-    /// Who is here, a line per user.
+    /// The users in the room, each once.
     pub members: Vec<MemberInfo<'a>>,
-    /// How far each has read who has read anything.
+    /// How far each user has read; users who have read nothing are absent.
     pub read_marks: Vec<ReadMark<'a>>,
 }
 
@@ -117,7 +117,7 @@ pub struct Snapshot<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadMark<'a> {
-    /// Who.
+    /// The user.
     pub user_id: &'a UserId,
     /// The highest message that was read.
     pub seq: i64,
@@ -136,11 +136,11 @@ pub struct LastLocation<'a> {
     pub stale: bool,
 }
 
-/// One user in a room.
+/// A user in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberInfo<'a> {
-    /// Who.
+    /// The user.
     pub user_id: &'a UserId,
     /// The name in the token.
     pub name: &'a str,
@@ -152,9 +152,9 @@ pub struct MemberInfo<'a> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Left<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// Why.
+    /// The reason.
     pub reason: LeftReason,
 }
 
@@ -174,7 +174,7 @@ pub enum LeftReason {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocationUpdate<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
     /// Where the driver is.
     #[serde(flatten)]
@@ -188,9 +188,9 @@ pub struct LocationUpdate<'a> {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Presence<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// Who.
+    /// The user.
     #[serde(flatten)]
     pub member: MemberInfo<'a>,
 }
@@ -199,15 +199,15 @@ pub struct Presence<'a> {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusChange<'a> {
-    /// Which order.
+    /// The id of the order.
     pub order_id: &'a OrderId,
     /// The new status.
     pub status: &'a str,
-    /// The one before, null where there was none.
+    /// The status before, null if there was none.
     pub previous_status: Option<&'a str>,
     /// When it changed.
     pub at: Timestamp,
-    /// What else the back end has to say of it.
+    /// Further data of the back end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<&'a RawValue>,
 }
@@ -216,11 +216,11 @@ pub struct StatusChange<'a> {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment<'a> {
-    /// Which order.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// Who drives, or no longer does.
+    /// The driver who was assigned or unassigned.
     pub driver_id: &'a UserId,
-    /// The name, null where the back end gave none.
+    /// The driver's name, null if the back end gave none.
     pub driver_name: Option<&'a str>,
     /// When it changed.
     pub at: Timestamp,
@@ -230,13 +230,13 @@ pub struct Assignment<'a> {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiptUpdate<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// Whose.
+    /// The user whose receipt it is.
     pub user_id: &'a UserId,
-    /// Up to which message.
+    /// The last message that it covers.
     pub seq: i64,
-    /// When the hub heard of it.
+    /// When the hub got the receipt.
     pub at: Timestamp,
 }
 
@@ -244,9 +244,9 @@ pub struct ReceiptUpdate<'a> {
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TypingUpdate<'a> {
-    /// Which room.
+    /// The id of the order.
     pub order_id: &'a OrderId,
-    /// Who.
+    /// The user.
     pub user_id: &'a UserId,
     /// Whether that user is typing.
     pub typing: bool,
@@ -270,9 +270,9 @@ pub struct SessionEnd<'a> {
     pub code: u16,
     /// Its reason.
     pub reason: &'a str,
-    /// Whether to come back.
+    /// Whether the client should reconnect.
     pub retry: bool,
-    /// When to come back.
+    /// When the client should reconnect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconnect_after_ms: Option<u64>,
 }
@@ -299,7 +299,7 @@ struct ExceptionCause<'a> {
     pattern: &'a str,
 }
 
-/// What an event that succeeded is answered with, beside `ok`.
+/// The reply to an event that succeeded, beside `ok`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub enum Reply<'a> {
@@ -312,9 +312,9 @@ pub enum Reply<'a> {
     },
     /// `driver:location`.
     Accepted {
-        /// How many orders took it.
+        /// How many orders took the position.
         accepted: usize,
-        /// Those that did not.
+        /// The orders that refused it.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         rejected: &'a [RejectedOrder],
     },
@@ -322,7 +322,7 @@ pub enum Reply<'a> {
     Stored {
         /// The message's id.
         id: &'a str,
-        /// Its place in the room.
+        /// The message's number in the room.
         seq: i64,
         /// When it was admitted.
         created_at: Timestamp,
@@ -352,17 +352,17 @@ pub enum Reply<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedOrder {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Why.
+    /// The reason.
     pub code: ErrorCode,
 }
 
 // === impl ServerEvent ===
 
 impl<'a> ServerEvent<'a> {
-    /// The names of all events, in the order of [`Self::index`]; the last stands for all that back
-    /// ends give theirs.
+    /// The names of all events, in the order of [`Self::index`]; the last one stands for all events
+    /// of back ends.
     pub const NAMES: &'static [&'static str] = &[
         "connected",
         "order:joined",
@@ -392,7 +392,7 @@ impl<'a> ServerEvent<'a> {
         }
     }
 
-    /// The event's place in [`Self::NAMES`].
+    /// The event's index in [`Self::NAMES`].
     pub fn index(&self) -> usize {
         match self {
             Self::Connected(_) => 0,
@@ -416,7 +416,7 @@ impl<'a> ServerEvent<'a> {
         }
     }
 
-    /// The number of a chat message in its room; none of other events.
+    /// The number of a chat message in its room; none for other events.
     pub fn chat_seq(&self) -> Option<i64> {
         match self {
             Self::Chat { seq, .. } => Some(*seq),
@@ -459,7 +459,7 @@ impl Serialize for ServerEvent<'_> {
 // === impl Exception ===
 
 impl<'a> Exception<'a> {
-    /// The refusal of an event as an event of its own.
+    /// The refusal of an event, as an event of its own.
     pub fn new(failure: &'a Failure, event: Option<&'a str>) -> Self {
         Self {
             status: "error",
@@ -476,7 +476,7 @@ impl<'a> Exception<'a> {
 // === impl SessionEnd ===
 
 impl SessionEnd<'_> {
-    /// What a client hears before it is closed with `close`.
+    /// What a client gets before it is closed with `close`.
     pub fn new(close: CloseCode, reconnect_after_ms: Option<u64>) -> Self {
         Self { code: close.code, reason: close.reason, retry: close.retry, reconnect_after_ms }
     }

@@ -1,9 +1,9 @@
-//! Text that people see: which characters do not show or change how others show, and where they have
-//! no place.
+//! Invisible characters and characters that change how others appear, in text that people see; and
+//! where such characters are allowed.
 //!
-//! Such a character lets one user look like another (`Ann` with something invisible in it), turns
-//! the words around, or makes a message that is empty. In names they are left out, where they are not
-//! part of how a script or an emoji is written; in messages they stay.
+//! Such characters can make one user look like another (`Ann` with something invisible in it),
+//! reverse the order of words, or make a message look empty. Names lose them, except where a script
+//! or an emoji needs them; messages keep them.
 
 use std::borrow::Cow;
 
@@ -14,26 +14,26 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
 const ZERO_WIDTH_JOINER: char = '\u{200D}';
-/// Whether the character before shows as text or as a picture.
+/// Whether the character before appears as text or as a picture.
 const TEXT_STYLE: char = '\u{FE0E}';
 const PICTURE_STYLE: char = '\u{FE0F}';
 const KEYCAP: char = '\u{20E3}';
 
-/// Whether nobody would see anything in a text.
+/// Whether a text shows nothing.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || is_invisible(c))
 }
 
-/// Whether a character shows nothing by itself: it controls direction or joining, or fills a place.
+/// Whether a character shows nothing by itself: it controls direction or joining, or is a filler.
 pub fn is_invisible(c: char) -> bool {
-    // Of these Unicode says that they show, and they show nothing: an empty Braille cell, marks of
+    // Unicode classifies these as visible, but they show nothing: an empty Braille cell, marks of
     // annotations, an empty note.
     let shows_nothing = matches!(c, '\u{2800}' | '\u{FFF9}'..='\u{FFFB}' | '\u{1D159}');
     !c.is_ascii()
         && (shows_nothing || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c))
 }
 
-/// A name without what does not show in it; none where nothing is left.
+/// A name without invisible characters; none if nothing is left.
 pub fn visible_name(name: &str) -> Option<Cow<'_, str>> {
     if name.is_ascii() {
         return (!is_blank(name)).then_some(Cow::Borrowed(name));
@@ -49,7 +49,7 @@ pub fn visible_name(name: &str) -> Option<Cow<'_, str>> {
     (!is_blank(&shown)).then_some(Cow::Owned(shown))
 }
 
-/// Whether a character that does not show is part of how those beside it are written.
+/// Whether an invisible character is part of how its neighbours are written.
 fn has_place(c: char, before: char, after: Option<char>) -> bool {
     match c {
         ZERO_WIDTH_JOINER if after.is_some_and(is_emoji) => {
@@ -62,8 +62,8 @@ fn has_place(c: char, before: char, after: Option<char>) -> bool {
     }
 }
 
-/// Whether a joiner between two characters has a meaning, as RFC 5892 (A.1, A.2) says it for domain
-/// names: beside a virama of an Indic script, or between letters that join, as in Persian.
+/// Whether a joiner between two characters has a meaning, by the rules of RFC 5892 (A.1, A.2) for
+/// domain names: beside a virama of an Indic script, or between letters that join, as in Persian.
 fn are_joined(before: char, after: Option<char>) -> bool {
     let class = CodePointMapData::<CanonicalCombiningClass>::new();
     let is_virama = |c| class.get(c) == CanonicalCombiningClass::Virama;
@@ -76,7 +76,7 @@ fn are_joined(before: char, after: Option<char>) -> bool {
     is_virama(before) || after.is_some_and(|after| is_virama(after) || joins_on(after))
 }
 
-/// Whether a character is a picture. Digits may become one, and are none.
+/// Whether a character is an emoji. Digits may become one, but are none.
 fn is_emoji(c: char) -> bool {
     !c.is_ascii() && CodePointSetData::new::<Emoji>().contains(c)
 }

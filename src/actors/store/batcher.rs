@@ -1,7 +1,7 @@
-//! Group commit: collects what arrives while the last batch commits, and makes it the next.
+//! Group commit: collects what arrives while a batch commits, and makes it the next batch.
 //!
-//! There is one batcher per writer and one batch of each in flight. The batcher owns the batch, not
-//! those who asked: one that goes away cancels nothing.
+//! There is one batcher per writer, with one batch in flight. The batcher owns the batch, so a
+//! caller that goes away cancels nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::protocol::location::Position;
 
-/// The most messages, or positions, of one transaction.
+/// The most messages, or the most positions, of one transaction.
 pub(super) const MAX_BATCH: usize = 256;
-/// Positions go after chat, but under steady chat they go at last.
+/// Positions are written after chat, but under steady chat they wait no longer than this.
 const POSITION_DELAY: Duration = Duration::from_secs(1);
-/// How often expired points of trails are looked for.
+/// How often expired points of trails are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Queue a chat message for the next batch.
@@ -33,7 +33,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 #[rtype(result = "()")]
 pub(super) struct QueueChat(pub(super) PendingChat);
 
-/// Queue a last position.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct QueuePosition {
@@ -41,32 +40,31 @@ pub(super) struct QueuePosition {
     pub(super) position: Position,
     pub(super) done: WriteReply,
     pub(super) permit: QueuePermit,
-    /// From when on it is to be written.
+    /// When it is to be written.
     pub(super) due: Instant,
 }
 
-/// Queue points of a trail.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct QueueTrailPoints {
     pub(super) waiting: WaitingPoints,
-    /// From when on they are to be written.
+    /// When they are to be written.
     pub(super) due: Instant,
 }
 
-/// A message that waits, with the one who hears of it.
+/// A message that waits, with the guard of its reply.
 pub(super) struct PendingChat {
     pub(super) message: NewMessage,
     pub(super) reply_guard: ReplyGuard,
 }
 
-/// Who hears what became of a message. Dropped unanswered, for whatever reason, it hears
-/// `Unavailable`: nobody is left without an answer by a panic or a closed queue.
+/// Answers a message exactly once. If it is dropped without an answer, it answers `Unavailable`:
+/// neither a panic nor a closed queue leaves a caller without one.
 pub(super) struct ReplyGuard {
-    /// Taken by the answer.
+    /// Taken when the answer is sent.
     reply: Option<ChatReply>,
     admitted: Instant,
-    /// Given back after the answer, so a drained store has answered everybody.
+    /// Released after the answer, so a drained store has sent every answer.
     _permit: QueuePermit,
 }
 
@@ -78,9 +76,9 @@ pub(super) struct Batcher {
     positions: PositionQueue,
     /// A batch is with the writer.
     in_flight: bool,
-    /// A timer runs for positions that are not due yet.
+    /// Whether a timer runs for positions that are not due yet.
     is_armed: bool,
-    /// Whether this one has expired points deleted; one of all does.
+    /// Whether this batcher has expired points deleted; one of them does.
     sweeps: bool,
     metrics: Arc<Metrics>,
 }
@@ -93,7 +91,7 @@ impl Batcher {
         Self { writer, waiting, positions, in_flight: false, is_armed: false, sweeps, metrics }
     }
 
-    /// Hands the next batch to the writer, unless one is with it.
+    /// Hands the next batch to the writer, unless the writer still has one.
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
         if self.in_flight {
             return;
@@ -112,8 +110,8 @@ impl Batcher {
         }
     }
 
-    /// What waited for a database that stood still is not begun: its callers have given up, and may say
-    /// it anew.
+    /// Drops what has waited too long for a database that hung: its callers have given up, and may
+    /// retry.
     fn drop_expired(&mut self, now: Instant) {
         let is_late = |pending: &PendingChat| {
             now.saturating_duration_since(pending.reply_guard.admitted) > QUEUE_TIMEOUT
@@ -155,8 +153,8 @@ impl Batcher {
         ctx.spawn(written);
     }
 
-    /// The database is down: what has waited through one failed batch is answered now, instead of
-    /// waiting for a timeout per batch. What comes later tries it again.
+    /// While the database is down, everything that has waited through one failed batch is answered
+    /// now, instead of after a timeout per batch. Later messages try the database again.
     fn fail_waiting(&mut self) {
         self.waiting.clear();
         let given_up = Err(StoreError::Unavailable("given up with a failed batch".to_owned()));
@@ -222,7 +220,6 @@ impl ReplyGuard {
         self.admitted.elapsed()
     }
 
-    /// Tells what became of it.
     pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
         if let Some(reply) = self.reply.take() {
             reply.send(outcome);

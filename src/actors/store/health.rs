@@ -1,12 +1,12 @@
-//! What the operator hears of a failing database: one line, then silence for a while, then a line
-//! that it is back. Every failure is counted.
+//! Logs of a failing database: one line, then silence for a while, then a line when it works again.
+//! Every failure is counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 
-/// At most one complaint in this time.
+/// Failures are logged at most once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts and reports failures.
@@ -17,11 +17,11 @@ pub(super) struct Health {
 
 #[derive(Default)]
 struct FailureLog {
-    /// When the last complaint was logged.
+    /// When a failure was last logged.
     logged_at: Option<Instant>,
-    /// Failures since then.
+    /// Failures since then that were not logged.
     suppressed: u64,
-    /// Since the last success there was a failure.
+    /// Whether something failed since the last success.
     down: bool,
 }
 
@@ -32,7 +32,7 @@ impl Health {
         Self { metrics, failure_log: Mutex::default() }
     }
 
-    /// Something failed because the database, or this program, did.
+    /// Counts a failure of the database or of this program.
     pub(super) fn report_failure(&self, what: &str, error: &dyn std::fmt::Display) {
         self.metrics.store_errors.inc();
         if let Some(suppressed) = self.failure_log().record(Instant::now()) {
@@ -40,12 +40,11 @@ impl Health {
         }
     }
 
-    /// A question had no answer in time: the database stands still, or is far too slow.
+    /// Counts a query that got no answer in time: the database hangs or is far too slow.
     pub(super) fn report_timeout(&self) {
         self.report_failure("a question was given up", &"the database does not answer");
     }
 
-    /// Something worked.
     pub(super) fn report_success(&self) {
         let mut failure_log = self.failure_log();
         if failure_log.down {
@@ -62,7 +61,7 @@ impl Health {
 // === impl FailureLog ===
 
 impl FailureLog {
-    /// Notes a failure; says how many went unsaid when it is time for a line.
+    /// Records a failure; returns how many were not logged, when a line is due.
     fn record(&mut self, now: Instant) -> Option<u64> {
         self.down = true;
         if self.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {

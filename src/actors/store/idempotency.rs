@@ -1,4 +1,4 @@
-//! Keys of calls that count once: taken for a call of many parts, and forgotten when they have expired.
+//! Keys of idempotent calls: claimed for a call of many parts, and deleted when they have expired.
 
 use actix::{Handler, Message};
 
@@ -7,7 +7,6 @@ use super::{DbConnection, IdempotentCall, Store, StoreError};
 use crate::db::idempotency::{self, KeyClaim, MAX_EXPIRED};
 use crate::time::Timestamp;
 
-/// Delete the answers that have expired.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct DeleteExpiredAnswers;
@@ -15,11 +14,11 @@ pub(super) struct DeleteExpiredAnswers;
 // === impl Store ===
 
 impl Store {
-    /// Takes a key for a call whose parts have keys of their own. False where a call with another
-    /// body has it.
+    /// Claims a key for a call whose parts have keys of their own. False if a call with another
+    /// body has the key.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn claim_key(&self, call: IdempotentCall) -> Result<bool, StoreError> {
         let claim = move |connection: &mut DbConnection| {
             idempotency::claim(connection, &call, Timestamp::now())
@@ -28,7 +27,7 @@ impl Store {
         claimed.map(|claim| claim != KeyClaim::OtherBody)
     }
 
-    /// Has answers forgotten that have expired, in small steps behind what waits.
+    /// Starts to delete expired answers, in small steps behind the work that waits.
     pub fn delete_expired_answers(&self) {
         self.writers.do_send(DeleteExpiredAnswers);
     }
@@ -41,7 +40,7 @@ impl Handler<DeleteExpiredAnswers> for Writer {
 
     fn handle(&mut self, _: DeleteExpiredAnswers, ctx: &mut Self::Context) {
         match self.run(|connection| idempotency::delete_expired(connection, Timestamp::now())) {
-            // There may be more: they wait behind the chat that has come meanwhile.
+            // There may be more; they wait behind the chat that has arrived meanwhile.
             Ok(deleted) if deleted >= MAX_EXPIRED => ctx.address().do_send(DeleteExpiredAnswers),
             Ok(_) => {}
             Err(failure) => drop(self.report_failure("expired answers were not deleted", failure)),

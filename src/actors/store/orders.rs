@@ -1,5 +1,5 @@
-//! Changes of orders by back ends: committed in groups, behind the chat that waits, then told in the
-//! order of their commits, and only then answered.
+//! Changes of orders by back ends: committed in groups behind the chat that waits, then published
+//! in the order of their commits, and answered last.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,31 +20,31 @@ use crate::time::Timestamp;
 
 /// The most changes of one transaction.
 const MAX_GROUP: usize = 64;
-/// The most deleted orders whose chat a start goes on to remove.
+/// For how many deleted orders a start continues to remove chat, at most.
 const MAX_UNPURGED: i64 = 1000;
 
 /// A change to write.
 pub struct ChangeRequest {
-    /// What.
+    /// The change.
     pub change: OrderChange,
-    /// What those hear who are to be told.
+    /// Details for the receivers of the change.
     pub note: ChangeNote,
-    /// Who is told of what was committed, before whoever asked for it. Also where nothing changed:
-    /// a connection that was lost during a commit may have hidden that it did, and what is asked for
-    /// again then heals a room that was not told.
+    /// Gets the committed change before the caller gets the answer. Also if nothing changed: a
+    /// connection that was lost during a commit may have hidden that it did change, and a repeated
+    /// call then updates a room that missed it.
     pub tell: Recipient<OrderChanged>,
 }
 
-/// What a back end has to say of a change, for those who hear of it.
+/// What a back end adds to a change, for the receivers of the change.
 #[derive(Debug, Clone, Default)]
 pub struct ChangeNote {
-    /// When it happened there.
+    /// When it happened at the back end.
     pub at: Option<Timestamp>,
-    /// Whatever else there is to say of a new status.
+    /// Further data about a new status.
     pub data: Option<Box<serde_json::value::RawValue>>,
 }
 
-/// An order has changed, or was found to be as it should. Sent in the order of the commits.
+/// An order has changed, or was already as requested. Sent in the order of the commits.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct OrderChanged(pub Arc<CommittedChange>);
@@ -52,22 +52,22 @@ pub struct OrderChanged(pub Arc<CommittedChange>);
 /// A committed change.
 #[derive(Debug)]
 pub struct CommittedChange {
-    /// What was before and is now.
+    /// The order before and after.
     pub changed: AppliedChange,
-    /// What the back end has to say of it.
+    /// What the back end adds to it.
     pub note: ChangeNote,
     /// When it was committed.
     pub at: Timestamp,
 }
 
-/// How a change ended: committed, or refused by what is stored.
+/// The outcome of a change: committed, or refused because of the stored state.
 pub type ChangeOutcome = Result<Arc<CommittedChange>, Failure>;
 
-/// The changes that wait.
 #[derive(Default)]
 pub(super) struct ChangeQueue {
     waiting: Mutex<VecDeque<PendingChange>>,
-    /// Held by the writer that commits a group and tells of it: two could tell in another order.
+    /// Held by the writer that commits a group and publishes it: two writers could publish in the
+    /// wrong order.
     commit_lock: Mutex<()>,
 }
 
@@ -83,12 +83,12 @@ struct PendingChange {
 #[rtype(result = "()")]
 pub(super) struct CommitOrderChanges(Arc<ChangeQueue>);
 
-/// Remove a part of a deleted order's chat; answers whether there is more.
+/// Removes a part of a deleted order's chat; answers whether there is more.
 #[derive(Message)]
 #[rtype(result = "Result<bool, StoreError>")]
 pub(super) struct PurgePart(OrderId);
 
-/// Go on with what an earlier process did not remove.
+/// Continues the removals that an earlier process did not finish.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct PurgeUnfinished;
@@ -96,11 +96,11 @@ pub(super) struct PurgeUnfinished;
 // === impl Store ===
 
 impl Store {
-    /// Has a change committed. It is admitted at once, awaited or not; whoever is to be told of it
-    /// was told when the future ends.
+    /// Has a change committed. It is admitted at once, even if the future is not awaited. When the
+    /// future ends, the change has been sent to its receivers.
     ///
     /// # Errors
-    /// Where too many wait or the database is unavailable.
+    /// If too many wait or the database is unavailable.
     pub fn change_order(
         &self,
         write: ChangeRequest,
@@ -119,10 +119,10 @@ impl Store {
         }
     }
 
-    /// Removes the chat of a deleted order, piece by piece, behind the chat that waits.
+    /// Removes the chat of a deleted order, part by part, behind the chat that waits.
     ///
     /// # Errors
-    /// Where the database is unavailable; the rest goes at the next start.
+    /// If the database is unavailable; the next start removes the rest.
     pub async fn purge(&self, order: OrderId) -> Result<(), StoreError> {
         let permits = &self.permits_by_class[CallerClass::BackEnd as usize];
         let permit = Arc::clone(permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
@@ -134,29 +134,29 @@ impl Store {
         Ok(())
     }
 
-    /// Reads an order as it is stored; none where there is none, or it was deleted.
+    /// Reads an order as it is stored; none if it does not exist or was deleted.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn order(&self, order: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         let found = self.try_read(move |connection| orders::find(connection, &order)).await?;
         Ok(found.filter(|order| !order.facts.deleted))
     }
 
-    /// Reads the orders that back ends made this user the driver of and that have not ended, up to
+    /// Reads the open orders of which back ends made this user the driver: up to
     /// [`MAX_LOCATION_TARGETS`] by assignment and as many by taking part.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn open_orders(&self, user: UserId) -> Result<Vec<OrderId>, StoreError> {
         let limit = i64::try_from(MAX_LOCATION_TARGETS).unwrap_or(i64::MAX);
         self.try_read(move |connection| orders::open_of_driver(connection, &user, limit)).await
     }
 
-    /// Reads the orders behind `after`, in the order of their ids.
+    /// Reads the orders after `after`, by ascending id.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn list_orders(
         &self,
         filter: OrderFilter,
@@ -175,7 +175,7 @@ impl ChangeQueue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next for one transaction, without those that came too late.
+    /// The next changes for one transaction, without those that have waited too long.
     fn next(&self, now: Instant) -> Vec<PendingChange> {
         let mut waiting = self.waiting();
         let mut next = Vec::new();
@@ -190,7 +190,8 @@ impl ChangeQueue {
         next
     }
 
-    /// The turn to write; none where another writer has it, which then looks again when it is done.
+    /// The lock that a writer needs to commit. None if another writer has it; that one checks the
+    /// queue again when it is done.
     fn commit_lock(&self) -> Option<MutexGuard<'_, ()>> {
         match self.commit_lock.try_lock() {
             Ok(commit_lock) => Some(commit_lock),
@@ -203,14 +204,14 @@ impl ChangeQueue {
 // === impl PendingChange ===
 
 impl PendingChange {
-    /// Tells everybody, in the order of the commits.
+    /// Sends the answers, in the order of the commits.
     fn answer(self, outcome: Result<AppliedChange, Failure>, at: Timestamp) {
         let outcome = outcome.map(|changed| {
             let change = Arc::new(CommittedChange { changed, note: self.write.note, at });
             self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
             change
         });
-        // Whoever no longer wants to know has dropped the other half.
+        // A caller that no longer waits has dropped the receiver.
         drop(self.done.send(Ok(outcome)));
     }
 }
@@ -218,8 +219,8 @@ impl PendingChange {
 // === impl Writer ===
 
 impl Writer {
-    /// Commits a group and tells of it; one that is refused goes one by one, so that a bad
-    /// change fails alone.
+    /// Commits and publishes a group. A refused group is committed change by change, so that only
+    /// the bad change fails.
     fn change_orders(&self, group: Vec<PendingChange>) {
         let (group, failed) = match self.try_group(group) {
             Ok(()) => return,
@@ -240,11 +241,11 @@ impl Writer {
         }
     }
 
-    /// Commits a group and tells of it; gives it back where it fails.
+    /// Commits and publishes a group; returns it if that fails.
     fn try_group(&self, group: Vec<PendingChange>) -> Result<(), (Vec<PendingChange>, StoreError)> {
         let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
         let now = Timestamp::now();
-        // It may run twice: what is in place already does not change again.
+        // It may run twice: a change that was made already changes nothing.
         match self.run(|connection| order_changes::apply(connection, &changes, now)) {
             Ok(outcomes) => {
                 for (change, outcome) in group.into_iter().zip(outcomes) {
@@ -266,13 +267,13 @@ impl Handler<CommitOrderChanges> for Writer {
         if group.is_empty() {
             return;
         }
-        // Telling is foreign code: a panic in it would end this thread for good.
+        // Publishing runs code of others, and a panic in it would end this thread for good.
         if catch_unwind(AssertUnwindSafe(|| self.change_orders(group))).is_err() {
             log::error!("telling of changed orders panicked");
         }
         drop(commit_lock);
-        // What has come meanwhile waits behind the chat that has. Looked at after the turn was given
-        // back, or one could be left that the other writer passed over.
+        // New changes wait behind the chat that has arrived meanwhile. This is checked after the
+        // lock was released, or a change that the other writer skipped could be left behind.
         if !changes.waiting().is_empty() {
             ctx.address().do_send(CommitOrderChanges(Arc::clone(&changes)));
         }
@@ -283,7 +284,7 @@ impl Handler<PurgePart> for Writer {
     type Result = Result<bool, StoreError>;
 
     fn handle(&mut self, PurgePart(order): PurgePart, _: &mut Self::Context) -> Self::Result {
-        // It may run twice: what is gone is gone.
+        // It may run twice: removed messages stay removed.
         self.run(|connection| order_changes::purge(connection, &order)).map_err(|failure| {
             self.report_failure("chat of a deleted order was not removed", failure)
         })
@@ -308,7 +309,7 @@ impl Handler<PurgeUnfinished> for Writer {
     }
 }
 
-/// The same without anybody waiting, until nothing is left.
+/// The same in the background, until nothing is left.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct PurgeInBackground(OrderId);
@@ -318,7 +319,7 @@ impl Handler<PurgeInBackground> for Writer {
 
     fn handle(&mut self, PurgeInBackground(order): PurgeInBackground, ctx: &mut Self::Context) {
         match self.run(|connection| order_changes::purge(connection, &order)) {
-            // The rest waits behind the chat that has come meanwhile.
+            // The rest waits behind the chat that has arrived meanwhile.
             Ok(true) => ctx.address().do_send(PurgeInBackground(order)),
             Ok(false) => {}
             Err(failure) => {

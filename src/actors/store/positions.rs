@@ -1,4 +1,5 @@
-//! Positions that wait to be written: of each order the newest as its last, and points of trails.
+//! Positions that wait to be written: the newest of each order as its last one, and points of
+//! trails.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -11,16 +12,16 @@ use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::protocol::location::Position;
 
-/// The most points of one transaction, and what one caller adds to that.
+/// The most points of one transaction, and the most that one caller adds to it.
 pub(super) const MAX_POINTS: usize = 500;
 
-/// Who is told when a position is written; nobody, where it is written behind.
+/// The caller that gets the result of a write; none for writes behind.
 pub(super) type WriteReply = Option<oneshot::Sender<Result<(), StoreError>>>;
 
-/// A position with all who asked for it, or for an older one in its place.
+/// A position with all its callers, including those of older positions that it replaced.
 pub(super) struct WaitingPosition {
     pub(super) position: Position,
-    /// Each keeps its permit until it is told, so that these are bounded too.
+    /// Each keeps its permit until it is answered, so that their number is bounded too.
     pub(super) waiters: Vec<(WriteReply, QueuePermit)>,
 }
 
@@ -39,20 +40,19 @@ pub(super) struct PositionBatch {
     pub(super) trail: Vec<WaitingPoints>,
 }
 
-/// The positions that wait.
 #[derive(Default)]
 pub(super) struct PositionQueue {
     by_order: HashMap<OrderId, WaitingPosition>,
-    /// In the order in which they came.
+    /// In the order of arrival.
     trail: VecDeque<WaitingPoints>,
-    /// From when on the first of them may be written.
+    /// When the first of them may be written.
     due: Option<Instant>,
 }
 
 // === impl PositionQueue ===
 
 impl PositionQueue {
-    /// A last position, to be written from `due` on.
+    /// Queues a last position, to be written from `due` on.
     pub(super) fn put(
         &mut self,
         order: OrderId,
@@ -73,7 +73,7 @@ impl PositionQueue {
         }
     }
 
-    /// Points, to be written from `due` on.
+    /// Queues points, to be written from `due` on.
     pub(super) fn extend(&mut self, points: WaitingPoints, due: Instant) {
         self.set_due(due);
         self.trail.push_back(points);
@@ -87,12 +87,12 @@ impl PositionQueue {
         self.by_order.is_empty() && self.trail.is_empty()
     }
 
-    /// From when on there is something to be written.
+    /// When the first write is due, if there is any.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Takes up to `most` last positions, and [`MAX_POINTS`]; the others begin to wait anew.
+    /// Takes up to `most` last positions and [`MAX_POINTS`] points. The rest waits anew.
     pub(super) fn take(&mut self, most: usize, now: Instant) -> PositionBatch {
         let lasts = if self.by_order.len() <= most {
             std::mem::take(&mut self.by_order).into_iter().collect()
@@ -114,13 +114,13 @@ impl PositionQueue {
 // === impl PositionBatch ===
 
 impl PositionBatch {
-    /// Tells everybody what became of theirs.
+    /// Sends the result to every caller.
     pub(super) fn answer(self, result: &Result<(), StoreError>, metrics: &Metrics) {
         let of_lasts = self.lasts.into_iter().flat_map(|(_, waiting)| waiting.waiters);
         let of_trail = self.trail.into_iter().map(|points| (points.done, points.permit));
         for (done, permit) in of_lasts.chain(of_trail) {
             match done {
-                // Whoever no longer wants to know has dropped the other half.
+                // A caller that no longer waits has dropped the receiver.
                 Some(done) => drop(done.send(result.clone())),
                 None if result.is_err() => drop(metrics.positions_lost.inc()),
                 None => {}

@@ -1,5 +1,5 @@
-//! Chat that comes by HTTP: committed with the chat of sockets, then told to the order's room, and
-//! only then answered.
+//! Chat that comes by HTTP: committed with the chat of sockets, then sent to the order's room, and
+//! answered last.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use tokio::time::timeout;
 use super::{ANSWER_TIMEOUT, ChatWriteError, ChatWritten, NewMessage, Store, StoredChat};
 use crate::protocol::chat::ChatMessage;
 
-/// A message was committed that came from outside of its room. Sent for a retry too: a connection
-/// that was lost during a commit may have hidden that the first one was stored.
+/// A message from outside the room was committed. Also sent for a retry: a connection that was lost
+/// during a commit may have hidden that the first one was stored.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ChatPosted(pub ChatMessage);
 
-/// How it reaches whoever handed a message in.
+/// Where the answer to a message goes.
 pub(super) enum ChatReply {
-    /// The room of its order.
+    /// To the room of its order.
     Room {
-        /// Which of the room's writes.
+        /// Identifies the write in the room.
         token: u64,
         to: Recipient<ChatWritten>,
     },
-    /// A caller, who hears it after whoever passes it on to the room.
+    /// To a caller, after the room was informed.
     Caller {
         tell: Recipient<ChatPosted>,
         done: oneshot::Sender<Result<StoredChat, ChatWriteError>>,
@@ -34,11 +34,11 @@ pub(super) enum ChatReply {
 // === impl Store ===
 
 impl Store {
-    /// Has a message committed, with the next batch of its order's writer. It is admitted at once,
-    /// awaited or not: a caller that goes away cancels nothing.
+    /// Has a message committed with the next batch of its order's writer. It is admitted at once,
+    /// even if the future is not awaited: a caller that goes away cancels nothing.
     ///
     /// # Errors
-    /// Where it is refused, too much waits, or the database is unavailable.
+    /// If the message is refused, too much waits, or the database is unavailable.
     pub fn post_chat(
         &self,
         message: NewMessage,
@@ -53,7 +53,7 @@ impl Store {
         async move {
             admitted.ok_or(ChatWriteError::Unavailable)?;
             let Ok(stored) = timeout(ANSWER_TIMEOUT, stored).await else {
-                // Where it is stored after all, those in the room hear of it then.
+                // If the message is stored after all, the members of the room get it then.
                 health.report_timeout();
                 return Err(ChatWriteError::Unavailable);
             };
@@ -72,7 +72,7 @@ impl ChatReply {
                 if let Ok(stored) = &outcome {
                     tell.do_send(ChatPosted(stored.message.clone()));
                 }
-                // Whoever no longer wants to know has dropped the other half.
+                // A caller that no longer waits has dropped the receiver.
                 drop(done.send(outcome));
             }
         }

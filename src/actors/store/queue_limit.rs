@@ -1,4 +1,4 @@
-//! The bound on what waits: so many items and so many bytes.
+//! A bound on the number of queued items and their bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-/// Counts what is inside and refuses beyond its limits.
+/// Counts the queued items and refuses more at its limits.
 pub(super) struct QueueLimit {
     max_items: usize,
     max_bytes: usize,
     items: AtomicUsize,
     bytes: AtomicUsize,
-    /// Shows `items` to the operator.
+    /// Shows the number of items in the metrics.
     gauge: Gauge,
-    /// Told whenever the last one leaves.
+    /// Notified whenever the last item leaves.
     empty: Notify,
 }
 
-/// The right to be inside; dropping it leaves.
+/// The right of one item to be queued; dropping it releases the place.
 pub(super) struct QueuePermit {
     limit: Arc<QueueLimit>,
     bytes: usize,
@@ -32,7 +32,7 @@ impl QueueLimit {
         Arc::new(Self { max_items, max_bytes, items, bytes, gauge, empty: Notify::new() })
     }
 
-    /// Lets one item in, unless so many items or bytes are inside already.
+    /// Admits one item, unless too many items or bytes are queued already.
     pub(super) fn try_admit(self: &Arc<Self>, bytes: usize) -> Option<QueuePermit> {
         let items_before = self.items.fetch_add(1, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -49,10 +49,10 @@ impl QueueLimit {
         self.count() == 0
     }
 
-    /// Ends when nothing is inside.
+    /// Resolves when nothing is queued.
     pub(super) async fn wait_until_empty(&self) {
         loop {
-            // Registered before the look, or the last leave could fall between the two.
+            // Registered before the check, or the last item could leave between the two.
             let mut emptied = std::pin::pin!(self.empty.notified());
             emptied.as_mut().enable();
             if self.is_empty() {

@@ -1,6 +1,6 @@
-//! Read marks that wait to be written: the furthest of each user and order, behind chat, at most
-//! once a second. What a process did not write before it was killed is lost: then somebody reads
-//! something twice.
+//! Read marks that wait to be written: the furthest of each user and order. They are written behind
+//! chat, at most once a second. If the process is killed, marks that were not written are lost, and
+//! some users see messages as unread again.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -27,57 +27,59 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 #[rtype(result = "Result<(), StoreError>")]
 pub(super) struct CommitReadMarks(Arc<Vec<StoredReadMark>>);
 
-/// The marks that wait, and who writes them.
+/// The marks that wait, and the task that writes them.
 #[derive(Clone)]
 pub(super) struct ReadMarkWriter {
     waiting: Arc<ReadMarkQueue>,
-    /// Says that there is something to write.
+    /// Wakes the task that writes.
     wake: mpsc::Sender<()>,
 }
 
 #[derive(Default)]
 struct ReadMarkQueue {
     marks: Mutex<PendingReadMarks>,
-    /// Held while some are written, so that whoever finds nothing to write knows it is written.
+    /// Held during a write: a caller that has this lock and finds no waiting marks knows that all
+    /// are written.
     write_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct PendingReadMarks {
-    /// By order, which is how they are locked.
+    /// By order, which is the order of locking.
     by_order: BTreeMap<OrderId, BTreeMap<UserId, i64>>,
-    /// How many these are.
+    /// How many marks wait.
     count: usize,
-    /// Those that are being written: not sure to be in the database yet.
+    /// Marks that are being written; they may not be in the database yet.
     writing: Arc<Vec<StoredReadMark>>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Has it written, some time soon, how far a user has read; 0 forgets it. False where too many
+    /// Queues how far a user has read, to be written soon; 0 deletes the mark. False if too many
     /// wait.
     #[must_use]
     pub fn queue_read_mark(&self, order: &OrderId, user: &UserId, seq: i64) -> bool {
         let noted = self.marks.waiting.lock().put(order, user, seq);
-        // One that is awake already looks again.
+        // If the task is awake already, it checks the queue again.
         self.marks.wake.try_send(()).ok();
         noted
     }
 
-    /// Forgets what waits of an order.
+    /// Forgets the waiting marks of an order.
     pub fn forget_read_marks(&self, order: &OrderId) {
         self.marks.waiting.lock().forget(order);
     }
 
     /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 48 KiB.
-    /// An unknown order has the defaults and `exists: false`. How far users have read is told, where
-    /// messages are asked for, as it was noted before this began, written or not.
+    /// An unknown order has the defaults and `exists: false`. If messages are asked for, it
+    /// includes how far users have read, with all marks that were queued before this call, written
+    /// or not.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
-        // Before the read: what is written meanwhile is found by it.
+        // Before the read: marks that are written meanwhile are found by the read.
         let noted =
             if recent > 0 { self.marks.waiting.lock().unwritten_of(&order) } else { Vec::new() };
         let loaded =
@@ -87,10 +89,10 @@ impl Store {
         Ok(LoadedOrder { read_marks, ..loaded })
     }
 
-    /// Resolves when every mark that was noted is written.
+    /// Resolves when every queued mark is written.
     ///
     /// # Errors
-    /// Where the database is unavailable; they still wait then.
+    /// If the database is unavailable; the marks still wait then.
     pub async fn flush_read_marks(&self) -> Result<(), StoreError> {
         self.marks.waiting.write(&self.writers).await
     }
@@ -99,7 +101,7 @@ impl Store {
 // === impl ReadMarkWriter ===
 
 impl ReadMarkWriter {
-    /// Starts whoever writes them, on `arbiter`.
+    /// Starts the task that writes marks, on `arbiter`.
     pub(super) fn start(writers: Addr<Writer>, arbiter: &ArbiterHandle) -> Self {
         let waiting = Arc::<ReadMarkQueue>::default();
         let (wake, woken) = mpsc::channel(1);
@@ -108,17 +110,17 @@ impl ReadMarkWriter {
     }
 }
 
-/// Writes what waits, until the store is gone.
+/// Writes queued marks until the store is gone.
 async fn write_behind(
     waiting: Arc<ReadMarkQueue>,
     mut woken: mpsc::Receiver<()>,
     writers: Addr<Writer>,
 ) {
     while woken.recv().await.is_some() {
-        // While the database is down they wait on, and are tried again.
+        // While the database is down, the marks wait and are tried again.
         while waiting.lock().count > 0 && !woken.is_closed() {
             tokio::time::sleep(WRITE_INTERVAL).await;
-            // The writer has said what was wrong.
+            // The writer has logged the error.
             drop(waiting.write(&writers).await);
         }
     }
@@ -140,7 +142,7 @@ impl ReadMarkQueue {
             }
             let sent = writers.send(CommitReadMarks(part)).await;
             let written = sent.map_err(|_| StoreError::Closed).and_then(|written| written);
-            // Those that the database refuses it would refuse again.
+            // If the database refuses marks, it would refuse them again.
             let again = matches!(&written, Err(error) if !matches!(error, StoreError::Refused(_)));
             self.lock().finish_part(again);
             if again {
@@ -171,7 +173,7 @@ impl PendingReadMarks {
         self.count -= self.by_order.remove(order).map_or(0, |marks| marks.len());
     }
 
-    /// Some, for whoever has the turn to write them.
+    /// Takes some marks, for the holder of the write lock.
     fn take(&mut self) -> Arc<Vec<StoredReadMark>> {
         let mut part = Vec::new();
         while part.len() < MAX_BATCH
@@ -185,13 +187,13 @@ impl PendingReadMarks {
             self.count -= 1;
             part.push(StoredReadMark { order, user, seq });
         }
-        // Nothing is left of an order whose last mark was the last of the part.
+        // Removes orders whose last mark was taken.
         self.by_order.retain(|_, marks| !marks.is_empty());
         self.writing = Arc::new(part);
         Arc::clone(&self.writing)
     }
 
-    /// The part is written, or waits again; where something newer waits that counts.
+    /// Ends a write. If `again` is set, its marks wait again, unless newer ones wait.
     fn finish_part(&mut self, again: bool) {
         let part = std::mem::take(&mut self.writing);
         for StoredReadMark { order, user, seq } in part.iter().filter(|_| again) {
@@ -203,7 +205,7 @@ impl PendingReadMarks {
         }
     }
 
-    /// What the database may not have of an order, the newest last.
+    /// Marks of an order that may not be in the database, the newest last.
     fn unwritten_of(&self, order: &OrderId) -> Vec<(UserId, i64)> {
         let begun = self.writing.iter().filter(|mark| mark.order == *order);
         let begun = begun.map(|mark| (mark.user.clone(), mark.seq));
@@ -212,12 +214,12 @@ impl PendingReadMarks {
     }
 }
 
-/// The marks that are stored, with what is noted beyond.
+/// The stored marks, overridden by queued ones.
 fn merge(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId, i64)> {
     let mut marks: BTreeMap<UserId, i64> = stored.into_iter().collect();
     for (user, seq) in noted {
         let mark = marks.entry(user).or_default();
-        // It is forgotten, or moves up, as it is in the database.
+        // The mark is deleted or raised, as it will be in the database.
         *mark = if seq == 0 { 0 } else { seq.max(*mark) };
     }
     marks.into_iter().filter(|(_, seq)| *seq > 0).collect()
@@ -233,7 +235,7 @@ impl Handler<CommitReadMarks> for Writer {
         CommitReadMarks(marks): CommitReadMarks,
         _: &mut Self::Context,
     ) -> Self::Result {
-        // It may run twice: a mark that is there is written again.
+        // It may run twice: a stored mark is written again.
         self.run(|connection| read_marks::save(connection, &marks))
             .map_err(|failure| self.report_failure("read marks were not written", failure))
     }

@@ -1,5 +1,5 @@
-//! Whose turn it is at the threads that read: what an admin asks comes before what back ends ask, and
-//! that before what users ask. Each has places of its own, so none is refused because of another.
+//! The order of reads: reads for admins come before those for back ends, and those before reads for
+//! users. Each class has permits of its own, so none is refused because of another.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,26 @@ use tokio::sync::oneshot;
 use super::reader::{Reader, RunQuery};
 use super::{Store, StoreError};
 
-/// Of so many turns one is users', whatever back ends and admins ask meanwhile.
+/// One in this many reads is a user's, even if back ends and admins have reads waiting.
 const USER_TURN_EVERY: u8 = 4;
 
-/// For whom the store does something.
+/// The kind of caller that the store works for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallerClass {
-    /// Admins: bans, revocations; and the health check.
+    /// Admins (bans, revocations) and the health check.
     Admin,
     /// Back ends.
     BackEnd,
-    /// Users, on whichever way.
+    /// Users, over sockets or HTTP.
     User,
 }
 
-/// Serve the read whose turn it is. There is one such message for each that waits.
+/// Run the next read. There is one such message per waiting read.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct RunNextRead(Arc<ReadQueue>);
 
-/// Reads that wait. Each has a permit, which is the bound.
+/// Reads that wait. Each has a permit, which bounds their number.
 #[derive(Default)]
 pub(super) struct ReadQueue {
     waiting: Mutex<PriorityLanes>,
@@ -38,7 +38,7 @@ pub(super) struct ReadQueue {
 #[derive(Default)]
 struct PriorityLanes {
     lanes: [VecDeque<Job>; CallerClass::COUNT],
-    /// Turns since the last one that was users'.
+    /// Reads since the last one of a user.
     turns_of_others: u8,
 }
 
@@ -47,21 +47,21 @@ type Job = Box<dyn FnOnce(&mut Reader) + Send>;
 // === impl CallerClass ===
 
 impl CallerClass {
-    /// How many there are.
+    /// How many classes there are.
     pub(super) const COUNT: usize = 3;
 }
 
 // === impl Store ===
 
 impl Store {
-    /// The same store, as it serves them.
+    /// A handle to the same store for this class of callers.
     #[must_use]
     pub fn on_behalf_of(&self, caller: CallerClass) -> Self {
         let permits = Arc::clone(&self.permits_by_class[caller as usize]);
         Self { caller, permits, ..self.clone() }
     }
 
-    /// Has a read done when it is its turn.
+    /// Queues a read.
     pub(super) async fn queue_read<T: Send + 'static>(
         &self,
         query: RunQuery<T>,
@@ -73,13 +73,14 @@ impl Store {
         self.read_queue.push(
             self.caller,
             Box::new(move |reader| {
-                // Who no longer wants to know has dropped the other half.
+                // A caller that no longer waits has dropped the receiver.
                 if !answer.is_closed() {
                     drop(answer.send(reader.answer(query)));
                 }
             }),
         );
-        // Not awaited: it may serve another read, and must do so even if this one is given up.
+        // Not awaited: the message may serve another read, and must do so even if this caller gives
+        // up.
         self.readers.do_send(RunNextRead(Arc::clone(&self.read_queue)));
         found.await.map_err(|_| StoreError::Closed)?
     }

@@ -1,4 +1,4 @@
-//! A thread that reads, and what is asked of it or of a writer.
+//! A thread that reads, and the queries that it or a writer runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::health::Health;
 use crate::db::connection::DbConnection;
 use crate::db::pool::DbPool;
 
-/// What has waited this long is not begun: its caller is about to give up, and a queue that built up
-/// while the database was away is gone at once.
+/// Work that has waited this long is not started, because its caller is about to give up. So a
+/// queue that built up while the database was down is dropped at once.
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Every question has an answer after this time. A database that stands still keeps the thread that
-/// talks to it, and so whoever asks must not wait for the thread.
+/// Every query is answered after this time. If the database hangs, so does the thread that talks to
+/// it; callers must not wait for that thread.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Run this, which may happen twice, and send back what comes of it.
+/// Run this query, which may happen twice, and send back the result.
 pub(super) struct RunQuery<T> {
-    /// What is said in the log where it fails.
+    /// What the log says when it fails.
     failed: &'static str,
     work: Box<Work<T>>,
     asked: Instant,
-    /// Given back when it has run, not when its caller goes away.
+    /// Released when the query has run, not when its caller goes away.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -51,7 +51,7 @@ impl<T> RunQuery<T> {
         Self { failed, work: Box::new(work), asked: Instant::now(), _permit: permit }
     }
 
-    /// Runs it with connections of `pool`, unless its caller is about to give up.
+    /// Runs the query with connections of `pool`, unless its caller is about to give up.
     pub(super) fn run(mut self, pool: &DbPool, health: &Health) -> Result<T, StoreError> {
         if self.asked.elapsed() > QUEUE_TIMEOUT {
             return Err(StoreError::Busy);
@@ -85,7 +85,7 @@ impl Reader {
         Self { pool, health }
     }
 
-    /// Reads what was asked for, unless it has waited too long.
+    /// Runs a read, unless it has waited too long.
     pub(super) fn answer<T>(&self, query: RunQuery<T>) -> Result<T, StoreError> {
         query.run(&self.pool, &self.health)
     }
@@ -95,7 +95,7 @@ impl Actor for Reader {
     type Context = SyncContext<Self>;
 }
 
-/// Waits for the store's answer, but not for ever. What was asked for may still be done.
+/// Waits for the store's answer until a timeout. The work may still be done after that.
 pub(super) async fn with_timeout<T>(
     health: Arc<Health>,
     answer: impl Future<Output = Result<T, StoreError>>,

@@ -1,6 +1,6 @@
-//! Sessions that are taken up again after a stop: written part by part behind chat, and taken out in
-//! groups. When a node is back all its clients come within seconds; a commit for each would hold up
-//! chat.
+//! Session records that are resumed after a stop: written in parts behind chat, and taken out in
+//! groups. When a node is back, all its clients come within seconds, and a commit for each of them
+//! would delay chat.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ use crate::ids::{Pid, UserId};
 use crate::session::resume::SessionRecord;
 use crate::time::Timestamp;
 
-/// The most bytes of one transaction, and one record more.
+/// The most bytes of one transaction; one more record may exceed them.
 const MAX_PART_BYTES: usize = 1024 * 1024;
 
 /// Write these sessions.
@@ -29,8 +29,8 @@ pub(super) struct SaveResumeRecords {
     expires: Timestamp,
 }
 
-/// Take out the sessions for which somebody waits. There is one such message for each who waits;
-/// the first serves all, and the others find nobody.
+/// Take out the session records that callers wait for. There is one such message per caller; the
+/// first one serves all, and the rest find an empty queue.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct TakeResumeRecords(Arc<TakeQueue>);
@@ -40,35 +40,36 @@ pub(super) struct TakeResumeRecords(Arc<TakeQueue>);
 #[rtype(result = "()")]
 pub(super) struct DeleteExpiredResumes;
 
-/// Who waits for a session. Each has a permit, which is the bound.
+/// Callers that wait for a session record. Each has a permit, which bounds their number.
 #[derive(Default)]
 pub(super) struct TakeQueue {
     waiting: Mutex<VecDeque<PendingTake>>,
 }
 
-/// One who waits.
+/// A caller that waits.
 struct PendingTake {
     key: ResumeKey,
     asked: Instant,
     done: oneshot::Sender<Result<Option<String>, StoreError>>,
-    /// Given back when the session is taken out, not when its caller goes away.
+    /// Released when the record is taken out, not when its caller goes away.
     _permit: OwnedSemaphorePermit,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Writes sessions that can be taken out again until `expires`. They go in parts, each in a
-    /// transaction of its own behind the chat that waits by then.
+    /// Writes session records that can be taken until `expires`. They are written in parts, each in
+    /// a transaction of its own, behind the chat that waits at that time.
     ///
     /// # Errors
-    /// Where the database is unavailable or refuses a part; those before it are written.
+    /// If the database is unavailable or refuses a part; earlier parts are written.
     pub async fn save_resume_records(
         &self,
         mut records: Vec<SessionRecord>,
         expires: Timestamp,
     ) -> Result<(), StoreError> {
-        // Neighbours of the table go together: a part then writes a few pages, not one per record.
+        // Records that are neighbours in the table are written together, so a part writes a few
+        // pages, not one per record.
         records.sort_by_cached_key(|record| record.pid.to_string());
         let mut records = records.into_iter();
         loop {
@@ -81,11 +82,11 @@ impl Store {
         }
     }
 
-    /// Takes a session out: nobody else gets it after that. None where there is no such session of
-    /// this user, or it has expired; another user's stays where it is.
+    /// Takes a session record out; no other caller gets it after that. None if this user has no
+    /// such session or it has expired; another user's record stays.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn take_resume_record(
         &self,
         pid: Pid,
@@ -101,12 +102,12 @@ impl Store {
             taken.await.map_err(|_| StoreError::Closed)?
         });
         let text = text.await?;
-        // One that another version has written is none: its client joins its rooms again.
+        // A record that another version has written is ignored: its client joins its rooms again.
         Ok(text.and_then(|text| SessionRecord::from_json(&text).ok()))
     }
 }
 
-/// The next records for one transaction, as they are stored.
+/// The next records for one transaction, in stored form.
 fn next_part(
     records: &mut impl Iterator<Item = SessionRecord>,
 ) -> Result<Vec<StoredResume>, StoreError> {
@@ -127,7 +128,7 @@ impl TakeQueue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(take);
     }
 
-    /// The next for one transaction, without those who have given up.
+    /// The next requests for one transaction, without those whose callers have given up.
     fn next(&self, now: Instant) -> Vec<PendingTake> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Vec::new();
@@ -136,7 +137,7 @@ impl TakeQueue {
             if now.saturating_duration_since(take.asked) > QUEUE_TIMEOUT {
                 drop(take.done.send(Err(StoreError::Busy)));
             } else if !take.done.is_closed() {
-                // Of those who are gone nobody would get the session any more.
+                // A record that is taken for a caller that is gone would be lost.
                 next.push(take);
             }
         }
@@ -150,7 +151,7 @@ impl Handler<SaveResumeRecords> for Writer {
     type Result = Result<(), StoreError>;
 
     fn handle(&mut self, put: SaveResumeRecords, _: &mut Self::Context) -> Self::Result {
-        // It may run twice: the same rows are written in place of each other.
+        // It may run twice: the same rows replace each other.
         self.run(|connection| resumes::put(connection, &put.sessions, put.expires))
             .map_err(|failure| self.report_failure("sessions were not written", failure))
     }
@@ -166,14 +167,14 @@ impl Handler<TakeResumeRecords> for Writer {
         }
         let keys: Vec<ResumeKey> = waiting.iter().map(|take| take.key.clone()).collect();
         let now = Timestamp::now();
-        // It may run twice: at worst a session is gone that the lost connection had taken out.
+        // It may run twice: at worst a record is lost that the broken connection had taken out.
         let mut records = self
             .run(|connection| resumes::take(connection, &keys, now))
             .map(Vec::into_iter)
             .map_err(|failure| self.report_failure("sessions were not taken out", failure));
         for take in waiting {
             let record = records.as_mut().map(|records| records.next().flatten());
-            // Whoever no longer wants to know has dropped the other half.
+            // A caller that no longer waits has dropped the receiver.
             drop(take.done.send(record.map_err(|error| error.clone())));
         }
     }
@@ -184,7 +185,7 @@ impl Handler<DeleteExpiredResumes> for Writer {
 
     fn handle(&mut self, _: DeleteExpiredResumes, ctx: &mut Self::Context) {
         match self.run(|connection| resumes::delete_expired(connection, Timestamp::now())) {
-            // There may be more: they wait behind the chat that has come meanwhile.
+            // There may be more; they wait behind the chat that has arrived meanwhile.
             Ok(MAX_EXPIRED) => ctx.address().do_send(DeleteExpiredResumes),
             Ok(_) => {}
             Err(failure) => drop(self.report_failure("expired sessions were not deleted", failure)),

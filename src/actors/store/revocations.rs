@@ -1,11 +1,12 @@
-//! Revocations of tokens: all are read at the start, and each is written before it counts.
+//! Revocations of tokens: all are read at the start, and a new one is written before it takes
+//! effect.
 
 use super::{CallerClass, DbConnection, Idempotent, Revocation, Store, StoreError, StoredAnswer};
 use crate::db::revocations;
 use crate::protocol::error::Failure;
 use crate::time::Timestamp;
 
-/// What counts now, and what is answered to a call that counts once; or why that is not done.
+/// The revocation that counts now, and the answer of an idempotent call; or why it was refused.
 pub type RevokeOutcome = Result<(Revocation, Option<StoredAnswer>), Failure>;
 
 // === impl Store ===
@@ -14,7 +15,7 @@ impl Store {
     /// Reads every revocation.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn revocations(&self) -> Result<Vec<Revocation>, StoreError> {
         self.try_read(revocations::list).await
     }
@@ -22,7 +23,7 @@ impl Store {
     /// Writes a revocation, unless one of the same user reaches as far.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn revoke(
         &self,
         revocation: Revocation,

@@ -1,4 +1,4 @@
-//! Where drivers are and were: written behind chat, read, and deleted when it has expired.
+//! Positions and trails of drivers: written behind chat, read, and deleted when they have expired.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::ids::OrderId;
 use crate::protocol::location::Position;
 use crate::time::Timestamp;
 
-/// What nobody waits for is written so much later, together with what has come meanwhile.
+/// Writes without a waiting caller are delayed by this, and written together with later ones.
 const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(250);
 
 /// How much of the trail is kept.
@@ -25,11 +25,10 @@ const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(250);
 pub struct TrailOptions {
     /// The time between two points of a driver in an order.
     pub interval: Duration,
-    /// How long a point is kept; zero: there is no trail.
+    /// How long a point is kept; zero turns the trail off.
     pub retention: Duration,
 }
 
-/// Delete what has expired.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct DeleteExpiredTrail;
@@ -37,19 +36,18 @@ pub(super) struct DeleteExpiredTrail;
 // === impl TrailOptions ===
 
 impl Default for TrailOptions {
-    /// That of the settings.
     fn default() -> Self {
         Self { interval: Duration::from_secs(10), retention: Duration::from_secs(24 * 3600) }
     }
 }
 
 impl TrailOptions {
-    /// Whether there is a trail at all.
+    /// Whether a trail is kept at all.
     pub fn is_enabled(&self) -> bool {
         !self.retention.is_zero()
     }
 
-    /// What lies before this has expired.
+    /// Points from before this have expired.
     pub fn oldest_kept(&self, now: Timestamp) -> Timestamp {
         now.minus(self.retention)
     }
@@ -58,22 +56,22 @@ impl TrailOptions {
 // === impl Store ===
 
 impl Store {
-    /// Has a position written behind as the order's last and as a point of its trail. Nobody hears
-    /// of it: where too many wait, or the database is down, it is lost and counted.
+    /// Queues a position to be written as the order's last one and as a point of its trail. There
+    /// is no answer: if too many wait or the database is down, the position is lost and counted.
     pub fn write_position_behind(&self, order: &OrderId, position: &Position) {
         let due = Instant::now() + WRITE_BEHIND_DELAY;
-        // First, so that whoever sees it in the trail finds it as the last too.
+        // First, so that a reader that finds it in the trail also finds it as the last position.
         self.queue_position(order.clone(), position.clone(), None, due).ok();
         if self.trail.is_enabled() {
             self.queue_points(order, vec![position.clone()], None, due).ok();
         }
     }
 
-    /// Has an order's last position, where there is a new one, and points of its trail written. The
-    /// future ends when all of it is committed.
+    /// Writes an order's last position, if there is a new one, and points of its trail. The future
+    /// ends when all of it is committed.
     ///
     /// # Errors
-    /// Where too many wait or the database is unavailable; a part may have been written.
+    /// If too many wait or the database is unavailable; a part may have been written.
     pub fn write_positions(
         &self,
         order: OrderId,
@@ -98,11 +96,12 @@ impl Store {
         with_timeout(health, async move { try_join_all(asked).await.map(drop) })
     }
 
-    /// Has the last position of an order written, after the chat that waits. It is admitted at
-    /// once, awaited or not; the future ends when it, or a newer one in its place, is committed.
+    /// Writes the last position of an order, behind the chat that waits. It is admitted at once,
+    /// even if the future is not awaited. The future ends when this position, or a newer one in its
+    /// place, is committed.
     ///
     /// # Errors
-    /// Where too many wait or the database is unavailable; it is not tried again.
+    /// If too many wait or the database is unavailable; it is not retried.
     pub fn save_position(
         &self,
         order: OrderId,
@@ -111,10 +110,11 @@ impl Store {
         self.write_positions(order, Some(position), &[])
     }
 
-    /// Reads a stretch of an order's trail; what has expired is left out, deleted or not.
+    /// Reads a part of an order's trail. Expired points are left out, even if they are not deleted
+    /// yet.
     ///
     /// # Errors
-    /// Where the store is busy or the database unavailable.
+    /// If the store is busy or the database unavailable.
     pub async fn trail(
         &self,
         order: OrderId,
@@ -149,7 +149,7 @@ impl Store {
         Ok(())
     }
 
-    /// There is no room for it.
+    /// Counts and answers a write for which there is no room.
     fn refuse(&self, done: &WriteReply) -> StoreError {
         if done.is_none() {
             self.metrics.positions_lost.inc();
@@ -158,7 +158,7 @@ impl Store {
     }
 }
 
-/// What becomes of something that was asked for.
+/// Waits for the result of a write.
 async fn await_written(
     asked: Result<(), StoreError>,
     written: oneshot::Receiver<Result<(), StoreError>>,
@@ -176,7 +176,7 @@ impl Handler<DeleteExpiredTrail> for Writer {
     fn handle(&mut self, _: DeleteExpiredTrail, ctx: &mut Self::Context) {
         let before = self.trail.oldest_kept(Timestamp::now());
         match self.run(|connection| trail::delete_expired(connection, before)) {
-            // The rest waits behind the chat that has come meanwhile.
+            // The rest waits behind the chat that has arrived meanwhile.
             Ok(true) => ctx.address().do_send(DeleteExpiredTrail),
             Ok(false) => {}
             Err(failure) => {

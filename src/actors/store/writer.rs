@@ -1,4 +1,4 @@
-//! A thread that writes: one batch at a time, in one transaction each.
+//! A thread that writes: one batch at a time, each in one transaction.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,26 +20,26 @@ use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::time::Timestamp;
 
-/// How long a refused batch may be tried again message by message; the rest is then given up, so
-/// that the queue behind it goes on.
+/// How long a refused batch is retried message by message. After that the rest is given up, so that
+/// the queue behind it continues.
 const ONE_BY_ONE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Commit these messages and tell who asked.
+/// Commit these messages and answer their callers.
 #[derive(Message)]
 #[rtype(result = "BatchOutcome")]
 pub(super) struct CommitChat(pub(super) Vec<PendingChat>);
 
-/// Write these positions and tell who asked.
+/// Write these positions and answer their callers.
 #[derive(Message)]
 #[rtype(result = "BatchOutcome")]
 pub(super) struct CommitPositions(pub(super) PositionBatch);
 
-/// Bring what was written into the database's own file.
+/// Move the write-ahead log into the database's own file.
 #[derive(Message)]
 #[rtype(result = "Result<(), StoreError>")]
 pub(super) struct CheckpointWal;
 
-/// Whether the database served a batch, even if it refused some of it.
+/// Whether the database processed a batch, even if it refused some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
     Served,
@@ -76,7 +76,7 @@ impl Writer {
         Self { pool, health, metrics, trail }
     }
 
-    /// Runs `work`, which may happen twice where a connection is lost.
+    /// Runs `work`, which may happen twice if a connection is lost.
     pub(super) fn run<T>(
         &self,
         work: impl FnMut(&mut DbConnection) -> QueryResult<T>,
@@ -84,9 +84,9 @@ impl Writer {
         self.catch_panic(|| self.pool.run(work))
     }
 
-    /// A panic becomes a failure, or it would end this thread for good.
+    /// Turns a panic into a failure; otherwise it would end this thread for good.
     fn catch_panic<T>(&self, work: impl FnOnce() -> Result<T, DbError>) -> Result<T, WriteError> {
-        // The panic leaves nothing half-changed behind: the pool throws the connection away.
+        // The panic leaves no partial change: the pool throws the connection away.
         let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| WriteError::Panic)??;
         self.health.report_success();
         Ok(done)
@@ -98,7 +98,7 @@ impl Writer {
         failure.into()
     }
 
-    /// Stores messages in one transaction and answers; gives all of them back where it fails.
+    /// Stores messages in one transaction and answers them; returns all of them if that fails.
     fn commit(
         &self,
         messages: &[NewMessage],
@@ -131,7 +131,7 @@ impl Writer {
         let deadline = Instant::now() + ONE_BY_ONE_LIMIT;
         for (message, reply_guard) in messages.iter().zip(reply_guards) {
             if Instant::now() >= deadline {
-                // Those left are answered `Unavailable` as they are dropped.
+                // The messages that are left are answered `Unavailable` when they are dropped.
                 return BatchOutcome::Down;
             }
             if let Err((failure, alone)) =
@@ -156,8 +156,8 @@ fn outcome_of(written: CommitOutcome) -> Result<StoredChat, ChatWriteError> {
     }
 }
 
-/// Answers for a message that failed alone, though the database serves. One that was refused would be
-/// again; after a panic it is not known whose fault it was.
+/// Answers messages that failed alone although the database works. A refused message would be
+/// refused again; after a panic the cause is unknown.
 fn refuse(alone: Vec<ReplyGuard>, failure: &WriteError) {
     if matches!(failure, WriteError::Database(_)) {
         for reply_guard in alone {
@@ -189,8 +189,8 @@ impl Handler<CommitChat> for Writer {
     type Result = MessageResult<CommitChat>;
 
     fn handle(&mut self, CommitChat(batch): CommitChat, _: &mut Self::Context) -> Self::Result {
-        // All writers may have stood still since it was handed over; who has waited too long hears
-        // `Unavailable` here, and may say it anew.
+        // All writers may have hung since the batch was handed over. A message that has waited too
+        // long is answered `Unavailable` here, and its caller may retry.
         let (messages, reply_guards): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .filter(|pending| pending.reply_guard.waited() <= QUEUE_TIMEOUT)
@@ -297,7 +297,7 @@ mod tests {
         writer.run(|_| Ok(())).expect("another connection");
     }
 
-    /// Hears that a message was posted.
+    /// A room that receives posted messages.
     struct Room;
 
     impl Actor for Room {

@@ -1,4 +1,4 @@
-//! The files that a run reads and leaves behind.
+//! The files that a run reads and writes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -24,7 +24,7 @@ pub(super) struct Files {
     hdr: Option<PathBuf>,
 }
 
-/// Reads a text, without a byte-order mark.
+/// Reads a text file, without a byte-order mark.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path)
         .map(|text| without_mark(&text).to_owned())
@@ -32,8 +32,8 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 }
 
 impl Files {
-    /// Looks before the run whether its results can be written; what stands there stays until
-    /// then, and what does not is not left behind by a run that never begins.
+    /// Checks before the run that its results can be written. Existing files stay until then, and a
+    /// run that never begins leaves no new ones.
     pub(super) fn check(&self) -> Result<(), String> {
         for path in [&self.json, &self.html, &self.hdr].into_iter().flatten() {
             let is_new = fs::symlink_metadata(path).is_err();
@@ -49,7 +49,7 @@ impl Files {
         Ok(())
     }
 
-    /// Writes all that were asked for, and says which cannot be.
+    /// Writes all requested files, and returns those that could not be written.
     pub(super) fn write(&self, report: &Report, measure: &Measure) -> Vec<String> {
         let json = self.json.as_deref().map(|path| {
             let text = serde_json::to_string_pretty(report).map_err(io::Error::from);
@@ -68,8 +68,8 @@ fn unwritable(path: &Path, error: &io::Error) -> String {
     format!("{}: cannot write it: {error}", path.display())
 }
 
-/// Writes a file whole or not at all: a full disk leaves no half of a report, and what stood there
-/// before stays. A pipe, a device or what a link leads to is just written to.
+/// Writes a file completely or not at all: a full disk leaves no partial report, and the old file
+/// stays. A pipe, a device or the target of a link is written directly.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, text);
@@ -78,12 +78,12 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     draft.push(format!(".{}.part", std::process::id()));
     let draft = PathBuf::from(draft);
     let Ok(mut file) = File::create(&draft) else {
-        // A folder that takes no new files may still hold one that can be written.
+        // A folder may refuse new files and still contain a writable one.
         return fs::write(path, text);
     };
     let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
-        // Where even this fails there is nothing left to be done.
+        // If even this fails, nothing can be done.
         let _ = fs::remove_file(&draft);
     }
     written

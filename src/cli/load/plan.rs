@@ -1,4 +1,4 @@
-//! What a run needs, out of the command line: the scenario, the hub, the people, the way.
+//! Prepares a run from the command line: the scenario, the hub, the users, the track.
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use crate::process::Usage;
 use crate::protocol::role::Role;
 use crate::time::Timestamp;
 
-/// Who asks for the hub's metrics, where it wants to know.
+/// The user that reads the hub's metrics, if they require one.
 const WATCHER: &str = "orderhub-load";
-/// Tokens outlive the run by so many seconds.
+/// How many seconds tokens are valid beyond the run.
 const SPARE_SECS: u64 = 3600;
 
-/// Everything that a run needs, checked; a hub is there.
+/// Everything that a run needs, checked; the hub was reached.
 pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<RunPlan, CliError> {
     let bad = refused(BAD_INPUT);
     let scenario = scenario(name, args).map_err(&bad)?;
@@ -53,13 +53,13 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
         HubTarget::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
     let token = people.persons.first().map_or("", |person| &person.token);
     probe::ask(&mut target, token).map_err(refused(NO_HUB))?;
-    // Only now: where there is no hub, its metrics are not what is wrong.
+    // After the hub was reached: without a hub, an error about its metrics would mislead.
     let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
     let hub_version = hub.as_ref().and_then(|(source, _)| source.version());
     Ok(RunPlan { scenario, target, people, track, hub, hub_version })
 }
 
-/// Reads a file, and says its name beside what is wrong with it.
+/// Reads a file, and adds its name to an error.
 fn of_file<T>(path: &Path, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
     let text = files::read(path)?;
     read(&text).map_err(|error| format!("{}: {error}", path.display()))
@@ -90,7 +90,7 @@ fn scenario(name: &str, args: &LoadArgs) -> Result<Scenario, String> {
     Scenario::read(&text, &changes).map_err(|error| format!("{name}: {error}"))
 }
 
-/// Makes tokens by the same settings as `orderhub token`.
+/// Makes tokens with the same settings as `orderhub token`.
 struct Signer {
     config: Config,
     ttl: Duration,
@@ -126,7 +126,7 @@ impl Signer {
     }
 }
 
-/// Where to see what the hub takes, if anywhere, and what is seen there now.
+/// Where the hub's resource usage can be read, if anywhere, and its current value.
 fn source(
     args: &LoadArgs,
     hub: &Address,
@@ -137,8 +137,8 @@ fn source(
         (None, None) => return Ok(None),
         (Some(pid), _) => UsageSource::Process(pid),
         (None, Some(url)) => {
-            // Whoever may make tokens may read metrics; but a token is for the hub alone, and goes no
-            // other way than those of its clients.
+            // The holder of the secret may read metrics. But a token is for the hub alone, and is
+            // sent only to the origin to which clients send theirs.
             let ours = hub.is_origin_of(url);
             let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
             let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));

@@ -1,5 +1,5 @@
-//! How far a run is: a live line on a terminal; elsewhere a line every few seconds, and one where a
-//! stage begins. On stderr, so that stdout holds the results alone.
+//! The progress of a run: a live line on a terminal; elsewhere a line every few seconds, and one
+//! when a stage begins. On stderr, so that stdout contains only the results.
 #![expect(clippy::print_stderr, reason = "it is no result")]
 
 use std::io::IsTerminal as _;
@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::load::engine::RunProgress;
 use crate::load::report::table;
 
-/// Seconds between two lines where nobody looks on.
+/// Seconds between two lines without a terminal.
 const EVERY: u64 = 5;
 
-/// The line, and what it has told.
+/// The progress line and its state.
 pub(super) struct Progress {
-    /// None where stderr is no terminal.
+    /// None if stderr is not a terminal.
     bar: Option<ProgressBar>,
     seconds: u64,
     stage: &'static str,
@@ -30,7 +30,7 @@ impl Progress {
         Self { bar, seconds: 0, stage: "" }
     }
 
-    /// Tells the second that is over.
+    /// Shows the second that has ended.
     pub(super) fn show(&mut self, live: &RunProgress) {
         self.seconds += 1;
         let begins = std::mem::replace(&mut self.stage, live.stage) != live.stage;

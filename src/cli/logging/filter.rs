@@ -1,5 +1,5 @@
-//! What is worth a line of the log: what strangers can cause is no warning, and what repeats is
-//! bounded ([`RepeatLimit`]).
+//! Chooses what is logged: what unauthenticated clients can cause is no warning, and repetitions
+//! are limited ([`RepeatLimit`]).
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +11,12 @@ use log::{Level, Log, Metadata, Record};
 use super::repeat_limit::RepeatLimit;
 use crate::metrics::LOG_LOSSES;
 
-/// Modules whose warnings and errors are about what a client sent, or that it is gone: strangers
-/// write as many as they like. Their connections are counted (`http_connection_errors`).
+/// Modules whose warnings and errors are about what a client sent, or about its disconnection: any
+/// client can cause any number of them. Their connections are counted instead
+/// (`http_connection_errors`).
 const CLIENT_MODULES: &[&str] = &["actix_http::h1::dispatcher", "actix_http::h1::decoder"];
 
-/// The logger, behind the choice of what is worth a line.
+/// The logger behind this filter.
 pub(super) struct LogFilter {
     logger: Logger,
     repeats: Mutex<RepeatLimit>,
@@ -66,7 +67,7 @@ impl LogFilter {
     }
 }
 
-/// The level of a line, once it is judged who can cause it.
+/// The level of a record, lowered if clients can cause it.
 fn effective_level(metadata: &Metadata<'_>) -> Level {
     if CLIENT_MODULES.contains(&metadata.target()) {
         return metadata.level().max(Level::Debug);

@@ -1,4 +1,4 @@
-//! How a line of the log is written.
+//! The formats of a log line.
 
 use std::io::{self, Write};
 
@@ -8,23 +8,23 @@ use serde_json::{Map, json};
 
 use crate::time::Timestamp;
 
-/// Fields that every line has; a pair of the same name is set apart from them.
+/// Fields that every line has; a key-value pair with the same name is renamed.
 const OWN_FIELDS: &[&str] = &["ts", "level", "target", "msg"];
 
-/// The target of what the log says about itself.
+/// The target of lines about the log itself.
 const LOG_TARGET: &str = "orderhub::log";
 
-/// Says how many lines were dropped, in the form of the other lines.
+/// A line about dropped lines, as text.
 pub(super) fn text_notice(dropped: u64) -> Vec<u8> {
     let text = notice_text(dropped);
     format!("[{} WARN  {}] {text}\n", Timestamp::now(), LOG_TARGET).into_bytes()
 }
 
-/// The same as JSON.
+/// The same line as JSON.
 pub(super) fn json_notice(dropped: u64) -> Vec<u8> {
     let text = notice_text(dropped);
     let mut line = Vec::new();
-    // A vector takes everything.
+    // Writing to a vector cannot fail.
     let _ = write_json(
         &mut line,
         &Record::builder()
@@ -52,7 +52,7 @@ pub(super) fn write_json(
     fields.0.insert("level".to_owned(), json!(record.level().as_str().to_ascii_lowercase()));
     fields.0.insert("target".to_owned(), json!(record.target()));
     fields.0.insert("msg".to_owned(), json!(record.args().to_string()));
-    // A field that cannot be written is left out; the line is worth more than the field.
+    // A field that cannot be written is left out, so that the line is not lost.
     let _ = record.key_values().visit(&mut fields);
     serde_json::to_writer(&mut *out, &fields.0)?;
     out.write_all(b"\n")

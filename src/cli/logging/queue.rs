@@ -1,7 +1,7 @@
-//! The queue in front of stderr, and the thread that writes it.
+//! The queue before stderr, and the thread that writes it.
 //!
-//! A pipe whose reader stalls blocks every writer for as long as it likes. So the threads that serve
-//! only put lines into this queue. A line that finds it full is dropped and counted.
+//! A pipe whose reader stalls blocks every writer. So the threads that serve only put lines into
+//! this queue. If the queue is full, a line is dropped and counted.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,33 +9,34 @@ use std::time::Duration;
 
 use crate::metrics::LogLosses;
 
-/// Bytes that may wait. As much again may be on its way out: two seconds of what a busy hub logs.
+/// How many bytes may wait. The same amount may be in writing: together two seconds of a busy hub's
+/// log.
 const CAPACITY: usize = 1024 * 1024;
-/// Memory that stays with the queue after a burst.
+/// How much memory the queue keeps after a burst.
 const KEPT: usize = 64 * 1024;
-/// How long a stderr that does not block is left alone when it takes no more.
+/// How long the thread waits when a non-blocking stderr takes no more.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Says in one line how many lines were dropped.
+/// Makes a line about this many dropped lines.
 pub(super) type DropNotice = fn(u64) -> Vec<u8>;
 
 /// Lines on their way to a stream.
 pub(super) struct LogQueue {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Notified when there is something to write.
     filled: Condvar,
-    /// All is written.
+    /// Notified when everything is written.
     idle: Condvar,
     losses: &'static LogLosses,
 }
 
 #[derive(Default)]
 struct State {
-    /// Whole lines, oldest first.
+    /// Complete lines, oldest first.
     waiting: Vec<u8>,
-    /// Lines dropped since the last that was admitted by the thread that writes.
+    /// Lines dropped since the writing thread last took lines.
     dropped: u64,
-    /// The thread holds lines that are not written yet.
+    /// Whether the thread has lines that are not written yet.
     writing: bool,
 }
 
@@ -57,7 +58,7 @@ impl LogQueue {
         Ok(queue)
     }
 
-    /// Adds a line, or drops it where the queue is full. Never waits for the stream.
+    /// Adds a line, or drops it if the queue is full. Never waits for the stream.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.waiting.len() + line.len() > CAPACITY {
@@ -68,16 +69,16 @@ impl LogQueue {
         let sleeps = state.waiting.is_empty() && !state.writing;
         state.waiting.extend_from_slice(line);
         drop(state);
-        // Each wake is a system call: one for a burst is enough.
+        // Each wake-up is a system call, so a burst causes only one.
         if sleeps {
             self.filled.notify_one();
         }
     }
 
-    /// Waits until all lines are written, at most so long.
+    /// Waits until all lines are written, for at most `patience`.
     pub(super) fn flush(&self, patience: Duration) {
         let busy = |state: &mut State| state.writing || !state.waiting.is_empty();
-        // Whether it was in time or not, there is nothing more to be done.
+        // In time or not, there is nothing more to do.
         drop(self.idle.wait_timeout_while(self.lock(), patience, busy));
     }
 
@@ -86,11 +87,11 @@ impl LogQueue {
         loop {
             let dropped = self.take(&mut lines);
             if dropped > 0 {
-                // They came after the lines that filled the queue.
+                // The dropped lines came after the lines that filled the queue.
                 lines.extend(notice(dropped));
             }
             if write_all(&mut output, &lines).is_err() {
-                // The stream is closed. The next line finds out whether it still is.
+                // The stream is closed. The next line tries it again.
                 self.losses.write_failed(count_lines(&lines));
             }
             lines.clear();
@@ -98,7 +99,7 @@ impl LogQueue {
         }
     }
 
-    /// Waits for lines and takes all of them; tells how many were dropped behind them.
+    /// Waits for lines and takes all of them; returns how many were dropped after them.
     fn take(&self, lines: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
         state.writing = false;
@@ -118,7 +119,7 @@ impl LogQueue {
     }
 }
 
-/// As [`Write::write_all`], also for a stream that does not block.
+/// As [`Write::write_all`], also for a non-blocking stream.
 fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match output.write(bytes) {
@@ -146,7 +147,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// A stream that takes one write for each permit, as many bytes as it is given.
+    /// A stream that takes one write per permit, with all its bytes.
     struct Gated {
         permits: Receiver<io::Result<()>>,
         written: Sender<Vec<u8>>,
@@ -154,7 +155,7 @@ mod tests {
 
     impl Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Without a permit it blocks; once the test is over it takes everything.
+            // Without a permit it blocks; after the test it takes everything.
             self.permits.recv().unwrap_or(Ok(()))?;
             self.written.send(bytes.to_vec()).ok();
             Ok(bytes.len())
@@ -192,7 +193,7 @@ mod tests {
             String::from_utf8(bytes).expect("UTF-8")
         }
 
-        /// The stream is stuck with the first line in its hands.
+        /// Blocks the stream in the write of the first line.
         fn stall(&self) {
             self.queue.push(b"first\n");
             self.wait_until(|state| state.writing);
@@ -219,7 +220,7 @@ mod tests {
         fixture.permit(Ok(()));
         let rest = fixture.next_write();
         assert_eq!((rest.len(), rest.ends_with("\n3 dropped\n")), (CAPACITY + 10, true));
-        // From here on it flows again, and the memory of the burst is given back.
+        // The stream works again, and the memory of the burst is released.
         fixture.permit(Ok(()));
         fixture.queue.push(b"later\n");
         assert_eq!(fixture.next_write(), "later\n");
@@ -233,7 +234,7 @@ mod tests {
         fixture.queue.flush(TIMEOUT);
         fixture.stall();
         fixture.queue.push(b"second\n");
-        // Comes back though the stream is stuck.
+        // Returns although the stream is blocked.
         fixture.queue.flush(Duration::from_millis(20));
         assert!(fixture.written.try_recv().is_err());
         fixture.permit(Ok(()));

@@ -1,23 +1,23 @@
-//! A bound for warnings and errors that repeat: what one line of code writes in a while.
+//! A limit for repeated warnings and errors: how often one line of code logs in a time window.
 //!
-//! Every client may cause the same warning, for example while the database is down. The first of
-//! them say what the operator has to know; a million of them fill the disk.
+//! Every client may cause the same warning, for example while the database is down. The first ones
+//! inform the operator; a million of them would fill the disk.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Lines that one line of code writes in one window.
+/// How many records one line of code may log in a window.
 const LINES: u32 = 100;
-/// How long a window is.
+/// The length of a window.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// What each line of code has written lately. Grows with the program, not with its clients.
+/// Recent records of each line of code. Grows with the program, not with its clients.
 #[derive(Default)]
 pub(super) struct RepeatLimit {
     sites: HashMap<CallSite, RepeatWindow>,
 }
 
-/// A line of code: its target, and the line in its file.
+/// Identifies a line of code: its target, and the line number in its file.
 pub(super) type CallSite = (u64, u32);
 
 struct RepeatWindow {
@@ -29,7 +29,7 @@ struct RepeatWindow {
 // === impl RepeatLimit ===
 
 impl RepeatLimit {
-    /// Whether a line may be written: how many of its kind were left out before it, or none where
+    /// Whether a record may be logged: if so, how many of its kind were left out before it; none if
     /// it is left out too.
     pub(super) fn admit(&mut self, site: CallSite, now: Instant) -> Option<u64> {
         let fresh = RepeatWindow { began: now, written: 0, left_out: 0 };

@@ -1,4 +1,5 @@
-//! Which messages of a batch are new, and their numbers. Pure: the rows have been read before.
+//! Which messages of a batch are new, and which numbers they get. It does no I/O: the rows were
+//! read before.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,7 @@ use super::{CommitOutcome, LockedOrders, MessageKey, key_of};
 use crate::db::messages::NewMessage;
 use crate::protocol::chat::ChatMessage;
 
-/// What is to become of each message of a batch, in their order.
+/// The planned outcome of each message of a batch, in the order of the batch.
 pub(super) struct CommitPlan<'a> {
     planned: Vec<PlannedOutcome>,
     /// The highest number of each order once the new messages are in; only orders that get some.
@@ -18,9 +19,9 @@ enum PlannedOutcome {
     Fresh(i64),
     /// A retry of a stored message.
     RetryOfStored(ChatMessage),
-    /// A retry of the message at this place of the batch, which has this number.
+    /// A retry of the message at this index of the batch, which has this number.
     RetryInBatch(usize, i64),
-    /// The key of another message.
+    /// Another message has the key.
     Conflict,
 }
 
@@ -117,7 +118,7 @@ impl<'a> CommitPlan<'a> {
 // === impl KeyOwner ===
 
 impl KeyOwner {
-    /// The fate of a later message with the same key.
+    /// The outcome of a later message with the same key.
     fn outcome_of_retry(&self, later: &NewMessage, batch: &[NewMessage]) -> PlannedOutcome {
         match self {
             Self::Stored(first) if first.content == later.content && first.kind == later.kind => {

@@ -1,5 +1,5 @@
-//! A batch on PostgreSQL: every statement is a round trip, so each step is one, with arrays in place
-//! of rows. The text of a statement is the same for any number of rows: it is prepared once.
+//! A batch on PostgreSQL. Every statement is a round trip, so each step is one statement with
+//! arrays in place of rows. Its text is the same for any number of rows, so it is prepared once.
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::{Pg, PgConnection};
@@ -18,8 +18,9 @@ impl ChatTables for PgConnection {
         if locked.len() == ids.len() {
             return Ok(not_deleted(locked));
         }
-        // Making the missing ones now would lock them after others that come later by id, and two
-        // nodes could wait for each other. So the locks are given back, and all are taken anew.
+        // If the missing rows were created now, they would be locked after rows with higher ids,
+        // and two nodes could wait for each other. So the locks are released and all are taken
+        // again.
         self.batch_execute("ROLLBACK AND CHAIN")?;
         Ok(not_deleted(CreateOrders { ids, now_ms: now.as_millis() }.load(self)?))
     }
@@ -98,7 +99,7 @@ macro_rules! prepared {
     };
 }
 
-/// The common case: all orders are there.
+/// The common case: every order exists.
 struct LockOrders<'a> {
     ids: &'a [&'a str],
 }
@@ -115,8 +116,8 @@ impl QueryFragment<Pg> for LockOrders<'_> {
     }
 }
 
-/// Locks the orders that are there and makes the others, in one pass by id. The update that changes
-/// nothing is how an upsert locks a row and returns it.
+/// Locks the orders that exist and creates the others, in one pass by id. An upsert needs an update
+/// that changes nothing to lock a row and return it.
 struct CreateOrders<'a> {
     ids: &'a [&'a str],
     now_ms: i64,
@@ -141,7 +142,7 @@ impl QueryFragment<Pg> for CreateOrders<'_> {
     }
 }
 
-/// One look into the index of keys for each. The LIMIT keeps the planner from joining instead.
+/// One index lookup per key. The LIMIT keeps the planner from using a join.
 #[derive(Default)]
 struct FindKeys<'a> {
     orders: Vec<&'a str>,
@@ -214,8 +215,8 @@ impl QueryFragment<Pg> for InsertMessages<'_> {
     }
 }
 
-/// The rows are locked already, so the order of this update does not matter. The ids come twice: as
-/// a list they lead into the index, even by a plan that was made when the table was empty.
+/// The rows are locked already, so the order of this update does not matter. The ids are passed
+/// twice: the list of ids makes even a plan from the time of an empty table use the index.
 struct SetLastSeqs<'a> {
     ids: Vec<&'a str>,
     seqs: Vec<i64>,

@@ -1,4 +1,5 @@
-//! A batch on SQLite: a statement is a function call there, so each row has its own, prepared once.
+//! A batch on SQLite. A statement is a function call there, so each row has its own statement,
+//! prepared once.
 
 use std::collections::HashMap;
 

@@ -1,12 +1,12 @@
-//! Which stories break which promise.
+//! Which sequences of events break which promise.
 
 use super::Promise::{Answered, ChatOnce, ChatOrder, ChatSame, ChatSeen, LocationForward};
 use super::*;
 
-/// What happens to two members, 0 and 1, of one room.
+/// An event of one of two members, 0 and 1, of one room.
 enum Step {
     Join(MemberId, i64),
-    /// Who, since, the newest, whether all came, and what came.
+    /// The member, `since`, the newest number, whether everything came, and what came.
     Return(MemberId, i64, i64, bool, &'static [(i64, Key)]),
     Ask(MemberId),
     Left(MemberId),
@@ -47,7 +47,7 @@ fn a_hub_that_keeps_its_word_breaks_no_promise() {
     for steps in [
         vec![],
         vec![Join(0, 0), Join(1, 0), Heard(0, 1, 9), Acked(1, 9), Heard(1, 1, 9)],
-        // A member that came later does not see what was before, and one that left nothing after.
+        // A member need not see messages from before its join, or from after it left.
         vec![
             Join(0, 5),
             Acked(6, 9),
@@ -58,9 +58,9 @@ fn a_hub_that_keeps_its_word_breaks_no_promise() {
             Acked(7, 8),
             Heard(0, 7, 8),
         ],
-        // Of a message that was never acknowledged nothing is promised but order.
+        // For a message that was never acknowledged, only the order is promised.
         vec![Join(0, 0), Join(1, 0), Heard(0, 1, 9)],
-        // Back with everything, or told that it is not everything.
+        // A member is back with everything, or knows that something is missing.
         vec![
             Join(1, 0),
             Left(1),
@@ -70,7 +70,7 @@ fn a_hub_that_keeps_its_word_breaks_no_promise() {
             Return(1, 0, 2, true, &[(1, 7), (2, 8)]),
         ],
         vec![Join(1, 0), Left(1), Acked(9, 7), Ask(1), Return(1, 0, 9, false, &[(9, 7)])],
-        // Somebody else's message.
+        // A message of another sender.
         vec![
             Join(0, 0),
             Join(1, 0),
@@ -81,7 +81,7 @@ fn a_hub_that_keeps_its_word_breaks_no_promise() {
             Heard(1, 2, 9),
         ],
         vec![Join(0, 0), Located(0, 1), Located(0, 2), Left(0), Join(0, 0), Located(0, 2)],
-        // What comes after good-bye does not count.
+        // What comes after the member left does not count.
         vec![Join(0, 0), Left(0), Heard(0, 1, 9), Heard(0, 1, 9)],
     ] {
         assert_eq!(told(&steps), []);

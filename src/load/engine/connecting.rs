@@ -1,4 +1,4 @@
-//! How members come and go: sockets, upgrades, joins, closes, and when they try again.
+//! Connecting and disconnecting members: sockets, upgrades, joins, closes and retries.
 
 use std::io;
 
@@ -16,13 +16,13 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::close::CloseCode;
 use crate::protocol::codec::Framing;
 
-/// The first wait before another try, and the longest.
+/// The first and the longest wait before a retry.
 const BACKOFF: (u64, u64) = (1_000_000, 10_000_000);
-/// The kernel must not read ahead for those who read slowly.
+/// The kernel must not read ahead for slow readers.
 const SLOW_BUFFER: usize = 4096;
 /// The longest wait that a hub can ask for.
 const MAX_WAIT_MS: u64 = 3_600_000;
-/// How long a good-bye may take.
+/// How long a close may take.
 const CLOSE_TIMEOUT: u64 = 5_000_000;
 
 impl Engine<'_> {
@@ -45,7 +45,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Something happened to a socket.
+    /// Handles an event of a socket.
     pub(super) fn ready(&mut self, event: &Event) {
         let Token(id) = event.token();
         if event.is_writable() {
@@ -82,11 +82,11 @@ impl Engine<'_> {
         }
     }
 
-    /// The hub has answered the upgrade.
+    /// Handles the hub's answer to the upgrade.
     pub(super) fn upgraded(&mut self, id: MemberId, status: u16) {
         match status {
             101 => self.members[id].phase = ConnectionPhase::Opening,
-            // The token will not get better.
+            // A retry with the same token would fail too.
             401 | 403 => {
                 self.measure.error(&format!("http_{status}"));
                 self.drop_connection(id, ConnectionPhase::Gone);
@@ -95,7 +95,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The session has begun: joins.
+    /// The session has begun: joins the room.
     pub(super) fn opened(&mut self, id: MemberId) {
         if self.members[id].phase != ConnectionPhase::Opening {
             return;
@@ -110,7 +110,7 @@ impl Engine<'_> {
         self.ask(id, ClientEventName::Join, &data, AwaitedReply::Join(self.now, since));
     }
 
-    /// Is in the room.
+    /// The member is in the room.
     pub(super) fn entered(&mut self, id: MemberId) {
         let member = &mut self.members[id];
         member.phase = ConnectionPhase::Inside;
@@ -134,7 +134,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Goes: for a while, or at the end for good.
+    /// The member leaves: for a while, or at the end of the run for good.
     pub(super) fn depart(&mut self, id: MemberId) {
         let last = self.stage >= RunStage::RampDown;
         if !last
@@ -161,7 +161,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Closes as a client does.
+    /// Closes the connection as a client does.
     pub(super) fn send_close(&mut self, id: MemberId) {
         if self.plan.target.framing == Framing::SocketIo {
             self.write(id, frame::TEXT, b"41/events,");
@@ -169,7 +169,7 @@ impl Engine<'_> {
         self.write(id, frame::CLOSE, &1000_u16.to_be_bytes());
     }
 
-    /// After a while, the next connection; by the scenario, nothing went wrong.
+    /// Schedules the next connection after a departure that the scenario wanted.
     fn come_back(&mut self, id: MemberId) {
         if self.stage < RunStage::RampDown {
             let away = micros(self.members[id].part.away.0);
@@ -194,7 +194,7 @@ impl Engine<'_> {
         }
     }
 
-    /// What has begun did not come to its end.
+    /// A step did not end before its timeout.
     pub(super) fn overdue(&mut self, id: MemberId) {
         match self.members[id].phase {
             ConnectionPhase::Connecting => self.failed(id, "connect_timeout"),
@@ -207,17 +207,17 @@ impl Engine<'_> {
         }
     }
 
-    /// A connection came to nothing.
+    /// A connection could not be established.
     pub(super) fn failed(&mut self, id: MemberId, code: &str) {
         self.measure.error(code);
         self.drop_connection(id, ConnectionPhase::Away);
         self.try_again(id, None);
     }
 
-    /// The socket is at its end, `how` says in which way.
+    /// The socket has ended; `how` names the way.
     pub(super) fn ended(&mut self, id: MemberId, how: &str) {
         if self.members[id].phase == ConnectionPhase::Going {
-            // As it was wanted.
+            // The end was intended.
             let phase = if self.stage >= RunStage::RampDown {
                 ConnectionPhase::Gone
             } else {
@@ -230,7 +230,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The hub, or the way to it, has ended the connection.
+    /// The hub or the network has ended the connection.
     pub(super) fn cut(&mut self, id: MemberId, how: &str) {
         if self.members[id].link.is_none() {
             return;
@@ -245,7 +245,7 @@ impl Engine<'_> {
         self.try_again(id, announced.and_then(|(_, after)| after));
     }
 
-    /// Comes back: when the hub said, or later and later.
+    /// Schedules a retry: when the hub said, or after a growing wait.
     pub(super) fn try_again(&mut self, id: MemberId, after_ms: Option<u64>) {
         if self.stage >= RunStage::RampDown {
             return;
@@ -271,7 +271,7 @@ impl Engine<'_> {
         member.announced = None;
     }
 
-    /// Is no longer in the room, as far as promises go.
+    /// The member is no longer in the room, so no promise covers it.
     fn outside(&mut self, id: MemberId) {
         let Member { phase, room, .. } = self.members[id];
         if phase == ConnectionPhase::Inside {
@@ -282,7 +282,7 @@ impl Engine<'_> {
     }
 }
 
-/// Whether the hub has said: do not come back. A new token, which 4401 asks for, there is not.
+/// Whether this close code forbids to come back. 4401 asks for a new token, and there is none.
 fn is_terminal(code: u16) -> bool {
     let known = CloseCode::ALL.iter().find(|close| close.code == code);
     code == 4401 || known.map_or((4400..4500).contains(&code), |close| !close.retry)

@@ -1,46 +1,46 @@
-//! What a stretch of the run came to: the difference between two looks at everything that counts.
+//! The results of an interval of the run: the difference between two readings of all counters.
 
 use std::time::Duration;
 
 use crate::load::hub_usage::UsageSample;
 use crate::load::measure::Counts;
 
-/// A look at all that only grows.
+/// A reading of all counters, which only grow.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counters {
-    /// When, in microseconds from the beginning.
+    /// The time, in microseconds from the beginning.
     pub at: u64,
     /// Messages and bytes.
     pub counts: Counts,
     /// Refusals.
     pub errors: u64,
-    /// Ends that the hub caused.
+    /// Connections that the hub ended.
     pub closes: u64,
-    /// The processor time of this program; none where the system does not tell.
+    /// The processor time of this program; none if the system does not report it.
     pub cpu: Option<Duration>,
-    /// What the hub took, where somebody looks.
+    /// The hub's resource usage, if it is read.
     pub hub: Option<UsageSample>,
 }
 
-/// What happened between two looks.
+/// The difference between two readings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Interval {
-    /// How long it was.
+    /// The length of the interval.
     pub time: Duration,
     /// Messages and bytes.
     pub counts: Counts,
     /// Refusals.
     pub errors: u64,
-    /// Ends that the hub caused.
+    /// Connections that the hub ended.
     pub closes: u64,
-    /// The processor that this program took; 1 is a core.
+    /// The processor use of this program; 1 is a core.
     pub cpu: Option<f64>,
-    /// The processor that the hub took; 1 is a core.
+    /// The processor use of the hub; 1 is a core.
     pub hub_cpu: Option<f64>,
 }
 
 impl Counters {
-    /// From this look to a later one.
+    /// The interval from this reading to a later one.
     pub fn until(&self, later: &Self) -> Interval {
         let time = Duration::from_micros(later.at.saturating_sub(self.at));
         let used = later.cpu.zip(self.cpu).map(|(later, first)| later.saturating_sub(first));
@@ -56,7 +56,7 @@ impl Counters {
 }
 
 impl Interval {
-    /// So many of these were that many a second.
+    /// The rate per second of this count in the interval.
     pub fn per_second(&self, count: u64) -> f64 {
         let secs = self.time.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "rates need no 16 digits")]

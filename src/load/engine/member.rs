@@ -1,4 +1,4 @@
-//! One person of a run: where it stands, and what it waits for.
+//! A member of a run: its state, and the replies that it waits for.
 
 use std::collections::VecDeque;
 
@@ -7,28 +7,28 @@ use crate::load::connection::HubConnection;
 use crate::load::rng::Rng;
 use crate::load::scenario::Part;
 
-/// How far a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionPhase {
-    /// There is none; it may come.
+    /// There is no connection; one may come.
     Away,
-    /// TCP is under way.
+    /// TCP is connecting.
     Connecting,
     /// The upgrade was asked for.
     Upgrading,
-    /// The session has not begun.
+    /// Waits for the session to begin.
     Opening,
-    /// The snapshot is waited for.
+    /// Waits for the snapshot.
     Joining,
     /// In the room.
     Inside,
-    /// Has said good-bye.
+    /// The close was sent.
     Going,
-    /// There is none, and none will come.
+    /// There is no connection, and none will come.
     Gone,
 }
 
-/// What a reply is waited for.
+/// The request that a reply is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AwaitedReply {
     /// `order:join`, at this time, with this `sinceSeq`.
@@ -39,45 +39,45 @@ pub enum AwaitedReply {
     Leave,
 }
 
-/// One person.
+/// A member of a run.
 #[derive(Debug)]
 pub struct Member {
     /// Its room, from 0.
     pub room: usize,
-    /// What it does.
+    /// The settings of its role.
     pub part: Part,
-    /// How far its connection is.
+    /// The state of its connection.
     pub phase: ConnectionPhase,
     /// The connection.
     pub link: Option<HubConnection>,
-    /// Counts connections, so that what was meant for one does not reach the next.
+    /// Counts connections, so that timers of one do not affect the next.
     pub generation: u32,
     /// When the connection was due.
     pub due: u64,
-    /// Connections in a row that came to nothing.
+    /// Failed connections in a row.
     pub failures: u32,
     /// The number of the last event that asked for a reply.
     pub last_ack: u64,
-    /// What replies are waited for, oldest first.
+    /// Awaited replies, oldest first.
     pub asked: VecDeque<(u64, AwaitedReply)>,
-    /// The stamp of the last position or message: each gets a later one.
+    /// The stamp of the last position or message; each gets a later one.
     pub stamp: u64,
-    /// Messages under way in a closed loop.
+    /// Messages in flight in a closed loop.
     pub in_flight: u32,
-    /// Messages that came back in a closed loop, and how many at the last look.
+    /// Messages that came back in a closed loop, in all and at the last check.
     pub turns: (u64, u64),
     /// The close code that the hub has announced, and when to come back.
     pub announced: Option<(u16, Option<u64>)>,
-    /// Where in the drive it begins, in seconds.
+    /// Where on the track it begins, in seconds.
     pub offset: f64,
-    /// When it says what: by the seed alone, however the hub answers.
+    /// Random numbers for its messages: they depend on the seed alone, not on the hub's answers.
     pub talk: Rng,
-    /// When it comes and goes.
+    /// Random numbers for when it comes and goes.
     pub ways: Rng,
 }
 
 impl Member {
-    /// Somebody who has not come yet, the `id`th of a run with this seed.
+    /// Member `id` of a run with this seed, not connected yet.
     pub fn new(id: MemberId, room: usize, part: Part, seed: u64) -> Self {
         let stream = id as u64 * 2;
         Self {
@@ -100,24 +100,24 @@ impl Member {
         }
     }
 
-    /// The next stamp: `due`, or later where that was used.
+    /// The next stamp: `due`, or a later one if that was used.
     pub fn next_stamp(&mut self, due: u64) -> u64 {
         self.stamp = due.max(self.stamp + 1);
         self.stamp
     }
 
-    /// Takes what was asked under that number.
+    /// Removes the request with this number.
     pub fn answered(&mut self, id: u64) -> Option<AwaitedReply> {
         let place = self.asked.iter().position(|(asked, _)| *asked == id)?;
         self.asked.remove(place).map(|(_, asked)| asked)
     }
 
-    /// Whether it reads on purpose slowly: then its times say nothing of the hub.
+    /// Whether it reads slowly on purpose: then its times say nothing about the hub.
     pub fn is_slow(&self) -> bool {
         self.part.read_bytes_per_second.is_some()
     }
 
-    /// How many messages it keeps under way, where it works in a closed loop.
+    /// How many messages it keeps in flight, if it works in a closed loop.
     pub fn window(&self) -> Option<u32> {
         self.part.locations_in_flight.or(self.part.chat_in_flight).map(|window| window.0)
     }

@@ -1,7 +1,7 @@
-//! The run itself: one thread, one poll, one heap of what is due.
+//! The run itself: one thread, one poll, one heap of timers.
 //!
-//! A message is due by the schedule, whatever the hub does; its time is measured from there. Only
-//! what [`super::check`] and [`super::measure`] need of a message is read.
+//! Messages are due by the schedule, whatever the hub does, and their times are measured from
+//! there. Only the parts of a message that [`super::check`] and [`super::measure`] need are read.
 
 mod connecting;
 mod interval;
@@ -36,20 +36,20 @@ use crate::time::Timestamp;
 
 pub use self::interval::Interval;
 
-/// What a run needs to know.
+/// Everything that a run needs.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
-    /// What is done.
+    /// The scenario.
     pub scenario: Scenario,
-    /// Where.
+    /// The hub.
     pub target: HubTarget,
-    /// By whom.
+    /// The users.
     pub people: People,
-    /// Along which way.
+    /// The track of the drivers.
     pub track: Track,
-    /// Where to see what the hub takes, and what was seen there before the run.
+    /// Where the hub's resource usage is read, and its value before the run.
     pub hub: Option<(UsageSource, Usage)>,
-    /// The version of the hub, where it was found there.
+    /// The version of the hub, if its metrics have it.
     pub hub_version: Option<String>,
 }
 
@@ -58,59 +58,59 @@ pub struct RunPlan {
 pub enum RunEnd {
     /// As planned.
     Complete,
-    /// Somebody wanted it to end.
+    /// A signal interrupted it.
     Interrupted,
     /// The hub went away and did not come back.
     HubLost,
 }
 
-/// A run as it stands, once a second.
+/// The state of a run, once a second.
 #[derive(Debug, Clone)]
 pub struct RunProgress {
-    /// What goes on.
+    /// The name of the stage.
     pub stage: &'static str,
-    /// When that is, in seconds from the beginning.
+    /// The time, in seconds from the beginning.
     pub at: f64,
-    /// The second that is over.
+    /// The second that has ended.
     pub second: Interval,
     /// Members in their rooms.
     pub inside: usize,
-    /// Everybody.
+    /// All members.
     pub people: usize,
     /// How long the run lasts if all goes well.
     pub length: Duration,
-    /// Refusals until now.
+    /// Refusals so far.
     pub errors: u64,
-    /// Ends that the hub caused, until now.
+    /// Connections that the hub ended so far.
     pub closes: u64,
-    /// Promises broken until now.
+    /// Broken promises so far.
     pub broken: u64,
 }
 
-/// A run that is over.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct RunOutcome {
     /// How it ended.
     pub ended: RunEnd,
-    /// What was timed and counted.
+    /// What was measured and counted.
     pub measure: Measure,
-    /// What was promised.
+    /// The check of the promises.
     pub checker: Checker,
-    /// The hold alone, as far as it went.
+    /// The hold stage alone, as far as it went.
     pub hold: Interval,
-    /// The most members that were in their rooms at once.
+    /// The most members in their rooms at once.
     pub peak: usize,
-    /// Members in their rooms before they went.
+    /// Members in their rooms when the end of the run began.
     pub inside_at_end: usize,
 }
 
-/// Between the last arrival and the hold: the last ones are still at the door.
+/// Between the last arrival and the hold, so that the last members can join.
 const GRACE: Duration = Duration::from_millis(500);
-/// A hub that takes nobody for so long is lost.
+/// A hub that accepts no member for so long is lost.
 const HUB_LOST_AFTER: u64 = 10_000_000;
-/// How long a connection, a join or a good-bye may take.
+/// How long a connection, a join or a close may take.
 const STEP_TIMEOUT: u64 = 15_000_000;
-/// The most that one read takes.
+/// The most bytes of one read.
 const READ_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,54 +127,54 @@ struct Engine<'a> {
     started: Instant,
     /// The wall clock at the beginning.
     wall: Timestamp,
-    /// Tells messages of this run from all others.
+    /// Tells messages of this run from those of others.
     run: u32,
-    /// Microseconds since the beginning, as of the last look.
+    /// Microseconds since the beginning, at the last reading of the clock.
     now: u64,
     poll: Poll,
     timers: Timers,
     members: Vec<Member>,
-    /// The drivers by their names.
+    /// The drivers by user id.
     drivers: HashMap<&'a str, MemberId, RandomState>,
-    /// Members in each room.
+    /// How many members are in each room.
     inside: Vec<u64>,
-    /// The same, of all rooms.
+    /// How many members are in all rooms.
     all_inside: usize,
     checker: Checker,
     measure: Measure,
-    /// What frames are masked with; no schedule depends on it.
+    /// Random masks of frames; no schedule depends on them.
     masks: Rng,
     stage: RunStage,
     ended: RunEnd,
-    /// The last time that anybody got in, or heard anything.
+    /// When a member last connected or received anything.
     alive: u64,
     /// When the stage ends at the latest.
     deadline: u64,
     peak: usize,
     inside_at_end: usize,
-    /// How it stood when the hold began; none before.
+    /// The counters at the start of the hold; none before.
     at_hold: Option<Counters>,
-    /// The hold, when it is over.
+    /// The hold, when it has ended.
     hold: Option<Interval>,
-    /// How it stood a second ago.
+    /// The counters a second ago.
     at_second: Counters,
-    /// How it stood at the end of the last stretch that is kept.
+    /// The counters at the end of the last recorded interval.
     at_stretch: Counters,
-    /// How many seconds a stretch has, and how many have gone.
+    /// How many seconds a recorded interval has, and how many have passed.
     seconds: (u64, u64),
-    /// Who looks at the hub.
+    /// Reads the hub's resource usage.
     hub: Option<UsageWatch>,
-    /// Where bytes are read to; taken out while they are looked at.
+    /// The read buffer; taken out while its content is processed.
     buffer: Vec<u8>,
-    /// Where messages are written.
+    /// The buffer in which messages are written.
     data: String,
     text: String,
 }
 
-/// Runs a plan to its end, or until `stop` is set. `watch` is told once a second.
+/// Runs a plan to its end, or until `stop` is set. Calls `watch` once a second.
 ///
 /// # Errors
-/// Where the system has no poll.
+/// If the system has no poll.
 pub fn run(
     plan: &RunPlan,
     stop: &AtomicBool,
@@ -257,12 +257,12 @@ impl<'a> Engine<'a> {
         self.now = micros(self.started.elapsed());
     }
 
-    /// Puts everything on the heap that the scenario fixes.
+    /// Schedules everything that the scenario fixes.
     fn schedule(&mut self) {
         let scenario = &self.plan.scenario;
         let (ramp, count) = (micros(scenario.ramp_up.0), self.members.len() as u64);
         for id in 0..self.members.len() {
-            // A week of microseconds times a million people fits.
+            // A week in microseconds times a million members fits.
             let due = ramp * id as u64 / count;
             self.timers.at(due, Wake::Connect(id, 0));
             self.schedule_messages(id, due);
@@ -291,18 +291,18 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Whether a member still has that connection.
+    /// Whether this is still the member's connection.
     fn is(&self, id: MemberId, generation: u32) -> bool {
         self.members[id].generation == generation
     }
 
-    /// Waits for sockets, at most until the next thing is due.
+    /// Waits for sockets, at most until the next timer.
     fn rest(&mut self, events: &mut Events) -> io::Result<()> {
         self.look();
         let next = self.timers.next().unwrap_or(self.now + 100_000).min(self.now + 100_000);
         let left = next.saturating_sub(self.now);
-        // A poll counts in milliseconds. What is due before the next one is waited for in short
-        // naps instead, or every message would be late by half a millisecond.
+        // A poll counts in milliseconds. The last part of the wait uses short sleeps instead, or
+        // every message would be late by half a millisecond.
         let whole = Duration::from_millis(left / 1000);
         if whole.is_zero() && left > 0 {
             std::thread::sleep(Duration::from_micros(left.min(100)));
@@ -326,7 +326,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Times something, unless the member is slow on purpose.
+    /// Records a time, unless the member is slow on purpose.
     fn time(&mut self, id: MemberId, timing: Timing, due: u64) {
         if !self.members[id].is_slow() {
             self.measure.time(timing, due, self.now);

@@ -1,4 +1,4 @@
-//! What comes from the hub: bytes, frames, messages.
+//! Processes what the hub sends: bytes, frames, messages.
 
 use std::io;
 
@@ -14,18 +14,19 @@ use crate::load::hub_message::{
 };
 use crate::load::measure::Timing;
 
-/// The largest message in fragments.
+/// The largest fragmented message.
 const MAX_FRAGMENTED_BYTES: usize = 64 * 1024 * 1024;
-/// How often those who read slowly read.
+/// How often slow readers read.
 const SLOW_READ_INTERVAL: u64 = 250_000;
 
 impl Engine<'_> {
-    /// Reads all that is there: to the end, where that is known to have come. It is told once.
+    /// Reads everything available; to the end of the stream, if the end was signalled. It is
+    /// signalled once.
     pub(super) fn readable(&mut self, id: MemberId, to_the_end: bool) {
         while self.read_once(id, usize::MAX, to_the_end) {}
     }
 
-    /// Reads a little, and again in a moment.
+    /// Reads a little, and schedules the next read.
     pub(super) fn read_slowly(&mut self, id: MemberId) {
         let member = &self.members[id];
         if member.phase != ConnectionPhase::Inside || self.stage >= RunStage::Settle {
@@ -36,7 +37,7 @@ impl Engine<'_> {
         self.read_once(id, (rate as usize / 4).max(1), false);
     }
 
-    /// Reads once, and says whether there may be more.
+    /// Reads once, and returns whether there may be more.
     fn read_once(&mut self, id: MemberId, most: usize, to_the_end: bool) -> bool {
         let Some(link) = self.members[id].link.as_mut() else { return false };
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -64,7 +65,7 @@ impl Engine<'_> {
         more
     }
 
-    /// Takes whole frames off, and keeps what is left for the next read.
+    /// Processes whole frames, and keeps the rest for the next read.
     fn take(&mut self, id: MemberId, bytes: &[u8]) {
         let generation = self.members[id].generation;
         let rest = self.members[id].link.as_mut().map(|link| std::mem::take(&mut link.rest));
@@ -86,7 +87,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Hears frame by frame, as long as it is the same connection; says how many bytes they had.
+    /// Processes frame by frame, as long as it is the same connection; returns how many bytes they
+    /// had.
     fn frames(&mut self, id: MemberId, bytes: &[u8]) -> usize {
         let generation = self.members[id].generation;
         let mut used = 0;
@@ -159,7 +161,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The namespace of Socket.IO is closed to this token: for good, or for now.
+    /// The namespace of Socket.IO refuses this token: for good, or for now.
     fn rejected(&mut self, id: MemberId, data: &str) {
         let rejection = serde_json::from_str::<ConnectErrorData<'_>>(data).ok();
         let code = rejection.and_then(|rejection| rejection.data).map(|refusal| refusal.code);
@@ -200,7 +202,7 @@ impl Engine<'_> {
             return self.measure.error("unreadable");
         };
         self.measure.counts.locations_seen += 1;
-        // Drivers of other runs, and positions of other programs.
+        // Ignores drivers of other runs, and positions of other programs.
         let Some((&driver, stamp)) = self.drivers.get(&*driver_id).zip(altitude) else { return };
         let stamp = stamp as u64;
         self.checker.located(id, driver, stamp);
@@ -232,7 +234,7 @@ impl Engine<'_> {
             let code = outcome.error.map_or("unreadable".into(), |error| error.code);
             self.measure.error(&code);
             return match asked {
-                // Without its room a member is of no use; it tries again, slowly.
+                // A member without its room cannot do anything; it retries slowly.
                 AwaitedReply::Join(..) => {
                     self.drop_connection(id, ConnectionPhase::Away);
                     self.try_again(id, None);
@@ -279,10 +281,10 @@ impl Engine<'_> {
     }
 }
 
-/// Bits of a key that hold when the message was due: twelve days.
+/// How many bits of a key hold when the message was due: enough for twelve days.
 const DUE_BITS: u32 = 40;
 
-/// When a message was due, by its key.
+/// When a message was due, read from its key.
 fn due_of(key: Key) -> u64 {
     key & ((1 << DUE_BITS) - 1)
 }

@@ -1,4 +1,4 @@
-//! What members send: on a schedule that waits for nobody, or one after the other.
+//! What members send: by a schedule that never waits, or in a closed loop.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::load::measure::{LATE, Timing};
 use crate::load::{client_message, frame};
 use crate::protocol::client::ClientEventName;
 
-/// A hub that takes nothing until so many bytes wait for it has stopped to read.
+/// If this many bytes wait, the hub has stopped reading.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
 impl Engine<'_> {
-    /// The first messages of a member who is to come at that time.
+    /// Schedules the first messages of a member whose arrival is due then.
     pub(super) fn schedule_messages(&mut self, id: MemberId, due: u64) {
         let member = &mut self.members[id];
         let (locations, chat) = (member.part.locations.0, member.part.chat.0);
@@ -29,8 +29,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The schedule wants a position. The next is due a period after this one was, whenever that
-    /// went out.
+    /// A position is due. The next one is due a period after that, whenever this one is sent.
     pub(super) fn location_due(&mut self, id: MemberId, due: u64) {
         if self.is_over(due) {
             return;
@@ -42,7 +41,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The schedule wants a chat message.
+    /// A chat message is due.
     pub(super) fn chat_due(&mut self, id: MemberId, due: u64) {
         if self.is_over(due) {
             return;
@@ -55,13 +54,13 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether nothing more is to be sent. What is due after the hold is not, also where it is
-    /// looked at before the hold has ended: the same seed sends the same.
+    /// Whether nothing more is to be sent. Messages that are due after the hold are not sent, even
+    /// if the hold has not ended yet: the same seed always sends the same.
     fn is_over(&self, due: u64) -> bool {
         self.stage >= RunStage::Settle || due >= self.measure.until
     }
 
-    /// Whether the member is there to send; how late that is, is this program's own fault.
+    /// Whether the member can send now. If the message is late, that is the fault of this program.
     fn on_time(&mut self, id: MemberId, due: u64) -> bool {
         if self.members[id].phase != ConnectionPhase::Inside {
             self.measure.counts.skipped += 1;
@@ -100,7 +99,7 @@ impl Engine<'_> {
         self.data = data;
     }
 
-    /// A message of a closed loop has come back: the next one goes.
+    /// A message of a closed loop has come back, so the next one is sent.
     pub(super) fn returned(&mut self, id: MemberId) {
         let member = &mut self.members[id];
         member.in_flight = member.in_flight.saturating_sub(1);
@@ -108,7 +107,7 @@ impl Engine<'_> {
         self.fill(id);
     }
 
-    /// Sends as many as may be under way.
+    /// Sends until the allowed number is in flight.
     pub(super) fn fill(&mut self, id: MemberId) {
         let window = self.members[id].window().unwrap_or(0);
         while self.stage < RunStage::Settle
@@ -124,7 +123,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Looks whether a closed loop still turns: what was refused never comes back.
+    /// Checks that a closed loop still progresses: refused messages never come back.
     pub(super) fn turn(&mut self, id: MemberId) {
         if self.stage >= RunStage::Settle {
             return;
@@ -139,7 +138,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Says something that asks for a reply.
+    /// Sends an event that asks for a reply.
     pub(super) fn ask(
         &mut self,
         id: MemberId,
@@ -161,7 +160,7 @@ impl Engine<'_> {
         self.text = text;
     }
 
-    /// Writes a message, or ends the connection where that is gone.
+    /// Writes a message. Ends the connection if the hub has stopped reading.
     pub(super) fn write(&mut self, id: MemberId, opcode: u8, payload: &[u8]) {
         let mask = u32::try_from(self.masks.next() >> 32).unwrap_or(0);
         let Some(link) = self.members[id].link.as_mut() else { return };
@@ -173,14 +172,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Counts what was written. Where that failed the socket's end is there to be read, with its
+    /// Counts what was written. If that failed, the end of the socket can still be read, with its
     /// reason, and only that ends the connection.
     pub(super) fn written(&mut self, sent: std::io::Result<u64>) {
         self.measure.counts.bytes_out += sent.unwrap_or(0);
     }
 }
 
-/// Between two of so many a second, in microseconds.
+/// The interval at a rate per second, in microseconds.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,4 @@
-//! The stages of a run, from the first arrival to the last good-bye, and what each second came to.
+//! The stages of a run, from the first arrival to the last close, and the results of each second.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::load::own_cpu;
 use crate::load::seconds::{HubSecond, Second};
 
 impl Engine<'_> {
-    /// Goes on to the next stage when it is time.
+    /// Starts the next stage when it is time.
     pub(super) fn advance(&mut self, stop: bool) {
         if stop && self.stage < RunStage::Settle {
             self.ended = RunEnd::Interrupted;
@@ -54,7 +54,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Nobody says anything any more; what is under way may still come.
+    /// No member sends any more; messages in flight may still arrive.
     fn settle(&mut self, longest: Duration) {
         self.stage = RunStage::Settle;
         self.deadline = self.now + micros(longest);
@@ -74,7 +74,7 @@ impl Engine<'_> {
         !self.members.iter().any(waits) && self.checker.behind() == 0
     }
 
-    /// Looks at what was promised, and says good-bye.
+    /// Checks the promises, and closes all connections.
     fn go_down(&mut self) {
         self.inside_at_end = self.all_inside;
         for (id, member) in self.members.iter().enumerate() {
@@ -96,14 +96,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Counts from now on.
+    /// Starts to measure.
     pub(super) fn begin(&mut self) {
         self.look();
         self.at_second = self.mark();
         self.at_stretch = self.at_second;
     }
 
-    /// A look at everything that counts.
+    /// A reading of all counters.
     fn mark(&self) -> Counters {
         Counters {
             at: self.now,
@@ -115,7 +115,7 @@ impl Engine<'_> {
         }
     }
 
-    /// A second is over: keeps what it came to, and says it.
+    /// A second has ended: records its results, and returns them.
     pub(super) fn second(&mut self) -> RunProgress {
         let mark = self.mark();
         let second = std::mem::replace(&mut self.at_second, mark).until(&mark);

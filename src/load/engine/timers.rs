@@ -1,35 +1,35 @@
-//! What is due when: one heap for everybody.
+//! Timers: one heap for all members.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::load::check::MemberId;
 
-/// What is to be done. A number beside a member is the connection that it is meant for: for a
-/// later one it does not count.
+/// What is due. A number beside a member is the generation of the connection that it is for; later
+/// connections ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wake {
     /// Connect.
     Connect(MemberId, u32),
-    /// What has begun should be done by now: connecting, joining or going.
+    /// The timeout of a step: connecting, joining or closing.
     Overdue(MemberId, u32),
     /// Send a position.
     Location(MemberId),
     /// Send a chat message.
     Chat(MemberId),
-    /// Go away for a while.
+    /// Leave for a while.
     Depart(MemberId, u32),
     /// Read a little.
     Read(MemberId, u32),
-    /// Look whether a closed loop still turns.
+    /// Check that a closed loop still progresses.
     Turn(MemberId, u32),
     /// All connections break.
     Storm(usize),
-    /// A second is over.
+    /// A second has ended.
     Second,
 }
 
-/// The heap: by time, and of the same time in the order in which they came.
+/// The heap: sorted by time, and for the same time by insertion.
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(u64, u64, Wake)>>,
@@ -37,18 +37,18 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Wakes at a time, in microseconds.
+    /// Sets a timer for a time in microseconds.
     pub fn at(&mut self, due: u64, wake: Wake) {
         self.count += 1;
         self.heap.push(Reverse((due, self.count, wake)));
     }
 
-    /// When the next is due.
+    /// When the next timer is due.
     pub fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((due, ..))| *due)
     }
 
-    /// Takes the next that is due, with the time at which it was.
+    /// Removes the next timer that is due, with its time.
     pub fn pop(&mut self, now: u64) -> Option<(u64, Wake)> {
         self.next().filter(|due| *due <= now)?;
         self.heap.pop().map(|Reverse((due, _, wake))| (due, wake))

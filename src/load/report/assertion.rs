@@ -5,24 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::{Report, Times, float};
 use crate::load::measure::Timing;
 
-/// What must hold.
+/// A condition on the results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assertion {
     text: String,
     name: String,
     compare: Compare,
-    /// In the unit of what is compared: milliseconds, parts of 1, or a plain number.
+    /// In the unit of the measured value: milliseconds, parts of 1, or a plain number.
     limit: f64,
 }
 
-/// Whether it held.
+/// The result of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssertionResult {
-    /// As it was written.
+    /// The assertion as it was written.
     pub text: String,
-    /// What was measured.
+    /// The measured value.
     pub found: String,
-    /// Whether that is so.
+    /// Whether the assertion holds.
     pub held: bool,
 }
 
@@ -44,7 +44,7 @@ enum Unit {
     Plain,
 }
 
-/// Longer ones first: `<` begins `<=`.
+/// Longer ones first, because `<` is a prefix of `<=`.
 const COMPARES: [(&str, Compare); 6] = [
     ("<=", Compare::AtMost),
     (">=", Compare::AtLeast),
@@ -60,7 +60,7 @@ impl Assertion {
     /// Reads an assertion.
     ///
     /// # Errors
-    /// A sentence with what is allowed.
+    /// A sentence that says what is allowed.
     pub fn read(text: &str) -> Result<Self, String> {
         let refused = |problem: String| format!("{text:?}: {problem}");
         let found = COMPARES.iter().find_map(|(sign, compare)| {
@@ -77,7 +77,7 @@ impl Assertion {
         Ok(Self { text: text.to_owned(), name: name.to_owned(), compare, limit })
     }
 
-    /// Holds it against the results. What was not measured at all does not hold.
+    /// Compares it with the results. It does not hold if its value was not measured.
     pub fn judge(&self, report: &Report) -> AssertionResult {
         let value = value(&self.name, report);
         let held = value.is_some_and(|value| self.compare.holds(value, self.limit));
@@ -97,7 +97,7 @@ const KNOWN: &str = "there are connect, join, location, chat, chat-ack and late 
      broken.PROMISE, sent.rate, deliveries.rate, connects.rate, connections.peak, \
      connections.at-end, client.cpu, client.late, hub.cpu and hub.memory";
 
-/// In what a name is measured; none where it is no name.
+/// The unit of a name; none if the name is unknown.
 fn unit(name: &str) -> Option<Unit> {
     let (first, rest) = name.split_once('.').unwrap_or((name, ""));
     if Timing::ALL.iter().any(|timing| timing.as_str() == first) {

@@ -1,4 +1,4 @@
-//! Whether the load generator itself was what the times of a run are about.
+//! Whether the load generator itself has affected the times of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,27 +6,27 @@ use super::float;
 use crate::load::engine::Interval;
 use crate::load::measure::{Measure, Timing};
 
-/// What this program was busy with.
+/// The load of this program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientUse {
-    /// The part of a core that it took in the hold; none where the system does not tell.
+    /// The part of a core that it used in the hold; none if the system does not report it.
     pub cpu: Option<f64>,
-    /// The part of the messages that went out over 10 ms after they were due.
+    /// The part of the messages that were sent over 10 ms after they were due.
     pub late: f64,
-    /// Why its times say more of itself than of the hub; none where they do not.
+    /// Why the times say more about this program than about the hub, if so.
     pub bottleneck: Option<String>,
-    /// Why its times say something of the machine too: it was late though it had time; none where it
-    /// was not.
+    /// Why the machine has affected the times, if so: the program was late although it was not
+    /// busy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbed: Option<String>,
 }
 
-/// Above so much of a core the program is not believed any more.
+/// Above this part of a core, the program's times are not reliable.
 const BUSY: f64 = 0.85;
-/// With more late messages than this it was disturbed.
+/// Above this part of late messages, the machine was disturbed.
 const OFTEN_LATE: f64 = 0.01;
-/// Fewer late messages than this happen to anybody.
+/// This many late messages are normal.
 const FEW: u64 = 10;
 
 impl ClientUse {
@@ -51,7 +51,7 @@ impl ClientUse {
         Self { cpu, late, bottleneck, disturbed }
     }
 
-    /// Whether the times are to be doubted, and why: what to call that, and the reason.
+    /// If the times are unreliable, what to call that and the reason.
     pub fn doubt(&self) -> Option<(&'static str, &str)> {
         let bottleneck = self.bottleneck.as_deref().map(|why| ("a bottleneck", why));
         bottleneck.or_else(|| self.disturbed.as_deref().map(|why| ("disturbed", why)))

@@ -1,4 +1,4 @@
-//! Two runs beside each other.
+//! A comparison of two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,15 +8,15 @@ use serde_json::Value;
 use super::{Report, Times, float};
 use crate::load::measure::Timing;
 
-/// Before the settings of a scenario, where they stand among other things.
+/// The prefix of a scenario's settings in a list of other conditions.
 const SETTING: &str = "scenario's ";
 
 /// Reads one number.
 type OfTimes = fn(&Times) -> f64;
-/// The same, where it may not be there.
+/// Reads a number that may be missing.
 type OfReport = fn(&Report) -> Option<f64>;
 
-/// A table of what both have measured, with the change from `a` to `b`.
+/// A table of what both runs have measured, with the change from `a` to `b`.
 pub fn compare(a: &Report, b: &Report) -> String {
     let mut text = format!("A: {}\nB: {}\n", headline(a), headline(b));
     differences(&mut text, a, b);
@@ -71,12 +71,13 @@ fn headline(report: &Report) -> String {
     format!("{scenario} ({framing}): {}; on {url}, {at}, {ended}", report.headline())
 }
 
-/// What makes a difference beside the hub: first in a line, then one by one.
+/// Lists conditions other than the hub that differ: first in a line, then one by one.
 fn differences(text: &mut String, a: &Report, b: &Report) {
     let settings_told = a.workload.is_some() && b.workload.is_some();
     let (a, b) = (conditions(a), conditions(b));
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    // What one of them does not tell at all is no difference, but a setting may be left out.
+    // A value that one of them does not report is no difference, except for settings, which may be
+    // left out.
     let differs = |name: &&String| {
         let told = a.contains_key(*name) && b.contains_key(*name);
         a.get(*name) != b.get(*name) && (told || (settings_told && name.starts_with(SETTING)))
@@ -96,8 +97,8 @@ fn differences(text: &mut String, a: &Report, b: &Report) {
     }
 }
 
-/// All that a run depends on beside the hub's code, by name. The versions stand there too: they are
-/// what one mostly wants to compare, and are to be seen.
+/// All conditions of a run beside the hub's code, by name. Versions are included: they are what one
+/// usually compares, and must be shown.
 fn conditions(report: &Report) -> BTreeMap<String, String> {
     let ended = match report.ended.as_str() {
         "complete" => "complete".to_owned(),

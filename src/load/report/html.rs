@@ -1,5 +1,5 @@
-//! The results as one page that needs nothing else: tables made here, charts drawn by uPlot out of
-//! the JSON that the page carries.
+//! The results as one self-contained page: tables are made here, and uPlot draws charts from the
+//! JSON in the page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ const CHART_STYLE: &str = include_str!("uplot/uPlot.min.css");
 const CHART_SCRIPT: &str = include_str!("uplot/uPlot.iife.min.js");
 const CHART_LICENSE: &str = include_str!("uplot/LICENSE");
 
-/// The browser itself sees to it that the page asks for nothing.
+/// The browser enforces that the page loads nothing.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
 
 /// The page.
@@ -159,7 +159,7 @@ fn counted(page: &mut String, title: &str, counts: &BTreeMap<String, u64>) {
     page.push_str("</tbody></table>\n");
 }
 
-/// The data, then what draws it. Inside a script nothing is escaped, so no text in the data may end
+/// The data, then the scripts that draw it. Scripts have no escapes, so no text in the data may end
 /// one.
 fn scripts(page: &mut String, report: &Report) {
     let data = serde_json::to_string(report).unwrap_or_else(|_| "null".to_owned());

@@ -1,5 +1,4 @@
-//! The results of a run, as they are kept: one JSON object that people, CI and
-//! `orderhub load compare` read.
+//! The results of a run: one JSON object that people, CI and `orderhub load compare` read.
 
 pub mod assertion;
 mod client;
@@ -32,9 +31,9 @@ pub const FORMAT: u32 = 1;
 pub struct Report {
     /// [`FORMAT`].
     pub format: u32,
-    /// Which program made it.
+    /// The version of the program.
     pub version: String,
-    /// When.
+    /// The time of the run.
     pub at: Timestamp,
     /// The scenario's name.
     pub scenario: String,
@@ -44,24 +43,25 @@ pub struct Report {
     pub framing: String,
     /// The scenario's seed.
     pub seed: u64,
-    /// What was run; none in the results of older programs.
+    /// The workload; none in the results of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
-    /// Where this program ran; none in the results of older programs.
+    /// The machine of the load generator; none in the results of older programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<Machine>,
-    /// The version of the hub, where its metrics were read.
+    /// The version of the hub, if its metrics were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub_version: Option<String>,
     /// How it ended: `complete`, `interrupted` or `hub lost`.
     pub ended: String,
-    /// How long was measured, in seconds.
+    /// How long the hold was, in seconds.
     pub hold_secs: f64,
     /// Members: planned, the most at once, and at the end.
     pub connections: Connections,
-    /// Times in milliseconds, by what was timed.
+    /// Times in milliseconds, by kind.
     pub timings: BTreeMap<String, Times>,
-    /// Their distributions: which part of 1 is not above how many milliseconds.
+    /// The distributions of times: pairs of a part of 1 and the milliseconds that it does not
+    /// exceed.
     #[serde(default)]
     pub percentiles: BTreeMap<String, Vec<(f64, f64)>>,
     /// Sums of the whole run.
@@ -70,18 +70,18 @@ pub struct Report {
     pub rates: Rates,
     /// Refusals by code.
     pub errors: BTreeMap<String, u64>,
-    /// Ends that the hub caused, by close code or by how the socket ended.
+    /// Connections that the hub ended, by close code or by how the socket ended.
     pub closes: BTreeMap<String, u64>,
     /// Broken promises by name.
     pub broken: BTreeMap<String, Broken>,
-    /// This program itself.
+    /// The load of this program.
     pub client: ClientUse,
-    /// What the hub took of its machine, where somebody looked.
+    /// The hub's resource usage, if it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubUse>,
-    /// Second by second; in runs of more than two hours several at a time.
+    /// Results per second; in runs of more than two hours, per several seconds.
     pub seconds: Vec<Second>,
-    /// What was asserted.
+    /// The results of the assertions.
     #[serde(default)]
     pub assertions: Vec<assertion::AssertionResult>,
 }
@@ -92,9 +92,9 @@ pub struct Report {
 pub struct Connections {
     /// Members of the scenario.
     pub planned: usize,
-    /// The most that were in their rooms at once.
+    /// The most members in their rooms at once.
     pub peak: usize,
-    /// In their rooms at the end, before they went.
+    /// Members in their rooms when the end of the run began.
     pub at_end: usize,
 }
 
@@ -104,13 +104,13 @@ pub struct Connections {
 pub struct Times {
     /// How many.
     pub count: u64,
-    /// The middle.
+    /// The median.
     pub p50: f64,
-    /// Nine in ten are not above.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 in a hundred.
+    /// The 99th percentile.
     pub p99: f64,
-    /// 999 in a thousand.
+    /// The 99.9th percentile.
     pub p999: f64,
     /// The longest.
     pub max: f64,
@@ -135,30 +135,30 @@ pub struct Rates {
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Broken {
-    /// What was promised.
+    /// The promise.
     pub promise: String,
-    /// How often that was not so.
+    /// How often it was broken.
     pub count: u64,
     /// The first cases.
     pub examples: Vec<String>,
 }
 
-/// What the hub took of its machine.
+/// The hub's resource usage.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HubUse {
-    /// Its processor time in the hold; 1 is a core. None where it ended or began anew in it.
+    /// Its processor time in the hold; 1 is a core. None if it ended or restarted in that time.
     pub cpu: Option<f64>,
-    /// The same for each message that was seen, in microseconds.
+    /// Its processor time per message seen, in microseconds.
     pub cpu_per_delivery_us: Option<f64>,
-    /// The most that it held in memory, in bytes.
+    /// The most memory that it used, in bytes.
     pub memory: u64,
 }
 
 // === impl Report ===
 
 impl Report {
-    /// What a run came to.
+    /// The results of a run.
     pub fn new(plan: &RunPlan, outcome: &RunOutcome) -> Self {
         let RunOutcome { measure, checker, hold, .. } = outcome;
         let broken = checker.breaches().map(|(promise, breach)| {
@@ -207,7 +207,7 @@ impl Report {
     /// Reads the results of a run, as `--json` has written them.
     ///
     /// # Errors
-    /// A sentence where the text is something else, or newer than this program.
+    /// A sentence if the text is something else, or newer than this program.
     pub fn read(text: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -222,13 +222,13 @@ impl Report {
         serde_json::from_str(text).map_err(other)
     }
 
-    /// The times in the order in which things happen, with their names.
+    /// The times in the order in which they occur, with their names.
     pub fn times(&self) -> impl Iterator<Item = (&'static str, &Times)> {
         let names = Timing::ALL.into_iter().map(Timing::as_str);
         names.filter_map(|name| Some((name, self.timings.get(name)?)))
     }
 
-    /// What was run, in a line; where the results do not say it, what they do say of it.
+    /// The workload in a line, or what older results say of it.
     pub fn headline(&self) -> String {
         let connections = self.connections.planned;
         match &self.workload {
@@ -237,18 +237,18 @@ impl Report {
         }
     }
 
-    /// Whether the times are to be doubted, and why: what to call that, and the reason.
+    /// If the times are unreliable, what to call that and the reason.
     pub fn doubt(&self) -> Option<(&'static str, &str)> {
         self.client.doubt()
     }
 
-    /// How many promises were broken, all cases together.
+    /// How many cases of broken promises there were, in all.
     pub fn breaches(&self) -> u64 {
         self.broken.values().map(|broken| broken.count).sum()
     }
 }
 
-/// What is to be told of each kind that was timed at all.
+/// Applies `tell` to each kind of time that was recorded.
 fn timings<T>(measure: &Measure, tell: fn(&Histogram<u64>) -> T) -> BTreeMap<String, T> {
     let timed = Timing::ALL.into_iter().map(|timing| (timing, measure.timing(timing)));
     let timed = timed.filter(|(_, times)| !times.is_empty());
@@ -271,7 +271,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", float(bytes) / 1e6)
 }
 
-/// What to do about an error or a close, where that is not plain.
+/// Advice about an error or a close, if it needs an explanation.
 fn hint(code: &str) -> Option<&'static str> {
     Some(match code {
         "rate_limited" | "4029" => {

@@ -1,4 +1,4 @@
-// Draws the charts of a report. The colours are those of the page, or of paper.
+// Draws the charts of a report, in the colours of the page or of paper.
 'use strict';
 
 (() => {
@@ -9,7 +9,7 @@
   let printing = false;
   let charts = [];
 
-  // Told apart by colour (also by those who see few of them), by width and by dashes.
+  // Lines differ in colour (also for people who are colour-blind), in width and in dashes.
   const LIGHT = { text: '#1b1f24', line: '#d9dde3', hues: ['#0072b2', '#d55e00', '#007a5a', '#a0458a', '#6b6b00'] };
   const DARK = { text: '#c9d1d9', line: '#333a42', hues: ['#56b4e9', '#e69f00', '#2ecc9b', '#e58ac8', '#d6d04a'] };
 
@@ -18,7 +18,7 @@
   const each = (read) => seconds.map((second) => read(second) ?? null);
   const number = (digits) => (_, value) => (value == null ? '–' : value.toLocaleString('en', { maximumFractionDigits: digits }));
 
-  // Powers of ten, and between them what there is room for.
+  // Labels at powers of ten, and as many between them as fit.
   const logTicks = (_, ticks) => {
     const digits = ticks.at(-1) / ticks[0] > 300 ? '1' : '125';
     return ticks.map((tick) => (digits.includes(tick.toExponential()[0]) ? tick : null));
@@ -26,14 +26,14 @@
   const tens = (_, ticks) => ticks.map((tick) => (tick.toExponential()[0] === '1' ? tick : null));
   const short = (value) => (value == null ? '' : value >= 1e6 ? `${value / 1e6}M` : value >= 1e4 ? `${value / 1e3}k` : String(value));
 
-  /** The seconds with data between two without: no line leads there, so each is a point. */
+  /** Seconds with data between two without: no line leads there, so each is drawn as a point. */
   const lone = (chart, line, show) => {
     const values = chart.data[line];
     const missing = (place) => values[place] == null;
     return show ? null : [...values.keys()].filter((place) => !missing(place) && missing(place - 1) && missing(place + 1));
   };
 
-  /** What a chart shows: a title, the numbers below, and lines of [name, values, style]. */
+  /** The content of each chart: a title, the numbers below, and lines of [name, values, style]. */
   const plans = () => {
     const list = [];
     const over = (title, unit, lines, more = {}) => {
@@ -81,7 +81,7 @@
     return list;
   };
 
-  // Two charts stand side by side on paper, whose width no script is told.
+  // On paper two charts are side by side, and scripts do not know the width of paper.
   const widthOf = (figure) => (printing || paper.matches ? 330 : figure.clientWidth);
 
   const draw = () => {
@@ -111,7 +111,7 @@
         series: [
           plan.percentile ? { label: 'part', value: (_, x) => (x == null ? '–' : parts(x)) } : { label: 'second', value: number(0) },
           ...plan.lines.map(([label, , style], place) => ({
-            // Each kind has percentiles of its own, so a line leads over those of the others. A
+            // Each kind has percentiles of its own, so a line skips those of the others. A
             // second without data is a gap.
             label, stroke: ink.hues[place % ink.hues.length], width: 1.5, spanGaps: Boolean(plan.percentile),
             points: { show: plan.x.length < 3, ...(plan.percentile ? {} : { filter: lone }) },

@@ -1,4 +1,4 @@
-//! The results for people.
+//! The results as a table for people.
 
 use std::fmt::Write as _;
 
@@ -113,7 +113,7 @@ fn verdicts(text: &mut String, report: &Report) {
     }
 }
 
-/// One line about a run that goes on: what is wrong comes before what may not fit any more.
+/// The progress of a run in one line: problems come first, because the end of the line may be cut.
 pub fn line(live: &RunProgress) -> String {
     let second = &live.second;
     let mut text = format!("{:>5.0}/{} s {:<9}", live.at, live.length.as_secs(), live.stage);

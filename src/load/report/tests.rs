@@ -1,4 +1,4 @@
-//! A report to try things with, and what makes the program doubt itself.
+//! A sample report, and when the program doubts its own times.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::load::scenario::Scenario;
 use crate::load::seconds::{HubSecond, TimingSummary};
 
-/// What a scenario does with these changes.
+/// The workload of a scenario with these changes.
 pub fn workload(changes: &[&str]) -> Workload {
     let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
     let text = "name = \"chat\"\nrooms = 100\n[driver]\nper-room = 1\nchat = 0.1\n\

@@ -1,4 +1,4 @@
-//! What was run: how many rooms, what was sent a second, and every setting of the scenario.
+//! The workload: how many rooms, what was sent per second, and every setting of the scenario.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,29 @@ use serde_json::Value;
 
 use crate::load::scenario::{Part, ROLES, Scenario};
 
-/// What was run.
+/// The workload of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
     /// Orders.
     pub rooms: u32,
-    /// Positions a second that were to be sent, on a schedule.
+    /// Positions per second that were scheduled.
     pub locations_per_second: f64,
-    /// Chat messages a second that were to be sent, on a schedule.
+    /// Chat messages per second that were scheduled.
     pub chat_per_second: f64,
-    /// Positions that were under way at once, in a closed loop.
+    /// Positions in flight at once, in a closed loop.
     pub locations_in_flight: u64,
-    /// Chat messages that were under way at once, in a closed loop.
+    /// Chat messages in flight at once, in a closed loop.
     pub chat_in_flight: u64,
-    /// The scenario with all changes, by the keys of its file; what a role does behind a dot.
+    /// The scenario with all changes, by the keys of its file; a role's settings follow a dot.
     pub settings: BTreeMap<String, Value>,
 }
 
-/// Not settings: what a scenario is called and what it is for.
+/// Not settings: a scenario's name and purpose.
 const NAMES: [&str; 2] = ["name", "about"];
 
 impl Workload {
-    /// What a scenario has done.
+    /// The workload of a scenario.
     pub fn new(scenario: &Scenario) -> Self {
         let rooms = scenario.rooms.0;
         let mut this = Self { rooms, ..Self::default() };
@@ -53,7 +53,7 @@ impl Workload {
         self.chat_in_flight += window(part.chat_in_flight);
     }
 
-    /// It in a line, with so many connections.
+    /// A description in one line, with this many connections.
     pub fn words(&self, connections: usize) -> String {
         let plural = if self.rooms == 1 { "" } else { "s" };
         let mut parts =
@@ -76,7 +76,7 @@ impl Workload {
     }
 }
 
-/// A rate with no more digits than it needs.
+/// A rate without needless digits.
 fn shown(rate: f64) -> String {
     let digits = if rate < 10.0 { 2 } else { 0 };
     let text = format!("{rate:.digits$}");
@@ -84,7 +84,7 @@ fn shown(rate: f64) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-/// Puts the values of tables beside each other. What is not set is left out.
+/// Flattens the values of tables into one map. Unset values are left out.
 fn flatten(into: &mut BTreeMap<String, Value>, prefix: &str, value: Value) {
     match value {
         Value::Object(table) => {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(Workload::new(&again), workload);
     }
 
-    /// A value of JSON in TOML: only tables are written in another way.
+    /// A JSON value in TOML: only tables are written differently.
     fn toml_of(value: &Value) -> String {
         value.to_string().replace("\":", "\"=")
     }

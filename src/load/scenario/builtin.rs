@@ -1,6 +1,6 @@
-//! The scenarios that come with the program.
+//! The built-in scenarios.
 
-/// Their names and texts, in the order in which they are listed.
+/// Their names and texts, in the order of the list.
 pub const BUILTIN: &[(&str, &str)] = &[
     ("tracking", include_str!("../../../benches/load/tracking.toml")),
     ("rooms", include_str!("../../../benches/load/rooms.toml")),
@@ -13,7 +13,7 @@ pub const BUILTIN: &[(&str, &str)] = &[
     ("mixed", include_str!("../../../benches/load/mixed.toml")),
 ];
 
-/// The text of a ready scenario.
+/// The text of a built-in scenario.
 pub fn builtin(name: &str) -> Option<&'static str> {
     BUILTIN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }

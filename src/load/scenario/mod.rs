@@ -1,7 +1,7 @@
-//! What a run does: how many rooms and people, what they send, when they come and go.
+//! Scenarios: how many rooms and users, what they send, when they come and go.
 //!
-//! A scenario is one small TOML file. A key that is not known, and a value that cannot be, is an
-//! error with its line: a typo must not silently measure something else.
+//! A scenario is one small TOML file. An unknown key or an invalid value is an error with its line,
+//! so that a typing error does not silently measure something else.
 
 mod builtin;
 mod values;
@@ -19,33 +19,33 @@ pub use values::{Characters, Count, HeadCount, MAX_PEOPLE, Rate, SendWindow, Tim
 /// The roles that take part, in the order in which they are made.
 pub const ROLES: [Role; 3] = [Role::Driver, Role::Customer, Role::Support];
 
-/// One run.
+/// A scenario.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub name: String,
-    /// What it is for, in a sentence.
+    /// Its purpose, in a sentence.
     #[serde(default)]
     pub about: String,
     /// How many orders.
     pub rooms: Count,
-    /// What the orders are called: this, a hyphen and a number from 1.
+    /// The prefix of the orders' ids: a hyphen and a number from 1 follow.
     #[serde(default = "prefix")]
     pub order: OrderId,
     /// The same seed gives the same schedule.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Over so long the people come, evenly.
+    /// The time in which the members connect, evenly.
     #[serde(default = "secs::<5>")]
     pub ramp_up: TimeSpan,
-    /// So long everybody is there: only this is measured.
+    /// The time in which all members are connected; only this is measured.
     #[serde(default = "secs::<30>")]
     pub hold: TimeSpan,
-    /// The longest wait, at the end, for what is still under way.
+    /// The longest wait, at the end, for messages in flight.
     #[serde(default = "secs::<5>")]
     pub settle: TimeSpan,
-    /// Over so long they go.
+    /// The time in which the members disconnect.
     #[serde(default = "secs::<1>")]
     pub ramp_down: TimeSpan,
     /// The drivers of a room.
@@ -62,40 +62,41 @@ pub struct Scenario {
     pub storm: Vec<Storm>,
 }
 
-/// What the people of one role do.
+/// The settings of one role.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Part {
-    /// How many in each room; 0 leaves them out.
+    /// How many members each room has; 0 leaves the role out.
     pub per_room: HeadCount,
-    /// Positions a second, on a schedule that waits for nobody (open loop); drivers only.
+    /// Positions per second, on a schedule that never waits (open loop); drivers only.
     #[serde(default)]
     pub locations: Rate,
-    /// Positions under way: the next goes when one has come back (closed loop); drivers only.
+    /// Positions in flight: the next is sent when one has come back (closed loop); drivers only.
     #[serde(default)]
     pub locations_in_flight: Option<SendWindow>,
     /// Chat messages a second, at random times (open loop).
     #[serde(default)]
     pub chat: Rate,
-    /// Chat messages under way: the next goes when one is acknowledged (closed loop).
+    /// Chat messages in flight: the next is sent when one is acknowledged (closed loop).
     #[serde(default)]
     pub chat_in_flight: Option<SendWindow>,
     /// How long a chat message is.
     #[serde(default)]
     pub chat_characters: Characters,
-    /// How long a connection lasts, give or take half of it. Without it, to the end.
+    /// How long a connection lasts, plus or minus half of it. Unset: to the end.
     #[serde(default)]
     pub stay: Option<TimeSpan>,
-    /// How long one is away after that, give or take half of it.
+    /// How long a member stays away after that, plus or minus half of it.
     #[serde(default = "secs::<1>")]
     pub away: TimeSpan,
-    /// Whether one says good-bye (`order:leave`, then a close) or is just gone, like a phone.
+    /// Whether a member leaves properly (`order:leave`, then a close) or just disappears, like a
+    /// phone.
     #[serde(default)]
     pub leave: bool,
-    /// Whether one who comes back asks for what was missed (`sinceSeq`).
+    /// Whether a member that comes back asks for missed messages (`sinceSeq`).
     #[serde(default = "yes")]
     pub since_seq: bool,
-    /// Reads no more than so many bytes a second.
+    /// Reads at most this many bytes per second.
     #[serde(default)]
     pub read_bytes_per_second: Option<Count>,
 }
@@ -106,7 +107,7 @@ pub struct Part {
 pub struct Storm {
     /// When, counted from the beginning of the hold.
     pub at: TimeSpan,
-    /// Over so long they come back; 0 is all at once.
+    /// The time in which they come back; 0 is all at once.
     #[serde(default)]
     pub jitter: TimeSpan,
 }
@@ -140,24 +141,24 @@ fn secs<const SECS: u64>() -> TimeSpan {
 // === impl Scenario ===
 
 impl Scenario {
-    /// Reads a scenario, with changes (`driver.locations=5`) put over it.
+    /// Reads a scenario and applies changes (`driver.locations=5`).
     ///
     /// # Errors
-    /// [`BadScenario`] with the line of an unknown key or an impossible value; without a line
-    /// where a change is to blame or where values do not go together.
+    /// [`BadScenario`] with the line of an unknown key or an invalid value; without a line if a
+    /// change is the cause or if values do not fit together.
     pub fn read(text: &str, changes: &[String]) -> Result<Self, BadScenario> {
         let read = toml::from_str::<Self>(text).map_err(|error| of_file(text, &error));
         let scenario = if changes.is_empty() {
             read?
         } else {
-            // What is wrong in the file itself has a line there.
+            // An error in the file itself has a line there.
             changed(text, changes).map_err(|error| read.err().unwrap_or(error))?
         };
         scenario.check()?;
         Ok(scenario)
     }
 
-    /// What the people of a role do, where there are any.
+    /// The settings of a role, if it takes part.
     pub fn part(&self, role: Role) -> Option<&Part> {
         match role {
             Role::Driver => self.driver.as_ref(),
@@ -167,12 +168,12 @@ impl Scenario {
         }
     }
 
-    /// How long it lasts at most, all told.
+    /// How long the run lasts at most, in all.
     pub fn length(&self) -> Duration {
         [self.ramp_up, self.hold, self.settle, self.ramp_down].iter().map(|span| span.0).sum()
     }
 
-    /// How many connections that makes.
+    /// How many connections the run has.
     pub fn people(&self) -> u64 {
         let per_room = ROLES.into_iter().filter_map(|role| self.part(role));
         u64::from(self.rooms.0) * per_room.map(|part| u64::from(part.per_room.0)).sum::<u64>()
@@ -213,7 +214,7 @@ fn bad(problem: impl Into<String>) -> BadScenario {
     BadScenario { line: None, problem: problem.into() }
 }
 
-/// What a reader of TOML says, in one line and without the types of this program.
+/// An error of the TOML reader, in one line and without names of Rust types.
 fn plainly(said: &str) -> String {
     let said = said.trim().replace('\n', ", ");
     let words = [
@@ -232,13 +233,14 @@ fn of_file(text: &str, error: &toml::de::Error) -> BadScenario {
     BadScenario { line, problem: plainly(error.message()) }
 }
 
-/// Reads the scenario with each `key=value` put over it.
+/// Applies each `key=value` and reads the scenario.
 fn changed(text: &str, changes: &[String]) -> Result<Scenario, BadScenario> {
     let mut table: toml::Table = toml::from_str(text).map_err(|error| of_file(text, &error))?;
     for change in changes {
         let refused = |problem: &str| bad(format!("{change:?}: {problem}"));
         let (key, value) = change.split_once('=').ok_or_else(|| refused("it must be key=value"))?;
-        // A word without quotes is a text: nobody wants to quote for the shell and for TOML.
+        // A word without quotes is a text, so that nothing needs quotes for both the shell and
+        // TOML.
         let value = value.trim();
         let read = toml::from_str::<toml::Table>(&format!("v = {value}")).ok();
         let value = read.and_then(|mut read| read.remove("v"));

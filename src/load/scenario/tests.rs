@@ -1,4 +1,4 @@
-//! Scenarios as they are read, and how bad ones are refused.
+//! How scenarios are read, and how invalid ones are refused.
 
 use super::*;
 

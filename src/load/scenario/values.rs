@@ -1,11 +1,11 @@
-//! Values of a scenario, each checked where it is read, so that an error names the line.
+//! Values of a scenario. Each is checked where it is read, so that an error names the line.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The most that a rate may be, per second and connection.
+/// The highest rate, per second and connection.
 const MAX_RATE: f64 = 100_000.0;
 /// The most connections of one run.
 pub const MAX_PEOPLE: u32 = 1_000_000;
@@ -22,17 +22,17 @@ pub struct TimeSpan(pub Duration);
 #[serde(try_from = "f64")]
 pub struct Rate(pub f64);
 
-/// A number of rooms or people, 1 to a million.
+/// A number of rooms or members, 1 to a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct Count(pub u32);
 
-/// How many of a role are in each room, 0 to a million.
+/// How many members of a role each room has, 0 to a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct HeadCount(pub u32);
 
-/// How many messages a sender keeps under way, 1 to 1000.
+/// How many messages a sender keeps in flight, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "i64")]
 pub struct SendWindow(pub u32);

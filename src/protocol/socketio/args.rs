@@ -1,4 +1,4 @@
-//! The array of an EVENT: the event's name, its data, and the text of all that follows the name.
+//! The array of an EVENT: the event's name, its data, and the text after the name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,19 +9,19 @@ use serde_json::value::RawValue;
 use super::malformed::Malformed;
 use crate::protocol::json::WHITESPACE;
 
-/// Names that clients cannot send: the list by which socket.io-client itself refuses to emit. `error`
-/// is not on it.
+/// Names that clients cannot send: socket.io-client itself refuses to emit them. `error` is not
+/// among them.
 const RESERVED: &[&str] =
     &["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// What an EVENT carries, read once.
+/// The content of an EVENT, read once.
 #[derive(Debug, Clone)]
 pub struct Args<'a> {
     /// The whole array.
     array: &'a str,
     /// Its first element.
     head: Option<&'a RawValue>,
-    /// The first element as text: the event's name. None where it is something else.
+    /// The first element as text: the event's name. None if it is not a text.
     pub name: Option<Cow<'a, str>>,
     /// The second element: the event's data.
     pub data: Option<&'a RawValue>,
@@ -31,9 +31,9 @@ impl<'a> Args<'a> {
     /// Reads the payload of an EVENT.
     ///
     /// # Errors
-    /// [`Malformed::Payload`] where it is no JSON array, [`Malformed::Reserved`] where its name is
-    /// one that only Socket.IO itself uses. An array without a name is none: that is told to
-    /// the client, and its connection stays.
+    /// [`Malformed::Payload`] if it is not a JSON array, [`Malformed::Reserved`] if its name is
+    /// reserved for Socket.IO itself. An array without a name is no error here: the client gets an
+    /// answer, and its connection stays.
     pub fn parse(array: &'a str) -> Result<Self, Malformed> {
         let Elements { head, data } =
             serde_json::from_str(array).map_err(|_| Malformed::Payload)?;
@@ -57,7 +57,7 @@ impl<'a> Args<'a> {
     }
 }
 
-/// A JSON string as text. None for what is no string, or holds half of a surrogate pair.
+/// A JSON string as text. None if it is not a string, or contains half of a surrogate pair.
 fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     let inner = json.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -66,7 +66,7 @@ fn text(json: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
-/// The first two elements of an array; the others are only checked.
+/// The first two elements of an array; the others are only validated.
 struct Elements<'a> {
     head: Option<&'a RawValue>,
     data: Option<&'a RawValue>,

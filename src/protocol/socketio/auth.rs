@@ -1,21 +1,21 @@
-//! The payload of a CONNECT: who the client is, and which session it wants back.
+//! The payload of a CONNECT: the client's token, and the session that it wants to resume.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What a client says when it enters a namespace. What is missing or of another type is absent:
-/// the payload is the app's own, and the hub takes of it what it knows.
+/// The data of a client that enters a namespace. Missing or mistyped fields are absent: the payload
+/// belongs to the app, and the hub takes what it knows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Auth {
     /// The JWT, perhaps with the word `Bearer` before it.
     pub token: Option<String>,
-    /// The private id of the session that the client had, which it wants back.
+    /// The private id of the session that the client wants to resume.
     pub pid: Option<String>,
-    /// The last offset that it saw there.
+    /// The last offset that the client saw in that session.
     pub offset: Option<String>,
-    /// Whether it can be given a `pid` and offsets; false only where it says so.
+    /// Whether the client may get a `pid` and offsets; false only if it says so.
     pub resume: bool,
 }
 
@@ -32,7 +32,7 @@ impl Default for Auth {
     }
 }
 
-/// Whoever has the token or the pid can act for the user: neither is shown.
+/// The token and the pid let their holder act for the user, so neither is shown.
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Auth")
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Auth {
     }
 }
 
-/// Takes the last of doubled keys, as JavaScript does.
+/// Takes the last of duplicate keys, as JavaScript does.
 struct AuthVisitor;
 
 impl<'de> Visitor<'de> for AuthVisitor {

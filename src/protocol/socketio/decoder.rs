@@ -1,16 +1,16 @@
-//! Binary packets put together: what was said in text waits for the attachments that follow it.
+//! Assembles binary packets: the text waits for the attachments that follow it.
 
 use bytes::Bytes;
 
 use super::malformed::Malformed;
 use super::packet::Packet;
 
-/// The packets of one connection. One that waits for nothing holds nothing.
+/// The packets of one connection. It holds memory only while a packet is incomplete.
 #[derive(Debug)]
 pub struct Decoder {
     /// The most bytes of a packet with its attachments.
     limit: usize,
-    /// The packet whose attachments are on their way.
+    /// The packet whose attachments have not all arrived.
     pending: Option<Box<AwaitedAttachments>>,
 }
 
@@ -20,7 +20,7 @@ struct AwaitedAttachments {
     /// How many attachments were announced.
     expected: usize,
     attachments: Vec<Bytes>,
-    /// How large all of it may still become.
+    /// How many more bytes the packet may have.
     room: usize,
 }
 
@@ -33,10 +33,10 @@ pub struct BinaryPacket {
 }
 
 impl BinaryPacket {
-    /// The packet that announced them.
+    /// The packet that announced the attachments.
     ///
     /// # Errors
-    /// None that the decoder has not reported already: it has read the same text before.
+    /// Only errors that the decoder has reported already, because it has read the same text before.
     pub fn packet(&self) -> Result<Packet<'_>, Malformed> {
         Packet::parse(&self.text)
     }
@@ -48,11 +48,11 @@ impl Decoder {
         Self { limit, pending: None }
     }
 
-    /// Takes the data of an Engine.IO message: a packet. None where attachments are to follow.
+    /// Takes the data of an Engine.IO message, which is a packet. None if attachments follow.
     ///
     /// # Errors
-    /// [`Malformed::TooBig`] where it is over the limit, [`Malformed::Unfinished`] where an
-    /// attachment must follow instead, else what [`Packet::parse`] says.
+    /// [`Malformed::TooBig`] if it is over the limit, [`Malformed::Unfinished`] if an attachment
+    /// was expected, else the errors of [`Packet::parse`].
     pub fn text<'a>(&mut self, text: &'a str) -> Result<Option<Packet<'a>>, Malformed> {
         if self.pending.is_some() {
             return Err(Malformed::Unfinished);
@@ -71,11 +71,11 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Takes a binary message: an attachment. With the last one the packet is whole.
+    /// Takes a binary message, which is an attachment. The last one completes the packet.
     ///
     /// # Errors
-    /// [`Malformed::Unannounced`] where no packet waits for one, [`Malformed::TooBig`] where all
-    /// together is over the limit.
+    /// [`Malformed::Unannounced`] if no packet waits for an attachment, [`Malformed::TooBig`] if
+    /// the packet with its attachments is over the limit.
     pub fn binary(&mut self, attachment: Bytes) -> Result<Option<BinaryPacket>, Malformed> {
         let mut pending = self.pending.take().ok_or(Malformed::Unannounced)?;
         pending.room = pending.room.checked_sub(attachment.len()).ok_or(Malformed::TooBig)?;

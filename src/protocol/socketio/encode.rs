@@ -1,4 +1,4 @@
-//! What the hub says in the Socket.IO framing: its events and the answers to events of clients.
+//! The hub's messages in the Socket.IO framing: its events, and answers to events of clients.
 
 use super::Namespace;
 use super::offset::write_offset;
@@ -6,8 +6,8 @@ use crate::protocol::error::Failure;
 use crate::protocol::json;
 use crate::protocol::server::{Reply, ServerEvent};
 
-/// Writes an event of the hub: `42/events,["name",data]`. With `offsets`, chat ends in its
-/// offset, and nothing else ends in a string: stock clients take any for an offset.
+/// Writes an event of the hub: `42/events,["name",data]`. With `offsets`, chat ends with its
+/// offset. No other event ends with a string, because stock clients take it for an offset.
 pub fn encode_event(
     event: &ServerEvent<'_>,
     namespace: Namespace,

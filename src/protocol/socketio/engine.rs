@@ -1,5 +1,5 @@
-//! Engine.IO 4: the layer under Socket.IO that opens, pings, upgrades and closes. Its packets, its
-//! handshake, and its errors as HTTP answers tell them.
+//! Engine.IO 4: the layer under Socket.IO that opens, pings, upgrades and closes. This file has its
+//! packets, its handshake, and its errors as HTTP answers.
 //!
 //! Source: the Engine.IO protocol, revision 4, and the errors of its reference server.
 
@@ -27,7 +27,7 @@ pub enum EnginePacket<'a> {
 }
 
 impl<'a> EnginePacket<'a> {
-    /// Reads a packet; none where its type is unknown or missing.
+    /// Reads a packet; none if its type is unknown or missing.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (kind, data) = text.split_at_checked(1)?;
         Some(match kind {
@@ -49,21 +49,21 @@ pub const CLOSE: &str = "1";
 pub const PING: &str = "2";
 /// A client's pong, the whole of its text message.
 pub const PONG: &str = "3";
-/// What a client asks of a WebSocket to which it wants to upgrade.
+/// A client's probe of a WebSocket to which it wants to upgrade.
 pub const PROBE: &str = "2probe";
-/// The answer to that.
+/// The answer to a probe.
 pub const PROBE_ANSWER: &str = "3probe";
-/// What a client says when it has moved to the WebSocket.
+/// A client has moved to the WebSocket.
 pub const UPGRADE: &str = "5";
-/// What ends a poll that brought nothing.
+/// Ends a poll without a message.
 pub const NOOP: &str = "6";
 
 /// The server's side of a handshake: the data of its `0` packet.
 #[derive(Debug, Clone)]
 pub struct Handshake<'a> {
-    /// The id of the session, which every later request of it names.
+    /// The id of the session, which every later request contains.
     pub sid: &'a str,
-    /// Whether the client may upgrade to a WebSocket: it came by long-polling.
+    /// Whether the client may upgrade to a WebSocket: true if it polls.
     pub may_upgrade: bool,
     /// How often the server pings.
     pub ping_interval: Duration,
@@ -104,11 +104,11 @@ impl Handshake<'_> {
 pub enum EngineError {
     /// `transport` is neither `polling` nor `websocket`.
     UnknownTransport,
-    /// No session has this id (any more).
+    /// No session has this id, or has it any more.
     UnknownSid,
-    /// A session begins with a GET.
+    /// A session must begin with a GET.
     BadMethod,
-    /// The request fits neither its session nor the protocol.
+    /// The request does not fit its session or the protocol.
     BadRequest,
     /// The page or the client may not connect.
     Forbidden,
@@ -117,7 +117,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The JSON that tells it: `{"code":1,"message":"Session ID unknown"}`.
+    /// The JSON body of the error: `{"code":1,"message":"Session ID unknown"}`.
     pub fn json(self) -> &'static str {
         match self {
             Self::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
@@ -129,7 +129,7 @@ impl EngineError {
         }
     }
 
-    /// The HTTP status that goes with it.
+    /// The HTTP status of the error.
     pub fn status(self) -> u16 {
         if self == Self::Forbidden { 403 } else { 400 }
     }

@@ -1,15 +1,15 @@
-//! Events of clients: from the arguments of an EVENT to what the client asks for.
+//! Events of clients: from the arguments of an EVENT to the client's request.
 
 use super::packet::Packet;
 use crate::protocol::error::Failure;
 use crate::protocol::request::{Rejected, Request};
 
-/// Reads the event of an EVENT: its first argument is the name, its second the data. Further ones
+/// Reads the event in an EVENT: its first argument is the name, its second the data. Further ones
 /// are ignored, as unknown fields are.
 ///
 /// # Errors
-/// [`Rejected`] with `bad_envelope` where there is no name, else `unknown_event` or
-/// `invalid_payload`; no event takes attachments.
+/// [`Rejected`] with `bad_envelope` if there is no name, else `unknown_event` or `invalid_payload`;
+/// no event takes attachments.
 pub fn read_event(packet: &Packet<'_>) -> Result<Request, Rejected> {
     let name = packet.args.as_ref().and_then(|args| args.name.as_deref());
     let Some(name) = name else {

@@ -1,4 +1,5 @@
-//! Why a Socket.IO connection is broken: what no stock client sends ends it at once.
+//! Why a Socket.IO connection is malformed. No stock client sends such packets, and they end the
+//! connection at once.
 
 use crate::protocol::close::CloseCode;
 
@@ -14,25 +15,25 @@ pub enum Malformed {
     /// A binary packet that does not say how many attachments follow, or too many.
     #[error("a binary packet must announce 0 to 10 attachments")]
     Attachments,
-    /// An ack id that JavaScript cannot keep.
+    /// An ack id that JavaScript cannot represent.
     #[error("an ack id must be 0 to 2^53 - 1")]
     AckId,
-    /// A payload that is not JSON, or not what packets of its type carry.
+    /// A payload that is not JSON, or not what packets of its type contain.
     #[error("the payload is not what its packet type carries")]
     Payload,
-    /// Brackets in brackets.
+    /// Brackets nest too deeply.
     #[error("nested over 64 levels deep")]
     TooDeep,
-    /// An event with a name that Socket.IO keeps for itself.
+    /// An event with a name that is reserved for Socket.IO.
     #[error("the event's name is reserved")]
     Reserved,
     /// A placeholder that names none of the packet's attachments.
     #[error("a placeholder without its attachment")]
     Placeholder,
-    /// Text before all attachments of a packet had come.
+    /// A text packet before all attachments of the previous packet arrived.
     #[error("text where an attachment must follow")]
     Unfinished,
-    /// A binary message after no binary packet.
+    /// A binary message that no packet has announced.
     #[error("a binary message that no packet announced")]
     Unannounced,
     /// A packet that is, with its attachments, over the limit of a message.
@@ -41,7 +42,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// How the connection is closed.
+    /// The close code for the connection.
     pub fn close(self) -> CloseCode {
         match self {
             Self::TooBig => CloseCode::TOO_BIG,

@@ -1,8 +1,8 @@
 //! The Socket.IO framing: Engine.IO 4 packets, and Socket.IO 5 packets inside of them.
 //!
-//! Pure, byte for byte: what travels as WebSocket messages or in the bodies of long-polling is
-//! read and written here, and nothing is known of sockets, sessions or rooms. A session feeds
-//! what its client sends to a [`reader::PacketReader`].
+//! Pure parsing and writing, byte for byte: WebSocket messages and bodies of long-polling are read
+//! and written here, without knowledge of sockets, sessions or rooms. A connection passes what its
+//! client sends to a [`reader::PacketReader`].
 
 pub mod args;
 pub mod auth;
@@ -26,7 +26,7 @@ pub enum Namespace {
     /// `/`
     #[serde(rename = "/")]
     Root,
-    /// `/events`, where the gateway was that the hub replaces.
+    /// `/events`, the namespace of the gateway that the hub replaces.
     #[serde(rename = "/events")]
     Events,
 }
@@ -45,7 +45,7 @@ impl Namespace {
         }
     }
 
-    /// What stands in a packet between its type and the rest.
+    /// The namespace in a packet, between the type and the rest.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Root => "",

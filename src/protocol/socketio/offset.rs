@@ -1,11 +1,11 @@
-//! Offsets: the last argument of a chat event, which says where in the order's chat it stands.
+//! Offsets: the last argument of a chat event, which gives its number in the order's chat.
 //!
-//! Stock clients keep the last one that they saw and send it back when they come again.
+//! Stock clients keep the last offset that they saw and send it back when they reconnect.
 
 use crate::ids::OrderId;
 use crate::protocol::json;
 
-/// Writes `"<orderId>:<seq>"`. No character of an id needs to be escaped in JSON.
+/// Writes `"<orderId>:<seq>"`. Ids contain no character that JSON escapes.
 pub fn write_offset(order_id: &OrderId, seq: i64, out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(order_id.as_str().as_bytes());
@@ -14,10 +14,10 @@ pub fn write_offset(order_id: &OrderId, seq: i64, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Reads what [`write_offset`] wrote, without the quotes. The order's id may hold colons.
+/// Reads what [`write_offset`] wrote, without the quotes. The order's id may contain colons.
 pub fn parse_offset(offset: &str) -> Option<(OrderId, i64)> {
     let (order_id, seq) = offset.rsplit_once(':')?;
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     let seq = seq.parse().ok().filter(|_| seq.bytes().all(|byte| byte.is_ascii_digit()))?;
     Some((OrderId::new(order_id).ok()?, seq))
 }

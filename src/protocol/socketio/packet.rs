@@ -1,4 +1,4 @@
-//! Socket.IO packets, as they stand in Engine.IO messages (Socket.IO protocol 5).
+//! Socket.IO packets, as Engine.IO messages contain them (Socket.IO protocol 5).
 
 use serde_json::value::RawValue;
 
@@ -11,14 +11,14 @@ use crate::protocol::json::{MAX_DEPTH, nests_deeper_than};
 /// The most attachments of a packet.
 pub const MAX_ATTACHMENTS: usize = 10;
 
-/// What a packet is for; the discriminant is its type on the wire.
+/// The type of a packet; the discriminant is its type on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PacketType {
     /// Enters a namespace.
     Connect,
-    /// Leaves it.
+    /// Leaves a namespace.
     Disconnect,
-    /// Says something.
+    /// Carries an event.
     Event,
     /// Answers an event.
     Ack,
@@ -30,20 +30,20 @@ pub enum PacketType {
     BinaryAck,
 }
 
-/// A packet, borrowed from its text. Attachments follow it as messages of their own.
+/// A packet, borrowed from its text. Its attachments follow as separate messages.
 #[derive(Debug, Clone)]
 pub struct Packet<'a> {
-    /// What it is for.
+    /// The type.
     pub kind: PacketType,
-    /// The namespace, `/` where none is named. It may be one that does not exist.
+    /// The namespace, `/` if none is given. It may not exist.
     pub namespace: &'a str,
-    /// The number that asks for an answer, or that an answer is for; at most 2^53 - 1.
+    /// The id of a requested answer, or of the event that is answered; at most 2^53 - 1.
     pub ack: Option<u64>,
-    /// How many binary messages belong to it; 0 to 10.
+    /// How many binary messages follow; 0 to 10.
     pub attachments: usize,
     /// The payload, which is JSON, or nothing.
     pub data: &'a str,
-    /// The same of an EVENT or `BINARY_EVENT`, taken apart.
+    /// The parsed payload of an EVENT or `BINARY_EVENT`.
     pub args: Option<Args<'a>>,
 }
 
@@ -60,7 +60,7 @@ impl PacketType {
         matches!(self, Self::BinaryEvent | Self::BinaryAck)
     }
 
-    /// Takes the type off a packet.
+    /// Splits the type off a packet.
     fn split(text: &str) -> Option<(Self, &str)> {
         let (digit, rest) = text.split_at_checked(1)?;
         let kind = match digit {
@@ -83,7 +83,7 @@ impl<'a> Packet<'a> {
     /// Reads a packet: the data of an Engine.IO message.
     ///
     /// # Errors
-    /// [`Malformed`] where no stock client would have sent it.
+    /// [`Malformed`] if no stock client would have sent it.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let (kind, rest) = PacketType::split(text).ok_or(Malformed::Kind)?;
         let (attachments, rest) = if kind.is_binary() { attachments(rest)? } else { (0, rest) };
@@ -97,7 +97,7 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// Takes `N-` off a binary packet.
+/// Splits `N-` off a binary packet.
 fn attachments(text: &str) -> Result<(usize, &str), Malformed> {
     let (count, rest) = number(text);
     let count = count.and_then(|count| usize::try_from(count).ok());
@@ -105,7 +105,7 @@ fn attachments(text: &str) -> Result<(usize, &str), Malformed> {
     Ok((count, rest.strip_prefix('-').ok_or(Malformed::Attachments)?))
 }
 
-/// Takes the namespace off, with its comma. A packet without a payload may end without one.
+/// Splits the namespace off, with its comma. A packet without a payload may end without a comma.
 fn namespace(text: &str) -> (&str, &str) {
     if text.starts_with('/') { text.split_once(',').unwrap_or((text, "")) } else { ("/", text) }
 }
@@ -117,7 +117,7 @@ fn ack_id(text: &str) -> Result<(Option<u64>, &str), Malformed> {
     }
 }
 
-/// Takes the digits at the beginning off; what is over 64 bits counts as the most.
+/// Splits leading digits off; a number over 64 bits counts as the maximum.
 fn number(text: &str) -> (Option<u64>, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit);
     let (mut length, mut value) = (0, 0_u64);
@@ -128,7 +128,7 @@ fn number(text: &str) -> (Option<u64>, &str) {
     ((length > 0).then_some(value), text.get(length..).unwrap_or_default())
 }
 
-/// Checks that the payload is what packets of that kind carry.
+/// Checks that the payload fits packets of that type.
 fn payload(kind: PacketType, data: &str) -> Result<Option<Args<'_>>, Malformed> {
     if nests_deeper_than(data, MAX_DEPTH) {
         return Err(Malformed::TooDeep);
@@ -143,7 +143,7 @@ fn payload(kind: PacketType, data: &str) -> Result<Option<Args<'_>>, Malformed> 
     if fits { Ok(None) } else { Err(Malformed::Payload) }
 }
 
-/// A text that is JSON, without the blank around it.
+/// The text without surrounding blanks, if it is JSON.
 fn json(text: &str) -> Result<&str, Malformed> {
     serde_json::from_str(text).map(RawValue::get).map_err(|_| Malformed::Payload)
 }

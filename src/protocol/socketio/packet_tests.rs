@@ -1,4 +1,4 @@
-//! Packets, byte for byte: what stock clients send, and what nobody should.
+//! Packets, byte for byte: those of stock clients, and malformed ones.
 
 use super::*;
 

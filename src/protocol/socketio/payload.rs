@@ -1,5 +1,5 @@
-//! Payloads of long-polling: what the body of a POST or of an answered GET holds. Packets are joined
-//! by the record separator; a binary one is `b` and its base64.
+//! Payloads of long-polling: the body of a POST or of the answer to a GET. Packets are joined by
+//! the record separator; a binary packet is `b` and its base64.
 //!
 //! Source: the Engine.IO protocol, revision 4, "Packet encoding", "HTTP long-polling".
 
@@ -9,13 +9,13 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::engine::EnginePacket;
 
-/// What stands between two packets.
+/// Separates two packets.
 pub const SEPARATOR: char = '\u{1e}';
-/// What a binary packet begins with.
+/// The first character of a binary packet.
 const BINARY: &str = "b";
 
-/// Standard base64. Padding is written, and not asked for: browsers' and other clients' encoders
-/// differ there.
+/// Standard base64. Padding is written but not required, because browsers and other clients differ
+/// there.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -30,7 +30,7 @@ pub enum Part<'a> {
     Binary(Vec<u8>),
 }
 
-/// Reads one packet; none where it is no packet or its base64 is not valid.
+/// Reads one packet; none if it is invalid or its base64 is.
 pub fn read(packet: &str) -> Option<Part<'_>> {
     match packet.strip_prefix(BINARY) {
         Some(data) => BASE64.decode(data).ok().map(Part::Binary),
@@ -38,12 +38,12 @@ pub fn read(packet: &str) -> Option<Part<'_>> {
     }
 }
 
-/// Whether every packet of a payload can be read. An empty payload has one packet, which cannot.
+/// Whether every packet of a payload can be read. An empty payload counts as one invalid packet.
 pub fn is_valid(payload: &str) -> bool {
     payload.split(SEPARATOR).all(|packet| read(packet).is_some())
 }
 
-/// Appends a packet of text, behind a separator where others stand before it.
+/// Appends a text packet, after a separator if it is not the first.
 pub fn write_text(packet: &[u8], out: &mut Vec<u8>) {
     separate(out);
     out.extend_from_slice(packet);
@@ -56,11 +56,11 @@ pub fn write_binary(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let length = encoded_length(data.len());
     out.resize(start + length, 0);
-    // The room is what the encoding needs, to the byte.
+    // The space is exactly what the encoding needs.
     let _ = BASE64.encode_slice(data, &mut out[start..]);
 }
 
-/// Bytes of base64 that so many bytes of data become, padding included.
+/// How many bytes of base64 encode this many bytes of data, padding included.
 pub fn encoded_length(data: usize) -> usize {
     data.div_ceil(3).saturating_mul(4)
 }

@@ -1,4 +1,4 @@
-//! Placeholders: where in the payload of a binary packet its attachments belong.
+//! Placeholders: the positions of attachments in the payload of a binary packet.
 
 use std::fmt;
 
@@ -10,20 +10,20 @@ use super::malformed::Malformed;
 /// Checks that each `{"_placeholder":true,"num":N}` of a payload names an attachment.
 ///
 /// # Errors
-/// [`Malformed::Placeholder`] where one does not, or holds anything else.
+/// [`Malformed::Placeholder`] if one does not, or has other members.
 pub fn check(payload: &str, attachments: usize) -> Result<(), Malformed> {
     let checked = PlaceholderSearch { attachments }
         .deserialize(&mut serde_json::Deserializer::from_str(payload));
     checked.map(drop).map_err(|_| Malformed::Placeholder)
 }
 
-/// A walk through a value of JSON. Its depth was checked before, so it may recurse.
+/// A walk through a JSON value. Its depth was checked before, so it may recurse.
 #[derive(Clone, Copy)]
 struct PlaceholderSearch {
     attachments: usize,
 }
 
-/// What a value is, as far as that matters to the object around it.
+/// The kind of a value, as far as the object around it needs it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum JsonKind {
     True,
@@ -87,7 +87,7 @@ impl<'de> Visitor<'de> for PlaceholderSearch {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<JsonKind, A::Error> {
-        // A doubled key is two entries here: no placeholder has more than its two.
+        // A duplicate key counts as two entries: a placeholder has exactly two.
         let (mut marked, mut number, mut entries) = (false, None, 0);
         while let Some(key) = object.next_key()? {
             let value = object.next_value_seed(self)?;

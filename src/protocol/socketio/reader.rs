@@ -1,4 +1,4 @@
-//! What a Socket.IO client says, read from the messages of its connection.
+//! Reads the messages of a Socket.IO client from its connection.
 
 use bytes::Bytes;
 
@@ -13,38 +13,38 @@ use crate::protocol::client::ClientEventName;
 use crate::protocol::lenient::{without_mark, without_nan};
 use crate::protocol::request::{Rejected, Request};
 
-/// What a message of a client says.
+/// The meaning of a message of a client.
 #[derive(Debug, Clone)]
 pub enum ClientPacket {
-    /// It wants into a namespace.
+    /// The client enters a namespace.
     Connect {
-        /// Which one, or the name of one that does not exist.
+        /// The namespace, or the name of one that does not exist.
         namespace: Result<Namespace, String>,
-        /// Who it is, and what it wants back.
+        /// The client's token, and the session that it wants to resume.
         auth: Auth,
     },
-    /// It leaves a namespace.
+    /// The client leaves a namespace.
     Disconnect {
-        /// Which one; none where it does not exist.
+        /// The namespace; none if it does not exist.
         namespace: Option<Namespace>,
     },
-    /// It asks for something.
+    /// The client sends an event.
     Event {
-        /// In which namespace; none where it does not exist.
+        /// The namespace; none if it does not exist.
         namespace: Option<Namespace>,
-        /// What it asks for, or why that is nothing.
+        /// The event, or why there is none.
         request: Result<Request, Rejected>,
     },
-    /// It answers a ping.
+    /// The client answers a ping.
     Pong,
-    /// It ends the connection.
+    /// The client ends the connection.
     Close,
-    /// Nothing that matters here: the end of a poll, an answer to an event of the hub, which asks
-    /// for none, or the beginning of a packet whose attachments are to follow.
+    /// Nothing to act on: the end of a poll, an answer to an event of the hub, which asks for none,
+    /// or the beginning of a packet whose attachments follow.
     Nothing,
 }
 
-/// Reads the messages of one connection, whichever way they come.
+/// Reads the messages of one connection, over either transport.
 #[derive(Debug)]
 pub struct PacketReader {
     decoder: Decoder,
@@ -59,7 +59,7 @@ impl PacketReader {
     /// Reads a text message: an Engine.IO packet.
     ///
     /// # Errors
-    /// [`Malformed`] where the connection must be closed, and with which code.
+    /// [`Malformed`] if the connection must be closed; it gives the close code.
     pub fn text(&mut self, text: &str) -> Result<ClientPacket, Malformed> {
         let marked = || engine::EnginePacket::parse(without_mark(text));
         match engine::EnginePacket::parse(text).or_else(marked).ok_or(Malformed::Engine)? {
@@ -79,7 +79,7 @@ impl PacketReader {
     /// Reads a binary message: an attachment.
     ///
     /// # Errors
-    /// [`Malformed`] where the connection must be closed, and with which code.
+    /// [`Malformed`] if the connection must be closed; it gives the close code.
     pub fn binary(&mut self, attachment: Bytes) -> Result<ClientPacket, Malformed> {
         match self.decoder.binary(attachment)? {
             Some(whole) => client_packet(&whole.packet()?),
@@ -88,7 +88,7 @@ impl PacketReader {
     }
 }
 
-/// Reads a position in which numbers are `NaN`. None where that is not what is wrong with a packet.
+/// Reads a position in which numbers are `NaN`. None if the packet is wrong for another reason.
 fn location_with_nan(data: &str) -> Option<ClientPacket> {
     let name = ClientEventName::Location.as_str();
     let is_event = data.starts_with('2') && data.contains(name);

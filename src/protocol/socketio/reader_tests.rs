@@ -1,4 +1,4 @@
-//! What clients say, from whole messages.
+//! Requests of clients, read from whole messages.
 
 use super::*;
 use crate::protocol::client::{ClientEvent, Target};
@@ -98,7 +98,7 @@ fn an_event_with_attachments_is_refused_once_they_are_there() {
     let mut reader = PacketReader::new(1000);
     let text = "451-/events,4[\"chat:message\",{\"_placeholder\":true,\"num\":0}]";
     assert!(matches!(reader.text(text), Ok(ClientPacket::Nothing)));
-    // Pongs are not packets of Socket.IO: they may come between.
+    // Pongs are not Socket.IO packets, so they may come in between.
     assert!(matches!(reader.text("3"), Ok(ClientPacket::Pong)));
     let said = reader.binary(Bytes::from_static(&[1])).expect("awaited");
     let ClientPacket::Event { namespace, request } = said else { panic!("{said:?}") };

@@ -1,33 +1,33 @@
-//! Writers: Socket.IO packets with the `4` of the Engine.IO message around them.
+//! Writes Socket.IO packets, with the `4` of the Engine.IO message before them.
 //!
-//! Arguments are JSON that is written already, with commas between them and without brackets, so
-//! what a client sent can be sent back byte for byte. Attachments follow as messages of their own.
+//! Arguments are written JSON, with commas between them and without brackets, so that a client's
+//! own arguments can be sent back byte for byte. Attachments follow as separate messages.
 
 use serde::Serialize;
 
 use super::packet::PacketType;
 use crate::protocol::json;
 
-/// CONNECT: the client is in the namespace. The payload is `{"sid": …}`, with `pid` where the
-/// session can be resumed.
+/// CONNECT: the client is in the namespace. The payload is `{"sid": …}`, with `pid` if the session
+/// can be resumed.
 pub fn connect(namespace: &str, payload: &impl Serialize, out: &mut Vec<u8>) {
     head(PacketType::Connect, namespace, 0, None, out);
     json::write(payload, out);
 }
 
-/// `CONNECT_ERROR`: the client is not let in. The payload is `{"message": …, "data"?: …}`.
+/// `CONNECT_ERROR`: the client is refused. The payload is `{"message": …, "data"?: …}`.
 pub fn connect_error(namespace: &str, payload: &impl Serialize, out: &mut Vec<u8>) {
     head(PacketType::ConnectError, namespace, 0, None, out);
     json::write(payload, out);
 }
 
-/// DISCONNECT: the client is out of the namespace, and a stock one stays out.
+/// DISCONNECT: the client is out of the namespace, and a stock client does not return.
 pub fn disconnect(namespace: &str, out: &mut Vec<u8>) {
     head(PacketType::Disconnect, namespace, 0, None, out);
 }
 
-/// EVENT, or `BINARY_EVENT` where there are attachments. The first argument is the event's name,
-/// as JSON.
+/// EVENT, or `BINARY_EVENT` if there are attachments. The first argument is the event's name, as
+/// JSON.
 pub fn event(
     namespace: &str,
     attachments: usize,
@@ -40,14 +40,14 @@ pub fn event(
     array(args, out);
 }
 
-/// ACK, or `BINARY_ACK` where there are attachments.
+/// ACK, or `BINARY_ACK` if there are attachments.
 pub fn ack(namespace: &str, attachments: usize, id: u64, args: &[&str], out: &mut Vec<u8>) {
     let kind = if attachments > 0 { PacketType::BinaryAck } else { PacketType::Ack };
     head(kind, namespace, attachments, Some(id), out);
     array(args, out);
 }
 
-/// All of a packet that stands before its payload.
+/// The part of a packet before its payload.
 pub(super) fn head(
     kind: PacketType,
     namespace: &str,
@@ -69,7 +69,7 @@ pub(super) fn head(
     }
 }
 
-/// An array of what is not empty: an event without data has no rest.
+/// Writes the non-empty arguments as an array: an event without data has no rest.
 fn array(args: &[&str], out: &mut Vec<u8>) {
     out.push(b'[');
     let mut first = true;

@@ -1,5 +1,5 @@
-//! Fixes as apps that only track a phone send them, each in a form of its own: `OwnTracks`, `Overland`,
-//! and the `OsmAnd` protocol of Traccar. None of them names an order.
+//! Fixes from apps that only track a phone, each in a form of its own: `OwnTracks`, `Overland`, and
+//! the `OsmAnd` protocol of Traccar. None of them names an order.
 
 mod osmand;
 mod overland;
@@ -12,7 +12,7 @@ pub use self::owntracks::read_owntracks;
 use super::client::{Location, RawLocation, location};
 use super::error::Failure;
 
-/// Checks a fix. `names` are what the app calls latitude and longitude.
+/// Checks a fix. `names` are the app's names for latitude and longitude.
 fn checked(fix: RawLocation, names: [&'static str; 2]) -> Result<Location, Failure> {
     location(fix).map_err(|failure| {
         let is_lat = failure.field.as_deref() == Some("lat");
@@ -20,7 +20,7 @@ fn checked(fix: RawLocation, names: [&'static str; 2]) -> Result<Location, Failu
     })
 }
 
-/// A charge that is told in percent.
+/// A battery charge in percent, as a part of 1.
 fn of_percent(percent: Option<f64>) -> Option<f64> {
     percent.map(|percent| percent / 100.0)
 }

@@ -1,5 +1,5 @@
-//! The `OsmAnd` protocol as Traccar has defined it and Traccar Client speaks it: one fix a request, in the
-//! query, in a form, or as JSON (<https://www.traccar.org/osmand/>).
+//! The `OsmAnd` protocol as Traccar defines it and Traccar Client uses it: one fix a request, in
+//! the query, in a form, or as JSON (<https://www.traccar.org/osmand/>).
 
 use std::borrow::Cow;
 
@@ -14,14 +14,14 @@ use crate::time::Timestamp;
 
 const EXPECTED: &str =
     "lat and lon, in the query or in a form, or {\"location\": {coords, timestamp}}";
-/// Metres per second of a knot.
+/// A knot in metres per second.
 const KNOT: f64 = 1852.0 / 3600.0;
 
-/// Reads a fix, whose parameters may stand in the query and in the body; the last one of a name
-/// counts. A body that is JSON is read as [`read_fixes`] does: so does Traccar Client from version 9 on.
+/// Reads a fix. Its parameters may be in the query and in the body; the last one of a name counts.
+/// A JSON body is read by [`read_fixes`]: Traccar Client sends one from version 9 on.
 ///
 /// # Errors
-/// [`UnreadableBody`] where there is no place in it.
+/// [`UnreadableBody`] if it has no coordinates.
 pub fn read_osmand(query: &str, body: &str) -> Result<Fixes, UnreadableBody> {
     if body.trim_start().starts_with(['{', '[']) {
         return read_fixes(body);
@@ -71,7 +71,7 @@ fn number(text: Option<Cow<'_, str>>) -> Option<f64> {
     text?.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
-/// A time without a zone, `2026-11-22 20:18:20`, which is UTC here.
+/// A time without a zone, `2026-11-22 20:18:20`, which counts as UTC.
 fn utc(text: &str) -> Option<Timestamp> {
     time_of(&format!("{}Z", text.trim().replace(' ', "T")))
 }

@@ -1,4 +1,4 @@
-//! `Overland`: a batch of features of `GeoJSON` (<https://github.com/aaronpk/Overland-iOS#api>).
+//! `Overland`: a list of features in `GeoJSON` (<https://github.com/aaronpk/Overland-iOS#api>).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ const EXPECTED: &str =
 struct Batch<'a> {
     #[serde(borrow)]
     locations: Vec<&'a RawValue>,
-    /// Where the phone is now, if that is not in the batch.
+    /// The phone's current place, if it is not in the list.
     #[serde(borrow, default)]
     current: Option<&'a RawValue>,
 }
@@ -53,10 +53,10 @@ struct Properties {
     battery_level: Option<f64>,
 }
 
-/// Reads the fixes of a batch, each for itself. Where the phone is now comes last.
+/// Reads the fixes of a list, each by itself. The phone's current place comes last.
 ///
 /// # Errors
-/// [`UnreadableBody`] where it is no batch of `Overland`.
+/// [`UnreadableBody`] if it is not a list of `Overland`.
 pub fn read_overland(body: &str) -> Result<Fixes, UnreadableBody> {
     read_json(body, |body| {
         let whole: &RawValue = serde_json::from_str(body).map_err(|_| UnreadableBody::NotJson)?;

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 const EXPECTED: &str = "a message of OwnTracks, {\"_type\": \"location\", lat, lon, tst}";
 const NOT_ENCRYPTED: &str = "a message of OwnTracks that is not encrypted: leave its key empty";
 
-/// What is said of every message.
+/// The fields that every message has.
 #[derive(Deserialize)]
 struct Message {
     #[serde(rename = "_type")]
@@ -44,11 +44,11 @@ struct Fix {
     vel: Option<f64>,
 }
 
-/// Reads the fix of a message: none where the app says something else, such as that it has entered a
-/// region. What it says when a friend is deleted has no bytes at all.
+/// Reads the fix of a message. None if the message is about something else, such as a region that
+/// the phone has entered. The message about a deleted friend is empty.
 ///
 /// # Errors
-/// [`UnreadableBody`] where it is no message of `OwnTracks`.
+/// [`UnreadableBody`] if it is not a message of `OwnTracks`.
 pub fn read_owntracks(body: &str) -> Result<Fixes, UnreadableBody> {
     if body.trim().is_empty() {
         return Ok(Vec::new());
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::protocol::client::Target;
 
-    /// With every field of the booklet that a phone sends.
+    /// A message with every field of the booklet that a phone sends.
     const LOCATION: &str = r#"{"_type":"location","BSSID":"b0:f2:8:45:94:33","SSID":"Home","acc":13,
         "alt":154,"batt":87,"bs":1,"cog":270,"conn":"w","created_at":1795378705,"inregions":["Depot"],
         "lat":45.2735,"lon":13.7142,"m":2,"t":"u","tid":"dn","topic":"owntracks/dan/phone",
