@@ -332,6 +332,7 @@ impl Handler<MembershipNotice> for Connection {
     fn handle(&mut self, notice: MembershipNotice, ctx: &mut Self::Context) {
         if let Some(session) = self.session(notice.session) {
             session.on_membership_notice(notice, ctx);
+            self.resume_queued(Instant::now(), ctx);
         }
     }
 }

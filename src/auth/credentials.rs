@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::percent_decode_str;
 
 use super::api_keys::is_api_key;
@@ -134,8 +134,11 @@ pub fn basic_password(header: &str) -> Option<String> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = STANDARD.decode(credentials.trim()).ok()?;
-    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    let credentials = credentials.trim().trim_end_matches('=');
+    let decoded = STANDARD_NO_PAD.decode(credentials).ok()?;
+    // The name may be in any charset.
+    let colon = decoded.iter().position(|byte| *byte == b':')?;
+    let password = without_scheme(std::str::from_utf8(&decoded[colon + 1..]).ok()?);
     (!password.is_empty()).then(|| password.to_owned())
 }
 

@@ -33,6 +33,9 @@ const POSTGRES_SETTINGS: &str = "SELECT set_config('statement_timeout', '2s', fa
      set_config('default_transaction_isolation', 'read committed', false), \
      set_config('default_transaction_deferrable', 'off', false), \
      set_config('standard_conforming_strings', 'on', false), \
+     set_config('tcp_keepalives_idle', '10', false), \
+     set_config('tcp_keepalives_interval', '5', false), \
+     set_config('tcp_keepalives_count', '3', false), \
      CASE current_setting('is_superuser') \
      WHEN 'on' THEN set_config('lc_messages', 'C', false) END, \
      current_setting('transaction_read_only') AS read_only";

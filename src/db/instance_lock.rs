@@ -12,9 +12,11 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -31,10 +33,6 @@ const KEY: &str = "1869768821, hashtext(coalesce(current_schema(), ''))";
 /// The key of the lock that a hub's working connections share.
 const USERS_KEY: &str = "1869768822, hashtext(coalesce(current_schema(), ''))";
 
-/// A hub whose machine is gone must not block the next hub for the hours that TCP would wait.
-const KEEPALIVES: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
-     SET tcp_keepalives_count = 3; SET application_name = ";
-
 /// Who has the lock. A session's name has at most 63 bytes.
 const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(to_char(\
      a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '') AS since \
@@ -50,7 +48,7 @@ const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
      WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768822 \
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-     AND a.usename = current_user";
+     AND a.usename = session_user";
 
 /// Names a server session uniquely, also across restarts and failovers.
 const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
@@ -58,7 +56,7 @@ const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend
 /// How the name of a session with the lock begins.
 const NAME_PREFIX: &str = "orderhub ";
 /// The longest host name that is reported.
-const MAX_HOST: usize = 40;
+const MAX_HOST: usize = 36;
 /// How many bytes of a lock file are read.
 const MAX_HOLDER: u64 = 200;
 
@@ -88,7 +86,7 @@ pub enum LockError {
     #[error("an earlier session of this hub still has the lock, and was told to end")]
     Earlier,
     /// The previous hub has lost the lock, and some of its connections have not ended yet.
-    #[error("connections of another hub are still open, and were told to end")]
+    #[error("connections of another hub are still open")]
     StillUsed,
     /// The check panicked, which is a bug.
     #[error("a panic while looking at the lock")]
@@ -164,9 +162,7 @@ impl InstanceLock {
                 }
                 // There is no session yet, or it was lost: a new one is opened at once.
                 *session = None;
-                session
-                    .insert(LockSession::open(url, &self.host)?)
-                    .acquire(acquiring_session, alone)
+                session.insert(LockSession::open(url)?).acquire(acquiring_session, alone)
             }
         }
     }
@@ -188,7 +184,10 @@ impl Holder {
     /// Reads the holder from a session's name; the name of another user's session is not readable.
     fn from_session(name: &str, since: &str) -> Self {
         match name.strip_prefix(NAME_PREFIX).and_then(|named| named.split_once('@')) {
-            Some((pid, host)) => Self(format!("process {pid} on {host}, since {since}")),
+            Some((pid, host)) => {
+                let host = host.split_once(' ').map_or(host, |(host, _)| host);
+                Self(format!("process {pid} on {host}, since {since}"))
+            }
             None => Self("an unknown process".to_owned()),
         }
     }
@@ -210,7 +209,7 @@ pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
     let failed = ConnectionError::CouldntSetupConfiguration;
     let is_shared = query_bool(connection, &shared).map_err(failed)?;
     let holder = holder(connection).map_err(failed)?;
-    let is_another = |holder: &NamedSession| holder.name != own_name(&own_host());
+    let is_another = |holder: &NamedSession| holder.name != own_name();
     if !is_shared || holder.as_ref().is_some_and(is_another) {
         let other = holder.map_or_else(|| Holder::from_lock_file(""), |holder| holder.told());
         return Err(ConnectionError::BadConnection(format!(
@@ -224,12 +223,20 @@ pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
 fn own_host() -> String {
     let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
     let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
-    host.chars().filter(is_plain).take(MAX_HOST).collect()
+    let host: String = host.chars().filter(is_plain).collect();
+    // The end of a name tells one container from another.
+    host[host.len().saturating_sub(MAX_HOST)..].to_owned()
 }
 
-/// The name of this process's session that has or wants the lock.
-fn own_name(host: &str) -> String {
-    format!("{NAME_PREFIX}{}@{host}", std::process::id())
+/// The name of this process's session that has or wants the lock. It stays the same while the host
+/// gets another name, and no other process has it: in containers the process id may be the same.
+fn own_name() -> &'static str {
+    static NAME: LazyLock<String> = LazyLock::new(|| {
+        let process = std::process::id();
+        let random = RandomState::new().hash_one(process) >> 32;
+        format!("{NAME_PREFIX}{process}@{} {random:08x}", own_host())
+    });
+    &NAME
 }
 
 /// The session that has the lock.
@@ -262,14 +269,14 @@ impl NamedSession {
 }
 
 impl LockSession {
-    fn open(url: &DatabaseUrl, host: &str) -> Result<Self, LockError> {
+    fn open(url: &DatabaseUrl) -> Result<Self, LockError> {
         #[derive(QueryableByName)]
         struct Backend {
             #[diesel(sql_type = Text)]
             backend: String,
         }
         let mut connection = DbConnection::open(url)?;
-        connection.batch_execute(&format!("{KEEPALIVES}'{}'", own_name(host)))?;
+        connection.batch_execute(&format!("SET application_name = '{}'", own_name()))?;
         let own = format!(
             "SELECT {BACKEND} AS backend FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"
         );
@@ -286,12 +293,15 @@ impl LockSession {
     ) -> Result<LockState, LockError> {
         let claim = self.take(acquiring_session)?;
         if claim == LockState::Held && !*alone {
-            self.query_bool(END_USERS)?;
             // Taken and released at once: from now on this process's own connections share it.
             *alone = self
                 .query_bool(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
                 && self.query_bool(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
             if !*alone {
+                // Where that is not allowed, the other hub ends them when it sees the lock.
+                if let Err(error) = self.query_bool(END_USERS) {
+                    log::warn!("the connections of another hub cannot be ended: {error}");
+                }
                 return Err(LockError::StillUsed);
             }
         }
@@ -461,7 +471,7 @@ mod tests {
     #[test]
     fn a_session_is_known_by_its_name() {
         let since = "2026-11-30T20:00:00Z";
-        let holder = Holder::from_session("orderhub 12@web-1", since);
+        let holder = Holder::from_session("orderhub 12@web-1 0f1e2d3c", since);
         assert_eq!(holder.to_string(), format!("process 12 on web-1, since {since}"));
         assert_eq!(Holder::from_session("psql", since).to_string(), "an unknown process");
     }

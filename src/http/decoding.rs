@@ -4,8 +4,14 @@ use std::io::{self, Read};
 
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Bytes;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::read::{DeflateDecoder, GzDecoder, ZlibDecoder};
 
+/// The other codings that are registered. What else the header names is a mistake for a charset or a
+/// type, and says nothing of the body.
+const OTHER_CODINGS: [&str; 8] =
+    ["br", "zstd", "compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi"];
+/// How a gzip body begins (RFC 1952, section 2.3.1).
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// Bytes that are decoded at once.
 const PART: usize = 16 * 1024;
 
@@ -41,11 +47,11 @@ impl Coding {
         for line in headers.get_all(header::CONTENT_ENCODING) {
             for name in line.to_str().map_err(|_| UnknownCoding)?.split(',').map(str::trim) {
                 coding = match (name.to_ascii_lowercase().as_str(), coding) {
-                    // A charset is not a coding, but some clients send one here.
-                    ("" | "identity" | "utf-8" | "utf8", coding) => coding,
                     ("gzip" | "x-gzip", Self::Identity) => Self::Gzip,
                     ("deflate", Self::Identity) => Self::Deflate,
-                    _ => return Err(UnknownCoding),
+                    ("gzip" | "x-gzip" | "deflate", _) => return Err(UnknownCoding),
+                    (name, _) if OTHER_CODINGS.contains(&name) => return Err(UnknownCoding),
+                    (_, coding) => coding,
                 };
             }
         }
@@ -63,7 +69,10 @@ impl Coding {
         let mut reader = match self {
             _ if bytes.is_empty() => return Ok(bytes),
             Self::Identity => return Ok(bytes),
-            Self::Gzip => Box::new(MultiGzDecoder::new(&*bytes)) as Box<dyn Read>,
+            // Some proxies decode a body and leave the header.
+            Self::Gzip if !bytes.starts_with(GZIP_MAGIC) => return Ok(bytes),
+            // Of one member: what follows it is ignored, and empty ones would cost time unseen.
+            Self::Gzip => Box::new(GzDecoder::new(&*bytes)) as Box<dyn Read>,
             Self::Deflate if has_zlib_header(&bytes) => Box::new(ZlibDecoder::new(&*bytes)),
             // Some clients send this under that name (RFC 9110, section 8.4.1.2).
             Self::Deflate => Box::new(DeflateDecoder::new(&*bytes)),
@@ -127,6 +136,8 @@ mod tests {
             (&["GZip"], Ok(Coding::Gzip)),
             (&["x-gzip, identity"], Ok(Coding::Gzip)),
             (&["", "deflate"], Ok(Coding::Deflate)),
+            (&["iso-8859-1"], Ok(Coding::Identity)),
+            (&["application/json, gzip"], Ok(Coding::Gzip)),
             (&["br"], Err(UnknownCoding)),
             (&["gzip, deflate"], Err(UnknownCoding)),
             (&["gzip", "gzip"], Err(UnknownCoding)),
@@ -158,8 +169,10 @@ mod tests {
                 assert_eq!(one_less, Err(Undecodable::TooLarge));
             }
         }
-        let plain = Coding::Gzip.decode(Bytes::from_static(b"{}"), 9, |_| true);
-        assert_eq!(plain, Err(Undecodable::Corrupt));
+        let plain = Bytes::from_static(b"{}");
+        assert_eq!(Coding::Gzip.decode(plain.clone(), 9, |_| true), Ok(plain), "decoded before");
+        let followed: Bytes = [&*gzip(&text), b"\n"].concat().into();
+        assert_eq!(Coding::Gzip.decode(followed, 999, |_| true), Ok(text.into()));
     }
 
     #[test]

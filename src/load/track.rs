@@ -1,6 +1,6 @@
 //! The track that drivers follow: a GPX or CSV file, or a generated one.
 
-use roxmltree::{Document, Node, NodeId};
+use roxmltree::{Document, Node, NodeId, ParsingOptions};
 
 use super::rng::Rng;
 use crate::protocol::lenient::without_mark;
@@ -141,7 +141,10 @@ type Found = Vec<(f64, f64, Option<f64>)>;
 /// The points of each track of a GPX file; if it has no tracks, of each route; if it has no routes,
 /// of all waypoints.
 fn gpx(text: &str) -> Result<Vec<Found>, String> {
-    let document = Document::parse(text).map_err(|error| error.to_string())?;
+    // Some programs write a document type before it.
+    let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
+    let document =
+        Document::parse_with_options(text, options).map_err(|error| error.to_string())?;
     for (line, point) in [("trk", "trkpt"), ("rte", "rtept"), ("gpx", "wpt")] {
         let points = document.descendants().filter(|node| is_named(*node, point));
         let mut found: Vec<(Option<NodeId>, Found)> = Vec::new();

@@ -158,7 +158,7 @@ fn read_fix(text: &str) -> Result<Location, Failure> {
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
+    Option::<IgnoredAny>::deserialize(deserializer).map(|value| value.is_some())
 }
 
 // === impl FixFormat ===

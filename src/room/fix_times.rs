@@ -49,53 +49,76 @@ impl Correction {
 /// Normalizes the time of a single fix.
 pub fn normalize_time(recorded: Timestamp, now: Timestamp) -> (Timestamp, Option<Correction>) {
     match possible(recorded, now) {
-        (at, None) if at > now.plus(MAX_AHEAD) => (now, Some(Correction::Ahead)),
+        (at, correction) if at > now.plus(MAX_AHEAD) => {
+            (now, correction.or(Some(Correction::Ahead)))
+        }
         settled => settled,
     }
 }
 
-/// Normalizes the times of fixes that were posted together. A fix without a time gets the current
-/// one. Fixes that are close together form a row with one clock: where the newest of a row is ahead
-/// of now, the whole row is moved back, and no other row.
+/// Normalizes the times of fixes that were posted together.
+///
+/// Fixes that are close together in time form a row. If the newest row of several fixes ends ahead
+/// of now, the phone's clock is ahead, and all fixes are moved back by as much. A fix that is still
+/// ahead then is an outlier and gets the current time, as does one without a time. A fix with an
+/// impossible time gets that of the fix before it if another follows: it must not count as newer.
 pub fn normalize_times<'a>(
     fixes: impl Iterator<Item = &'a mut Fix>,
     now: Timestamp,
 ) -> Corrections {
+    let fixes: Vec<&mut Fix> = fixes.collect();
+    let judged: Vec<_> =
+        fixes.iter().map(|fix| fix.recorded_at.map(|time| possible(time, now))).collect();
+    let is_known = |correction: &Option<Correction>| *correction != Some(Correction::Impossible);
+    let known = judged.iter().flatten().filter(|(_, correction)| is_known(correction));
+    let mut times: Vec<Timestamp> = known.map(|(at, _)| *at).collect();
+    times.sort_unstable();
+    let ahead = clock_ahead(&times, now);
+    let moved = |at: Timestamp| at.minus(ahead).min(now);
+    let mut before = times.first().map_or(now, |oldest| moved(*oldest));
     let mut corrections = Corrections::default();
-    let mut timed: Vec<(Timestamp, &mut Fix)> = Vec::new();
-    for fix in fixes {
-        match fix.recorded_at.map(|recorded| possible(recorded, now)) {
-            None => fix.recorded_at = Some(now),
-            Some((at, correction)) => {
-                count(&mut corrections, correction, 1);
-                timed.push((at, fix));
+    let is_timed = |(_, correction): &(Timestamp, Option<Correction>)| is_known(correction);
+    let last = judged.iter().rposition(|judged| judged.as_ref().is_some_and(is_timed));
+    for (index, (fix, judged)) in fixes.into_iter().zip(judged).enumerate() {
+        let Some((at, correction)) = judged else {
+            fix.recorded_at = Some(now);
+            continue;
+        };
+        count(&mut corrections, correction);
+        if last.is_none_or(|last| index > last) {
+            fix.recorded_at = Some(now);
+            continue;
+        }
+        if is_known(&correction) {
+            before = moved(at);
+            if at > before.plus(MAX_AHEAD) {
+                count(&mut corrections, Some(Correction::Ahead));
             }
         }
-    }
-    timed.sort_by_key(|(at, _)| *at);
-    let gap_ms = gap_ms(&timed);
-    for row in timed.chunk_by_mut(|(at, _), (next, _)| next.millis_since(*at) <= gap_ms) {
-        let ahead = row.last().map_or(0, |(newest, _)| newest.millis_since(now));
-        if Duration::from_millis(ahead) > MAX_AHEAD {
-            count(&mut corrections, Some(Correction::Ahead), row.len() as u64);
-        }
-        for (at, fix) in row {
-            fix.recorded_at = Some(at.minus(Duration::from_millis(ahead)));
-        }
+        fix.recorded_at = Some(before);
     }
     corrections
 }
 
-fn count(corrections: &mut Corrections, correction: Option<Correction>, fixes: u64) {
+fn count(corrections: &mut Corrections, correction: Option<Correction>) {
     if let Some(correction) = correction {
-        corrections[correction as usize] += fixes;
+        corrections[correction as usize] += 1;
     }
 }
 
-/// The gap, in milliseconds, beyond which fixes, which are sorted by time, are not of one row.
-fn gap_ms(timed: &[(Timestamp, &mut Fix)]) -> u64 {
-    let mut pauses: Vec<u64> =
-        timed.windows(2).map(|pair| pair[1].0.millis_since(pair[0].0)).collect();
+/// How far the clock is ahead that gave these times, which are sorted.
+fn clock_ahead(times: &[Timestamp], now: Timestamp) -> Duration {
+    let gap_ms = gap_ms(times);
+    let rows = times.chunk_by(|at, next| next.millis_since(*at) <= gap_ms);
+    let rows: Vec<&[Timestamp]> = rows.collect();
+    let row = rows.iter().rfind(|row| row.len() > 1).or(rows.first());
+    let newest = row.and_then(|row| row.last());
+    Duration::from_millis(newest.map_or(0, |newest| newest.millis_since(now)))
+}
+
+/// The gap, in milliseconds, beyond which times, which are sorted, are not of one row.
+fn gap_ms(times: &[Timestamp]) -> u64 {
+    let mut pauses: Vec<u64> = times.windows(2).map(|pair| pair[1].millis_since(pair[0])).collect();
     pauses.sort_unstable();
     let usual = pauses.get(pauses.len().saturating_sub(1) / 2).copied().unwrap_or_default();
     usual.saturating_mul(PAUSES_OF_A_GAP).clamp(GAP_MS.0, GAP_MS.1)
@@ -170,15 +193,29 @@ mod tests {
         let two = settled(&[Some(-20), Some(hour), Some(-10), Some(5 * hour)]);
         assert_eq!(two.0, [-20, 0, -10, 0]);
         let behind = settled(&[Some(-hour), Some(-20), Some(5)]);
-        assert_eq!(behind.0, [-hour, -25, 0], "what is behind stays where it is");
+        assert_eq!(behind.0, [-hour - 5, -25, 0], "a clock is ahead for all of them");
     }
 
     #[test]
-    fn a_time_that_no_fix_has_is_the_hubs_own() {
+    fn a_stop_in_the_middle_changes_no_order_where_the_clock_is_ahead() {
+        let (times, corrections) = settled(&[Some(100), Some(110), Some(590), Some(600)]);
+        assert_eq!((times, corrections), (vec![-500, -490, -10, 0], [0, 4, 0]));
+        let row = [-200, -195, -190, -80, -75, -70, 600].map(Some);
+        let moved = [-200, -195, -190, -80, -75, -70, 0];
+        assert_eq!(settled(&row).0, moved, "an outlier behind them says nothing of the clock");
+        assert_eq!(settled(&[Some(100), Some(5000)]).0, [0, 0]);
+    }
+
+    #[test]
+    fn an_impossible_time_is_that_of_the_fix_before() {
         let years = 365 * 24 * 3600;
         for impossible in [-NOW, -12 * years, 543 * years, i64::MAX / 2000, i64::MIN / 2000] {
             let (times, corrections) = settled(&[Some(-10), Some(impossible), Some(-5)]);
-            assert_eq!((times, corrections), (vec![-10, 0, -5], [0, 0, 1]), "{impossible}");
+            assert_eq!((times, corrections), (vec![-10, -10, -5], [0, 0, 1]), "{impossible}");
+            let first = settled(&[Some(impossible), Some(-3600), Some(-3590)]).0;
+            assert_eq!(first, [-3600, -3600, -3590], "it is not the newest");
+            assert_eq!(settled(&[Some(impossible)]).0, [0]);
+            assert_eq!(settled(&[Some(-60), Some(impossible)]).0, [-60, 0], "the last one");
         }
         assert_eq!(settled(&[Some(-9 * years)]).0, [-9 * years]);
     }
@@ -206,5 +243,7 @@ mod tests {
         assert_eq!(at(61), (now, Some(Correction::Ahead)));
         assert_eq!(at(-3600), (Timestamp::from_secs(NOW - 3600), None));
         assert_eq!(at(543 * 365 * 24 * 3600), (now, Some(Correction::Impossible)));
+        let rolled_over = at(20 * 3600 - 1024 * 7 * 24 * 3600);
+        assert_eq!(rolled_over, (now, Some(Correction::WeekRollover)), "and ahead then");
     }
 }

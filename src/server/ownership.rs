@@ -31,7 +31,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError> {
     let mut lock = InstanceLock::new(&config.database.url);
     let (begun, time_limit) = (Instant::now(), config.drain.drain + TAKEOVER_MARGIN);
-    let mut told = None;
+    let (mut told, mut told_of_connections) = (None, false);
     loop {
         let left = time_limit.saturating_sub(begun.elapsed()).max(SLOW_START);
         // A query without an answer does not end; the process can end without waiting for it.
@@ -44,7 +44,15 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
             Ok(LockState::HeldByOther(holder)) if begun.elapsed() >= time_limit => {
                 return Err(ServeError::InUse(holder, time_limit.as_secs()));
             }
-            Err(LockError::Earlier | LockError::StillUsed) if begun.elapsed() < time_limit => {
+            Err(error @ (LockError::Earlier | LockError::StillUsed))
+                if begun.elapsed() < time_limit =>
+            {
+                let is_news = matches!(error, LockError::StillUsed) && !told_of_connections;
+                if is_news {
+                    let seconds = time_limit.saturating_sub(begun.elapsed()).as_secs();
+                    log::warn!("{error}; waiting up to {seconds} s for their end");
+                    told_of_connections = true;
+                }
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
             Err(error) => return Err(error.into()),

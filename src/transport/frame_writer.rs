@@ -195,12 +195,13 @@ impl FrameWriter {
             }
             return false;
         }
+        if self.pace.as_ref().is_some_and(|pace| pace.crowded.is_some()) {
+            return false;
+        }
         let now = Instant::now();
         let taken = self.taken();
-        let pace = self.pace_from(now, taken);
-        let begins = pace.crowded.is_none();
-        pace.crowded.get_or_insert(now);
-        begins
+        self.pace_from(now, taken).crowded = Some(now);
+        true
     }
 
     /// Removes the first `count` bytes from the queue.

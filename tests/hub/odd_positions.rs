@@ -206,6 +206,8 @@ async fn a_compressed_body_is_read_within_the_limit_and_another_coding_is_415() 
         ("deflate", zlib),
         ("identity", body.clone().into_bytes()),
         ("utf-8", body.clone().into_bytes()),
+        // Decoded on the way, by a proxy that left the header.
+        ("gzip", body.clone().into_bytes()),
     ] {
         let asked = posting(&hub, &dan, PATH, bytes).header("content-encoding", coding);
         let answer = asked.send().await.expect("an answer");
@@ -217,7 +219,6 @@ async fn a_compressed_body_is_read_within_the_limit_and_another_coding_is_415() 
     for (coding, bytes, status) in [
         ("br", body.clone().into_bytes(), 415),
         ("gzip, gzip", gzip(&gzip(body.as_bytes())), 415),
-        ("gzip", body.clone().into_bytes(), 400),
         ("gzip", half, 400),
         // Of 64 MiB no more than 1 MiB is decoded.
         ("gzip", gzip(&vec![b' '; 64 << 20]), 413),

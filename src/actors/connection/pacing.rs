@@ -150,6 +150,7 @@ impl Session {
             if let Some(session) = connection.session(session_id) {
                 session.retry_postponed(ctx);
             }
+            connection.resume_queued(Instant::now(), ctx);
         });
     }
 

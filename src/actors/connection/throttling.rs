@@ -128,6 +128,14 @@ impl Connection {
         self.handle_queued(now, ctx);
     }
 
+    /// Handles waiting input if no session is blocked any more.
+    pub(super) fn resume_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        let is_blocked = self.sessions.iter().any(Session::is_blocked);
+        if !is_blocked && !self.ended && self.throttled.is_some() {
+            self.handle_queued(now, ctx);
+        }
+    }
+
     /// Handles waiting input, as far as the rates allow.
     pub(super) fn handle_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
         while let Some(waiting) = &mut self.throttled {

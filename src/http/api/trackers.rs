@@ -34,7 +34,8 @@ pub(super) async fn owntracks(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    take(&hub, caller, &request, read_owntracks(body.text()?)).await?;
+    let text = body.text()?;
+    take(&hub, caller, &request, || read_owntracks(text)).await?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body("[]"))
 }
 
@@ -54,7 +55,8 @@ pub(super) async fn overland(
     request: HttpRequest,
     body: Body,
 ) -> Result<web::Json<Taken>, Problem> {
-    take(&hub, caller, &request, read_overland(body.text()?)).await?;
+    let text = body.text()?;
+    take(&hub, caller, &request, || read_overland(text)).await?;
     Ok(web::Json(Taken::OK))
 }
 
@@ -71,7 +73,7 @@ pub(super) async fn osmand(
     caller: Principal,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    take(&hub, caller, &request, read_osmand(request.query_string(), "")).await?;
+    take(&hub, caller, &request, || read_osmand(request.query_string(), "")).await?;
     Ok(HttpResponse::Ok().finish())
 }
 
@@ -89,18 +91,20 @@ pub(super) async fn osmand_form(
     request: HttpRequest,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    take(&hub, caller, &request, read_osmand(request.query_string(), body.text()?)).await?;
+    let text = body.text()?;
+    take(&hub, caller, &request, || read_osmand(request.query_string(), text)).await?;
     Ok(HttpResponse::Ok().finish())
 }
 
-/// Delivers fixes. Only the metrics show their outcomes, because no app reads them.
+/// Reads and delivers fixes, once the caller's rate allows it. Only the metrics show their outcomes,
+/// because no app reads them.
 async fn take(
     hub: &Hub,
     caller: Principal,
     request: &HttpRequest,
-    fixes: Result<Fixes, UnreadableBody>,
+    read: impl FnOnce() -> Result<Fixes, UnreadableBody>,
 ) -> Result<(), Problem> {
     let by = driver_of_phone(hub, caller)?;
-    let fixes = fixes.map_err(|reason| unreadable(request, reason))?;
+    let fixes = read().map_err(|reason| unreadable(request, reason))?;
     post(hub, by, None, fixes).await.map(drop)
 }

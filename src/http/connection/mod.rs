@@ -5,7 +5,6 @@
 //! makes a parser for it. While a request is served, its body is read as its route consumes it. A
 //! connection that ends is read for a short time, so that its client reads the last answer and gets
 //! no reset.
-//! reset.
 
 mod head;
 mod limits;

@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 
 const EXPECTED: &str =
     "lat and lon, in the query or in a form, or {\"location\": {coords, timestamp}}";
+/// The most parameters that are looked at; the app sends a dozen.
+const MAX_PARAMETERS: usize = 100;
 /// A knot in metres per second.
 const KNOT: f64 = 1852.0 / 3600.0;
 
@@ -26,10 +28,11 @@ pub fn read_osmand(query: &str, body: &str) -> Result<Fixes, UnreadableBody> {
     if body.trim_start().starts_with(['{', '[']) {
         return read_fixes(body);
     }
-    let pairs = || parse(query.as_bytes()).chain(parse(body.trim().as_bytes()));
+    let pairs = parse(query.as_bytes()).chain(parse(body.trim().as_bytes()));
+    let pairs: Vec<_> = pairs.take(MAX_PARAMETERS).collect();
     let text = |names: &[&str]| {
-        let named = pairs().filter(|(name, _)| names.contains(&&**name));
-        named.last().map(|(_, value)| value)
+        let named = pairs.iter().rfind(|(name, _)| names.contains(&&**name));
+        named.map(|(_, value)| Cow::Borrowed(&**value))
     };
     let (lat, lon) = match text(&["location"]) {
         Some(both) => match both.split_once(',') {
@@ -143,5 +146,7 @@ mod tests {
             assert_eq!(read_osmand(query, body), Err(UnreadableBody::UnknownForm(EXPECTED)));
         }
         assert_eq!(read_osmand("", "{\"location\":"), Err(UnreadableBody::NotJson));
+        let late = format!("{}lat=1&lon=2", "+&".repeat(500_000));
+        assert_eq!(read_osmand("", &late), Err(UnreadableBody::UnknownForm(EXPECTED)));
     }
 }

@@ -33,7 +33,7 @@ struct Feature {
 #[derive(Deserialize)]
 struct Geometry {
     /// Longitude and latitude; an altitude may follow.
-    coordinates: Vec<f64>,
+    coordinates: Vec<Option<f64>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,7 +74,7 @@ pub fn read_overland(body: &str) -> Result<Fixes, UnreadableBody> {
 
 fn read_feature(text: &str) -> Result<Location, Failure> {
     let Feature { geometry, properties } = lenient::object(text, "location")?;
-    let [lng, lat, ..] = geometry.coordinates[..] else {
+    let [Some(lng), Some(lat), ..] = geometry.coordinates[..] else {
         return Err(Failure::invalid("geometry.coordinates", "must be longitude and latitude"));
     };
     let properties = properties.unwrap_or_default();
@@ -122,7 +122,7 @@ mod tests {
     fn each_feature_is_judged_alone_and_the_current_place_comes_last() {
         let at =
             |place: &str| format!(r#"{{"type":"Feature","geometry":{{"coordinates":{place}}}}}"#);
-        let features = ["[1,2]", "[1]", "[181,2]", "[NaN,2]", "[0,0]", "[3,4,5]"].map(at);
+        let features = ["[1,2]", "[1]", "[181,2]", "[NaN,2]", "[0,0]", "[3,4,null]"].map(at);
         let features = format!("{},null,{{}}", features.join(","));
         let body = format!(r#"{{"locations":[{features}],"current":{}}}"#, at("[5,6]"));
         let expected = [Some(2.0), None, None, None, None, Some(4.0), None, None, Some(6.0)];
