@@ -6,6 +6,7 @@ that schemathesis makes up from it, that every answer is one that it names.
 The requests follow from a fixed seed. The last line counts the calls that were checked.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -86,14 +87,26 @@ def schemathesis(folder, base, name, credential, *arguments):
     return tested, len(failed) or bool(ended.returncode)
 
 
-def check(folder):
-    key = api_key(folder)
-    running = hub(folder, stdout=subprocess.PIPE, stderr=(folder / "log").open("w"))
+@contextlib.contextmanager
+def running_hub(folder):
+    """A hub that ends behind it: its process, where it listens, and its description, which is also in
+    openapi.json."""
+    with (folder / "log").open("w") as log:
+        process = hub(folder, stdout=subprocess.PIPE, stderr=log)
     try:
-        base = running.stdout.readline().strip().removeprefix("orderhub listens on ")
+        base = process.stdout.readline().strip().removeprefix("orderhub listens on ")
         with urllib.request.urlopen(f"{base}/openapi.json", timeout=10) as answer:
             document = json.load(answer)
         (folder / "openapi.json").write_text(json.dumps(document))
+        yield process, base, document
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def check(folder):
+    key = api_key(folder)
+    with running_hub(folder) as (running, base, document):
         OpenAPIV31SpecValidator(document).validate()
         print(f"{base}/openapi.json is OpenAPI {document['openapi']}")
         counts = [
@@ -113,9 +126,6 @@ def check(folder):
         if panics:
             sys.exit("\n".join(panics))
         return sum(tested for tested, _ in counts), sum(failed for _, failed in counts)
-    finally:
-        running.terminate()
-        running.wait(timeout=30)
 
 
 def main():

@@ -7,7 +7,6 @@ The folder `typescript` wants `npm ci` before. The last line counts what was che
 """
 
 import importlib
-import json
 import os
 import pathlib
 import shutil
@@ -15,9 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
-from check import HERE, PATIENCE, api_key, hub
+from check import HERE, PATIENCE, api_key, running_hub
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 
@@ -97,21 +95,12 @@ def typescript_client(folder, base, key):
 
 def check(folder):
     key = api_key(folder)
-    with (folder / "log").open("w") as log:
-        running = hub(folder, stdout=subprocess.PIPE, stderr=log)
-    try:
-        base = running.stdout.readline().strip().removeprefix("orderhub listens on ")
-        with urllib.request.urlopen(f"{base}/openapi.json", timeout=10) as answer:
-            document = json.load(answer)
-        (folder / "openapi.json").write_text(json.dumps(document))
+    with running_hub(folder) as (_, base, document):
         calls = python_client(folder, document)
         print(f"openapi-python-client: all {calls} calls")
         made = python_calls(base, key) + typescript_client(folder, base, key)
         print(f"{made} typed calls of both were answered as they say")
         return 2 + made
-    finally:
-        running.terminate()
-        running.wait(timeout=30)
 
 
 def main():
