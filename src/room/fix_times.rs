@@ -67,35 +67,32 @@ pub fn normalize_times<'a>(
     now: Timestamp,
 ) -> Corrections {
     let fixes: Vec<&mut Fix> = fixes.collect();
-    let judged: Vec<_> =
-        fixes.iter().map(|fix| fix.recorded_at.map(|time| possible(time, now))).collect();
-    let is_known = |correction: &Option<Correction>| *correction != Some(Correction::Impossible);
-    let known = judged.iter().flatten().filter(|(_, correction)| is_known(correction));
-    let mut times: Vec<Timestamp> = known.map(|(at, _)| *at).collect();
+    let mut corrections = Corrections::default();
+    let judge = |fix: &&mut Fix| {
+        let (at, correction) = possible(fix.recorded_at?, now);
+        count(&mut corrections, correction);
+        (correction != Some(Correction::Impossible)).then_some(at)
+    };
+    let known: Vec<Option<Timestamp>> = fixes.iter().map(judge).collect();
+    let mut times: Vec<Timestamp> = known.iter().flatten().copied().collect();
     times.sort_unstable();
     let ahead = clock_ahead(&times, now);
     let moved = |at: Timestamp| at.minus(ahead).min(now);
+    let last = known.iter().rposition(Option::is_some);
     let mut before = times.first().map_or(now, |oldest| moved(*oldest));
-    let mut corrections = Corrections::default();
-    let is_timed = |(_, correction): &(Timestamp, Option<Correction>)| is_known(correction);
-    let last = judged.iter().rposition(|judged| judged.as_ref().is_some_and(is_timed));
-    for (index, (fix, judged)) in fixes.into_iter().zip(judged).enumerate() {
-        let Some((at, correction)) = judged else {
-            fix.recorded_at = Some(now);
-            continue;
-        };
-        count(&mut corrections, correction);
-        if last.is_none_or(|last| index > last) {
-            fix.recorded_at = Some(now);
-            continue;
-        }
-        if is_known(&correction) {
-            before = moved(at);
-            if at > before.plus(MAX_AHEAD) {
-                count(&mut corrections, Some(Correction::Ahead));
+    for (index, (fix, known)) in fixes.into_iter().zip(known).enumerate() {
+        let is_impossible = known.is_none() && fix.recorded_at.is_some();
+        let at = match known {
+            Some(at) => {
+                before = moved(at);
+                let is_far = at > before.plus(MAX_AHEAD);
+                count(&mut corrections, is_far.then_some(Correction::Ahead));
+                before
             }
-        }
-        fix.recorded_at = Some(before);
+            None if is_impossible && last.is_some_and(|last| index < last) => before,
+            None => now,
+        };
+        fix.recorded_at = Some(at);
     }
     corrections
 }
