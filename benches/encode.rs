@@ -7,10 +7,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::protocol::codec::Codec;
-use orderhub::protocol::server::{LocationUpdate, ServerEvent};
-use orderhub::protocol::socketio::Namespace;
 use orderhub::transport::Frame;
+use protocol::codec::Codec;
+use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::socketio::Namespace;
 
 /// The framings, with what their benches are called by.
 const CODECS: [(Codec, &str); 2] = [

@@ -7,14 +7,14 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::ids::{OrderId, UserId};
-use orderhub::protocol::codec::Codec;
-use orderhub::protocol::location::Position;
-use orderhub::protocol::role::Role;
-use orderhub::protocol::server::{LastLocation, Reply, Snapshot};
 use orderhub::room::recent_messages::RecentMessages;
 use orderhub::room::roster::Roster;
 use orderhub::transport::Frame;
+use protocol::codec::Codec;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::server::{LastLocation, Reply, Snapshot};
 
 /// What a room knows.
 struct Room {

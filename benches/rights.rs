@@ -8,11 +8,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::ids::UserId;
-use orderhub::protocol::role::Role;
 use orderhub::room::order::{OrderFacts, ParticipantState};
 use orderhub::room::policy::{Action, Rules, Subject, authorize};
-use orderhub::time::Timestamp;
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// An order that is under way, with ten people who take part beside its driver.
 fn order() -> OrderFacts {

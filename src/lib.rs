@@ -19,8 +19,8 @@
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
-//! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
-//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`], [`json_number`] |
+//! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
+//! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
 //!
 //! # The way of a message
 //!
@@ -57,8 +57,6 @@ pub mod config;
 pub mod connection;
 pub mod db;
 pub mod http;
-pub mod ids;
-pub mod json_number;
 pub mod load;
 pub mod log_once;
 pub mod metrics;
@@ -67,11 +65,9 @@ pub mod metrics;
 mod mutate;
 pub mod permits;
 pub mod process;
-pub mod protocol;
 pub mod rate_limit;
 pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;
-pub mod time;
 pub mod transport;

@@ -36,11 +36,11 @@ use crate::http::engineio::PollingSessions;
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
-use crate::protocol::close::CloseCode;
 use crate::room::bans::BanScope;
-use crate::time::Timestamp;
 use crate::transport::{self, OutboxBudget, TransportOptions};
 use ownership::DatabaseOwnership;
+use protocol::close::CloseCode;
+use protocol::time::Timestamp;
 
 /// Connections that the kernel queues while the hub is busy.
 const BACKLOG: i32 = 4096;

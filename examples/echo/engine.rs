@@ -7,9 +7,9 @@ use actix::prelude::*;
 use actix_http::RequestHead;
 use bytes::Bytes;
 use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
-use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::engine::{EnginePacket, PING};
 use orderhub::transport::{Frame, Inbound, Incoming, Outbox};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::{EnginePacket, PING};
 
 use crate::Args;
 

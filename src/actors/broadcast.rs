@@ -1,8 +1,8 @@
 //! An event for many sessions: one encoding per codec in use.
 
-use crate::protocol::codec::Codec;
-use crate::protocol::server::ServerEvent;
 use crate::transport::Frame;
+use protocol::codec::Codec;
+use protocol::server::ServerEvent;
 
 pub(super) struct Broadcast<'a> {
     event: ServerEvent<'a>,

@@ -39,17 +39,17 @@ use super::shared::Shared;
 use super::supervisor::{Disconnect, Register, SupervisorHandle};
 use crate::auth::{Identity, TokenProblem};
 use crate::connection::heartbeat::{Heartbeat, PingPolicy};
-use crate::ids::{ConnectionId, SessionId};
 use crate::permits::{Permit, Permits};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::reader::PacketReader;
 use crate::rate_limit::quota::Strikes;
 use crate::rate_limit::users::UserRates;
-use crate::time::Timestamp;
 use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::ids::{ConnectionId, SessionId};
+use protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
+use protocol::socketio::Namespace;
+use protocol::socketio::reader::PacketReader;
+use protocol::time::Timestamp;
 
 /// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

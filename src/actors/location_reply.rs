@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::peer::{Answer, Peer};
-use crate::ids::OrderId;
-use crate::protocol::client::ClientEventName;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{RejectedOrder, Reply};
+use protocol::client::ClientEventName;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
+use protocol::server::{RejectedOrder, Reply};
 
 /// How the outcome of a location in one room reaches the client. A location on its way is copied
 /// more than once, so the other variants are boxed.

@@ -3,11 +3,11 @@
 use serde_json::value::RawValue;
 
 use super::store::CommittedChange;
-use crate::ids::OrderId;
-use crate::protocol::server::{Assignment, ServerEvent, StatusChange};
 use crate::room::order::OrderFacts;
 use crate::session::resume::KnownOrder;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::server::{Assignment, ServerEvent, StatusChange};
+use protocol::time::Timestamp;
 
 /// The events of a change, relative to what the recipient knew before.
 #[derive(Clone, Copy)]

@@ -38,9 +38,7 @@ use super::peer::{Answer, LeaveReply, MembershipGuard, Peer};
 use super::shared::Shared;
 use super::store::{ChatWritten, OrderChanged};
 use crate::auth::Identity;
-use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, take};
-use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
 use crate::room::order::OrderFacts;
@@ -50,6 +48,8 @@ use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::transport::LatestKey;
+use protocol::client::{Chat, Fix, History, Join};
+use protocol::ids::{OrderId, SessionId, UserId};
 
 /// A session enters the room.
 #[derive(Message)]

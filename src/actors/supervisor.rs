@@ -18,11 +18,11 @@ use super::peer::{MembershipGuard, Peer};
 use super::shared::Shared;
 use super::store::{ChatPosted, CommittedChange, OrderChanged};
 use crate::auth::Identity;
-use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
-use crate::protocol::back_end::BackEndEvent;
-use crate::protocol::close::CloseCode;
-use crate::time::Timestamp;
+use protocol::back_end::BackEndEvent;
+use protocol::close::CloseCode;
+use protocol::ids::{ConnectionId, OrderId, SessionId, UserId};
+use protocol::time::Timestamp;
 
 /// How many events of back ends may wait for the supervisor. Joins take no permit: a session has at
 /// most one pending join for each of its rooms, and few at a time.

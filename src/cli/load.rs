@@ -21,8 +21,8 @@ use crate::load::engine::{self, RunEnd, RunOutcome, RunPlan};
 use crate::load::report::assertion::Assertion;
 use crate::load::report::{Report, compare, table};
 use crate::load::scenario::{BUILTIN, Scenario};
-use crate::protocol::codec::Framing;
-use crate::time::Timestamp;
+use protocol::codec::Framing;
+use protocol::time::Timestamp;
 
 /// A promise is broken, or an assertion fails.
 const BROKEN: u8 = 1;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::ConfigError;
-use crate::protocol::lenient::without_mark;
+use protocol::lenient::without_mark;
 
 /// A text that is never logged or displayed.
 #[derive(Clone, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
 use super::problem::Problem;
 use super::{Hub, RouteSet};
 use crate::auth::{AuthError, Principal, Scope, TokenProblem, basic_password, find_token};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::time::Timestamp;
 
 /// The path below which apps post that only track a phone.
 const TRACKERS: &str = "/api/v1/drivers/me/locations/";

@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
+use protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
 
 /// An error in the form that a client of the HTTP API gets.
 #[derive(Debug, Clone)]

@@ -25,8 +25,8 @@ use super::timeouts::is_call;
 use super::upgrade::client_address;
 use super::{Hub, RouteSet};
 use crate::auth::Principal;
-use crate::protocol::role::Role;
 use crate::transport::Polling;
+use protocol::role::Role;
 
 /// How many bytes of an answer the connection gets at once.
 const CHUNK_BYTES: usize = 8 * 1024;
@@ -92,7 +92,7 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
 }
 
 fn limit_problem(full: LimitReached) -> Problem {
-    use crate::protocol::error::{ErrorCode, Failure};
+    use protocol::error::{ErrorCode, Failure};
     match full {
         LimitReached::Node => Problem::unavailable("too much is under way", 1),
         LimitReached::Address => Problem::unavailable("too many requests without a token", 1),

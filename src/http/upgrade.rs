@@ -30,13 +30,13 @@ use crate::actors::shared::rate_limited;
 use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::{Networks, Origins};
 use crate::permits::{Permit, Permits};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{ServerEvent, SessionEnd};
 use crate::rate_limit::users::RateKind;
-use crate::time::Timestamp;
 use crate::transport::{self, Frame};
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::error::{ErrorCode, Failure};
+use protocol::server::{ServerEvent, SessionEnd};
+use protocol::time::Timestamp;
 
 /// How long a client may take to read a refusal.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);

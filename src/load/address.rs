@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use super::tls::{Authorities, Trust};
-use crate::protocol::codec::Framing;
+use protocol::codec::Framing;
 
 /// The hub under load.
 #[derive(Debug, Clone)]

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use crate::ids::OrderId;
 use crate::load::track::TrackPosition;
-use crate::protocol::client::ClientEventName;
-use crate::protocol::codec::Framing;
-use crate::time::Timestamp;
+use protocol::client::ClientEventName;
+use protocol::codec::Framing;
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
 /// Writes one event: its name, its data and, if a reply is wanted, its number.
 pub fn event(
@@ -78,8 +78,8 @@ pub fn chat(order: &OrderId, key: &str, characters: usize, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::{ClientEvent, Target};
-    use crate::protocol::envelope;
+    use protocol::client::{ClientEvent, Target};
+    use protocol::envelope;
 
     fn order() -> OrderId {
         OrderId::new("load-1").expect("an id")

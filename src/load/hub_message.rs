@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::protocol::codec::Framing;
+use protocol::codec::Framing;
 
 /// One message of the hub.
 #[derive(Debug)]

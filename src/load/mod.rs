@@ -28,4 +28,4 @@ pub mod tokens;
 pub mod track;
 
 /// The role of drivers, who send positions.
-const DRIVER: crate::protocol::role::Role = crate::protocol::role::Role::Driver;
+const DRIVER: protocol::role::Role = protocol::role::Role::Driver;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::address::{self, HubTarget};
 use super::hub_message::{ConnectErrorData, HubMessage, SessionEndData, parse};
 use super::{client_message, frame, tls};
-use crate::protocol::codec::Framing;
+use protocol::codec::Framing;
 
 /// How long the hub may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,9 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::scenario::{ROLES, Scenario};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The user of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

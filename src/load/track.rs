@@ -3,8 +3,8 @@
 use roxmltree::{Document, Node, NodeId, ParsingOptions};
 
 use super::rng::Rng;
-use crate::protocol::lenient::without_mark;
-use crate::time::Timestamp;
+use protocol::lenient::without_mark;
+use protocol::time::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Point {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::order::OrderFacts;
-use crate::ids::UserId;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The rules that an operator has set.
 #[derive(Debug, Clone, Default)]

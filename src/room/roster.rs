@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ids::UserId;
-use crate::protocol::role::Role;
-use crate::protocol::server::MemberInfo;
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::server::MemberInfo;
 
 /// The users of a room.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 
 use super::order::OrderFacts;
 use super::policy::{Action, Rules, Subject, authorize, has_ended, may_drive};
-use crate::protocol::error::Failure;
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::error::Failure;
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// Which positions a user may see: those recorded from a time on, or none. The time of recording
 /// counts, not that of arrival: a phone may deliver late what it recorded while the driver was
@@ -114,9 +114,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ids::UserId;
-    use crate::protocol::error::ErrorCode;
     use crate::room::order::Participant;
+    use protocol::error::ErrorCode;
+    use protocol::ids::UserId;
 
     fn user(id: &str) -> UserId {
         id.parse().expect("an id")

@@ -62,7 +62,7 @@ pub use self::queue::LatestKey;
 pub use self::read_pause::{ReadPause, ReadPauseGuard};
 pub use self::ring::check_io_uring;
 use crate::metrics::Metrics;
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// Limits and timeouts, shared by all connections of a hub.
 #[derive(Debug, Clone)]

@@ -17,9 +17,9 @@ use orderhub::http::engineio::{
     Engine, EngineHandler, HandshakeRefusal, NewSession, Options, PollingSessions, TransportKind,
 };
 use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::engine::EngineError;
 use orderhub::transport::{Frame, Incoming, Outbox, ReadPause, TransportOptions};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::EngineError;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use orderhub::config::{Config, DatabaseUrl, IpNet};
-use orderhub::ids::{OrderId, Pid};
-use orderhub::time::Timestamp;
 use proptest::prelude::*;
+use protocol::ids::{OrderId, Pid};
+use protocol::time::Timestamp;
 
 use super::mutate::{config, mutated};
 

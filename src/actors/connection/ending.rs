@@ -6,7 +6,7 @@ use super::dialect::Dialect;
 use super::{CLOSE_TIMEOUT, Connection};
 use crate::actors::shared::close_index;
 use crate::actors::supervisor::Disconnect;
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// The peer ended the connection.
 pub(super) const PEER_CLOSED: &str = "peer_closed";

@@ -14,18 +14,18 @@ use super::throttling::{ClientInput, RateCheck};
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
-use crate::protocol::client::{ClientEvent, ClientEventName, Target};
-use crate::protocol::close::CloseCode;
-use crate::protocol::envelope;
-use crate::protocol::error::ErrorCode;
-use crate::protocol::request::{Rejected, Request};
-use crate::protocol::server::{Reply, ServerEvent};
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::malformed::Malformed;
-use crate::protocol::socketio::reader::ClientPacket;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::time::Timestamp;
 use crate::transport::Incoming;
+use protocol::client::{ClientEvent, ClientEventName, Target};
+use protocol::close::CloseCode;
+use protocol::envelope;
+use protocol::error::ErrorCode;
+use protocol::request::{Rejected, Request};
+use protocol::server::{Reply, ServerEvent};
+use protocol::socketio::Namespace;
+use protocol::socketio::malformed::Malformed;
+use protocol::socketio::reader::ClientPacket;
+use protocol::time::Timestamp;
 
 impl Connection {
     /// Handles one input of the connection.

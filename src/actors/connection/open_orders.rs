@@ -13,9 +13,9 @@ use super::subscribing::MAX_QUEUED;
 use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{CommittedChange, StoreError};
-use crate::ids::OrderId;
-use crate::protocol::client::Fix;
 use crate::room::order::location_targets;
+use protocol::client::Fix;
+use protocol::ids::OrderId;
 
 /// How long locations do without the database's orders after a failed read.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);

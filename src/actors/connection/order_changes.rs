@@ -8,7 +8,7 @@ use super::subscriptions::SubscriptionState;
 use crate::actors::order_diff::OrderDiff;
 use crate::actors::store::CommittedChange;
 use crate::actors::supervisor::UserOrderChanged;
-use crate::ids::OrderId;
+use protocol::ids::OrderId;
 
 impl Session {
     /// Handles a change of an order in which the user took part, or does now.

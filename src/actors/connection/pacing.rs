@@ -18,10 +18,10 @@ use super::Connection;
 use super::session::Session;
 use crate::actors::order_room::EntryKind;
 use crate::actors::peer::Answer;
-use crate::ids::OrderId;
 use crate::permits::{Permit, Permits};
-use crate::protocol::client::ClientEvent;
 use crate::transport::ReadPauseGuard;
+use protocol::client::ClientEvent;
+use protocol::ids::OrderId;
 
 /// How many snapshots and pages of one session may be under way at once.
 pub const MAX_LARGE_REPLIES: usize = 3;

@@ -14,12 +14,12 @@ use crate::actors::peer::{Answer, SubscriptionId};
 use crate::actors::resumes::{Claim, TakeOver};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
-use crate::ids::{OrderId, Pid};
-use crate::protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
-use crate::protocol::server::{Left, LeftReason, ServerEvent};
-use crate::protocol::socketio::Namespace;
 use crate::room::order::OrderFacts;
 use crate::session::resume::{PushLog, SavedRoom, SessionRecord, Unconfirmed};
+use protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
+use protocol::ids::{OrderId, Pid};
+use protocol::server::{Left, LeftReason, ServerEvent};
+use protocol::socketio::Namespace;
 
 /// How long a session may take to end after its client is back on another connection.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -14,11 +14,11 @@ use crate::actors::order_room::{
 };
 use crate::actors::peer::{Answer, LeaveReply};
 use crate::actors::shared::unavailable;
-use crate::ids::{OrderId, SessionId};
 use crate::metrics::Metrics;
-use crate::protocol::client::{Chat, ClientEvent, Fix, History, Join, ReceiptKind, Target};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::Reply;
+use protocol::client::{Chat, ClientEvent, Fix, History, Join, ReceiptKind, Target};
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, SessionId};
+use protocol::server::Reply;
 
 /// An event for one room.
 pub(super) enum RoomEvent {

@@ -17,16 +17,16 @@ use crate::actors::peer::{Peer, SubscriptionId};
 use crate::actors::shared::{Shared, close_index};
 use crate::actors::supervisor::{LeaveRoom, SupervisorHandle, Unregister};
 use crate::auth::Identity;
-use crate::ids::{OrderId, Pid};
-use crate::protocol::close::CloseCode;
-use crate::protocol::server::{ServerEvent, SessionEnd};
-use crate::protocol::socketio::write;
 use crate::rate_limit::users::UserRates;
 use crate::recent::RecentMap;
 use crate::session::resume::{MAX_REMOVED, SessionRecord};
 use crate::session::token_expiry::Expiry;
-use crate::time::Timestamp;
 use crate::transport::{Frame, ReadPause, ReadPauseGuard};
+use protocol::close::CloseCode;
+use protocol::ids::{OrderId, Pid};
+use protocol::server::{ServerEvent, SessionEnd};
+use protocol::socketio::write;
+use protocol::time::Timestamp;
 
 /// A session of a user on a connection.
 pub(super) struct Session {

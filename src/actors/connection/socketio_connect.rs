@@ -14,17 +14,17 @@ use super::ending::EndReason;
 use super::resume::{self, FoundSession};
 use crate::actors::shared::rate_limited;
 use crate::auth::{AuthError, Identity, TokenProblem};
-use crate::ids::{OrderId, Pid, SessionId};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::socketio::auth::Auth;
-use crate::protocol::socketio::offset::parse_offset;
-use crate::protocol::socketio::{Namespace, write};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
 use crate::session::resume::PushLog;
-use crate::time::Timestamp;
 use crate::transport::Frame;
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, Pid, SessionId};
+use protocol::socketio::auth::Auth;
+use protocol::socketio::offset::parse_offset;
+use protocol::socketio::{Namespace, write};
+use protocol::time::Timestamp;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]

@@ -17,10 +17,10 @@ use crate::actors::peer::{LeaveReply, MembershipEvent, MembershipGuard, Membersh
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
-use crate::ids::OrderId;
 use crate::permits::Permit;
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
 
 /// How many events may wait for rooms before the socket is no longer read.
 pub(super) const MAX_QUEUED: usize = 32;

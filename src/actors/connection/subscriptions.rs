@@ -9,9 +9,9 @@ use super::routing::RoomEvent;
 use crate::actors::order_room::RoomHandle;
 use crate::actors::peer::SubscriptionId;
 use crate::auth::Identity;
-use crate::ids::OrderId;
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::session::resume::KnownOrder;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
 
 /// How long after a resume a join may be the client's own rejoin.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
@@ -183,10 +183,10 @@ mod tests {
         let identity = Arc::new(Identity {
             user: "u1".parse().expect("id"),
             name: String::new(),
-            role: crate::protocol::role::Role::Customer,
+            role: protocol::role::Role::Customer,
             orders: Arc::from([]),
-            expires_at: crate::time::Timestamp::from_millis(0),
-            deadline: crate::time::Timestamp::from_millis(0),
+            expires_at: protocol::time::Timestamp::from_millis(0),
+            deadline: protocol::time::Timestamp::from_millis(0),
             issued_at: None,
         });
         let now = Instant::now();

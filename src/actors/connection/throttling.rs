@@ -15,14 +15,14 @@ use super::session::Session;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, OVERHEAD};
-use crate::ids::SessionId;
 use crate::permits::Permit;
-use crate::protocol::request::{Rejected, Request};
-use crate::protocol::server::Reply;
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::auth::Auth;
 use crate::rate_limit::users::RateKind;
 use crate::transport::ReadPauseGuard;
+use protocol::ids::SessionId;
+use protocol::request::{Rejected, Request};
+use protocol::server::Reply;
+use protocol::socketio::Namespace;
+use protocol::socketio::auth::Auth;
 
 /// The backlog of a connection.
 pub(super) struct ThrottledInput {

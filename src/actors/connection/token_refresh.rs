@@ -8,11 +8,11 @@ use crate::actors::order_room::UpdateIdentity;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
-use crate::protocol::client::Refresh;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Expiring, Reply, ServerEvent};
 use crate::rate_limit::users::RateKind;
-use crate::time::Timestamp;
+use protocol::client::Refresh;
+use protocol::error::{ErrorCode, Failure};
+use protocol::server::{Expiring, Reply, ServerEvent};
+use protocol::time::Timestamp;
 
 impl Session {
     pub(super) fn send_expiring(&self) {

@@ -7,8 +7,8 @@ use actix::{Context, Handler, Message};
 use super::membership::PushOutcome;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
-use crate::protocol::back_end::BackEndEvent;
-use crate::protocol::server::ServerEvent;
+use protocol::back_end::BackEndEvent;
+use protocol::server::ServerEvent;
 
 /// Sends an event of a back end to the members. The answer is how many got it.
 #[derive(Message)]

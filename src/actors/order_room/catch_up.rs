@@ -12,13 +12,13 @@ use crate::actors::order_diff::{OrderDiff, as_facts};
 use crate::actors::peer::Answer;
 use crate::actors::shared::Shared;
 use crate::actors::store::{self, PageRange, StoreError};
-use crate::ids::SessionId;
-use crate::protocol::client::{ClientEventName, MAX_PAGE};
-use crate::protocol::server::ServerEvent;
 use crate::room::recent_messages::MessageJson;
 use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
-use crate::time::Timestamp;
 use crate::transport::Frame;
+use protocol::client::{ClientEventName, MAX_PAGE};
+use protocol::ids::SessionId;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 /// How long to wait for a client that has not taken the last page yet.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -13,13 +13,13 @@ use crate::actors::store::{
     ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange,
 };
 use crate::auth::Identity;
-use crate::protocol::chat::ChatMessage;
-use crate::protocol::client::{Chat, History};
-use crate::protocol::error::Failure;
-use crate::protocol::server::{Reply, ServerEvent};
 use crate::room::policy::{Action, authorize};
 use crate::room::recent_messages::MessageJson;
-use crate::time::Timestamp;
+use protocol::chat::ChatMessage;
+use protocol::client::{Chat, History};
+use protocol::error::Failure;
+use protocol::server::{Reply, ServerEvent};
+use protocol::time::Timestamp;
 
 impl OrderRoom {
     /// Hands a message to the store.
@@ -139,7 +139,7 @@ impl OrderRoom {
     /// Reads messages from the database and delivers them.
     pub(super) fn read_missing(&mut self, range: PageRange, ctx: &mut Context<Self>) {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.page(order, range, crate::protocol::client::MAX_PAGE).await };
+        let read = async move { store.page(order, range, protocol::client::MAX_PAGE).await };
         ctx.spawn(read.into_actor(self).map(|page, room, ctx| {
             match page {
                 Ok(page) => {

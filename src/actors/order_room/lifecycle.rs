@@ -11,13 +11,13 @@ use super::{Enter, OrderRoom, RoomReport, chat};
 use crate::actors::order_diff::known_order;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
-use crate::protocol::chat::ChatKind;
-use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
 use crate::room::read_marks::ReadMarks;
 use crate::room::recent_messages::RecentMessages;
 use crate::room::track::PositionTracker;
-use crate::time::Timestamp;
+use protocol::chat::ChatKind;
+use protocol::client::DEFAULT_PAGE;
+use protocol::time::Timestamp;
 
 /// How long after its start a room that follows a panic looks for late writes.
 const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];

@@ -11,13 +11,13 @@ use super::{OrderRoom, UpdateLocation};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Peer;
 use crate::actors::shared::unavailable;
-use crate::ids::SessionId;
-use crate::protocol::error::Failure;
-use crate::protocol::server::{LocationUpdate, ServerEvent};
 use crate::recent::RecentMap;
 use crate::room::fix_times::normalize_time;
-use crate::time::Timestamp;
 use crate::transport::LatestKey;
+use protocol::error::Failure;
+use protocol::ids::SessionId;
+use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::time::Timestamp;
 
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
 static NEXT_LATEST_KEY: AtomicU64 = AtomicU64::new(0);

@@ -12,14 +12,14 @@ use super::{Enter, EntryKind, JoinAgain, Leave, OrderRoom, RemoveUser, UpdateIde
 use crate::actors::peer::{MembershipEvent, MembershipGuard};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::codec::Codec;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
 use crate::room::policy::{Action, authorize};
 use crate::room::visibility::{Visibility, position_visibility};
-use crate::time::Timestamp;
 use crate::transport::{Frame, Outbox};
+use protocol::codec::Codec;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{SessionId, UserId};
+use protocol::server::{Left, LeftReason, MemberInfo, Presence, ServerEvent};
+use protocol::time::Timestamp;
 
 /// The driver for whom the positions of a session count, or why they do not count.
 pub(super) type LocationRight = Result<UserId, Box<Failure>>;

@@ -9,7 +9,6 @@ use super::OrderRoom;
 use crate::actors::order_diff::{OrderDiff, known_order};
 use crate::actors::peer::MembershipEvent;
 use crate::actors::store::{CommittedChange, OrderChanged};
-use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
 use crate::room::order::OrderFacts;
 use crate::room::read_marks::ReadMarks;
@@ -18,6 +17,7 @@ use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::session::resume::Unconfirmed;
+use protocol::server::{Left, LeftReason, ServerEvent};
 
 impl OrderRoom {
     /// Applies a change, if it is newer than what the room knows.

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::client::Fix;
-use crate::protocol::error::Failure;
-use crate::protocol::location::Position;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, authorize, driver_to_report};
-use crate::time::Timestamp;
+use protocol::client::Fix;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// How long posted fixes wait for an order that is being read, before the next try.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);

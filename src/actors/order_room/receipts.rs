@@ -8,14 +8,14 @@ use actix::{Context, Handler, Message};
 use super::{OrderRoom, RoomPermit};
 use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage};
-use crate::protocol::client::ReceiptKind;
-use crate::protocol::error::Failure;
-use crate::protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
-use crate::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage};
+use protocol::client::ReceiptKind;
+use protocol::error::Failure;
+use protocol::ids::{SessionId, UserId};
+use protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
+use protocol::time::Timestamp;
 
 /// A session reports that chat was delivered, or that its user has read it.
 #[derive(Message)]

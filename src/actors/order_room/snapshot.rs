@@ -11,14 +11,14 @@ use super::{OrderRoom, chat};
 use crate::actors::peer::{Answer, MembershipEvent};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{self, PageRange, StoreError};
-use crate::ids::{SessionId, UserId};
-use crate::protocol::client::Join;
-use crate::protocol::server::{Reply, ServerEvent, Snapshot};
 use crate::room::recent_messages::SnapshotPage;
 use crate::room::visibility::Visibility;
 use crate::session::resume::{SnapshotRequest, Unconfirmed};
-use crate::time::Timestamp;
 use crate::transport::Frame;
+use protocol::client::Join;
+use protocol::ids::{SessionId, UserId};
+use protocol::server::{Reply, ServerEvent, Snapshot};
+use protocol::time::Timestamp;
 
 /// How many frames may wait for a member whose snapshot is being read.
 const MAX_HELD: usize = 256;

@@ -8,12 +8,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Inspect, OrderRoom};
-use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::PermitCounter;
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
 use crate::session::resume::KnownOrder;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, SessionId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The length of the window that rates are counted over.
 const WINDOW_MS: i64 = 10_000;

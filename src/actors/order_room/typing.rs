@@ -8,11 +8,11 @@ use super::location::next_latest_key;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Answer;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::server::{Reply, ServerEvent, TypingUpdate};
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
 use crate::transport::LatestKey;
+use protocol::ids::{SessionId, UserId};
+use protocol::server::{Reply, ServerEvent, TypingUpdate};
 
 /// A user starts or stops typing.
 #[derive(Message)]

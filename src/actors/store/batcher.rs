@@ -17,9 +17,9 @@ use super::reader::QUEUE_TIMEOUT;
 use super::trail::DeleteExpiredTrail;
 use super::writer::{BatchOutcome, CommitChat, CommitPositions, Writer};
 use super::{ChatWriteError, NewMessage, StoreError, StoredChat};
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
-use crate::protocol::location::Position;
+use protocol::ids::OrderId;
+use protocol::location::Position;
 
 /// The most messages, or the most positions, of one transaction.
 pub(super) const MAX_BATCH: usize = 256;

@@ -5,7 +5,7 @@ use actix::{Handler, Message};
 use super::writer::Writer;
 use super::{DbConnection, IdempotentCall, Store, StoreError};
 use crate::db::idempotency::{self, KeyClaim, MAX_EXPIRED};
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 #[derive(Message)]
 #[rtype(result = "()")]

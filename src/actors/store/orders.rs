@@ -13,10 +13,10 @@ use super::reader::{QUEUE_TIMEOUT, with_timeout};
 use super::writer::Writer;
 use super::{AppliedChange, CallerClass, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::Failure;
 use crate::room::order::MAX_LOCATION_TARGETS;
-use crate::time::Timestamp;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// The most changes of one transaction.
 const MAX_GROUP: usize = 64;

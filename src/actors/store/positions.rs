@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 use super::queue_limit::QueuePermit;
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
-use crate::protocol::location::Position;
+use protocol::ids::OrderId;
+use protocol::location::Position;
 
 /// The most points of one transaction, and the most that one caller adds to it.
 pub(super) const MAX_POINTS: usize = 500;
@@ -136,9 +136,9 @@ mod tests {
 
     use super::super::queue_limit::QueueLimit;
     use super::*;
-    use crate::ids::UserId;
     use crate::metrics::LabelValues;
-    use crate::time::Timestamp;
+    use protocol::ids::UserId;
+    use protocol::time::Timestamp;
 
     fn at(ms: i64) -> Position {
         Position {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{ANSWER_TIMEOUT, ChatWriteError, ChatWritten, NewMessage, Store, StoredChat};
-use crate::protocol::chat::ChatMessage;
+use protocol::chat::ChatMessage;
 
 /// A message from outside the room was committed. Also sent for a retry: a connection that was lost
 /// during a commit may have hidden that the first one was stored.

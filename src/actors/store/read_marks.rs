@@ -15,7 +15,7 @@ use super::writer::Writer;
 use super::{LoadedOrder, Store, StoreError};
 use crate::db::orders;
 use crate::db::read_marks::{self, StoredReadMark};
-use crate::ids::{OrderId, UserId};
+use protocol::ids::{OrderId, UserId};
 
 /// The most read marks that wait to be written.
 pub const MAX_WAITING_MARKS: usize = 16_384;

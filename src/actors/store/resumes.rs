@@ -14,9 +14,9 @@ use super::reader::{QUEUE_TIMEOUT, with_timeout};
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::resumes::{self, MAX_EXPIRED, ResumeKey, StoredResume};
-use crate::ids::{Pid, UserId};
 use crate::session::resume::SessionRecord;
-use crate::time::Timestamp;
+use protocol::ids::{Pid, UserId};
+use protocol::time::Timestamp;
 
 /// The most bytes of one transaction; one more record may exceed them.
 const MAX_PART_BYTES: usize = 1024 * 1024;

@@ -13,9 +13,9 @@ use super::reader::with_timeout;
 use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::trail::{self, TrailPage, TrailRange};
-use crate::ids::OrderId;
-use crate::protocol::location::Position;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// Writes without a waiting caller are delayed by this, and written together with later ones.
 const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(250);

@@ -16,9 +16,9 @@ use crate::db::commit_batch::{self, CommitOutcome};
 use crate::db::connection::DbConnection;
 use crate::db::pool::{DbError, DbPool};
 use crate::db::trail;
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
 /// How long a refused batch is retried message by message. After that the rest is given up, so that
 /// the queue behind it continues.
@@ -275,8 +275,8 @@ mod tests {
     use crate::config::DatabaseUrl;
     use crate::db::migrate;
     use crate::metrics::LabelValues;
-    use crate::protocol::chat::ChatKind;
-    use crate::protocol::role::Role;
+    use protocol::chat::ChatKind;
+    use protocol::role::Role;
 
     fn writer(folder: &tempfile::TempDir) -> Writer {
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));

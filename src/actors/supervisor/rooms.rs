@@ -10,8 +10,8 @@ use super::{FindRoom, Supervisor};
 use crate::actors::order_room::{
     Enter, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomStats, Stop,
 };
-use crate::ids::OrderId;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
 /// A panic within this time after the last one makes the next room wait.
 const CRASH_MEMORY: Duration = Duration::from_secs(60);

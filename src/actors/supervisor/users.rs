@@ -10,9 +10,9 @@ use super::{Disconnect, Register, Supervisor, UserOrderChanged};
 use crate::actors::broadcast::Broadcast;
 use crate::actors::peer::Peer;
 use crate::actors::store::CommittedChange;
-use crate::ids::{ConnectionId, SessionId, UserId};
-use crate::protocol::back_end::BackEndEvent;
-use crate::protocol::close::CloseCode;
+use protocol::back_end::BackEndEvent;
+use protocol::close::CloseCode;
+use protocol::ids::{ConnectionId, SessionId, UserId};
 
 /// How many sessions a second a drain closes, unless its configured spread is shorter.
 const CLOSES_PER_SECOND: u64 = 1000;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::load::measure::Measure;
 use crate::load::report::{Report, html, percentiles};
-use crate::protocol::lenient::without_mark;
+use protocol::lenient::without_mark;
 
 /// Where the results go, beside stdout.
 #[derive(Args)]

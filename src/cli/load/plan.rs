@@ -9,7 +9,6 @@ use super::{BAD_INPUT, LoadArgs, NO_HUB, files, refused};
 use crate::auth::{NewToken, mint};
 use crate::cli::CliError;
 use crate::config::{Config, ConfigError, Secret};
-use crate::ids::{OrderId, UserId};
 use crate::load::address::{Address, HubTarget};
 use crate::load::engine::RunPlan;
 use crate::load::hub_usage::UsageSource;
@@ -20,8 +19,9 @@ use crate::load::tls::Authorities;
 use crate::load::tokens::People;
 use crate::load::track::Track;
 use crate::process::Usage;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The user that reads the hub's metrics, if they require one.
 const WATCHER: &str = "orderhub-load";

@@ -22,16 +22,16 @@ use crate::http::openapi::problems::{
 use crate::http::openapi::schemas::{AnyUserId, InOrder, Name, OnceKey, RoleName};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::{OrderId, UserId};
-use crate::json_number;
-use crate::protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
-use crate::protocol::client::{DEFAULT_PAGE, History, checked_history, checked_seq};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
 use crate::rate_limit::users::RateKind;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, authorize, chat_has_closed};
-use crate::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
+use protocol::client::{DEFAULT_PAGE, History, checked_history, checked_seq};
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::json_number;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The sender's id of a back end's message by default.
 const SYSTEM: &str = "system";

@@ -31,15 +31,15 @@ use crate::http::openapi::problems::{
 use crate::http::openapi::schemas::{InOrder, OfUser, OnceKey, Status};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::json;
-use crate::protocol::order::is_status;
 use crate::room::change::{OrderCommand, OrderPatch, ParticipantsEdit};
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Action, authorize};
 use crate::room::visibility::{Visibility, position_visibility};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::json;
+use protocol::order::is_status;
+use protocol::time::Timestamp;
 
 /// Orders on a page by default.
 const DEFAULT_LIMIT: usize = 50;

@@ -23,8 +23,8 @@ use self::query::{Query, Transport};
 use super::origin;
 use super::problem::Problem;
 use crate::config::Origins;
-use crate::protocol::socketio::engine::{EngineError, Handshake};
 use crate::transport::{Frame, Inbound, Outbox, Polling, TransportOptions};
+use protocol::socketio::engine::{EngineError, Handshake};
 
 /// The application that uses the sessions.
 pub trait EngineHandler: 'static {

@@ -17,9 +17,9 @@ use super::{Engine, EngineHandler, NewSession, RequestTarget, TransportKind, rep
 use crate::http::problem::Problem;
 use crate::http::request_body::{self, payload_refusal};
 use crate::http::request_lifecycle::respond_without_reading;
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::EngineError;
 use crate::transport::{Polling, Post, open_polling};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::EngineError;
 
 /// Why a body was not read.
 enum BodyError {

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::query::Query;
-use crate::ids::random;
 use crate::transport::Polling;
+use protocol::ids::random;
 
 /// Random bytes of an id: 144 bits, which cannot be guessed.
 const ID_BYTES: usize = 18;

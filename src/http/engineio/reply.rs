@@ -9,8 +9,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
 
 use super::HandshakeRefusal;
-use crate::protocol::socketio::engine::EngineError;
 use crate::transport::PollError;
+use protocol::socketio::engine::EngineError;
 
 const NO_STORE: &str = "no-store";
 const JSON: &str = "application/json";

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::http::problem::Problem;
 use crate::http::upgrade::{refuse, switching_response};
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 use crate::transport::{Frame, Inbound, Incoming, Outbox, Polling, Probe, accept};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 
 /// How often the waiting GET is answered with a noop while a client upgrades.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);

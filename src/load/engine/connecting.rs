@@ -12,9 +12,9 @@ use crate::load::check::MemberId;
 use crate::load::connection::HubConnection;
 use crate::load::measure::Timing;
 use crate::load::{client_message, frame};
-use crate::protocol::client::ClientEventName;
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Framing;
+use protocol::client::ClientEventName;
+use protocol::close::CloseCode;
+use protocol::codec::Framing;
 
 /// The first and the longest wait before a retry.
 const BACKOFF: (u64, u64) = (1_000_000, 10_000_000);

@@ -32,7 +32,7 @@ use super::seconds;
 use super::tokens::People;
 use super::track::Track;
 use crate::process::Usage;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 pub use self::interval::Interval;
 

@@ -8,7 +8,7 @@ use super::{Engine, RunStage};
 use crate::load::check::MemberId;
 use crate::load::measure::{LATE, Timing};
 use crate::load::{client_message, frame};
-use crate::protocol::client::ClientEventName;
+use protocol::client::ClientEventName;
 
 /// If this many bytes wait, the hub has stopped reading.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;

@@ -18,7 +18,7 @@ use super::engine::{Interval, RunEnd, RunOutcome, RunPlan};
 use super::machine::Machine;
 use super::measure::{Counts, Measure, Timing};
 use super::seconds::Second;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 pub use self::client::ClientUse;
 

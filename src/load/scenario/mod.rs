@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::OrderId;
-use crate::protocol::role::Role;
+use protocol::ids::OrderId;
+use protocol::role::Role;
 
 pub use builtin::{BUILTIN, builtin};
 pub use values::{Characters, Count, HeadCount, MAX_PEOPLE, Rate, SendWindow, TimeSpan};

@@ -3,7 +3,7 @@
 //! Stock clients keep the last offset that they saw and send it back when they reconnect.
 
 use crate::ids::OrderId;
-use crate::protocol::json;
+use crate::json;
 
 /// Writes `"<orderId>:<seq>"`. Ids contain no character that JSON escapes.
 pub fn write_offset(order_id: &OrderId, seq: i64, out: &mut Vec<u8>) {

@@ -4,11 +4,11 @@
 use serde::Deserialize;
 
 use super::{checked, of_percent};
-use crate::protocol::client::{Location, RawLocation};
-use crate::protocol::error::Failure;
-use crate::protocol::fixes::{Fixes, UnreadableBody, read_json};
-use crate::protocol::json::read_object;
-use crate::protocol::lenient;
+use crate::client::{Location, RawLocation};
+use crate::error::Failure;
+use crate::fixes::{Fixes, UnreadableBody, read_json};
+use crate::json::read_object;
+use crate::lenient;
 use crate::time::Timestamp;
 
 const EXPECTED: &str = "a message of OwnTracks, {\"_type\": \"location\", lat, lon, tst}";
@@ -90,7 +90,7 @@ impl Fix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::Target;
+    use crate::client::Target;
 
     /// A message with every field of the booklet that a phone sends.
     const LOCATION: &str = r#"{"_type":"location","BSSID":"b0:f2:8:45:94:33","SSID":"Home","acc":13,

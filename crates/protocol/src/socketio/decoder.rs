@@ -92,8 +92,8 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::close::CloseCode;
-    use crate::protocol::socketio::packet::PacketType;
+    use crate::close::CloseCode;
+    use crate::socketio::packet::PacketType;
 
     const TWO: &str = r#"52-["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 

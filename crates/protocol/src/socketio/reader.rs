@@ -9,9 +9,9 @@ use super::engine;
 use super::event;
 use super::malformed::Malformed;
 use super::packet::{Packet, PacketType};
-use crate::protocol::client::ClientEventName;
-use crate::protocol::lenient::{without_mark, without_nan};
-use crate::protocol::request::{Rejected, Request};
+use crate::client::ClientEventName;
+use crate::lenient::{without_mark, without_nan};
+use crate::request::{Rejected, Request};
 
 /// The meaning of a message of a client.
 #[derive(Debug, Clone)]

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use form_urlencoded::parse;
 
 use super::{checked, of_percent};
-use crate::protocol::client::{Location, RawLocation};
-use crate::protocol::error::Failure;
-use crate::protocol::fixes::{Fixes, UnreadableBody, read_fixes};
-use crate::protocol::lenient::time_of;
+use crate::client::{Location, RawLocation};
+use crate::error::Failure;
+use crate::fixes::{Fixes, UnreadableBody, read_fixes};
+use crate::lenient::time_of;
 use crate::time::Timestamp;
 
 const EXPECTED: &str =
@@ -82,7 +82,7 @@ fn utc(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::Fix;
+    use crate::client::Fix;
 
     fn one(query: &str, body: &str) -> Fix {
         let mut fixes = read_osmand(query, body).expect("readable");

@@ -2,9 +2,9 @@
 
 use super::Namespace;
 use super::offset::write_offset;
-use crate::protocol::error::Failure;
-use crate::protocol::json;
-use crate::protocol::server::{Reply, ServerEvent};
+use crate::error::Failure;
+use crate::json;
+use crate::server::{Reply, ServerEvent};
 
 /// Writes an event of the hub: `42/events,["name",data]`. With `offsets`, chat ends with its
 /// offset. No other event ends with a string, because stock clients take it for an offset.

@@ -1,23 +1,12 @@
 //! Roles: what kind of user a session belongs to.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// The role that a token gives its user.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    Default,
-    Serialize,
-    Deserialize,
-    ToSchema,
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A user who has ordered something. Also the role of tokens without a role or with an unknown

@@ -1,7 +1,7 @@
 //! Why a Socket.IO connection is malformed. No stock client sends such packets, and they end the
 //! connection at once.
 
-use crate::protocol::close::CloseCode;
+use crate::close::CloseCode;
 
 /// A packet after which the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,6 @@
 //! Chat messages as members see them and as the database keeps them.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::error::Failure;
 use super::image::is_image;
@@ -22,7 +21,8 @@ pub const MAX_CLIENT_MSG_ID_CHARS: usize = 64;
 pub const MAX_PAGE_BYTES: usize = 48 * 1024;
 
 /// What a message's content is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ChatKind {
     /// Text of a user.
@@ -46,7 +46,8 @@ impl ChatKind {
 }
 
 /// A stored message: the data of the event `chat:message`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ChatMessage {
     /// `UUIDv7`, unique over all orders.
@@ -69,7 +70,7 @@ pub struct ChatMessage {
     /// When the hub admitted it.
     pub created_at: Timestamp,
     /// The sender's own key, by which a retry is recognised.
-    #[schema(required)]
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub client_msg_id: Option<String>,
 }
 

@@ -1,8 +1,8 @@
 //! Requests of clients, read from whole messages.
 
 use super::*;
-use crate::protocol::client::{ClientEvent, Target};
-use crate::protocol::error::ErrorCode;
+use crate::client::{ClientEvent, Target};
+use crate::error::ErrorCode;
 
 fn read(text: &str) -> Result<ClientPacket, Malformed> {
     PacketReader::new(64 * 1024).text(text)
@@ -105,10 +105,7 @@ fn an_event_with_attachments_is_refused_once_they_are_there() {
     let rejected = request.expect_err("binary");
     assert_eq!((namespace, rejected.ack), (Some(Namespace::Events), Some(4)));
     assert_eq!(rejected.event.as_deref(), Some("chat:message"));
-    assert_eq!(
-        rejected.failure,
-        crate::protocol::error::Failure::invalid("data", "binary is not taken",)
-    );
+    assert_eq!(rejected.failure, crate::error::Failure::invalid("data", "binary is not taken",));
     assert!(matches!(reader.text("42[\"ping\"]"), Ok(ClientPacket::Event { .. })));
 }
 

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::checked;
-use crate::protocol::client::{Location, RawLocation};
-use crate::protocol::error::Failure;
-use crate::protocol::fixes::{Fixes, MAX_FIXES, UnreadableBody, read_json};
-use crate::protocol::json::read_object;
-use crate::protocol::lenient;
+use crate::client::{Location, RawLocation};
+use crate::error::Failure;
+use crate::fixes::{Fixes, MAX_FIXES, UnreadableBody, read_json};
+use crate::json::read_object;
+use crate::lenient;
 use crate::time::Timestamp;
 
 const EXPECTED: &str =

@@ -1,14 +1,14 @@
 //! Positions of drivers.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::client::Fix;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
 /// Where a driver was: the part of a fix that a room remembers and the database keeps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Position {
     /// Latitude in degrees, -90 to 90.

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 /// The header that identifies an idempotent HTTP call.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// Why something was refused. The text form is part of the protocol and never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// A message that is no envelope.
@@ -72,22 +72,23 @@ impl ErrorCode {
 }
 
 /// A refusal as the client gets it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 #[error("{}: {message}", code.as_str())]
 pub struct Failure {
     /// What kind of refusal it is.
     pub code: ErrorCode,
     /// One sentence for a developer.
-    #[schema(value_type = String)]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub message: Cow<'static, str>,
     /// The field that is wrong, as a path (`orderIds[2]`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, nullable = false))]
     pub field: Option<Cow<'static, str>>,
     /// When a retry is useful.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub retry_after_ms: Option<u64>,
 }
 

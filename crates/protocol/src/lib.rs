@@ -2,6 +2,11 @@
 //!
 //! Raw text becomes a [`client::ClientEvent`] here, once; the layers below see no JSON. The hub's
 //! events are [`server::ServerEvent`]s, written by the [`codec::Codec`] of each session.
+//!
+//! Ids, times and whole numbers ([`ids`], [`time`], [`json_number`]) are here too, because events
+//! consist of them. Nothing here does I/O.
+
+#![forbid(unsafe_code)]
 
 pub mod back_end;
 pub mod chat;
@@ -11,15 +16,20 @@ pub mod codec;
 pub mod envelope;
 pub mod error;
 pub mod fixes;
+pub mod ids;
 mod image;
 pub mod json;
+pub mod json_number;
 pub mod lenient;
 pub mod location;
 mod location_json;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod order;
 pub mod request;
 pub mod role;
 pub mod server;
 pub mod socketio;
 pub mod text;
+pub mod time;
 pub mod trackers;

@@ -204,7 +204,7 @@ impl PhoneFix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::Target;
+    use crate::client::Target;
 
     fn read(body: &str) -> Vec<Result<Location, String>> {
         let fixes = read_fixes(body).unwrap_or_else(|reason| panic!("{reason}: {body}"));

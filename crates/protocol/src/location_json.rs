@@ -202,7 +202,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::protocol::client::{ClientEventName, Fix};
+    use crate::client::{ClientEventName, Fix};
     use crate::time::Timestamp;
 
     const MESSAGES: &[&str] = &[

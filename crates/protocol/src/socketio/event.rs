@@ -1,8 +1,8 @@
 //! Events of clients: from the arguments of an EVENT to the client's request.
 
 use super::packet::Packet;
-use crate::protocol::error::Failure;
-use crate::protocol::request::{Rejected, Request};
+use crate::error::Failure;
+use crate::request::{Rejected, Request};
 
 /// Reads the event in an EVENT: its first argument is the name, its second the data. Further ones
 /// are ignored, as unknown fields are.

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::packet::PacketType;
-use crate::protocol::json;
+use crate::json;
 
 /// CONNECT: the client is in the namespace. The payload is `{"sid": …}`, with `pid` if the session
 /// can be resumed.
@@ -86,7 +86,7 @@ fn array(args: &[&str], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::socketio::packet::Packet;
+    use crate::socketio::packet::Packet;
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

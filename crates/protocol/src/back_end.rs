@@ -91,8 +91,8 @@ pub fn checked_data(data: Box<RawValue>) -> Result<Box<RawValue>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::codec::Codec;
-    use crate::protocol::socketio::Namespace;
+    use crate::codec::Codec;
+    use crate::socketio::Namespace;
 
     fn made(name: &str, data: &str) -> Result<BackEndEvent, String> {
         let data = RawValue::from_string(data.to_owned()).expect("JSON");

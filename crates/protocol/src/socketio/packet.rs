@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use super::args::Args;
 use super::malformed::Malformed;
 use super::placeholders;
+use crate::json::{MAX_DEPTH, nests_deeper_than};
 use crate::json_number::MAX_SAFE_INTEGER;
-use crate::protocol::json::{MAX_DEPTH, nests_deeper_than};
 
 /// The most attachments of a packet.
 pub const MAX_ATTACHMENTS: usize = 10;

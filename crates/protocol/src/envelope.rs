@@ -97,8 +97,8 @@ fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::{ClientEvent, Target};
-    use crate::protocol::error::ErrorCode;
+    use crate::client::{ClientEvent, Target};
+    use crate::error::ErrorCode;
 
     fn rejected(text: &str) -> (ErrorCode, Option<String>) {
         let rejected = decode(text).expect_err(text);
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn an_exception_has_the_form_of_a_nestjs_gateway() {
-        use crate::protocol::server::Exception;
+        use crate::server::Exception;
         let failure = Failure::forbidden();
         let event = ServerEvent::Exception(Exception::new(&failure, Some("order:join")));
         assert_eq!(

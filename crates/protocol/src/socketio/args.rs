@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::malformed::Malformed;
-use crate::protocol::json::WHITESPACE;
+use crate::json::WHITESPACE;
 
 /// Names that clients cannot send: socket.io-client itself refuses to emit them. `error` is not
 /// among them.
