@@ -14,13 +14,14 @@
 //! | the program | [`cli`] |
 //! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
-//! | a client, for load | [`load`] |
 //! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
+//!
+//! The load generator is the crate [`load`]. It uses [`protocol`] and nothing of the hub.
 //!
 //! # The way of a message
 //!
@@ -57,7 +58,6 @@ pub mod config;
 pub mod connection;
 pub mod db;
 pub mod http;
-pub mod load;
 pub mod log_once;
 pub mod metrics;
 #[cfg(test)]

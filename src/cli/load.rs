@@ -17,10 +17,10 @@ use clap::{ArgMatches, Args, Subcommand};
 
 use self::files::Files;
 use super::{CliError, output};
-use crate::load::engine::{self, RunEnd, RunOutcome, RunPlan};
-use crate::load::report::assertion::Assertion;
-use crate::load::report::{Report, compare, table};
-use crate::load::scenario::{BUILTIN, Scenario};
+use load::engine::{self, RunEnd, RunOutcome, RunPlan};
+use load::report::assertion::Assertion;
+use load::report::{Report, compare, table};
+use load::scenario::{BUILTIN, Scenario};
 use protocol::codec::Framing;
 use protocol::time::Timestamp;
 

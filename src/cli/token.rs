@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::{CliError, output};
 use crate::auth::{NewToken, mint};
 use crate::config::Config;
-use crate::load::tokens::TokenLine;
 use protocol::ids::{OrderId, UserId};
 use protocol::role::Role;
 use protocol::time::Timestamp;
@@ -51,6 +51,16 @@ pub(super) struct TokenArgs {
 enum Format {
     Text,
     Ndjson,
+}
+
+/// A token with what is in it, as `orderhub load --tokens` reads it.
+#[derive(Serialize)]
+struct TokenLine {
+    user: UserId,
+    role: Role,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orders: Vec<OrderId>,
+    token: String,
 }
 
 fn role(text: &str) -> Result<Role, String> {

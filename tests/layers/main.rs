@@ -27,7 +27,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("rate_limit", 2),
     ("auth", 2),
     ("db", 2),
-    ("load", 2),
     ("transport", 3),
     ("actors", 4),
     ("actors::broadcast", 4),
@@ -57,7 +56,6 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("rate_limit", &["actix", "diesel"]),
     ("db", &["actix"]),
     ("transport", &["diesel", "protocol::client", "protocol::server"]),
-    ("load", &["crate::actors", "crate::db", "crate::http", "crate::room", "crate::transport"]),
 ];
 
 /// What is wrong with a file.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::load::measure::Measure;
-use crate::load::report::{Report, html, percentiles};
+use load::measure::Measure;
+use load::report::{Report, html, percentiles};
 use protocol::lenient::without_mark;
 
 /// Where the results go, beside stdout.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::member::{AwaitedReply, ConnectionPhase};
 use super::timers::Wake;
 use super::{Engine, RunStage};
-use crate::load::check::MemberId;
-use crate::load::measure::{LATE, Timing};
-use crate::load::{client_message, frame};
+use crate::check::MemberId;
+use crate::measure::{LATE, Timing};
+use crate::{client_message, frame};
 use protocol::client::ClientEventName;
 
 /// If this many bytes wait, the hub has stopped reading.

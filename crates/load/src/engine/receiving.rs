@@ -5,14 +5,14 @@ use std::io;
 use super::member::{AwaitedReply, ConnectionPhase};
 use super::timers::Wake;
 use super::{Engine, RunStage};
-use crate::load::address;
-use crate::load::check::{Joined, Key, MemberId};
-use crate::load::frame::{self, Frame};
-use crate::load::hub_message::{
+use crate::address;
+use crate::check::{Joined, Key, MemberId};
+use crate::frame::{self, Frame};
+use crate::hub_message::{
     ChatData, ConnectErrorData, ErrorData, HubMessage, LocationData, ReplyData, SessionEndData,
     parse,
 };
-use crate::load::measure::Timing;
+use crate::measure::Timing;
 
 /// The largest fragmented message.
 const MAX_FRAGMENTED_BYTES: usize = 64 * 1024 * 1024;
@@ -150,8 +150,7 @@ impl Engine<'_> {
             HubMessage::Reply(ack, result) => self.reply(id, ack, result),
             HubMessage::EnginePing => self.write(id, frame::TEXT, b"3"),
             HubMessage::EngineOpen => {
-                let packet =
-                    crate::load::client_message::enter(&self.plan.people.persons[id].token);
+                let packet = crate::client_message::enter(&self.plan.people.persons[id].token);
                 self.write(id, frame::TEXT, packet.as_bytes());
             }
             HubMessage::Opened => self.opened(id),

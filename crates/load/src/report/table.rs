@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Report, Times};
-use crate::load::engine::RunProgress;
+use crate::engine::RunProgress;
 
 /// The whole report, as lines.
 pub fn table(report: &Report) -> String {
@@ -141,7 +141,7 @@ pub fn line(live: &RunProgress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::tests::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn the_table_says_what_counts() {

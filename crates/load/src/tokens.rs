@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::scenario::{ROLES, Scenario};
 use protocol::ids::{OrderId, UserId};
@@ -36,17 +36,13 @@ pub struct People {
 }
 
 /// A line of a file of tokens, as `orderhub token --format ndjson` writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenLine {
-    /// The token's user.
-    pub user: UserId,
-    /// The role in it.
-    pub role: Role,
-    /// The orders that it lets its user join.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orders: Vec<OrderId>,
-    /// The token itself.
-    pub token: String,
+#[derive(Deserialize)]
+struct TokenLine {
+    user: UserId,
+    role: Role,
+    #[serde(default)]
+    orders: Vec<OrderId>,
+    token: String,
 }
 
 /// Signs a token for a user in a role who may join one order.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{Report, Times, float};
-use crate::load::measure::Timing;
+use crate::measure::Timing;
 
 /// The prefix of a scenario's settings in a list of other conditions.
 const SETTING: &str = "scenario's ";
@@ -135,7 +135,7 @@ fn row(text: &mut String, name: &str, a: Option<f64>, b: Option<f64>, digits: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::tests::{sample, workload};
+    use crate::report::tests::{sample, workload};
 
     #[test]
     fn changes_are_told_and_different_runs_warned_of() {

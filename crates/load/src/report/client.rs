@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::float;
-use crate::load::engine::Interval;
-use crate::load::measure::{Measure, Timing};
+use crate::engine::Interval;
+use crate::measure::{Measure, Timing};
 
 /// The load of this program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

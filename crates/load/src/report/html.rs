@@ -178,7 +178,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::tests::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn the_page_is_whole_and_shows_names_as_text() {

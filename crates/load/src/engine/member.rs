@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use crate::load::check::{Key, MemberId};
-use crate::load::connection::HubConnection;
-use crate::load::rng::Rng;
-use crate::load::scenario::Part;
+use crate::check::{Key, MemberId};
+use crate::connection::HubConnection;
+use crate::rng::Rng;
+use crate::scenario::Part;
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

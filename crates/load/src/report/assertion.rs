@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Report, Times, float};
-use crate::load::measure::Timing;
+use crate::measure::Timing;
 
 /// A condition on the results.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,7 +187,7 @@ impl Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::report::tests::sample;
+    use crate::report::tests::sample;
 
     #[test]
     fn assertions_are_held_against_the_report() {

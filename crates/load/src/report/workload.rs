@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::load::scenario::{Part, ROLES, Scenario};
+use crate::scenario::{Part, ROLES, Scenario};
 
 /// The workload of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Workload {
         let people = u64::from(self.rooms) * u64::from(part.per_room.0);
         self.locations_per_second += part.locations.0 * super::float(people);
         self.chat_per_second += part.chat.0 * super::float(people);
-        let window = |window: Option<crate::load::scenario::SendWindow>| {
+        let window = |window: Option<crate::scenario::SendWindow>| {
             people * window.map_or(0, |window| u64::from(window.0))
         };
         self.locations_in_flight += window(part.locations_in_flight);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::load::track::TrackPosition;
+use crate::track::TrackPosition;
 use protocol::client::ClientEventName;
 use protocol::codec::Framing;
 use protocol::ids::OrderId;

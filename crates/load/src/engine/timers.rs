@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::load::check::MemberId;
+use crate::check::MemberId;
 
 /// What is due. A number beside a member is the generation of the connection that it is for; later
 /// connections ignore it.

@@ -6,9 +6,9 @@ use super::interval::{Counters, Interval};
 use super::member::{ConnectionPhase, Member};
 use super::timers::Wake;
 use super::{Engine, HUB_LOST_AFTER, RunEnd, RunProgress, RunStage, micros};
-use crate::load::hub_usage::UsageWatch;
-use crate::load::own_cpu;
-use crate::load::seconds::{HubSecond, Second};
+use crate::hub_usage::UsageWatch;
+use crate::own_cpu;
+use crate::seconds::{HubSecond, Second};
 
 impl Engine<'_> {
     /// Starts the next stage when it is time.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::load::hub_usage::UsageSample;
-use crate::load::measure::Counts;
+use crate::hub_usage::UsageSample;
+use crate::measure::Counts;
 
 /// A reading of all counters, which only grow.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::load::scenario::Scenario;
-use crate::load::seconds::{HubSecond, TimingSummary};
+use crate::scenario::Scenario;
+use crate::seconds::{HubSecond, TimingSummary};
 
 /// The workload of a scenario with these changes.
 pub fn workload(changes: &[&str]) -> Workload {

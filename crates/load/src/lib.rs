@@ -6,6 +6,8 @@
 //! [`scenario`] describes a run, [`tokens`] has its users, [`engine`] runs it, [`check`] verifies
 //! the promises, [`measure`] counts and times, [`report`] presents the results.
 
+#![forbid(unsafe_code)]
+
 pub mod address;
 pub mod check;
 mod client_message;
@@ -19,6 +21,7 @@ pub mod machine;
 pub mod measure;
 mod own_cpu;
 pub mod probe;
+pub mod process;
 pub mod report;
 mod rng;
 pub mod scenario;

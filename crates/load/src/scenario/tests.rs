@@ -113,7 +113,7 @@ fn every_ready_scenario_can_be_run() {
 
 #[test]
 fn every_scenario_of_the_comparison_with_others_can_be_run() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/scenarios");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/peers/scenarios");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
