@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use orderhub::room::order::{OrderFacts, ParticipantState};
-use orderhub::room::policy::{Action, Rules, Subject, authorize};
+use orderhub::room::policy::{Action, Rights, Rules, Subject};
 use protocol::ids::UserId;
 use protocol::role::Role;
 use protocol::time::Timestamp;
@@ -50,10 +50,9 @@ fn main() {
         ("say something", &customer, Role::Customer, Action::Chat),
     ] {
         let subject = Subject { user, role, named: false, banned: false };
-        assert!(authorize(&rules, &order, subject, action, now).is_ok(), "{name}");
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| authorize(&rules, black_box(&order), black_box(subject), action, now));
-        });
+        let rights = Rights { rules: &rules, order: &order, subject, now };
+        assert!(rights.to(action).is_ok(), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(rights).to(action)));
     }
     group.finish();
     criterion.final_summary();

@@ -14,7 +14,8 @@
 //! | the program | [`cli`] |
 //! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
-//! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
+//! | registry of rooms and sessions | [`actors::supervisor`] |
+//! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
 //! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |

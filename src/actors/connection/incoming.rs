@@ -7,9 +7,10 @@ use actix::Context;
 
 use super::Connection;
 use super::dialect::Dialect;
-use super::ending::{EndReason, PEER_CLOSED};
 use super::millis;
-use super::session::Session;
+use super::pacing::PAUSE;
+use super::session::{EndReason, PEER_CLOSED, Session};
+use super::subscription::RoomEvent;
 use super::throttling::{ClientInput, RateCheck};
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
@@ -156,14 +157,6 @@ impl Connection {
         let is_alone = self.throttled.is_none();
         let Some(session) = self.sessions.get_mut(index) else { return };
         let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
-        // Nearly all events are such positions, and need no answer.
-        if let Request { event: ClientEvent::Location(location), ack: None } = &request
-            && let Target::One(order) = &location.target
-            && rate_check == RateCheck::Allowed
-            && session.forward_fix(order, location.fix, now)
-        {
-            return;
-        }
         match rate_check {
             RateCheck::Allowed => self.handle_request(index, request, now, ctx),
             RateCheck::Limited { event_counted } => {
@@ -185,19 +178,41 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let name = request.event.name();
-        let answer = Answer::new(Arc::clone(&session.peer), name, request.ack);
-        match request.event {
+        let Request { event, ack } = request;
+        let name = event.name();
+        let answer = |session: &Session| Answer::new(Arc::clone(&session.peer), name, ack);
+        let (order, event) = match event {
             ClientEvent::Ping(data) => {
                 session.peer.tell(&ServerEvent::Pong(&data)).ok();
-                answer.ok(Reply::Pong {});
+                return answer(session).ok(Reply::Pong {});
             }
             ClientEvent::Refresh(refresh) => {
-                session.refresh(&refresh, answer, now);
-                self.arm();
+                session.refresh(&refresh, answer(session), now);
+                return self.arm();
             }
-            event => session.pace(event, answer, now, ctx),
-        }
+            ClientEvent::Location(location) => {
+                return session.update_location(location, ack, now, ctx);
+            }
+            ClientEvent::Join(join) => {
+                (join.order_id.clone(), RoomEvent::Join(join, answer(session)))
+            }
+            ClientEvent::Leave(leave) => {
+                (leave.order_id, RoomEvent::Leave { all: leave.all, answer: answer(session) })
+            }
+            ClientEvent::Chat(chat) => {
+                (chat.order_id.clone(), RoomEvent::PostChat(chat, answer(session)))
+            }
+            ClientEvent::History(history) => {
+                (history.order_id.clone(), RoomEvent::GetHistory(history, answer(session)))
+            }
+            ClientEvent::Receipt(kind, receipt) => {
+                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
+            }
+            ClientEvent::Typing(typing) => {
+                (typing.order_id, RoomEvent::SetTyping(typing.typing, answer(session)))
+            }
+        };
+        session.pace(order, event, PAUSE, now, ctx);
     }
 
     /// Answers input that is not a valid event, when its rate allows it.

@@ -11,7 +11,7 @@ use super::{OrderRoom, RoomPermit};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, authorize, driver_to_report};
+use crate::room::policy::{Action, driver_to_report};
 use protocol::client::Fix;
 use protocol::error::Failure;
 use protocol::ids::{OrderId, UserId};
@@ -58,7 +58,7 @@ pub struct PublishedFixes {
 /// The driver for whom posted fixes count.
 ///
 /// # Errors
-/// As [`authorize`]; `not_found` where a back end posts for an order without a driver.
+/// `forbidden` to all but the order's driver, `order_closed` where the order has ended, `not_found` where a back end posts for an order without a driver.
 pub fn driver_for_fixes(
     shared: &Shared,
     order: &OrderId,
@@ -67,8 +67,7 @@ pub fn driver_for_fixes(
 ) -> Result<UserId, Failure> {
     match by {
         FixSource::Driver(identity) => {
-            let subject = shared.subject(identity, order);
-            authorize(&shared.rules, facts, subject, Action::Locate, Timestamp::now())?;
+            shared.rights_of(identity, order, facts).to(Action::Locate)?;
             Ok(identity.user.clone())
         }
         FixSource::BackEnd => driver_to_report(&shared.rules, facts),

@@ -13,7 +13,8 @@ use super::reader::{QUEUE_TIMEOUT, with_timeout};
 use super::writer::Writer;
 use super::{AppliedChange, CallerClass, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
 use crate::db::{order_changes, orders};
-use crate::room::order::MAX_LOCATION_TARGETS;
+use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
+use crate::room::order_diff::OrderDiff;
 use protocol::error::Failure;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -58,6 +59,15 @@ pub struct CommittedChange {
     pub note: ChangeNote,
     /// When it was committed.
     pub at: Timestamp,
+}
+
+impl CommittedChange {
+    /// What it changed for a recipient that knew the order as `before`.
+    pub fn diff_since<'a>(&'a self, before: &'a OrderFacts) -> OrderDiff<'a> {
+        let order = &self.changed.order;
+        let at = self.note.at.unwrap_or(self.at);
+        OrderDiff::new(&order.id, before, &order.facts, at).with_data(self.note.data.as_deref())
+    }
 }
 
 /// The outcome of a change: committed, or refused because of the stored state.

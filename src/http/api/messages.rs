@@ -24,7 +24,7 @@ use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::rate_limit::users::RateKind;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, authorize, chat_has_closed};
+use crate::room::policy::{Action, chat_has_closed};
 use protocol::chat::{ChatKind, ChatMessage, check_client_msg_id, check_content};
 use protocol::client::{DEFAULT_PAGE, History, checked_history, checked_seq};
 use protocol::error::{ErrorCode, Failure};
@@ -235,10 +235,9 @@ fn author_of_user(
 ) -> Result<Author, Failure> {
     let forbidden = |message: &'static str| Failure::new(ErrorCode::Forbidden, message);
     let identity = caller.identity().ok_or_else(|| forbidden("the key has no scope chat:write"))?;
-    let subject = hub.shared.subject(identity, order);
-    authorize(&hub.shared.rules, &known.facts, subject, Action::Chat, Timestamp::now())
-        .map_err(|failure| tell_staff_if_missing(failure, identity, known))?;
-    if !known.exists && !subject.named && !hub.shared.rules.open {
+    let rights = hub.shared.rights_of(identity, order, &known.facts);
+    rights.to(Action::Chat).map_err(|failure| tell_staff_if_missing(failure, identity, known))?;
+    if !known.exists && !rights.subject.named && !hub.shared.rules.open {
         return Err(Failure::new(ErrorCode::NotFound, "no such order"));
     }
     if form.kind == Some(ChatKind::System) {
@@ -280,8 +279,9 @@ pub(super) async fn list(
         let identity = caller.identity().ok_or_else(|| {
             Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read")
         })?;
-        let subject = hub.shared.subject(identity, &order);
-        authorize(&hub.shared.rules, &known.facts, subject, Action::Read, Timestamp::now())
+        let rights = hub.shared.rights_of(identity, &order, &known.facts);
+        rights
+            .to(Action::Read)
             .map_err(|failure| tell_staff_if_missing(failure, identity, &known))?;
     }
     if !known.exists {

@@ -19,7 +19,7 @@ use crate::http::openapi::schemas::InOrder;
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
 use crate::room::order::OrderFacts;
-use crate::room::visibility::{Visibility, trail_visibility};
+use crate::room::visibility::Visibility;
 use protocol::error::{ErrorCode, Failure};
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -133,8 +133,7 @@ fn visibility(
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    let subject = hub.shared.subject(user, order);
-    trail_visibility(&hub.shared.rules, facts, subject, Timestamp::now())
+    hub.shared.rights_of(user, order, facts).visible_trail()
 }
 
 fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {

@@ -2,8 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::store::CommittedChange;
-use crate::room::order::OrderFacts;
+use super::order::OrderFacts;
 use crate::session::resume::KnownOrder;
 use protocol::ids::OrderId;
 use protocol::server::{Assignment, ServerEvent, StatusChange};
@@ -20,26 +19,20 @@ pub struct OrderDiff<'a> {
 }
 
 impl<'a> OrderDiff<'a> {
-    /// For a recipient that knew the order as it was just before this change.
-    pub fn of(change: &'a CommittedChange) -> Self {
-        Self::since(change, &change.changed.before)
-    }
-
-    /// For a room, which may have missed changes before this one.
-    pub fn since(change: &'a CommittedChange, before: &'a OrderFacts) -> Self {
-        let order = &change.changed.order;
-        let at = change.note.at.unwrap_or(change.at);
-        Self { order: &order.id, before, now: &order.facts, at, data: change.note.data.as_deref() }
-    }
-
-    /// For a recipient that was away, and is told at `at`.
-    pub fn between(
+    /// What changed at `at`, for a recipient that knew the order as `before`.
+    pub fn new(
         order: &'a OrderId,
         before: &'a OrderFacts,
         now: &'a OrderFacts,
         at: Timestamp,
     ) -> Self {
         Self { order, before, now, at, data: None }
+    }
+
+    /// Adds a back end's data about a new status.
+    #[must_use]
+    pub fn with_data(self, data: Option<&'a RawValue>) -> Self {
+        Self { data, ..self }
     }
 
     /// The event that the driver was unassigned. It is sent before the driver loses the right to be
@@ -91,4 +84,39 @@ pub fn known_order(facts: &OrderFacts) -> KnownOrder {
 pub fn as_facts(known: KnownOrder) -> OrderFacts {
     let (status, driver_id) = (known.status.map(String::from), known.driver);
     OrderFacts { status, driver_id, ..OrderFacts::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(status: &str, driver: Option<&str>) -> OrderFacts {
+        let driver_id = driver.map(|driver| driver.parse().expect("id"));
+        OrderFacts { status: Some(status.to_owned()), driver_id, ..OrderFacts::default() }
+    }
+
+    /// Whether there are the events that the driver was unassigned, that one was assigned, and that
+    /// the status changed.
+    fn events(before: &OrderFacts, now: &OrderFacts) -> [bool; 3] {
+        let order: OrderId = "o1".parse().expect("id");
+        let diff = OrderDiff::new(&order, before, now, Timestamp::from_secs(1));
+        [diff.unassigned(), diff.assigned(), diff.status()].map(|event| event.is_some())
+    }
+
+    #[test]
+    fn only_what_changed_is_an_event() {
+        let with = |driver| facts("NEW", driver);
+        assert_eq!(events(&with(Some("dan")), &with(Some("dan"))), [false; 3]);
+        assert_eq!(events(&with(None), &with(Some("dan"))), [false, true, false]);
+        assert_eq!(events(&with(Some("dan")), &with(Some("eve"))), [true, true, false]);
+        assert_eq!(events(&with(Some("dan")), &with(None)), [true, false, false]);
+        assert_eq!(events(&with(None), &facts("DONE", None)), [false, false, true]);
+        assert_eq!(events(&with(None), &OrderFacts::default()), [false; 3]);
+    }
+
+    #[test]
+    fn what_a_client_knows_leads_to_the_same_events() {
+        let (before, now) = (facts("NEW", Some("dan")), facts("DONE", Some("eve")));
+        assert_eq!(events(&as_facts(known_order(&before)), &now), events(&before, &now));
+    }
 }

@@ -1,26 +1,21 @@
-//! The rooms of a session, with the state of each subscription, and the orders that refused it.
+//! A session's subscription to one room, and the events that wait for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::routing::RoomEvent;
 use crate::actors::order_room::RoomHandle;
-use crate::actors::peer::SubscriptionId;
+use crate::actors::peer::{Answer, LocationReply, Peer, SubscriptionId};
 use crate::auth::Identity;
 use crate::session::resume::KnownOrder;
-use protocol::error::{ErrorCode, Failure};
-use protocol::ids::OrderId;
+use protocol::client::{Chat, Fix, History, Join, ReceiptKind};
+use protocol::error::Failure;
 
 /// How long after a resume a join may be the client's own rejoin.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
-/// How long a refusal is remembered, so that a repeated join costs nothing.
-const REFUSAL_MEMORY: Duration = Duration::from_secs(60);
 /// The `sent_seq` of a session without a snapshot of the room.
 const NOT_SHOWN: i64 = -1;
-/// How many refusals are remembered.
-const MAX_REFUSALS: usize = 256;
 
 /// A session's subscription to one room.
 pub(super) struct Subscription {
@@ -51,10 +46,40 @@ pub(super) enum SubscriptionState {
     Retrying,
 }
 
-/// Recent refusals of a session, by order.
-#[derive(Default)]
-pub(super) struct Refusals {
-    orders: HashMap<OrderId, (Instant, Failure)>,
+/// An event for one room, with its reply.
+pub(super) enum RoomEvent {
+    Join(Join, Answer),
+    Leave { all: bool, answer: Answer },
+    UpdateLocation(Fix, LocationReply),
+    PostChat(Chat, Answer),
+    GetHistory(History, Answer),
+    SetReceipt(ReceiptKind, i64, Answer),
+    SetTyping(bool, Answer),
+}
+
+// === impl RoomEvent ===
+
+impl RoomEvent {
+    /// Answers the event with a refusal.
+    pub(super) fn refuse(self, failure: Failure, peer: &Peer) {
+        match self {
+            Self::UpdateLocation(_, reply) => reply.refuse(failure, Some(peer)),
+            Self::Join(_, answer)
+            | Self::Leave { answer, .. }
+            | Self::PostChat(_, answer)
+            | Self::GetHistory(_, answer)
+            | Self::SetReceipt(_, _, answer)
+            | Self::SetTyping(_, answer) => answer.refuse(failure),
+        }
+    }
+
+    /// Its answer, where that is large.
+    pub(super) fn large_answer(&mut self) -> Option<&mut Answer> {
+        match self {
+            Self::Join(_, answer) | Self::GetHistory(_, answer) => Some(answer),
+            _ => None,
+        }
+    }
 }
 
 // === impl Subscription ===
@@ -130,53 +155,9 @@ impl Subscription {
     }
 }
 
-// === impl Refusals ===
-
-impl Refusals {
-    /// Remembers a refusal, if it is not a temporary one.
-    pub(super) fn remember(&mut self, order: OrderId, failure: &Failure, now: Instant) {
-        if !matches!(failure.code, ErrorCode::Forbidden | ErrorCode::NotFound) {
-            return;
-        }
-        if self.orders.len() >= MAX_REFUSALS {
-            self.orders.retain(|_, (at, _)| now < *at + REFUSAL_MEMORY);
-        }
-        if self.orders.len() >= MAX_REFUSALS {
-            self.orders.clear();
-        }
-        self.orders.insert(order, (now, failure.clone()));
-    }
-
-    /// The recent refusal of an order.
-    pub(super) fn find(&self, order: &OrderId, now: Instant) -> Option<&Failure> {
-        let (at, failure) = self.orders.get(order)?;
-        (now < *at + REFUSAL_MEMORY).then_some(failure)
-    }
-
-    /// Forgets a refusal, because the answer may have changed.
-    pub(super) fn forget(&mut self, order: &OrderId) {
-        self.orders.remove(order);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.orders.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_is_remembered_for_a_minute_and_an_outage_is_not() {
-        let (mut refusals, now) = (Refusals::default(), Instant::now());
-        let order: OrderId = "o1".parse().expect("id");
-        refusals.remember(order.clone(), &Failure::unavailable("down", REFUSAL_MEMORY), now);
-        assert!(refusals.find(&order, now).is_none());
-        refusals.remember(order.clone(), &Failure::forbidden(), now);
-        assert!(refusals.find(&order, now + Duration::from_secs(59)).is_some());
-        assert!(refusals.find(&order, now + REFUSAL_MEMORY).is_none());
-    }
 
     #[test]
     fn joins_right_after_a_resume_are_those_of_before_and_later_ones_count() {
@@ -201,15 +182,5 @@ mod tests {
         subscription.restore(2);
         subscription.on_subscribed(now);
         assert!(subscription.join(now + REJOIN_WINDOW), "too late to be the same");
-    }
-
-    #[test]
-    fn asking_for_ever_new_orders_costs_no_memory() {
-        let (mut refusals, now) = (Refusals::default(), Instant::now());
-        for number in 0..10_000 {
-            let order: OrderId = format!("o{number}").parse().expect("id");
-            refusals.remember(order, &Failure::forbidden(), now);
-        }
-        assert!(refusals.orders.len() <= MAX_REFUSALS);
     }
 }
