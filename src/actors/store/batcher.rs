@@ -15,7 +15,6 @@ use super::error::StoreError;
 use super::pending_chat::PendingChat;
 use super::positions::{PositionQueue, WaitingPoints, WriteReply};
 use super::queue_limit::QueuePermit;
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use protocol::ids::OrderId;
 use protocol::location::Position;

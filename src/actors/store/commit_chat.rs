@@ -8,7 +8,7 @@ use super::pending_chat::{PendingChat, ReplyGuard, StoredChat};
 use crate::db::commit_batch::{self, CommitOutcome};
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// How long a refused batch is retried message by message. After that the rest is given up, so that
 /// the queue behind it continues.
@@ -126,8 +126,8 @@ mod tests {
     use crate::db::migrate;
     use crate::db::pool::DbPool;
     use crate::metrics::LabelValues;
-    use crate::protocol::chat::ChatKind;
-    use crate::protocol::role::Role;
+    use protocol::chat::ChatKind;
+    use protocol::role::Role;
 
     /// A room that receives posted messages.
     struct Room;

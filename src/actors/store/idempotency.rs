@@ -2,7 +2,7 @@
 
 use super::{DbConnection, IdempotentCall, Store, StoreError};
 use crate::db::idempotency::{self, KeyClaim};
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 impl Store {
     /// Claims a key for a call whose parts have keys of their own. False if a call with another

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::error::ChatWriteError;
 use super::queue_limit::QueuePermit;
 use crate::db::messages::NewMessage;
-use crate::protocol::chat::ChatMessage;
+use protocol::chat::ChatMessage;
 
 /// A committed message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use super::error::StoreError;
 use super::queue_limit::QueuePermit;
 use crate::db::connection::DbConnection;
 use crate::db::trail;
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
-use crate::protocol::location::Position;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// The most points of one transaction, and the most that one caller adds to it.
 pub(super) const MAX_POINTS: usize = 500;
@@ -169,6 +169,7 @@ mod tests {
     use super::super::queue_limit::QueueLimit;
     use super::*;
     use crate::metrics::LabelValues;
+    use protocol::ids::UserId;
 
     fn at(ms: i64) -> Position {
         Position {

@@ -10,7 +10,6 @@ use super::db_thread::{DbThread, MAX_BATCH, with_timeout};
 use super::error::StoreError;
 use super::group_queue::GroupQueue;
 use crate::db::resumes::{self, ResumeKey, StoredResume};
-use crate::ids::{Pid, UserId};
 use crate::session::resume::SessionRecord;
 use protocol::ids::{Pid, UserId};
 use protocol::time::Timestamp;

@@ -12,7 +12,7 @@ use super::orders::NOT_PURGED;
 use super::trail::TrailOptions;
 use crate::db::connection::DbConnection;
 use crate::db::{idempotency, order_changes, resumes, trail};
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// How often expired points of trails and expired answers are deleted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
