@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 
 use orderhub::config::{Config, DatabaseUrl, Networks};
-use orderhub::ids::{OrderId, Pid};
-use orderhub::time::Timestamp;
 use proptest::prelude::*;
 use protocol::ids::{OrderId, Pid};
 use protocol::time::Timestamp;
