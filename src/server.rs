@@ -53,8 +53,6 @@ const WRITE_BUFFER: usize = 16 * 1024;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often expired answers to idempotent calls are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The share of `DRAIN_SECS` that chat may take when the database is slow.
 const CHAT_SHARE: f64 = 0.5;
 /// The share of `DRAIN_SECS` after which all sessions must have ended. The rest is for storing the
@@ -330,16 +328,12 @@ fn serve(
     Ok(builder.run())
 }
 
+/// Samples the node's rates, and forgets the sessions that can no longer be resumed.
 async fn sample_and_sweep(hub: Hub) {
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
-    let mut swept = Instant::now();
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if now.duration_since(swept) >= SWEEP_INTERVAL {
-            hub.shared.store.delete_expired_answers();
-            swept = now;
-        }
         hub.rates.sample(&hub.shared, now);
         hub.shared.resumes.sweep(now);
     }

@@ -144,15 +144,15 @@ fn absolute(module: &str, depth: usize, path: &str) -> Option<String> {
 
 #[test]
 fn paths_are_written_out_in_full() {
-    let of = |text: &str| imports("actors::store::writer", text);
+    let of = |text: &str| imports("actors::store::orders", text);
     assert_eq!(
         of("use std::{fmt, io::{self, Read as _}};"),
         ["std::fmt", "std::io", "std::io::Read"]
     );
     assert_eq!(of("use super::health::Health;"), ["crate::actors::store::health::Health"]);
     assert_eq!(of("use super::super::peer;"), ["crate::actors::peer"]);
-    assert_eq!(of("use self::inner::Thing;"), ["crate::actors::store::writer::inner::Thing"]);
-    assert_eq!(of("mod tests {\n    use super::*;\n}"), ["crate::actors::store::writer"]);
+    assert_eq!(of("use self::inner::Thing;"), ["crate::actors::store::orders::inner::Thing"]);
+    assert_eq!(of("mod tests {\n    use super::*;\n}"), ["crate::actors::store::orders"]);
     assert_eq!(of("mod a {\n    mod b {\n        use super::x;\n    }\n}"), [""; 0]);
     assert_eq!(
         of("let x = crate::db::new(&protocol::time::NOW); // crate::y, my_protocol::z"),

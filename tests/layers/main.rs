@@ -210,7 +210,7 @@ fn an_import_from_above_is_caught_in_every_form() {
         assert_eq!(wrong("room/policy.rs", text), caught, "{text}");
     }
     assert_eq!(
-        wrong("actors/store/writer.rs", "use crate::actors::{order_room, shared};"),
+        wrong("actors/store/orders.rs", "use crate::actors::{order_room, shared};"),
         [upward("crate::actors::order_room", 6, 4)]
     );
     assert_eq!(
@@ -245,7 +245,7 @@ fn what_a_folder_must_not_know_is_caught() {
 #[test]
 fn what_is_allowed_is_not_caught() {
     for (file, text) in [
-        ("actors/store/writer.rs", "use super::{Ban, StoreError};\nuse crate::db::bans;"),
+        ("actors/store/orders.rs", "use super::{Ban, StoreError};\nuse crate::db::bans;"),
         ("room/policy.rs", "// use crate::server;\nlet s = \"use crate::server;\";"),
         ("room/policy.rs", "/// use crate::server;\nuse crate::permits::Permit;"),
         ("lib.rs", "pub use crate::server;"),
