@@ -29,6 +29,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("db", 2),
     ("load", 2),
     ("transport", 3),
+    ("http::engineio", 3),
+    ("cluster", 4),
     ("actors", 4),
     ("actors::broadcast", 4),
     ("actors::order_diff", 4),
@@ -56,7 +58,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("session", &["actix", "diesel"]),
     ("rate_limit", &["actix", "diesel"]),
     ("db", &["actix"]),
-    ("transport", &["diesel", "protocol::client", "protocol::server"]),
+    ("transport", &["diesel", "crate::protocol::client", "crate::protocol::server"]),
+    ("http::engineio", &["diesel", "crate::auth", "crate::config", "crate::db", "crate::metrics"]),
     ("load", &["crate::actors", "crate::db", "crate::http", "crate::room", "crate::transport"]),
 ];
 
@@ -221,7 +224,11 @@ fn an_import_from_above_is_caught_in_every_form() {
         wrong("actors/order_room/chat.rs", "use super::super::connection::Connection;"),
         [upward("crate::actors::connection::Connection", 6, 5)]
     );
-    assert_eq!(wrong("permits.rs", "use crate::config::*;"), [upward("crate::config", 1, 0)]);
+    assert_eq!(
+        wrong("http/engineio/reply.rs", "use super::super::problem::Problem;"),
+        [upward("crate::http::problem::Problem", 7, 3)]
+    );
+    assert_eq!(wrong("time.rs", "use crate::config::*;"), [upward("crate::config", 1, 0)]);
 }
 
 #[test]
