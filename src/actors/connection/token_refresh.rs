@@ -11,9 +11,7 @@ use crate::auth::Identity;
 use crate::rate_limit::users::RateKind;
 use protocol::client::Reply;
 use protocol::error::{ErrorCode, Failure};
-use protocol::events::refresh::Expiring;
-use protocol::events::refresh::Refresh;
-use protocol::events::refresh::Refreshed;
+use protocol::events::refresh::{Expiring, Refresh, Refreshed};
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
