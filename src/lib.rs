@@ -12,12 +12,12 @@
 //! | layer | modules |
 //! |---|---|
 //! | the program | [`cli`] |
-//! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
+//! | wiring, drain, routes | [`server`], [`http`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
 //! | registry of rooms and sessions | [`actors::supervisor`] |
 //! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
-//! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
+//! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | [`transport`], [`http::engineio`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |

@@ -31,7 +31,9 @@ use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
 use crate::db::pooler::{self, PoolerError};
 use crate::http::budget::ByteBudget;
-use crate::http::connection::{ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind};
+use crate::http::connection::{
+    ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind, raw_socket,
+};
 use crate::http::engineio::PollingSessions;
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
@@ -258,12 +260,21 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
-            .wrap(from_fn(http::normalize_requests))
+            .wrap(from_fn(http::head_as_get))
+            .wrap(from_fn(http::refuse_escaped_paths))
             .wrap(from_fn(http::limit_call_time))
             .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
             .wrap(from_fn(http::one_request_if_unauthenticated))
             .configure(http::routes(&$hub, $listener));
         map_config(app, |()| AppConfig::default())
+    }};
+}
+
+/// The service of requests for a WebSocket, by the routes that they may have.
+macro_rules! upgrades {
+    ($routes:expr) => {{
+        let app = App::new().wrap(from_fn(http::refuse_escaped_paths)).configure($routes);
+        transport::upgrade_service(map_config(app, |()| AppConfig::default()), raw_socket)
     }};
 }
 
@@ -313,15 +324,14 @@ fn serve(
         .listen("hub", listener, move || {
             // Runs on each worker's thread before it serves. The first worker gets the supervisor.
             for_clients.supervisor();
-            let upgrade = http::upgrade::service(for_clients.clone());
-            let parser = parser!(upgrade, app!(for_clients, kind));
+            let upgrades = upgrades!(http::client_routes(&for_clients));
+            let parser = parser!(upgrades, app!(for_clients, kind));
             public.clone().serve(parser.map_err(http::count_errors(&for_clients.shared.metrics)))
         })?;
     if let Some(listener) = admin {
         let (for_admins, private) = (hub.clone(), acceptor(ListenerKind::Admin));
         builder = builder.listen("admin", listener, move || {
-            let upgrade = http::upgrade::refuse_all();
-            let parser = parser!(upgrade, app!(for_admins, RouteSet::Admin));
+            let parser = parser!(upgrades!(http::not_found), app!(for_admins, RouteSet::Admin));
             private.clone().serve(parser.map_err(http::count_errors(&for_admins.shared.metrics)))
         })?;
     }

@@ -58,10 +58,11 @@ use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::transport::LatestKey;
-use protocol::client::Join;
 use protocol::error::{ErrorCode, Failure};
+use protocol::events::join::Join;
+use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{OrderId, SessionId, UserId};
-use protocol::server::{Left, LeftReason, ServerEvent};
+use protocol::server::ServerEvent;
 
 /// A session enters the room.
 #[derive(Message)]

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("auth", 2),
     ("db", 2),
     ("transport", 3),
+    ("http::engineio", 3),
     ("actors", 4),
     ("actors::broadcast", 4),
     ("actors::store", 4),
@@ -54,6 +55,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("rate_limit", &["actix", "diesel"]),
     ("db", &["actix"]),
     ("transport", &["diesel", "protocol::client", "protocol::server"]),
+    ("http::engineio", &["diesel", "crate::auth", "crate::config", "crate::db", "crate::metrics"]),
 ];
 
 /// What is wrong with a file.
@@ -217,6 +219,10 @@ fn an_import_from_above_is_caught_in_every_form() {
         wrong("actors/order_room/chat.rs", "use super::super::connection::Connection;"),
         [upward("crate::actors::connection::Connection", 8, 6)]
     );
+    assert_eq!(
+        wrong("http/engineio/reply.rs", "use super::super::problem::Problem;"),
+        [upward("crate::http::problem::Problem", 9, 3)]
+    );
     assert_eq!(wrong("permits.rs", "use crate::config::*;"), [upward("crate::config", 1, 0)]);
 }
 
@@ -233,7 +239,11 @@ fn what_a_folder_must_not_know_is_caught() {
             "use protocol::server::ServerEvent;",
             "protocol::server::ServerEvent",
         ),
-        ("transport/queue.rs", "fn f(_: &protocol::client::Fix) {}", "protocol::client::Fix"),
+        (
+            "transport/queue.rs",
+            "fn f(_: &protocol::events::location::Fix) {}",
+            "protocol::events::location::Fix",
+        ),
     ] {
         assert_eq!(wrong(file, text), forbidden(import), "{file}: {text}");
     }

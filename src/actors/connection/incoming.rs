@@ -17,12 +17,17 @@ use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
 use crate::transport::Incoming;
-use protocol::client::{ClientEvent, ClientEventName, Target};
+use protocol::client::Reply;
+use protocol::client::{ClientEvent, ClientEventName};
 use protocol::close::CloseCode;
 use protocol::envelope;
 use protocol::error::ErrorCode;
+use protocol::events::Done;
+use protocol::events::location::Target;
+use protocol::events::ping::Pong;
+use protocol::events::receipt::ReceiptKind;
 use protocol::request::{Rejected, Request};
-use protocol::server::{Reply, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::socketio::malformed::Malformed;
 use protocol::socketio::reader::ClientPacket;
@@ -182,9 +187,9 @@ impl Connection {
         let name = event.name();
         let answer = |session: &Session| Answer::new(Arc::clone(&session.peer), name, ack);
         let (order, event) = match event {
-            ClientEvent::Ping(data) => {
-                session.peer.tell(&ServerEvent::Pong(&data)).ok();
-                return answer(session).ok(Reply::Pong {});
+            ClientEvent::Ping(ping) => {
+                session.peer.tell(&ServerEvent::Pong(Pong(&ping.0))).ok();
+                return answer(session).ok(Reply::Ping(Done {}));
             }
             ClientEvent::Refresh(refresh) => {
                 session.refresh(&refresh, answer(session), now);
@@ -205,7 +210,12 @@ impl Connection {
             ClientEvent::History(history) => {
                 (history.order_id.clone(), RoomEvent::GetHistory(history, answer(session)))
             }
-            ClientEvent::Receipt(kind, receipt) => {
+            ClientEvent::Delivered(receipt) => {
+                let kind = ReceiptKind::Delivered;
+                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
+            }
+            ClientEvent::Read(receipt) => {
+                let kind = ReceiptKind::Read;
                 (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
             }
             ClientEvent::Typing(typing) => {

@@ -13,10 +13,11 @@ use crate::actors::order_room::{
 };
 use crate::actors::peer::{Answer, LeaveReply};
 use crate::actors::shared::unavailable;
-use protocol::client::Join;
+use protocol::client::Reply;
 use protocol::error::{ErrorCode, Failure};
+use protocol::events::join::Join;
+use protocol::events::leave::Remaining;
 use protocol::ids::OrderId;
-use protocol::server::Reply;
 
 impl Session {
     /// Sends an event to its room.
@@ -100,7 +101,7 @@ impl Session {
         };
         subscription.joins = if all { 0 } else { subscription.joins - 1 };
         if subscription.joins > 0 {
-            return answer.ok(Reply::Left { remaining: subscription.joins });
+            return answer.ok(Reply::Leave(Remaining { remaining: subscription.joins }));
         }
         self.leave_room(order, Some(LeaveReply::new(order.clone(), answer)));
     }

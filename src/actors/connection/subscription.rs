@@ -9,8 +9,12 @@ use crate::actors::order_room::RoomHandle;
 use crate::actors::peer::{Answer, LocationReply, Peer, SubscriptionId};
 use crate::auth::Identity;
 use crate::session::resume::KnownOrder;
-use protocol::client::{Chat, Fix, History, Join, ReceiptKind};
 use protocol::error::Failure;
+use protocol::events::chat::Chat;
+use protocol::events::history::History;
+use protocol::events::join::Join;
+use protocol::events::location::Fix;
+use protocol::events::receipt::ReceiptKind;
 
 /// How long after a resume a join may be the client's own rejoin.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);

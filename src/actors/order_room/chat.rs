@@ -15,9 +15,13 @@ use crate::actors::store::{
 use crate::room::policy::Action;
 use crate::room::recent_messages::MessageJson;
 use protocol::chat::ChatMessage;
-use protocol::client::{Chat, MAX_PAGE};
+use protocol::client::Reply;
+use protocol::events::chat::Chat;
+use protocol::events::chat::ChatPush;
+use protocol::events::chat::Stored;
+use protocol::events::history::MAX_PAGE;
 use protocol::ids::SessionId;
-use protocol::server::{Reply, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// A session sends a chat message.
@@ -76,12 +80,12 @@ impl OrderRoom {
                 self.exists = true;
                 let message = &stored.message;
                 if let Some(answer) = answer {
-                    answer.ok(Reply::Stored {
+                    answer.ok(Reply::Chat(Stored {
                         id: &message.id,
                         seq: message.seq,
                         created_at: message.created_at,
                         duplicate: stored.duplicate,
-                    });
+                    }));
                 }
                 self.deliver(&stored.message, now);
             }
@@ -121,7 +125,7 @@ impl OrderRoom {
 
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
         let order = self.order.clone();
-        let event = ServerEvent::Chat { order_id: &order, seq, json: &json };
+        let event = ServerEvent::Chat(ChatPush { order_id: &order, seq, json: &json });
         let gone = self.send_to_all(event).gone;
         self.handle.stats.chat(Timestamp::now());
         self.recent_messages.push(seq, json);

@@ -7,9 +7,10 @@ use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
 use crate::actors::store::PageRange;
 use crate::room::policy::Action;
-use protocol::client::History;
+use protocol::client::Reply;
+use protocol::events::history::History;
+use protocol::events::history::HistoryPage;
 use protocol::ids::SessionId;
-use protocol::server::Reply;
 
 /// A session asks for a page of chat.
 #[derive(Message)]
@@ -36,7 +37,7 @@ impl Handler<GetHistory> for OrderRoom {
             Ok(page) => {
                 let messages: Vec<_> = page.messages.iter().map(chat::json).collect();
                 let messages = messages.iter().map(AsRef::as_ref).collect();
-                answer.ok(Reply::Page { messages, has_more: page.has_more });
+                answer.ok(Reply::History(HistoryPage { messages, has_more: page.has_more }));
             }
             Err(_) => answer.refuse(unavailable("the database does not answer")),
         }));

@@ -11,9 +11,12 @@ use crate::actors::peer::Answer;
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
 use protocol::chat::{ChatKind, ChatMessage};
-use protocol::client::ReceiptKind;
+use protocol::client::Reply;
+use protocol::events::Done;
+use protocol::events::receipt::ReceiptKind;
+use protocol::events::receipt::{ReadMark, ReceiptUpdate};
 use protocol::ids::{SessionId, UserId};
-use protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// A session reports that chat was delivered, or that its user has read it.
@@ -51,7 +54,10 @@ impl OrderRoom {
                 ReceiptKind::Read => self.advance_mark(user, seq),
                 ReceiptKind::Delivered => true,
             };
-        receipt.answer.ok(Reply::Done {});
+        receipt.answer.ok(match receipt.kind {
+            ReceiptKind::Read => Reply::Read(Done {}),
+            ReceiptKind::Delivered => Reply::Delivered(Done {}),
+        });
         if !advances {
             return false;
         }

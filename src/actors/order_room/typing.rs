@@ -13,8 +13,11 @@ use crate::actors::peer::Answer;
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
 use crate::transport::LatestKey;
+use protocol::client::Reply;
+use protocol::events::Done;
+use protocol::events::typing::TypingUpdate;
 use protocol::ids::{SessionId, UserId};
-use protocol::server::{Reply, ServerEvent, TypingUpdate};
+use protocol::server::ServerEvent;
 
 /// A user starts or stops typing.
 #[derive(Message)]
@@ -38,7 +41,7 @@ impl OrderRoom {
             Err(failure) => return answer.refuse(failure),
         };
         self.typing_users.set(&identity.user, session, typing, now, next_latest_key);
-        answer.ok(Reply::Done {});
+        answer.ok(Reply::Typing(Done {}));
     }
 
     /// Sends the typing changes that are due.
