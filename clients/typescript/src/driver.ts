@@ -1,7 +1,7 @@
 // A driver's positions: the newest while there is a connection, and, with a buffer, those of an
 // outage afterwards, over HTTP and for the trail.
 
-import { LOST, OrderHub } from './index.js';
+import { LOST, type OrderHub } from './index.js';
 import { listeners } from './listeners.js';
 import { after, duration, platform } from './platform.js';
 import type { Failure } from './wire.js';

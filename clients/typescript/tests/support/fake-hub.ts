@@ -161,6 +161,7 @@ export class FakeHub {
 
   private handle(socket: FakeSocket, { event, data }: Envelope): object {
     const fields = data as Record<string, unknown>;
+    if (event === 'driver:location') return { accepted: 1 };
     const order = data?.orderId === undefined ? undefined : this.order(data.orderId);
     if (!order) return {};
     switch (event) {
@@ -186,8 +187,6 @@ export class FakeHub {
         }
         return {};
       }
-      case 'driver:location':
-        return { accepted: 1 };
       default:
         return {};
     }

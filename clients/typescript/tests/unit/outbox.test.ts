@@ -497,9 +497,9 @@ describe('tabs', () => {
       const dying = new MemoryStorage();
       for (const [key, value] of storage.items) dying.items.set(key, value);
       const write = (run: () => void) => {
-        if (left-- <= 0) return new Promise<void>(() => {});
+        if (left-- <= 0) return new Promise<undefined>(() => {});
         run();
-        return Promise.resolve();
+        return Promise.resolve(undefined);
       };
       dying.setItem = (key, value) => write(() => dying.items.set(key, value));
       dying.removeItem = (key) => write(() => dying.items.delete(key));

@@ -145,7 +145,7 @@ describe('refusals', () => {
 
   test('an answer that makes no sense is asked for again, and no exception', async () => {
     const { hub, server } = await online();
-    const handle = vi.spyOn(server as never, 'handle').mockReturnValueOnce({ lastSeq: 'many' } as never);
+    const handle = vi.spyOn(server as unknown as { handle(): object }, 'handle').mockReturnValueOnce({ lastSeq: 'many' });
     const room = hub.room('o1');
     await pass(20);
     expect(room.state.status).toBe('joining');

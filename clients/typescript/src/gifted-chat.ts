@@ -1,0 +1,1 @@
+// Messages as react-native-gifted-chat wants them, and back.

@@ -1,0 +1,1 @@
+// What React Native has of its own: the state of the app, its network, its storages, its emulator.
