@@ -43,8 +43,10 @@ export interface ConnectionState {
 
 export interface ConnectionEvents {
   changed(): void;
-  /** A new session: all rooms have to be joined again. */
-  up(connected: Connected): void;
+  /** A new session begins, and this is who the user is. */
+  begins(connected: Connected): void;
+  /** All rooms have to be joined again. */
+  up(): void;
   /** Events may be written again. */
   ready(): void;
   event(name: string, data: unknown): void;
@@ -197,8 +199,9 @@ export function connection(
     const link = open(token, {
       up(connected) {
         delete mine.link;
+        on.begins(connected);
         adopt(link, connected);
-        on.up(connected);
+        on.up();
       },
       event(name, data) {
         on.event(name, data);

@@ -102,7 +102,7 @@ export function driver(hub: OrderHub, options: DriverOptions = {}): Driver {
 }
 
 function makeDriver(hub: OrderHub, { buffer }: DriverOptions): Driver {
-  const subscribers = listeners<[]>(() => {});
+  const subscribers = listeners<[]>(hub.log);
   let state: DriverState = { buffered: 0 };
   let newest: Kept | undefined;
   let isSending = false;

@@ -85,7 +85,8 @@ export class OrderHub {
   readonly httpUrl: string;
   /** Gives the app's token, one call at a time; rejected where there is none now. */
   readonly getToken: (reason: TokenReason) => Promise<string | null>;
-  private readonly log: Log;
+  /** Reports to the app's `logger`. */
+  readonly log: Log;
   private readonly lifecycle: Lifecycle;
   private readonly rooms = new Map<string, OpenRoom>();
   private readonly states: Listeners<[]>;
@@ -110,7 +111,8 @@ export class OrderHub {
     this.getToken = tokens(getToken);
     this.connection = connection((token, on) => openLink(WebSocket, socket, token, on, log), this.getToken, {
       changed: () => this.changed(),
-      up: (connected) => this.up(connected),
+      begins: (connected) => this.begins(connected),
+      up: () => this.up(),
       ready: () => this.ready(),
       event: (name, data) => this.hear(name, data),
       refreshed: () => this.each((room) => room.refreshed()),
@@ -163,8 +165,8 @@ export class OrderHub {
 
   /** Disconnects, and erases what the user has written, also where it is stored. */
   async signOut(): Promise<void> {
-    this.close();
     this.session = undefined;
+    this.close();
     const erased = this.outbox.erase();
     this.each((room) => room.reset());
     await erased;
@@ -290,14 +292,15 @@ export class OrderHub {
     else this.states.emit();
   }
 
-  private up(connected: Connected): void {
+  private begins(connected: Connected): void {
     const isOther = this.session && this.session.userId !== connected.userId;
     this.session = connected;
     void this.outbox.use(connected.userId);
-    this.each((room) => {
-      if (isOther) room.reset();
-      void room.join();
-    });
+    if (isOther) this.each((room) => room.reset());
+  }
+
+  private up(): void {
+    this.each((room) => void room.join());
     this.outbox.pump();
   }
 

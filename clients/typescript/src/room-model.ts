@@ -35,7 +35,7 @@ export interface RoomModel {
   /** Unread messages that are older than those that are held. */
   unreadBefore: number;
   /** The user's own messages that are acknowledged and have not come yet. */
-  acked: readonly Placed[];
+  acked: readonly { seq: number; message: Message }[];
 }
 
 export const emptyRoom: RoomModel = {

@@ -143,7 +143,7 @@ export function openRoom(orderId: string, host: RoomHost) {
     const items = outbox.of(orderId);
     const parts = [model.timeline.messages, model.acked, me(), ...items, ...items.map(({ failed }) => failed)];
     if (!shown || shown.parts.length !== parts.length || shown.parts.some((part, n) => part !== parts[n])) {
-      shown = { parts, messages: [...model.timeline.messages, ...model.acked, ...items.map(waiting)] };
+      shown = { parts, messages: [...model.timeline.messages, ...model.acked.map(({ message }) => message), ...items.map(waiting)] };
     }
     return shown.messages;
   };
@@ -290,8 +290,9 @@ export function openRoom(orderId: string, host: RoomHost) {
     },
     sent(item: Item, { id, seq, createdAt }: Sent) {
       if (seq <= (model.timeline.last ?? 0)) return;
-      const message = { ...waiting(item), id, seq, createdAt, status: 'sent' as const };
-      const acked = [...model.acked, message].sort((one, other) => one.seq - other.seq);
+      // Without its number until everything before it is here too: that is its place.
+      const message: Message = { ...waiting(item), id, createdAt, status: 'sent' };
+      const acked = [...model.acked, { seq, message }].sort((one, other) => one.seq - other.seq);
       model = withMessages({ ...model, acked }, []);
     },
     loadOlder(): Promise<boolean> {

@@ -12,7 +12,7 @@ const DELETED_TEXT = '…';
 export interface Message extends Omit<ChatMessage, 'seq'> {
   /** Stays the same from `pending` to `sent`: for lists. */
   key: string;
-  /** Its number in the order; absent until the hub has given it one. */
+  /** Its number in the order; absent until everything before it is known too. */
   seq?: number;
   status: 'pending' | 'sent' | 'failed';
   /** Why it has failed. */

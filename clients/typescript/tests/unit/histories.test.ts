@@ -28,6 +28,7 @@ function check(room: RoomHandle) {
   const numbers = room.messages.flatMap(({ seq, status }) => (status === 'sent' && seq ? [seq] : []));
   const keys = room.messages.map(({ key }) => key);
   expect(new Set(keys).size, 'each message once').toBe(keys.length);
+  for (let n = 1; n < numbers.length; n++) expect(numbers[n], 'no gap').toBe(numbers[n - 1]! + 1);
   expect(numbers, 'in order').toEqual([...numbers].sort((one, other) => one - other));
   const statuses = room.messages.map(({ status }) => status);
   expect(statuses.indexOf('pending') < 0 || statuses.lastIndexOf('sent') < statuses.indexOf('pending'), 'own ones last').toBe(true);
