@@ -201,6 +201,7 @@ export class OrderHub {
         if (mine.holds || this.rooms.get(orderId) !== mine) return;
         this.rooms.delete(orderId);
         mine.room.close();
+        this.each((room) => room.refreshed('too_many_rooms'));
       });
     });
   }

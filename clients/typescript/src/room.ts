@@ -265,9 +265,9 @@ export function openRoom(orderId: string, host: RoomHost) {
       void fill();
       void sendMark();
     },
-    /** A new token may allow what was refused. */
-    refreshed() {
-      if (isOut()) void join();
+    /** What was refused, or was refused for this reason, may be allowed now. */
+    refreshed(code = model.state.error?.code) {
+      if (isOut() && model.state.error?.code === code) void join();
     },
     hear(event: string, data: unknown) {
       if (!isObject(data)) return;

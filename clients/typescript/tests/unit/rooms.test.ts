@@ -129,6 +129,19 @@ describe('refusals', () => {
     expect(room.state.status).toBe('joined');
   });
 
+  test('for too many rooms is asked for again when one is left, and others are not', async () => {
+    const { room, hub, server } = await refusing('too_many_rooms');
+    const other = hub.room('o2');
+    server.answer = (_, { event, data }) =>
+      event === 'order:join' && data.orderId === 'o3' ? { code: 'forbidden', message: '' } : undefined;
+    hub.room('o3');
+    await pass(50);
+    other.release();
+    await pass(50);
+    expect(room.state.status).toBe('joined');
+    expect(server.heard('order:join').map(({ data }) => data.orderId)).toEqual(['o1', 'o2', 'o3', 'o1']);
+  });
+
   test('is asked for again when the order changes', async () => {
     const { room, server } = await refusing('forbidden');
     server.last.tell('order:assigned', { orderId: 'o1', driverId: 'ana', driverName: null, at: '' });
