@@ -2,10 +2,11 @@
 //! description, health and metrics, and one form of errors.
 
 mod accept_header;
-mod access;
 mod admin;
 mod admission;
 mod api;
+mod authentication;
+mod authorization;
 mod body;
 pub mod budget;
 pub mod connection;
