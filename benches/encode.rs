@@ -9,7 +9,9 @@ use std::time::Duration;
 use criterion::Criterion;
 use orderhub::transport::Frame;
 use protocol::codec::Codec;
-use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::events::chat::ChatPush;
+use protocol::events::location::LocationUpdate;
+use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 
 /// The framings, with what their benches are called by.
@@ -46,7 +48,7 @@ fn main() {
         group.bench_function(format!("chat:message, the frame{framing}"), |bencher| {
             bencher.iter(|| {
                 let json = black_box(&json);
-                frame(codec, &ServerEvent::Chat { order_id: &order_id, seq: 1, json })
+                frame(codec, &ServerEvent::Chat(ChatPush { order_id: &order_id, seq: 1, json }))
             });
         });
     }

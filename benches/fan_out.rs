@@ -17,7 +17,8 @@ use futures_util::StreamExt as _;
 use orderhub::metrics::{LabelValues, Metrics};
 use orderhub::transport::{Frame, LatestKey, Outbox, TransportOptions, accept};
 use protocol::codec::Codec;
-use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::events::location::LocationUpdate;
+use protocol::server::ServerEvent;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A connection's sending end; what it sends is read and thrown away.

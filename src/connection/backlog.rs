@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::rate_limit::users::{RateKind, UserRates};
-use protocol::client::Target;
+use protocol::events::location::Target;
 use protocol::ids::SessionId;
 use protocol::time::Timestamp;
 

@@ -20,7 +20,8 @@ use crate::transport::{Accepted, Frame, RawSocket, handshake};
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
-use protocol::server::{ServerEvent, SessionEnd};
+use protocol::events::session_end::SessionEnd;
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// Why a client is not connected.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use protocol::client::Fix;
+use protocol::events::location::Fix;
 use protocol::time::Timestamp;
 
 /// How far a phone's clock may be ahead before it is corrected.

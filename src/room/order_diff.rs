@@ -4,8 +4,10 @@ use serde_json::value::RawValue;
 
 use super::order::OrderFacts;
 use crate::session::resume::KnownOrder;
+use protocol::events::assignment::Assignment;
+use protocol::events::order_status::StatusChange;
 use protocol::ids::OrderId;
-use protocol::server::{Assignment, ServerEvent, StatusChange};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// The events of a change, relative to what the recipient knew before.

@@ -47,7 +47,7 @@ pub fn thin_trail(positions: impl Iterator<Item = Position>, interval: Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::client::Fix;
+    use protocol::events::location::Fix;
     use protocol::time::Timestamp;
 
     fn fix(secs: Option<i64>) -> Fix {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::events::presence::MemberInfo;
 use protocol::ids::UserId;
 use protocol::role::Role;
-use protocol::server::MemberInfo;
 
 /// The users of a room.
 #[derive(Debug, Default)]

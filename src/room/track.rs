@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::client::Fix;
+use protocol::events::join::LastLocation;
+use protocol::events::location::Fix;
 use protocol::ids::UserId;
 use protocol::location::Position;
-use protocol::server::LastLocation;
 use protocol::time::Timestamp;
 
 /// After this time without an accepted fix, a fix with an older `recordedAt` is accepted: a phone

@@ -239,7 +239,11 @@ fn what_a_folder_must_not_know_is_caught() {
             "use protocol::server::ServerEvent;",
             "protocol::server::ServerEvent",
         ),
-        ("transport/queue.rs", "fn f(_: &protocol::client::Fix) {}", "protocol::client::Fix"),
+        (
+            "transport/queue.rs",
+            "fn f(_: &protocol::events::location::Fix) {}",
+            "protocol::events::location::Fix",
+        ),
     ] {
         assert_eq!(wrong(file, text), forbidden(import), "{file}: {text}");
     }

@@ -1,13 +1,14 @@
 //! Messages of the plain framing.
 
 use proptest::prelude::*;
-use protocol::client::{ClientEvent, Location, MAX_TARGETS, Target};
+use protocol::client::ClientEvent;
 use protocol::envelope::{decode, encode_ack, encode_event};
+use protocol::events::location::{Location, LocationUpdate, MAX_TARGETS, Target};
 use protocol::json_number::MAX_SAFE_INTEGER;
 use protocol::lenient::{without_mark, without_nan};
 use protocol::location::Position;
 use protocol::request::{Rejected, Request};
-use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

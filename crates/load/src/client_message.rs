@@ -78,8 +78,9 @@ pub fn chat(order: &OrderId, key: &str, characters: usize, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::client::{ClientEvent, Target};
+    use protocol::client::ClientEvent;
     use protocol::envelope;
+    use protocol::events::location::Target;
 
     fn order() -> OrderId {
         OrderId::new("load-1").expect("an id")

@@ -3,9 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use super::client::ClientEventName;
 use super::error::Failure;
-use super::server::ServerEvent;
+use crate::client::ClientEventName;
+use crate::events::back_end::BackEndPush;
+use crate::server::ServerEvent;
 
 /// The longest name of an event, in characters.
 const MAX_NAME_CHARS: usize = 64;
@@ -56,7 +57,7 @@ impl BackEndEvent {
 
     /// The event in the form that the hub sends.
     pub fn event(&self) -> ServerEvent<'_> {
-        ServerEvent::BackEnd { name: &self.name, data: &self.data }
+        ServerEvent::BackEnd(BackEndPush { name: &self.name, data: &self.data })
     }
 }
 

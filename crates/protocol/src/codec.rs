@@ -2,8 +2,10 @@
 
 use super::envelope;
 use super::error::Failure;
-use super::server::{Exception, Reply, ServerEvent};
 use super::socketio::{Namespace, encode};
+use crate::client::Reply;
+use crate::events::exception::Exception;
+use crate::server::ServerEvent;
 
 /// The protocol of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +113,9 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+    use crate::events::chat::ChatPush;
+    use crate::events::leave::Remaining;
+    use crate::events::ping::Pong;
     use crate::ids::OrderId;
 
     const ROOT: Codec = Codec::SocketIo { namespace: Namespace::Root, offsets: false };
@@ -137,7 +142,7 @@ mod tests {
     fn chat_carries_its_offset_where_the_client_resumes_by_it() {
         let order_id = OrderId::new("o:1").expect("an id");
         let json = RawValue::from_string("{\"seq\":17}".to_owned()).expect("JSON");
-        let event = ServerEvent::Chat { order_id: &order_id, seq: 17, json: &json };
+        let event = ServerEvent::Chat(ChatPush { order_id: &order_id, seq: 17, json: &json });
         let written = ALL.map(|codec| text(|out| codec.event(&event, out)));
         assert_eq!(
             written,
@@ -163,13 +168,14 @@ mod tests {
             ("null", ROOT_OFFSETS, "42[\"pong\",null]"),
         ] {
             let data = RawValue::from_string(data.to_owned()).expect("JSON");
-            assert_eq!(text(|out| codec.event(&ServerEvent::Pong(&data), out)), written);
+            assert_eq!(text(|out| codec.event(&ServerEvent::Pong(Pong(&data)), out)), written);
         }
     }
 
     #[test]
     fn an_outcome_goes_to_its_ack_id_or_a_failure_to_everybody_who_listens() {
-        let (done, failed) = (Ok(Reply::Left { remaining: 0 }), Err(Failure::forbidden()));
+        let (done, failed) =
+            (Ok(Reply::Leave(Remaining { remaining: 0 })), Err(Failure::forbidden()));
         let outcome = |codec: Codec, ack, result| {
             text(|out| {
                 let told = codec.outcome(Some("order:leave"), ack, result, out);

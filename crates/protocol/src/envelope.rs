@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::ClientEventName;
 use super::error::Failure;
 use super::json::{self, MAX_DEPTH, nests_deeper_than};
 use super::lenient::{without_mark, without_nan};
 use super::location_json;
 use super::request::{Rejected, Request};
-use super::server::{Reply, ServerEvent};
+use crate::client::{ClientEventName, Reply};
 use crate::json_number::{self, MAX_SAFE_INTEGER};
+use crate::server::ServerEvent;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -97,8 +97,11 @@ fn ack_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{ClientEvent, Target};
+    use crate::client::ClientEvent;
     use crate::error::ErrorCode;
+    use crate::events::Done;
+    use crate::events::chat::Stored;
+    use crate::events::location::Target;
 
     fn rejected(text: &str) -> (ErrorCode, Option<String>) {
         let rejected = decode(text).expect_err(text);
@@ -290,18 +293,18 @@ mod tests {
 
     #[test]
     fn replies_stand_beside_ok() {
-        let stored = Ok(Reply::Stored {
+        let stored = Ok(Reply::Chat(Stored {
             id: "m1",
             seq: 4,
             created_at: crate::time::Timestamp::from_millis(0),
             duplicate: false,
-        });
+        }));
         assert_eq!(
             text(|out| encode_ack(9, &stored, out)),
             "{\"event\":\"ack\",\"id\":9,\"data\":{\"ok\":true,\"id\":\"m1\",\"seq\":4,\
              \"createdAt\":\"1970-01-01T00:00:00.000Z\"}}"
         );
-        let pong = text(|out| encode_ack(0, &Ok(Reply::Pong {}), out));
+        let pong = text(|out| encode_ack(0, &Ok(Reply::Ping(Done {})), out));
         assert_eq!(pong, "{\"event\":\"ack\",\"id\":0,\"data\":{\"ok\":true}}");
         let failed = Err(Failure::invalid("lat", "must be a number"));
         assert_eq!(
@@ -313,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_exception_has_the_form_of_a_nestjs_gateway() {
-        use crate::server::Exception;
+        use crate::events::exception::Exception;
         let failure = Failure::forbidden();
         let event = ServerEvent::Exception(Exception::new(&failure, Some("order:join")));
         assert_eq!(

@@ -9,10 +9,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::client::{Location, RawLocation, location};
 use super::error::Failure;
 use super::json::WHITESPACE;
 use super::lenient::{self, without_mark, without_nan};
+use crate::events::location::{Location, RawLocation, location};
 use crate::ids::OrderId;
 use crate::time::Timestamp;
 
@@ -204,7 +204,7 @@ impl PhoneFix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Target;
+    use crate::events::location::Target;
 
     fn read(body: &str) -> Vec<Result<Location, String>> {
         let fixes = read_fixes(body).unwrap_or_else(|reason| panic!("{reason}: {body}"));

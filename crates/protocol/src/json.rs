@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::{ErrorCode, Failure};
-use super::server::Reply;
+use crate::client::Reply;
 
 /// The deepest nesting of a message.
 pub const MAX_DEPTH: usize = 64;

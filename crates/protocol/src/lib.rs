@@ -15,6 +15,7 @@ pub mod close;
 pub mod codec;
 pub mod envelope;
 pub mod error;
+pub mod events;
 pub mod fixes;
 pub mod ids;
 mod image;

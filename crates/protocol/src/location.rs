@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::Fix;
+use crate::events::location::Fix;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 

@@ -4,11 +4,11 @@
 //! The reader accepts `driver:location` as nearly every app writes it: no blanks, no escapes, no
 //! unknown field, one order. It leaves everything else, valid or not, to the general reader.
 
-use super::client::{ClientEvent, Location, RawLocation, location};
 use super::json;
 use super::location::Position;
 use super::request::Request;
-use super::server::LocationUpdate;
+use crate::client::ClientEvent;
+use crate::events::location::{Location, LocationUpdate, RawLocation, location};
 use crate::ids::OrderId;
 use crate::json_number::MAX_SAFE_INTEGER;
 
@@ -202,7 +202,8 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
-    use crate::client::{ClientEventName, Fix};
+    use crate::client::ClientEventName;
+    use crate::events::location::Fix;
     use crate::time::Timestamp;
 
     const MESSAGES: &[&str] = &[

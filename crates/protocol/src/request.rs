@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::client::{ClientEvent, ClientEventName, echoed_name};
 use super::error::{ErrorCode, Failure};
+use crate::client::{ClientEvent, ClientEventName, echoed_name};
 
 /// An event of a client with the number for its reply.
 #[derive(Debug, Clone)]

@@ -15,7 +15,8 @@ use crate::actors::shared::unavailable;
 use crate::actors::store::CommittedChange;
 use crate::room::order::location_targets;
 use crate::session::open_orders::OpenOrders;
-use protocol::client::{ClientEventName, Fix, Location, Target};
+use protocol::client::ClientEventName;
+use protocol::events::location::{Fix, Location, Target};
 use protocol::ids::OrderId;
 
 impl Session {

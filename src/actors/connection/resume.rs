@@ -16,9 +16,12 @@ use crate::auth::Identity;
 use crate::room::order::OrderFacts;
 use crate::room::policy::Action;
 use crate::session::resume::{PushLog, SavedRoom, SessionRecord, Unconfirmed};
-use protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
+use protocol::client::ClientEventName;
+use protocol::events::history::DEFAULT_PAGE;
+use protocol::events::join::Join;
+use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{OrderId, Pid};
-use protocol::server::{Left, LeftReason, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::time::Timestamp;
 

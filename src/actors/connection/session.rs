@@ -23,10 +23,11 @@ use crate::session::refusals::Refusals;
 use crate::session::resume::{MAX_REMOVED, PushLog, SessionRecord};
 use crate::session::token_expiry::Expiry;
 use crate::transport::{Frame, ReadPause, ReadPauseGuard};
-use protocol::client::Fix;
 use protocol::close::CloseCode;
+use protocol::events::location::Fix;
+use protocol::events::session_end::SessionEnd;
 use protocol::ids::{OrderId, Pid, SessionId};
-use protocol::server::{ServerEvent, SessionEnd};
+use protocol::server::ServerEvent;
 use protocol::socketio::write;
 use protocol::time::Timestamp;
 

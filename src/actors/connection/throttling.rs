@@ -18,9 +18,10 @@ use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, 
 use crate::permits::Permit;
 use crate::rate_limit::users::RateKind;
 use crate::transport::ReadPauseGuard;
+use protocol::client::Reply;
+use protocol::events::location::Accepted;
 use protocol::ids::SessionId;
 use protocol::request::{Rejected, Request};
-use protocol::server::Reply;
 use protocol::socketio::Namespace;
 use protocol::socketio::auth::Auth;
 
@@ -212,7 +213,7 @@ impl Connection {
     fn drop_stale(&mut self, event: ClientInput, session_id: Option<SessionId>) {
         self.shared.metrics.locations_dropped.inc();
         if let Some(answer) = self.answer_to(&event, session_id) {
-            answer.ok(Reply::Accepted { accepted: 0, rejected: &[] });
+            answer.ok(Reply::Location(Accepted { accepted: 0, rejected: &[] }));
         }
     }
 

@@ -9,9 +9,10 @@ use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
 use crate::rate_limit::users::RateKind;
-use protocol::client::Refresh;
+use protocol::client::Reply;
 use protocol::error::{ErrorCode, Failure};
-use protocol::server::{Expiring, Reply, ServerEvent};
+use protocol::events::refresh::{Expiring, Refresh, Refreshed};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 impl Session {
@@ -36,7 +37,7 @@ impl Session {
         }
         let expires_at = identity.expires_at;
         self.set_identity(identity);
-        answer.ok(Reply::Refreshed { expires_at });
+        answer.ok(Reply::Refresh(Refreshed { expires_at }));
     }
 
     /// Whether its token was revoked since it was verified.

@@ -16,7 +16,9 @@ use crate::room::order_diff::{OrderDiff, as_facts};
 use crate::room::recent_messages::MessageJson;
 use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
 use crate::transport::Frame;
-use protocol::client::{ClientEventName, MAX_PAGE};
+use protocol::client::ClientEventName;
+use protocol::events::chat::ChatPush;
+use protocol::events::history::MAX_PAGE;
 use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
@@ -159,7 +161,7 @@ impl OrderRoom {
     ) {
         let Some(member) = self.members.get_mut(&session) else { return };
         for (seq, json) in messages {
-            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
+            let event = ServerEvent::Chat(ChatPush { order_id: &self.order, seq, json });
             self.shared.metrics.events_out.inc(event.index());
             let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
             // A session that ended is noticed at the next fan-out.

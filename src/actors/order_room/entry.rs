@@ -12,9 +12,10 @@ use crate::actors::peer::{Answer, LeaveReply};
 use crate::auth::Identity;
 use crate::room::roster::Departed;
 use crate::transport::Outbox;
-use protocol::client::Join;
+use protocol::events::join::Join;
+use protocol::events::presence::{MemberInfo, Presence};
 use protocol::ids::SessionId;
-use protocol::server::{MemberInfo, Presence, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// A session that is already in the room joins: once more, or for the first time after it only

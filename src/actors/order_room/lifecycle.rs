@@ -16,7 +16,7 @@ use crate::room::read_marks::ReadMarks;
 use crate::room::recent_messages::RecentMessages;
 use crate::room::track::PositionTracker;
 use protocol::chat::ChatKind;
-use protocol::client::DEFAULT_PAGE;
+use protocol::events::history::DEFAULT_PAGE;
 use protocol::time::Timestamp;
 
 /// How long after its start a room that follows a panic looks for late writes.

@@ -11,10 +11,10 @@ use super::{OrderRoom, RoomPermit};
 use crate::actors::broadcast::{EncodedEvent, broadcast};
 use crate::actors::peer::LocationReply;
 use crate::room::fix_times::normalize_time;
-use protocol::client::Fix;
 use protocol::error::Failure;
+use protocol::events::location::{Fix, LocationUpdate};
 use protocol::ids::SessionId;
-use protocol::server::{LocationUpdate, ServerEvent};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// For how many members the outboxes are prefetched before the first push. Prefetched data of more

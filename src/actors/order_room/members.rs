@@ -10,9 +10,9 @@ use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::room::visibility::Visibility;
 use crate::transport::{Frame, LatestKey, Outbox};
-use protocol::client::Join;
 use protocol::codec::Codec;
 use protocol::error::Failure;
+use protocol::events::join::Join;
 use protocol::ids::UserId;
 
 /// How many frames may wait for a member whose snapshot is being read.

@@ -17,7 +17,8 @@ use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::session::resume::Unconfirmed;
-use protocol::server::{Left, LeftReason, ServerEvent};
+use protocol::events::leave::{Left, LeftReason};
+use protocol::server::ServerEvent;
 
 impl OrderRoom {
     /// Applies a change, if it is newer than what the room knows.

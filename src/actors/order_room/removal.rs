@@ -10,8 +10,9 @@ use super::OrderRoom;
 use super::rights::{location_right, visibility};
 use crate::actors::peer::MembershipEvent;
 use crate::auth::Identity;
+use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{SessionId, UserId};
-use protocol::server::{Left, LeftReason, ServerEvent};
+use protocol::server::ServerEvent;
 
 /// A session has a new token, so its rights are checked again.
 #[derive(Message)]

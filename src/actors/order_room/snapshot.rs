@@ -15,9 +15,10 @@ use crate::room::recent_messages::SnapshotPage;
 use crate::room::visibility::Visibility;
 use crate::session::resume::{SnapshotRequest, Unconfirmed};
 use crate::transport::Frame;
-use protocol::client::Join;
+use protocol::client::Reply;
+use protocol::events::join::{Join, Snapshot};
 use protocol::ids::{SessionId, UserId};
-use protocol::server::{Reply, ServerEvent, Snapshot};
+use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 /// A read for a snapshot that is under way.
@@ -157,7 +158,7 @@ impl OrderRoom {
         if !answer.is_wanted() {
             guard.peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
-        answer.ok(Reply::Joined(&snapshot));
+        answer.ok(Reply::Join(&snapshot));
         guard.mark_sent();
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{MembershipEvent, Peer, SubscriptionId};
 use crate::actors::shared::unavailable;
 use crate::permits::Permit;
-use protocol::client::ClientEventName;
+use protocol::client::{ClientEventName, Reply};
 use protocol::error::Failure;
+use protocol::events::leave::{Left, LeftReason, Remaining};
 use protocol::ids::OrderId;
-use protocol::server::{Left, LeftReason, Reply, ServerEvent};
+use protocol::server::ServerEvent;
 
 /// The pending reply to a client's event. If it is dropped unsent, it answers `unavailable`, so no
 /// client waits for ever.
@@ -100,6 +101,6 @@ impl Drop for LeaveReply {
             // A session that has ended needs no event.
             answer.peer.tell(&ServerEvent::Left(left)).ok();
         }
-        answer.ok(Reply::Left { remaining: 0 });
+        answer.ok(Reply::Leave(Remaining { remaining: 0 }));
     }
 }

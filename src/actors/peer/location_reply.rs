@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Answer, Peer};
-use protocol::client::ClientEventName;
+use protocol::client::{ClientEventName, Reply};
 use protocol::error::{ErrorCode, Failure};
+use protocol::events::location::{Accepted, RejectedOrder};
 use protocol::ids::OrderId;
-use protocol::server::{RejectedOrder, Reply};
 
 /// How the outcome of a location in one room reaches the client. A location on its way is copied
 /// more than once, so the other variants are boxed.
@@ -57,7 +57,10 @@ impl LocationReply {
         match self {
             Self::NotRequested => {}
             Self::Single(answer) => {
-                answer.ok(Reply::Accepted { accepted: usize::from(accepted), rejected: &[] });
+                answer.ok(Reply::Location(Accepted {
+                    accepted: usize::from(accepted),
+                    rejected: &[],
+                }));
             }
             Self::Part(mut part) => part.complete(Ok(accepted)),
         }
@@ -101,8 +104,10 @@ impl Drop for AckAggregator {
     fn drop(&mut self) {
         let outcomes = self.outcomes.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = self.answer.take() {
-            answer
-                .ok(Reply::Accepted { accepted: outcomes.accepted, rejected: &outcomes.rejected });
+            answer.ok(Reply::Location(Accepted {
+                accepted: outcomes.accepted,
+                rejected: &outcomes.rejected,
+            }));
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use super::Namespace;
 use super::offset::write_offset;
+use crate::client::Reply;
 use crate::error::Failure;
+use crate::events::chat::ChatPush;
 use crate::json;
-use crate::server::{Reply, ServerEvent};
+use crate::server::ServerEvent;
 
 /// Writes an event of the hub: `42/events,["name",data]`. With `offsets`, chat ends with its
 /// offset. No other event ends with a string, because stock clients take it for an offset.
@@ -21,11 +23,11 @@ pub fn encode_event(
     out.extend_from_slice(b"\",");
     event.write(out);
     match event {
-        ServerEvent::Chat { order_id, seq, .. } if offsets => {
+        ServerEvent::Chat(ChatPush { order_id, seq, .. }) if offsets => {
             out.push(b',');
             write_offset(order_id, *seq, out);
         }
-        ServerEvent::Pong(data) if offsets && data.get().starts_with('"') => {
+        ServerEvent::Pong(pong) if offsets && pong.0.get().starts_with('"') => {
             out.extend_from_slice(b",null");
         }
         _ => {}

@@ -1,8 +1,9 @@
 //! Requests of clients, read from whole messages.
 
 use super::*;
-use crate::client::{ClientEvent, Target};
+use crate::client::ClientEvent;
 use crate::error::ErrorCode;
+use crate::events::location::Target;
 
 fn read(text: &str) -> Result<ClientPacket, Malformed> {
     PacketReader::new(64 * 1024).text(text)
@@ -59,7 +60,7 @@ fn a_ping_keeps_its_data() {
         let (namespace, request) = event(text);
         let request = request.expect(text);
         let ClientEvent::Ping(echo) = request.event else { panic!("{request:?}") };
-        assert_eq!((namespace, echo.get()), (Some(Namespace::Root), data), "{text}");
+        assert_eq!((namespace, echo.0.get()), (Some(Namespace::Root), data), "{text}");
     }
 }
 

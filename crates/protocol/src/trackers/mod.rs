@@ -9,8 +9,8 @@ pub use self::osmand::read_osmand;
 pub use self::overland::read_overland;
 pub use self::owntracks::read_owntracks;
 
-use super::client::{Location, RawLocation, location};
 use super::error::Failure;
+use crate::events::location::{Location, RawLocation, location};
 
 /// Checks a fix. `names` are the app's names for latitude and longitude.
 fn checked(fix: RawLocation, names: [&'static str; 2]) -> Result<Location, Failure> {

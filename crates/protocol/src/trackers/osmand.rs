@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use form_urlencoded::parse;
 
 use super::{checked, of_percent};
-use crate::client::{Location, RawLocation};
 use crate::error::Failure;
+use crate::events::location::{Location, RawLocation};
 use crate::fixes::{Fixes, UnreadableBody, read_fixes};
 use crate::lenient::time_of;
 use crate::time::Timestamp;
@@ -82,7 +82,7 @@ fn utc(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Fix;
+    use crate::events::location::Fix;
 
     fn one(query: &str, body: &str) -> Fix {
         let mut fixes = read_osmand(query, body).expect("readable");

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::checked;
-use crate::client::{Location, RawLocation};
 use crate::error::Failure;
+use crate::events::location::{Location, RawLocation};
 use crate::fixes::{Fixes, MAX_FIXES, UnreadableBody, read_json};
 use crate::json::read_object;
 use crate::lenient;

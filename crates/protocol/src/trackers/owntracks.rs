@@ -4,8 +4,8 @@
 use serde::Deserialize;
 
 use super::{checked, of_percent};
-use crate::client::{Location, RawLocation};
 use crate::error::Failure;
+use crate::events::location::{Location, RawLocation};
 use crate::fixes::{Fixes, UnreadableBody, read_json};
 use crate::json::read_object;
 use crate::lenient;
@@ -90,7 +90,7 @@ impl Fix {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Target;
+    use crate::events::location::Target;
 
     /// A message with every field of the booklet that a phone sends.
     const LOCATION: &str = r#"{"_type":"location","BSSID":"b0:f2:8:45:94:33","SSID":"Home","acc":13,
