@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::query::Query;
-use crate::transport::Polling;
+use crate::Polling;
 use protocol::ids::random;
 
 /// Random bytes of an id: 144 bits, which cannot be guessed.

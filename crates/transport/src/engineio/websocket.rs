@@ -10,9 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::{
     Engine, EngineHandler, HandshakeRefusal, NewSession, RequestTarget, TransportKind, reply,
 };
-use crate::transport::{
-    Accepted, Frame, Inbound, Incoming, Outbox, Polling, Probe, RawSocket, handshake,
-};
+use crate::{Accepted, Frame, Inbound, Incoming, Outbox, Polling, Probe, RawSocket, handshake};
 use protocol::close::CloseCode;
 use protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::{Engine, EngineHandler, NewSession, TransportKind, reply};
-use crate::transport::{PendingPoll, PollError, Polling, Post, open_polling};
+use crate::{PendingPoll, PollError, Polling, Post, open_polling};
 use protocol::close::CloseCode;
 use protocol::socketio::engine::EngineError;
 

@@ -43,7 +43,7 @@ pub(super) async fn post(
 fn without_a_poll_both_kinds_of_frames_wait_as_on_a_socket_that_takes_no_more() {
     run(async {
         let options = options();
-        let (metrics, budget) = (Arc::clone(&options.metrics), Arc::clone(&options.budget));
+        let (metrics, budget) = (options.metrics.clone(), Arc::clone(&options.budget));
         let (mut inbound, outbox, polling, _) = polling_pair(options);
         assert!(outbox.is_blocked());
         for n in 0..100 {

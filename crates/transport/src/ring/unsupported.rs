@@ -1,18 +1,18 @@
-//! A system that cannot send to many sockets with one call: there is no ring.
+//! A system, or a build, that cannot send to many sockets with one call: there is no ring.
 
 use std::io;
 
 use super::{MAX_SENDS, SocketWrite};
 
 /// A ring that cannot be opened.
-pub(in super::super) enum Ring {}
+pub(crate) enum Ring {}
 
 impl Ring {
-    pub(in super::super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(in super::super) fn send_each(
+    pub(crate) fn send_each(
         &mut self,
         _sends: &[SocketWrite<'_>],
         _taken: &mut [usize; MAX_SENDS],

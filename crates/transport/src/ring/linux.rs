@@ -1,6 +1,6 @@
 //! Many sends by one `io_uring_enter`.
 //!
-//! This file holds all unsafe code of the hub. The kernel reads the bytes of a send at a time that
+//! This file holds all unsafe code of the workspace. The kernel reads the bytes of a send at a time that
 //! no lifetime covers; here that time always lies within the call that borrows the bytes.
 
 use std::io;
@@ -15,7 +15,7 @@ use super::super::frame_writer::SEND_FLAGS;
 use super::{MAX_SENDS, SocketWrite};
 
 /// The ring of one thread.
-pub(in super::super) struct Ring {
+pub(crate) struct Ring {
     ring: IoUring,
     /// Whether a call failed before its end. Its sends may still be queued and point to freed
     /// memory, so nothing is submitted any more.
@@ -26,7 +26,7 @@ pub(in super::super) struct Ring {
 
 impl Ring {
     /// Opens a ring for the calling thread. No other thread may send with it.
-    pub(in super::super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -42,7 +42,7 @@ impl Ring {
     /// # Errors
     /// Where the kernel fails. `taken` holds what it has sent, and the ring sends nothing any more.
     #[expect(unsafe_code, reason = "there is no safe way to hand bytes to a ring")]
-    pub(in super::super) fn send_each(
+    pub(crate) fn send_each(
         &mut self,
         sends: &[SocketWrite<'_>],
         taken: &mut [usize; MAX_SENDS],

@@ -161,7 +161,7 @@ fn a_peer_that_is_on_its_way_to_a_ping_is_alive() {
 fn a_waiting_latest_frame_is_replaced_and_leaves_with_its_room() {
     run(async {
         let options = options();
-        let metrics = Arc::clone(&options.metrics);
+        let metrics = options.metrics.clone();
         let (mut peer, mut inbound, outbox) = pair(options).await;
         stall(&mut inbound, &outbox).await;
         let before = outbox.backlog().frames;
@@ -231,7 +231,7 @@ fn a_trickling_reader_does_not_reset_the_time_a_frame_waits() {
 fn the_largest_outbox_pays_when_the_node_holds_too_much() {
     run(async {
         let shared = TransportOptions { budget: Arc::new(OutboxBudget::new(150_000)), ..options() };
-        let (metrics, budget) = (Arc::clone(&shared.metrics), Arc::clone(&shared.budget));
+        let (metrics, budget) = (shared.metrics.clone(), Arc::clone(&shared.budget));
         let (_small_peer, mut small_in, small) = pair(shared.clone()).await;
         let (_large_peer, mut large_in, large) = pair(shared).await;
         stall(&mut small_in, &small).await;

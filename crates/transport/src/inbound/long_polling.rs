@@ -24,10 +24,7 @@ pub(super) struct LongPolling {
 
 impl Inbound {
     /// The receiving end of a connection whose client polls.
-    pub(in crate::transport) fn from_polling(
-        send_state: Arc<SendState>,
-        id_guard: Box<dyn Any + Send>,
-    ) -> Self {
+    pub(crate) fn from_polling(send_state: Arc<SendState>, id_guard: Box<dyn Any + Send>) -> Self {
         let mut inbound = Self::without_reader(send_state, ReadStage::Polling);
         inbound.long_polling = Some(Box::new(LongPolling { posted: None, _id_guard: id_guard }));
         inbound
@@ -109,7 +106,7 @@ impl Inbound {
 
     /// Gives up the socket, so that another connection can continue with it. `None` where this
     /// connection has ended or has unsent bytes.
-    pub(in crate::transport) fn into_upgraded_socket(mut self) -> Option<UpgradedSocket> {
+    pub(crate) fn into_upgraded_socket(mut self) -> Option<UpgradedSocket> {
         let reader = self.reader.take()?;
         self.send_state.flush();
         let Some(Sink::Socket(writer)) = self.send_state.take_sink() else { return None };

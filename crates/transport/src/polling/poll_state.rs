@@ -28,7 +28,7 @@ const RATE_SAMPLE_BYTES: usize = 2 * 1024;
 
 /// The state of a connection by long-polling.
 #[derive(Debug, Default)]
-pub(in crate::transport) struct PollState {
+pub(crate) struct PollState {
     /// The GET that waits.
     pending_get: Option<oneshot::Sender<Bytes>>,
     /// Resolves when the next GET comes.
@@ -78,7 +78,7 @@ pub(super) enum Upgrade {
 
 /// What the connection's task takes next.
 #[derive(Debug)]
-pub(in crate::transport) enum PollEvent {
+pub(crate) enum PollEvent {
     /// Packets of a POST.
     Packets(PostedPackets),
     /// The client broke the protocol.
@@ -117,12 +117,12 @@ impl PollState {
         Some(receiver)
     }
 
-    pub(in crate::transport) fn has_pending_get(&self) -> bool {
+    pub(crate) fn has_pending_get(&self) -> bool {
         self.pending_get.is_some()
     }
 
     /// Answers the waiting GET with as much of the queue as one answer may hold.
-    pub(in crate::transport) fn answer(&mut self, queue: &mut Queue, now: Instant) {
+    pub(crate) fn answer(&mut self, queue: &mut Queue, now: Instant) {
         let most = if self.slow { SLOW_BODY } else { MAX_BODY };
         if self.has_pending_get()
             && let Some(body) = body(queue, most)
@@ -134,7 +134,7 @@ impl PollState {
 
     /// By when the client must have fetched the last answer; `None` where it has. Until then a slow
     /// client does not count as lost, and frames wait.
-    pub(in crate::transport) fn fetch_deadline(&self) -> Option<Instant> {
+    pub(crate) fn fetch_deadline(&self) -> Option<Instant> {
         self.answered.map(|(at, bytes)| at + fetch_time(bytes))
     }
 
@@ -168,7 +168,7 @@ impl PollState {
 
     /// What the connection's task takes next. Packets of a complete POST come even before the
     /// failure of a later request.
-    pub(in crate::transport) fn take(&mut self) -> PollEvent {
+    pub(crate) fn take(&mut self) -> PollEvent {
         if let Some(posted) = self.posted.take() {
             return PollEvent::Packets(posted);
         }
@@ -203,7 +203,7 @@ impl PollState {
 
     /// Nothing more will be sent. Two GETs at once are the only mistake after which the first GET
     /// is still answered with the end (the official test suite of Engine.IO requires that).
-    pub(in crate::transport) fn fall_silent(&mut self) {
+    pub(crate) fn fall_silent(&mut self) {
         if self.overlapped {
             self.answer_get(Bytes::from_static(engine::CLOSE.as_bytes()));
         }
@@ -216,7 +216,7 @@ impl PollState {
     }
 
     /// Ends the connection: no request is served any more.
-    pub(in crate::transport) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.pending_get = None;
         self.told = None;
         self.next_get = None;
@@ -225,12 +225,12 @@ impl PollState {
     }
 
     /// Whether the last frames cannot reach the client any more.
-    pub(in crate::transport) fn is_unreachable(&self, given_up: bool) -> bool {
+    pub(crate) fn is_unreachable(&self, given_up: bool) -> bool {
         self.has_ended() || given_up && !self.has_pending_get()
     }
 
     /// Whether a WebSocket is ready to continue with.
-    pub(in crate::transport) fn has_upgraded_socket(&self) -> bool {
+    pub(crate) fn has_upgraded_socket(&self) -> bool {
         self.upgraded.is_some()
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::mutate;
+use crate::cases;
 
 const LIMITS: Limits = Limits { bytes: 300, fragments: 4 };
 
@@ -79,7 +79,7 @@ fn feed(input: &[u8], pieces: &[usize]) -> (Vec<Item>, Option<CloseCode>) {
 }
 
 proptest! {
-    #![proptest_config(mutate::config())]
+    #![proptest_config(cases::config())]
 
     #[test]
     fn pieces_change_nothing(

@@ -4,9 +4,11 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-// The crate `io-uring` builds for a few processors only, and only for Linux.
+// The crate `io-uring` builds for a few processors only, and only for Linux; and the feature of its
+// name leaves it out.
 #[cfg_attr(
     all(
+        feature = "io-uring",
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
     ),
@@ -14,6 +16,7 @@ use std::os::unix::net::UnixStream;
 )]
 #[cfg_attr(
     not(all(
+        feature = "io-uring",
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
     )),

@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use bytes::Bytes;
 
 use super::HandshakeRefusal;
-use crate::transport::PollError;
+use crate::PollError;
 use protocol::socketio::engine::EngineError;
 
 const NO_STORE: &str = "no-store";

@@ -57,7 +57,7 @@ impl SendState {
     }
 
     /// Allows the next POST.
-    pub(in crate::transport) fn end_post(&self) {
+    pub(crate) fn end_post(&self) {
         if let Some(poll_state) = self.lock().writer.poll_state() {
             poll_state.post_in_progress = false;
         }
@@ -85,14 +85,14 @@ impl SendState {
     }
 
     /// Ends the connection because the WebSocket of its upgrade is broken.
-    pub(in crate::transport) fn fail_upgrade(self: &Arc<Self>) {
+    pub(crate) fn fail_upgrade(self: &Arc<Self>) {
         let mut state = self.lock();
         self.mark_broken(&mut state);
         self.charge(&mut state);
     }
 
     /// Notes that the client sent a close packet.
-    pub(in crate::transport) fn client_closed(&self) {
+    pub(crate) fn client_closed(&self) {
         let mut state = self.lock();
         if let Some(poll_state) = state.writer.poll_state() {
             poll_state.client_closed();
@@ -101,7 +101,7 @@ impl SendState {
     }
 
     /// What the connection's task takes next from a polling client.
-    pub(in crate::transport) fn next_poll_event(&self) -> PollEvent {
+    pub(crate) fn next_poll_event(&self) -> PollEvent {
         self.lock().writer.poll_state().map_or(PollEvent::Ended, PollState::take)
     }
 
@@ -153,16 +153,14 @@ impl SendState {
     }
 
     /// The WebSocket to continue with, and packets that were posted before.
-    pub(in crate::transport) fn take_upgrade(
-        &self,
-    ) -> (Option<Box<UpgradedSocket>>, Option<PostedPackets>) {
+    pub(crate) fn take_upgrade(&self) -> (Option<Box<UpgradedSocket>>, Option<PostedPackets>) {
         let mut state = self.lock();
         let Some(poll_state) = state.writer.poll_state() else { return (None, None) };
         (poll_state.upgraded.take(), poll_state.posted.take())
     }
 
     /// Continues with a socket. What waits is sent on it.
-    pub(in crate::transport) fn switch_to(self: &Arc<Self>, writer: OwnedWriteHalf) {
+    pub(crate) fn switch_to(self: &Arc<Self>, writer: OwnedWriteHalf) {
         let mut state = self.lock();
         if state.writer.is_gone() {
             return;

@@ -21,11 +21,11 @@ pub struct Probe {
 /// A WebSocket that was removed from its runtime, to move to the thread of the connection that
 /// continues with it. There its readiness wakes the connection's task.
 #[derive(Debug)]
-pub(in crate::transport) struct UpgradedSocket {
+pub(crate) struct UpgradedSocket {
     socket: std::net::TcpStream,
     /// The unfinished message, and bytes that were read and not yet taken.
-    pub(in crate::transport) assembler: Assembler,
-    pub(in crate::transport) pending: BytesMut,
+    pub(crate) assembler: Assembler,
+    pub(crate) pending: BytesMut,
 }
 
 // === impl Probe ===
@@ -69,7 +69,7 @@ impl Drop for Probe {
 
 impl UpgradedSocket {
     /// Removes a socket from its runtime.
-    pub(in crate::transport) fn new(
+    pub(crate) fn new(
         reader: OwnedReadHalf,
         writer: OwnedWriteHalf,
         assembler: Assembler,
@@ -80,7 +80,7 @@ impl UpgradedSocket {
     }
 
     /// Adds the socket to the runtime of this thread.
-    pub(in crate::transport) fn into_split(self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
+    pub(crate) fn into_split(self) -> Option<(OwnedReadHalf, OwnedWriteHalf)> {
         TcpStream::from_std(self.socket).ok().map(TcpStream::into_split)
     }
 }

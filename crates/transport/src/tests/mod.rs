@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
-use crate::metrics::LabelValues;
 
 mod closing;
 mod io_uring;
@@ -36,8 +35,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn options() -> TransportOptions {
-    let words = LabelValues::default();
-    TransportOptions::new(Arc::new(Metrics::new(&words)))
+    TransportOptions::default()
 }
 
 /// The peer's socket and the two ends of the hub's.

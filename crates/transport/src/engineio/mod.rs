@@ -3,7 +3,7 @@
 //! one trait, [`EngineHandler`], which decides who may open a session and what sessions are for.
 //!
 //! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take ordinary requests, and, in
-//! the application of [`upgrade_service`](crate::transport::upgrade_service), requests for a
+//! the application of [`upgrade_service`](crate::upgrade_service), requests for a
 //! WebSocket. There is one engine per application. All engines share the [`PollingSessions`],
 //! because a poll may come to any worker.
 
@@ -25,7 +25,7 @@ use actix_web::{HttpRequest, HttpResponse};
 pub use self::polling_sessions::PollingSessions;
 use self::polling_sessions::new_sid;
 use self::query::{Query, Transport};
-use crate::transport::{Frame, Inbound, Outbox, Polling, RawSocket, TransportOptions};
+use crate::{Frame, Inbound, Outbox, Polling, RawSocket, TransportOptions};
 use protocol::socketio::engine::{EngineError, Handshake};
 
 /// The host of the sessions.
@@ -71,8 +71,8 @@ pub enum HandshakeRefusal {
 
 /// A session that begins.
 ///
-/// `inbound` yields Engine.IO packets from either transport: [`crate::transport::Incoming::Text`]
-/// with the packet's type, or [`crate::transport::Incoming::Binary`]. `outbox` takes the same: text
+/// `inbound` yields Engine.IO packets from either transport: [`crate::Incoming::Text`]
+/// with the packet's type, or [`crate::Incoming::Binary`]. `outbox` takes the same: text
 /// frames of one packet each, binary frames with data. The session sends pings:
 /// [`Outbox::ping_with`] and a frame of `2`. A client's `1` comes as text too, and is answered with
 /// [`Outbox::finish`]. To make a client reconnect, end the session with [`Outbox::hang_up`].

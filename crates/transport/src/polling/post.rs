@@ -42,7 +42,7 @@ enum PostStage {
 /// The packets of a POST, taken one by one. They stay in the body, so packets that are not taken
 /// yet are never larger than that.
 #[derive(Debug)]
-pub(in crate::transport) struct PostedPackets {
+pub(crate) struct PostedPackets {
     body: ByteString,
     /// Where the next packet begins; `None` after the last one.
     next: Option<usize>,
@@ -125,7 +125,7 @@ impl Drop for Post {
 
 impl PostedPackets {
     /// The next packet; `None` after the last one.
-    pub(in crate::transport) fn take(&mut self) -> Option<Incoming> {
+    pub(crate) fn take(&mut self) -> Option<Incoming> {
         let start = self.next?;
         let rest = &self.body[start..];
         let length = rest.find(SEPARATOR).unwrap_or(rest.len());
@@ -143,12 +143,12 @@ impl PostedPackets {
         }
     }
 
-    pub(in crate::transport) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.next.is_none()
     }
 
     /// Reports that all packets are taken.
-    pub(in crate::transport) fn finish(self) {
+    pub(crate) fn finish(self) {
         // The client may have gone.
         let _ = self.taken.send(());
     }

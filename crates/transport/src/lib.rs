@@ -24,9 +24,15 @@
 //! - A connection that neither sends nor receives owns no buffer.
 //! - An outbox that outlives its connection refuses every push, and does not keep the socket open.
 
+#![cfg_attr(not(feature = "io-uring"), forbid(unsafe_code))]
+
 mod accept;
 mod acked;
 mod budget;
+#[cfg(test)]
+#[path = "../../../tests/common/cases.rs"]
+mod cases;
+pub mod engineio;
 mod flusher;
 mod frame;
 mod frame_writer;
@@ -51,6 +57,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 
 pub use self::accept::accept;
 pub use self::acked::acked;
@@ -64,7 +72,6 @@ pub use self::queue::LatestKey;
 pub use self::read_pause::{ReadPause, ReadPauseGuard};
 pub use self::ring::check_io_uring;
 pub use self::upgrade::{Accepted, RawSocket, handshake, lingering_close, upgrade_service};
-use crate::metrics::Metrics;
 use protocol::close::CloseCode;
 
 /// Limits and timeouts, shared by all connections of a hub.
@@ -92,8 +99,17 @@ pub struct TransportOptions {
     pub io_uring: bool,
     /// The byte limit of all outboxes together.
     pub budget: Arc<OutboxBudget>,
-    /// Counts replaced frames and waiting bytes.
-    pub metrics: Arc<Metrics>,
+    /// What all outboxes count.
+    pub metrics: TransportMetrics,
+}
+
+/// The counts of all outboxes; a clone shares them.
+#[derive(Debug, Clone, Default)]
+pub struct TransportMetrics {
+    /// Waiting frames that were replaced by a newer one of the same key, or dropped at a limit.
+    pub conflated: Counter,
+    /// Bytes that wait for blocked sockets.
+    pub outbox_bytes: Gauge,
 }
 
 impl TransportOptions {
@@ -101,9 +117,11 @@ impl TransportOptions {
     pub fn max_frames(outbox_messages: usize) -> usize {
         outbox_messages.saturating_mul(MAX_OVERCROWDING)
     }
+}
 
-    /// The limits of the protocol (`docs/protocol.md`), with a new budget.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
+impl Default for TransportOptions {
+    /// The limits of the protocol (`docs/protocol.md`), with a new budget and new counts.
+    fn default() -> Self {
         Self {
             max_message_bytes: 64 * 1024,
             max_fragments: 1024,
@@ -113,7 +131,7 @@ impl TransportOptions {
             close_timeout: Duration::from_secs(5),
             io_uring: true,
             budget: Arc::new(OutboxBudget::default()),
-            metrics,
+            metrics: TransportMetrics::default(),
         }
     }
 }
