@@ -18,10 +18,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
 pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, basic_password, find_token};
@@ -127,6 +127,12 @@ impl From<&AuthError> for Failure {
                 Self::unavailable("the token cannot be checked now", KEYS_RETRY_AFTER)
             }
         }
+    }
+}
+
+impl From<TokenProblem> for Failure {
+    fn from(problem: TokenProblem) -> Self {
+        Self::new(ErrorCode::Unauthenticated, problem.to_string())
     }
 }
 

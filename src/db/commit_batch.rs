@@ -12,9 +12,9 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use super::error_class;
 use super::messages::{MessageRow, NewMessage};
-use crate::protocol::chat::ChatMessage;
-use crate::time::Timestamp;
 use plan::CommitPlan;
+use protocol::chat::ChatMessage;
+use protocol::time::Timestamp;
 
 /// What became of one message of a committed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

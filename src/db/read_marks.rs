@@ -9,7 +9,7 @@ use diesel::upsert::excluded;
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::{orders, read_marks};
-use crate::ids::{OrderId, UserId};
+use protocol::ids::{OrderId, UserId};
 
 /// A deletion waits for this lock, so that no mark is written after it. Rows are locked in the same
 /// order as by chat, so that the two never deadlock.

@@ -2,28 +2,30 @@
 //! description, health and metrics, and one form of errors.
 
 mod accept_header;
-mod access;
 mod admin;
+mod admission;
 mod api;
+mod authentication;
+mod authorization;
 mod body;
 pub mod budget;
 pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
-pub mod engineio;
 mod health;
 mod openapi;
-mod origin;
+pub mod origin;
 mod path_id;
 mod paths;
 pub mod problem;
 mod request_body;
+mod request_head;
 mod request_lifecycle;
 mod rooms;
 mod socketio;
 mod timeouts;
-pub mod upgrade;
+mod upgrade;
 
 use std::sync::{Arc, OnceLock};
 
@@ -34,11 +36,12 @@ use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::log_once::LogOnce;
-use crate::transport::TransportOptions;
+use transport::TransportOptions;
+use transport::engineio::PollingSessions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
-pub use paths::normalize_requests;
+pub use paths::{head_as_get, refuse_escaped_paths};
 pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
 pub use timeouts::limit_call_time;
@@ -53,7 +56,7 @@ pub struct Hub {
     /// Options of accepted sockets.
     pub transport: Arc<TransportOptions>,
     /// Engine.IO sessions that began with long-polling, by id.
-    pub engine_sessions: Arc<engineio::PollingSessions>,
+    pub engine_sessions: Arc<PollingSessions>,
     /// User agents of Socket.IO clients with an unsupported version, logged once each.
     pub unsupported_clients: Arc<LogOnce>,
     /// The limits of HTTP connections.
@@ -99,11 +102,31 @@ impl RouteSet {
     }
 }
 
+/// The routes of client connections: requests for a WebSocket have these alone.
+pub fn client_routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let hub = hub.clone();
+    move |config| {
+        let engine = Arc::new(socketio::engine(&hub));
+        config
+            .app_data(web::Data::new(hub))
+            .service(web::resource("/ws").to(upgrade::serve))
+            .configure(engine.routes())
+            .configure(not_found);
+    }
+}
+
+/// Answers every path that has no route.
+pub fn not_found(config: &mut ServiceConfig) {
+    config.default_service(web::to(|| async { Problem::not_found() }));
+}
+
 /// The routes of an address.
 pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let hub = hub.clone();
-    let engine = Arc::new(socketio::engine(&hub));
     move |config| {
+        if route_set != RouteSet::Admin {
+            config.configure(client_routes(&hub)).configure(api::routes);
+        }
         config
             .app_data(web::Data::new(hub))
             .app_data(web::Data::new(route_set))
@@ -111,11 +134,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)
-            .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
-            .default_service(web::to(|| async { Problem::not_found() }));
-        if route_set != RouteSet::Admin {
-            config.configure(engine.routes()).configure(api::routes);
-        }
+            .configure(not_found);
         if route_set != RouteSet::Public {
             config
                 .configure(health::metrics_route)

@@ -8,6 +8,7 @@ pub mod change;
 pub mod delivery;
 pub mod fix_times;
 pub mod order;
+pub mod order_diff;
 pub mod policy;
 pub mod posted_fixes;
 pub mod read_marks;

@@ -3,28 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use orderhub::auth::{NewKey, Scope, new_key};
+use orderhub::auth::{NewKey, Scope};
 use reqwest::Method;
 
+use super::support::api_keys::{made, put, write};
 use super::support::raw::UpgradeRequest;
 use super::support::{Hub, token, until};
-
-/// A key of this name.
-pub fn made(name: &str, scopes: &[Scope]) -> NewKey {
-    new_key(name, scopes).expect("random bytes")
-}
-
-/// Replaces the file in one step.
-pub fn put(path: &Path, keys: &[&NewKey]) {
-    let text: String = keys.iter().map(|key| key.entry.as_str()).collect();
-    write(path, &text);
-}
-
-fn write(path: &Path, text: &str) {
-    let draft = path.with_extension("draft");
-    fs::write(&draft, text).expect("writes");
-    fs::rename(&draft, path).expect("replaces");
-}
 
 /// A hub that others can reach, so that `/metrics` asks who it is.
 fn hub_with(path: &Path) -> Hub {
@@ -130,7 +114,7 @@ async fn a_file_with_a_byte_order_mark_is_read() {
     let hub = hub.env("JWT_SECRET_PREVIOUS_FILE", secret.display()).start();
     assert_eq!(ask(&hub, Method::GET, "/admin/v1/stats", &key.key).await.0, 200);
     let claims = serde_json::json!({
-        "sub": "root", "role": "admin", "exp": orderhub::time::Timestamp::now().as_millis() / 1000 + 60,
+        "sub": "root", "role": "admin", "exp": protocol::time::Timestamp::now().as_millis() / 1000 + 60,
     });
     let secret = jsonwebtoken::EncodingKey::from_secret("s".repeat(32).as_bytes());
     let header = jsonwebtoken::Header::default();

@@ -5,11 +5,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::login::now;
-use super::rooms::code;
 use super::support::raw::{RawConnection, UpgradeRequest};
+use super::support::rooms::code;
 use super::support::socketio::SocketIoClient;
-use super::support::{Hub, claims, token};
+use super::support::{Hub, claims, now, token};
 
 /// The status, code and field of an answer, which must be a problem.
 async fn problem(request: RequestBuilder, case: &str) -> (u16, String, String) {
@@ -69,7 +68,7 @@ async fn calls(hub: &Hub) -> Vec<Call> {
 /// Asserts that the hub goes on as if nothing had been.
 async fn assert_well(hub: &Hub) {
     assert_eq!(hub.status("/readyz").await, 200);
-    let name = format!("witness-{}", orderhub::ids::SessionId::random());
+    let name = format!("witness-{}", protocol::ids::SessionId::random());
     let mut witness = hub.connect(&name, "customer", &["w1"]).await;
     witness.join("w1").await;
     // Lines come in order: what went before is there as well.

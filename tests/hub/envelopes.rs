@@ -1,14 +1,14 @@
 //! Messages that are no good: each refused with the code and the field, in the form that was asked
 //! for, and the connection stays.
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::{Client, Closed, Hub};
 
 /// A hub whose rates do not stand in the way.
 fn patient() -> Hub {
-    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
+    Hub::builder().without_rates().start()
 }
 
 /// A driver in the room o1.

@@ -4,13 +4,13 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, say};
+use super::support::back_end::call;
+use super::support::rooms::{code, say};
 use super::support::socketio::SocketIoClient;
 use super::support::{Hub, claims};
 
 fn named(user: &str, name: &str) -> String {
-    let exp = orderhub::time::Timestamp::now().as_millis() / 1000 + 600;
+    let exp = protocol::time::Timestamp::now().as_millis() / 1000 + 600;
     claims(json!({ "sub": user, "name": name, "role": "customer", "orders": ["o1"], "exp": exp }))
 }
 

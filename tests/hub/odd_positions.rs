@@ -5,12 +5,12 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::positions::{ago, at, ms_ago, post, post_raw};
+use super::support::back_end::call;
+use super::support::fixes::{ago, at, ms_ago, post, post_raw};
 use super::support::socketio::SocketIoClient;
 use super::support::{Hub, token};
 

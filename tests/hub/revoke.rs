@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use futures_util::future::join_all;
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_orders::{call, call_as, problem_or_status};
+use super::support::back_end::{call, call_as, problem_or_status};
 use super::support::raw::UpgradeRequest;
 use super::support::socketio::{EVENTS, SocketIoClient};
 use super::support::{Client, Database, Hub, claims, each_database, token};

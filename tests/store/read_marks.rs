@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{MAX_WAITING_MARKS, StoreError};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::read_marks::{self, StoredReadMark};
-use orderhub::ids::UserId;
+use protocol::ids::UserId;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
 

@@ -7,25 +7,29 @@ use actix::Context;
 
 use super::Connection;
 use super::dialect::Dialect;
-use super::ending::{EndReason, PEER_CLOSED};
 use super::millis;
-use super::session::Session;
+use super::pacing::PAUSE;
+use super::session::{EndReason, PEER_CLOSED, Session};
+use super::subscription::RoomEvent;
 use super::throttling::{ClientInput, RateCheck};
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
-use crate::protocol::client::{ClientEvent, ClientEventName, Target};
-use crate::protocol::close::CloseCode;
-use crate::protocol::envelope;
-use crate::protocol::error::ErrorCode;
-use crate::protocol::request::{Rejected, Request};
-use crate::protocol::server::{Reply, ServerEvent};
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::malformed::Malformed;
-use crate::protocol::socketio::reader::ClientPacket;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::time::Timestamp;
-use crate::transport::Incoming;
+use protocol::client::{ClientEvent, ClientEventName, Reply};
+use protocol::close::CloseCode;
+use protocol::envelope;
+use protocol::error::{ErrorCode, Failure};
+use protocol::events::Done;
+use protocol::events::location::Target;
+use protocol::events::ping::Pong;
+use protocol::request::{Rejected, Request};
+use protocol::server::ServerEvent;
+use protocol::socketio::Namespace;
+use protocol::socketio::malformed::Malformed;
+use protocol::socketio::reader::ClientPacket;
+use protocol::time::Timestamp;
+use transport::Incoming;
 
 impl Connection {
     /// Handles one input of the connection.
@@ -156,14 +160,6 @@ impl Connection {
         let is_alone = self.throttled.is_none();
         let Some(session) = self.sessions.get_mut(index) else { return };
         let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
-        // Nearly all events are such positions, and need no answer.
-        if let Request { event: ClientEvent::Location(location), ack: None } = &request
-            && let Target::One(order) = &location.target
-            && rate_check == RateCheck::Allowed
-            && session.forward_fix(order, location.fix, now)
-        {
-            return;
-        }
         match rate_check {
             RateCheck::Allowed => self.handle_request(index, request, now, ctx),
             RateCheck::Limited { event_counted } => {
@@ -185,18 +181,28 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let name = request.event.name();
-        let answer = Answer::new(Arc::clone(&session.peer), name, request.ack);
-        match request.event {
-            ClientEvent::Ping(data) => {
-                session.peer.tell(&ServerEvent::Pong(&data)).ok();
-                answer.ok(Reply::Pong {});
+        let Request { event, ack } = request;
+        let name = event.name();
+        let answer = |session: &Session| Answer::new(Arc::clone(&session.peer), name, ack);
+        match event {
+            ClientEvent::Ping(ping) => {
+                session.peer.tell(&ServerEvent::Pong(Pong(&ping.0))).ok();
+                answer(session).ok(Reply::Ping(Done {}));
             }
             ClientEvent::Refresh(refresh) => {
-                session.refresh(&refresh, answer, now);
+                session.refresh(&refresh, answer(session), now);
                 self.arm();
             }
-            event => session.pace(event, answer, now, ctx),
+            ClientEvent::Location(location) => session.update_location(location, ack, now, ctx),
+            event => {
+                let answer = answer(session);
+                match event.order().cloned() {
+                    Some(order) => {
+                        session.pace(order, RoomEvent::Client(event, answer), PAUSE, now, ctx);
+                    }
+                    None => answer.refuse(Failure::new(ErrorCode::UnknownEvent, "no such event")),
+                }
+            }
         }
     }
 

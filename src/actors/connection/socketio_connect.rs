@@ -1,6 +1,5 @@
 //! Handles CONNECT to a Socket.IO namespace: verifies the token, and resumes an earlier session.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,21 +9,19 @@ use serde::Serialize;
 
 use super::Connection;
 use super::dialect::Dialect;
-use super::ending::EndReason;
 use super::resume::{self, FoundSession};
+use super::session::{EndReason, ResumeState};
 use crate::actors::shared::rate_limited;
-use crate::auth::{AuthError, Identity, TokenProblem};
-use crate::ids::{OrderId, Pid, SessionId};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::socketio::auth::Auth;
-use crate::protocol::socketio::offset::parse_offset;
-use crate::protocol::socketio::{Namespace, write};
+use crate::auth::{Identity, TokenProblem};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::session::resume::PushLog;
-use crate::time::Timestamp;
-use crate::transport::Frame;
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{Pid, SessionId};
+use protocol::socketio::auth::Auth;
+use protocol::socketio::offset::parse_offset;
+use protocol::socketio::{Namespace, write};
+use transport::Frame;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]
@@ -59,16 +56,6 @@ struct LoginRetries {
     /// How often it may wait for the user's rate of logins.
     rate_waits: u8,
 }
-
-/// The ids and the push log with which a session starts.
-pub(super) struct ResumeState {
-    pub(super) session_id: SessionId,
-    pub(super) pid: Option<Pid>,
-    /// The chat that was sent to it, and will be.
-    pub(super) push_log: PushLog,
-}
-
-// === impl Connection ===
 
 impl Connection {
     /// Handles a CONNECT to a namespace.
@@ -173,20 +160,12 @@ impl Connection {
         let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
         let token =
             in_packet.map_or_else(handshake_token, Ok).map_err(|problem| match problem {
-                TokenProblem::Missing => unauthenticated("no token: send it as auth.token"),
-                problem => unauthenticated(problem.to_string()),
+                TokenProblem::Missing => {
+                    Failure::new(ErrorCode::Unauthenticated, "no token: send it as auth.token")
+                }
+                problem => problem.into(),
             })?;
-        let now = Timestamp::now();
-        let identity = self.shared.verifier.verify(token, now).map_err(|error| {
-            if let AuthError::Invalid(reason) = &error {
-                log::debug!("a token was refused: {reason}");
-            }
-            Failure::from(&error)
-        })?;
-        match self.shared.bans.from_hub(&identity.user, now) {
-            Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
-            None => Ok(identity),
-        }
+        self.shared.authenticate_user(token)
     }
 
     /// Starts the session if the user's rate of logins allows it and no flood pause runs.
@@ -296,23 +275,5 @@ impl Connection {
 
     fn send_connect_error(&self, namespace: &str, refusal: &Refusal<'_>) {
         self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
-    }
-}
-
-fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
-    Failure::new(ErrorCode::Unauthenticated, message)
-}
-
-// === impl ResumeState ===
-
-impl ResumeState {
-    /// A new session's state. The client may present `offset` again, as long as it gets no other.
-    pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
-        Self {
-            session_id: SessionId::random(),
-            // Without randomness a `pid` would not be unique.
-            pid: resumes.then(Pid::random).and_then(Result::ok),
-            push_log: PushLog::new(offset),
-        }
     }
 }

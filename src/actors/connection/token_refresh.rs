@@ -8,11 +8,12 @@ use crate::actors::order_room::UpdateIdentity;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
-use crate::protocol::client::Refresh;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Expiring, Reply, ServerEvent};
 use crate::rate_limit::users::RateKind;
-use crate::time::Timestamp;
+use protocol::client::Reply;
+use protocol::error::{ErrorCode, Failure};
+use protocol::events::refresh::{Expiring, Refresh, Refreshed};
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 impl Session {
     pub(super) fn send_expiring(&self) {
@@ -24,19 +25,19 @@ impl Session {
     /// Takes a new token of the same user: its role and orders count from now on, in every room.
     /// The caller arms the alarm for its end.
     pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, now: Instant) {
-        let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
+        let identity = match self.shared.authenticate_user(&refresh.token) {
             Ok(identity) if identity.user == self.identity.user => identity,
             Ok(_) => {
                 return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
             }
-            Err(error) => return answer.refuse(Failure::from(&error)),
+            Err(failure) => return answer.refuse(failure),
         };
         if let Err(wait) = self.rates.take(RateKind::Login, now) {
             return answer.refuse(rate_limited("too many logins", wait));
         }
         let expires_at = identity.expires_at;
         self.set_identity(identity);
-        answer.ok(Reply::Refreshed { expires_at });
+        answer.ok(Reply::Refresh(Refreshed { expires_at }));
     }
 
     /// Whether its token was revoked since it was verified.

@@ -1,81 +1,58 @@
 //! Receipts: which chat was delivered to a user, and which the user has read. A receipt is not
 //! stored like chat: the next one makes up for a lost one.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler};
 
-use super::{OrderRoom, RoomPermit};
-use crate::actors::peer::Answer;
-use crate::actors::shared::unavailable;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage};
-use crate::protocol::client::ReceiptKind;
-use crate::protocol::error::Failure;
-use crate::protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
+use super::{ClientRequest, OrderRoom};
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
-use crate::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage};
+use protocol::client::Reply;
+use protocol::events::Done;
+use protocol::events::receipt::{ReadMark, Receipt, ReceiptKind, ReceiptUpdate};
+use protocol::ids::UserId;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
-/// A session reports that chat was delivered, or that its user has read it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SetReceipt {
-    /// The session.
-    pub session: SessionId,
-    /// Delivered or read.
-    pub kind: ReceiptKind,
-    /// Up to which `seq`.
-    pub seq: i64,
-    /// Takes the outcome.
-    pub answer: Answer,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
+type ReceiptRequest = ClientRequest<(ReceiptKind, Receipt)>;
 
 impl OrderRoom {
     /// Handles a receipt. Returns whether a member is gone.
-    fn set_receipt(&mut self, receipt: SetReceipt) -> bool {
-        let user = match self.authorize_session(receipt.session, Action::Read) {
-            Ok(user) => user,
+    fn set_receipt(&mut self, receipt: ReceiptRequest) -> bool {
+        let ClientRequest { session, data: (kind, receipt), answer, .. } = receipt;
+        let identity = match self.authorize(session, Action::Read) {
+            Ok(identity) => Arc::clone(identity),
             Err(failure) => {
-                receipt.answer.refuse(failure);
+                answer.refuse(failure);
                 return false;
             }
         };
+        let user = &identity.user;
         // A receipt cannot confirm messages that were not delivered yet.
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
-        let is_news = seq > self.floor
-            && match receipt.kind {
-                ReceiptKind::Read => self.advance_mark(&user, seq),
+        let advances = seq > self.floor
+            && match kind {
+                ReceiptKind::Read => self.advance_mark(user, seq),
                 ReceiptKind::Delivered => true,
             };
-        receipt.answer.ok(Reply::Done {});
-        if !is_news {
+        answer.ok(match kind {
+            ReceiptKind::Read => Reply::Read(Done {}),
+            ReceiptKind::Delivered => Reply::Delivered(Done {}),
+        });
+        if !advances {
             return false;
         }
         let order = self.order.clone();
-        let update = ReceiptUpdate { order_id: &order, user_id: &user, seq, at: Timestamp::now() };
-        self.send_to_all(match receipt.kind {
+        let update = ReceiptUpdate { order_id: &order, user_id: user, seq, at: Timestamp::now() };
+        let event = match kind {
             ReceiptKind::Read => ServerEvent::Read(update),
             ReceiptKind::Delivered => ServerEvent::Delivered(update),
-        })
-    }
-
-    /// The user of a session, if the session may do that.
-    pub(super) fn authorize_session(
-        &self,
-        session: SessionId,
-        action: Action,
-    ) -> Result<UserId, Failure> {
-        let Some((_, identity)) = self.peer_and_identity(session) else {
-            return Err(unavailable("the session is not in the room any more"));
         };
-        let subject = self.shared.subject(identity, &self.order);
-        let now = Timestamp::now();
-        crate::room::policy::authorize(&self.shared.rules, &self.facts, subject, action, now)?;
-        Ok(identity.user.clone())
+        self.send_to_all(event).gone
     }
 
     /// A user who sends a message has read all before it. System messages move no read mark.
@@ -92,11 +69,11 @@ impl OrderRoom {
             return false;
         };
         let store = &self.shared.store;
-        let mut noted = store.queue_read_mark(&self.order, user, seq);
+        let mut queued = store.queue_read_mark(&self.order, user, seq);
         if let Some(forgotten) = forgotten {
-            noted &= store.queue_read_mark(&self.order, &forgotten, 0);
+            queued &= store.queue_read_mark(&self.order, &forgotten, 0);
         }
-        self.read_marks_unsaved |= !noted;
+        self.read_marks_unsaved |= !queued;
         true
     }
 
@@ -104,9 +81,9 @@ impl OrderRoom {
     pub(super) fn save_read_marks(&mut self) -> bool {
         if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
-            let noted =
+            let queued =
                 self.read_marks.iter().all(|(user, seq)| store.queue_read_mark(order, user, seq));
-            self.read_marks_unsaved = !noted;
+            self.read_marks_unsaved = !queued;
         }
         !self.read_marks_unsaved
     }
@@ -118,10 +95,10 @@ impl OrderRoom {
     }
 }
 
-impl Handler<SetReceipt> for OrderRoom {
+impl Handler<ReceiptRequest> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, receipt: SetReceipt, ctx: &mut Context<Self>) {
+    fn handle(&mut self, receipt: ReceiptRequest, ctx: &mut Context<Self>) {
         if self.set_receipt(receipt) {
             self.remove_closed_members();
             self.tick(Instant::now(), ctx);

@@ -10,7 +10,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::messages;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 impl ChatTables for PgConnection {
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders> {

@@ -9,7 +9,7 @@ use diesel::sqlite::SqliteConnection;
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::{messages, orders};
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 impl ChatTables for SqliteConnection {
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders> {

@@ -3,7 +3,7 @@
 //!
 //! Such an app can be given an address and perhaps a password, and nothing else. So only here, over
 //! HTTP, the token may be the password of `Authorization: Basic`, or may be in the query if
-//! `ALLOW_QUERY_TOKEN` allows that (`http::access`).
+//! `ALLOW_QUERY_TOKEN` allows that (`http::authentication`).
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -15,8 +15,8 @@ use crate::http::body::Body;
 use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
 use crate::http::openapi::trackers::{OsmAndFix, OverlandBatch, OwnTracksMessage, Taken};
 use crate::http::problem::Problem;
-use crate::protocol::fixes::{Fixes, UnreadableBody};
-use crate::protocol::trackers::{read_osmand, read_overland, read_owntracks};
+use protocol::fixes::{Fixes, UnreadableBody};
+use protocol::trackers::{read_osmand, read_overland, read_owntracks};
 
 /// Takes a message of `OwnTracks`
 ///

@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::caller::Revoker;
 use super::idempotency::{IdempotentBody, respond};
 use super::json::OptionalJson;
 use super::store_problem;
@@ -16,15 +15,16 @@ use crate::actors::store::{Idempotent, Revocation, StoredAnswer};
 use crate::actors::supervisor::{Disconnect, UserConnections};
 use crate::http::Hub;
 use crate::http::admin::{hub_stopping, run_to_completion};
+use crate::http::authorization::{May, RevokeTokens};
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::{OfUser, OnceKey};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::UserId;
-use crate::protocol::close::CloseCode;
-use crate::protocol::error::Failure;
-use crate::protocol::json;
-use crate::time::Timestamp;
+use protocol::close::CloseCode;
+use protocol::error::Failure;
+use protocol::ids::UserId;
+use protocol::json;
+use protocol::time::Timestamp;
 
 /// How far the clock of a back end may be ahead. A revocation's time never moves back, so a wrong
 /// time further ahead would keep the user out until then.
@@ -60,7 +60,7 @@ pub(super) struct RevokedView<'a> {
         (status = 200, description = "What counts now", body = RevokedView<'_>), BadBody, KeyReused,
         Refused))]
 pub(super) async fn revoke(
-    revoker: Revoker,
+    revoker: May<RevokeTokens>,
     hub: web::Data<Hub>,
     user: web::Path<PathId<UserId>>,
     IdempotentBody { body: OptionalJson(form), call }: IdempotentBody<OptionalJson<RevokeForm>>,
@@ -73,7 +73,7 @@ pub(super) async fn revoke(
     }
     let revocation = Revocation { user_id: user.into_inner().0, issued_before };
     let idempotent = call.map(|call| Idempotent { call, answer: Arc::new(answer_to) });
-    let by = revoker.0.name().to_owned();
+    let by = revoker.caller.name().to_owned();
     respond(
         run_to_completion(async move { revoke_and_close(&hub, revocation, idempotent, &by).await })
             .await?,
