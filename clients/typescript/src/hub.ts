@@ -13,7 +13,8 @@ import { type Room, openRoom, type RoomSnapshot } from './room.js';
 import type { RoomState } from './room-model.js';
 import type { Message } from './timeline.js';
 import { type GetToken, tokens, type TokenReason } from './tokens.js';
-import type { BackEndEvents, Connected, HubEvents, Reply } from './wire.js';
+import type { BackEndEvents } from './index.js';
+import type { Connected, HubEvents, Reply } from './wire.js';
 
 export interface Options {
   /** The hub: `http(s)://` or `ws(s)://`, with or without a path. */
@@ -37,7 +38,8 @@ export interface HubState extends ConnectionState {
   unsaved?: true;
 }
 
-type Events = HubEvents & BackEndEvents;
+/** What `on` knows by name. */
+export type Events = HubEvents & BackEndEvents;
 
 /** A screen's hold on an order: the last `release` leaves the room. */
 export interface RoomHandle {

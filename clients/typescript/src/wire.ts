@@ -96,14 +96,14 @@ export interface JoinReply {
   deletions?: ({ seq: number } & Deletion)[];
 }
 
-interface Assignment {
+export interface Assignment {
   orderId: string;
   driverId: string;
   driverName: string | null;
   at: string;
 }
 
-interface Receipt {
+export interface Receipt {
   orderId: string;
   userId: string;
   seq: number;
@@ -136,9 +136,6 @@ export interface HubEvents {
   exception: Failure & { status: 'error'; event?: string };
   pong: unknown;
 }
-
-/** Events of your own back end: add to it by declaration merging. */
-export interface BackEndEvents {}
 
 /** The answer to an event that asked for one. */
 export type Reply = { ok: boolean; error?: Failure } & Record<string, unknown>;
