@@ -9,7 +9,7 @@ use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::access::{Admin, Viewer};
+use super::authorization::{May, ReadNode, RemoveUsers};
 use super::body::Body;
 use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
@@ -170,7 +170,7 @@ impl Rates {
 #[utoipa::path(get, path = "/admin/v1/stats", tag = "Admin",
     security(("token" = []), ("apiKey" = ["admin:read"])),
     responses((status = 200, description = "As of now", body = Stats), Refused))]
-async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
+async fn stats(hub: web::Data<Hub>, _: May<ReadNode>) -> web::Json<Stats> {
     let (shared, metrics) = (&hub.shared, &hub.shared.metrics);
     let mut by = BTreeMap::<_, BTreeMap<_, _>>::new();
     for (framing, role, count) in metrics.connections.iter() {
@@ -205,7 +205,7 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
         (status = 200, description = "They are closed", body = Ended), BadOptionalBody, Refused))]
 async fn end_sessions(
     hub: web::Data<Hub>,
-    admin: Admin,
+    admin: May<RemoveUsers>,
     user: web::Path<PathId<UserId>>,
     query: web::Query<Removal>,
     body: Body,
@@ -217,7 +217,7 @@ async fn end_sessions(
         let end = Disconnect { reason: removal.reason, ..Disconnect::now(CloseCode::REMOVED) };
         let closed = hub.supervisor().addr.send(DisconnectUser { user: user.clone(), end }).await;
         let closed = closed.map_err(|_| hub_stopping())?;
-        log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
+        log::info!(admin = admin.caller.name(), user = user.as_str(); "ended {closed} sessions");
         Ok(web::Json(Ended { closed }))
     })
     .await

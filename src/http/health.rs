@@ -11,7 +11,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::Hub;
 use super::accept_header::preferred;
-use super::access::Operator;
+use super::authorization::Operator;
 use super::openapi::problems::{Refused, Unavailable};
 use super::problem::{Problem, other_methods};
 

@@ -1,6 +1,5 @@
 //! Handles CONNECT to a Socket.IO namespace: verifies the token, and resumes an earlier session.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,8 @@ use super::dialect::Dialect;
 use super::resume::{self, FoundSession};
 use super::session::{EndReason, ResumeState};
 use crate::actors::shared::rate_limited;
-use crate::auth::{AuthError, Identity, TokenProblem};
+use crate::auth::{Identity, TokenProblem};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::transport::Frame;
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
@@ -23,7 +21,7 @@ use protocol::ids::{Pid, SessionId};
 use protocol::socketio::auth::Auth;
 use protocol::socketio::offset::parse_offset;
 use protocol::socketio::{Namespace, write};
-use protocol::time::Timestamp;
+use transport::Frame;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]
@@ -176,20 +174,12 @@ impl Connection {
         let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
         let token =
             in_packet.map_or_else(handshake_token, Ok).map_err(|problem| match problem {
-                TokenProblem::Missing => unauthenticated("no token: send it as auth.token"),
-                problem => unauthenticated(problem.to_string()),
+                TokenProblem::Missing => {
+                    Failure::new(ErrorCode::Unauthenticated, "no token: send it as auth.token")
+                }
+                problem => problem.into(),
             })?;
-        let now = Timestamp::now();
-        let identity = self.shared.verifier.verify(token, now).map_err(|error| {
-            if let AuthError::Invalid(reason) = &error {
-                log::debug!("a token was refused: {reason}");
-            }
-            Failure::from(&error)
-        })?;
-        match self.shared.bans.from_hub(&identity.user, now) {
-            Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
-            None => Ok(identity),
-        }
+        self.shared.authenticate_user(token)
     }
 
     /// Starts the session if the user's rate of logins allows it and no flood pause runs.
@@ -288,8 +278,4 @@ impl Connection {
     fn send_connect_error(&self, namespace: &str, refusal: &Refusal<'_>) {
         self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
     }
-}
-
-fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
-    Failure::new(ErrorCode::Unauthenticated, message)
 }

@@ -16,7 +16,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecuritySchem
 use utoipa::openapi::{OpenApi as Document, RefOr, Required, schema::Components};
 use utoipa::{Modify, OpenApi};
 
-use super::access::Operator;
+use super::authorization::Operator;
 use super::problem::{Problem, other_methods};
 use super::{admin, api, health};
 
