@@ -260,6 +260,11 @@ impl Connection {
             .find(|session| session.peer.id == session_id && !session.peer.has_ended())
     }
 
+    /// The index of the session with that id, ended or not.
+    fn index_of(&self, session_id: Option<SessionId>) -> Option<usize> {
+        self.sessions.iter().position(|session| Some(session.peer.id) == session_id)
+    }
+
     /// The index of the session in a namespace.
     fn session_in(&self, namespace: Namespace) -> Option<usize> {
         self.sessions.iter().position(|session| session.peer.codec.namespace() == Some(namespace))
@@ -268,10 +273,10 @@ impl Connection {
     /// Whether a disconnect concerns any session of this connection.
     fn is_disconnected_by(&self, end: &Disconnect) -> bool {
         let Some(before) = end.issued_before else { return true };
-        let whose = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
+        let of_user = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
         self.sessions
             .iter()
-            .filter(whose)
+            .filter(of_user)
             .any(|session| session.identity.may_be_issued_before(before))
     }
 }

@@ -16,16 +16,18 @@ use plan::CommitPlan;
 use protocol::chat::ChatMessage;
 use protocol::time::Timestamp;
 
-/// What became of one message of a committed batch.
+/// A committed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommitOutcome {
-    /// It is in the database.
-    Stored {
-        /// As it is stored: for a retry the first one's row.
-        message: ChatMessage,
-        /// It was there before, or earlier in this batch.
-        duplicate: bool,
-    },
+pub struct StoredChat {
+    /// As it is stored: for a retry the first one's row.
+    pub message: ChatMessage,
+    /// A retry: it was there before, or earlier in its batch.
+    pub duplicate: bool,
+}
+
+/// Why a message of a committed batch is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatRefusal {
     /// The sender has used the same key for other content.
     Conflict,
     /// Its order was deleted.
@@ -41,7 +43,7 @@ pub fn commit(
     connection: &mut DbConnection,
     batch: &[NewMessage],
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut is_stored = false;
     let written = match connection {
         // A writer from the start: a transaction that begins as a reader can be refused when it
@@ -95,7 +97,7 @@ fn commit_locked(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -110,7 +112,7 @@ fn commit_locked(
     ids.retain(|id| locked.contains_key(*id));
     let mut written = number_and_insert(tables, &not_deleted, &ids, &locked, now)?.into_iter();
     let outcome = |message| lives(message).then(|| written.next()).flatten();
-    Ok(batch.iter().map(outcome).map(|written| written.unwrap_or(CommitOutcome::Gone)).collect())
+    Ok(batch.iter().map(outcome).map(|stored| stored.unwrap_or(Err(ChatRefusal::Gone))).collect())
 }
 
 /// Stores messages of orders that are locked.
@@ -120,7 +122,7 @@ fn number_and_insert(
     ids: &[&str],
     locked: &LockedOrders,
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut keys: Vec<MessageKey<'_>> = batch.iter().filter_map(key_of).collect();
     keys.sort_unstable();
     keys.dedup();

@@ -44,16 +44,16 @@ impl Connection {
             Incoming::Text(text) => match &mut self.dialect {
                 Dialect::Plain => self.on_text(&text, now, ctx),
                 Dialect::SocketIo(io) => {
-                    let said = io.reader.text(&text);
-                    self.on_packet(said, text.len(), awaited, now, ctx);
+                    let packet = io.reader.text(&text);
+                    self.on_packet(packet, text.len(), awaited, now, ctx);
                 }
             },
             Incoming::Binary(data) => match &mut self.dialect {
                 Dialect::Plain => self.close(CloseCode::UNSUPPORTED, ctx),
                 Dialect::SocketIo(io) => {
                     let bytes = data.len();
-                    let said = io.reader.binary(data);
-                    self.on_packet(said, bytes, awaited, now, ctx);
+                    let packet = io.reader.binary(data);
+                    self.on_packet(packet, bytes, awaited, now, ctx);
                 }
             },
             Incoming::Pong if awaited => {}
@@ -71,13 +71,13 @@ impl Connection {
     /// Handles a packet of a Socket.IO client.
     fn on_packet(
         &mut self,
-        said: Result<ClientPacket, Malformed>,
+        packet: Result<ClientPacket, Malformed>,
         bytes: usize,
         awaited: bool,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        match said {
+        match packet {
             Ok(ClientPacket::Event { namespace, request }) => {
                 let Some(index) = namespace.and_then(|namespace| self.session_in(namespace)) else {
                     return self.close(CloseCode::PROTOCOL_ERROR, ctx);

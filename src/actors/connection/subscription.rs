@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joins_right_after_a_resume_are_those_of_before_and_later_ones_count() {
+    fn joins_right_after_a_resume_do_not_count_and_later_ones_do() {
         let identity = Arc::new(Identity {
             user: "u1".parse().expect("id"),
             name: String::new(),

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{ClientRequest, OrderRoom};
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
-    ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, Page, PageRange, StoreError,
+    ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
 };
 use crate::room::policy::Action;
 use crate::room::recent_messages::MessageJson;
@@ -45,8 +45,7 @@ impl OrderRoom {
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
         };
-        let write = ChatWrite { message, token, reply: self.writes_reply.clone() };
-        match self.shared.store.write_chat(write) {
+        match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
                 self.writes.insert(token, (Instant::now(), answer));
             }
