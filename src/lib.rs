@@ -17,6 +17,7 @@
 //! | registry of rooms and sessions | [`actors::supervisor`] |
 //! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
+//! | how nodes tell each other what happens | [`bus`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | the crate [`transport`], [`transport::engineio`] |
@@ -56,6 +57,7 @@
 
 pub mod actors;
 pub mod auth;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod connection;

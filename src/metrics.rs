@@ -3,6 +3,7 @@
 //! Label values are fixed lists, given once by the layers that own the words ([`LabelValues`]). So
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
+mod bus;
 mod classic;
 mod constants;
 mod process_collector;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::bus::{BusLabels, BusMetrics};
 pub use self::constants::Limit;
 use self::process_collector::ProcessCollector;
 
@@ -39,6 +41,8 @@ pub struct LabelValues {
     pub roles: &'static [&'static str],
     /// Why the times of fixes were changed.
     pub time_corrections: &'static [&'static str],
+    /// Those of the bus.
+    pub bus: BusLabels,
 }
 
 /// All metrics of one hub.
@@ -102,6 +106,8 @@ pub struct Metrics {
     pub room_panics: Counter,
     /// HTTP connections that ended in an error, by kind.
     pub http_connection_errors: LabeledCounters,
+    /// The bus between nodes.
+    pub bus: BusMetrics,
 }
 
 impl Metrics {
@@ -197,6 +203,7 @@ impl Metrics {
                 "reason",
                 CONNECTION_ERRORS,
             ),
+            bus: BusMetrics::register(r, &labels.bus),
             registry,
             process,
         }
@@ -413,6 +420,7 @@ mod tests {
         framings: &["plain"],
         roles: &["driver", "customer"],
         time_corrections: &["ahead"],
+        bus: BusLabels { kinds: &["chat"], ignored: &["malformed"], failures: &["lost"] },
     };
 
     #[test]

@@ -32,6 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("auth", 2),
     ("db", 2),
     ("transport", 3),
+    ("bus", 2),
     ("actors", 4),
     ("actors::broadcast", 4),
     ("actors::store", 4),
@@ -58,6 +59,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("connection", &["actix", "diesel"]),
     ("session", &["actix", "diesel"]),
     ("rate_limit", &["actix", "diesel"]),
+    ("bus", &["actix", "diesel"]),
     ("db", &["actix"]),
     ("transport", &["protocol::client", "protocol::events", "protocol::server"]),
 ];
