@@ -14,5 +14,5 @@ export default defineConfig({
       : [],
   },
   esbuild: { jsx: 'automatic' },
-  test: { include: ['tests/{unit,hooks,pitfalls}/**/*.test.{ts,tsx}'], unstubGlobals: true },
+  test: { include: ['tests/{unit,hooks,pitfalls}/**/*.test.{ts,tsx}'], unstubGlobals: true, setupFiles: ['tests/support/bare.ts'] },
 });

@@ -40,7 +40,6 @@ use crate::connection::heartbeat::{Heartbeat, PingPolicy};
 use crate::permits::{Permit, Permits};
 use crate::rate_limit::quota::Strikes;
 use crate::rate_limit::users::UserRates;
-use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::events::connected::{Connected, PROTOCOL_VERSION};
@@ -49,6 +48,7 @@ use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::socketio::reader::PacketReader;
 use protocol::time::Timestamp;
+use transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 
 /// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

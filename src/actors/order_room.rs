@@ -55,12 +55,12 @@ use crate::room::recent_messages::{MessageJson, RecentMessages};
 use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
-use crate::transport::LatestKey;
 use protocol::error::{ErrorCode, Failure};
 use protocol::events::join::Join;
 use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{OrderId, SessionId, UserId};
 use protocol::server::ServerEvent;
+use transport::LatestKey;
 
 /// A session enters the room.
 #[derive(Message)]

@@ -15,7 +15,6 @@ use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Rights, Rules, Subject};
-use crate::transport::Outbox;
 use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
@@ -24,6 +23,7 @@ use protocol::ids::OrderId;
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
+use transport::Outbox;
 
 /// How long a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

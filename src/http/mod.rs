@@ -14,7 +14,6 @@ pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
-pub mod engineio;
 mod health;
 mod openapi;
 pub mod origin;
@@ -38,7 +37,8 @@ use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::log_once::LogOnce;
-use crate::transport::TransportOptions;
+use transport::TransportOptions;
+use transport::engineio::PollingSessions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
@@ -57,7 +57,7 @@ pub struct Hub {
     /// Options of accepted sockets.
     pub transport: Arc<TransportOptions>,
     /// Engine.IO sessions that began with long-polling, by id.
-    pub engine_sessions: Arc<engineio::PollingSessions>,
+    pub engine_sessions: Arc<PollingSessions>,
     /// User agents of Socket.IO clients with an unsupported version, logged once each.
     pub unsupported_clients: Arc<LogOnce>,
     /// The limits of HTTP connections.

@@ -18,15 +18,15 @@ use actix_web::{HttpMessage, HttpRequest, ResponseError};
 use super::authentication::authenticate;
 use super::budget::{BodyCharge, Charge, MAX_UNKNOWN_BODY};
 use super::connection::{HttpConnection, LimitKey, LimitReached, RequestSlot, Requester};
-use super::engineio::PollingSessions;
 use super::problem::Problem;
 use super::request_body::RequestBody;
 use super::request_head::client_address;
 use super::timeouts::is_call;
 use super::{Hub, RouteSet};
 use crate::auth::Principal;
-use crate::transport::Polling;
 use protocol::role::Role;
+use transport::Polling;
+use transport::engineio::PollingSessions;
 
 /// How many bytes of an answer the connection gets at once.
 const CHUNK_BYTES: usize = 8 * 1024;

@@ -17,12 +17,12 @@ use crate::actors::connection::{ClientKind, Connection, ConnectionParams};
 use crate::auth::{Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::Origins;
 use crate::permits::Permit;
-use crate::transport::{Accepted, Frame, RawSocket, handshake};
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
 use protocol::events::session_end::SessionEnd;
 use protocol::server::ServerEvent;
+use transport::{Accepted, Frame, RawSocket, handshake};
 
 /// Why a client is not connected.
 struct Refusal {

@@ -179,13 +179,15 @@ function makeDriver(hub: OrderHub, { buffer }: DriverOptions): Driver {
     // Another user's positions are not this one's.
     if (user !== owner && owner !== undefined) keep([]);
     owner = user ?? owner;
+    if (/^(idle|ended)$/.test(hub.state.status)) stop();
     void flush();
   });
 
   const stop = () => {
     stopWatch();
-    release?.();
+    const free = release;
     release = undefined;
+    free?.();
   };
 
   return {

@@ -187,7 +187,7 @@ export class OrderHub {
     if (!open) {
       open = { room: this.openRoom(orderId), holds: 0 };
       this.rooms.set(orderId, open);
-      void open.room.join();
+      open.room.join();
     }
     const mine = open;
     mine.holds++;
@@ -301,7 +301,7 @@ export class OrderHub {
   }
 
   private up(): void {
-    this.each((room) => void room.join());
+    this.each((room) => room.join());
     this.outbox.pump();
   }
 

@@ -22,8 +22,13 @@ export interface End {
 }
 
 export interface Link {
-  /** Sends, and gets the answer: never rejected, `lost` where the link ends before it comes. */
-  call(event: string, data: object, withinMs?: number): Promise<Reply>;
+  /**
+   * Sends, and calls back with the answer, before anything that has come after it is heard: Node's
+   * `ws` tells several messages within one task. `lost` where the link ends before it comes.
+   */
+  ask(event: string, data: object, settle: (reply: Reply) => void): void;
+  /** The same as a promise, which is never rejected. */
+  call(event: string, data: object): Promise<Reply>;
   /** Sends without asking for an answer. */
   send(event: string, data: object): void;
   /** The largest message that the hub takes. */
@@ -136,20 +141,22 @@ export function openLink(
     }
   }
 
+  const ask = (event: string, data: object, answered: (reply: Reply) => void) => {
+    const id = nextId++;
+    const settle = (reply: Reply) => {
+      slow();
+      waiting.delete(id);
+      answered(reply);
+    };
+    const slow = after(ANSWER_WITHIN_MS, () => settle(refusal('timeout', 'no answer')));
+    waiting.set(id, settle);
+    if (isOver) settle(refusal(LOST, 'the connection was lost'));
+    send(event, data, id);
+  };
+
   return {
-    call: (event, data, withinMs = ANSWER_WITHIN_MS) =>
-      new Promise((resolve) => {
-        const id = nextId++;
-        const settle = (reply: Reply) => {
-          slow();
-          waiting.delete(id);
-          resolve(reply);
-        };
-        const slow = after(withinMs, () => settle(refusal('timeout', 'no answer')));
-        waiting.set(id, settle);
-        if (isOver) settle(refusal(LOST, 'the connection was lost'));
-        send(event, data, id);
-      }),
+    ask,
+    call: (event, data) => new Promise((resolve) => ask(event, data, resolve)),
     send,
     maxMessageBytes: () => maxMessageBytes,
     close: () => finish(),

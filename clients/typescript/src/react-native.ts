@@ -6,7 +6,7 @@ import { after } from './platform.js';
 
 /** `AppState` of react-native. */
 export interface AppStateLike {
-  currentState: string | null;
+  currentState?: string | null;
   addEventListener(type: 'change', listener: (state: string) => void): { remove(): void };
 }
 

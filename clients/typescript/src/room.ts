@@ -27,7 +27,6 @@ import {
   emptyTimeline,
   hasGap,
   hasOlder,
-  isBehind,
   type Message,
   prepend,
 } from './timeline.js';
@@ -194,22 +193,26 @@ export function openRoom(orderId: string, host: RoomHost) {
     isFilling = false;
   };
 
-  const join = async () => {
+  const join = () => {
     stopRetry();
     const { last } = model.timeline;
     if (model.state.status !== 'joined') set({ ...model, state: { status: 'joining' } });
-    isJoining = true;
-    const reply = await call(
-      'order:join',
-      last === undefined ? { limit: FIRST_PAGE } : { sinceSeq: last, limit: MAX_PAGE },
-    );
-    isJoining = false;
-    if (!reply) return;
+    const since = last === undefined ? { limit: FIRST_PAGE } : { sinceSeq: last, limit: MAX_PAGE };
+    const link = host.link();
+    isJoining = !!link;
+    link?.ask('order:join', { orderId, ...since }, (reply) => {
+      isJoining = false;
+      if (isOpen && reply.error?.code !== LOST) joined(reply, last);
+    });
+  };
+
+  const joined = (reply: Reply, since: number | undefined) => {
     const told = reply as unknown as JoinReply;
-    if (!reply.ok || !Number.isSafeInteger(told.lastSeq)) return refuse(reply, () => void join());
-    if (isBehind(model.timeline, told.lastSeq)) {
+    if (!reply.ok || !Number.isSafeInteger(told.lastSeq)) return refuse(reply, join);
+    // The hub has less than it had: its database is another one.
+    if (told.lastSeq < (since ?? 0)) {
       model = { ...model, timeline: emptyTimeline };
-      return void join();
+      return join();
     }
     tries = 0;
     set(withSnapshot(model, told, me()));
@@ -261,20 +264,20 @@ export function openRoom(orderId: string, host: RoomHost) {
     sendMark,
     /** Events may be written again: what was held up goes on. */
     ready() {
-      if (model.state.status === 'joining' && !isJoining) void join();
+      if (model.state.status === 'joining' && !isJoining) join();
       void fill();
       void sendMark();
     },
     /** What was refused, or was refused for this reason, may be allowed now. */
     refreshed(code = model.state.error?.code) {
-      if (isOut() && model.state.error?.code === code) void join();
+      if (isOut() && model.state.error?.code === code) join();
     },
     hear(event: string, data: unknown) {
       if (!isObject(data)) return;
       const before = model;
       set(hear(model, event, data, me()));
       // What happens to the order may have changed the user's rights to it.
-      if (/^order:/.test(event) && event !== 'order:left' && isOut()) void join();
+      if (/^order:/.test(event) && event !== 'order:left' && isOut()) join();
       if (event === 'location:updated' && before !== model) watchLocation(0);
       if (event === 'chat:typing') typingOf(String(data['userId']));
       if (event === 'chat:message' && before !== model) {

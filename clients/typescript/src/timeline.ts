@@ -38,9 +38,6 @@ export const emptyTimeline: Timeline = { messages: [], last: undefined, known: 0
 /** Whether something between is missing, which `chat:history` after `last` would give. */
 export const hasGap = ({ last, known }: Timeline): boolean => last !== undefined && last < known;
 
-/** Whether a join told an older state than is known: the hub's database is not the same any more. */
-export const isBehind = ({ last = 0 }: Timeline, lastSeq: number): boolean => lastSeq < last;
-
 /** Whether older messages may be asked for. */
 export const hasOlder = ({ messages, last = 0 }: Timeline): boolean =>
   messages.length < MAX_HELD && (messages[0]?.seq ?? last + 1) > 1;

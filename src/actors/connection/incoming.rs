@@ -16,7 +16,6 @@ use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::transport::Incoming;
 use protocol::client::{ClientEvent, ClientEventName, Reply};
 use protocol::close::CloseCode;
 use protocol::envelope;
@@ -30,6 +29,7 @@ use protocol::socketio::Namespace;
 use protocol::socketio::malformed::Malformed;
 use protocol::socketio::reader::ClientPacket;
 use protocol::time::Timestamp;
+use transport::Incoming;
 
 impl Connection {
     /// Handles one input of the connection.

@@ -14,7 +14,6 @@ use super::session::{EndReason, ResumeState};
 use crate::actors::shared::rate_limited;
 use crate::auth::{Identity, TokenProblem};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::transport::Frame;
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
@@ -22,6 +21,7 @@ use protocol::ids::{Pid, SessionId};
 use protocol::socketio::auth::Auth;
 use protocol::socketio::offset::parse_offset;
 use protocol::socketio::{Namespace, write};
+use transport::Frame;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]

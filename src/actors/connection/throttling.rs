@@ -17,13 +17,13 @@ use crate::actors::shared::rate_limited;
 use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, OVERHEAD};
 use crate::permits::Permit;
 use crate::rate_limit::users::RateKind;
-use crate::transport::ReadPauseGuard;
 use protocol::client::Reply;
 use protocol::events::location::Accepted;
 use protocol::ids::SessionId;
 use protocol::request::{Rejected, Request};
 use protocol::socketio::Namespace;
 use protocol::socketio::auth::Auth;
+use transport::ReadPauseGuard;
 
 /// The backlog of a connection.
 pub(super) struct ThrottledInput {

@@ -15,13 +15,13 @@ use crate::actors::store::{self, PageRange, StoreError};
 use crate::room::order_diff::{OrderDiff, as_facts};
 use crate::room::recent_messages::MessageJson;
 use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
-use crate::transport::Frame;
 use protocol::client::ClientEventName;
 use protocol::events::chat::ChatPush;
 use protocol::events::history::MAX_PAGE;
 use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
+use transport::Frame;
 
 /// How long to wait for a client that has not taken the last page yet.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -9,11 +9,11 @@ use crate::actors::peer::{Answer, MembershipGuard};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::room::visibility::Visibility;
-use crate::transport::{Frame, LatestKey, Outbox};
 use protocol::codec::Codec;
 use protocol::error::Failure;
 use protocol::events::join::Join;
 use protocol::ids::UserId;
+use transport::{Frame, LatestKey, Outbox};
 
 /// How many frames may wait for a member whose snapshot is being read.
 const MAX_HELD: usize = 256;

@@ -11,12 +11,12 @@ use super::{ClientRequest, OrderRoom};
 use crate::actors::broadcast::{PushOutcome, broadcast};
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
-use crate::transport::LatestKey;
 use protocol::client::Reply;
 use protocol::events::Done;
 use protocol::events::typing::{Typing, TypingUpdate};
 use protocol::ids::{SessionId, UserId};
 use protocol::server::ServerEvent;
+use transport::LatestKey;
 
 impl OrderRoom {
     fn set_typing(&mut self, request: ClientRequest<Typing>, now: Instant) {

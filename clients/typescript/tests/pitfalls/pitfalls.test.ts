@@ -52,7 +52,7 @@ const PITFALLS: Pitfall[] = [
     cures: {
       'the leave': { file: 'room.ts', code: "void host.link()?.call('order:leave', { orderId, all: true });", without: '' },
       'the count': { file: 'hub.ts', code: 'if (mine.holds || ', without: 'if (' },
-      'the join after a connect': { file: 'hub.ts', code: 'this.each((room) => void room.join());', without: '' },
+      'the join after a connect': { file: 'hub.ts', code: 'this.each((room) => room.join());', without: '' },
     },
   },
   {
@@ -180,8 +180,8 @@ const PITFALLS: Pitfall[] = [
     cures: {
       'sending when it is connected': {
         file: 'hub.ts',
-        code: 'this.each((room) => void room.join());\n    this.outbox.pump();',
-        without: 'this.each((room) => void room.join());',
+        code: 'this.each((room) => room.join());\n    this.outbox.pump();',
+        without: 'this.each((room) => room.join());',
       },
       'the queue': { file: 'queue.ts', code: 'return [...items, item];', without: 'return [item];' },
       'one at a time': { file: 'queue.ts', code: '!taken.has(orderId) && taken.add(orderId)', without: 'true' },

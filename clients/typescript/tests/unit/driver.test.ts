@@ -86,6 +86,15 @@ describe('while there is a connection', () => {
   });
 });
 
+test('nothing is left of it when the hub is closed', async () => {
+  const { hub } = await online();
+  driver(hub).report(fix(1));
+  await pass(50);
+  hub.close();
+  await pass(50);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 describe('after an outage', () => {
   test('without a buffer nothing old is sent', async () => {
     const { hub, server } = await online();

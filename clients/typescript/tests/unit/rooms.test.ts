@@ -263,6 +263,30 @@ describe('chat', () => {
     expect(server.sockets).toHaveLength(1);
   });
 
+  test('a snapshot counts before what came behind it, also within one task', async () => {
+    const { room, server } = await joined();
+    fill(server, 1);
+    await pass(10);
+    server.cut();
+    server.answer = (_, { event }) => (event === 'order:join' ? 'silent' : undefined);
+    await pass(1_000);
+    const { id } = server.heard('order:join')[1]!;
+    const members = [{ userId: 'ana', name: 'Ana', role: 'customer' }];
+    const data = { ok: true, lastSeq: 1, recovered: true, messages: [], members, readMarks: [], unread: 0, lastLocation: null };
+    const shown: number[] = [];
+    room.subscribe(() => shown.push(room.messages.length));
+    const socket = server.last;
+    const tell = (message: object) => (socket.onmessage as unknown as (e: object) => void)({ data: JSON.stringify(message) });
+    tell({ event: 'ack', id, data });
+    tell({ event: 'presence:joined', data: { orderId: 'o1', userId: 'dan', name: 'Dan', role: 'driver' } });
+    tell({ event: 'chat:message', data: { ...server.order('o1').messages[0], seq: 2, id: 'm2' } });
+    await pass(50);
+    expect(seqs(room)).toEqual([1, 2]);
+    expect(shown.every((count) => count > 0)).toBe(true);
+    expect(room.snapshot.members).toHaveLength(2);
+    expect(server.heard('order:join')).toHaveLength(2);
+  });
+
   test('a number from nowhere holds nothing up', async () => {
     const { room, server } = await joined();
     server.last.tell('chat:message', { id: 'x', orderId: 'o1', seq: 1e12, senderId: 'ben', content: 'far' });
