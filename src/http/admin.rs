@@ -5,16 +5,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
 use super::authorization::{May, ReadNode, RemoveUsers};
 use super::body::Body;
+use super::calls::calls;
 use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
 use super::path_id::PathId;
-use super::problem::{Problem, other_methods};
+use super::problem::Problem;
 use super::{Hub, rooms};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
@@ -35,33 +36,7 @@ const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
 /// The longest reason, in bytes: it has to fit a line on a screen.
 const MAX_REASON: usize = 120;
 
-/// The calls of this file, for the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(paths(stats, end_sessions, rooms::list, rooms::show, rooms::remove))]
-pub(super) struct Paths;
-
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/admin/v1/stats").get(stats).default_service(other_methods("GET")))
-        .service(
-            web::resource("/admin/v1/rooms").get(rooms::list).default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/rooms/{order}")
-                .get(rooms::show)
-                .default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/rooms/{order}/members/{user}")
-                .delete(rooms::remove)
-                .default_service(other_methods("DELETE")),
-        )
-        .service(
-            web::resource("/admin/v1/users/{user}/sessions")
-                .delete(end_sessions)
-                .default_service(other_methods("DELETE")),
-        );
-}
+calls! { Calls: self::{stats, end_sessions}, rooms::{list, show, remove} }
 
 /// Events per second, measured over the last samples.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ mod authentication;
 mod authorization;
 mod body;
 pub mod budget;
+mod calls;
 pub mod connection;
 mod connection_errors;
 mod cors;
@@ -125,7 +126,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     let hub = hub.clone();
     move |config| {
         if route_set != RouteSet::Admin {
-            config.configure(client_routes(&hub)).configure(api::routes);
+            config.configure(client_routes(&hub)).configure(api::Calls::register);
         }
         config
             .app_data(web::Data::new(hub))
@@ -133,13 +134,13 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
             .app_data(web::PayloadConfig::new(body::MAX_BODY))
             .app_data(problem::query_config())
             .app_data(problem::path_config())
-            .configure(health::routes)
+            .configure(health::Probes::register)
             .configure(not_found);
         if route_set != RouteSet::Public {
             config
-                .configure(health::metrics_route)
+                .configure(health::MetricsCall::register)
                 .configure(openapi::routes)
-                .configure(admin::routes);
+                .configure(admin::Calls::register);
         }
     }
 }
