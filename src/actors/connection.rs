@@ -340,6 +340,7 @@ impl Handler<Entered> for Connection {
     fn handle(&mut self, entered: Entered, ctx: &mut Self::Context) {
         if let Some(session) = self.session(entered.session) {
             session.on_entered(entered, ctx);
+            session.start_catch_ups(ctx);
             self.resume_queued(Instant::now(), ctx);
         }
     }

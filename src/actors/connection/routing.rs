@@ -45,24 +45,28 @@ impl Session {
             }
         };
         let session = self.peer.id;
-        match (event, room.permit()) {
-            (RoomEvent::UpdateLocation(fix, reply), Some(permit)) => {
-                room.addr.do_send(UpdateLocation { session, at: now, fix, reply, permit });
-            }
-            // A session has only a few joins and pages under way, so they need no permit of the
-            // room, whose permits others may have used up.
-            (RoomEvent::Client(ClientEvent::Join(join), answer), _) => {
+        match event {
+            RoomEvent::UpdateLocation(fix, reply) => match room.permit() {
+                Some(permit) => {
+                    room.addr.do_send(UpdateLocation { session, at: now, fix, reply, permit });
+                }
+                None => self.drop_event(RoomEvent::UpdateLocation(fix, reply)),
+            },
+            // A session has only a few joins and pages under way. So they take no permit of the
+            // room: others may have used them up, and these would take them from others.
+            RoomEvent::Client(ClientEvent::Join(join), answer) => {
                 self.join_again(&order, join, answer);
             }
-            (RoomEvent::Client(ClientEvent::Leave(leave), answer), _) => {
+            RoomEvent::Client(ClientEvent::Leave(leave), answer) => {
                 self.leave(&order, leave.all, answer);
             }
-            (RoomEvent::Client(event, answer), permit)
-                if permit.is_some() || matches!(event, ClientEvent::History(_)) =>
-            {
-                room.request(session, event, answer, permit);
+            RoomEvent::Client(event @ ClientEvent::History(_), answer) => {
+                room.request(session, event, answer, None);
             }
-            (event, _) => self.drop_event(event),
+            RoomEvent::Client(event, answer) => match room.permit() {
+                Some(permit) => room.request(session, event, answer, Some(permit)),
+                None => self.drop_event(RoomEvent::Client(event, answer)),
+            },
         }
     }
 

@@ -33,7 +33,7 @@ impl OrderRoom {
     /// Removes all sessions without a right to be here, and computes the rights of the others
     /// again.
     pub(super) fn reauthorize_all(&mut self) {
-        self.remove_where(|room, identity| room.authorize_entry(identity, true).is_err());
+        self.remove_unauthorized();
         let Self { members, senders, lanes, shared, order, facts, .. } = self;
         for member in members.values_mut() {
             let rights = shared.rights_of(&member.session.identity, order, facts);
@@ -45,6 +45,10 @@ impl OrderRoom {
             sender.location_right =
                 location_right(shared.rights_of(&sender.identity, order, facts));
         }
+    }
+
+    fn remove_unauthorized(&mut self) {
+        self.remove_where(|room, identity| room.authorize_entry(identity, true).is_err());
     }
 
     fn remove_where(&mut self, unwanted: impl Fn(&Self, &Identity) -> bool) {
@@ -102,12 +106,17 @@ impl Handler<UpdateIdentity> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, update: UpdateIdentity, ctx: &mut Context<Self>) {
-        if let Some(member) = self.members.get_mut(&update.session) {
+        let Self { members, senders, lanes, shared, order, facts, .. } = self;
+        let rights = shared.rights_of(&update.identity, order, facts);
+        if let Some(member) = members.get_mut(&update.session) {
+            member.session.location_right = location_right(rights);
+            member.set_visibility(visibility(rights), lanes.values());
             member.session.identity = update.identity;
-        } else if let Some(sender) = self.senders.get_mut(&update.session) {
+        } else if let Some(sender) = senders.get_mut(&update.session) {
+            sender.location_right = location_right(rights);
             sender.identity = update.identity;
         }
-        self.reauthorize_all();
+        self.remove_unauthorized();
         self.count_occupants();
         self.tick(Instant::now(), ctx);
     }

@@ -38,9 +38,9 @@ calls! { Calls:
     bulk_orders::{put_all},
     events::{to_room, to_user, to_users},
     messages::{list, post},
+    trail::{show},
     locations::{post_to_order, post_to_open_orders},
     trackers::{owntracks, overland, osmand, osmand_form},
-    trail::{show},
     users::{revoke},
 }
 
