@@ -75,3 +75,4 @@ pub mod server;
 pub mod session;
 pub mod time;
 pub mod transport;
+pub mod webhooks;

@@ -6,6 +6,7 @@
 mod classic;
 mod constants;
 mod process_collector;
+mod webhooks;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use self::constants::Limit;
 use self::process_collector::ProcessCollector;
+pub use self::webhooks::{WebhookMetrics, WebhookResult};
 
 /// The label values of the metrics that are counted by name. By default there are none, and only
 /// totals are counted.
@@ -102,6 +104,8 @@ pub struct Metrics {
     pub room_panics: Counter,
     /// HTTP connections that ended in an error, by kind.
     pub http_connection_errors: LabeledCounters,
+    /// Webhooks.
+    pub webhooks: WebhookMetrics,
 }
 
 impl Metrics {
@@ -197,6 +201,7 @@ impl Metrics {
                 "reason",
                 CONNECTION_ERRORS,
             ),
+            webhooks: WebhookMetrics::register(r),
             registry,
             process,
         }

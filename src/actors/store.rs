@@ -17,6 +17,7 @@ mod reader;
 mod resumes;
 mod revocations;
 mod trail;
+mod webhooks;
 mod writer;
 
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ use crate::db::connection::DbConnection;
 use crate::db::file_guard::FileGuard;
 pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
-pub use crate::db::order_changes::{AppliedChange, Decide, OrderChange};
+pub use crate::db::order_changes::{AppliedChange, ChangeNote, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::{DbError, DbPool};
 pub use crate::db::revocations::Revocation;
@@ -46,10 +47,11 @@ use crate::metrics::Metrics;
 use crate::protocol::chat::ChatMessage;
 use crate::room::order::OrderFacts;
 use crate::time::Timestamp;
+use crate::webhooks::outbox::Outbox;
 use batcher::{Batcher, PendingChat, QueueChat, ReplyGuard};
 use health::Health;
 use idempotency::DeleteExpiredAnswers;
-pub use orders::{ChangeNote, ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
+pub use orders::{ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
 use orders::{ChangeQueue, PurgeUnfinished};
 pub use posted_chat::ChatPosted;
 use posted_chat::ChatReply;
@@ -78,7 +80,7 @@ pub const MAX_WAITING_POINTS: usize = 65_536;
 pub const MAX_WAITING_READS: usize = 1024;
 
 /// Options of the store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreOptions {
     /// The database. Its tables must be up to date ([`crate::db::migrate`]).
     pub url: DatabaseUrl,
@@ -86,6 +88,8 @@ pub struct StoreOptions {
     pub pool_size: u32,
     /// How much of the trail is kept.
     pub trail: TrailOptions,
+    /// Who is told of what is written, if there are webhooks.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// Why the store did not do what it was asked. Chat has an error type of its own,
@@ -224,7 +228,9 @@ impl Store {
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let counters = Arc::clone(&metrics);
-        let writer = Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail);
+        let outbox = options.outbox.clone();
+        let writer =
+            Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail, outbox);
         let reader = Reader::new(pool, Arc::clone(&health));
         let writer = SyncArbiter::start(writers as usize, move || writer.clone());
         let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());

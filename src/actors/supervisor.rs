@@ -17,6 +17,7 @@ use super::order_room::{EntryKind, Leave, RoomActivity, RoomHandle, RoomReport};
 use super::peer::{MembershipGuard, Peer};
 use super::shared::Shared;
 use super::store::{ChatPosted, CommittedChange, OrderChanged};
+use super::webhooks::FindOnline;
 use crate::auth::Identity;
 use crate::ids::{ConnectionId, OrderId, SessionId, UserId};
 use crate::permits::{Permit, Permits};
@@ -285,6 +286,14 @@ impl Handler<NotifyUsers> for Supervisor {
 
     fn handle(&mut self, message: NotifyUsers, _: &mut Self::Context) -> usize {
         self.notify_users(&message.users, &message.event)
+    }
+}
+
+impl Handler<FindOnline> for Supervisor {
+    type Result = actix::MessageResult<FindOnline>;
+
+    fn handle(&mut self, FindOnline(users): FindOnline, _: &mut Self::Context) -> Self::Result {
+        actix::MessageResult(self.online_of(users))
     }
 }
 

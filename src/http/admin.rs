@@ -1,4 +1,4 @@
-//! `/admin/v1`: statistics of the hub, and ending a user's connections.
+//! `/admin/v1`: its routes, statistics of the hub, and ending a user's connections.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
 use super::path_id::PathId;
 use super::problem::{Problem, other_methods};
-use super::{Hub, rooms};
+use super::{Hub, rooms, webhooks};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
 use crate::actors::supervisor::{Disconnect, DisconnectUser};
@@ -37,7 +37,17 @@ const MAX_REASON: usize = 120;
 
 /// The calls of this file, for the `OpenAPI` document.
 #[derive(OpenApi)]
-#[openapi(paths(stats, end_sessions, rooms::list, rooms::show, rooms::remove))]
+#[openapi(paths(
+    stats,
+    end_sessions,
+    rooms::list,
+    rooms::show,
+    rooms::remove,
+    webhooks::list,
+    webhooks::enable,
+    webhooks::dead,
+    webhooks::replay
+))]
 pub(super) struct Paths;
 
 pub(super) fn routes(config: &mut ServiceConfig) {
@@ -60,6 +70,31 @@ pub(super) fn routes(config: &mut ServiceConfig) {
             web::resource("/admin/v1/users/{user}/sessions")
                 .delete(end_sessions)
                 .default_service(other_methods("DELETE")),
+        )
+        .configure(webhook_routes);
+}
+
+fn webhook_routes(config: &mut ServiceConfig) {
+    config
+        .service(
+            web::resource("/admin/v1/webhooks")
+                .get(webhooks::list)
+                .default_service(other_methods("GET")),
+        )
+        .service(
+            web::resource("/admin/v1/webhooks/{name}/enable")
+                .post(webhooks::enable)
+                .default_service(other_methods("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/webhooks/{name}/dead")
+                .get(webhooks::dead)
+                .default_service(other_methods("GET")),
+        )
+        .service(
+            web::resource("/admin/v1/webhooks/{name}/dead:replay")
+                .post(webhooks::replay)
+                .default_service(other_methods("POST")),
         );
 }
 

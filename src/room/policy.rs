@@ -139,11 +139,13 @@ fn sees_location(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> boo
     if subject.role.is_staff() || supports || may_drive(order, subject) {
         return true;
     }
-    // An order without a status is in no list of statuses.
-    order
-        .status
-        .as_ref()
-        .map_or(rules.location_visible.is_none(), |status| rules.shows_driver(status))
+    shows_driver(rules, order)
+}
+
+/// Whether customers see the driver's position. An order without a status is in no list of statuses.
+pub fn shows_driver(rules: &Rules, order: &OrderFacts) -> bool {
+    let status = order.status.as_ref();
+    status.map_or(rules.location_visible.is_none(), |status| rules.shows_driver(status))
 }
 
 /// Whether an order has ended so long ago that its chat is closed.

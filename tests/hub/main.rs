@@ -64,3 +64,4 @@ mod takeover;
 mod trackers;
 mod trail;
 mod typing;
+mod webhooks;

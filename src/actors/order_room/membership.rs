@@ -20,6 +20,7 @@ use crate::room::policy::{Action, authorize};
 use crate::room::visibility::{Visibility, position_visibility};
 use crate::time::Timestamp;
 use crate::transport::{Frame, Outbox};
+use crate::webhooks::event::EventKind;
 
 /// The driver for whom the positions of a session count, or why they do not count.
 pub(super) type LocationRight = Result<UserId, Box<Failure>>;
@@ -246,6 +247,7 @@ impl OrderRoom {
         let Identity { user, name, role, .. } = &*identity;
         if self.roster.enter(user, name, *role) && announce {
             let member = MemberInfo { user_id: user, name, role: *role };
+            self.tell_member(EventKind::MemberJoined, &member);
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
@@ -307,6 +309,7 @@ impl OrderRoom {
     }
 
     pub(super) fn announce_departure(&mut self, departed: &crate::room::roster::Departed) {
+        self.tell_member(EventKind::MemberLeft, &departed.info());
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };
         self.send_to_all(ServerEvent::PresenceLeft(presence));

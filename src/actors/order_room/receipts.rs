@@ -48,7 +48,7 @@ impl OrderRoom {
         // A receipt for deleted chat is ignored.
         let is_news = seq > self.floor
             && match receipt.kind {
-                ReceiptKind::Read => self.advance_mark(&user, seq),
+                ReceiptKind::Read => self.advance_mark(&user, seq, true),
                 ReceiptKind::Delivered => true,
             };
         receipt.answer.ok(Reply::Done {});
@@ -82,19 +82,20 @@ impl OrderRoom {
     pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
         if message.kind != ChatKind::System {
             self.stop_typing(&message.sender_id, now);
-            self.advance_mark(&message.sender_id, message.seq);
+            self.advance_mark(&message.sender_id, message.seq, false);
         }
     }
 
-    /// Advances a mark and queues it for the store. Returns whether it moved.
-    fn advance_mark(&mut self, user: &UserId, seq: i64) -> bool {
+    /// Advances a mark and queues it for the store; `is_receipt` says whether by a receipt of the
+    /// user. Returns whether it moved.
+    fn advance_mark(&mut self, user: &UserId, seq: i64, is_receipt: bool) -> bool {
         let Some(MarkAdvance { forgotten }) = self.read_marks.advance(user, seq) else {
             return false;
         };
         let store = &self.shared.store;
-        let mut noted = store.queue_read_mark(&self.order, user, seq);
+        let mut noted = store.queue_read_mark(&self.order, user, seq, is_receipt);
         if let Some(forgotten) = forgotten {
-            noted &= store.queue_read_mark(&self.order, &forgotten, 0);
+            noted &= store.queue_read_mark(&self.order, &forgotten, 0, false);
         }
         self.read_marks_unsaved |= !noted;
         true
@@ -104,8 +105,8 @@ impl OrderRoom {
     pub(super) fn save_read_marks(&mut self) -> bool {
         if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
-            let noted =
-                self.read_marks.iter().all(|(user, seq)| store.queue_read_mark(order, user, seq));
+            let mut marks = self.read_marks.iter();
+            let noted = marks.all(|(user, seq)| store.queue_read_mark(order, user, seq, true));
             self.read_marks_unsaved = !noted;
         }
         !self.read_marks_unsaved

@@ -11,12 +11,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::reader::{QUEUE_TIMEOUT, with_timeout};
 use super::writer::Writer;
-use super::{AppliedChange, CallerClass, OrderChange, OrderFilter, Store, StoreError, StoredOrder};
+use super::{
+    AppliedChange, CallerClass, ChangeNote, OrderChange, OrderFilter, Store, StoreError,
+    StoredOrder,
+};
 use crate::db::{order_changes, orders};
 use crate::ids::{OrderId, UserId};
 use crate::protocol::error::Failure;
 use crate::room::order::MAX_LOCATION_TARGETS;
 use crate::time::Timestamp;
+use crate::webhooks::event::EventKind;
 
 /// The most changes of one transaction.
 const MAX_GROUP: usize = 64;
@@ -27,21 +31,10 @@ const MAX_UNPURGED: i64 = 1000;
 pub struct ChangeRequest {
     /// The change.
     pub change: OrderChange,
-    /// Details for the receivers of the change.
-    pub note: ChangeNote,
     /// Gets the committed change before the caller gets the answer. Also if nothing changed: a
     /// connection that was lost during a commit may have hidden that it did change, and a repeated
     /// call then updates a room that missed it.
     pub tell: Recipient<OrderChanged>,
-}
-
-/// What a back end adds to a change, for the receivers of the change.
-#[derive(Debug, Clone, Default)]
-pub struct ChangeNote {
-    /// When it happened at the back end.
-    pub at: Option<Timestamp>,
-    /// Further data about a new status.
-    pub data: Option<Box<serde_json::value::RawValue>>,
 }
 
 /// An order has changed, or was already as requested. Sent in the order of the commits.
@@ -207,7 +200,7 @@ impl PendingChange {
     /// Sends the answers, in the order of the commits.
     fn answer(self, outcome: Result<AppliedChange, Failure>, at: Timestamp) {
         let outcome = outcome.map(|changed| {
-            let change = Arc::new(CommittedChange { changed, note: self.write.note, at });
+            let change = Arc::new(CommittedChange { changed, note: self.write.change.note, at });
             self.write.tell.do_send(OrderChanged(Arc::clone(&change)));
             change
         });
@@ -246,8 +239,11 @@ impl Writer {
         let changes: Vec<_> = group.iter().map(|one| one.write.change.clone()).collect();
         let now = Timestamp::now();
         // It may run twice: a change that was made already changes nothing.
-        match self.run(|connection| order_changes::apply(connection, &changes, now)) {
+        let listeners = self.listeners();
+        let audience = self.audience(listeners.as_deref());
+        match self.run(|connection| order_changes::apply(connection, &changes, audience, now)) {
             Ok(outcomes) => {
+                self.announce(EventKind::OF_ORDERS);
                 for (change, outcome) in group.into_iter().zip(outcomes) {
                     change.answer(outcome, now);
                 }

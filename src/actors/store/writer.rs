@@ -19,6 +19,7 @@ use crate::db::trail;
 use crate::ids::OrderId;
 use crate::metrics::Metrics;
 use crate::time::Timestamp;
+use crate::webhooks::outbox::Outbox;
 
 /// How long a refused batch is retried message by message. After that the rest is given up, so that
 /// the queue behind it continues.
@@ -53,6 +54,8 @@ pub(super) struct Writer {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     pub(super) trail: TrailOptions,
+    /// Who is told of what is written, if there are webhooks.
+    pub(super) outbox: Option<Arc<Outbox>>,
 }
 
 /// Why nothing was written.
@@ -72,8 +75,9 @@ impl Writer {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         trail: TrailOptions,
+        outbox: Option<Arc<Outbox>>,
     ) -> Self {
-        Self { pool, health, metrics, trail }
+        Self { pool, health, metrics, trail, outbox }
     }
 
     /// Runs `work`, which may happen twice if a connection is lost.
@@ -105,11 +109,15 @@ impl Writer {
         reply_guards: Vec<ReplyGuard>,
     ) -> Result<(), (WriteError, Vec<ReplyGuard>)> {
         let now = Timestamp::now();
+        let listeners = self.listeners();
+        let audience = self.audience(listeners.as_deref());
         let stored = self.catch_panic(|| {
-            self.pool.run_once(|connection| commit_batch::commit(connection, messages, now))
+            self.pool
+                .run_once(|connection| commit_batch::commit(connection, messages, audience, now))
         });
         match stored {
             Ok(written) => {
+                self.announce_chat(&written, listeners.as_deref());
                 #[expect(clippy::cast_precision_loss, reason = "at most 256")]
                 self.metrics.chat_batch.observe(messages.len() as f64);
                 for (reply_guard, written) in reply_guards.into_iter().zip(written) {
@@ -285,7 +293,7 @@ mod tests {
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let hour = Duration::from_secs(3600);
         let trail = TrailOptions { interval: hour, retention: hour };
-        Writer::new(DbPool::new(&url, 1), health, metrics, trail)
+        Writer::new(DbPool::new(&url, 1), health, metrics, trail, None)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The sessions of this node by user. A user may have several, up to a limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,11 @@ impl Supervisor {
         }
         self.shared.metrics.deliveries.inc_by(delivered);
         connections.len()
+    }
+
+    /// Those of these users who are connected.
+    pub(super) fn online_of(&self, users: Vec<UserId>) -> HashSet<UserId> {
+        users.into_iter().filter(|user| self.users.contains_key(user)).collect()
     }
 
     /// The addresses that end each connection of a user.

@@ -9,7 +9,9 @@ use diesel::sqlite::SqliteConnection;
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::{messages, orders};
+use crate::db::webhooks::{self, NewEvent};
 use crate::time::Timestamp;
+use crate::webhooks::outbox::Audience;
 
 impl ChatTables for SqliteConnection {
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders> {
@@ -79,6 +81,15 @@ impl ChatTables for SqliteConnection {
                 .execute(self)?;
         }
         Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        events: &[NewEvent<'_>],
+        audience: Audience<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        webhooks::insert_on_sqlite(self, events, audience, now)
     }
 }
 

@@ -11,6 +11,7 @@ mod postgres;
 pub mod postgres_server;
 mod process;
 pub mod raw;
+pub mod receiver;
 pub mod socketio;
 #[path = "../../common/tls.rs"]
 pub mod tls;
