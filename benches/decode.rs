@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use orderhub::protocol::envelope;
-use orderhub::protocol::socketio::reader::{ClientPacket, PacketReader};
+use protocol::envelope;
+use protocol::socketio::reader::{ClientPacket, PacketReader};
 
 /// The largest message, as by default.
 const LIMIT: usize = 64 * 1024;

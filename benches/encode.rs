@@ -7,10 +7,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::protocol::codec::Codec;
-use orderhub::protocol::server::{LocationUpdate, ServerEvent};
-use orderhub::protocol::socketio::Namespace;
 use orderhub::transport::Frame;
+use protocol::codec::Codec;
+use protocol::events::chat::ChatPush;
+use protocol::events::location::LocationUpdate;
+use protocol::server::ServerEvent;
+use protocol::socketio::Namespace;
 
 /// The framings, with what their benches are called by.
 const CODECS: [(Codec, &str); 2] = [
@@ -46,7 +48,7 @@ fn main() {
         group.bench_function(format!("chat:message, the frame{framing}"), |bencher| {
             bencher.iter(|| {
                 let json = black_box(&json);
-                frame(codec, &ServerEvent::Chat { order_id: &order_id, seq: 1, json })
+                frame(codec, &ServerEvent::Chat(ChatPush { order_id: &order_id, seq: 1, json }))
             });
         });
     }

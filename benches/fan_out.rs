@@ -15,9 +15,10 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use futures_util::StreamExt as _;
 use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::protocol::codec::Codec;
-use orderhub::protocol::server::{LocationUpdate, ServerEvent};
 use orderhub::transport::{Frame, LatestKey, Outbox, TransportOptions, accept};
+use protocol::codec::Codec;
+use protocol::events::location::LocationUpdate;
+use protocol::server::ServerEvent;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A connection's sending end; what it sends is read and thrown away.

@@ -14,11 +14,11 @@ use orderhub::actors::store::{
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
-use orderhub::ids::{OrderId, UserId};
 use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::protocol::chat::ChatKind;
-use orderhub::protocol::role::Role;
-use orderhub::time::Timestamp;
+use protocol::chat::ChatKind;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 use tokio::sync::oneshot;
 
 const ROOMS: u64 = 100;

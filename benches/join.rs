@@ -7,14 +7,15 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::ids::{OrderId, UserId};
-use orderhub::protocol::codec::Codec;
-use orderhub::protocol::location::Position;
-use orderhub::protocol::role::Role;
-use orderhub::protocol::server::{LastLocation, Reply, Snapshot};
 use orderhub::room::recent_messages::RecentMessages;
 use orderhub::room::roster::Roster;
 use orderhub::transport::Frame;
+use protocol::client::Reply;
+use protocol::codec::Codec;
+use protocol::events::join::{LastLocation, Snapshot};
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
 
 /// What a room knows.
 struct Room {
@@ -62,7 +63,7 @@ impl Room {
             read_marks: Vec::new(),
         };
         Frame::text(|buffer| {
-            Codec::Plain.outcome(None, Some(1), &Ok(Reply::Joined(&snapshot)), buffer);
+            Codec::Plain.outcome(None, Some(1), &Ok(Reply::Join(&snapshot)), buffer);
         })
     }
 }

@@ -8,11 +8,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::ids::UserId;
-use orderhub::protocol::role::Role;
 use orderhub::room::order::{OrderFacts, ParticipantState};
-use orderhub::room::policy::{Action, Rules, Subject, authorize};
-use orderhub::time::Timestamp;
+use orderhub::room::policy::{Action, Rights, Rules, Subject};
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// An order that is under way, with ten people who take part beside its driver.
 fn order() -> OrderFacts {
@@ -50,10 +50,9 @@ fn main() {
         ("say something", &customer, Role::Customer, Action::Chat),
     ] {
         let subject = Subject { user, role, named: false, banned: false };
-        assert!(authorize(&rules, &order, subject, action, now).is_ok(), "{name}");
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| authorize(&rules, black_box(&order), black_box(subject), action, now));
-        });
+        let rights = Rights { rules: &rules, order: &order, subject, now };
+        assert!(rights.to(action).is_ok(), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(rights).to(action)));
     }
     group.finish();
     criterion.final_summary();

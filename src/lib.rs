@@ -12,15 +12,17 @@
 //! | layer | modules |
 //! |---|---|
 //! | the program | [`cli`] |
-//! | wiring, drain, routes, an Engine.IO server | [`server`], [`http`], [`http::engineio`] |
+//! | wiring, drain, routes | [`server`], [`http`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
-//! | a client, for load | [`load`] |
-//! | registry and rooms | [`actors::supervisor`], [`actors::order_room`] |
+//! | registry of rooms and sessions | [`actors::supervisor`] |
+//! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
-//! | frames in and out of a socket, or of polls and POSTs | [`transport`] |
+//! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | [`transport`], [`http::engineio`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
-//! | words of the wire in both framings, settings | [`protocol`], [`protocol::socketio`], [`config`] |
-//! | names, clock, counters, bounds | [`ids`], [`time`], [`metrics`], [`permits`], [`process`], [`json_number`] |
+//! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
+//! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
+//!
+//! The load generator is the crate [`load`]. It uses [`protocol`] and nothing of the hub.
 //!
 //! # The way of a message
 //!
@@ -57,9 +59,6 @@ pub mod config;
 pub mod connection;
 pub mod db;
 pub mod http;
-pub mod ids;
-pub mod json_number;
-pub mod load;
 pub mod log_once;
 pub mod metrics;
 #[cfg(test)]
@@ -67,12 +66,10 @@ pub mod metrics;
 mod mutate;
 pub mod permits;
 pub mod process;
-pub mod protocol;
 pub mod rate_limit;
 pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;
-pub mod time;
 pub mod transport;
 pub mod webhooks;

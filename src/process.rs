@@ -1,9 +1,12 @@
-//! A process's use of processor, memory and files, where the system tells it: only Linux does.
+//! This process: its version, and its use of processor, memory and files, where the system tells
+//! all of it: only Linux does.
 
-use std::path::Path;
 use std::time::Duration;
 
-/// The processor time that a process has used, and the memory that it holds.
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+/// The processor time that this process has used, and the memory that it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time of all its threads since it began.
@@ -32,52 +35,27 @@ pub fn max_open_files() -> Option<u64> {
 
 /// The usage of this process; `None` where the system does not tell.
 pub fn own_usage() -> Option<Usage> {
-    read(Path::new("/proc/self"))
+    let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let cpu = duration(used.user_time())? + duration(used.system_time())?;
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = resident.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(Usage { cpu, resident: kib.checked_mul(1024)? })
 }
 
-/// The usage of another process; `None` where there is no such process.
-pub fn usage_of(pid: u32) -> Option<Usage> {
-    read(Path::new(&format!("/proc/{pid}")))
+fn duration(time: TimeVal) -> Option<Duration> {
+    let seconds = Duration::from_secs(u64::try_from(time.tv_sec()).ok()?);
+    Some(seconds + Duration::from_micros(u64::try_from(time.tv_usec()).ok()?))
 }
 
-fn read(folder: &Path) -> Option<Usage> {
-    let file = |name| std::fs::read_to_string(folder.join(name)).ok();
-    Some(Usage { cpu: cpu(&file("stat")?)?, resident: resident(&file("status")?)? })
-}
-
-/// The 14th and 15th field of `stat` (proc(5)): user and system time, in ticks. The second field is
-/// a name that may contain anything, even spaces and brackets.
-fn cpu(stat: &str) -> Option<Duration> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-    let sum = ticks.next()?.ok()?.checked_add(ticks.next()?.ok()?)?;
-    // User space always sees a hundred ticks a second.
-    Some(Duration::from_millis(sum.checked_mul(10)?))
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_process_with_an_odd_name_is_read() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1000 0 0 0 150 25 9 9 20 0 4 0 100 1 2\n";
-        assert_eq!(cpu(stat), Some(Duration::from_millis(1750)));
-        assert_eq!(resident("Name:\tx\nVmRSS:\t   1500 kB\n"), Some(1_536_000));
-        assert_eq!((cpu("7 (a) S 1"), resident("Name:\tx\n")), (None, None));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn this_process_is_known_and_one_that_is_not_there_is_not() {
-        assert!(own_usage().is_some_and(|usage| usage.resident > 100_000));
-        assert!(usage_of(std::process::id()).is_some());
-        assert_eq!(usage_of(u32::MAX), None);
+    fn this_process_is_known() {
+        let usage = own_usage().expect("known");
+        assert!(usage.resident > 100_000 && usage.cpu > Duration::ZERO, "{usage:?}");
         assert!(max_open_files().is_some_and(|most| open_files().is_none_or(|open| open <= most)));
     }
 }

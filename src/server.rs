@@ -34,17 +34,19 @@ use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
 use crate::db::pooler::{self, PoolerError};
 use crate::http::budget::ByteBudget;
-use crate::http::connection::{ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind};
+use crate::http::connection::{
+    ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind, raw_socket,
+};
 use crate::http::engineio::PollingSessions;
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
-use crate::protocol::close::CloseCode;
 use crate::room::bans::BanScope;
-use crate::time::Timestamp;
 use crate::transport::{self, OutboxBudget, TransportOptions};
 use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
+use protocol::close::CloseCode;
+use protocol::time::Timestamp;
 
 /// Connections that the kernel queues while the hub is busy.
 const BACKLOG: i32 = 4096;
@@ -57,8 +59,6 @@ const WRITE_BUFFER: usize = 16 * 1024;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often expired answers to idempotent calls are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The share of `DRAIN_SECS` that chat may take when the database is slow.
 const CHAT_SHARE: f64 = 0.5;
 /// The share of `DRAIN_SECS` after which all sessions must have ended. The rest is for storing the
@@ -276,12 +276,21 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
 macro_rules! app {
     ($hub:expr, $listener:expr) => {{
         let app = App::new()
-            .wrap(from_fn(http::normalize_requests))
+            .wrap(from_fn(http::head_as_get))
+            .wrap(from_fn(http::refuse_escaped_paths))
             .wrap(from_fn(http::limit_call_time))
             .wrap(http::cors(&$hub.shared.config.server.allowed_origins))
             .wrap(from_fn(http::one_request_if_unauthenticated))
             .configure(http::routes(&$hub, $listener));
         map_config(app, |()| AppConfig::default())
+    }};
+}
+
+/// The service of requests for a WebSocket, by the routes that they may have.
+macro_rules! upgrades {
+    ($routes:expr) => {{
+        let app = App::new().wrap(from_fn(http::refuse_escaped_paths)).configure($routes);
+        transport::upgrade_service(map_config(app, |()| AppConfig::default()), raw_socket)
     }};
 }
 
@@ -331,31 +340,26 @@ fn serve(
         .listen("hub", listener, move || {
             // Runs on each worker's thread before it serves. The first worker gets the supervisor.
             for_clients.supervisor();
-            let upgrade = http::upgrade::service(for_clients.clone());
-            let parser = parser!(upgrade, app!(for_clients, kind));
+            let upgrades = upgrades!(http::client_routes(&for_clients));
+            let parser = parser!(upgrades, app!(for_clients, kind));
             public.clone().serve(parser.map_err(http::count_errors(&for_clients.shared.metrics)))
         })?;
     if let Some(listener) = admin {
         let (for_admins, private) = (hub.clone(), acceptor(ListenerKind::Admin));
         builder = builder.listen("admin", listener, move || {
-            let upgrade = http::upgrade::refuse_all();
-            let parser = parser!(upgrade, app!(for_admins, RouteSet::Admin));
+            let parser = parser!(upgrades!(http::not_found), app!(for_admins, RouteSet::Admin));
             private.clone().serve(parser.map_err(http::count_errors(&for_admins.shared.metrics)))
         })?;
     }
     Ok(builder.run())
 }
 
+/// Samples the node's rates, and forgets the sessions that can no longer be resumed.
 async fn sample_and_sweep(hub: Hub) {
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
-    let mut swept = Instant::now();
     loop {
         ticks.tick().await;
         let now = Instant::now();
-        if now.duration_since(swept) >= SWEEP_INTERVAL {
-            hub.shared.store.delete_expired_answers();
-            swept = now;
-        }
         hub.rates.sample(&hub.shared, now);
         hub.shared.resumes.sweep(now);
     }

@@ -1,11 +1,11 @@
 //! What the benches encode: a position and chat of ordinary length.
 #![allow(dead_code, reason = "each bench uses a part")]
 
-use orderhub::ids::{OrderId, UserId};
-use orderhub::protocol::chat::{ChatKind, ChatMessage};
-use orderhub::protocol::location::Position;
-use orderhub::protocol::role::Role;
-use orderhub::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage};
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 
 /// The order of all samples.

@@ -18,20 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::System;
-use actix_codec::Framed;
-use actix_http::body::BodySize;
-use actix_http::header::SEC_WEBSOCKET_KEY;
-use actix_http::{ConnectionType, HttpService, Request, Response, StatusCode, h1, ws};
-use actix_service::{fn_service, map_config};
-use actix_web::App;
+use actix_http::{HttpService, StatusCode};
+use actix_service::map_config;
 use actix_web::dev::AppConfig;
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use clap::Parser;
-use futures_util::SinkExt;
 use orderhub::config::Origins;
 use orderhub::http::engineio::{Engine, Options, PollingSessions};
 use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::transport::{TransportOptions, accept, switching_protocols};
-use tokio::net::TcpStream;
+use orderhub::transport::{Accepted, RawSocket, TransportOptions, handshake, upgrade_service};
 
 /// What `/ws` takes at least, in bytes: as much as conformance suites send.
 const PLAIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -66,7 +61,7 @@ impl Args {
         Options {
             ping_interval: self.ping_interval(),
             ping_timeout: self.pong_timeout(),
-            origins: Origins::Any,
+            subprotocol: None,
             request_timeout: Options::DEFAULT_REQUEST_TIMEOUT,
             transport: Arc::new(transport(self.max_message_bytes)),
         }
@@ -85,49 +80,27 @@ fn transport(max_message_bytes: usize) -> TransportOptions {
     }
 }
 
-type Socket = Framed<TcpStream, h1::Codec>;
-
-/// What one worker serves with.
-struct Worker {
+/// What the route of `/ws` needs.
+struct Plain {
     args: Args,
-    plain: Arc<TransportOptions>,
-    engine: Arc<Engine<engine::Echoes>>,
-    socketio: Arc<Engine<socketio::Echoes>>,
+    options: Arc<TransportOptions>,
 }
 
-impl Worker {
-    /// Takes every request that asks for a WebSocket, whatever its path and method.
-    async fn upgrade(&self, request: Request, mut socket: Socket) -> Result<(), actix_web::Error> {
-        if self.engine.serves(request.path()) {
-            self.engine.upgrade(&request, socket, Box::new(())).await;
-            return Ok(());
-        }
-        if self.socketio.serves(request.path()) {
-            self.socketio.upgrade(&request, socket, Box::new(())).await;
-            return Ok(());
-        }
-        if request.path() != "/ws" {
-            return refuse(&mut socket, Response::new(StatusCode::NOT_FOUND).drop_body()).await;
-        }
-        if let Err(error) = ws::verify_handshake(request.head()) {
-            return refuse(&mut socket, Response::from(error).drop_body()).await;
-        }
-        let key = request.head().headers().get(SEC_WEBSOCKET_KEY);
-        let head = switching_protocols(key.map_or(&b""[..], |key| key.as_bytes()), None);
-        let (inbound, outbox) = accept(socket, head, &self.plain)?;
-        plain::Echo::begin(inbound, outbox, &self.args);
-        Ok(())
-    }
-}
-
-async fn refuse(socket: &mut Socket, mut response: Response<()>) -> Result<(), actix_web::Error> {
-    response.head_mut().set_connection_type(ConnectionType::Close);
-    Ok(socket.send(h1::Message::Item((response, BodySize::Sized(0)))).await?)
+/// Answers a request to `/ws`.
+async fn serve_plain(
+    request: HttpRequest,
+    plain: web::Data<Plain>,
+) -> Result<HttpResponse, actix_web::Error> {
+    let response = handshake(&request, None)?;
+    let Accepted { inbound, outbox, .. } = RawSocket::accept(&request, response, &plain.options)?;
+    plain::Echo::begin(inbound, outbox, &plain.args);
+    Ok(HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS))
 }
 
 fn main() -> io::Result<()> {
     let args = Args::parse();
-    let plain = Arc::new(transport(args.max_message_bytes.max(PLAIN_MESSAGE_BYTES)));
+    let plain_options = Arc::new(transport(args.max_message_bytes.max(PLAIN_MESSAGE_BYTES)));
+    let plain = Arc::new(Plain { args: args.clone(), options: plain_options });
     let options = args.engine();
     // One for all workers: the requests of a session come in anywhere.
     let (engines, socketios) = (
@@ -151,14 +124,17 @@ fn main() -> io::Result<()> {
                     .wrap(orderhub::http::cors(&Origins::Any))
                     .configure(engine.routes())
                     .configure(socketio.routes());
-                let (args, plain) = (args.clone(), Arc::clone(&plain));
-                let worker = Arc::new(Worker { args, plain, engine, socketio });
+                let upgrades = App::new()
+                    .app_data(web::Data::from(Arc::clone(&plain)))
+                    .service(web::resource("/ws").to(serve_plain))
+                    .configure(engine.routes())
+                    .configure(socketio.routes());
+                let upgrades = map_config(upgrades, |()| AppConfig::default());
                 HttpService::build()
                     // A client that ends its side of a poll's connection is gone.
                     .h1_allow_half_closed(false)
-                    .upgrade(fn_service(move |(request, socket)| {
-                        let worker = Arc::clone(&worker);
-                        async move { worker.upgrade(request, socket).await }
+                    .upgrade(upgrade_service(upgrades, |socket| {
+                        Some(RawSocket::new(socket, Box::new(())))
                     }))
                     .h1(map_config(app, |()| AppConfig::default()))
                     .tcp()

@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 
 use actix_http::RequestHead;
+use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
 use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
-use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::decoder::Decoder;
-use orderhub::protocol::socketio::malformed::Malformed;
-use orderhub::protocol::socketio::packet::{Packet, PacketType};
-use orderhub::protocol::socketio::write;
 use orderhub::transport::{Frame, Outbox};
+use protocol::close::CloseCode;
+use protocol::socketio::decoder::Decoder;
+use protocol::socketio::malformed::Malformed;
+use protocol::socketio::packet::{Packet, PacketType};
+use protocol::socketio::write;
 use serde_json::json;
 
 use crate::Args;
@@ -42,6 +43,10 @@ impl Echoes {
 
 impl EngineHandler for Echoes {
     type HandshakeData = ();
+
+    fn allows_origin(&self, _: &HeaderMap) -> bool {
+        true
+    }
 
     fn on_handshake(&self, _: &RequestHead) -> Result<(), HandshakeRefusal> {
         Ok(())

@@ -6,7 +6,7 @@ mod deadlines;
 mod dialect;
 mod ending;
 mod incoming;
-mod open_orders;
+mod locations;
 mod order_changes;
 mod pacing;
 mod resume;
@@ -14,7 +14,7 @@ mod routing;
 mod session;
 mod socketio_connect;
 mod subscribing;
-mod subscriptions;
+mod subscription;
 mod throttling;
 mod token_refresh;
 
@@ -22,37 +22,38 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, StreamHandler};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, StreamHandler};
 use smallvec::SmallVec;
 
 pub use self::dialect::UnauthenticatedPermit;
 use self::dialect::{Dialect, SocketIoState};
-use self::ending::EndReason;
-use self::pacing::MAX_LARGE_REPLIES;
-use self::session::Session;
-use self::socketio_connect::ResumeState;
+use self::session::{EndReason, ResumeState, Session};
 use self::throttling::ThrottledInput;
 use super::alarms::Alarm;
-use super::peer::{ConnectionAddress, MembershipNotice, Peer};
+use super::order_room::Entered;
+use super::peer::{MembershipNotice, Peer};
 use super::resumes::TakeOver;
 use super::shared::Shared;
 use super::supervisor::{Disconnect, Register, SupervisorHandle};
 use crate::auth::{Identity, TokenProblem};
 use crate::connection::heartbeat::{Heartbeat, PingPolicy};
-use crate::ids::{ConnectionId, SessionId};
 use crate::permits::{Permit, Permits};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::server::{Connected, PROTOCOL_VERSION, ServerEvent};
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::reader::PacketReader;
 use crate::rate_limit::quota::Strikes;
 use crate::rate_limit::users::UserRates;
-use crate::time::Timestamp;
 use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::events::connected::{Connected, PROTOCOL_VERSION};
+use protocol::ids::{ConnectionId, SessionId};
+use protocol::server::ServerEvent;
+use protocol::socketio::Namespace;
+use protocol::socketio::reader::PacketReader;
+use protocol::time::Timestamp;
 
 /// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many snapshots and pages of one session may be under way at once.
+const MAX_LARGE_REPLIES: usize = 3;
 /// How many bad envelopes end a connection, and after how long one is forgiven.
 const BAD_ENVELOPES: (u32, Duration) = (10, Duration::from_secs(10));
 /// How many refused events end a connection, and after how long one is forgiven.
@@ -93,14 +94,14 @@ pub enum ClientKind {
 pub struct Connection {
     id: ConnectionId,
     /// The actor's own address, shared by all its holders.
-    address: Arc<dyn ConnectionAddress>,
+    address: Arc<Addr<Self>>,
     outbox: Outbox,
     /// Stops reading while a guard of it is held.
     read_pause: ReadPause,
     shared: Arc<Shared>,
     supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
-    remote: Arc<str>,
+    remote: Box<str>,
     dialect: Dialect,
     /// The sessions of the connection: nearly always one, stored inline.
     sessions: SmallVec<[Session; 1]>,
@@ -192,10 +193,11 @@ impl Connection {
             identity,
             Arc::clone(&self.shared),
             self.supervisor.clone(),
-            Arc::clone(&self.remote),
+            self.address.clone(),
             self.read_pause.clone(),
             pid,
         );
+        session.log_start(&self.remote);
         self.rates = Arc::clone(&session.rates);
         if codec == Codec::Plain {
             self.send_connected(&session);
@@ -205,6 +207,7 @@ impl Connection {
         self.supervisor.addr.do_send(Register {
             peer: Arc::clone(&session.peer),
             connection: self.id,
+            address: self.address.clone(),
             user: user.clone(),
         });
         self.sessions.push(session);
@@ -226,7 +229,7 @@ impl Connection {
             id: state.session_id,
             outbox: self.outbox.clone(),
             codec,
-            connection: Arc::clone(&self.address),
+            connection: self.address.clone(),
             metrics: Arc::clone(&self.shared.metrics),
             reply_permits: Permits::new(MAX_LARGE_REPLIES),
             ended: AtomicBool::new(false),
@@ -254,7 +257,7 @@ impl Connection {
     fn session(&mut self, session_id: SessionId) -> Option<&mut Session> {
         self.sessions
             .iter_mut()
-            .find(|session| session.peer.id == session_id && !session.has_ended())
+            .find(|session| session.peer.id == session_id && !session.peer.has_ended())
     }
 
     /// The index of the session in a namespace.
@@ -323,6 +326,17 @@ impl StreamHandler<Incoming> for Connection {
     fn finished(&mut self, ctx: &mut Self::Context) {
         self.end(EndReason::lost("connection_lost"));
         ctx.stop();
+    }
+}
+
+impl Handler<Entered> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, entered: Entered, ctx: &mut Self::Context) {
+        if let Some(session) = self.session(entered.session) {
+            session.on_entered(entered, ctx);
+            self.resume_queued(Instant::now(), ctx);
+        }
     }
 }
 

@@ -3,16 +3,14 @@
 //! A [`connection`] sends to rooms; the [`supervisor`] knows which room serves an order; an
 //! [`order_room`] sends to its members and to the [`store`]. A lower actor never knows the type of
 //! an upper one: it holds a `Recipient`, or, where there are many holders, an address that names
-//! the messages and not the actor ([`peer::ConnectionAddress`]).
+//! the messages and not the actor (`Arc<dyn Reachable<…>>`).
 
 mod alarms;
 mod broadcast;
 pub mod connection;
-pub mod location_reply;
-pub mod order_diff;
 pub mod order_room;
 pub mod peer;
-mod reachable;
+pub mod reachable;
 pub mod resumes;
 pub mod shared;
 pub mod store;

@@ -5,15 +5,20 @@
 //! results. Only the room writes room events into its members' outboxes, so every member gets them
 //! in one order.
 
-mod broadcast;
+mod announce;
 mod catch_up;
 mod chat;
+mod entry;
+mod history;
+mod lanes;
 mod lifecycle;
 mod location;
-mod membership;
+mod members;
 mod order_change;
 mod posted_fixes;
 mod receipts;
+mod removal;
+mod rights;
 mod snapshot;
 mod stats;
 mod typing;
@@ -26,22 +31,25 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
 use foldhash::fast::RandomState;
 
-pub use self::broadcast::Announce;
+pub use self::announce::Announce;
+pub use self::chat::PostChat;
+pub use self::entry::{JoinAgain, Leave};
+pub use self::history::GetHistory;
+use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
-use self::location::DriverLane;
-use self::membership::{Member, Sender};
+pub use self::location::UpdateLocation;
+use self::members::{Member, RoomSession};
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
 pub use self::receipts::SetReceipt;
-pub use self::stats::{RoomActivity, RoomDetail, RoomStats, SessionDetail};
+pub use self::removal::{RemoveUser, UpdateIdentity};
+pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};
 pub use self::typing::SetTyping;
-use super::location_reply::LocationReply;
-use super::peer::{Answer, LeaveReply, MembershipGuard, Peer};
+use super::peer::{Answer, MembershipEvent, MembershipGuard, SubscriptionId};
+use super::reachable::Reachable;
 use super::shared::Shared;
 use super::store::{ChatWritten, OrderChanged};
 use crate::auth::Identity;
-use crate::ids::{OrderId, SessionId, UserId};
 use crate::permits::{Permit, take};
-use crate::protocol::client::{Chat, Fix, History, Join};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
 use crate::room::driver_watch::DriverWatch;
@@ -52,6 +60,11 @@ use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::transport::LatestKey;
+use protocol::error::{ErrorCode, Failure};
+use protocol::events::join::Join;
+use protocol::events::leave::{Left, LeftReason};
+use protocol::ids::{OrderId, SessionId, UserId};
+use protocol::server::ServerEvent;
 
 /// A session enters the room.
 #[derive(Message)]
@@ -63,19 +76,8 @@ pub struct Enter {
     pub identity: Arc<Identity>,
     /// Whether it enters as a member or only sends.
     pub kind: EntryKind,
-}
-
-/// A session that is already in the room joins: once more, or for the first time after it only
-/// sent.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct JoinAgain {
-    /// The session.
-    pub session: SessionId,
-    /// Which messages the snapshot shows.
-    pub join: Join,
-    /// Takes the snapshot.
-    pub answer: Answer,
+    /// The connection, which is told that the session was let in.
+    pub connection: Arc<dyn Reachable<Entered>>,
 }
 
 /// How a session enters a room.
@@ -91,79 +93,19 @@ pub enum EntryKind {
     SendOnly,
 }
 
-/// A session leaves. The client is told if it asked to leave.
+/// A session was let in: from now on it sends to the room directly.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Leave {
+pub struct Entered {
     /// The session.
     pub session: SessionId,
-    /// The reply for its client. `None` where the session has ended.
-    pub reply: Option<LeaveReply>,
-    /// Whether the client left in an orderly way, or its connection was lost.
-    pub clean: bool,
+    /// The room's order.
+    pub order: OrderId,
+    /// The subscription with which it entered. The session ignores an old one.
+    pub subscription: SubscriptionId,
+    /// The room.
+    pub room: Arc<RoomHandle>,
 }
-
-/// A fix of the driver.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UpdateLocation {
-    /// The session that sent it.
-    pub session: SessionId,
-    /// When it arrived.
-    pub at: Instant,
-    /// The fix.
-    pub fix: Fix,
-    /// Takes the reply.
-    pub reply: LocationReply,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
-
-/// A session sends a chat message.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct PostChat {
-    /// The session that sent it.
-    pub session: SessionId,
-    /// The message.
-    pub chat: Chat,
-    /// Takes the acknowledgement.
-    pub answer: Answer,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
-
-/// A session asks for a page of chat.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct GetHistory {
-    /// The session that asks.
-    pub session: SessionId,
-    /// The page it asks for.
-    pub history: History,
-    /// Takes the page.
-    pub answer: Answer,
-}
-
-/// A session has a new token, so its rights are checked again.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UpdateIdentity {
-    /// The session.
-    pub session: SessionId,
-    /// The identity of the new token.
-    pub identity: Arc<Identity>,
-}
-
-/// An admin removes a user, whatever their rights.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RemoveUser(pub UserId);
-
-/// An admin asks for the room's details.
-#[derive(Message)]
-#[rtype(result = "RoomDetail")]
-pub struct Inspect;
 
 /// What a room reports to the supervisor.
 #[derive(Message)]
@@ -233,8 +175,6 @@ pub struct OrderRoom {
     after_crash: bool,
     /// Whether the database knows the order.
     exists: bool,
-    /// Whether chat arrived while the order was read: the read may be older.
-    chat_while_loading: bool,
     /// Whether any session was ever let in.
     used: bool,
     /// Whether the supervisor has stopped it.
@@ -245,16 +185,14 @@ pub struct OrderRoom {
     seen: u64,
     /// Takes the store's answers.
     writes_reply: Recipient<ChatWritten>,
-    /// Sessions that wait until the order is read from the database. `None` once it was read.
-    loading: Option<Vec<Enter>>,
+    /// What waits until the order is read from the database. `None` once it was read.
+    loading: Option<Box<Loading>>,
     /// The order's facts in the database.
     facts: OrderFacts,
     /// The revision of `facts`.
     rev: i64,
-    /// The newest change that arrived while the order was read: the read may be older.
-    change_while_loading: Option<OrderChanged>,
     /// Sessions that only send.
-    senders: HashMap<SessionId, Sender, RandomState>,
+    senders: HashMap<SessionId, RoomSession, RandomState>,
     roster: Roster,
     recent_messages: RecentMessages,
     delivery: Delivery<MessageJson>,
@@ -275,6 +213,41 @@ pub struct OrderRoom {
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
+}
+
+/// What waits while the order is read from the database.
+#[derive(Default)]
+struct Loading {
+    /// Sessions that enter.
+    waiting: Vec<Enter>,
+    /// The newest change that arrived meanwhile: the read may be older.
+    change: Option<OrderChanged>,
+    /// Whether chat arrived meanwhile: the read may be older.
+    has_new_chat: bool,
+}
+
+// === impl EntryKind ===
+
+impl EntryKind {
+    /// Tells a session that it may not enter.
+    pub fn refuse(self, guard: MembershipGuard, failure: Failure) {
+        let answer = match self {
+            // The client is in the room from its point of view, so this must not be the end. The
+            // dropped guard tells the session that the room is lost, and the session tries again.
+            Self::Rejoin { .. } if failure.code == ErrorCode::Unavailable => return,
+            Self::Rejoin { .. } => {
+                let left = Left { order_id: &guard.order, reason: LeftReason::Removed };
+                guard.peer.tell(&ServerEvent::Left(left)).ok();
+                None
+            }
+            Self::Join(_, answer) => Some(answer),
+            Self::SendOnly => None,
+        };
+        guard.end(MembershipEvent::Refused(failure.clone()));
+        if let Some(answer) = answer {
+            answer.refuse(failure);
+        }
+    }
 }
 
 // === impl RoomHandle ===
@@ -305,11 +278,9 @@ impl OrderRoom {
             seen: 0,
             writes_reply: ctx.address().recipient(),
             handle,
-            loading: Some(Vec::new()),
+            loading: Some(Box::default()),
             facts: OrderFacts::default(),
             rev: 0,
-            change_while_loading: None,
-            chat_while_loading: false,
             exists: false,
             members: RecentMap::default(),
             senders: HashMap::default(),
@@ -336,15 +307,6 @@ impl OrderRoom {
     fn take_token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token
-    }
-
-    /// The peer and the identity of a session that may send here.
-    fn peer_and_identity(&self, session: SessionId) -> Option<(&Arc<Peer>, &Arc<Identity>)> {
-        let member =
-            self.members.get(&session).map(|member| (&member.guard.peer, &member.identity));
-        member.or_else(|| {
-            self.senders.get(&session).map(|sender| (&sender.guard.peer, &sender.identity))
-        })
     }
 
     /// Arms the timer for `at`, unless it fires sooner.
@@ -406,70 +368,14 @@ impl Handler<Enter> for OrderRoom {
     fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
         self.seen += 1;
         match &mut self.loading {
-            Some(waiting) => {
-                waiting.push(enter);
-                if waiting.len() == 1 {
+            Some(loading) => {
+                loading.waiting.push(enter);
+                if loading.waiting.len() == 1 {
                     self.load(ctx);
                 }
             }
             None => self.admit(enter, ctx),
         }
         self.tick(Instant::now(), ctx);
-    }
-}
-
-impl Handler<JoinAgain> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, again: JoinAgain, ctx: &mut Self::Context) {
-        self.join_again(again, ctx);
-        self.tick(Instant::now(), ctx);
-    }
-}
-
-impl Handler<Leave> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, leave: Leave, ctx: &mut Self::Context) {
-        self.leave(leave);
-        self.tick(Instant::now(), ctx);
-    }
-}
-
-impl Handler<UpdateLocation> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, update: UpdateLocation, ctx: &mut Self::Context) {
-        if self.update_location(update) {
-            self.tick(Instant::now(), ctx);
-        }
-    }
-}
-
-impl Handler<PostChat> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, post: PostChat, ctx: &mut Self::Context) {
-        self.post(post);
-        if let Some(due) = self.writes_due() {
-            self.wake_at(due, ctx);
-        }
-    }
-}
-
-impl Handler<ChatWritten> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, written: ChatWritten, ctx: &mut Self::Context) {
-        self.on_chat_written(written, Instant::now());
-        self.tick(Instant::now(), ctx);
-    }
-}
-
-impl Handler<GetHistory> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, read: GetHistory, ctx: &mut Self::Context) {
-        self.get_history(read, ctx);
     }
 }

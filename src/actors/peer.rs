@@ -1,29 +1,31 @@
-//! A session as rooms see it: where its frames go, in which codec, and where notices about it go.
+//! A session as rooms see it: where its frames go, in which codec, and where notices about its
+//! memberships go.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+mod answer;
+mod location_reply;
+mod membership_guard;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use actix::Message;
 
-use super::alarms::AlarmFired;
-use super::order_room::RoomHandle;
+pub use self::answer::{Answer, LeaveReply};
+pub use self::location_reply::{LocationReply, split_answer};
+pub use self::membership_guard::MembershipGuard;
 use super::reachable::Reachable;
-use super::resumes::TakeOver;
-use crate::ids::{OrderId, SessionId};
 use crate::metrics::Metrics;
-use crate::permits::{Permit, Permits};
-use crate::protocol::client::ClientEventName;
-use crate::protocol::codec::Codec;
-use crate::protocol::error::Failure;
-use crate::protocol::server::{Left, LeftReason, Reply, ServerEvent};
-use crate::session::resume::{PushLog, Unconfirmed};
+use crate::permits::Permits;
+use crate::session::resume::PushLog;
 use crate::transport::{Closed, Frame, Outbox};
+use protocol::client::Reply;
+use protocol::codec::Codec;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, SessionId};
+use protocol::server::ServerEvent;
 
-use super::shared::unavailable;
-use super::supervisor::{Disconnect, UserOrderChanged};
-
-/// What a room tells a session about its membership.
+/// What a session is told about its subscription to a room after it asked to enter. That it was let
+/// in is a message of the room's own, which brings the room's address.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct MembershipNotice {
@@ -39,8 +41,6 @@ pub struct MembershipNotice {
 
 /// What happened to a session's subscription to a room.
 pub enum MembershipEvent {
-    /// The session was let in: from now on it sends to the room directly.
-    Entered(Arc<RoomHandle>),
     /// The session was not let in.
     Refused(Failure),
     /// The session has all that it missed in the room.
@@ -58,25 +58,6 @@ pub enum MembershipEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubscriptionId(pub u64);
 
-/// The address of a connection, with the messages that others may send it.
-pub trait ConnectionAddress:
-    Reachable<MembershipNotice>
-    + Reachable<UserOrderChanged>
-    + Reachable<Disconnect>
-    + Reachable<TakeOver>
-    + Reachable<AlarmFired>
-{
-}
-
-impl<T> ConnectionAddress for T where
-    T: Reachable<MembershipNotice>
-        + Reachable<UserOrderChanged>
-        + Reachable<Disconnect>
-        + Reachable<TakeOver>
-        + Reachable<AlarmFired>
-{
-}
-
 /// The part of a session that rooms hold.
 pub struct Peer {
     /// The session's id.
@@ -85,8 +66,8 @@ pub struct Peer {
     pub outbox: Outbox,
     /// How they are framed.
     pub codec: Codec,
-    /// The connection, which gets notices about memberships, the user's orders and disconnects.
-    pub connection: Arc<dyn ConnectionAddress>,
+    /// Its connection.
+    pub connection: Arc<dyn Reachable<MembershipNotice>>,
     /// The counters of refusals and events.
     pub metrics: Arc<Metrics>,
     /// Permits for the snapshots and pages that may be on their way to it at once.
@@ -97,45 +78,6 @@ pub struct Peer {
     pub push_log: Option<Box<Mutex<PushLog>>>,
     /// How many pushes the log keeps at most: as many as the outbox may hold.
     pub max_pushes: usize,
-}
-
-/// A session's membership of a room, requested or granted. If it is dropped unsettled, it tells the
-/// session that the room is lost, so a session does not wait for a room that panicked.
-pub struct MembershipGuard {
-    /// The session.
-    pub peer: Arc<Peer>,
-    /// The room's order.
-    pub order: OrderId,
-    /// The subscription.
-    pub subscription: SubscriptionId,
-    /// The `seq` of the last chat message in the session's outbox. The next room of the order
-    /// continues there.
-    pub sent_seq: Arc<AtomicI64>,
-    /// Held while the session catches up in this room: it limits how many rooms do so at once.
-    /// Boxed, since few guards have one.
-    catch_up_permit: Option<Box<Permit>>,
-    settled: bool,
-}
-
-/// The pending reply to a client's event. If it is dropped unsent, it answers `unavailable`, so no
-/// client waits for ever.
-pub struct Answer {
-    peer: Arc<Peer>,
-    event: ClientEventName,
-    ack: Option<u64>,
-    /// Set for a join that the session has counted for this subscription.
-    join: Option<(OrderId, SubscriptionId)>,
-    /// The permit of a large answer that is under way.
-    permit: Option<Permit>,
-    sent: bool,
-}
-
-/// The reply to a client that leaves. It is sent when this is dropped, by the room or because the
-/// room panicked: the client is out in any case.
-pub struct LeaveReply {
-    order: OrderId,
-    /// Taken when it is sent.
-    answer: Option<Answer>,
 }
 
 // === impl Peer ===
@@ -150,9 +92,14 @@ impl Peer {
         self.outbox.push(Frame::text(|buffer| self.codec.event(event, buffer)))
     }
 
-    /// Whether the session has ended or its outbox is closed.
+    /// Whether the session has ended.
     pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire) || self.outbox.is_closed()
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing reaches the client any more: the session has ended or its outbox is closed.
+    pub fn is_gone(&self) -> bool {
+        self.has_ended() || self.outbox.is_closed()
     }
 
     /// The push log, locked.
@@ -160,11 +107,6 @@ impl Peer {
         let push_log = self.push_log.as_ref()?;
         // A panic under the lock may lose an entry; that message is then sent once more.
         Some(push_log.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Sends the session a membership notice.
-    fn notify(&self, order: OrderId, subscription: SubscriptionId, event: MembershipEvent) {
-        self.connection.tell(MembershipNotice { session: self.id, order, subscription, event });
     }
 
     /// Sends the outcome of an event, where the client asked for it or it is a refusal. A session
@@ -185,180 +127,8 @@ impl Peer {
         });
         self.outbox.push(frame).ok();
     }
-}
 
-// === impl MembershipGuard ===
-
-impl MembershipGuard {
-    /// A guard for a session that asks to enter.
-    pub fn new(
-        peer: Arc<Peer>,
-        order: OrderId,
-        subscription: SubscriptionId,
-        sent_seq: Arc<AtomicI64>,
-    ) -> Self {
-        Self { peer, order, subscription, sent_seq, catch_up_permit: None, settled: false }
-    }
-
-    /// Attaches the permit of a session that catches up in few rooms at once.
-    #[must_use]
-    pub fn with_catch_up_permit(mut self, catch_up_permit: Option<Permit>) -> Self {
-        self.catch_up_permit = catch_up_permit.map(Box::new);
-        self
-    }
-
-    /// The session has caught up here: its permit goes to the next room.
-    pub fn finish_catch_up(&mut self) {
-        if self.catch_up_permit.take().is_some() {
-            self.peer.notify(self.order.clone(), self.subscription, MembershipEvent::CaughtUp);
-        }
-    }
-
-    /// The `seq` of the last chat message in the outbox.
-    pub fn sent_seq(&self) -> i64 {
-        self.sent_seq.load(Ordering::Relaxed)
-    }
-
-    /// Sends a chat message and logs the push.
-    ///
-    /// Both happen under one lock where the client can resume: rooms on several threads push to one
-    /// client, and the last message that it saw must imply all messages before.
-    ///
-    /// # Errors
-    /// [`Closed`] where the session has ended.
-    pub fn push_chat(&self, outbox: &Outbox, frame: Frame, seq: i64) -> Result<(), Closed> {
-        let push_log = self.peer.push_log();
-        outbox.push(frame)?;
-        self.sent_seq.store(seq, Ordering::Relaxed);
-        if let Some(mut push_log) = push_log {
-            push_log.push(self.subscription.0, seq, self.peer.max_pushes);
-        }
-        Ok(())
-    }
-
-    /// Notes what is about to be sent, before it goes into the outbox. If the connection is lost,
-    /// what the client did not get is sent again.
-    pub fn begin_send(&self, unconfirmed: Unconfirmed) {
-        if let Some(mut push_log) = self.peer.push_log() {
-            push_log.begin_send(self.subscription.0, unconfirmed);
-        }
-    }
-
-    /// Notes that what was begun is in the outbox.
-    pub fn mark_sent(&self) {
-        if let Some(mut push_log) = self.peer.push_log() {
-            push_log.mark_sent(self.subscription.0, Instant::now());
-        }
-    }
-
-    /// What was begun and is not in the outbox.
-    pub fn unsent(&self) -> Unconfirmed {
-        self.peer
-            .push_log()
-            .map(|push_log| push_log.unsent(self.subscription.0))
-            .unwrap_or_default()
-    }
-
-    /// Sends the session an event. Every event but `Entered` settles the guard.
-    pub fn notify(&mut self, event: MembershipEvent) {
-        if !matches!(event, MembershipEvent::Entered(_)) {
-            self.settled = true;
-            self.catch_up_permit = None;
-        }
-        let (order, subscription) = (self.order.clone(), self.subscription);
-        self.peer.notify(order, subscription, event);
-    }
-
-    /// Gives the membership up without a notice: the session knows.
-    pub fn release(mut self) {
-        self.settled = true;
-        self.finish_catch_up();
-    }
-}
-
-impl Drop for MembershipGuard {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.notify(MembershipEvent::RoomLost);
-        }
-    }
-}
-
-// === impl Answer ===
-
-impl Answer {
-    /// An answer to an event of this session.
-    pub fn new(peer: Arc<Peer>, event: ClientEventName, ack: Option<u64>) -> Self {
-        Self { peer, event, ack, join: None, permit: None, sent: false }
-    }
-
-    /// Attaches the permit of a large answer, held until the answer is in the outbox.
-    #[must_use]
-    pub fn with_permit(mut self, permit: Permit) -> Self {
-        self.permit = Some(permit);
-        self
-    }
-
-    /// Marks a join that its session has counted: a refusal takes the count back.
-    #[must_use]
-    pub fn for_counted_join(mut self, order: OrderId, subscription: SubscriptionId) -> Self {
-        self.join = Some((order, subscription));
-        self
-    }
-
-    /// Whether the client asked for a reply.
-    pub fn is_wanted(&self) -> bool {
-        self.ack.is_some()
-    }
-
-    /// Reports success.
-    pub fn ok(self, reply: Reply<'_>) {
-        self.send(&Ok(reply));
-    }
-
-    /// Reports a refusal.
-    pub fn refuse(self, failure: Failure) {
-        self.send(&Err(failure));
-    }
-
-    fn send(mut self, result: &Result<Reply<'_>, Failure>) {
-        self.sent = true;
-        self.tell(result);
-    }
-
-    fn tell(&mut self, result: &Result<Reply<'_>, Failure>) {
-        self.peer.outcome(Some(self.event.as_str()), self.ack, result);
-        if let (Some((order, subscription)), Err(_)) = (self.join.take(), result) {
-            self.peer.notify(order, subscription, MembershipEvent::JoinRefused);
-        }
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.sent {
-            self.tell(&Err(unavailable("the room was interrupted")));
-        }
-    }
-}
-
-// === impl LeaveReply ===
-
-impl LeaveReply {
-    /// A reply to a leave that ends the last join.
-    pub fn new(order: OrderId, answer: Answer) -> Self {
-        Self { order, answer: Some(answer) }
-    }
-}
-
-impl Drop for LeaveReply {
-    fn drop(&mut self) {
-        let Some(answer) = self.answer.take() else { return };
-        if !answer.is_wanted() {
-            let left = Left { order_id: &self.order, reason: LeftReason::Requested };
-            // A session that has ended needs no event.
-            answer.peer.tell(&ServerEvent::Left(left)).ok();
-        }
-        answer.ok(Reply::Left { remaining: 0 });
+    fn notify(&self, order: OrderId, subscription: SubscriptionId, event: MembershipEvent) {
+        self.connection.tell(MembershipNotice { session: self.id, order, subscription, event });
     }
 }

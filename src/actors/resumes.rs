@@ -15,9 +15,9 @@ use actix::{Message, Recipient};
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::reachable::Reachable;
-use crate::ids::{Pid, UserId};
 use crate::metrics::Metrics;
 use crate::session::resume::SessionRecord;
+use protocol::ids::{Pid, UserId};
 
 /// The most bytes that kept records may take, by estimate.
 const MAX_BYTES: usize = 64 * 1024 * 1024;

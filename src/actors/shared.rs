@@ -8,23 +8,23 @@ use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
 use crate::config::{Config, JoinPolicy};
-use crate::ids::OrderId;
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
-use crate::protocol::client::ClientEventName;
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Framing;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
-use crate::protocol::server::ServerEvent;
 use crate::rate_limit::users::{UserLimits, UserRateTable};
 use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, Rules, Subject, authorize};
-use crate::time::Timestamp;
+use crate::room::policy::{Rights, Rules, Subject};
 use crate::transport;
 use crate::webhooks::outbox::Outbox;
+use protocol::client::ClientEventName;
+use protocol::close::CloseCode;
+use protocol::codec::Framing;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
+use protocol::role::Role;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 /// How long a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -139,27 +139,18 @@ impl Shared {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a user may be in the room of an order with these facts.
-    ///
-    /// # Errors
-    /// As [`authorize`] says.
-    pub fn may_join(
-        &self,
-        identity: &Identity,
+    /// The rights of a user in an order with these facts:
+    /// `rights_of(identity, order, facts).to(Action::Join)?`.
+    pub fn rights_of<'a>(
+        &'a self,
+        identity: &'a Identity,
         order: &OrderId,
-        facts: &OrderFacts,
-    ) -> Result<(), Failure> {
-        authorize(&self.rules, facts, self.subject(identity, order), Action::Join, Timestamp::now())
-    }
-
-    /// A user as the policy sees it.
-    pub fn subject<'a>(&self, identity: &'a Identity, order: &OrderId) -> Subject<'a> {
-        Subject {
-            user: &identity.user,
-            role: identity.role,
-            named: identity.names(order),
-            banned: self.bans.from_order(&identity.user, order, Timestamp::now()),
-        }
+        facts: &'a OrderFacts,
+    ) -> Rights<'a> {
+        let (user, now) = (&identity.user, Timestamp::now());
+        let banned = self.bans.from_order(user, order, now);
+        let subject = Subject { user, role: identity.role, named: identity.names(order), banned };
+        Rights { rules: &self.rules, order: facts, subject, now }
     }
 }
 

@@ -5,30 +5,32 @@
 //! delays chat. Everything that waits holds a permit, because actor queues are unbounded.
 
 mod batcher;
+mod chat;
+mod commit_chat;
+mod db_thread;
+mod error;
+mod group_queue;
 mod health;
 mod idempotency;
 mod orders;
+mod pending_chat;
 mod positions;
-mod posted_chat;
+mod queries;
 mod queue_limit;
 mod read_marks;
 mod read_queue;
-mod reader;
 mod resumes;
 mod revocations;
+mod sweeps;
 mod trail;
 mod webhooks;
-mod writer;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
 
-use actix::{Actor, Addr, ArbiterHandle, Message, Recipient, SyncArbiter, System};
-use diesel::QueryResult;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use actix::{Actor, Addr, ArbiterHandle, System};
+use tokio::sync::Semaphore;
 
 use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
@@ -38,34 +40,31 @@ pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::order_changes::{AppliedChange, ChangeNote, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
-use crate::db::pool::{DbError, DbPool};
+use crate::db::pool::DbPool;
 pub use crate::db::revocations::Revocation;
 pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
 use crate::db::{bans, messages, orders as order_rows, participants};
-use crate::ids::{OrderId, UserId};
 use crate::metrics::Metrics;
-use crate::protocol::chat::ChatMessage;
 use crate::room::order::OrderFacts;
-use crate::time::Timestamp;
 use crate::webhooks::outbox::Outbox;
-use batcher::{Batcher, PendingChat, QueueChat, ReplyGuard};
+use batcher::Batcher;
+pub use chat::ChatWrite;
+pub use db_thread::ANSWER_TIMEOUT;
+use db_thread::{DbThread, DbThreads, with_timeout};
+pub use error::{ChatWriteError, StoreError};
 use health::Health;
-use idempotency::DeleteExpiredAnswers;
+use orders::ChangeQueue;
 pub use orders::{ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
-use orders::{ChangeQueue, PurgeUnfinished};
-pub use posted_chat::ChatPosted;
-use posted_chat::ChatReply;
+pub use pending_chat::{ChatPosted, ChatWritten, StoredChat};
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 use queue_limit::QueueLimit;
 pub use read_marks::MAX_WAITING_MARKS;
 use read_marks::ReadMarkWriter;
 pub use read_queue::CallerClass;
 use read_queue::ReadQueue;
-pub use reader::ANSWER_TIMEOUT;
-use reader::{QUEUE_TIMEOUT, Reader, RunQuery, with_timeout};
-use resumes::{DeleteExpiredResumes, TakeQueue};
-use trail::DeleteExpiredTrail;
+use resumes::TakeQueue;
 pub use trail::TrailOptions;
-use writer::{CheckpointWal, Writer};
 
 /// The most chat messages that wait for a commit.
 pub const MAX_WAITING_MESSAGES: usize = 4096;
@@ -92,101 +91,23 @@ pub struct StoreOptions {
     pub outbox: Option<Arc<Outbox>>,
 }
 
-/// Why the store did not do what it was asked. Chat has an error type of its own,
-/// [`ChatWriteError`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Too much waits already, or this has waited too long.
-    #[error("the store is busy")]
-    Busy,
-    /// The database cannot serve now.
-    #[error("the database is unavailable: {0}")]
-    Unavailable(String),
-    /// The database refused this, and would again.
-    #[error("the database refused: {0}")]
-    Refused(String),
-    /// The store has stopped, or there is no actor system to start it in.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl From<DbError> for StoreError {
-    fn from(error: DbError) -> Self {
-        if error.is_unavailable() {
-            Self::Unavailable(error.to_string())
-        } else {
-            Self::Refused(error.to_string())
-        }
-    }
-}
-
-/// A chat message to store, and the actor that gets the answer.
-#[derive(Debug, Clone)]
-pub struct ChatWrite {
-    /// The message.
-    pub message: NewMessage,
-    /// Returned with the answer.
-    pub token: u64,
-    /// Gets the answer. The message is stored even if this actor is gone by then.
-    pub reply: Recipient<ChatWritten>,
-}
-
-/// The answer to a [`ChatWrite`]. Sent exactly once for each admitted write, and for the messages
-/// of one order in the order of their numbers.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct ChatWritten {
-    /// The token of the write.
-    pub token: u64,
-    /// Committed, or not.
-    pub outcome: Result<StoredChat, ChatWriteError>,
-}
-
-/// A committed message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredChat {
-    /// As it is stored; for a retry, the first message.
-    pub message: ChatMessage,
-    /// A retry: members have got the message already, or are getting it.
-    pub duplicate: bool,
-}
-
-/// Why a message was not stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ChatWriteError {
-    /// The sender has used the same key for other content.
-    #[error("the key belongs to another message")]
-    Conflict,
-    /// Its order was deleted.
-    #[error("the order was deleted")]
-    Gone,
-    /// The database refused it, and would again.
-    #[error("the database refused it")]
-    Refused,
-    /// The database did not store it. If the connection was lost during the commit, it may have
-    /// been stored all the same; a retry with the same key finds out.
-    #[error("the store is unavailable")]
-    Unavailable,
-}
-
 /// A handle to the store. Clones are the same store.
 #[derive(Clone)]
 pub struct Store {
     batchers: Arc<[Addr<Batcher>]>,
-    writers: Addr<Writer>,
-    readers: Addr<Reader>,
+    writers: DbThreads,
+    readers: DbThreads,
     /// Chat that waits or is being committed.
     chat: Arc<QueueLimit>,
     /// Positions that wait or are being written.
     positions: Arc<QueueLimit>,
     /// The class of the callers of this handle.
     caller: CallerClass,
-    /// The permits of this class: for reads, changes, bans, and taking session records out.
-    permits: Arc<Semaphore>,
-    /// The permits of each [`CallerClass`].
-    permits_by_class: Arc<[Arc<Semaphore>; CallerClass::COUNT]>,
+    /// The permits of each [`CallerClass`]: for reads, changes, bans, and taking session records
+    /// out.
+    permits: Arc<[Arc<Semaphore>; CallerClass::COUNT]>,
     /// Reads that wait for a thread.
-    read_queue: Arc<ReadQueue>,
+    reads: Arc<ReadQueue>,
     /// Changes of orders that wait.
     changes: Arc<ChangeQueue>,
     /// Read marks that wait to be written.
@@ -206,8 +127,7 @@ pub struct Store {
 
 impl Store {
     /// Starts the writers (SQLite 1, PostgreSQL 2), the readers (the rest of the pool, at least 1)
-    /// and, on `arbiter`, a batcher per writer. Connections open in the background; expired session
-    /// records are deleted there.
+    /// and, on `arbiter`, a batcher per writer and the sweeps. Connections open in the background.
     ///
     /// # Errors
     /// [`StoreError::Closed`] outside of an actor system.
@@ -219,54 +139,42 @@ impl Store {
         if !System::is_registered() {
             return Err(StoreError::Closed);
         }
-        let writers: u32 = match options.url {
+        let writer_count: u32 = match options.url {
             DatabaseUrl::Sqlite(_) => 1,
             DatabaseUrl::Postgres(_) => 2,
         };
-        let size = options.pool_size.max(writers + 1);
-        let pool = DbPool::new(&options.url, size);
+        let pool_size = options.pool_size.max(writer_count + 1);
+        let pool = DbPool::new(&options.url, pool_size);
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let counters = Arc::clone(&metrics);
-        let outbox = options.outbox.clone();
-        let writer =
-            Writer::new(pool.clone(), Arc::clone(&health), counters, options.trail, outbox);
-        let reader = Reader::new(pool, Arc::clone(&health));
-        let writer = SyncArbiter::start(writers as usize, move || writer.clone());
-        let readers = SyncArbiter::start((size - writers) as usize, move || reader.clone());
-        let marks = ReadMarkWriter::start(writer.clone(), arbiter);
-        writer.do_send(DeleteExpiredResumes);
-        writer.do_send(DeleteExpiredAnswers);
-        writer.do_send(PurgeUnfinished);
-        writer.do_send(DeleteExpiredTrail);
-        let batcher = |number| {
-            let (writer, metrics) = (writer.clone(), Arc::clone(&metrics));
-            Batcher::start_in_arbiter(arbiter, move |_| Batcher::new(writer, metrics, number == 0))
+        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone());
+        let writers = DbThreads::start(writer_count, thread.clone());
+        let readers = DbThreads::start(pool_size - writer_count, thread);
+        let marks = ReadMarkWriter::start(writers.clone(), arbiter);
+        let trail = options.trail;
+        sweeps::start(&writers, trail, arbiter);
+        let batcher = |_| {
+            let (writers, metrics) = (writers.clone(), Arc::clone(&metrics));
+            Batcher::start_in_arbiter(arbiter, move |_| {
+                Batcher::new(writers, trail.interval, metrics)
+            })
         };
-        let permits_by_class = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
+        let permits = std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING_READS)));
+        let (chat, positions) = (metrics.store_queue.clone(), metrics.positions_queue.clone());
         Ok(Self {
-            batchers: (0..writers).map(batcher).collect(),
-            writers: writer,
+            batchers: (0..writer_count).map(batcher).collect(),
+            writers,
             readers,
-            chat: QueueLimit::new(
-                MAX_WAITING_MESSAGES,
-                MAX_WAITING_BYTES,
-                metrics.store_queue.clone(),
-            ),
-            positions: QueueLimit::new(
-                MAX_WAITING_POSITIONS,
-                MAX_WAITING_POINTS,
-                metrics.positions_queue.clone(),
-            ),
+            chat: QueueLimit::new(MAX_WAITING_MESSAGES, MAX_WAITING_BYTES, chat),
+            positions: QueueLimit::new(MAX_WAITING_POSITIONS, MAX_WAITING_POINTS, positions),
             caller: CallerClass::User,
-            permits: Arc::clone(&permits_by_class[CallerClass::User as usize]),
-            permits_by_class: Arc::new(permits_by_class),
-            read_queue: Arc::default(),
+            permits: Arc::new(permits),
+            reads: Arc::default(),
             changes: Arc::default(),
             marks,
             take_queue: Arc::default(),
             ping_turn: Arc::new(Semaphore::new(1)),
-            trail: options.trail,
+            trail,
             health,
             metrics,
             file_guard,
@@ -276,30 +184,6 @@ impl Store {
     /// The guard against a database that must not be used any more.
     pub fn file_guard(&self) -> &Arc<FileGuard> {
         &self.file_guard
-    }
-
-    /// Admits a message for the next batch of its order's writer.
-    ///
-    /// # Errors
-    /// Returns the write when [`MAX_WAITING_MESSAGES`] or [`MAX_WAITING_BYTES`] already wait, or
-    /// the store has stopped.
-    #[expect(clippy::result_large_err, reason = "a refused message goes back to its owner whole")]
-    pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
-        let Some(permit) = self.admit(&write.message) else { return Err(write) };
-        let ChatWrite { message, token, reply } = write;
-        self.queue(message, ChatReply::Room { token, to: reply }, permit);
-        Ok(())
-    }
-
-    /// A permit for a message; none if too much waits or the store has stopped.
-    fn admit(&self, message: &NewMessage) -> Option<queue_limit::QueuePermit> {
-        let connected = self.batcher_of(&message.order_id).connected();
-        connected.then(|| self.chat.try_admit(message.size())).flatten()
-    }
-
-    fn queue(&self, message: NewMessage, reply: ChatReply, permit: queue_limit::QueuePermit) {
-        let reply_guard = ReplyGuard::new(reply, permit, Instant::now());
-        self.batcher_of(&message.order_id).do_send(QueueChat(PendingChat { message, reply_guard }));
     }
 
     /// Reads for each of these orders what this user's right to be in its room depends on. Unknown
@@ -357,16 +241,15 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         // One ping at a time: while the database is locked, each delays chat by a timeout, and
         // while the database hangs, none of them ends.
-        let turn = || Arc::clone(&self.ping_turn).acquire_owned();
+        let turn = async || {
+            let turn = Arc::clone(&self.ping_turn).acquire_owned().await;
+            turn.map_err(|_| StoreError::Closed)
+        };
         let first = self.on_behalf_of(CallerClass::Admin);
         with_timeout(Arc::clone(&self.health), async {
-            first
-                .read_with_permit(order_rows::probe, turn().await.map_err(|_| StoreError::Closed)?)
-                .await?;
-            let turn = turn().await.map_err(|_| StoreError::Closed)?;
-            let query =
-                RunQuery::new("the database takes no writes", order_rows::probe_writes, turn);
-            self.writers.send(query).await.map_err(|_| StoreError::Closed)?
+            first.read_with_permit(order_rows::probe, turn().await?).await?;
+            let failed = "the database takes no writes";
+            self.write_with_permit(failed, order_rows::probe_writes, turn().await?).await
         })
         .await
     }
@@ -377,7 +260,8 @@ impl Store {
     /// # Errors
     /// If the database is unavailable, or another process reads it.
     pub async fn checkpoint(&self) -> Result<(), StoreError> {
-        self.writers.send(CheckpointWal).await.map_err(|_| StoreError::Closed)?
+        let moved = self.writers.run(|thread| thread.try_query(DbConnection::checkpoint));
+        Ok(moved.await??)
     }
 
     /// Resolves when no chat and no position waits or is being written.
@@ -391,17 +275,6 @@ impl Store {
         }
     }
 
-    /// Reports that a caller has waited [`ANSWER_TIMEOUT`] for a message to be stored, and gives
-    /// up.
-    pub fn report_timeout(&self) {
-        self.health.report_timeout();
-    }
-
-    /// Chat messages that wait or are being committed.
-    pub fn queued(&self) -> usize {
-        self.chat.count()
-    }
-
     /// An order always has the same writer, so its messages are numbered in the order of admission.
     fn batcher_of(&self, order: &OrderId) -> &Addr<Batcher> {
         let mut hasher = DefaultHasher::new();
@@ -409,52 +282,5 @@ impl Store {
         let writers = self.batchers.len() as u64;
         // The remainder is less than the number of writers.
         &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
-    }
-
-    /// Waits for a permit. After a stop or a network failure all clients come at once; they wait
-    /// here, each on its own connection, instead of being told that the store is busy.
-    async fn wait_for_permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let permit = timeout(QUEUE_TIMEOUT, Arc::clone(&self.permits).acquire_owned());
-        permit.await.map_err(|_| StoreError::Busy)?.map_err(|_| StoreError::Closed)
-    }
-
-    /// Reads as soon as a permit is free.
-    async fn wait_and_read<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        with_timeout(Arc::clone(&self.health), async {
-            let permit = self.wait_for_permit().await?;
-            self.read_with_permit(work, permit).await
-        })
-        .await
-    }
-
-    async fn try_read<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        with_timeout(Arc::clone(&self.health), self.read_with_permit(work, permit)).await
-    }
-
-    async fn read_with_permit<T: Send + 'static>(
-        &self,
-        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<T, StoreError> {
-        self.queue_read(RunQuery::new("a read failed", work, permit)).await
-    }
-
-    /// Runs work on a writer that may happen twice; `failed` is what the log says when it fails.
-    async fn write<T: Send + 'static>(
-        &self,
-        failed: &'static str,
-        work: impl FnMut(&mut DbConnection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| StoreError::Busy)?;
-        let query = RunQuery::new(failed, work, permit);
-        let done = async { self.writers.send(query).await.map_err(|_| StoreError::Closed)? };
-        with_timeout(Arc::clone(&self.health), done).await
     }
 }

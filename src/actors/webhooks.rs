@@ -19,15 +19,15 @@ use super::store::{Store, StoreError};
 use crate::auth::WatchedSource;
 use crate::config::{ConfigError, WebhookConfig};
 use crate::db::webhooks::EndpointCounts;
-use crate::ids::UserId;
 use crate::metrics::Metrics;
-use crate::time::Timestamp;
 use crate::webhooks::endpoints::{Endpoint, Endpoints, MAX_FILE_BYTES};
 use crate::webhooks::event::EventKind;
 use crate::webhooks::health::Admission;
 use crate::webhooks::outbox::Outbox;
 use crate::webhooks::payload;
 use crate::webhooks::schedule::RetrySchedule;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// How often the file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use super::AuthError;
 use crate::config::AuthConfig;
-use crate::ids::{OrderId, UserId};
-use crate::json_number::integer;
-use crate::protocol::text::visible_name;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::json_number::integer;
+use protocol::text::visible_name;
+use protocol::time::Timestamp;
 
 /// The longest displayed name, in characters.
 const MAX_NAME_CHARS: usize = 128;

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::{AuthError, Verifier};
 use crate::config::Config;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::time::Timestamp;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const PREVIOUS: &str = "fedcba9876543210fedcba9876543210";

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{AuthError, Verifier};
 use crate::config::{AuthConfig, Config, ConfigError, PublicKeyPem};
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW: i64 = 1_800_000_000;

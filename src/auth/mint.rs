@@ -6,9 +6,9 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value, json};
 
 use crate::config::{AuthConfig, ConfigError};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The content of a new token.
 #[derive(Debug, Clone)]

@@ -19,10 +19,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 pub use api_keys::{KEY_PREFIX, NewKey, check_name, new_key};
 pub use credentials::{Credentials, SUBPROTOCOL, TokenProblem, basic_password, find_token};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Identity;
-use crate::protocol::role::Role;
+use protocol::role::Role;
 
 /// A right that an API key can have. Its text form stands in `API_KEYS_FILE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
+    use protocol::time::Timestamp;
 
     fn may(principal: &Principal) -> Vec<&'static str> {
         let scopes = Scope::ALL.iter().filter(|scope| principal.may(**scope));
@@ -155,7 +155,7 @@ mod tests {
 
     fn with_role(role: Role) -> Principal {
         let at = Timestamp::from_secs(1);
-        let user = crate::ids::UserId::new("u").expect("an id");
+        let user = protocol::ids::UserId::new("u").expect("an id");
         let (name, orders) = ("U".to_owned(), Arc::from([]));
         Principal::Identity(Identity {
             user,

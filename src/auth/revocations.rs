@@ -5,8 +5,8 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use super::{AuthError, Identity};
-use crate::ids::UserId;
-use crate::time::Timestamp;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// How far a back end's clock may be behind the hub's.
 const MOST_BEHIND: Duration = Duration::from_secs(30);

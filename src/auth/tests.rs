@@ -408,7 +408,7 @@ fn a_secret_counts_for_every_hash_of_its_family() {
 #[test]
 fn a_token_of_right_before_a_revocation_may_be_followed_by_one_that_counts() {
     let verifier = Verifier::new(&settings(&[])).expect("a key");
-    let user = crate::ids::UserId::new("u-1").expect("an id");
+    let user = protocol::ids::UserId::new("u-1").expect("an id");
     verifier.revoke(user, now());
     let judge = |issued_at: Value, now: i64| {
         let token = signed(&json!({"sub": "u-1", "exp": NOW + 600, "iat": issued_at}));

@@ -24,10 +24,10 @@ use super::reread::Reread;
 use super::revocations::Revocations;
 use super::{AuthError, Identity};
 use crate::config::{AuthConfig, ConfigError, RoleMap};
-use crate::ids::UserId;
 use crate::log_once::LogOnce;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The longest token that is verified, in bytes: several times the size of a token with as many
 /// orders as is reasonable.

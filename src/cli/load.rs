@@ -17,12 +17,12 @@ use clap::{ArgMatches, Args, Subcommand};
 
 use self::files::Files;
 use super::{CliError, output};
-use crate::load::engine::{self, RunEnd, RunOutcome, RunPlan};
-use crate::load::report::assertion::Assertion;
-use crate::load::report::{Report, compare, table};
-use crate::load::scenario::{BUILTIN, Scenario};
-use crate::protocol::codec::Framing;
-use crate::time::Timestamp;
+use load::engine::{self, RunEnd, RunOutcome, RunPlan};
+use load::report::assertion::Assertion;
+use load::report::{Report, compare, table};
+use load::scenario::{BUILTIN, Scenario};
+use protocol::codec::Framing;
+use protocol::time::Timestamp;
 
 /// A promise is broken, or an assertion fails.
 const BROKEN: u8 = 1;

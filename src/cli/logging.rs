@@ -17,9 +17,9 @@ use log::Level;
 use super::CliError;
 use crate::config::{LogConfig, LogFormat};
 use crate::metrics::LOG_LOSSES;
-use crate::time::Timestamp;
 use filter::LogFilter;
 use format::{json_notice, text_notice, write_json};
+use protocol::time::Timestamp;
 use queue::{DropNotice, LogQueue};
 
 /// How long the end of the process waits for a stderr that is not read.

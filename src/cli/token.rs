@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::{CliError, output};
 use crate::auth::{NewToken, mint};
 use crate::config::Config;
-use crate::ids::{OrderId, UserId};
-use crate::load::tokens::TokenLine;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The longest life of a token; leap days do not matter here.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -51,6 +51,16 @@ pub(super) struct TokenArgs {
 enum Format {
     Text,
     Ndjson,
+}
+
+/// A token with what is in it, as `orderhub load --tokens` reads it.
+#[derive(Serialize)]
+struct TokenLine {
+    user: UserId,
+    role: Role,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orders: Vec<OrderId>,
+    token: String,
 }
 
 fn role(text: &str) -> Result<Role, String> {
@@ -110,7 +120,8 @@ fn read_secret(config: &mut Config) -> Result<(), CliError> {
 /// The content of the token with this number.
 fn grant(args: &TokenArgs, number: u32) -> Result<NewToken, CliError> {
     let numbered = |text: &String| text.replace(NUMBER_PLACEHOLDER, &number.to_string());
-    let bad = |error: crate::ids::InvalidId| CliError::Failed(format!("--user, --order: {error}"));
+    let bad =
+        |error: protocol::ids::InvalidId| CliError::Failed(format!("--user, --order: {error}"));
     let user = UserId::new(&numbered(&args.user)).map_err(bad)?;
     let orders = args.orders.iter().map(|order| OrderId::new(&numbered(order)));
     let orders = orders.collect::<Result<_, _>>().map_err(bad)?;

@@ -9,8 +9,8 @@ use super::{CliError, output};
 use crate::actors::webhooks::WebhookFile;
 use crate::actors::webhooks::client::WebhookClient;
 use crate::config::{Config, ConfigError};
-use crate::time::Timestamp;
 use crate::webhooks::payload;
+use protocol::time::Timestamp;
 
 /// The `type` of the webhook.
 const KIND: &str = "webhook.test";

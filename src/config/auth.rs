@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::parse;
 use super::role_map::RoleMap;
 use super::secret::{self, Secret};
-use super::settings::SecretSource;
 use super::{ConfigError, ServerConfig};
 
 /// The shortest HS256 secret, in bytes (RFC 7518, section 3.2: as long as the hash).
@@ -184,7 +183,7 @@ fn jwks(text: &str) -> Result<JwksSource, String> {
     let Some((scheme, _)) = text.split_once("://") else {
         return parse::path(text).map(JwksSource::File).map_err(|_| allowed());
     };
-    let uri: ureq::http::Uri = text.parse().map_err(|_| allowed())?;
+    let uri: ::http::Uri = text.parse().map_err(|_| allowed())?;
     let authority = uri.authority().ok_or_else(allowed)?;
     let host = authority.host().trim_matches(['[', ']']);
     let is_local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
@@ -193,27 +192,21 @@ fn jwks(text: &str) -> Result<JwksSource, String> {
     good.then(|| JwksSource::Url(text.to_owned())).ok_or_else(allowed)
 }
 
-/// Which source of each secret is used.
-pub(super) struct SecretSources {
-    pub(super) current: SecretSource,
-    pub(super) previous: SecretSource,
-}
-
 impl AuthArgs {
     pub(super) fn resolve(
         self,
         server: &ServerConfig,
-        sources: &SecretSources,
+        matches: &ArgMatches,
     ) -> Result<AuthConfig, ConfigError> {
-        let secret =
-            secret_of("JWT_SECRET", sources.current, self.jwt_secret, self.jwt_secret_file);
-        let previous_secret = secret_of(
-            "JWT_SECRET_PREVIOUS",
-            sources.previous,
-            self.jwt_secret_previous,
-            self.jwt_secret_previous_file,
+        let secret = |variable, value, file| {
+            let given = secret::value_or_file(matches, variable, value, file)?;
+            given.map(|(variable, text)| long_enough(&variable, text)).transpose()
+        };
+        let (value, file) = (self.jwt_secret_previous, self.jwt_secret_previous_file);
+        let (secret, previous_secret) = (
+            secret("JWT_SECRET", self.jwt_secret, self.jwt_secret_file)?,
+            secret("JWT_SECRET_PREVIOUS", value, file)?,
         );
-        let (secret, previous_secret) = (secret?, previous_secret?);
         let public_key = self.jwt_public_key.as_deref().map(read_pem).transpose()?;
         // A previous secret without a current key is an incomplete rotation.
         let no_key = secret.is_none() && public_key.is_none() && self.jwt_jwks.is_none();
@@ -239,23 +232,6 @@ impl AuthArgs {
             role_map: self.jwt_role_map.unwrap_or_default(),
             staff_audience: self.jwt_staff_audience,
         })
-    }
-}
-
-/// Reads a secret from its source.
-fn secret_of(
-    variable: &str,
-    source: SecretSource,
-    value: Option<String>,
-    file: Option<PathBuf>,
-) -> Result<Option<Secret>, ConfigError> {
-    match (source, value, file) {
-        (SecretSource::Value, Some(secret), _) => long_enough(variable, secret).map(Some),
-        (SecretSource::File, _, Some(file)) => {
-            let variable = format!("{variable}_FILE");
-            long_enough(&variable, secret::read(&variable, &file)?).map(Some)
-        }
-        _ => Ok(None),
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 use super::database_url::InvalidDatabaseUrl;
 use super::parse;
 use super::secret;
-use super::settings::SecretSource;
 use super::{ConfigError, DatabaseUrl};
 
 /// Where orders and chat are stored.
@@ -56,19 +55,14 @@ impl DatabaseArgs {
     pub(super) fn resolve(
         self,
         data_dir: &Path,
-        source: SecretSource,
+        matches: &ArgMatches,
     ) -> Result<DatabaseConfig, ConfigError> {
-        let (variable, url) = match (source, self.database_url, self.database_url_file) {
-            (SecretSource::Value, Some(url), _) => ("DATABASE_URL", Some(url)),
-            (SecretSource::File, _, Some(file)) => {
-                ("DATABASE_URL_FILE", Some(secret::read("DATABASE_URL_FILE", &file)?))
-            }
-            _ => ("DATABASE_URL", None),
-        };
+        let (value, file) = (self.database_url, self.database_url_file);
+        let url = secret::value_or_file(matches, "DATABASE_URL", value, file)?;
         let in_data_dir = url.is_none();
         let url = match url {
-            Some(url) => url.parse().map_err(|invalid: InvalidDatabaseUrl| {
-                ConfigError::new(variable, invalid.to_string())
+            Some((variable, url)) => url.parse().map_err(|invalid: InvalidDatabaseUrl| {
+                ConfigError::new(&variable, invalid.to_string())
             })?,
             None => DatabaseUrl::Sqlite(data_dir.join("orderhub.sqlite3")),
         };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::ConfigError;
-use super::network::{Networks, networks};
+use super::network::Networks;
 use super::parse::integer;
 
 /// Files for everything but clients, beside those of workers and the database: listeners, logs,
@@ -64,7 +64,7 @@ pub(super) struct HttpArgs {
 
     /// Addresses and networks without that limit, with commas
     #[arg(long, env = "ADDRESS_LIMIT_EXEMPT", value_name = "NETWORKS")]
-    #[arg(default_value = OPERATOR_NETWORKS, value_parser = networks)]
+    #[arg(default_value = OPERATOR_NETWORKS, value_parser = str::parse::<Networks>)]
     address_limit_exempt: Networks,
 
     /// Request bodies and answers under way (bytes)

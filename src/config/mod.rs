@@ -36,7 +36,7 @@ pub use error::ConfigError;
 pub use http::HttpConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
-pub use network::{AddressGroup, IpNet, Networks};
+pub use network::{AddressGroup, Networks};
 pub use origins::{Origins, without_default_port};
 pub use postgres_url::InvalidPostgresUrl;
 pub use role_map::RoleMap;

@@ -3,58 +3,41 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A network: all addresses with the same first bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IpNet {
-    bits: u128,
-    mask: u128,
-}
-
-/// IPv4 addresses are compared in their IPv6 form (`::ffff:a.b.c.d`), because a listener on `[::]`
-/// sees IPv4 peers that way.
-fn bits(address: IpAddr) -> u128 {
-    let v6: Ipv6Addr = match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    v6.to_bits()
-}
-
-impl IpNet {
-    /// Whether the address is in this network.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        bits(address) & self.mask == self.bits
-    }
-}
-
-impl FromStr for IpNet {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| ())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Ok(width), str::parse::<u32>).map_err(|_| ())?;
-        if prefix > width {
-            return Err(());
-        }
-        // A shift by 128 overflows: for `::/0` the mask is 0.
-        let mask = u128::MAX.checked_shl(width - prefix).unwrap_or(0);
-        Ok(Self { bits: bits(address) & mask, mask })
-    }
-}
+use ipnet::IpNet;
 
 /// Several networks; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Networks(pub Vec<IpNet>);
+pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether the address is in one of them.
+    /// Whether the address is in one of them. A listener on `[::]` sees an IPv4 peer as
+    /// `::ffff:a.b.c.d`, so an IPv4 address is looked for in both forms.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        let forms = [address.to_canonical(), mapped(address).into()];
+        self.0.iter().any(|network| forms.iter().any(|form| network.contains(form)))
+    }
+}
+
+impl FromStr for Networks {
+    type Err = String;
+
+    /// Reads addresses and networks, separated by commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let network = |text: &str| {
+            text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+        };
+        let all: Option<Vec<IpNet>> = text.split(',').map(|part| network(part.trim())).collect();
+        all.map(Self).ok_or_else(|| {
+            "addresses or networks with commas, like 10.0.0.0/8,192.0.2.7".to_owned()
+        })
+    }
+}
+
+/// The IPv6 form of an address.
+fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
     }
 }
 
@@ -65,18 +48,10 @@ pub struct AddressGroup(u128);
 
 impl From<IpAddr> for AddressGroup {
     fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => Self(v6.to_bits() >> 64 << 64),
-            _ => Self(bits(address)),
-        }
+        let v6 = mapped(address);
+        let host_bits = if v6.to_ipv4_mapped().is_none() { 64 } else { 0 };
+        Self(v6.to_bits() >> host_bits << host_bits)
     }
-}
-
-/// Reads addresses and networks, separated by commas.
-pub(super) fn networks(text: &str) -> Result<Networks, String> {
-    let read: Result<Vec<IpNet>, ()> = text.split(',').map(|part| part.trim().parse()).collect();
-    read.map(Networks)
-        .map_err(|()| "addresses or networks with commas, like 10.0.0.0/8,192.0.2.7".to_owned())
 }
 
 #[cfg(test)]
@@ -95,10 +70,12 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("::/0", "2001:db8::1", true),
+            ("::/0", "192.0.2.7", true),
+            ("::ffff:192.0.2.0/120", "192.0.2.7", true),
             ("2001:db8::/32", "2001:db8:1::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
         ] {
-            let network: IpNet = network.parse().expect("a network");
+            let network: Networks = network.parse().expect("a network");
             let address = address.parse().expect("an address");
             assert_eq!(network.contains(address), inside, "{network:?} {address}");
         }
@@ -107,8 +84,8 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused() {
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "host", "10.0.0.0/8,", "10.0.0.0/x"] {
-            assert!(networks(bad).is_err(), "{bad:?}");
+            assert!(bad.parse::<Networks>().is_err(), "{bad:?}");
         }
-        assert_eq!(networks("10.0.0.0/8, ::1").map(|list| list.0.len()), Ok(2));
+        assert_eq!("10.0.0.0/8, ::1".parse::<Networks>().map(|list| list.0.len()), Ok(2));
     }
 }

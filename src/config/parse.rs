@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::protocol::order::is_status;
+use protocol::order::is_status;
 
 /// A whole number between two bounds, both included.
 pub(super) fn integer<T>(min: T, max: T) -> impl Fn(&str) -> Result<T, String> + Clone

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use crate::protocol::role::Role;
+use protocol::role::Role;
 
 /// `JWT_ROLE_MAP`: a back end's names, each with the role that it means. Names are compared without
 /// case. The map takes precedence over the hub's own names: `admin=support` leaves no name for

@@ -1,10 +1,14 @@
 //! Secrets: texts that must not be shown, and where they are read from.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
 
 use super::ConfigError;
-use crate::protocol::lenient::without_mark;
+use protocol::lenient::without_mark;
 
 /// A text that is never logged or displayed.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +43,35 @@ pub fn redacted_url(text: &str) -> String {
     };
     let (login, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
     format!("{scheme}://{login}{rest}{cut}")
+}
+
+/// The text of a setting that may also be given in a file, with the variable that it came from. The
+/// command line takes precedence over the environment here too; two sources of the same rank are
+/// an error.
+pub(super) fn value_or_file(
+    matches: &ArgMatches,
+    variable: &str,
+    value: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Option<(String, String)>, ConfigError> {
+    let rank = |variable: &str| match matches.value_source(&variable.to_ascii_lowercase()) {
+        Some(ValueSource::CommandLine) => 2,
+        Some(ValueSource::EnvVariable) => 1,
+        _ => 0,
+    };
+    let file_variable = format!("{variable}_FILE");
+    match (rank(variable).cmp(&rank(&file_variable)), value, file) {
+        (Ordering::Greater, Some(text), _) => Ok(Some((variable.to_owned(), text))),
+        (Ordering::Less, _, Some(file)) => {
+            let text = read(&file_variable, &file)?;
+            Ok(Some((file_variable, text)))
+        }
+        (_, None, None) => Ok(None),
+        _ => {
+            let problem = format!("{file_variable} is set as well; only one of them is allowed");
+            Err(ConfigError::new(variable, problem))
+        }
+    }
 }
 
 /// Reads a secret from a file. Line ends at the end and a byte-order mark are ignored, because

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::network::{Networks, networks};
+use super::network::Networks;
 use super::origins::{Origins, origins};
 use super::parse;
 
@@ -96,7 +96,7 @@ pub(super) struct ServerArgs {
     allowed_origins: Origins,
 
     /// Addresses and networks whose X-Forwarded-For counts, with commas
-    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = networks)]
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "NETWORKS", value_parser = str::parse::<Networks>)]
     trusted_proxies: Option<Networks>,
 
     /// Open sessions; beyond: 503 [default: by the file limit]

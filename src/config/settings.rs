@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::auth::{AuthArgs, SecretSources};
+use super::auth::AuthArgs;
 use super::database::DatabaseArgs;
 use super::http::{FileNeeds, HttpArgs};
 use super::secret::redacted_url;
@@ -42,36 +41,6 @@ pub struct Settings {
     log: LogConfig,
 }
 
-/// Which of two sources of a secret is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SecretSource {
-    Neither,
-    Value,
-    File,
-}
-
-impl SecretSource {
-    /// The command line takes precedence over the environment here too; two sources of the same
-    /// rank are an error.
-    fn choose(matches: &ArgMatches, value: &str, file: &str) -> Result<Self, ConfigError> {
-        let rank = |id| match matches.value_source(id) {
-            Some(ValueSource::CommandLine) => 2,
-            Some(ValueSource::EnvVariable) => 1,
-            _ => 0,
-        };
-        match (rank(value), rank(file)) {
-            (0, 0) => Ok(Self::Neither),
-            (value, file) if value > file => Ok(Self::Value),
-            (value, file) if value < file => Ok(Self::File),
-            _ => {
-                let file = file.to_ascii_uppercase();
-                let problem = format!("{file} is set as well; only one of them is allowed");
-                Err(ConfigError::new(&value.to_ascii_uppercase(), problem))
-            }
-        }
-    }
-}
-
 impl Config {
     /// Reads the settings from a command line that was parsed with [`Settings`] in it. Reads the
     /// files that they name and creates nothing.
@@ -89,17 +58,8 @@ impl Config {
         let shares = needs.share(limit, settings.server.max_connections, http);
         let http = settings.http.resolve(shares.http);
         let server = settings.server.resolve(shares.connections);
-        let url = SecretSource::choose(matches, "database_url", "database_url_file")?;
-        let database = settings.database.resolve(&server.data_dir, url)?;
-        let secrets = SecretSources {
-            current: SecretSource::choose(matches, "jwt_secret", "jwt_secret_file")?,
-            previous: SecretSource::choose(
-                matches,
-                "jwt_secret_previous",
-                "jwt_secret_previous_file",
-            )?,
-        };
-        let auth = settings.auth.resolve(&server, &secrets)?;
+        let database = settings.database.resolve(&server.data_dir, matches)?;
+        let auth = settings.auth.resolve(&server, matches)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (webhooks, drain, log) = (settings.webhooks, settings.drain, settings.log);
         let config = Self { server, http, database, auth, limits, rooms, webhooks, drain, log };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::role::Role;
+use protocol::role::Role;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

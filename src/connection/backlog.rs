@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::ids::SessionId;
-use crate::protocol::client::Target;
 use crate::rate_limit::users::{RateKind, UserRates};
-use crate::time::Timestamp;
+use protocol::events::location::Target;
+use protocol::ids::SessionId;
+use protocol::time::Timestamp;
 
 /// How many events of a connection may wait.
 pub const MAX_WAITING: usize = 256;

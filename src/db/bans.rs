@@ -5,8 +5,8 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::bans;
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// A ban of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,12 +13,12 @@ use super::connection::DbConnection;
 use super::error_class;
 use super::messages::{MessageRow, NewMessage};
 use super::webhooks::NewEvent;
-use crate::protocol::chat::ChatMessage;
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::outbox::Audience;
 use crate::webhooks::payload;
 use plan::CommitPlan;
+use protocol::chat::ChatMessage;
+use protocol::time::Timestamp;
 
 /// What became of one message of a committed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use diesel::query_dsl::methods::FilterDsl;
 
 use super::connection::DbConnection;
 use super::schema::idempotency as table;
-use crate::protocol::error::Failure;
-use crate::time::Timestamp;
+use protocol::error::Failure;
+use protocol::time::Timestamp;
 
 /// How long an answer is kept.
 const RETENTION: Duration = Duration::from_secs(24 * 3600);

@@ -24,7 +24,7 @@ use diesel::sql_types::{Bool, Text};
 
 use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// The lock's key in a statement: a constant for all hubs, and the schema, since a database may
 /// hold several.

@@ -7,10 +7,10 @@ use diesel::result::Error;
 
 use super::connection::DbConnection;
 use super::schema::{messages, orders};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage, MAX_PAGE_BYTES};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage, MAX_PAGE_BYTES};
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 #[diesel::declare_sql_function]
 extern "SQL" {

@@ -13,13 +13,13 @@ use super::participants;
 use super::read_marks;
 use super::schema::{messages, orders as table};
 use super::{trail, webhooks};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
-use crate::time::Timestamp;
 use crate::webhooks::order_events::ChangeToTell;
 use crate::webhooks::outbox::Audience;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// How many messages of a deleted order one transaction removes.
 const PURGE_STEP: i64 = 500;

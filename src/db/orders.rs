@@ -11,12 +11,12 @@ use super::messages::{self, PageRange, unreadable};
 use super::participants;
 use super::read_marks;
 use super::schema::{orders, participants as participant_rows};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::chat::ChatMessage;
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
-use crate::time::Timestamp;
+use protocol::chat::ChatMessage;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// What a room reads of an order when it opens.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -7,9 +7,9 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::{orders, participants};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
 use crate::room::order::{OrderFacts, ParticipantState, Participants};
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
 
 /// Reads all participants of an order. Writers bound their number.
 ///

@@ -10,11 +10,11 @@ use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::{orders, read_marks};
 use super::webhooks::{self, NewEvent};
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::outbox::Audience;
 use crate::webhooks::payload;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// A deletion waits for this lock, so that no mark is written after it. Rows are locked in the same
 /// order as by chat, so that the two never deadlock.

@@ -8,8 +8,8 @@ use diesel::sql_types::{Array, BigInt, Text};
 
 use super::connection::DbConnection;
 use super::schema::resumes;
-use crate::ids::{Pid, UserId};
-use crate::time::Timestamp;
+use protocol::ids::{Pid, UserId};
+use protocol::time::Timestamp;
 
 /// How many expired rows are deleted at once. More would delay the work that waits behind.
 pub const MAX_EXPIRED: usize = 1000;

@@ -7,9 +7,9 @@ use super::connection::DbConnection;
 use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::messages::unreadable;
 use super::schema::revocations;
-use crate::ids::UserId;
-use crate::protocol::error::Failure;
-use crate::time::Timestamp;
+use protocol::error::Failure;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// A revocation of a user's tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]

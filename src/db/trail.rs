@@ -13,9 +13,9 @@ use super::connection::{DbConnection, yield_now_and_then};
 use super::messages::unreadable;
 use super::orders::{position_rows, save_positions_on_postgres, save_positions_on_sqlite};
 use super::schema::trail;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::location::Position;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// How many points are deleted at once. More would delay the work that waits behind.
 pub const MAX_EXPIRED: i64 = 500;

@@ -6,14 +6,15 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
 
 use super::problem::Problem;
+use super::request_head::authorization;
 use super::{Hub, RouteSet};
 use crate::auth::{AuthError, Principal, Scope, TokenProblem, basic_password, find_token};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::time::Timestamp;
 
 /// The path below which apps post that only track a phone.
 const TRACKERS: &str = "/api/v1/drivers/me/locations/";
@@ -51,7 +52,7 @@ fn identify(request: &HttpRequest) -> Result<Principal, Problem> {
     let hub = hub(request)?;
     let is_tracker = request.path().starts_with(TRACKERS);
     let unauthenticated = |failure: Failure| {
-        let problem = Problem::unauthenticated(failure);
+        let problem = Problem::from(failure);
         let asks_again = is_tracker && problem.status_code() == StatusCode::UNAUTHORIZED;
         let basic = HeaderValue::from_static("Basic realm=\"orderhub\"");
         if asks_again { problem.with_header(header::WWW_AUTHENTICATE, basic) } else { problem }
@@ -87,12 +88,6 @@ fn offered_token(
     let query = is_tracker.then(|| request.query_string());
     let found = find_token(bearer.as_deref().or(authorization), None, query, allow_query);
     found.token.map(Cow::into_owned)
-}
-
-/// The `Authorization` header with all its lines joined. Two lines are no valid token: another
-/// reader might use the other one.
-pub(super) fn authorization(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    super::upgrade::list_header(headers, &header::AUTHORIZATION)
 }
 
 fn hub(request: &HttpRequest) -> Result<&web::Data<Hub>, Problem> {

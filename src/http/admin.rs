@@ -19,14 +19,14 @@ use super::{Hub, rooms, webhooks};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
 use crate::actors::supervisor::{Disconnect, DisconnectUser};
-use crate::ids::{OrderId, UserId};
-use crate::json_number;
 use crate::process;
-use crate::protocol::close::CloseCode;
-use crate::protocol::error::Failure;
-use crate::protocol::json::read_object;
 use crate::room::bans::BanScope;
-use crate::time::Timestamp;
+use protocol::close::CloseCode;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, UserId};
+use protocol::json::read_object;
+use protocol::json_number;
+use protocol::time::Timestamp;
 
 /// How long a removal lasts by default.
 const DEFAULT_BAN_SECS: u64 = 900;

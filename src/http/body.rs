@@ -11,8 +11,8 @@ use super::budget::BodyCharge;
 use super::decoding::{Coding, Undecodable};
 use super::problem::Problem;
 use super::request_body::{BodyRefusal, body_refusal};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::lenient::without_mark;
+use protocol::error::{ErrorCode, Failure};
+use protocol::lenient::without_mark;
 
 /// The largest body, in bytes. The limit holds before and after decoding.
 pub(super) const MAX_BODY: usize = 1024 * 1024;

@@ -4,6 +4,7 @@
 mod accept_header;
 mod access;
 mod admin;
+mod admission;
 mod api;
 mod body;
 pub mod budget;
@@ -14,16 +15,17 @@ mod decoding;
 pub mod engineio;
 mod health;
 mod openapi;
-mod origin;
+pub mod origin;
 mod path_id;
 mod paths;
 pub mod problem;
 mod request_body;
+mod request_head;
 mod request_lifecycle;
 mod rooms;
 mod socketio;
 mod timeouts;
-pub mod upgrade;
+mod upgrade;
 mod webhooks;
 
 use std::sync::{Arc, OnceLock};
@@ -40,7 +42,7 @@ use crate::transport::TransportOptions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
-pub use paths::normalize_requests;
+pub use paths::{head_as_get, refuse_escaped_paths};
 pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
 pub use timeouts::limit_call_time;
@@ -103,11 +105,31 @@ impl RouteSet {
     }
 }
 
+/// The routes of client connections: requests for a WebSocket have these alone.
+pub fn client_routes(hub: &Hub) -> impl FnOnce(&mut ServiceConfig) + use<> {
+    let hub = hub.clone();
+    move |config| {
+        let engine = Arc::new(socketio::engine(&hub));
+        config
+            .app_data(web::Data::new(hub))
+            .service(web::resource("/ws").to(upgrade::serve))
+            .configure(engine.routes())
+            .configure(not_found);
+    }
+}
+
+/// Answers every path that has no route.
+pub fn not_found(config: &mut ServiceConfig) {
+    config.default_service(web::to(|| async { Problem::not_found() }));
+}
+
 /// The routes of an address.
 pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let hub = hub.clone();
-    let engine = Arc::new(socketio::engine(&hub));
     move |config| {
+        if route_set != RouteSet::Admin {
+            config.configure(client_routes(&hub)).configure(api::routes);
+        }
         config
             .app_data(web::Data::new(hub))
             .app_data(web::Data::new(route_set))
@@ -115,11 +137,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
             .app_data(problem::query_config())
             .app_data(problem::path_config())
             .configure(health::routes)
-            .service(web::resource("/ws").to(|| async { Problem::upgrade_required() }))
-            .default_service(web::to(|| async { Problem::not_found() }));
-        if route_set != RouteSet::Admin {
-            config.configure(engine.routes()).configure(api::routes);
-        }
+            .configure(not_found);
         if route_set != RouteSet::Public {
             config
                 .configure(health::metrics_route)

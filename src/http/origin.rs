@@ -7,7 +7,7 @@ use crate::config::{Origins, without_default_port};
 /// Whether the request's origin is allowed. Browsers send the page's origin; other clients send
 /// none. The hub's own origin is always allowed: React Native makes up that header from the address
 /// that it connects to.
-pub(super) fn is_allowed(allowed: &Origins, headers: &HeaderMap) -> bool {
+pub fn is_allowed(allowed: &Origins, headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     origin.to_str().is_ok_and(|origin| allowed.allows(origin) || is_own(origin, headers))
 }

@@ -11,26 +11,37 @@ use percent_encoding::percent_decode_str;
 use super::engineio::PollingSessions;
 use super::problem::Problem;
 
-/// Refuses a path whose fixed parts are escaped, and turns HEAD into GET.
+/// Refuses a path whose fixed parts are escaped.
 ///
 /// The routes match the decoded path. A proxy that blocks `/admin`, or a search of a log, may see
 /// the path as written: `/%61dmin` must not be `/admin` to the hub alone. Ids may be escaped.
 ///
 /// # Errors
 /// The errors of the route.
-pub async fn normalize_requests<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
+pub async fn refuse_escaped_paths<B: MessageBody + 'static>(
+    request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     if is_ambiguous(request.path(), |path| request.resource_map().has_resource(path)) {
         return Ok(request.into_response(Problem::not_found().error_response()));
     }
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Turns HEAD into GET.
+///
+/// # Errors
+/// The errors of the route.
+pub async fn head_as_get<B>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
     // The body is left out when the answer is written. Engine.IO knows GET and POST only: a
     // handshake by HEAD would start a session whose id the client never gets.
     if request.method() == Method::HEAD && !is_engine(&request) {
         request.head_mut().method = Method::GET;
     }
-    Ok(next.call(request).await?.map_into_boxed_body())
+    next.call(request).await
 }
 
 /// Whether a proxy in front of the hub may understand a path differently: fixed parts are escaped,

@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use actix_http::{ConnectionType, Response};
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use bytes::Bytes;
 use serde::Serialize;
 
-use crate::protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
+use protocol::error::{ErrorCode, Failure, IDEMPOTENCY_KEY};
 
 /// An error in the form that a client of the HTTP API gets.
 #[derive(Debug, Clone)]
@@ -114,15 +112,6 @@ impl Problem {
         Failure::new(ErrorCode::Internal, detail).into()
     }
 
-    /// The token is missing or invalid, or cannot be verified now.
-    pub fn unauthenticated(failure: Failure) -> Self {
-        if failure.code == ErrorCode::Unavailable {
-            return failure.into();
-        }
-        Self::from(failure)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-    }
-
     /// The same error with this header instead of any other.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -140,18 +129,6 @@ impl Problem {
             field: self.field.as_deref(),
         };
         serde_json::to_vec(&body).unwrap_or_default()
-    }
-
-    /// The error as the answer to a request for a WebSocket; it closes the connection.
-    pub fn into_upgrade_response(self) -> Response<Bytes> {
-        let mut response = Response::new(self.status).set_body(Bytes::from(self.body()));
-        response.head_mut().set_connection_type(ConnectionType::Close);
-        let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        if let Some((name, value)) = self.header.map(|header| *header) {
-            response.headers_mut().insert(name, value);
-        }
-        response
     }
 }
 
@@ -207,10 +184,15 @@ impl From<Failure> for Problem {
             ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let retry_after = failure.retry_after_ms.map(|ms| HeaderValue::from(ms.div_ceil(1000)));
+        let header = if status == StatusCode::UNAUTHORIZED {
+            Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        } else {
+            let wait = failure.retry_after_ms.map(|ms| HeaderValue::from(ms.div_ceil(1000)));
+            wait.map(|seconds| (header::RETRY_AFTER, seconds))
+        };
         Self {
             field: failure.field,
-            header: retry_after.map(|seconds| Box::new((header::RETRY_AFTER, seconds))),
+            header: header.map(Box::new),
             ..Self::new(status, failure.code, failure.message)
         }
     }

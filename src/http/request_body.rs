@@ -91,12 +91,7 @@ pub(super) enum BodyRefusal {
 
 /// The refusal in an error of a body, if the hub refused it.
 pub(super) fn body_refusal(error: &actix_web::Error) -> Option<BodyRefusal> {
-    error.as_error().and_then(payload_refusal)
-}
-
-/// The same for the payload's error.
-pub(super) fn payload_refusal(error: &PayloadError) -> Option<BodyRefusal> {
-    match error {
+    match error.as_error()? {
         PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             Some(BodyRefusal::TooSlow)
         }

@@ -13,7 +13,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::web::{self, Bytes};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpMessage, HttpRequest, ResponseError};
 
 use super::access::identify_awaiting_keys;
 use super::budget::{BodyCharge, Charge, MAX_UNKNOWN_BODY};
@@ -21,12 +21,12 @@ use super::connection::{HttpConnection, LimitKey, LimitReached, RequestSlot, Req
 use super::engineio::PollingSessions;
 use super::problem::Problem;
 use super::request_body::RequestBody;
+use super::request_head::client_address;
 use super::timeouts::is_call;
-use super::upgrade::client_address;
 use super::{Hub, RouteSet};
 use crate::auth::Principal;
-use crate::protocol::role::Role;
 use crate::transport::Polling;
+use protocol::role::Role;
 
 /// How many bytes of an answer the connection gets at once.
 const CHUNK_BYTES: usize = 8 * 1024;
@@ -40,7 +40,6 @@ pub struct ResponseBody {
 }
 
 /// What a request holds until it is answered.
-#[derive(Default)]
 struct RequestResources {
     connection: Option<Rc<HttpConnection>>,
     /// Kept until the answer is sent: if the body were dropped, the parser would wait for its rest.
@@ -92,7 +91,7 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
 }
 
 fn limit_problem(full: LimitReached) -> Problem {
-    use crate::protocol::error::{ErrorCode, Failure};
+    use protocol::error::{ErrorCode, Failure};
     match full {
         LimitReached::Node => Problem::unavailable("too much is under way", 1),
         LimitReached::Address => Problem::unavailable("too many requests without a token", 1),
@@ -110,19 +109,6 @@ fn max_body_bytes(requester: &Requester) -> usize {
         Requester::Unauthenticated => MAX_UNKNOWN_BODY,
         Requester::Trusted | Requester::Authenticated(_) => usize::MAX,
     }
-}
-
-/// Answers without reading the body, and closes the connection after that.
-pub(super) fn respond_without_reading(
-    response: HttpResponse<BoxBody>,
-    unread: Payload,
-) -> HttpResponse<BoxBody> {
-    let mut resources = RequestResources::default();
-    resources.payload = Some(Rc::new(RefCell::new(unread)));
-    let mut response =
-        response.map_body(|_, body| ResponseBody::new(body, resources)).map_into_boxed_body();
-    response.head_mut().set_connection_type(ConnectionType::Close);
-    response
 }
 
 fn hub(request: &HttpRequest) -> Option<&web::Data<Hub>> {

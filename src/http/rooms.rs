@@ -17,8 +17,8 @@ use super::path_id::PathId;
 use super::problem::Problem;
 use crate::actors::order_room::{Inspect, RemoveUser, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{GetRoom, ListRooms};
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
 
 /// Rooms on a page by default.
 const DEFAULT_LIMIT: usize = 50;

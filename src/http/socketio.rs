@@ -4,24 +4,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_http::RequestHead;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use super::Hub;
-use super::access::authorization;
-use super::engineio::{Engine, EngineHandler, HandshakeRefusal, NewSession, Options, VERSION};
-use super::problem::Problem;
-use super::upgrade::{
-    client_address, credentials, refuse_while_draining, remote_address, take_connection_permit,
-    take_unauthenticated_permit,
+use super::admission::{
+    refuse_while_draining, take_connection_permit, take_unauthenticated_permit,
 };
+use super::engineio::{Engine, EngineHandler, HandshakeRefusal, NewSession, Options, VERSION};
+use super::origin::is_allowed;
+use super::problem::Problem;
+use super::request_head::{authorization, client_address, remote_address};
 use crate::actors::connection::{ClientKind, Connection, ConnectionParams, UnauthenticatedPermit};
-use crate::auth::TokenProblem;
+use crate::auth::{SUBPROTOCOL, TokenProblem, find_token};
 use crate::permits::Permit;
 
 /// The path of Socket.IO clients.
 pub const PATH: &str = "/socket.io";
 
-/// The hub as the application of an Engine.IO server.
+/// The hub as the host of an Engine.IO server.
 pub(super) struct SocketIo {
     hub: Hub,
 }
@@ -42,7 +42,7 @@ pub(super) fn engine(hub: &Hub) -> Engine<SocketIo> {
     let options = Options {
         ping_interval: config.limits.ping_interval,
         ping_timeout: config.limits.pong_timeout,
-        origins: config.server.allowed_origins.clone(),
+        subprotocol: Some(SUBPROTOCOL),
         request_timeout: config.server.connect_timeout,
         transport: Arc::clone(&hub.transport),
     };
@@ -52,14 +52,20 @@ pub(super) fn engine(hub: &Hub) -> Engine<SocketIo> {
 impl EngineHandler for SocketIo {
     type HandshakeData = HandshakeData;
 
+    fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        is_allowed(&self.hub.shared.config.server.allowed_origins, headers)
+    }
+
     fn on_handshake(&self, request: &RequestHead) -> Result<HandshakeData, HandshakeRefusal> {
         let hub = &self.hub;
         refuse_while_draining(hub)?;
         let authorization = authorization(&request.headers);
+        let server = &hub.shared.config.server;
         // Without a token here it comes with CONNECT, or the client gets the error there.
-        let credentials = credentials(hub, request, authorization.as_deref(), None);
+        let (query, allow_query) = (request.uri.query(), server.allow_query_token);
+        let credentials = find_token(authorization.as_deref(), None, query, allow_query);
         let handshake_token = credentials.token.map(Cow::into_owned);
-        let proxies = &hub.shared.config.server.trusted_proxies;
+        let proxies = &server.trusted_proxies;
         let address = client_address(request, proxies);
         let address = address.map(|address| hub.connection_limits.admit_unauthenticated(address));
         let address = address.transpose().map_err(|full| {
@@ -71,6 +77,10 @@ impl EngineHandler for SocketIo {
             (take_connection_permit(hub)?, take_unauthenticated_permit(hub)?);
         let unauthenticated = UnauthenticatedPermit::new(unauthenticated, address.flatten());
         Ok(HandshakeData { permit, unauthenticated, remote, handshake_token })
+    }
+
+    fn unavailable(&self, detail: &'static str) -> actix_web::Error {
+        Problem::unavailable(detail, 1).into()
     }
 
     /// Old clients retry for ever without a message to their users, so the operator has to see
@@ -101,5 +111,11 @@ impl EngineHandler for SocketIo {
             shared: self.hub.shared.clone(),
             supervisor: self.hub.supervisor().clone(),
         });
+    }
+}
+
+impl From<Problem> for HandshakeRefusal {
+    fn from(problem: Problem) -> Self {
+        Self::Host(problem.into())
     }
 }

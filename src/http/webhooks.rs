@@ -13,11 +13,11 @@ use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
 use super::problem::Problem;
 use crate::actors::webhooks::Dispatcher;
 use crate::db::webhooks::{DeadRow, EndpointCounts, Replay};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::json::read_object;
-use crate::time::Timestamp;
 use crate::webhooks::endpoints::Endpoint;
 use crate::webhooks::health::EndpointState;
+use protocol::error::{ErrorCode, Failure};
+use protocol::json::read_object;
+use protocol::time::Timestamp;
 
 /// Dead webhooks on a page by default, and the most of them.
 const DEFAULT_LIMIT: i64 = 50;

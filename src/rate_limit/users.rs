@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::quota::{Meter, Quota};
 use crate::config::LimitsConfig;
-use crate::ids::UserId;
+use protocol::ids::UserId;
 
 /// How many users without a connection are kept while their rates are in use.
 pub const MAX_AWAY: usize = 65_536;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// What a user is banned from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -4,9 +4,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::order::{OrderFacts, Participant, Participants};
 use super::policy::Rules;
-use crate::ids::UserId;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// A change of an optional value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ids::UserId;
 use crate::webhooks::event::EventKind;
+use protocol::ids::UserId;
 
 /// Watches the driver of one order.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::protocol::client::Fix;
-use crate::time::Timestamp;
+use protocol::events::location::Fix;
+use protocol::time::Timestamp;
 
 /// How far a phone's clock may be ahead before it is corrected.
 const MAX_AHEAD: Duration = Duration::from_secs(60);

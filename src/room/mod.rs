@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod driver_watch;
 pub mod fix_times;
 pub mod order;
+pub mod order_diff;
 pub mod policy;
 pub mod posted_fixes;
 pub mod read_marks;

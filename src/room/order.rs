@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The facts of an order on which rights depend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::order::OrderFacts;
-use crate::ids::UserId;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::UserId;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The rules that an operator has set.
 #[derive(Debug, Clone, Default)]
@@ -56,30 +56,66 @@ pub enum Action {
     SeeLocation,
 }
 
-/// Whether `subject` may do `action`.
-///
-/// # Errors
-/// `forbidden` without the right, `order_closed` where the right ended with the order.
-pub fn authorize(
-    rules: &Rules,
-    order: &OrderFacts,
-    subject: Subject<'_>,
-    action: Action,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    if !may_join(rules, order, subject) {
-        return Err(Failure::forbidden());
+/// A user in an order, as all decisions see them: `rights.to(Action::Chat)?`.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights<'a> {
+    /// The rules of the operator.
+    pub rules: &'a Rules,
+    /// The order, as back ends have set it.
+    pub order: &'a OrderFacts,
+    /// The user.
+    pub subject: Subject<'a>,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+impl Rights<'_> {
+    /// Whether the user may do `action`.
+    ///
+    /// # Errors
+    /// `forbidden` without the right, `order_closed` where the right ended with the order.
+    pub fn to(self, action: Action) -> Result<(), Failure> {
+        let Self { rules, order, subject, now } = self;
+        if !self.may_join() {
+            return Err(Failure::forbidden());
+        }
+        match action {
+            Action::Chat if chat_has_closed(rules, order, now) => Err(closed()),
+            Action::Locate if !may_drive(order, subject) => {
+                Err(Failure::new(ErrorCode::Forbidden, "only the order's driver sends positions"))
+            }
+            Action::Locate | Action::SeeLocation if has_ended(rules, order) => Err(closed()),
+            Action::SeeLocation if !self.sees_location() => {
+                Err(Failure::new(ErrorCode::Forbidden, "the driver is not shown in this status"))
+            }
+            _ => Ok(()),
+        }
     }
-    match action {
-        Action::Chat if chat_has_closed(rules, order, now) => Err(closed()),
-        Action::Locate if !may_drive(order, subject) => {
-            Err(Failure::new(ErrorCode::Forbidden, "only the order's driver sends positions"))
+
+    fn may_join(self) -> bool {
+        let Self { rules, order, subject, .. } = self;
+        if subject.banned || order.deleted {
+            return false;
         }
-        Action::Locate | Action::SeeLocation if has_ended(rules, order) => Err(closed()),
-        Action::SeeLocation if !sees_location(rules, order, subject) => {
-            Err(Failure::new(ErrorCode::Forbidden, "the driver is not shown in this status"))
+        let (user, participants) = (subject.user, &order.participants);
+        let by_back_end =
+            order.driver_id.as_ref() == Some(user) || participants.role_of(user).is_some();
+        // A token does not restore what a back end removed.
+        let by_token = subject.named || (rules.open && subject.role != Role::Service);
+        subject.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
+    }
+
+    fn sees_location(self) -> bool {
+        let Self { rules, order, subject, .. } = self;
+        if subject.role.is_staff() || self.supports() || may_drive(order, subject) {
+            return true;
         }
-        _ => Ok(()),
+        rules.shows_driver_of(order)
+    }
+
+    /// Whether a back end made the user a supporter of the order.
+    pub(super) fn supports(self) -> bool {
+        self.order.participants.role_of(self.subject.user) == Some(Role::Support)
     }
 }
 
@@ -101,23 +137,18 @@ impl Rules {
         let listed = self.location_visible.as_ref().is_none_or(|visible| visible.contains(status));
         listed && !self.terminal.contains(status)
     }
+
+    /// Whether customers of an order see the driver's position. An order without a status is in no
+    /// list of statuses.
+    pub fn shows_driver_of(&self, order: &OrderFacts) -> bool {
+        let status = order.status.as_ref();
+        status.map_or(self.location_visible.is_none(), |status| self.shows_driver(status))
+    }
 }
 
 /// Whether an order's status is terminal.
 pub fn has_ended(rules: &Rules, order: &OrderFacts) -> bool {
     order.status.as_ref().is_some_and(|status| rules.terminal.contains(status))
-}
-
-fn may_join(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> bool {
-    if subject.banned || order.deleted {
-        return false;
-    }
-    let (user, participants) = (subject.user, &order.participants);
-    let by_back_end =
-        order.driver_id.as_ref() == Some(user) || participants.role_of(user).is_some();
-    // A token does not restore what a back end removed.
-    let by_token = subject.named || (rules.open && subject.role != Role::Service);
-    subject.role.is_staff() || by_back_end || (by_token && !participants.has_removed(user))
 }
 
 /// Whether a user is the driver of an order, whatever its status.
@@ -132,20 +163,6 @@ pub(super) fn may_drive(order: &OrderFacts, subject: Subject<'_>) -> bool {
             subject.role == Role::Driver || role == Some(Role::Driver)
         }
     }
-}
-
-fn sees_location(rules: &Rules, order: &OrderFacts, subject: Subject<'_>) -> bool {
-    let supports = order.participants.role_of(subject.user) == Some(Role::Support);
-    if subject.role.is_staff() || supports || may_drive(order, subject) {
-        return true;
-    }
-    shows_driver(rules, order)
-}
-
-/// Whether customers see the driver's position. An order without a status is in no list of statuses.
-pub fn shows_driver(rules: &Rules, order: &OrderFacts) -> bool {
-    let status = order.status.as_ref();
-    status.map_or(rules.location_visible.is_none(), |status| rules.shows_driver(status))
 }
 
 /// Whether an order has ended so long ago that its chat is closed.
@@ -216,7 +233,8 @@ mod tests {
     ) -> Option<ErrorCode> {
         let user = user("u");
         let subject = Subject { user: &user, role, named, banned: false };
-        authorize(rules, order, subject, action, Timestamp::from_secs(60)).err().map(|f| f.code)
+        let rights = Rights { rules, order, subject, now: Timestamp::from_secs(60) };
+        rights.to(action).err().map(|failure| failure.code)
     }
 
     /// For each action: yes, no (forbidden), or over (the order has ended).
@@ -324,8 +342,8 @@ mod tests {
     fn a_ban_overrides_the_token_and_the_role() {
         let (user, rules) = (user("u"), rules(true));
         let subject = Subject { user: &user, role: Role::Support, named: true, banned: true };
-        let now = Timestamp::from_secs(0);
-        let result = authorize(&rules, &order("driver:u u:customer"), subject, Action::Join, now);
+        let (order, now) = (order("driver:u u:customer"), Timestamp::from_secs(0));
+        let result = Rights { rules: &rules, order: &order, subject, now }.to(Action::Join);
         assert_eq!(result.map_err(|failure| failure.code), Err(ErrorCode::Forbidden));
     }
 
@@ -334,7 +352,10 @@ mod tests {
         let (user, rules) = (user("u"), rules(false));
         let subject = Subject { user: &user, role: Role::Customer, named: true, banned: false };
         let ended = order("DELIVERED");
-        let at = |now| authorize(&rules, &ended, subject, Action::Chat, now).map_err(|f| f.code);
+        let at = |now| {
+            let rights = Rights { rules: &rules, order: &ended, subject, now };
+            rights.to(Action::Chat).map_err(|failure| failure.code)
+        };
         assert_eq!(at(Timestamp::from_secs(3600)), Ok(()));
         assert_eq!(at(Timestamp::from_secs(3601)), Err(ErrorCode::OrderClosed));
     }

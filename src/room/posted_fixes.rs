@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::protocol::error::ErrorCode;
-use crate::protocol::location::Position;
+use protocol::error::ErrorCode;
+use protocol::location::Position;
 
 /// The outcome of one fix, from worst to best. For a fix of several orders the best outcome counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub fn thin_trail(positions: impl Iterator<Item = Position>, interval: Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::Fix;
-    use crate::time::Timestamp;
+    use protocol::events::location::Fix;
+    use protocol::time::Timestamp;
 
     fn fix(secs: Option<i64>) -> Fix {
         Fix {
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_trail_has_a_point_per_interval() {
-        let driver: crate::ids::UserId = "d".parse().expect("an id");
+        let driver: protocol::ids::UserId = "d".parse().expect("an id");
         let at = |secs| Position::of(&fix(Some(secs)), driver.clone(), Timestamp::from_secs(500));
         let kept =
             thin_trail([0, 1, 9, 10, 19, 21, 300].into_iter().map(at), Duration::from_secs(10));

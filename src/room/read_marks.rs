@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::UserId;
+use protocol::ids::UserId;
 
 /// The read marks of an order: the highest message that each user has read. They only increase.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::protocol::chat::MAX_PAGE_BYTES;
+use protocol::chat::MAX_PAGE_BYTES;
 
 /// The most messages kept.
 const MAX_MESSAGES: usize = 200;

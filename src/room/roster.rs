@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ids::UserId;
-use crate::protocol::role::Role;
-use crate::protocol::server::MemberInfo;
+use protocol::events::presence::MemberInfo;
+use protocol::ids::UserId;
+use protocol::role::Role;
 
 /// The users of a room.
 #[derive(Debug, Default)]

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ids::UserId;
-use crate::protocol::client::Fix;
-use crate::protocol::location::Position;
-use crate::protocol::server::LastLocation;
-use crate::time::Timestamp;
+use protocol::events::join::LastLocation;
+use protocol::events::location::Fix;
+use protocol::ids::UserId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// After this time without an accepted fix, a fix with an older `recordedAt` is accepted: a phone
 /// whose clock was set back must not stay silenced.

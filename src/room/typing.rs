@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::ids::{SessionId, UserId};
+use protocol::ids::{SessionId, UserId};
 
 /// How long a typing indicator lasts that is not repeated.
 pub const TYPING_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,11 +2,10 @@
 //! live positions, `GET /orders/{id}` and the trail call this module.
 
 use super::order::OrderFacts;
-use super::policy::{Action, Rules, Subject, authorize, has_ended, may_drive};
-use crate::protocol::error::Failure;
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use super::policy::{Action, Rights, Rules, has_ended, may_drive};
+use protocol::error::Failure;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// Which positions a user may see: those recorded from a time on, or none. The time of recording
 /// counts, not that of arrival: a phone may deliver late what it recorded while the driver was
@@ -68,45 +67,38 @@ impl Visibility {
     }
 }
 
-/// Which positions of an order's driver a user may see.
-///
-/// # Errors
-/// As [`authorize`], where the user may see none.
-pub fn position_visibility(
-    rules: &Rules,
-    order: &OrderFacts,
-    subject: Subject<'_>,
-    now: Timestamp,
-) -> Result<Visibility, Failure> {
-    authorize(rules, order, subject, Action::SeeLocation, now)?;
-    let supports = order.participants.role_of(subject.user) == Some(Role::Support);
-    let sees_all = rules.location_visible.is_none() || subject.role.is_staff() || supports;
-    let all = Visibility::of_trail(order);
-    if sees_all || may_drive(order, subject) {
-        return Ok(all);
+impl Rights<'_> {
+    /// Which positions of the order's driver the user may see.
+    ///
+    /// # Errors
+    /// As [`Rights::to`], where the user may see none.
+    pub fn visible_positions(self) -> Result<Visibility, Failure> {
+        self.to(Action::SeeLocation)?;
+        let Self { rules, order, subject, .. } = self;
+        let sees_all =
+            rules.location_visible.is_none() || subject.role.is_staff() || self.supports();
+        let all = Visibility::of_trail(order);
+        if sees_all || may_drive(order, subject) {
+            return Ok(all);
+        }
+        // Where no change of the order has made it visible, the settings did, at the latest when
+        // the hub started.
+        let shown_since = order.shown_since.unwrap_or(rules.in_force_since);
+        Ok(all.and(Visibility::since(shown_since)))
     }
-    // Where no change of the order has made it visible, the settings did, at the latest when the
-    // hub started.
-    let shown_since = order.shown_since.unwrap_or(rules.in_force_since);
-    Ok(all.and(Visibility::since(shown_since)))
-}
 
-/// Which part of an order's trail a user may see: the same positions, and for staff also after the
-/// order's end.
-///
-/// # Errors
-/// As [`authorize`], where the user may see none.
-pub fn trail_visibility(
-    rules: &Rules,
-    order: &OrderFacts,
-    subject: Subject<'_>,
-    now: Timestamp,
-) -> Result<Visibility, Failure> {
-    if subject.role.is_staff() {
-        authorize(rules, order, subject, Action::Read, now)?;
-        return Ok(Visibility::of_trail(order));
+    /// Which part of the order's trail the user may see: the same positions, and for staff also
+    /// after the order's end.
+    ///
+    /// # Errors
+    /// As [`Rights::to`], where the user may see none.
+    pub fn visible_trail(self) -> Result<Visibility, Failure> {
+        if self.subject.role.is_staff() {
+            self.to(Action::Read)?;
+            return Ok(Visibility::of_trail(self.order));
+        }
+        self.visible_positions()
     }
-    position_visibility(rules, order, subject, now)
 }
 
 #[cfg(test)]
@@ -114,9 +106,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ids::UserId;
-    use crate::protocol::error::ErrorCode;
     use crate::room::order::Participant;
+    use crate::room::policy::Subject;
+    use protocol::error::ErrorCode;
+    use protocol::ids::UserId;
+    use protocol::role::Role;
 
     fn user(id: &str) -> UserId {
         id.parse().expect("an id")
@@ -167,8 +161,8 @@ mod tests {
             let since_ms = found.map_err(|failure| failure.code)?.since_ms;
             Ok(if since_ms == i64::MIN { 0 } else { since_ms.div_euclid(1000) })
         };
-        [position_visibility, trail_visibility]
-            .map(|sees| seconds(sees(rules, order, subject, at(60))))
+        let rights = Rights { rules, order, subject, now: at(60) };
+        [rights.visible_positions(), rights.visible_trail()].map(seconds)
     }
 
     #[test]

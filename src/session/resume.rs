@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{OrderId, Pid, SessionId, UserId};
-use crate::protocol::socketio::Namespace;
+use protocol::ids::{OrderId, Pid, SessionId, UserId};
+use protocol::socketio::Namespace;
 pub use push_log::{MAX_PUSHES, PushLog};
 pub use unconfirmed::{KnownOrder, SnapshotRequest, Unconfirmed};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::h1;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -39,9 +39,9 @@ const USER_TIMEOUT_MARGIN: Duration = Duration::from_millis(500);
 
 /// Makes a connection from a socket whose upgrade was granted.
 ///
-/// `response_head` is the whole 101 response ([`switching_protocols`]). It is the first entry of
-/// the outbox, so it is sent together with what is pushed in the same turn. [`Inbound`] first reads
-/// what the client sent after its request.
+/// `response_head` is the whole 101 response. It is the first entry of the outbox, so it is sent
+/// together with what is pushed in the same turn. [`Inbound`] first reads what the client sent after
+/// its request.
 ///
 /// # Errors
 /// The system's error when an option cannot be set: the peer is gone already.
@@ -73,37 +73,4 @@ pub fn accept(
         Arc::new(SendState::new(Sink::Socket(writer.into()), queue, Arc::clone(options)));
     schedule(&send_state);
     Ok((Inbound::new(reader, parts.read_buf, Arc::clone(&send_state)), Outbox::new(send_state)))
-}
-
-/// The 101 response to a client's `Sec-WebSocket-Key`, with the chosen subprotocol (RFC 6455,
-/// section 4.2.2).
-pub fn switching_protocols(key: &[u8], subprotocol: Option<&str>) -> Bytes {
-    let mut head = BytesMut::with_capacity(192);
-    head.put_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\n\
-          Upgrade: websocket\r\n\
-          Connection: Upgrade\r\n\
-          Sec-WebSocket-Accept: ",
-    );
-    head.put_slice(&actix_http::ws::hash_key(key));
-    if let Some(subprotocol) = subprotocol {
-        head.put_slice(b"\r\nSec-WebSocket-Protocol: ");
-        head.put_slice(subprotocol.as_bytes());
-    }
-    head.put_slice(b"\r\n\r\n");
-    head.freeze()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_response_accepts_the_key_of_the_specification() {
-        let key = b"dGhlIHNhbXBsZSBub25jZQ==";
-        let head = switching_protocols(key, None);
-        assert!(head.ends_with(b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
-        let head = switching_protocols(key, Some("orderhub.v1"));
-        assert!(head.ends_with(b"=\r\nSec-WebSocket-Protocol: orderhub.v1\r\n\r\n"));
-    }
 }

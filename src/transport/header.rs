@@ -1,7 +1,7 @@
 //! Parts of clients' frames (RFC 6455, section 5): headers, masks and the payload of close frames.
 //! Each is checked as early as a byte allows. No I/O.
 
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// The longest payload of a control frame (section 5.5).
 pub(super) const MAX_CONTROL: usize = 125;

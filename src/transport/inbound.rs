@@ -20,7 +20,7 @@ use super::message::{Assembler, Item, Limits};
 use super::read_pause::ReadPause;
 use super::reader::poll_read;
 use super::send_state::{SendAction, SendState};
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 mod long_polling;
 

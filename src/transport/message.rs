@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::header::{Header, OpCode, Parsed, parse_close, parse_header, unmask};
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// What a client may send in one message.
 #[derive(Debug, Clone, Copy)]

@@ -1,9 +1,10 @@
 //! The transport: bounded frames in and out of a WebSocket's raw socket.
 //!
-//! [`accept`] takes over a socket whose upgrade was granted, and returns its two ends. [`Inbound`]
-//! is a stream of whole messages; the task of the connection actor polls it. [`Outbox`] is a handle
-//! that rooms on any thread hold. A push queues a frame. The thread that pushed writes it at the
-//! end of its turn.
+//! [`upgrade_service`] routes requests for a WebSocket through an application. [`RawSocket::accept`]
+//! makes the two ends of a connection from a socket whose upgrade was granted. [`Inbound`] is a
+//! stream of whole messages; the task of the connection actor polls it. [`Outbox`] is a handle that
+//! rooms on any thread hold. A push queues a frame. The thread that pushed writes it at the end of
+//! its turn.
 //!
 //! ```text
 //!            ┌─ Inbound ── frame ── message ──▶ Incoming        (the connection's thread)
@@ -43,6 +44,7 @@ mod ring;
 mod send_state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +52,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub use self::accept::{accept, switching_protocols};
+pub use self::accept::accept;
 pub use self::acked::acked;
 pub use self::budget::OutboxBudget;
 pub use self::frame::Frame;
@@ -61,8 +63,9 @@ pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polli
 pub use self::queue::LatestKey;
 pub use self::read_pause::{ReadPause, ReadPauseGuard};
 pub use self::ring::check_io_uring;
+pub use self::upgrade::{Accepted, RawSocket, handshake, lingering_close, upgrade_service};
 use crate::metrics::Metrics;
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// Limits and timeouts, shared by all connections of a hub.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use super::frame_writer::PingMark;
 use super::queue::LatestKey;
 use super::send_state::{SendInner, SendState};
 use super::{Backlog, Closed};
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 /// The sending end of a connection. Clones are handles of the same one.
 ///

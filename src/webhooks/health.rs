@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::schedule::RetrySchedule;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// How many orders must fail one after the other, without a success between them, before the
 /// endpoint itself counts as down.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::event::EventKind;
 use super::schedule::RetrySchedule;
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// How long an event is worth telling.
 pub const MAX_AGE: Duration = Duration::from_secs(600);

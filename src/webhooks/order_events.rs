@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use super::event::{EventKind, EventSet};
 use super::payload::text;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
 use crate::room::order::OrderFacts;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// A committed change, as far as it is told.
 #[derive(Clone, Copy)]

@@ -13,9 +13,9 @@ use super::endpoints::{Endpoint, Endpoints};
 use super::event::{EventKind, EventSet};
 use super::momentary::{MomentaryEvent, MomentaryQueue};
 use super::payload;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// Which endpoints hear of what.
 #[derive(Debug, Default)]

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::ids::{OrderId, UserId};
-use crate::protocol::chat::ChatMessage;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::chat::ChatMessage;
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// The body of a request.
 #[derive(Serialize)]
@@ -133,7 +133,7 @@ pub(super) fn text(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::chat::ChatKind;
+    use protocol::chat::ChatKind;
 
     fn user(id: &str) -> UserId {
         id.parse().expect("an id")

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use orderhub::auth::{Identity, Verifier};
 use orderhub::config::Config;
-use orderhub::protocol::role::Role;
-use orderhub::time::Timestamp;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 use tempfile::TempDir;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

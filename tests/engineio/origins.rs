@@ -1,6 +1,6 @@
 //! Which pages may poll.
 
-use orderhub::protocol::socketio::engine::PING;
+use protocol::socketio::engine::PING;
 use reqwest::Method;
 use reqwest::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use orderhub::protocol::close::CloseCode;
 use orderhub::transport::{Closed, Frame, Incoming, LatestKey, Overrun};
+use protocol::close::CloseCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use orderhub::protocol::close::CloseCode;
 use orderhub::transport::{Incoming, Overrun};
+use protocol::close::CloseCode;
 use reqwest::Method;
 use tokio::io::AsyncWriteExt;
 

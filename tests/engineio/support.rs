@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Request, RequestHead};
-use actix_service::{fn_service, map_config};
+use actix_http::{HttpService, RequestHead};
+use actix_service::map_config;
 use actix_web::App;
 use actix_web::dev::AppConfig;
+use actix_web::http::header::HeaderMap;
 use actix_web::middleware::from_fn;
 use futures_util::{SinkExt, StreamExt};
 use orderhub::config::Origins;
@@ -17,9 +18,11 @@ use orderhub::http::engineio::{
     Engine, EngineHandler, HandshakeRefusal, NewSession, Options, PollingSessions, TransportKind,
 };
 use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::protocol::close::CloseCode;
-use orderhub::protocol::socketio::engine::EngineError;
-use orderhub::transport::{Frame, Incoming, Outbox, ReadPause, TransportOptions};
+use orderhub::transport::{
+    Frame, Incoming, Outbox, RawSocket, ReadPause, TransportOptions, upgrade_service,
+};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::EngineError;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,10 +76,17 @@ pub struct Session {
     pub heard: UnboundedReceiver<Incoming>,
 }
 
-struct EchoHost(UnboundedSender<Session>);
+struct EchoHost {
+    opened: UnboundedSender<Session>,
+    origins: Origins,
+}
 
 impl EngineHandler for EchoHost {
     type HandshakeData = ();
+
+    fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        http::origin::is_allowed(&self.origins, headers)
+    }
 
     fn on_handshake(&self, request: &RequestHead) -> Result<(), HandshakeRefusal> {
         let banned = request.headers.contains_key("x-banned");
@@ -89,7 +99,7 @@ impl EngineHandler for EchoHost {
         let (tell, heard) = unbounded_channel();
         let session =
             Session { sid, kind, outbox: outbox.clone(), read_pause: inbound.read_pause(), heard };
-        self.0.send(session).ok();
+        self.opened.send(session).ok();
         actix_rt::spawn(async move {
             while let Some(incoming) = inbound.next().await {
                 tell.send(incoming.clone()).ok();
@@ -122,13 +132,18 @@ pub fn text(packet: &str) -> Frame {
     Frame::text(|out| out.extend_from_slice(packet.as_bytes()))
 }
 
+/// The pages that may use every server here.
+fn origins() -> Origins {
+    Origins::List(vec!["https://app.example.com".into(), "file://".into()])
+}
+
 /// Options that tests may change.
 pub fn options() -> Options {
     let words = LabelValues::default();
     Options {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
-        origins: Origins::List(vec!["https://app.example.com".into(), "file://".into()]),
+        subprotocol: None,
         request_timeout: Options::DEFAULT_REQUEST_TIMEOUT,
         transport: Arc::new(TransportOptions {
             max_message_bytes: LIMIT,
@@ -187,21 +202,18 @@ async fn serve(
         .workers(2)
         .disable_signals()
         .listen("engineio", listener, move || {
-            let handler = EchoHost(tell.clone());
+            let handler = EchoHost { opened: tell.clone(), origins: origins() };
             let engine = Arc::new(Engine::new(handler, options.clone(), Arc::clone(&sessions)));
             let app = App::new()
-                .wrap(http::cors(&options.origins))
+                .wrap(http::cors(&origins()))
                 .wrap(from_fn(http::one_request_if_unauthenticated))
                 .configure(engine.routes());
+            let upgrades = App::new().configure(engine.routes());
+            let upgrades = map_config(upgrades, |()| AppConfig::default());
             HttpService::build()
                 .h1_allow_half_closed(false)
-                .upgrade(fn_service(move |(request, socket): (Request, _)| {
-                    let engine = Arc::clone(&engine);
-                    async move {
-                        assert!(engine.serves(request.path()), "{}", request.path());
-                        engine.upgrade(&request, socket, Box::new(())).await;
-                        Ok::<_, std::convert::Infallible>(())
-                    }
+                .upgrade(upgrade_service(upgrades, |socket| {
+                    Some(RawSocket::new(socket, Box::new(())))
                 }))
                 .h1(map_config(app, |()| AppConfig::default()))
                 .tcp()

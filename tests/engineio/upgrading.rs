@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use orderhub::http::engineio::{Options, TransportKind};
-use orderhub::protocol::close::CloseCode;
 use orderhub::transport::{Frame, Incoming};
+use protocol::close::CloseCode;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -130,7 +130,7 @@ async fn a_file_with_a_byte_order_mark_is_read() {
     let hub = hub.env("JWT_SECRET_PREVIOUS_FILE", secret.display()).start();
     assert_eq!(ask(&hub, Method::GET, "/admin/v1/stats", &key.key).await.0, 200);
     let claims = serde_json::json!({
-        "sub": "root", "role": "admin", "exp": orderhub::time::Timestamp::now().as_millis() / 1000 + 60,
+        "sub": "root", "role": "admin", "exp": protocol::time::Timestamp::now().as_millis() / 1000 + 60,
     });
     let secret = jsonwebtoken::EncodingKey::from_secret("s".repeat(32).as_bytes());
     let header = jsonwebtoken::Header::default();

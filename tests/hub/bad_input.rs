@@ -69,7 +69,7 @@ async fn calls(hub: &Hub) -> Vec<Call> {
 /// Asserts that the hub goes on as if nothing had been.
 async fn assert_well(hub: &Hub) {
     assert_eq!(hub.status("/readyz").await, 200);
-    let name = format!("witness-{}", orderhub::ids::SessionId::random());
+    let name = format!("witness-{}", protocol::ids::SessionId::random());
     let mut witness = hub.connect(&name, "customer", &["w1"]).await;
     witness.join("w1").await;
     // Lines come in order: what went before is there as well.

@@ -1,7 +1,7 @@
 //! Messages that are no good: each refused with the code and the field, in the form that was asked
 //! for, and the connection stays.
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::{Client, Closed, Hub};

@@ -1,6 +1,6 @@
 //! How long a token counts: a session ends with it, says so before, and goes on with the next.
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::json;
 
 use super::support::raw::{RawConnection, UpgradeRequest};

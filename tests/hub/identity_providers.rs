@@ -41,7 +41,7 @@ async fn the_character_that_an_id_cannot_have_is_told_to_the_back_end() {
 #[tokio::test]
 async fn a_role_that_nothing_knows_is_logged_once() {
     let mut hub = Hub::start();
-    let expires = orderhub::time::Timestamp::now().as_millis() / 1000 + 60;
+    let expires = protocol::time::Timestamp::now().as_millis() / 1000 + 60;
     for role in ["WIZARD", "WIZARD", "ADMIN"] {
         let token = claims(json!({ "sub": "ann", "role": role, "exp": expires }));
         let mut client = hub.connect_with(&token).await;

@@ -10,7 +10,7 @@ use super::support::socketio::SocketIoClient;
 use super::support::{Hub, claims};
 
 fn named(user: &str, name: &str) -> String {
-    let exp = orderhub::time::Timestamp::now().as_millis() / 1000 + 600;
+    let exp = protocol::time::Timestamp::now().as_millis() / 1000 + 600;
     claims(json!({ "sub": user, "name": name, "role": "customer", "orders": ["o1"], "exp": exp }))
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};

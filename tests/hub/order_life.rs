@@ -1,7 +1,7 @@
 //! An order's life, from the back end's first call to its last: the customer's app is on Socket.IO,
 //! the driver's phone and the support desk are on plain sockets, and the back end is on HTTP.
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

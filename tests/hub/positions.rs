@@ -3,7 +3,7 @@
 
 use futures_util::future::join_all;
 use orderhub::auth::Scope;
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use futures_util::future::join_all;
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 

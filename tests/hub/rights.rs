@@ -27,7 +27,7 @@ pub fn order(hub: &Hub, id: &str, status: &str, driver: &str, ended_at_ms: i64) 
 }
 
 fn now_ms() -> i64 {
-    orderhub::time::Timestamp::now().as_millis()
+    protocol::time::Timestamp::now().as_millis()
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How the hub ends Socket.IO connections: those that should stay away are told so by a DISCONNECT,
 //! the others only lose the connection, and come back by themselves.
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::polling;

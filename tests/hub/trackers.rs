@@ -47,7 +47,7 @@ fn owntracks(lat: f64, secs: i64) -> Value {
 
 /// As the README of Overland has it.
 fn overland(lat: f64, secs: i64) -> Value {
-    let at = orderhub::time::Timestamp::from_millis(ms_ago(secs)).to_string();
+    let at = protocol::time::Timestamp::from_millis(ms_ago(secs)).to_string();
     json!({
         "type": "Feature",
         "geometry": { "type": "Point", "coordinates": [13.7142, lat] },
@@ -143,7 +143,7 @@ async fn traccar_client_sends_by_query_form_and_json() {
     let form = "application/x-www-form-urlencoded";
     let json = json!({
         "location": {
-            "timestamp": orderhub::time::Timestamp::from_millis(ms_ago(5)), "is_moving": true,
+            "timestamp": protocol::time::Timestamp::from_millis(ms_ago(5)), "is_moving": true,
             "coords": { "latitude": 45.5, "longitude": 13.7142, "accuracy": 5.4, "speed": 10.0,
                 "heading": 270.0, "altitude": 12.7 },
             "odometer": 0, "event": "motionchange", "activity": { "type": "still" }, "extras": {},

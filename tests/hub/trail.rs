@@ -1,7 +1,7 @@
 //! The trail of an order: what of the positions is kept, for how long, and who may read it.
 
 use diesel::RunQueryDsl;
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 

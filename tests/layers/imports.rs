@@ -18,18 +18,23 @@ pub fn imports(module: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// The paths from the root of the crate that a line of code spells out instead of importing them.
+/// The paths of the hub and of its crate of words that a line of code spells out instead of
+/// importing them.
 fn spelled_out(line: &str) -> Vec<String> {
     let code = line.split("//").next().unwrap_or(line);
+    let in_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
-    for (place, root) in code.match_indices("crate::") {
-        let in_text = code[..place].matches('"').count() % 2 == 1;
-        let path = &code[place + root.len()..];
-        let end = path.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
-        let path = path[..end.unwrap_or(path.len())].trim_end_matches(':');
-        // A line inside the braces of a declaration has no path of its own.
-        if !in_text && !path.is_empty() {
-            found.push(format!("crate::{path}"));
+    for root in ["crate::", "protocol::"] {
+        for (place, _) in code.match_indices(root) {
+            let before = &code[..place];
+            let in_text = before.matches('"').count() % 2 == 1;
+            let path = &code[place..];
+            let path =
+                path[..path.find(|c| !in_path(c)).unwrap_or(path.len())].trim_end_matches(':');
+            // A line inside the braces of a declaration has no path of its own.
+            if !in_text && !before.ends_with(in_path) && path.len() > root.len() {
+                found.push(path.to_owned());
+            }
         }
     }
     found
@@ -139,19 +144,19 @@ fn absolute(module: &str, depth: usize, path: &str) -> Option<String> {
 
 #[test]
 fn paths_are_written_out_in_full() {
-    let of = |text: &str| imports("actors::store::writer", text);
+    let of = |text: &str| imports("actors::store::orders", text);
     assert_eq!(
         of("use std::{fmt, io::{self, Read as _}};"),
         ["std::fmt", "std::io", "std::io::Read"]
     );
     assert_eq!(of("use super::health::Health;"), ["crate::actors::store::health::Health"]);
     assert_eq!(of("use super::super::peer;"), ["crate::actors::peer"]);
-    assert_eq!(of("use self::inner::Thing;"), ["crate::actors::store::writer::inner::Thing"]);
-    assert_eq!(of("mod tests {\n    use super::*;\n}"), ["crate::actors::store::writer"]);
+    assert_eq!(of("use self::inner::Thing;"), ["crate::actors::store::orders::inner::Thing"]);
+    assert_eq!(of("mod tests {\n    use super::*;\n}"), ["crate::actors::store::orders"]);
     assert_eq!(of("mod a {\n    mod b {\n        use super::x;\n    }\n}"), [""; 0]);
     assert_eq!(
-        of("let x = crate::ids::new(&crate::time::NOW); // crate::y"),
-        ["crate::ids::new", "crate::time::NOW"]
+        of("let x = crate::db::new(&protocol::time::NOW); // crate::y, my_protocol::z"),
+        ["crate::db::new", "protocol::time::NOW"]
     );
     assert_eq!(of("mod a {\n}\nuse super::x;"), ["crate::actors::store::x"]);
 }

@@ -1,14 +1,16 @@
 //! Messages of the plain framing.
 
-use orderhub::json_number::MAX_SAFE_INTEGER;
-use orderhub::protocol::client::{ClientEvent, Location, MAX_TARGETS, Target};
-use orderhub::protocol::envelope::{decode, encode_ack, encode_event};
-use orderhub::protocol::lenient::{without_mark, without_nan};
-use orderhub::protocol::location::Position;
-use orderhub::protocol::request::{Rejected, Request};
-use orderhub::protocol::server::{LocationUpdate, ServerEvent};
-use orderhub::time::Timestamp;
 use proptest::prelude::*;
+use protocol::client::ClientEvent;
+use protocol::envelope::{decode, encode_ack, encode_event};
+use protocol::events::location::LocationUpdate;
+use protocol::events::location::{Location, MAX_TARGETS, Target};
+use protocol::json_number::MAX_SAFE_INTEGER;
+use protocol::lenient::{without_mark, without_nan};
+use protocol::location::Position;
+use protocol::request::{Rejected, Request};
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! Bodies of posted positions, in each of their forms.
 
-use orderhub::protocol::fixes::{MAX_FIXES, UnreadableBody, read_fixes};
-use orderhub::protocol::lenient::without_nan;
 use proptest::prelude::*;
+use protocol::fixes::{MAX_FIXES, UnreadableBody, read_fixes};
+use protocol::lenient::without_nan;
 use serde_json::{Value, json};
 
 use super::ID;
@@ -83,7 +83,7 @@ proptest! {
         order in ID, lat in -90.0..=90.0, lng in -180.0..=180.0, speed in -2.0..50.0,
         ms in 100_000_000_000..4_102_444_800_000_i64, battery in 0.0..=1.0,
     ) {
-        let at = orderhub::time::Timestamp::from_millis(ms);
+        let at = protocol::time::Timestamp::from_millis(ms);
         let own = json!({ "orderId": order, "lat": lat, "lng": lng, "speed": speed,
             "battery": battery, "recordedAt": at });
         let coords = json!({ "latitude": lat, "longitude": lng, "speed": speed });

@@ -1,7 +1,7 @@
 //! TOML files, values and addresses of the load generator.
 
-use orderhub::load::address::{Address, answer};
-use orderhub::load::scenario::{BUILTIN, Scenario, TimeSpan};
+use load::address::{Address, answer};
+use load::scenario::{BUILTIN, Scenario, TimeSpan};
 use proptest::prelude::*;
 
 use super::mutate::{config, mutated};

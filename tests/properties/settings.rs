@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use orderhub::config::{Config, DatabaseUrl, IpNet};
-use orderhub::ids::{OrderId, Pid};
-use orderhub::time::Timestamp;
+use orderhub::config::{Config, DatabaseUrl, Networks};
 use proptest::prelude::*;
+use protocol::ids::{OrderId, Pid};
+use protocol::time::Timestamp;
 
 use super::mutate::{config, mutated};
 
@@ -70,7 +70,7 @@ proptest! {
         address in any::<IpAddr>(), prefix in 0_u32..=128,
     ) {
         let width = if address.is_ipv4() { 32 } else { 128 };
-        let network = format!("{address}/{prefix}").parse::<IpNet>();
+        let network = format!("{address}/{prefix}").parse::<Networks>();
         prop_assert_eq!(network.is_ok(), prefix <= width);
         let Ok(network) = network else { return Ok(()) };
         prop_assert!(network.contains(address));

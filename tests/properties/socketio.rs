@@ -1,17 +1,17 @@
 //! Packets and payloads of Engine.IO and Socket.IO.
 
 use bytes::Bytes;
-use orderhub::ids::OrderId;
-use orderhub::json_number::MAX_SAFE_INTEGER;
-use orderhub::protocol::request::Request;
-use orderhub::protocol::socketio::auth::Auth;
-use orderhub::protocol::socketio::decoder::Decoder;
-use orderhub::protocol::socketio::offset::{parse_offset, write_offset};
-use orderhub::protocol::socketio::packet::{MAX_ATTACHMENTS, Packet, PacketType};
-use orderhub::protocol::socketio::payload::{self, Part, SEPARATOR};
-use orderhub::protocol::socketio::reader::{ClientPacket, PacketReader};
-use orderhub::protocol::socketio::write;
 use proptest::prelude::*;
+use protocol::ids::OrderId;
+use protocol::json_number::MAX_SAFE_INTEGER;
+use protocol::request::Request;
+use protocol::socketio::auth::Auth;
+use protocol::socketio::decoder::Decoder;
+use protocol::socketio::offset::{parse_offset, write_offset};
+use protocol::socketio::packet::{MAX_ATTACHMENTS, Packet, PacketType};
+use protocol::socketio::payload::{self, Part, SEPARATOR};
+use protocol::socketio::reader::{ClientPacket, PacketReader};
+use protocol::socketio::write;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 

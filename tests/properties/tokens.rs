@@ -6,9 +6,9 @@ use std::time::Duration;
 use jsonwebtoken::{EncodingKey, Header};
 use orderhub::auth::{NewToken, Verifier, find_token, mint};
 use orderhub::config::Config;
-use orderhub::protocol::role::Role;
-use orderhub::time::Timestamp;
 use proptest::prelude::*;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 use serde_json::Value;
 
 use super::mutate::{config, mutated};

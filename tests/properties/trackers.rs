@@ -1,8 +1,8 @@
 //! Bodies and queries of apps that only track a phone.
 
-use orderhub::protocol::fixes::{Fixes, MAX_FIXES, UnreadableBody};
-use orderhub::protocol::trackers::{read_osmand, read_overland, read_owntracks};
 use proptest::prelude::*;
+use protocol::fixes::{Fixes, MAX_FIXES, UnreadableBody};
+use protocol::trackers::{read_osmand, read_overland, read_owntracks};
 
 use super::envelope::check_location;
 use super::mutate::{config, mutated};

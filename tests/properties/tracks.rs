@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use orderhub::load::track::Track;
+use load::track::Track;
 use proptest::prelude::*;
 
 use super::mutate::{config, mutated};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use orderhub::actors::store::{ChatWrite, ChatWriteError, ChatWritten, NewMessage, PageRange};
 use orderhub::db::commit_batch::{self, CommitOutcome};
-use orderhub::protocol::chat::ChatKind;
-use orderhub::time::Timestamp;
+use protocol::chat::ChatKind;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, keyed, message, on_postgres, order};
 

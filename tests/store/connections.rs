@@ -8,7 +8,7 @@ use orderhub::actors::store::PageRange;
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::pool::DbPool;
-use orderhub::ids::OrderId;
+use protocol::ids::OrderId;
 
 use crate::fixture::{Fixture, keyed, message, on_postgres, order, with_postgres};
 use crate::orders::set_status;

@@ -6,8 +6,8 @@ use orderhub::db::idempotency::{
     CallOutcome, Idempotent, IdempotentCall, KeyClaim, MAX_EXPIRED, StoredAnswer,
 };
 use orderhub::db::idempotency::{apply_once, claim, delete_expired};
-use orderhub::protocol::error::{ErrorCode, Failure};
-use orderhub::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database};
 

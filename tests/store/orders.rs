@@ -8,14 +8,14 @@ use orderhub::actors::store::{
     ChangeNote, ChangeOutcome, ChangeRequest, ChatWriteError, OrderChange, OrderChanged,
     OrderFilter, Store, StoreError, StoredOrder,
 };
-use orderhub::ids::UserId;
-use orderhub::protocol::error::ErrorCode;
-use orderhub::protocol::location::Position;
-use orderhub::protocol::role::Role;
 use orderhub::room::change::{Edit, OrderCommand, OrderPatch, ParticipantsEdit};
 use orderhub::room::order::{OrderFacts, Participant};
 use orderhub::room::policy::Rules;
-use orderhub::time::Timestamp;
+use protocol::error::ErrorCode;
+use protocol::ids::UserId;
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
 

@@ -4,8 +4,8 @@ use diesel::connection::SimpleConnection;
 use orderhub::actors::store::{MAX_WAITING_MARKS, StoreError};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::read_marks::{self, StoredReadMark};
-use orderhub::ids::UserId;
-use orderhub::time::Timestamp;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
 

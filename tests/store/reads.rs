@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use orderhub::actors::store::{
     Ban, CallerClass, LoadedOrder, MAX_WAITING_READS, PageRange, Revocation,
 };
-use orderhub::protocol::location::Position;
-use orderhub::time::Timestamp;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order};
 

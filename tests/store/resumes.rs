@@ -8,10 +8,10 @@ use diesel::connection::SimpleConnection;
 use futures_util::future::{join_all, select};
 use orderhub::actors::store::{Store, StoreError, StoreOptions, TrailOptions};
 use orderhub::config::DatabaseUrl;
-use orderhub::ids::{Pid, SessionId, UserId};
-use orderhub::protocol::socketio::Namespace;
 use orderhub::session::resume::{PushLog, SavedRoom, SessionRecord};
-use orderhub::time::Timestamp;
+use protocol::ids::{Pid, SessionId, UserId};
+use protocol::socketio::Namespace;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
 

@@ -13,8 +13,8 @@ use orderhub::db::messages::PageRange;
 use orderhub::db::orders::OrderFilter;
 use orderhub::db::trail::{self, TrailRange};
 use orderhub::db::{commit_batch, messages, migrate, orders, participants, read_marks};
-use orderhub::ids::UserId;
-use orderhub::time::Timestamp;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 use crate::fixture::{keyed, order, with_postgres};
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use orderhub::actors::store::{OrderFilter, TrailRange};
 use orderhub::db::{order_changes, trail};
-use orderhub::ids::{OrderId, UserId};
-use orderhub::protocol::location::Position;
 use orderhub::room::change::{OrderCommand, OrderPatch};
 use orderhub::room::policy::Rules;
-use orderhub::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, order, until};
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use talk::{Ask, Talk};

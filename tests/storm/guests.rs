@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use orderhub::time::Timestamp;
+use protocol::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;

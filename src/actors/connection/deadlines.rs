@@ -9,8 +9,8 @@ use super::Connection;
 use crate::actors::alarms::{Alarm, AlarmFired};
 use crate::actors::supervisor::Disconnect;
 use crate::connection::heartbeat::HeartbeatAction;
-use crate::protocol::close::CloseCode;
 use crate::session::token_expiry::ExpiryEvent;
+use protocol::close::CloseCode;
 
 impl Connection {
     /// Sets the alarm for the next deadline, unless it fires sooner: then it is set again when it

@@ -3,40 +3,11 @@
 use actix::{ActorContext, AsyncContext, Context};
 
 use super::dialect::Dialect;
+use super::session::{EndReason, PEER_CLOSED};
 use super::{CLOSE_TIMEOUT, Connection};
 use crate::actors::shared::close_index;
 use crate::actors::supervisor::Disconnect;
-use crate::protocol::close::CloseCode;
-
-/// The peer ended the connection.
-pub(super) const PEER_CLOSED: &str = "peer_closed";
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EndReason {
-    pub(super) reason: &'static str,
-    /// Whether the client left in an orderly way, or the hub ended it for good: then it gets no
-    /// grace.
-    pub(super) clean: bool,
-    /// Whether its record is kept, so that its client can resume.
-    pub(super) resumable: bool,
-}
-
-// === impl EndReason ===
-
-impl EndReason {
-    /// The client is not expected back.
-    pub(super) const fn for_good(reason: &'static str) -> Self {
-        Self { reason, clean: true, resumable: false }
-    }
-
-    /// The client is expected back.
-    pub(super) const fn lost(reason: &'static str) -> Self {
-        Self { reason, clean: false, resumable: true }
-    }
-}
-
-// === impl Connection ===
+use protocol::close::CloseCode;
 
 impl Connection {
     /// Ends the connection by the hub's decision: sends the reason, then closes.

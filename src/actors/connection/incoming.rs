@@ -7,25 +7,31 @@ use actix::Context;
 
 use super::Connection;
 use super::dialect::Dialect;
-use super::ending::{EndReason, PEER_CLOSED};
 use super::millis;
-use super::session::Session;
+use super::pacing::PAUSE;
+use super::session::{EndReason, PEER_CLOSED, Session};
+use super::subscription::RoomEvent;
 use super::throttling::{ClientInput, RateCheck};
 use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
-use crate::protocol::client::{ClientEvent, ClientEventName, Target};
-use crate::protocol::close::CloseCode;
-use crate::protocol::envelope;
-use crate::protocol::error::ErrorCode;
-use crate::protocol::request::{Rejected, Request};
-use crate::protocol::server::{Reply, ServerEvent};
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::malformed::Malformed;
-use crate::protocol::socketio::reader::ClientPacket;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::time::Timestamp;
 use crate::transport::Incoming;
+use protocol::client::Reply;
+use protocol::client::{ClientEvent, ClientEventName};
+use protocol::close::CloseCode;
+use protocol::envelope;
+use protocol::error::ErrorCode;
+use protocol::events::Done;
+use protocol::events::location::Target;
+use protocol::events::ping::Pong;
+use protocol::events::receipt::ReceiptKind;
+use protocol::request::{Rejected, Request};
+use protocol::server::ServerEvent;
+use protocol::socketio::Namespace;
+use protocol::socketio::malformed::Malformed;
+use protocol::socketio::reader::ClientPacket;
+use protocol::time::Timestamp;
 
 impl Connection {
     /// Handles one input of the connection.
@@ -156,14 +162,6 @@ impl Connection {
         let is_alone = self.throttled.is_none();
         let Some(session) = self.sessions.get_mut(index) else { return };
         let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
-        // Nearly all events are such positions, and need no answer.
-        if let Request { event: ClientEvent::Location(location), ack: None } = &request
-            && let Target::One(order) = &location.target
-            && rate_check == RateCheck::Allowed
-            && session.forward_fix(order, location.fix, now)
-        {
-            return;
-        }
         match rate_check {
             RateCheck::Allowed => self.handle_request(index, request, now, ctx),
             RateCheck::Limited { event_counted } => {
@@ -185,19 +183,46 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let name = request.event.name();
-        let answer = Answer::new(Arc::clone(&session.peer), name, request.ack);
-        match request.event {
-            ClientEvent::Ping(data) => {
-                session.peer.tell(&ServerEvent::Pong(&data)).ok();
-                answer.ok(Reply::Pong {});
+        let Request { event, ack } = request;
+        let name = event.name();
+        let answer = |session: &Session| Answer::new(Arc::clone(&session.peer), name, ack);
+        let (order, event) = match event {
+            ClientEvent::Ping(ping) => {
+                session.peer.tell(&ServerEvent::Pong(Pong(&ping.0))).ok();
+                return answer(session).ok(Reply::Ping(Done {}));
             }
             ClientEvent::Refresh(refresh) => {
-                session.refresh(&refresh, answer, now);
-                self.arm();
+                session.refresh(&refresh, answer(session), now);
+                return self.arm();
             }
-            event => session.pace(event, answer, now, ctx),
-        }
+            ClientEvent::Location(location) => {
+                return session.update_location(location, ack, now, ctx);
+            }
+            ClientEvent::Join(join) => {
+                (join.order_id.clone(), RoomEvent::Join(join, answer(session)))
+            }
+            ClientEvent::Leave(leave) => {
+                (leave.order_id, RoomEvent::Leave { all: leave.all, answer: answer(session) })
+            }
+            ClientEvent::Chat(chat) => {
+                (chat.order_id.clone(), RoomEvent::PostChat(chat, answer(session)))
+            }
+            ClientEvent::History(history) => {
+                (history.order_id.clone(), RoomEvent::GetHistory(history, answer(session)))
+            }
+            ClientEvent::Delivered(receipt) => {
+                let kind = ReceiptKind::Delivered;
+                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
+            }
+            ClientEvent::Read(receipt) => {
+                let kind = ReceiptKind::Read;
+                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
+            }
+            ClientEvent::Typing(typing) => {
+                (typing.order_id, RoomEvent::SetTyping(typing.typing, answer(session)))
+            }
+        };
+        session.pace(order, event, PAUSE, now, ctx);
     }
 
     /// Answers input that is not a valid event, when its rate allows it.

@@ -4,11 +4,10 @@ use actix::{Context, Handler};
 
 use super::Connection;
 use super::session::Session;
-use super::subscriptions::SubscriptionState;
-use crate::actors::order_diff::OrderDiff;
+use super::subscription::SubscriptionState;
 use crate::actors::store::CommittedChange;
 use crate::actors::supervisor::UserOrderChanged;
-use crate::ids::OrderId;
+use protocol::ids::OrderId;
 
 impl Session {
     /// Handles a change of an order in which the user took part, or does now.
@@ -20,7 +19,7 @@ impl Session {
         if self.is_told_by_room(&order.id) {
             return;
         }
-        let (diff, user) = (OrderDiff::of(change), &self.identity.user);
+        let (diff, user) = (change.diff_since(before), &self.identity.user);
         let was_driver = before.driver_id.as_ref() == Some(user);
         let takes_part = order.facts.involved_users().any(|involved| involved == user);
         let parting = diff.unassigned().filter(|_| was_driver || takes_part);

@@ -6,20 +6,24 @@ use std::time::{Duration, Instant};
 use actix::Context;
 
 use super::Connection;
-use super::session::Session;
-use super::socketio_connect::ResumeState;
-use super::subscriptions::Subscription;
+use super::session::{ResumeState, Session};
+use super::subscription::Subscription;
 use crate::actors::order_room::EntryKind;
 use crate::actors::peer::{Answer, SubscriptionId};
 use crate::actors::resumes::{Claim, TakeOver};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
-use crate::ids::{OrderId, Pid};
-use crate::protocol::client::{ClientEventName, DEFAULT_PAGE, Join};
-use crate::protocol::server::{Left, LeftReason, ServerEvent};
-use crate::protocol::socketio::Namespace;
 use crate::room::order::OrderFacts;
+use crate::room::policy::Action;
 use crate::session::resume::{PushLog, SavedRoom, SessionRecord, Unconfirmed};
+use protocol::client::ClientEventName;
+use protocol::events::history::DEFAULT_PAGE;
+use protocol::events::join::Join;
+use protocol::events::leave::{Left, LeftReason};
+use protocol::ids::{OrderId, Pid};
+use protocol::server::ServerEvent;
+use protocol::socketio::Namespace;
+use protocol::time::Timestamp;
 
 /// How long a session may take to end after its client is back on another connection.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -111,9 +115,9 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     let may = |order: &OrderId| match &known {
         Ok(known) => {
             let facts = known.get(order).unwrap_or(&unknown);
-            shared.may_join(identity, order, facts).is_ok()
+            shared.rights_of(identity, order, facts).to(Action::Join).is_ok()
         }
-        Err(_) => !shared.subject(identity, order).banned,
+        Err(_) => !shared.bans.from_order(&identity.user, order, Timestamp::now()),
     };
     rooms.iter().map(|room| may(&room.order)).collect()
 }
@@ -233,7 +237,7 @@ impl Session {
                 EntryKind::Rejoin { returned: true }
             };
             self.subscriptions.insert(mark.order.clone(), subscription);
-            self.queue_catch_up(mark.order, kind);
+            self.catch_ups.push(mark.order, kind);
         }
         self.start_catch_ups(ctx);
     }

@@ -5,28 +5,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::ending::EndReason;
 use super::millis;
-use super::open_orders::OpenOrders;
-use super::pacing::{CatchUpQueue, Postponed};
-use super::subscriptions::{Refusals, Subscription};
-use crate::actors::order_room::Leave;
-use crate::actors::peer::{Peer, SubscriptionId};
+use super::subscription::{RoomEvent, Subscription};
+use crate::actors::order_room::{Entered, EntryKind, Leave};
+use crate::actors::peer::{Answer, Peer, SubscriptionId};
+use crate::actors::reachable::Reachable;
 use crate::actors::shared::{Shared, close_index};
 use crate::actors::supervisor::{LeaveRoom, SupervisorHandle, Unregister};
 use crate::auth::Identity;
-use crate::ids::{OrderId, Pid};
-use crate::protocol::close::CloseCode;
-use crate::protocol::server::{ServerEvent, SessionEnd};
-use crate::protocol::socketio::write;
 use crate::rate_limit::users::UserRates;
 use crate::recent::RecentMap;
-use crate::session::resume::{MAX_REMOVED, SessionRecord};
+use crate::session::catch_up_queue::CatchUpQueue;
+use crate::session::open_orders::OpenOrders;
+use crate::session::refusals::Refusals;
+use crate::session::resume::{MAX_REMOVED, PushLog, SessionRecord};
 use crate::session::token_expiry::Expiry;
-use crate::time::Timestamp;
 use crate::transport::{Frame, ReadPause, ReadPauseGuard};
+use protocol::close::CloseCode;
+use protocol::events::location::Fix;
+use protocol::events::session_end::SessionEnd;
+use protocol::ids::{OrderId, Pid, SessionId};
+use protocol::server::ServerEvent;
+use protocol::socketio::write;
+use protocol::time::Timestamp;
+
+/// How many events may wait for rooms before the socket is no longer read.
+pub(super) const MAX_QUEUED: usize = 32;
 
 /// A session of a user on a connection.
 pub(super) struct Session {
@@ -34,8 +40,8 @@ pub(super) struct Session {
     pub(super) identity: Arc<Identity>,
     pub(super) shared: Arc<Shared>,
     pub(super) supervisor: Arc<SupervisorHandle>,
-    /// The address of the client, for the log.
-    remote: Arc<str>,
+    /// The connection, which rooms tell that they have let the session in.
+    pub(super) connection: Arc<dyn Reachable<Entered>>,
     /// The rooms that it is in, or enters.
     pub(super) subscriptions: RecentMap<OrderId, Subscription>,
     /// The number of the newest subscription.
@@ -45,15 +51,15 @@ pub(super) struct Session {
     /// Recent refusals.
     pub(super) refusals: Refusals,
     /// The orders of which the user is the driver.
-    pub(super) open_orders: OpenOrders,
+    pub(super) open_orders: OpenOrders<(Fix, Answer)>,
     /// Events that wait until their room has let the session in.
     pub(super) queued: usize,
     /// Pauses reading while too many of them wait.
     pub(super) queue_full_hold: Option<ReadPauseGuard>,
-    /// An event that waits until the client has taken earlier large replies.
-    pub(super) postponed: Postponed,
-    /// Rooms that wait to catch up.
-    pub(super) catch_ups: CatchUpQueue,
+    /// An event that waits until the client has taken earlier large replies. Rare, so boxed.
+    pub(super) postponed: Option<Box<PostponedEvent>>,
+    /// Rooms that wait to catch up, with how the session enters them.
+    pub(super) catch_ups: CatchUpQueue<EntryKind>,
     /// Pauses the reading of the connection.
     pub(super) read_pause: ReadPause,
     /// The user's rates, shared by all connections.
@@ -62,9 +68,67 @@ pub(super) struct Session {
     /// The id to resume the session with, where it can be resumed.
     pub(super) pid: Option<Pid>,
     opened: Instant,
-    ended: bool,
 }
 
+/// An event that waits until the client has taken earlier large replies; meanwhile the socket is
+/// not read.
+pub(super) struct PostponedEvent {
+    pub(super) order: OrderId,
+    pub(super) event: RoomEvent,
+    /// How long it waits this time.
+    pub(super) pause: Duration,
+    pub(super) read_pause: ReadPauseGuard,
+}
+
+/// The ids and the push log with which a session starts.
+pub(super) struct ResumeState {
+    pub(super) session_id: SessionId,
+    pub(super) pid: Option<Pid>,
+    /// The chat that was sent to it, and will be.
+    pub(super) push_log: PushLog,
+}
+
+/// The peer ended the connection.
+pub(super) const PEER_CLOSED: &str = "peer_closed";
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EndReason {
+    pub(super) reason: &'static str,
+    /// Whether the client left in an orderly way, or the hub ended it for good: then it gets no
+    /// grace.
+    pub(super) clean: bool,
+    /// Whether its record is kept, so that its client can resume.
+    pub(super) resumable: bool,
+}
+
+// === impl EndReason ===
+
+impl EndReason {
+    /// The client is not expected back.
+    pub(super) const fn for_good(reason: &'static str) -> Self {
+        Self { reason, clean: true, resumable: false }
+    }
+
+    /// The client is expected back.
+    pub(super) const fn lost(reason: &'static str) -> Self {
+        Self { reason, clean: false, resumable: true }
+    }
+}
+
+// === impl ResumeState ===
+
+impl ResumeState {
+    /// A new session's state. The client may present `offset` again, as long as it gets no other.
+    pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
+        Self {
+            session_id: SessionId::random(),
+            // Without randomness a `pid` would not be unique.
+            pid: resumes.then(Pid::random).and_then(Result::ok),
+            push_log: PushLog::new(offset),
+        }
+    }
+}
 // === impl Session ===
 
 impl Session {
@@ -74,7 +138,7 @@ impl Session {
         identity: Identity,
         shared: Arc<Shared>,
         supervisor: Arc<SupervisorHandle>,
-        remote: Arc<str>,
+        connection: Arc<dyn Reachable<Entered>>,
         read_pause: ReadPause,
         pid: Option<Pid>,
     ) -> Self {
@@ -86,7 +150,7 @@ impl Session {
             identity: Arc::new(identity),
             shared,
             supervisor,
-            remote,
+            connection,
             subscriptions: RecentMap::default(),
             last_subscription: SubscriptionId::default(),
             removed: Vec::new(),
@@ -100,10 +164,8 @@ impl Session {
             rates,
             pid,
             opened: now,
-            ended: false,
         };
         session.count(1);
-        session.log_start();
         session
     }
 
@@ -129,10 +191,9 @@ impl Session {
 
     /// Ends the session: leaves every room, once.
     pub(super) fn end(&mut self, end: EndReason) {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.peer.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.peer.ended.store(true, Ordering::Release);
         let record = self.record().filter(|_| end.resumable);
         for (order, subscription) in self.subscriptions.drain(..) {
             let leave = Leave { session: self.peer.id, reply: None, clean: end.clean };
@@ -189,18 +250,14 @@ impl Session {
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
     /// Logs the start of a session; its end is logged too. The token is never logged.
-    fn log_start(&self) {
+    pub(super) fn log_start(&self, remote: &str) {
         log::info!(
             session:% = self.peer.id,
             user:% = self.identity.user,
             role = self.identity.role.as_str(),
             framing = self.peer.codec.framing().as_str(),
-            remote = &*self.remote;
+            remote;
             "connected"
         );
     }

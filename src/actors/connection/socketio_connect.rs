@@ -10,21 +10,20 @@ use serde::Serialize;
 
 use super::Connection;
 use super::dialect::Dialect;
-use super::ending::EndReason;
 use super::resume::{self, FoundSession};
+use super::session::{EndReason, ResumeState};
 use crate::actors::shared::rate_limited;
 use crate::auth::{AuthError, Identity, TokenProblem};
-use crate::ids::{OrderId, Pid, SessionId};
-use crate::protocol::close::CloseCode;
-use crate::protocol::codec::Codec;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::socketio::auth::Auth;
-use crate::protocol::socketio::offset::parse_offset;
-use crate::protocol::socketio::{Namespace, write};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::session::resume::PushLog;
-use crate::time::Timestamp;
 use crate::transport::Frame;
+use protocol::close::CloseCode;
+use protocol::codec::Codec;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{Pid, SessionId};
+use protocol::socketio::auth::Auth;
+use protocol::socketio::offset::parse_offset;
+use protocol::socketio::{Namespace, write};
+use protocol::time::Timestamp;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]
@@ -59,16 +58,6 @@ struct LoginRetries {
     /// How often it may wait for the user's rate of logins.
     rate_waits: u8,
 }
-
-/// The ids and the push log with which a session starts.
-pub(super) struct ResumeState {
-    pub(super) session_id: SessionId,
-    pub(super) pid: Option<Pid>,
-    /// The chat that was sent to it, and will be.
-    pub(super) push_log: PushLog,
-}
-
-// === impl Connection ===
 
 impl Connection {
     /// Handles a CONNECT to a namespace.
@@ -301,18 +290,4 @@ impl Connection {
 
 fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
     Failure::new(ErrorCode::Unauthenticated, message)
-}
-
-// === impl ResumeState ===
-
-impl ResumeState {
-    /// A new session's state. The client may present `offset` again, as long as it gets no other.
-    pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
-        Self {
-            session_id: SessionId::random(),
-            // Without randomness a `pid` would not be unique.
-            pid: resumes.then(Pid::random).and_then(Result::ok),
-            push_log: PushLog::new(offset),
-        }
-    }
 }

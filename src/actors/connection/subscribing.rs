@@ -9,21 +9,21 @@ use actix::fut::wrap_future;
 use actix::{ActorFutureExt, Arbiter, AsyncContext, Context};
 
 use super::Connection;
-use super::routing::RoomEvent;
-use super::session::Session;
-use super::subscriptions::{Subscription, SubscriptionState};
-use crate::actors::order_room::{EntryKind, Leave, RoomHandle, UpdateIdentity};
-use crate::actors::peer::{LeaveReply, MembershipEvent, MembershipGuard, MembershipNotice};
+use super::session::{MAX_QUEUED, Session};
+use super::subscription::{RoomEvent, Subscription, SubscriptionState};
+use crate::actors::order_room::{Enter, Entered, EntryKind, Leave, UpdateIdentity};
+use crate::actors::peer::{
+    LeaveReply, MembershipEvent, MembershipGuard, MembershipNotice, SubscriptionId,
+};
 use crate::actors::shared::unavailable;
-use crate::actors::store::{LoadedOrder, StoreError};
 use crate::actors::supervisor::FindRoom;
-use crate::ids::OrderId;
 use crate::permits::Permit;
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
+use crate::room::policy::Action;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
-/// How many events may wait for rooms before the socket is no longer read.
-pub(super) const MAX_QUEUED: usize = 32;
 /// How many rooms a session may send to without having joined them.
 const MAX_SEND_ONLY_ROOMS: usize = MAX_LOCATION_TARGETS;
 /// How long to wait before another try to enter a lost room again.
@@ -42,10 +42,10 @@ impl Session {
             return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
         }
         if let Some(failure) = self.refusals.find(&order, now) {
-            return event.refuse(failure.clone());
+            return event.refuse(failure.clone(), &self.peer);
         }
-        if let Err(failure) = self.check_room_limit(&order, &event) {
-            return event.refuse(failure);
+        if let Err(failure) = self.check_room_limit(&order, matches!(event, RoomEvent::Join(..))) {
+            return event.refuse(failure, &self.peer);
         }
         self.last_subscription.0 += 1;
         let mut subscription =
@@ -67,12 +67,7 @@ impl Session {
     }
 
     /// Checks whether one more room may be joined, or sent to.
-    pub(super) fn check_room_limit(
-        &self,
-        order: &OrderId,
-        event: &RoomEvent,
-    ) -> Result<(), Failure> {
-        let joins = matches!(event, RoomEvent::Join(..));
+    pub(super) fn check_room_limit(&self, order: &OrderId, joins: bool) -> Result<(), Failure> {
         let known = self
             .subscriptions
             .get(order)
@@ -102,9 +97,12 @@ impl Session {
         permit: Option<Permit>,
         ctx: &mut Context<Connection>,
     ) {
-        let by_token = self.shared.may_join(&self.identity, &order, &OrderFacts::default());
-        let Err(failure) = by_token else { return self.find_room(order, kind, permit) };
-        if self.shared.subject(&self.identity, &order).banned {
+        let unknown = OrderFacts::default();
+        let by_token = self.shared.rights_of(&self.identity, &order, &unknown);
+        let Err(failure) = by_token.to(Action::Join) else {
+            return self.find_room(order, kind, permit);
+        };
+        if by_token.subject.banned {
             return self.refuse_entry(order, failure, kind);
         }
         let (store, wanted) = (self.shared.store.clone(), order.clone());
@@ -112,45 +110,44 @@ impl Session {
         let read = wrap_future::<_, Connection>(async move { store.load_order(wanted, 0).await });
         ctx.spawn(read.map(move |loaded, connection, _| {
             let Some(session) = connection.session(session_id) else { return };
-            match session.check_join_right(&order, loaded) {
+            let right = match &loaded {
+                Ok(loaded) => session
+                    .shared
+                    .rights_of(&session.identity, &order, &loaded.facts)
+                    .to(Action::Join),
+                Err(_) => Err(unavailable("the database does not answer")),
+            };
+            match right {
                 Ok(()) => session.find_room(order, kind, permit),
                 Err(failure) => session.refuse_entry(order, failure, kind),
             }
         }));
     }
 
-    fn check_join_right(
-        &self,
-        order: &OrderId,
-        loaded: Result<LoadedOrder, StoreError>,
-    ) -> Result<(), Failure> {
-        let loaded = loaded.map_err(|_| unavailable("the database does not answer"))?;
-        self.shared.may_join(&self.identity, order, &loaded.facts)
-    }
-
     /// A join takes no permit of the supervisor: each session asks once for each room, and its
     /// rooms are bounded. So no join is refused because many sessions join at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
-        let Some(guard) = self.membership_guard(&order) else { return };
-        self.supervisor.addr.do_send(FindRoom {
-            guard: guard.with_catch_up_permit(permit),
-            identity: Arc::clone(&self.identity),
-            kind,
-            arbiter: Arbiter::current(),
-        });
+        let Some(guard) = self.membership_guard(&order, permit) else { return };
+        let (identity, connection) = (Arc::clone(&self.identity), self.connection.clone());
+        let enter = Enter { guard, identity, kind, connection };
+        self.supervisor.addr.do_send(FindRoom { enter, arbiter: Arbiter::current() });
     }
 
     /// The guard for a subscription. `None` where the subscription has ended meanwhile.
-    fn membership_guard(&mut self, order: &OrderId) -> Option<MembershipGuard> {
+    fn membership_guard(
+        &mut self,
+        order: &OrderId,
+        permit: Option<Permit>,
+    ) -> Option<MembershipGuard> {
         let subscription = self.subscriptions.get_mut(order)?;
         subscription.identity = Arc::clone(&self.identity);
-        let sent_seq = Arc::clone(&subscription.sent_seq);
-        Some(MembershipGuard::new(Arc::clone(&self.peer), order.clone(), subscription.id, sent_seq))
+        let (peer, sent_seq) = (Arc::clone(&self.peer), Arc::clone(&subscription.sent_seq));
+        Some(MembershipGuard::new(peer, order.clone(), subscription.id, sent_seq, permit))
     }
 
     /// Refuses an entry before a room was asked. The session is told as if by the room.
     fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
-        if let Some(guard) = self.membership_guard(&order) {
+        if let Some(guard) = self.membership_guard(&order, None) {
             kind.refuse(guard, failure);
         }
     }
@@ -162,12 +159,17 @@ impl Session {
         ctx: &mut Context<Connection>,
     ) {
         let MembershipNotice { order, subscription, event, .. } = notice;
-        if self.subscriptions.get(&order).is_some_and(|known| known.id == subscription) {
+        if self.is_current(&order, subscription) {
             self.apply_membership_event(order, event, ctx);
         }
         // Otherwise the session has left this subscription, and all answers were sent. It may have
         // been that room's turn to catch up all the same.
         self.start_catch_ups(ctx);
+    }
+
+    /// Whether a subscription to an order is the session's current one.
+    fn is_current(&self, order: &OrderId, subscription: SubscriptionId) -> bool {
+        self.subscriptions.get(order).is_some_and(|known| known.id == subscription)
     }
 
     fn apply_membership_event(
@@ -177,7 +179,6 @@ impl Session {
         ctx: &mut Context<Connection>,
     ) {
         match event {
-            MembershipEvent::Entered(room) => self.on_entered(order, room, ctx),
             MembershipEvent::Refused(failure) => self.on_refused(order, &failure),
             MembershipEvent::CaughtUp => {}
             MembershipEvent::Removed => {
@@ -189,8 +190,11 @@ impl Session {
         }
     }
 
-    fn on_entered(&mut self, order: OrderId, room: Arc<RoomHandle>, ctx: &mut Context<Connection>) {
-        let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
+    /// Handles a room's message that the session was let in.
+    pub(super) fn on_entered(&mut self, entered: Entered, ctx: &mut Context<Connection>) {
+        let Entered { order, subscription: id, room, .. } = entered;
+        let subscription = self.subscriptions.get_mut(&order);
+        let Some(subscription) = subscription.filter(|known| known.id == id) else { return };
         if !Arc::ptr_eq(&subscription.identity, &self.identity) {
             // A new token came while the room checked the old one.
             let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
@@ -219,7 +223,7 @@ impl Session {
         self.dequeued(queue.len());
         let now = Instant::now();
         for event in queue {
-            self.route_one(order.clone(), event, now, ctx);
+            self.route(order.clone(), event, now, ctx);
         }
     }
 
@@ -230,7 +234,7 @@ impl Session {
         }
         self.close_subscription(&order, failure);
         // A ban is cheap to look up, and may end before the memory of the refusal does.
-        if !self.shared.subject(&self.identity, &order).banned {
+        if !self.shared.bans.from_order(&self.identity.user, &order, Timestamp::now()) {
             self.refusals.remember(order, failure, Instant::now());
         }
     }
@@ -240,7 +244,7 @@ impl Session {
         if let SubscriptionState::Subscribing(queue) = subscription.state {
             self.dequeued(queue.len());
             for event in queue {
-                event.refuse(failure.clone());
+                event.refuse(failure.clone(), &self.peer);
             }
         }
     }
@@ -301,7 +305,7 @@ impl Session {
         let Some(subscription) = self.subscriptions.get_mut(&order) else { return };
         subscription.resubscribed_at = Some(Instant::now());
         subscription.state = SubscriptionState::Subscribing(VecDeque::new());
-        self.queue_catch_up(order, EntryKind::Rejoin { returned: false });
+        self.catch_ups.push(order, EntryKind::Rejoin { returned: false });
         self.start_catch_ups(ctx);
     }
 

@@ -15,14 +15,15 @@ use super::session::Session;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, OVERHEAD};
-use crate::ids::SessionId;
 use crate::permits::Permit;
-use crate::protocol::request::{Rejected, Request};
-use crate::protocol::server::Reply;
-use crate::protocol::socketio::Namespace;
-use crate::protocol::socketio::auth::Auth;
 use crate::rate_limit::users::RateKind;
 use crate::transport::ReadPauseGuard;
+use protocol::client::Reply;
+use protocol::events::location::Accepted;
+use protocol::ids::SessionId;
+use protocol::request::{Rejected, Request};
+use protocol::socketio::Namespace;
+use protocol::socketio::auth::Auth;
 
 /// The backlog of a connection.
 pub(super) struct ThrottledInput {
@@ -212,7 +213,7 @@ impl Connection {
     fn drop_stale(&mut self, event: ClientInput, session_id: Option<SessionId>) {
         self.shared.metrics.locations_dropped.inc();
         if let Some(answer) = self.answer_to(&event, session_id) {
-            answer.ok(Reply::Accepted { accepted: 0, rejected: &[] });
+            answer.ok(Reply::Location(Accepted { accepted: 0, rejected: &[] }));
         }
     }
 

@@ -8,11 +8,14 @@ use crate::actors::order_room::UpdateIdentity;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
-use crate::protocol::client::Refresh;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::server::{Expiring, Reply, ServerEvent};
 use crate::rate_limit::users::RateKind;
-use crate::time::Timestamp;
+use protocol::client::Reply;
+use protocol::error::{ErrorCode, Failure};
+use protocol::events::refresh::Expiring;
+use protocol::events::refresh::Refresh;
+use protocol::events::refresh::Refreshed;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 impl Session {
     pub(super) fn send_expiring(&self) {
@@ -36,7 +39,7 @@ impl Session {
         }
         let expires_at = identity.expires_at;
         self.set_identity(identity);
-        answer.ok(Reply::Refreshed { expires_at });
+        answer.ok(Reply::Refresh(Refreshed { expires_at }));
     }
 
     /// Whether its token was revoked since it was verified.

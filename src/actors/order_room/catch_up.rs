@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
-use super::snapshot::{HeldFrames, snapshot_limit, snapshot_page};
+use super::members::HeldFrames;
+use super::snapshot::{snapshot_limit, snapshot_page};
 use super::{OrderRoom, chat};
-use crate::actors::order_diff::{OrderDiff, as_facts};
 use crate::actors::peer::Answer;
 use crate::actors::shared::Shared;
 use crate::actors::store::{self, PageRange, StoreError};
-use crate::ids::SessionId;
-use crate::protocol::client::{ClientEventName, MAX_PAGE};
-use crate::protocol::server::ServerEvent;
+use crate::room::order_diff::{OrderDiff, as_facts};
 use crate::room::recent_messages::MessageJson;
 use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
-use crate::time::Timestamp;
 use crate::transport::Frame;
+use protocol::client::ClientEventName;
+use protocol::events::chat::ChatPush;
+use protocol::events::history::MAX_PAGE;
+use protocol::ids::SessionId;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 /// How long to wait for a client that has not taken the last page yet.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -42,7 +45,7 @@ impl OrderRoom {
     pub(super) fn catch_up_member(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let (cut, read) = (self.delivery.delivered(), self.take_token());
         let Some(member) = self.members.get(&session) else { return };
-        let Unconfirmed { snapshot: request, order: known } = member.guard.unsent();
+        let Unconfirmed { snapshot: request, order: known } = member.session.guard.unsent();
         if request.is_none()
             && let Some(known) = known
         {
@@ -51,7 +54,7 @@ impl OrderRoom {
         let Some(member) = self.members.get_mut(&session) else { return };
         let page = self
             .recent_messages
-            .page(Some(member.guard.sent_seq()), catch_up_page_size(&self.shared));
+            .page(Some(member.session.guard.sent_seq()), catch_up_page_size(&self.shared));
         if let Some(page) = page.filter(|page| page.recovered && request.is_none()) {
             // The page holds all messages up to the cut, without a gap.
             let first = cut + 1 - i64::try_from(page.messages.len()).unwrap_or(cut);
@@ -66,13 +69,13 @@ impl OrderRoom {
     fn send_order_diff(&mut self, session: SessionId, known: KnownOrder) {
         let Some(member) = self.members.get_mut(&session) else { return };
         let before = as_facts(known);
-        let diff = OrderDiff::between(&self.order, &before, &self.facts, Timestamp::now());
+        let diff = OrderDiff::new(&self.order, &before, &self.facts, Timestamp::now());
         for event in [diff.unassigned(), diff.status(), diff.assigned()].into_iter().flatten() {
             self.shared.metrics.events_out.inc(event.index());
             // A session that ended is noticed at the next fan-out.
             member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
         }
-        member.guard.mark_sent();
+        member.session.guard.mark_sent();
     }
 
     /// Reads the next page, or waits until the client has taken the one before.
@@ -86,13 +89,12 @@ impl OrderRoom {
             ctx.run_later(PAUSE, move |room, ctx| room.read_next_page(catch_up, ctx));
             return;
         }
-        let after = member.guard.sent_seq();
+        let after = member.session.guard.sent_seq();
         let (range, limit) = match request {
             Some(request) => (PageRange::Before(after + 1), snapshot_limit(request, after)),
             None => (PageRange::Between { after, upto: cut }, catch_up_page_size(&self.shared)),
         };
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let page = async move { store.page(order, range, limit).await };
+        let page = self.read_page(range, limit);
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
             room.on_page_read(catch_up, page, ctx);
             room.tick(Instant::now(), ctx);
@@ -107,7 +109,8 @@ impl OrderRoom {
     ) {
         let CatchUp { session, read, cut, request } = catch_up;
         // The session has left meanwhile.
-        let Some(held) = self.take_held(session, read) else { return };
+        let member = self.members.get_mut(&session);
+        let Some(held) = member.and_then(|member| member.take_held(read)) else { return };
         let Ok(page) = page else { return self.abort_snapshot(session, *held, None) };
         let last = match request {
             Some(request) => self.resend_snapshot(session, &page, request),
@@ -137,7 +140,7 @@ impl OrderRoom {
         page: &store::Page,
         request: SnapshotRequest,
     ) -> Option<i64> {
-        let guard = &self.members.get(&session)?.guard;
+        let guard = &self.members.get(&session)?.session.guard;
         let (peer, upto) = (Arc::clone(&guard.peer), guard.sent_seq());
         let answer = Answer::new(peer, ClientEventName::Join, None);
         self.send_snapshot_page(
@@ -158,7 +161,7 @@ impl OrderRoom {
     ) {
         let Some(member) = self.members.get_mut(&session) else { return };
         for (seq, json) in messages {
-            let event = ServerEvent::Chat { order_id: &self.order, seq, json };
+            let event = ServerEvent::Chat(ChatPush { order_id: &self.order, seq, json });
             self.shared.metrics.events_out.inc(event.index());
             let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
             // A session that ended is noticed at the next fan-out.

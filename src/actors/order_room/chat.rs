@@ -3,49 +3,54 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use serde_json::value::RawValue;
 
-use super::{GetHistory, OrderRoom, PostChat};
+use super::{OrderRoom, RoomPermit};
 use crate::actors::peer::Answer;
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
-    ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, PageRange,
+    ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, Page, PageRange, StoreError,
 };
-use crate::auth::Identity;
-use crate::protocol::chat::ChatMessage;
-use crate::protocol::client::{Chat, History};
-use crate::protocol::error::Failure;
-use crate::protocol::server::{Reply, ServerEvent};
-use crate::room::policy::{Action, authorize};
+use crate::room::policy::Action;
 use crate::room::recent_messages::MessageJson;
-use crate::time::Timestamp;
+use protocol::chat::ChatMessage;
+use protocol::client::Reply;
+use protocol::events::chat::Chat;
+use protocol::events::chat::ChatPush;
+use protocol::events::chat::Stored;
+use protocol::events::history::MAX_PAGE;
+use protocol::ids::SessionId;
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
+
+/// A session sends a chat message.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct PostChat {
+    /// The session that sent it.
+    pub session: SessionId,
+    /// The message.
+    pub chat: Chat,
+    /// Takes the acknowledgement.
+    pub answer: Answer,
+    /// The permit of the room's queue.
+    pub permit: RoomPermit,
+}
 
 impl OrderRoom {
     /// Hands a message to the store.
-    pub(super) fn post(&mut self, post: PostChat) {
+    fn post(&mut self, post: PostChat) {
+        let PostChat { session, chat, answer, .. } = post;
         #[cfg(debug_assertions)]
-        assert!(self.shared.panic_on.as_ref() != Some(&post.chat.content), "asked to by a test");
-        let Some((_, identity)) = self.peer_and_identity(post.session) else {
-            return post.answer.refuse(unavailable("the session is not in the room any more"));
-        };
-        let identity = Arc::clone(identity);
-        let now = Timestamp::now();
-        match self.authorize_post(&identity, now) {
-            Ok(()) => self.write(post.chat, &identity, post.answer, now),
-            Err(failure) => post.answer.refuse(failure),
-        }
-    }
-
-    fn authorize_post(&self, identity: &Identity, now: Timestamp) -> Result<(), Failure> {
+        assert!(self.shared.panic_on.as_ref() != Some(&chat.content), "asked to by a test");
         if self.shared.is_draining() {
-            return Err(unavailable("the hub restarts"));
+            return answer.refuse(unavailable("the hub restarts"));
         }
-        let subject = self.shared.subject(identity, &self.order);
-        authorize(&self.shared.rules, &self.facts, subject, Action::Chat, now)
-    }
-
-    fn write(&mut self, chat: Chat, identity: &Identity, answer: Answer, now: Timestamp) {
+        let identity = match self.authorize(session, Action::Chat) {
+            Ok(identity) => Arc::clone(identity),
+            Err(failure) => return answer.refuse(failure),
+        };
         let token = self.take_token();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
@@ -56,7 +61,7 @@ impl OrderRoom {
             kind: chat.kind,
             content: chat.content,
             client_msg_id: chat.client_msg_id,
-            created_at: now,
+            created_at: Timestamp::now(),
         };
         let write = ChatWrite { message, token, reply: self.writes_reply.clone() };
         match self.shared.store.write_chat(write) {
@@ -68,19 +73,19 @@ impl OrderRoom {
     }
 
     /// Handles the store's answer: acknowledges the message, and sends out what is next.
-    pub(super) fn on_chat_written(&mut self, written: ChatWritten, now: Instant) {
+    fn on_chat_written(&mut self, written: ChatWritten, now: Instant) {
         let answer = self.writes.remove(&written.token).map(|(_, answer)| answer);
         match written.outcome {
             Ok(stored) => {
                 self.exists = true;
                 let message = &stored.message;
                 if let Some(answer) = answer {
-                    answer.ok(Reply::Stored {
+                    answer.ok(Reply::Chat(Stored {
                         id: &message.id,
                         seq: message.seq,
                         created_at: message.created_at,
                         duplicate: stored.duplicate,
-                    });
+                    }));
                 }
                 self.deliver(&stored.message, now);
             }
@@ -120,8 +125,8 @@ impl OrderRoom {
 
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
         let order = self.order.clone();
-        let event = ServerEvent::Chat { order_id: &order, seq, json: &json };
-        let gone = self.send_to_all(event);
+        let event = ServerEvent::Chat(ChatPush { order_id: &order, seq, json: &json });
+        let gone = self.send_to_all(event).gone;
         self.handle.stats.chat(Timestamp::now());
         self.recent_messages.push(seq, json);
         if gone {
@@ -136,10 +141,19 @@ impl OrderRoom {
         }
     }
 
+    /// Reads a page of the order's chat from the database.
+    pub(super) fn read_page(
+        &self,
+        range: PageRange,
+        limit: i64,
+    ) -> impl Future<Output = Result<Page, StoreError>> + use<> {
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        async move { store.page(order, range, limit).await }
+    }
+
     /// Reads messages from the database and delivers them.
     pub(super) fn read_missing(&mut self, range: PageRange, ctx: &mut Context<Self>) {
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.page(order, range, crate::protocol::client::MAX_PAGE).await };
+        let read = self.read_page(range, MAX_PAGE);
         ctx.spawn(read.into_actor(self).map(|page, room, ctx| {
             match page {
                 Ok(page) => {
@@ -147,36 +161,31 @@ impl OrderRoom {
                 }
                 // The gap stays, so the next tick tries again.
                 Err(error) => {
-                    log::warn!(order = room.order.as_str(); "cannot fill a hole: {error}");
+                    log::warn!(order = room.order.as_str(); "cannot read missing messages: {error}");
                 }
             }
             room.tick(Instant::now(), ctx);
         }));
     }
+}
 
-    /// Answers with a page of chat.
-    pub(super) fn get_history(&mut self, read: GetHistory, ctx: &mut Context<Self>) {
-        let Some((_, identity)) = self.peer_and_identity(read.session) else {
-            return read.answer.refuse(unavailable("the session is not in the room any more"));
-        };
-        let subject = self.shared.subject(identity, &self.order);
-        let now = Timestamp::now();
-        if let Err(failure) = authorize(&self.shared.rules, &self.facts, subject, Action::Read, now)
-        {
-            return read.answer.refuse(failure);
+impl Handler<PostChat> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, post: PostChat, ctx: &mut Context<Self>) {
+        self.post(post);
+        if let Some(due) = self.writes_due() {
+            self.wake_at(due, ctx);
         }
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let (range, limit) = page_range(&read.history, self.delivery.delivered());
-        let page = async move { store.page(order, range, limit).await };
-        let answer = read.answer;
-        ctx.spawn(page.into_actor(self).map(move |page, _, _| match page {
-            Ok(page) => {
-                let messages: Vec<_> = page.messages.iter().map(json).collect();
-                let messages = messages.iter().map(AsRef::as_ref).collect();
-                answer.ok(Reply::Page { messages, has_more: page.has_more });
-            }
-            Err(_) => answer.refuse(unavailable("the database does not answer")),
-        }));
+    }
+}
+
+impl Handler<ChatWritten> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, written: ChatWritten, ctx: &mut Context<Self>) {
+        self.on_chat_written(written, Instant::now());
+        self.tick(Instant::now(), ctx);
     }
 }
 
@@ -184,25 +193,13 @@ impl Handler<ChatPosted> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, ChatPosted(message): ChatPosted, ctx: &mut Context<Self>) {
-        // The order that is being read may be older than this message.
-        self.chat_while_loading |= self.loading.is_some();
-        if self.loading.is_none() {
-            self.exists = true;
-            self.deliver(&message, Instant::now());
-            self.tick(Instant::now(), ctx);
+        if let Some(loading) = &mut self.loading {
+            loading.has_new_chat = true;
+            return;
         }
-    }
-}
-
-/// The range of a page. It ends at the last message that was sent: later ones in the database are
-/// still to come as live events.
-fn page_range(history: &History, delivered: i64) -> (PageRange, i64) {
-    match (history.before_seq, history.after_seq) {
-        (_, Some(after)) => {
-            (PageRange::Between { after: after.min(delivered), upto: delivered }, history.limit)
-        }
-        (Some(before), None) => (PageRange::Before(before.min(delivered + 1)), history.limit),
-        (None, None) => (PageRange::Before(delivered + 1), history.limit),
+        self.exists = true;
+        self.deliver(&message, Instant::now());
+        self.tick(Instant::now(), ctx);
     }
 }
 

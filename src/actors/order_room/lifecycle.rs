@@ -7,17 +7,17 @@ use actix::{
     WrapFuture,
 };
 
-use super::{Enter, OrderRoom, RoomReport, chat};
-use crate::actors::order_diff::known_order;
+use super::{Enter, Loading, OrderRoom, RoomReport, chat};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{LoadedOrder, PageRange, StoreError};
-use crate::protocol::chat::ChatKind;
-use crate::protocol::client::DEFAULT_PAGE;
 use crate::room::delivery::Delivery;
+use crate::room::order_diff::known_order;
 use crate::room::read_marks::ReadMarks;
 use crate::room::recent_messages::RecentMessages;
 use crate::room::track::PositionTracker;
-use crate::time::Timestamp;
+use protocol::chat::ChatKind;
+use protocol::events::history::DEFAULT_PAGE;
+use protocol::time::Timestamp;
 
 /// How long after its start a room that follows a panic looks for late writes.
 const LATE_WRITES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
@@ -44,37 +44,43 @@ impl OrderRoom {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let read = async move { store.load_order(order, DEFAULT_PAGE).await };
         ctx.spawn(read.into_actor(self).map(|loaded, room, ctx| {
-            room.loaded(loaded, ctx);
+            match loaded {
+                Ok(order) => room.on_loaded(order, ctx),
+                Err(error) => room.on_load_failed(&error),
+            }
             room.tick(Instant::now(), ctx);
         }));
     }
 
-    fn loaded(&mut self, loaded: Result<LoadedOrder, StoreError>, ctx: &mut Context<Self>) {
-        let Some(waiting) = self.loading.take() else { return };
-        match loaded {
-            Ok(order) => {
-                self.remember(order);
-                for enter in waiting {
-                    self.admit(enter, ctx);
-                }
-                if std::mem::take(&mut self.chat_while_loading) {
-                    self.read_missing(PageRange::After(self.delivery.delivered()), ctx);
-                }
-                self.look_for_late_writes(ctx);
-            }
-            Err(error) => {
-                log::warn!(order = self.order.as_str(); "cannot read an order: {error}");
-                // The next session that enters makes the room try again.
-                self.loading = Some(Vec::new());
-                let failure = unavailable("the database does not answer");
-                for Enter { guard, kind, .. } in waiting {
-                    kind.refuse(guard, failure.clone());
-                }
-            }
+    fn on_loaded(&mut self, order: LoadedOrder, ctx: &mut Context<Self>) {
+        let Some(Loading { waiting, change, has_new_chat }) = self.loading.take().map(|all| *all)
+        else {
+            return;
+        };
+        self.set_order(order);
+        if let Some(change) = change {
+            self.order_changed(&change.0);
+        }
+        for enter in waiting {
+            self.admit(enter, ctx);
+        }
+        if has_new_chat {
+            self.read_missing(PageRange::After(self.delivery.delivered()), ctx);
+        }
+        self.look_for_late_writes(ctx);
+    }
+
+    /// The next session that enters makes the room try again.
+    fn on_load_failed(&mut self, error: &StoreError) {
+        log::warn!(order = self.order.as_str(); "cannot read an order: {error}");
+        let Some(loading) = &mut self.loading else { return };
+        let failure = unavailable("the database does not answer");
+        for Enter { guard, kind, .. } in std::mem::take(&mut loading.waiting) {
+            kind.refuse(guard, failure.clone());
         }
     }
 
-    fn remember(&mut self, order: LoadedOrder) {
+    fn set_order(&mut self, order: LoadedOrder) {
         self.exists = order.exists;
         (self.facts, self.rev) = (order.facts, order.rev);
         self.handle.stats.set_known_order(known_order(&self.facts));
@@ -91,9 +97,6 @@ impl OrderRoom {
         // message.
         for message in order.recent.iter().filter(|message| message.kind != ChatKind::System) {
             self.read_marks.advance(&message.sender_id, message.seq);
-        }
-        if let Some(change) = self.change_while_loading.take() {
-            self.order_changed(&change.0);
         }
     }
 
@@ -114,7 +117,7 @@ impl OrderRoom {
             && self.senders.is_empty()
             && self.roster.is_empty()
             && self.writes.is_empty()
-            && self.loading.as_ref().is_none_or(Vec::is_empty)
+            && self.loading.as_ref().is_none_or(|loading| loading.waiting.is_empty())
             && self.driver_watch.as_ref().is_none_or(|watch| watch.is_settled())
     }
 

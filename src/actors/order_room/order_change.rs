@@ -6,18 +6,19 @@ use std::time::Instant;
 use actix::{Context, Handler};
 
 use super::OrderRoom;
-use crate::actors::order_diff::{OrderDiff, known_order};
 use crate::actors::peer::MembershipEvent;
 use crate::actors::store::{CommittedChange, OrderChanged};
-use crate::protocol::server::{Left, LeftReason, ServerEvent};
 use crate::room::delivery::Delivery;
 use crate::room::order::OrderFacts;
+use crate::room::order_diff::known_order;
 use crate::room::read_marks::ReadMarks;
 use crate::room::recent_messages::RecentMessages;
 use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
 use crate::session::resume::Unconfirmed;
+use protocol::events::leave::{Left, LeftReason};
+use protocol::server::ServerEvent;
 
 impl OrderRoom {
     /// Applies a change, if it is newer than what the room knows.
@@ -38,7 +39,7 @@ impl OrderRoom {
             // commit.
             self.close(order.last_seq);
         }
-        let diff = OrderDiff::since(change, &before);
+        let diff = change.diff_since(&before);
         let events = [diff.unassigned(), diff.status(), diff.assigned()];
         let has_events = events.iter().any(Option::is_some);
         if has_events {
@@ -63,15 +64,14 @@ impl OrderRoom {
     /// Notes what members knew of the order before the events that follow.
     fn begin_order_diff(&self, before: &OrderFacts) {
         for member in self.members.values() {
-            member
-                .guard
-                .begin_send(Unconfirmed { order: Some(known_order(before)), snapshot: None });
+            let order = Some(known_order(before));
+            member.session.guard.begin_send(Unconfirmed { order, snapshot: None });
         }
     }
 
     fn mark_order_diff_sent(&self) {
         for member in self.members.values().filter(|member| !member.is_held()) {
-            member.guard.mark_sent();
+            member.session.guard.mark_sent();
         }
         // Set last: a member without an unsent entry in its push log knows these facts.
         self.handle.stats.set_known_order(known_order(&self.facts));
@@ -80,46 +80,27 @@ impl OrderRoom {
     /// Users who were removed while their connection was lost are not expected back.
     fn forget_removed_users(&mut self, before: &OrderFacts) {
         for (user, _) in before.participants.present() {
-            if self.facts.participants.has_removed(user)
-                && let Some(departed) = self.roster.stop_awaiting(user)
-            {
-                self.announce_departure(&departed);
+            if self.facts.participants.has_removed(user) {
+                self.stop_awaiting(user);
             }
         }
     }
 
     fn announce(&mut self, event: Option<ServerEvent<'_>>) -> bool {
-        event.is_some_and(|event| self.send_to_all(event))
-    }
-
-    /// Computes the rights of all sessions again, from the current facts.
-    fn reauthorize_all(&mut self) {
-        self.remove_unauthorized();
-        let mut members = std::mem::take(&mut self.members);
-        for member in members.values_mut() {
-            member.location_right = self.location_right(&member.identity);
-            member.set_visibility(self.visibility(&member.identity), self.lanes.values());
-        }
-        self.members = members;
-        let mut senders = std::mem::take(&mut self.senders);
-        for sender in senders.values_mut() {
-            sender.location_right = self.location_right(&sender.identity);
-        }
-        self.senders = senders;
+        event.is_some_and(|event| self.send_to_all(event).gone)
     }
 
     /// The order was deleted: all sessions leave, and its chat, position and marks are dropped.
     /// Sequence numbers continue if the order is created again.
     fn close(&mut self, last_seq: i64) {
-        let order = self.order.clone();
-        for (_, mut member) in std::mem::take(&mut self.members).drain(..) {
+        for (_, member) in std::mem::take(&mut self.members).drain(..) {
             self.forget_latest(&member.outbox);
-            let left = Left { order_id: &order, reason: LeftReason::Closed };
-            member.guard.peer.tell(&ServerEvent::Left(left)).ok();
-            member.guard.notify(MembershipEvent::Removed);
+            let left = Left { order_id: &self.order, reason: LeftReason::Closed };
+            member.session.guard.peer.tell(&ServerEvent::Left(left)).ok();
+            member.session.guard.end(MembershipEvent::Removed);
         }
-        for (_, mut sender) in std::mem::take(&mut self.senders) {
-            sender.guard.notify(MembershipEvent::Removed);
+        for (_, sender) in std::mem::take(&mut self.senders) {
+            sender.guard.end(MembershipEvent::Removed);
         }
         self.roster = Roster::default();
         let last_seq = last_seq.max(self.delivery.delivered());
@@ -138,8 +119,8 @@ impl Handler<OrderChanged> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, change: OrderChanged, ctx: &mut Context<Self>) {
-        if self.loading.is_some() {
-            self.change_while_loading = Some(change);
+        if let Some(loading) = &mut self.loading {
+            loading.change = Some(change);
             return;
         }
         self.order_changed(&change.0);

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use super::{OrderRoom, RoomPermit};
 use crate::actors::shared::Shared;
 use crate::auth::Identity;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::client::Fix;
-use crate::protocol::error::Failure;
-use crate::protocol::location::Position;
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, authorize, driver_to_report};
-use crate::time::Timestamp;
+use crate::room::policy::{Action, driver_to_report};
+use protocol::error::Failure;
+use protocol::events::location::Fix;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// How long posted fixes wait for an order that is being read, before the next try.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -58,7 +58,7 @@ pub struct PublishedFixes {
 /// The driver for whom posted fixes count.
 ///
 /// # Errors
-/// As [`authorize`]; `not_found` where a back end posts for an order without a driver.
+/// `forbidden` to all but the order's driver, `order_closed` where the order has ended, `not_found` where a back end posts for an order without a driver.
 pub fn driver_for_fixes(
     shared: &Shared,
     order: &OrderId,
@@ -67,8 +67,7 @@ pub fn driver_for_fixes(
 ) -> Result<UserId, Failure> {
     match by {
         FixSource::Driver(identity) => {
-            let subject = shared.subject(identity, order);
-            authorize(&shared.rules, facts, subject, Action::Locate, Timestamp::now())?;
+            shared.rights_of(identity, order, facts).to(Action::Locate)?;
             Ok(identity.user.clone())
         }
         FixSource::BackEnd => driver_to_report(&shared.rules, facts),

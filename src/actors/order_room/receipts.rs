@@ -1,21 +1,23 @@
 //! Receipts: which chat was delivered to a user, and which the user has read. A receipt is not
 //! stored like chat: the next one makes up for a lost one.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
 use super::{OrderRoom, RoomPermit};
 use crate::actors::peer::Answer;
-use crate::actors::shared::unavailable;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::chat::{ChatKind, ChatMessage};
-use crate::protocol::client::ReceiptKind;
-use crate::protocol::error::Failure;
-use crate::protocol::server::{ReadMark, ReceiptUpdate, Reply, ServerEvent};
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
-use crate::time::Timestamp;
+use protocol::chat::{ChatKind, ChatMessage};
+use protocol::client::Reply;
+use protocol::events::Done;
+use protocol::events::receipt::ReceiptKind;
+use protocol::events::receipt::{ReadMark, ReceiptUpdate};
+use protocol::ids::{SessionId, UserId};
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 /// A session reports that chat was delivered, or that its user has read it.
 #[derive(Message)]
@@ -36,46 +38,36 @@ pub struct SetReceipt {
 impl OrderRoom {
     /// Handles a receipt. Returns whether a member is gone.
     fn set_receipt(&mut self, receipt: SetReceipt) -> bool {
-        let user = match self.authorize_session(receipt.session, Action::Read) {
-            Ok(user) => user,
+        let identity = match self.authorize(receipt.session, Action::Read) {
+            Ok(identity) => Arc::clone(identity),
             Err(failure) => {
                 receipt.answer.refuse(failure);
                 return false;
             }
         };
+        let user = &identity.user;
         // A receipt cannot confirm messages that were not delivered yet.
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
-        let is_news = seq > self.floor
+        let advances = seq > self.floor
             && match receipt.kind {
-                ReceiptKind::Read => self.advance_mark(&user, seq, true),
+                ReceiptKind::Read => self.advance_mark(user, seq, true),
                 ReceiptKind::Delivered => true,
             };
-        receipt.answer.ok(Reply::Done {});
-        if !is_news {
+        receipt.answer.ok(match receipt.kind {
+            ReceiptKind::Read => Reply::Read(Done {}),
+            ReceiptKind::Delivered => Reply::Delivered(Done {}),
+        });
+        if !advances {
             return false;
         }
         let order = self.order.clone();
-        let update = ReceiptUpdate { order_id: &order, user_id: &user, seq, at: Timestamp::now() };
-        self.send_to_all(match receipt.kind {
+        let update = ReceiptUpdate { order_id: &order, user_id: user, seq, at: Timestamp::now() };
+        let event = match receipt.kind {
             ReceiptKind::Read => ServerEvent::Read(update),
             ReceiptKind::Delivered => ServerEvent::Delivered(update),
-        })
-    }
-
-    /// The user of a session, if the session may do that.
-    pub(super) fn authorize_session(
-        &self,
-        session: SessionId,
-        action: Action,
-    ) -> Result<UserId, Failure> {
-        let Some((_, identity)) = self.peer_and_identity(session) else {
-            return Err(unavailable("the session is not in the room any more"));
         };
-        let subject = self.shared.subject(identity, &self.order);
-        let now = Timestamp::now();
-        crate::room::policy::authorize(&self.shared.rules, &self.facts, subject, action, now)?;
-        Ok(identity.user.clone())
+        self.send_to_all(event).gone
     }
 
     /// A user who sends a message has read all before it. System messages move no read mark.
@@ -93,11 +85,11 @@ impl OrderRoom {
             return false;
         };
         let store = &self.shared.store;
-        let mut noted = store.queue_read_mark(&self.order, user, seq, is_receipt);
+        let mut queued = store.queue_read_mark(&self.order, user, seq, is_receipt);
         if let Some(forgotten) = forgotten {
-            noted &= store.queue_read_mark(&self.order, &forgotten, 0, false);
+            queued &= store.queue_read_mark(&self.order, &forgotten, 0, false);
         }
-        self.read_marks_unsaved |= !noted;
+        self.read_marks_unsaved |= !queued;
         true
     }
 
@@ -106,8 +98,8 @@ impl OrderRoom {
         if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
             let mut marks = self.read_marks.iter();
-            let noted = marks.all(|(user, seq)| store.queue_read_mark(order, user, seq, true));
-            self.read_marks_unsaved = !noted;
+            let queued = marks.all(|(user, seq)| store.queue_read_mark(order, user, seq, true));
+            self.read_marks_unsaved = !queued;
         }
         !self.read_marks_unsaved
     }

@@ -1,40 +1,26 @@
 //! Shows the room to a new member: a snapshot, then live events, without a gap.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
+use super::members::{HeldFrames, RoomSession};
 use super::{OrderRoom, chat};
 use crate::actors::peer::{Answer, MembershipEvent};
 use crate::actors::shared::unavailable;
 use crate::actors::store::{self, PageRange, StoreError};
-use crate::ids::{SessionId, UserId};
-use crate::protocol::client::Join;
-use crate::protocol::server::{Reply, ServerEvent, Snapshot};
 use crate::room::recent_messages::SnapshotPage;
 use crate::room::visibility::Visibility;
 use crate::session::resume::{SnapshotRequest, Unconfirmed};
-use crate::time::Timestamp;
 use crate::transport::Frame;
-
-/// How many frames may wait for a member whose snapshot is being read.
-const MAX_HELD: usize = 256;
-/// How many more joins of the same session may wait for the snapshot.
-const MAX_JOINS: usize = 16;
-
-/// What is held back while a snapshot is read.
-pub(super) struct HeldFrames {
-    /// The number of the read: the session may have left and joined again before an older read has
-    /// ended.
-    read: u64,
-    /// Frames, with the seq of those that are chat.
-    pub(super) frames: VecDeque<(Frame, Option<i64>)>,
-    /// Joins of the same session that wait for this snapshot.
-    joins: VecDeque<(Join, Answer)>,
-}
+use protocol::client::Reply;
+use protocol::events::join::Join;
+use protocol::events::join::Snapshot;
+use protocol::ids::{SessionId, UserId};
+use protocol::server::ServerEvent;
+use protocol::time::Timestamp;
 
 /// A read for a snapshot that is under way.
 struct SnapshotRead {
@@ -46,26 +32,6 @@ struct SnapshotRead {
     request: SnapshotRequest,
     answer: Answer,
 }
-
-// === impl HeldFrames ===
-
-impl HeldFrames {
-    pub(super) fn new(read: u64) -> Self {
-        Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
-    }
-
-    /// Whether the frames wait for this read.
-    pub(super) fn is_for(&self, read: u64) -> bool {
-        self.read == read
-    }
-
-    /// Whether more than [`MAX_HELD`] frames wait.
-    pub(super) fn is_too_full(&self) -> bool {
-        self.frames.len() > MAX_HELD
-    }
-}
-
-// === impl OrderRoom ===
 
 impl OrderRoom {
     /// Sends a member a snapshot of the room: from memory, or, where that does not reach back far
@@ -91,9 +57,7 @@ impl OrderRoom {
         if let Some(member) = self.members.get_mut(&session) {
             member.held = Some(Box::new(HeldFrames::new(read)));
         }
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let (range, limit) = (PageRange::Before(cut + 1), snapshot_limit(request, cut));
-        let page = async move { store.page(order, range, limit).await };
+        let page = self.read_page(PageRange::Before(cut + 1), snapshot_limit(request, cut));
         let reading = SnapshotRead { session, read, cut, request, answer };
         ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
             room.on_snapshot_read(reading, page, ctx);
@@ -111,7 +75,8 @@ impl OrderRoom {
     ) {
         let SnapshotRead { session, read, cut, request, answer } = reading;
         // If the session has left meanwhile, the dropped answer says so.
-        let Some(held) = self.take_held(session, read) else { return };
+        let member = self.members.get_mut(&session);
+        let Some(held) = member.and_then(|member| member.take_held(read)) else { return };
         let Ok(page) = page else { return self.abort_snapshot(session, *held, Some(answer)) };
         self.send_snapshot_page(session, &snapshot_page(&page, request, cut), request, cut, answer);
         self.on_snapshot_sent(session);
@@ -122,14 +87,8 @@ impl OrderRoom {
     pub(super) fn on_snapshot_sent(&mut self, session: SessionId) {
         if let Some(member) = self.members.get_mut(&session) {
             member.has_snapshot = true;
-            member.guard.finish_catch_up();
+            member.session.guard.finish_catch_up();
         }
-    }
-
-    /// Takes what was held back for this read, if the session has not left meanwhile.
-    pub(super) fn take_held(&mut self, session: SessionId, read: u64) -> Option<Box<HeldFrames>> {
-        let member = self.members.get_mut(&session)?;
-        member.held.take_if(|held| held.read == read)
     }
 
     /// Sends the frames that were held back, then serves the joins that waited.
@@ -153,7 +112,7 @@ impl OrderRoom {
             member.push(frame, seq);
         }
         // Changes of the order may have been among them.
-        member.guard.mark_sent();
+        member.session.guard.mark_sent();
     }
 
     /// The page could not be read. A member that already had a snapshot stays; a new one is
@@ -176,8 +135,8 @@ impl OrderRoom {
         }
         // A client that comes back after a panic is in the room from its point of view. The guard
         // is dropped, so its session is told that it lost the room, and tries again.
-        if let Some(mut member) = self.remove_member(session, joining).filter(|_| joining) {
-            member.guard.notify(MembershipEvent::Refused(failure));
+        if let Some(member) = self.remove_member(session, joining).filter(|_| joining) {
+            member.session.guard.end(MembershipEvent::Refused(failure));
         }
         self.count_occupants();
     }
@@ -192,17 +151,16 @@ impl OrderRoom {
         answer: Answer,
     ) {
         let Some(member) = self.members.get(&session) else { return };
+        let RoomSession { guard, identity, .. } = &member.session;
         // Noted before it counts as sent: if the session ends in between, it is not taken for seen.
-        member.guard.begin_send(Unconfirmed { snapshot: Some(request), order: None });
-        member.guard.sent_seq.store(cut, Ordering::Relaxed);
-        let peer = Arc::clone(&member.guard.peer);
-        let (visibility, identity) = (member.visibility, Arc::clone(&member.identity));
-        let snapshot = self.snapshot(page, cut, visibility, &identity.user);
+        guard.begin_send(Unconfirmed { snapshot: Some(request), order: None });
+        guard.sent_seq.store(cut, Ordering::Relaxed);
+        let snapshot = self.snapshot(page, cut, member.visibility, &identity.user);
         if !answer.is_wanted() {
-            peer.tell(&ServerEvent::Joined(&snapshot)).ok();
+            guard.peer.tell(&ServerEvent::Joined(&snapshot)).ok();
         }
-        answer.ok(Reply::Joined(&snapshot));
-        member.guard.mark_sent();
+        answer.ok(Reply::Join(&snapshot));
+        guard.mark_sent();
     }
 
     fn snapshot<'a>(
@@ -242,15 +200,4 @@ pub(super) fn snapshot_page(
     let found = i64::try_from(page.messages.len()).unwrap_or(0);
     let recovered = request.since.is_some_and(|since| since.min(cut) + found == cut);
     SnapshotPage { messages: page.messages.iter().map(chat::json).collect(), recovered }
-}
-
-impl HeldFrames {
-    /// Queues one more join behind the read.
-    fn queue(&mut self, join: Join, answer: Answer) {
-        if self.joins.len() < MAX_JOINS {
-            self.joins.push_back((join, answer));
-        } else {
-            answer.refuse(unavailable("too many joins at once"));
-        }
-    }
 }

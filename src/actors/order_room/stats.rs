@@ -3,17 +3,23 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use actix::{Context, Handler, MessageResult};
+use actix::{Context, Handler, Message, MessageResult};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Inspect, OrderRoom};
-use crate::ids::{OrderId, SessionId, UserId};
+use super::OrderRoom;
+use super::members::RoomSession;
 use crate::permits::PermitCounter;
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
 use crate::session::resume::KnownOrder;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, SessionId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
+
+/// An admin asks for the room's details.
+#[derive(Message)]
+#[rtype(result = "RoomDetail")]
+pub struct Inspect;
 
 /// The length of the window that rates are counted over.
 const WINDOW_MS: i64 = 10_000;
@@ -191,8 +197,8 @@ impl WindowedRate {
 
 impl OrderRoom {
     fn detail(&self, now: Timestamp) -> RoomDetail {
-        let members = self.members.values().map(super::membership::Member::detail);
-        let senders = self.senders.values().map(super::membership::Sender::detail);
+        let members = self.members.values().map(|member| session_detail(&member.session, true));
+        let senders = self.senders.values().map(|sender| session_detail(sender, false));
         RoomDetail {
             activity: self.handle.stats.activity(&self.order, now),
             status: self.facts.status.clone(),
@@ -201,6 +207,20 @@ impl OrderRoom {
             last_location: self.track.last().cloned(),
             sessions_detail: members.chain(senders).collect(),
         }
+    }
+}
+
+fn session_detail(session: &RoomSession, member: bool) -> SessionDetail {
+    let RoomSession { guard, identity, .. } = session;
+    let backlog = guard.peer.outbox.backlog();
+    SessionDetail {
+        session_id: guard.peer.id,
+        user_id: identity.user.clone(),
+        name: identity.name.clone(),
+        role: identity.role,
+        member,
+        backlog_frames: backlog.frames,
+        backlog_bytes: backlog.bytes,
     }
 }
 

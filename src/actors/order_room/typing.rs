@@ -1,18 +1,23 @@
 //! Typing indicators: relayed in the latest-wins lane, to all members but the user's own.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 
-use super::location::next_latest_key;
+use super::lanes::next_latest_key;
+use super::members::Member;
 use super::{OrderRoom, RoomPermit};
-use crate::actors::broadcast::Broadcast;
+use crate::actors::broadcast::{PushOutcome, broadcast};
 use crate::actors::peer::Answer;
-use crate::ids::{SessionId, UserId};
-use crate::protocol::server::{Reply, ServerEvent, TypingUpdate};
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
 use crate::transport::LatestKey;
+use protocol::client::Reply;
+use protocol::events::Done;
+use protocol::events::typing::TypingUpdate;
+use protocol::ids::{SessionId, UserId};
+use protocol::server::ServerEvent;
 
 /// A user starts or stops typing.
 #[derive(Message)]
@@ -31,13 +36,12 @@ pub struct SetTyping {
 impl OrderRoom {
     fn set_typing(&mut self, message: SetTyping, now: Instant) {
         let SetTyping { session, typing, answer, .. } = message;
-        match self.authorize_session(session, Action::Chat) {
-            Ok(user) => {
-                self.typing_users.set(&user, session, typing, now, next_latest_key);
-                answer.ok(Reply::Done {});
-            }
-            Err(failure) => answer.refuse(failure),
-        }
+        let identity = match self.authorize(session, Action::Chat) {
+            Ok(identity) => Arc::clone(identity),
+            Err(failure) => return answer.refuse(failure),
+        };
+        self.typing_users.set(&identity.user, session, typing, now, next_latest_key);
+        answer.ok(Reply::Typing(Done {}));
     }
 
     /// Sends the typing changes that are due.
@@ -71,26 +75,18 @@ impl OrderRoom {
     fn broadcast_typing(&mut self, change: &TypingChange<LatestKey>) -> bool {
         let TypingChange { user, key, typing } = change;
         let update = TypingUpdate { order_id: &self.order, user_id: user, typing: *typing };
+        let others = |member: &&mut Member| member.session.identity.user != *user;
+        let members = self.members.values_mut().filter(others);
         let event = ServerEvent::Typing(update);
-        self.shared.metrics.events_out.inc(event.index());
-        let mut broadcast = Broadcast::new(event);
-        let (mut delivered, mut gone) = (0, false);
-        for member in self.members.values_mut().filter(|member| member.identity.user != *user) {
-            let frame = broadcast.frame(member.codec);
-            if member.is_held() {
+        let outcome = broadcast(event, &self.shared.metrics, members, |member, event| {
+            match member.is_held() {
                 // A start is repeated soon; an end would be missed.
-                if !typing {
-                    member.push(frame, None);
-                }
-                continue;
+                true if *typing => PushOutcome::Held,
+                true => member.push(event.frame(member.codec), None),
+                false => member.push_latest(*key, event.frame(member.codec)),
             }
-            match member.outbox.push_latest(*key, frame) {
-                Ok(()) => delivered += 1,
-                Err(_) => gone = true,
-            }
-        }
-        self.shared.metrics.deliveries.inc_by(delivered);
-        gone
+        });
+        outcome.gone
     }
 }
 

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use super::OrderRoom;
-use crate::protocol::server::MemberInfo;
 use crate::room::driver_watch::{DriverNews, DriverWatch};
-use crate::room::policy::shows_driver;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::outbox::Outbox;
+use protocol::events::presence::MemberInfo;
 
 impl OrderRoom {
     /// A watch for the order's driver, if there are webhooks.
@@ -34,10 +33,10 @@ impl OrderRoom {
     /// Looks at the order's driver, and tells what is new.
     pub(super) fn watch_driver(&mut self, now: Instant) {
         let Some(mut watch) = self.driver_watch.take() else { return };
-        let members = self.members.values().map(|member| &member.location_right);
-        let senders = self.senders.values().map(|sender| &sender.location_right);
-        let connected = members.chain(senders).find_map(|right| right.as_ref().ok());
-        let is_shown = !self.facts.deleted && shows_driver(&self.shared.rules, &self.facts);
+        let members = self.members.values().map(|member| &member.session);
+        let mut sessions = members.chain(self.senders.values());
+        let connected = sessions.find_map(|session| session.location_right.as_ref().ok());
+        let is_shown = !self.facts.deleted && self.shared.rules.shows_driver_of(&self.facts);
         let expected = self.facts.driver().or(connected).filter(|_| is_shown);
         let news = watch.observe(connected, expected, now);
         self.driver_watch = Some(watch);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler};
 
 use super::*;
-use crate::ids::{OrderId, SessionId};
 use crate::metrics::LabelValues;
-use crate::protocol::socketio::Namespace;
 use crate::session::resume::{PushLog, SavedRoom};
+use protocol::ids::{OrderId, SessionId};
+use protocol::socketio::Namespace;
 
 const S: Duration = Duration::from_secs(1);
 

@@ -7,26 +7,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::MailboxError;
-use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
+use super::commit_chat::commit_chat;
+use super::db_thread::{BatchOutcome, DbThread, DbThreads, MAX_BATCH, QUEUE_TIMEOUT};
+use super::error::StoreError;
+use super::pending_chat::PendingChat;
 use super::positions::{PositionQueue, WaitingPoints, WriteReply};
-use super::posted_chat::ChatReply;
 use super::queue_limit::QueuePermit;
-use super::reader::QUEUE_TIMEOUT;
-use super::trail::DeleteExpiredTrail;
-use super::writer::{BatchOutcome, CommitChat, CommitPositions, Writer};
-use super::{ChatWriteError, NewMessage, StoreError, StoredChat};
-use crate::ids::OrderId;
 use crate::metrics::Metrics;
-use crate::protocol::location::Position;
+use protocol::ids::OrderId;
+use protocol::location::Position;
 
-/// The most messages, or the most positions, of one transaction.
-pub(super) const MAX_BATCH: usize = 256;
 /// Positions are written after chat, but under steady chat they wait no longer than this.
 const POSITION_DELAY: Duration = Duration::from_secs(1);
-/// How often expired points of trails are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Queue a chat message for the next batch.
 #[derive(Message)]
@@ -52,25 +46,9 @@ pub(super) struct QueueTrailPoints {
     pub(super) due: Instant,
 }
 
-/// A message that waits, with the guard of its reply.
-pub(super) struct PendingChat {
-    pub(super) message: NewMessage,
-    pub(super) reply_guard: ReplyGuard,
-}
-
-/// Answers a message exactly once. If it is dropped without an answer, it answers `Unavailable`:
-/// neither a panic nor a closed queue leaves a caller without one.
-pub(super) struct ReplyGuard {
-    /// Taken when the answer is sent.
-    reply: Option<ChatReply>,
-    admitted: Instant,
-    /// Released after the answer, so a drained store has sent every answer.
-    _permit: QueuePermit,
-}
-
 /// Collects messages and positions for one writer.
 pub(super) struct Batcher {
-    writer: Addr<Writer>,
+    writers: DbThreads,
     /// Chat in the order of its admission.
     waiting: VecDeque<PendingChat>,
     positions: PositionQueue,
@@ -78,17 +56,18 @@ pub(super) struct Batcher {
     in_flight: bool,
     /// Whether a timer runs for positions that are not due yet.
     is_armed: bool,
-    /// Whether this batcher has expired points deleted; one of them does.
-    sweeps: bool,
+    /// The shortest time between two points of a driver's trail.
+    trail_interval: Duration,
     metrics: Arc<Metrics>,
 }
 
 // === impl Batcher ===
 
 impl Batcher {
-    pub(super) fn new(writer: Addr<Writer>, metrics: Arc<Metrics>, sweeps: bool) -> Self {
+    pub(super) fn new(writers: DbThreads, trail_interval: Duration, metrics: Arc<Metrics>) -> Self {
         let (waiting, positions) = (VecDeque::new(), PositionQueue::default());
-        Self { writer, waiting, positions, in_flight: false, is_armed: false, sweeps, metrics }
+        let (in_flight, is_armed) = (false, false);
+        Self { writers, waiting, positions, in_flight, is_armed, trail_interval, metrics }
     }
 
     /// Hands the next batch to the writer, unless the writer still has one.
@@ -100,11 +79,13 @@ impl Batcher {
         self.drop_expired(now);
         if self.positions_are_due(now) {
             let positions = self.positions.take(MAX_BATCH, now);
-            self.send_to_writer(self.writer.send(CommitPositions(positions)), ctx);
+            let (interval, metrics) = (self.trail_interval, Arc::clone(&self.metrics));
+            self.write(ctx, move |thread| positions.write(thread, interval, &metrics));
         } else if !self.waiting.is_empty() {
             let most = self.waiting.len().min(MAX_BATCH);
             let batch = self.waiting.drain(..most).collect();
-            self.send_to_writer(self.writer.send(CommitChat(batch)), ctx);
+            let metrics = Arc::clone(&self.metrics);
+            self.write(ctx, move |thread| commit_chat(thread, batch, &metrics));
         } else if let Some(due) = self.positions.due() {
             self.wake_at(due, now, ctx);
         }
@@ -113,9 +94,7 @@ impl Batcher {
     /// Drops what has waited too long for a database that hung: its callers have given up, and may
     /// retry.
     fn drop_expired(&mut self, now: Instant) {
-        let is_late = |pending: &PendingChat| {
-            now.saturating_duration_since(pending.reply_guard.admitted) > QUEUE_TIMEOUT
-        };
+        let is_late = |pending: &PendingChat| pending.reply_guard.waited(now) > QUEUE_TIMEOUT;
         while self.waiting.front().is_some_and(is_late) {
             self.waiting.pop_front();
         }
@@ -137,15 +116,16 @@ impl Batcher {
         });
     }
 
-    fn send_to_writer(
+    /// Hands a batch to a writer.
+    fn write(
         &mut self,
-        batch: impl Future<Output = Result<BatchOutcome, MailboxError>> + 'static,
         ctx: &mut Context<Self>,
+        batch: impl FnOnce(&DbThread) -> BatchOutcome + Send + 'static,
     ) {
         self.in_flight = true;
-        let written = batch.into_actor(self).map(|end, batcher, ctx| {
+        let written = self.writers.run(batch).into_actor(self).map(|outcome, batcher, ctx| {
             batcher.in_flight = false;
-            if !matches!(end, Ok(BatchOutcome::Served)) {
+            if outcome != Ok(BatchOutcome::Served) {
                 batcher.fail_waiting();
             }
             batcher.commit_next(ctx);
@@ -166,14 +146,6 @@ impl Batcher {
 
 impl Actor for Batcher {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        if self.sweeps {
-            ctx.run_interval(SWEEP_INTERVAL, |batcher, _| {
-                batcher.writer.do_send(DeleteExpiredTrail);
-            });
-        }
-    }
 }
 
 impl Handler<QueueChat> for Batcher {
@@ -205,32 +177,5 @@ impl Handler<QueueTrailPoints> for Batcher {
     ) {
         self.positions.extend(waiting, due);
         self.commit_next(ctx);
-    }
-}
-
-// === impl ReplyGuard ===
-
-impl ReplyGuard {
-    pub(super) fn new(reply: ChatReply, permit: QueuePermit, admitted: Instant) -> Self {
-        Self { reply: Some(reply), admitted, _permit: permit }
-    }
-
-    /// How long ago the message was admitted.
-    pub(super) fn waited(&self) -> Duration {
-        self.admitted.elapsed()
-    }
-
-    pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
-        if let Some(reply) = self.reply.take() {
-            reply.send(outcome);
-        }
-    }
-}
-
-impl Drop for ReplyGuard {
-    fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            reply.send(Err(ChatWriteError::Unavailable));
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! Logs of a failing database: one line, then silence for a while, then a line when it works again.
 //! Every failure is counted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
 
@@ -35,7 +37,7 @@ impl Health {
     /// Counts a failure of the database or of this program.
     pub(super) fn report_failure(&self, what: &str, error: &dyn std::fmt::Display) {
         self.metrics.store_errors.inc();
-        if let Some(suppressed) = self.failure_log().record(Instant::now()) {
+        if let Some(suppressed) = self.failure_log.lock().record(Instant::now()) {
             log::warn!("{what}: {error} ({suppressed} more failures since the last such line)");
         }
     }
@@ -46,15 +48,11 @@ impl Health {
     }
 
     pub(super) fn report_success(&self) {
-        let mut failure_log = self.failure_log();
+        let mut failure_log = self.failure_log.lock();
         if failure_log.down {
             failure_log.down = false;
             log::info!("the database serves again");
         }
-    }
-
-    fn failure_log(&self) -> std::sync::MutexGuard<'_, FailureLog> {
-        self.failure_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

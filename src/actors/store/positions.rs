@@ -2,15 +2,19 @@
 //! trails.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::db_thread::{BatchOutcome, DbThread};
+use super::error::StoreError;
 use super::queue_limit::QueuePermit;
-use crate::ids::OrderId;
+use crate::db::connection::DbConnection;
+use crate::db::trail;
 use crate::metrics::Metrics;
-use crate::protocol::location::Position;
+use protocol::ids::OrderId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// The most points of one transaction, and the most that one caller adds to it.
 pub(super) const MAX_POINTS: usize = 500;
@@ -19,10 +23,10 @@ pub(super) const MAX_POINTS: usize = 500;
 pub(super) type WriteReply = Option<oneshot::Sender<Result<(), StoreError>>>;
 
 /// A position with all its callers, including those of older positions that it replaced.
-pub(super) struct WaitingPosition {
-    pub(super) position: Position,
+struct WaitingPosition {
+    position: Position,
     /// Each keeps its permit until it is answered, so that their number is bounded too.
-    pub(super) waiters: Vec<(WriteReply, QueuePermit)>,
+    waiters: Vec<(WriteReply, QueuePermit)>,
 }
 
 /// Points of one order's trail.
@@ -36,8 +40,8 @@ pub(super) struct WaitingPoints {
 /// What is written in one transaction.
 #[derive(Default)]
 pub(super) struct PositionBatch {
-    pub(super) lasts: Vec<(OrderId, WaitingPosition)>,
-    pub(super) trail: Vec<WaitingPoints>,
+    lasts: Vec<(OrderId, WaitingPosition)>,
+    trail: Vec<WaitingPoints>,
 }
 
 #[derive(Default)]
@@ -114,6 +118,34 @@ impl PositionQueue {
 // === impl PositionBatch ===
 
 impl PositionBatch {
+    /// Writes it in one transaction and answers its callers. `interval` is the shortest time
+    /// between two points of a driver.
+    pub(super) fn write(
+        mut self,
+        thread: &DbThread,
+        interval: Duration,
+        metrics: &Metrics,
+    ) -> BatchOutcome {
+        let last = |(order, waiting): &(OrderId, WaitingPosition)| {
+            (order.clone(), waiting.position.clone())
+        };
+        let lasts: Vec<_> = self.lasts.iter().map(last).collect();
+        let points: Vec<_> = self
+            .trail
+            .iter_mut()
+            .flat_map(|part| {
+                let order = part.order.clone();
+                std::mem::take(&mut part.points).into_iter().map(move |one| (order.clone(), one))
+            })
+            .collect();
+        let now = Timestamp::now();
+        let save =
+            |connection: &mut DbConnection| trail::save(connection, &lasts, &points, interval, now);
+        let result = thread.query("positions were not written", save);
+        self.answer(&result, metrics);
+        BatchOutcome::of(&result)
+    }
+
     /// Sends the result to every caller.
     pub(super) fn answer(self, result: &Result<(), StoreError>, metrics: &Metrics) {
         let of_lasts = self.lasts.into_iter().flat_map(|(_, waiting)| waiting.waiters);
@@ -136,9 +168,8 @@ mod tests {
 
     use super::super::queue_limit::QueueLimit;
     use super::*;
-    use crate::ids::UserId;
     use crate::metrics::LabelValues;
-    use crate::time::Timestamp;
+    use protocol::ids::UserId;
 
     fn at(ms: i64) -> Position {
         Position {
@@ -164,7 +195,7 @@ mod tests {
             positions.put(order, at(ms), None, permit, now);
         }
         assert_eq!((limit.count(), positions.due()), (4, Some(now)));
-        let later = now + std::time::Duration::from_secs(1);
+        let later = now + Duration::from_secs(1);
         let mut taken = positions.take(1, later).lasts;
         assert_eq!((taken.len(), positions.due()), (1, Some(later)));
         taken.extend(positions.take(9, later).lasts);
@@ -180,7 +211,7 @@ mod tests {
     fn points_go_in_the_order_in_which_they_came_and_not_too_many_at_once() {
         let limit = QueueLimit::new(10, usize::MAX, Gauge::default());
         let (mut positions, now) = (PositionQueue::default(), Instant::now());
-        let later = now + std::time::Duration::from_secs(1);
+        let later = now + Duration::from_secs(1);
         for (name, due) in [("a", later), ("b", now), ("c", later)] {
             let order = OrderId::new(name).expect("an id");
             let permit = limit.try_admit(0).expect("room");

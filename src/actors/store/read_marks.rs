@@ -4,30 +4,26 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Addr, ArbiterHandle, Handler, Message};
+use actix::ArbiterHandle;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::batcher::MAX_BATCH;
-use super::writer::Writer;
-use super::{LoadedOrder, Store, StoreError};
+use super::db_thread::{DbThread, DbThreads, MAX_BATCH};
+use super::error::StoreError;
+use super::{LoadedOrder, Store};
 use crate::db::orders;
 use crate::db::read_marks::{self, StoredReadMark};
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// The most read marks that wait to be written.
 pub const MAX_WAITING_MARKS: usize = 16_384;
 /// How long marks are collected before they are written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Write these marks.
-#[derive(Message)]
-#[rtype(result = "Result<(), StoreError>")]
-pub(super) struct CommitReadMarks(Arc<Vec<StoredReadMark>>);
 
 /// The marks that wait, and the task that writes them.
 #[derive(Clone)]
@@ -76,7 +72,8 @@ impl Store {
         seq: i64,
         is_receipt: bool,
     ) -> bool {
-        let noted = self.marks.waiting.lock().put(order, user, PendingMark { seq, is_receipt });
+        let mark = PendingMark { seq, is_receipt };
+        let noted = self.marks.waiting.marks.lock().put(order, user, mark);
         // If the task is awake already, it checks the queue again.
         self.marks.wake.try_send(()).ok();
         noted
@@ -84,7 +81,7 @@ impl Store {
 
     /// Forgets the waiting marks of an order.
     pub fn forget_read_marks(&self, order: &OrderId) {
-        self.marks.waiting.lock().forget(order);
+        self.marks.waiting.marks.lock().forget(order);
     }
 
     /// Reads an order with its newest `recent` messages, ascending; they end at `recent` or 48 KiB.
@@ -96,8 +93,11 @@ impl Store {
     /// If the store is busy or the database unavailable.
     pub async fn load_order(&self, order: OrderId, recent: i64) -> Result<LoadedOrder, StoreError> {
         // Before the read: marks that are written meanwhile are found by the read.
-        let noted =
-            if recent > 0 { self.marks.waiting.lock().unwritten_of(&order) } else { Vec::new() };
+        let noted = if recent > 0 {
+            self.marks.waiting.marks.lock().unwritten_of(&order)
+        } else {
+            Vec::new()
+        };
         let loaded =
             self.wait_and_read(move |connection| orders::load(connection, &order, recent)).await?;
         let known = loaded.exists && recent > 0;
@@ -118,7 +118,7 @@ impl Store {
 
 impl ReadMarkWriter {
     /// Starts the task that writes marks, on `arbiter`.
-    pub(super) fn start(writers: Addr<Writer>, arbiter: &ArbiterHandle) -> Self {
+    pub(super) fn start(writers: DbThreads, arbiter: &ArbiterHandle) -> Self {
         let waiting = Arc::<ReadMarkQueue>::default();
         let (wake, woken) = mpsc::channel(1);
         arbiter.spawn(write_behind(Arc::clone(&waiting), woken, writers));
@@ -130,11 +130,11 @@ impl ReadMarkWriter {
 async fn write_behind(
     waiting: Arc<ReadMarkQueue>,
     mut woken: mpsc::Receiver<()>,
-    writers: Addr<Writer>,
+    writers: DbThreads,
 ) {
     while woken.recv().await.is_some() {
         // While the database is down, the marks wait and are tried again.
-        while waiting.lock().count > 0 && !woken.is_closed() {
+        while waiting.marks.lock().count > 0 && !woken.is_closed() {
             tokio::time::sleep(WRITE_INTERVAL).await;
             // The writer has logged the error.
             drop(waiting.write(&writers).await);
@@ -145,27 +145,33 @@ async fn write_behind(
 // === impl ReadMarkQueue ===
 
 impl ReadMarkQueue {
-    fn lock(&self) -> MutexGuard<'_, PendingReadMarks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn write(&self, writers: &Addr<Writer>) -> Result<(), StoreError> {
+    async fn write(&self, writers: &DbThreads) -> Result<(), StoreError> {
         let _write_lock = self.write_lock.lock().await;
         loop {
-            let part = self.lock().take();
+            let part = self.marks.lock().take();
             if part.is_empty() {
                 return Ok(());
             }
-            let sent = writers.send(CommitReadMarks(part)).await;
-            let written = sent.map_err(|_| StoreError::Closed).and_then(|written| written);
+            let written = writers.run(move |thread| write_part(thread, &part));
+            let written = written.await.flatten();
             // If the database refuses marks, it would refuse them again.
             let again = matches!(&written, Err(error) if !matches!(error, StoreError::Refused(_)));
-            self.lock().finish_part(again);
+            self.marks.lock().finish_part(again);
             if again {
                 return written;
             }
         }
     }
+}
+
+/// Writes marks. It may run twice: a stored mark is written again.
+fn write_part(thread: &DbThread, part: &[StoredReadMark]) -> Result<(), StoreError> {
+    let listeners = thread.listeners();
+    let audience = thread.audience(listeners.as_deref());
+    let written = thread.query("read marks were not written", |connection| {
+        read_marks::save(connection, part, audience, Timestamp::now())
+    });
+    written.inspect(|()| thread.announce(&[EventKind::ChatRead]))
 }
 
 // === impl PendingReadMarks ===
@@ -243,26 +249,6 @@ fn merge(stored: Vec<(UserId, i64)>, noted: Vec<(UserId, i64)>) -> Vec<(UserId, 
         *mark = if seq == 0 { 0 } else { seq.max(*mark) };
     }
     marks.into_iter().filter(|(_, seq)| *seq > 0).collect()
-}
-
-// === impl Writer ===
-
-impl Handler<CommitReadMarks> for Writer {
-    type Result = Result<(), StoreError>;
-
-    fn handle(
-        &mut self,
-        CommitReadMarks(marks): CommitReadMarks,
-        _: &mut Self::Context,
-    ) -> Self::Result {
-        let listeners = self.listeners();
-        let audience = self.audience(listeners.as_deref());
-        let now = Timestamp::now();
-        // It may run twice: a stored mark is written again.
-        self.run(|connection| read_marks::save(connection, &marks, audience, now))
-            .inspect(|()| self.announce(&[EventKind::ChatRead]))
-            .map_err(|failure| self.report_failure("read marks were not written", failure))
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! users. Each class has permits of its own, so none is refused because of another.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use actix::{Handler, Message};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::reader::{Reader, RunQuery};
-use super::{Store, StoreError};
+use super::db_thread::{DbThread, DbThreads, Job};
+use super::error::StoreError;
 
 /// One in this many reads is a user's, even if back ends and admins have reads waiting.
 const USER_TURN_EVERY: u8 = 4;
@@ -24,16 +24,9 @@ pub enum CallerClass {
     User,
 }
 
-/// Run the next read. There is one such message per waiting read.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct RunNextRead(Arc<ReadQueue>);
-
 /// Reads that wait. Each has a permit, which bounds their number.
 #[derive(Default)]
-pub(super) struct ReadQueue {
-    waiting: Mutex<PriorityLanes>,
-}
+pub(super) struct ReadQueue(Mutex<PriorityLanes>);
 
 #[derive(Default)]
 struct PriorityLanes {
@@ -42,8 +35,6 @@ struct PriorityLanes {
     turns_of_others: u8,
 }
 
-type Job = Box<dyn FnOnce(&mut Reader) + Send>;
-
 // === impl CallerClass ===
 
 impl CallerClass {
@@ -51,51 +42,36 @@ impl CallerClass {
     pub(super) const COUNT: usize = 3;
 }
 
-// === impl Store ===
-
-impl Store {
-    /// A handle to the same store for this class of callers.
-    #[must_use]
-    pub fn on_behalf_of(&self, caller: CallerClass) -> Self {
-        let permits = Arc::clone(&self.permits_by_class[caller as usize]);
-        Self { caller, permits, ..self.clone() }
-    }
-
-    /// Queues a read.
-    pub(super) async fn queue_read<T: Send + 'static>(
-        &self,
-        query: RunQuery<T>,
-    ) -> Result<T, StoreError> {
-        if !self.readers.connected() {
-            return Err(StoreError::Closed);
-        }
-        let (answer, found) = oneshot::channel();
-        self.read_queue.push(
-            self.caller,
-            Box::new(move |reader| {
-                // A caller that no longer waits has dropped the receiver.
-                if !answer.is_closed() {
-                    drop(answer.send(reader.answer(query)));
-                }
-            }),
-        );
-        // Not awaited: the message may serve another read, and must do so even if this caller gives
-        // up.
-        self.readers.do_send(RunNextRead(Arc::clone(&self.read_queue)));
-        found.await.map_err(|_| StoreError::Closed)?
-    }
-}
-
 // === impl ReadQueue ===
 
 impl ReadQueue {
-    fn push(&self, caller: CallerClass, job: Job) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.lanes[caller as usize].push_back(job);
-    }
-
-    fn next(&self) -> Option<Job> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
+    /// Runs a read when its turn has come, unless its caller has given up by then.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        readers: &DbThreads,
+        caller: CallerClass,
+        read: impl FnOnce(&DbThread) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if !readers.are_running() {
+            return Err(StoreError::Closed);
+        }
+        let (done, answer) = oneshot::channel();
+        let job = move |thread: &DbThread| {
+            if !done.is_closed() {
+                drop(done.send(read(thread)));
+            }
+        };
+        self.0.lock().lanes[caller as usize].push_back(Box::new(job));
+        // One for each read that waits, though it may run another one. It must do so even if this
+        // caller gives up.
+        let queue = Arc::clone(self);
+        readers.start_job(move |thread| {
+            let next = queue.0.lock().next();
+            if let Some(job) = next {
+                job(thread);
+            }
+        });
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -116,18 +92,6 @@ impl PriorityLanes {
         }
         self.turns_of_others = 0;
         users.pop_front()
-    }
-}
-
-// === impl Reader ===
-
-impl Handler<RunNextRead> for Reader {
-    type Result = ();
-
-    fn handle(&mut self, RunNextRead(read_queue): RunNextRead, _: &mut Self::Context) {
-        if let Some(job) = read_queue.next() {
-            job(self);
-        }
     }
 }
 

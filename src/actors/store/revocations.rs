@@ -3,8 +3,8 @@
 
 use super::{CallerClass, DbConnection, Idempotent, Revocation, Store, StoreError, StoredAnswer};
 use crate::db::revocations;
-use crate::protocol::error::Failure;
-use crate::time::Timestamp;
+use protocol::error::Failure;
+use protocol::time::Timestamp;
 
 /// The revocation that counts now, and the answer of an idempotent call; or why it was refused.
 pub type RevokeOutcome = Result<(Revocation, Option<StoredAnswer>), Failure>;

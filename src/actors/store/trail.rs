@@ -1,21 +1,19 @@
-//! Positions and trails of drivers: written behind chat, read, and deleted when they have expired.
+//! Positions and trails of drivers: written behind chat, and read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Handler, Message};
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
 
 use super::batcher::{QueuePosition, QueueTrailPoints};
+use super::db_thread::with_timeout;
 use super::positions::{MAX_POINTS, WaitingPoints, WriteReply};
-use super::reader::with_timeout;
-use super::writer::Writer;
 use super::{Store, StoreError};
 use crate::db::trail::{self, TrailPage, TrailRange};
-use crate::ids::OrderId;
-use crate::protocol::location::Position;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// Writes without a waiting caller are delayed by this, and written together with later ones.
 const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(250);
@@ -28,10 +26,6 @@ pub struct TrailOptions {
     /// How long a point is kept; zero turns the trail off.
     pub retention: Duration,
 }
-
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct DeleteExpiredTrail;
 
 // === impl TrailOptions ===
 
@@ -166,22 +160,4 @@ async fn await_written(
     asked?;
     let given_up = |_| Err(StoreError::Unavailable("given up with a failed batch".into()));
     written.await.unwrap_or_else(given_up)
-}
-
-// === impl Writer ===
-
-impl Handler<DeleteExpiredTrail> for Writer {
-    type Result = ();
-
-    fn handle(&mut self, _: DeleteExpiredTrail, ctx: &mut Self::Context) {
-        let before = self.trail.oldest_kept(Timestamp::now());
-        match self.run(|connection| trail::delete_expired(connection, before)) {
-            // The rest waits behind the chat that has arrived meanwhile.
-            Ok(true) => ctx.address().do_send(DeleteExpiredTrail),
-            Ok(false) => {}
-            Err(failure) => {
-                drop(self.report_failure("expired positions were not deleted", failure));
-            }
-        }
-    }
 }

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::writer::Writer;
+use super::db_thread::DbThread;
 use super::{CallerClass, DbConnection, Store, StoreError};
 use crate::db::commit_batch::CommitOutcome;
 use crate::db::webhooks::{
     self, DeadRow, EndpointCounts, MAX_STEP, NewEvent, Replay, TurnOutcome, TurnRequest,
 };
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::health::EndpointState;
 use crate::webhooks::outbox::{Audience, Listeners};
+use protocol::time::Timestamp;
 
 // === impl Store ===
 
@@ -139,9 +139,9 @@ impl Store {
     }
 }
 
-// === impl Writer ===
+// === impl DbThread ===
 
-impl Writer {
+impl DbThread {
     /// The endpoints that listen now; none without webhooks.
     pub(super) fn listeners(&self) -> Option<Arc<Listeners>> {
         self.outbox.as_ref().map(|outbox| outbox.listeners())

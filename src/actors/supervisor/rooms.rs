@@ -4,14 +4,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::Actor;
+use actix::{Actor, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
 
-use super::{FindRoom, Supervisor};
+use super::{Crash, RoomEntry, Supervisor};
 use crate::actors::order_room::{
-    Enter, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomStats, Stop,
+    Enter, Leave, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomReport, RoomStats, Stop,
 };
-use crate::ids::OrderId;
-use crate::time::Timestamp;
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
 /// A panic within this time after the last one makes the next room wait.
 const CRASH_MEMORY: Duration = Duration::from_secs(60);
@@ -19,39 +19,60 @@ const CRASH_MEMORY: Duration = Duration::from_secs(60);
 const CRASH_WAITS: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
-/// A room that runs.
-pub(super) struct RoomEntry {
-    pub(super) handle: Arc<RoomHandle>,
-    epoch: u64,
-    /// Joins that were forwarded to it. The room may be forgotten only after it has processed all
-    /// of them.
-    forwarded: u64,
+/// A session asks to enter a room.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct FindRoom {
+    /// The message for the room.
+    pub enter: Enter,
+    /// The thread on which a new room is to run.
+    pub arbiter: ArbiterHandle,
 }
 
-/// A room that panicked.
-pub(super) struct Crash {
-    at: Instant,
-    /// Panics in a row, each within a minute of the one before.
-    times: usize,
-    /// The earliest time of the next room.
-    open_at: Instant,
+/// Leaves a room that has not answered the session's join yet.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LeaveRoom {
+    /// The order.
+    pub order: OrderId,
+    /// The message for the room.
+    pub leave: Leave,
 }
+
+/// Lists the rooms of this node, in order of their ids.
+#[derive(Message)]
+#[rtype(result = "Vec<RoomActivity>")]
+pub struct ListRooms {
+    /// Only rooms with ids after this one.
+    pub after: Option<OrderId>,
+    /// How many at most. `None` lists all.
+    pub limit: Option<usize>,
+}
+
+/// Asks for the handle of one room.
+#[derive(Message)]
+#[rtype(result = "Option<Arc<RoomHandle>>")]
+pub struct GetRoom(pub OrderId);
+
+/// Asks for the handles of all rooms.
+#[derive(Message)]
+#[rtype(result = "Vec<Arc<RoomHandle>>")]
+pub struct GetRooms;
 
 impl Supervisor {
     /// Forwards a join to its room, which it creates where there is none.
-    pub(super) fn forward(&mut self, find: FindRoom) {
-        let order = find.guard.order.clone();
+    fn forward(&mut self, find: FindRoom) {
+        let order = find.enter.guard.order.clone();
         if !self.rooms.contains_key(&order) {
-            let entry = self.create_room(&order, &find);
+            let entry = self.create_room(&order, &find.arbiter);
             self.rooms.insert(order.clone(), entry);
         }
         let Some(entry) = self.rooms.get_mut(&order) else { return };
-        let FindRoom { guard, identity, kind, .. } = find;
         entry.forwarded += 1;
-        entry.handle.addr.do_send(Enter { guard, identity, kind });
+        entry.handle.addr.do_send(find.enter);
     }
 
-    fn create_room(&mut self, order: &OrderId, find: &FindRoom) -> RoomEntry {
+    fn create_room(&mut self, order: &OrderId, arbiter: &ArbiterHandle) -> RoomEntry {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let params = RoomParams {
@@ -63,7 +84,7 @@ impl Supervisor {
         };
         let stats = Arc::new(RoomStats::default());
         let counted = Arc::clone(&stats);
-        let addr = OrderRoom::start_in_arbiter(&find.arbiter, move |ctx| {
+        let addr = OrderRoom::start_in_arbiter(arbiter, move |ctx| {
             OrderRoom::create(params, counted, ctx)
         });
         let handle = Arc::new(RoomHandle { addr, stats });
@@ -71,7 +92,7 @@ impl Supervisor {
     }
 
     /// Forgets an idle room, unless a forwarded join is on its way to it.
-    pub(super) fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
+    fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
         let is_known = |entry: &&RoomEntry| entry.epoch == epoch && entry.forwarded == seen;
         if let Some(entry) = self.rooms.get(order).filter(is_known) {
             entry.handle.addr.do_send(Stop);
@@ -80,7 +101,7 @@ impl Supervisor {
     }
 
     /// Handles a room that ended without being stopped.
-    pub(super) fn crashed(&mut self, order: &OrderId, epoch: u64, now: Instant) {
+    fn crashed(&mut self, order: &OrderId, epoch: u64, now: Instant) {
         if self.rooms.get(order).is_none_or(|entry| entry.epoch != epoch) {
             return;
         }
@@ -99,22 +120,72 @@ impl Supervisor {
     }
 
     /// How long an order has to wait for its next room.
-    pub(super) fn crash_wait(&self, order: &OrderId, now: Instant) -> Option<Duration> {
+    fn crash_wait(&self, order: &OrderId, now: Instant) -> Option<Duration> {
         let open_at = self.crashes.get(order)?.open_at;
         (open_at > now).then(|| open_at - now)
     }
+}
 
-    pub(super) fn list_rooms(
-        &self,
-        after: Option<&OrderId>,
-        limit: Option<usize>,
-    ) -> Vec<RoomActivity> {
+impl Handler<FindRoom> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, find: FindRoom, ctx: &mut Context<Self>) {
+        match self.crash_wait(&find.enter.guard.order, Instant::now()) {
+            Some(wait) => {
+                ctx.notify_later(find, wait);
+            }
+            None => self.forward(find),
+        }
+    }
+}
+
+impl Handler<LeaveRoom> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, message: LeaveRoom, _: &mut Context<Self>) {
+        if let Some(entry) = self.rooms.get(&message.order) {
+            entry.handle.addr.do_send(message.leave);
+        }
+    }
+}
+
+impl Handler<RoomReport> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, report: RoomReport, _: &mut Context<Self>) {
+        match report {
+            RoomReport::Idle { order, epoch, seen } => self.forget_idle(&order, epoch, seen),
+            RoomReport::Crashed { order, epoch } => self.crashed(&order, epoch, Instant::now()),
+        }
+    }
+}
+
+impl Handler<ListRooms> for Supervisor {
+    type Result = MessageResult<ListRooms>;
+
+    fn handle(&mut self, list: ListRooms, _: &mut Context<Self>) -> Self::Result {
         let now = Timestamp::now();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.rooms
-            .range::<OrderId, _>((start, Bound::Unbounded))
-            .take(limit.unwrap_or(usize::MAX))
-            .map(|(order, entry)| entry.handle.stats.activity(order, now))
-            .collect()
+        let start = list.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rooms = self.rooms.range::<OrderId, _>((start, Bound::Unbounded));
+        let rooms = rooms.take(list.limit.unwrap_or(usize::MAX));
+        let activity =
+            |(order, entry): (&OrderId, &RoomEntry)| entry.handle.stats.activity(order, now);
+        MessageResult(rooms.map(activity).collect())
+    }
+}
+
+impl Handler<GetRoom> for Supervisor {
+    type Result = Option<Arc<RoomHandle>>;
+
+    fn handle(&mut self, message: GetRoom, _: &mut Context<Self>) -> Self::Result {
+        self.rooms.get(&message.0).map(|entry| entry.handle.clone())
+    }
+}
+
+impl Handler<GetRooms> for Supervisor {
+    type Result = Vec<Arc<RoomHandle>>;
+
+    fn handle(&mut self, _: GetRooms, _: &mut Context<Self>) -> Self::Result {
+        self.rooms.values().map(|entry| entry.handle.clone()).collect()
     }
 }

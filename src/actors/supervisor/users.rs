@@ -1,18 +1,22 @@
 //! The sessions of this node by user. A user may have several, up to a limit.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Context, Handler, Message, MessageResult, Recipient};
 
-use super::{Disconnect, Register, Supervisor, UserOrderChanged};
-use crate::actors::broadcast::Broadcast;
+use super::{SessionEntry, Supervisor};
+use crate::actors::broadcast::{PushOutcome, broadcast};
 use crate::actors::peer::Peer;
+use crate::actors::reachable::Reachable;
 use crate::actors::store::CommittedChange;
-use crate::ids::{ConnectionId, SessionId, UserId};
-use crate::protocol::back_end::BackEndEvent;
-use crate::protocol::close::CloseCode;
+use crate::actors::webhooks::FindOnline;
+use crate::permits::Permit;
+use protocol::back_end::BackEndEvent;
+use protocol::close::CloseCode;
+use protocol::ids::{ConnectionId, SessionId, UserId};
+use protocol::time::Timestamp;
 
 /// How many sessions a second a drain closes, unless its configured spread is shorter.
 const CLOSES_PER_SECOND: u64 = 1000;
@@ -21,99 +25,219 @@ const FIRST_RETURN_MS: u64 = 1000;
 /// The least time over which returning clients are spread.
 const LEAST_SPREAD_MS: u64 = 5000;
 
-/// An open session.
-pub(super) struct SessionEntry {
-    peer: Arc<Peer>,
-    connection: ConnectionId,
+/// The address of a session's connection, with the messages that the supervisor sends it.
+pub trait SessionAddress: Reachable<UserOrderChanged> + Reachable<Disconnect> {}
+
+impl<T: Reachable<UserOrderChanged> + Reachable<Disconnect>> SessionAddress for T {}
+
+/// Registers a new session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Register {
+    /// The session.
+    pub peer: Arc<Peer>,
+    /// Its connection, which two sessions of one user may share.
+    pub connection: ConnectionId,
+    /// The address of that connection.
+    pub address: Arc<dyn SessionAddress>,
+    /// The user.
+    pub user: UserId,
+}
+
+/// An order that concerns a session's user has changed.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct UserOrderChanged {
+    /// The session.
+    pub session: SessionId,
+    /// The committed change.
+    pub change: Arc<CommittedChange>,
+}
+
+impl Handler<FindOnline> for Supervisor {
+    type Result = MessageResult<FindOnline>;
+
+    fn handle(&mut self, FindOnline(users): FindOnline, _: &mut Context<Self>) -> Self::Result {
+        let online = users.into_iter().filter(|user| self.users.contains_key(user));
+        MessageResult(online.collect())
+    }
+}
+
+/// Removes a session that has ended.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Unregister {
+    /// The session.
+    pub session: SessionId,
+    /// The user.
+    pub user: UserId,
+}
+
+/// The hub ends a connection. The answer says whether it ends.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "bool")]
+pub struct Disconnect {
+    /// The close code.
+    pub close: CloseCode,
+    /// An admin's reason, in place of that of the code.
+    pub reason: Option<String>,
+    /// After how many milliseconds the client should reconnect.
+    pub reconnect_after_ms: Option<u64>,
+    /// How long to wait before the close.
+    pub delay: Duration,
+    /// The user whom it concerns, where several share the connection; sessions of the others can be
+    /// resumed. `None` concerns all.
+    pub user: Option<UserId>,
+    /// Ends the connection only if that user has a session on it whose token may have been issued
+    /// before this time.
+    pub issued_before: Option<Timestamp>,
+}
+
+/// Asks for the addresses that end a user's connections.
+#[derive(Message)]
+#[rtype(result = "Vec<Recipient<Disconnect>>")]
+pub struct UserConnections(pub UserId);
+
+/// Ends every session of a user. The answer is their number.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct DisconnectUser {
+    /// The user.
+    pub user: UserId,
+    /// How they end.
+    pub end: Disconnect,
+}
+
+/// Sends an event of a back end to users. The answer is the number of connections that it reached.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct NotifyUsers {
+    /// The users who get it.
+    pub users: BTreeSet<UserId>,
+    /// The event.
+    pub event: BackEndEvent,
+    /// The permit of the supervisor's queue.
+    pub permit: Permit,
+}
+
+/// Ends every session of the node, spread over a while. The answer is their number.
+#[derive(Message)]
+#[rtype(result = "usize")]
+pub struct DisconnectAll {
+    /// How they end.
+    pub close: CloseCode,
+    /// The time over which the closes are spread.
+    pub spread: Duration,
 }
 
 impl Supervisor {
-    /// Registers a session. A connection beyond the user's limit ends the oldest one.
-    pub(super) fn register(&mut self, register: Register) {
-        let Register { peer, connection, user } = register;
-        let most = self.shared.config.limits.max_connections_per_user;
-        // Nearly every user has one session; a first push would allocate room for four.
-        let sessions = self.users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
-        sessions.push(SessionEntry { peer, connection });
-        if sessions.len() > most
-            && let Some(oldest) = oldest_of_too_many(sessions, most)
-        {
-            // All sessions on that connection end with it.
-            let (ending, stay): (Vec<_>, Vec<_>) = std::mem::take(sessions)
-                .into_iter()
-                .partition(|entry: &SessionEntry| entry.connection == oldest);
-            *sessions = stay;
-            if let Some(entry) = ending.first() {
-                entry.peer.connection.tell(Disconnect::now(CloseCode::REPLACED).of(user));
-            }
-        }
-    }
-
-    pub(super) fn unregister(&mut self, user: &UserId, session: SessionId) {
-        let Some(sessions) = self.users.get_mut(user) else { return };
-        sessions.retain(|entry| entry.peer.id != session);
-        if sessions.is_empty() {
-            self.users.remove(user);
-        }
-    }
-
     /// Tells every session of the users involved before or after a change. The room is told first,
     /// so a session that leaves it meanwhile is told at least once.
     pub(super) fn notify_involved(&self, change: &Arc<CommittedChange>) {
         let (before, after) = (&change.changed.before, &change.changed.order.facts);
         let users: BTreeSet<&UserId> =
             before.involved_users().chain(after.involved_users()).collect();
-        for entry in users.into_iter().filter_map(|user| self.users.get(user)).flatten() {
+        for entry in users.into_iter().flat_map(|user| self.sessions_of(user)) {
             let (session, change) = (entry.peer.id, Arc::clone(change));
-            entry.peer.connection.tell(UserOrderChanged { session, change });
+            entry.address.tell(UserOrderChanged { session, change });
         }
     }
 
-    /// Sends an event to every session of these users. Returns how many connections got it.
-    pub(super) fn notify_users(&self, users: &BTreeSet<UserId>, event: &BackEndEvent) -> usize {
-        let event = event.event();
-        self.shared.metrics.events_out.inc(event.index());
-        let mut broadcast = Broadcast::new(event);
-        let (mut delivered, mut connections) = (0, BTreeSet::new());
-        for entry in users.iter().filter_map(|user| self.users.get(user)).flatten() {
-            let frame = broadcast.frame(entry.peer.codec);
-            if !entry.peer.has_ended() && entry.peer.outbox.push(frame).is_ok() {
-                delivered += 1;
-                connections.insert(entry.connection);
+    fn sessions_of(&self, user: &UserId) -> &[SessionEntry] {
+        self.users.get(user).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Handler<Register> for Supervisor {
+    type Result = ();
+
+    /// A connection beyond the user's limit ends the oldest one.
+    fn handle(&mut self, register: Register, _: &mut Context<Self>) {
+        let Register { peer, connection, address, user } = register;
+        let most = self.shared.config.limits.max_connections_per_user;
+        // Nearly every user has one session; a first push would allocate room for four.
+        let sessions = self.users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
+        sessions.push(SessionEntry { peer, connection, address });
+        if sessions.len() > most
+            && let Some(oldest) = oldest_of_too_many(sessions, most)
+        {
+            // All sessions on that connection end with it.
+            let ending: Vec<_> =
+                sessions.extract_if(.., |entry| entry.connection == oldest).collect();
+            if let Some(entry) = ending.first() {
+                entry.address.tell(Disconnect::now(CloseCode::REPLACED).of(user));
             }
         }
-        self.shared.metrics.deliveries.inc_by(delivered);
-        connections.len()
     }
+}
 
-    /// Those of these users who are connected.
-    pub(super) fn online_of(&self, users: Vec<UserId>) -> HashSet<UserId> {
-        users.into_iter().filter(|user| self.users.contains_key(user)).collect()
+impl Handler<Unregister> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Unregister { session, user }: Unregister, _: &mut Context<Self>) {
+        let Some(sessions) = self.users.get_mut(&user) else { return };
+        sessions.retain(|entry| entry.peer.id != session);
+        if sessions.is_empty() {
+            self.users.remove(&user);
+        }
     }
+}
 
-    /// The addresses that end each connection of a user.
-    pub(super) fn connections_of(&self, user: &UserId) -> Vec<Recipient<Disconnect>> {
-        let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
-        let ways: BTreeMap<_, _> =
-            sessions.iter().map(|entry| (entry.connection, &entry.peer.connection)).collect();
-        ways.into_values().map(|connection| connection.recipient()).collect()
+impl Handler<UserConnections> for Supervisor {
+    type Result = MessageResult<UserConnections>;
+
+    fn handle(&mut self, message: UserConnections, _: &mut Context<Self>) -> Self::Result {
+        let sessions = self.sessions_of(&message.0).iter();
+        let connections: BTreeMap<_, _> =
+            sessions.map(|entry| (entry.connection, &entry.address)).collect();
+        MessageResult(connections.into_values().map(|address| address.recipient()).collect())
     }
+}
 
-    pub(super) fn disconnect_user(&self, user: &UserId, end: &Disconnect) -> usize {
-        let sessions = self.users.get(user).map_or(&[][..], Vec::as_slice);
+impl Handler<DisconnectUser> for Supervisor {
+    type Result = usize;
+
+    fn handle(&mut self, message: DisconnectUser, _: &mut Context<Self>) -> usize {
+        let DisconnectUser { user, end } = message;
+        let sessions = self.sessions_of(&user);
         for entry in sessions {
-            entry.peer.connection.tell(end.clone().of(user.clone()));
+            entry.address.tell(end.clone().of(user.clone()));
         }
         sessions.len()
     }
+}
 
-    /// Ends every session, one after the other, and spreads the times at which clients come back.
-    pub(super) fn disconnect_all(&self, close: CloseCode, spread: Duration) -> usize {
+impl Handler<NotifyUsers> for Supervisor {
+    type Result = usize;
+
+    fn handle(&mut self, message: NotifyUsers, _: &mut Context<Self>) -> usize {
+        let mut connections = BTreeSet::new();
+        let sessions = message.users.iter().flat_map(|user| self.sessions_of(user));
+        broadcast(message.event.event(), &self.shared.metrics, sessions, |entry, event| {
+            if entry.peer.has_ended() {
+                return PushOutcome::Gone;
+            }
+            let outcome = entry.peer.outbox.push(event.frame(entry.peer.codec)).into();
+            if outcome == PushOutcome::Sent {
+                connections.insert(entry.connection);
+            }
+            outcome
+        });
+        connections.len()
+    }
+}
+
+impl Handler<DisconnectAll> for Supervisor {
+    type Result = usize;
+
+    /// Ends one session after the other, and spreads the times at which clients come back.
+    fn handle(&mut self, message: DisconnectAll, _: &mut Context<Self>) -> usize {
+        let DisconnectAll { close, spread } = message;
         let sessions: Vec<_> = self.users.values().flatten().collect();
         for (index, entry) in sessions.iter().enumerate() {
             let (delay, reconnect_after_ms) =
                 drain_schedule(index as u64, sessions.len() as u64, spread);
-            entry.peer.connection.tell(Disconnect {
+            entry.address.tell(Disconnect {
                 delay,
                 reconnect_after_ms: Some(reconnect_after_ms),
                 ..Disconnect::now(close)

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -19,16 +19,15 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use jiff::fmt::rfc2822::DateTimeParser;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpStream, lookup_host};
 use tower_service::Service;
 
 use crate::process::VERSION;
-use crate::time::Timestamp;
 use crate::webhooks::address::judge;
 use crate::webhooks::endpoints::Endpoint;
 use crate::webhooks::health::Failure;
+use protocol::time::Timestamp;
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -169,8 +168,9 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = DateTimeParser::new().parse_timestamp(text).ok()?;
-            Timestamp::from_millis(date.as_millisecond()).until_from(now)
+            let date = httpdate::parse_http_date(text).ok()?;
+            let since_epoch = date.duration_since(UNIX_EPOCH).unwrap_or_default();
+            Timestamp::from_secs(0).plus(since_epoch).until_from(now)
         }
     };
     Some(wait.min(MAX_RETRY_AFTER))

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::client::WebhookClient;
 use crate::db::webhooks::{ClaimedOrder, ClaimedRow, OrderResult};
-use crate::ids::UserId;
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::health::{Admission, Attempt, Failure};
 use crate::webhooks::payload;
 use crate::webhooks::schedule::RetrySchedule;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// An order in hand, with all that its sending needs.
 pub(super) struct Delivery {

@@ -13,14 +13,14 @@ use super::client::WebhookClient;
 use super::delivery::{Delivered, Delivery, random};
 use super::{DispatchContext, FindOnline, RETRY};
 use crate::db::webhooks::{ClaimedOrder, OrderResult, TurnOutcome, TurnRequest};
-use crate::ids::UserId;
 use crate::metrics::WebhookResult;
-use crate::time::Timestamp;
 use crate::webhooks::endpoints::Endpoint;
 use crate::webhooks::health::{Admission, Attempt, EndpointState, Failure};
 use crate::webhooks::momentary::MomentaryEvent;
 use crate::webhooks::outbox::Wake;
 use crate::webhooks::payload;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// From one turn to the next: each is a commit, and the next one has the results of many requests.
 const TURN_INTERVAL: Duration = Duration::from_millis(20);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::load::measure::Measure;
-use crate::load::report::{Report, html, percentiles};
-use crate::protocol::lenient::without_mark;
+use load::measure::Measure;
+use load::report::{Report, html, percentiles};
+use protocol::lenient::without_mark;
 
 /// Where the results go, beside stdout.
 #[derive(Args)]

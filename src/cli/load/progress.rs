@@ -6,8 +6,8 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::load::engine::RunProgress;
-use crate::load::report::table;
+use load::engine::RunProgress;
+use load::report::table;
 
 /// Seconds between two lines without a terminal.
 const EVERY: u64 = 5;

@@ -6,7 +6,7 @@ use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 use serde_json::{Map, json};
 
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// Fields that every line has; a key-value pair with the same name is renamed.
 const OWN_FIELDS: &[&str] = &["ts", "level", "target", "msg"];

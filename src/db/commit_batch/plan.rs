@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{CommitOutcome, LockedOrders, MessageKey, key_of};
 use crate::db::messages::NewMessage;
-use crate::protocol::chat::ChatMessage;
+use protocol::chat::ChatMessage;
 
 /// The planned outcome of each message of a batch, in the order of the batch.
 pub(super) struct CommitPlan<'a> {
@@ -138,10 +138,10 @@ impl KeyOwner {
 mod tests {
     use super::super::LockedOrder;
     use super::*;
-    use crate::ids::{OrderId, UserId};
-    use crate::protocol::chat::ChatKind;
-    use crate::protocol::role::Role;
-    use crate::time::Timestamp;
+    use protocol::chat::ChatKind;
+    use protocol::ids::{OrderId, UserId};
+    use protocol::role::Role;
+    use protocol::time::Timestamp;
 
     fn message(order: &str, key: Option<&str>, content: &str) -> NewMessage {
         NewMessage {

@@ -11,8 +11,8 @@ use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::messages;
 use crate::db::webhooks::{self, NewEvent};
-use crate::time::Timestamp;
 use crate::webhooks::outbox::Audience;
+use protocol::time::Timestamp;
 
 impl ChatTables for PgConnection {
     fn lock_orders(&mut self, ids: &[&str], now: Timestamp) -> QueryResult<LockedOrders> {

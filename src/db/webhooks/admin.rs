@@ -9,8 +9,8 @@ use super::endpoint::{self, StateRow};
 use super::{DEAD, DELIVERED, NEW, in_state, leases};
 use crate::db::connection::DbConnection;
 use crate::db::schema::{webhook_endpoints, webhook_outbox as outbox};
-use crate::time::Timestamp;
 use crate::webhooks::health::EndpointState;
+use protocol::time::Timestamp;
 
 /// How long delivered rows are kept.
 const DELIVERED_RETENTION: Duration = Duration::from_secs(24 * 3600);

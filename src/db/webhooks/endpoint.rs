@@ -4,8 +4,8 @@ use diesel::prelude::*;
 
 use crate::db::connection::DbConnection;
 use crate::db::schema::webhook_endpoints as table;
-use crate::time::Timestamp;
 use crate::webhooks::health::EndpointState;
+use protocol::time::Timestamp;
 
 #[derive(Queryable)]
 pub(super) struct StateRow {

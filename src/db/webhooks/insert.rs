@@ -10,9 +10,9 @@ use diesel::sql_types::{Array, BigInt, SmallInt, Text};
 use super::{DEAD, NEW};
 use crate::db::connection::DbConnection;
 use crate::db::schema::webhook_outbox;
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::outbox::Audience;
+use protocol::time::Timestamp;
 
 /// Why a row is dead from its beginning.
 const NO_ROOM: &str = "WEBHOOK_MAX_ROWS waited already";

@@ -8,8 +8,8 @@ use diesel::prelude::*;
 use super::{DEAD, DELIVERED, OrderResult, QUEUED, in_state};
 use crate::db::connection::DbConnection;
 use crate::db::schema::{webhook_leases as leases, webhook_outbox as outbox};
-use crate::time::Timestamp;
 use crate::webhooks::health::Admission;
+use protocol::time::Timestamp;
 
 /// The most new rows that one turn queues.
 pub(super) const MAX_INTAKE: usize = 256;

@@ -13,11 +13,11 @@ use super::{endpoint, in_state, leases};
 use crate::db::connection::DbConnection;
 use crate::db::messages::unreadable;
 use crate::db::schema::{orders, participants, webhook_outbox as outbox};
-use crate::ids::UserId;
-use crate::time::Timestamp;
 use crate::webhooks::event::EventKind;
 use crate::webhooks::health::{Admission, Attempt, EndpointState};
 use crate::webhooks::schedule::RetrySchedule;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 /// The most rows that one turn hands out.
 const MAX_ROWS: usize = 256;

@@ -21,10 +21,10 @@ use crate::http::Hub;
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::OnceKey;
 use crate::http::problem::Problem;
-use crate::ids::OrderId;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::json;
 use crate::room::change::{OrderCommand, OrderPatch};
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
+use protocol::json;
 
 /// The media type of an answer in lines.
 const LINES: &str = "application/x-ndjson";

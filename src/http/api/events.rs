@@ -18,9 +18,9 @@ use crate::http::openapi::problems::{BadBody, Refused};
 use crate::http::openapi::schemas::{self as docs, InOrder, OfUser};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::back_end::BackEndEvent;
-use crate::protocol::error::Failure;
+use protocol::back_end::BackEndEvent;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, UserId};
 
 /// The most users of one call.
 const MAX_USERS: usize = 1000;

@@ -17,15 +17,15 @@ use crate::actors::shared::unavailable;
 use crate::actors::store::CallerClass;
 use crate::actors::supervisor::GetRoom;
 use crate::http::Hub;
-use crate::ids::OrderId;
-use crate::protocol::client::{Fix, Location, Target};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::location::Position;
 use crate::room::fix_times::normalize_times;
 use crate::room::order::{MAX_LOCATION_TARGETS, location_targets};
 use crate::room::posted_fixes::{FixOutcome, thin_trail};
 use crate::room::track::PositionTracker;
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::events::location::{Fix, Location, Target};
+use protocol::ids::OrderId;
+use protocol::location::Position;
+use protocol::time::Timestamp;
 
 /// How long a busy room may take to answer.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(2);

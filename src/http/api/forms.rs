@@ -11,16 +11,16 @@ use utoipa::ToSchema;
 use crate::actors::store::ChangeNote;
 use crate::config::RoleMap;
 use crate::http::openapi::schemas as docs;
-use crate::ids::{OrderId, UserId};
-use crate::json_number::{self, MAX_SAFE_INTEGER};
-use crate::protocol::back_end::checked_data;
-use crate::protocol::error::Failure;
-use crate::protocol::order::is_status;
-use crate::protocol::role::Role;
-use crate::protocol::text::visible_name;
 use crate::room::change::{Edit, OrderPatch, ParticipantsEdit};
 use crate::room::order::{Participant, Participants};
-use crate::time::Timestamp;
+use protocol::back_end::checked_data;
+use protocol::error::Failure;
+use protocol::ids::{OrderId, UserId};
+use protocol::json_number::{self, MAX_SAFE_INTEGER};
+use protocol::order::is_status;
+use protocol::role::Role;
+use protocol::text::visible_name;
+use protocol::time::Timestamp;
 
 /// The longest name, in characters.
 const MAX_NAME_CHARS: usize = 128;
@@ -275,7 +275,7 @@ fn checked_version(version: u64) -> Result<i64, Failure> {
 mod tests {
     use super::*;
     use crate::http::api::json::read_form;
-    use crate::protocol::back_end::MAX_DATA_BYTES;
+    use protocol::back_end::MAX_DATA_BYTES;
 
     fn patch(text: &str) -> Result<OrderPatch, String> {
         let roles = "COURIER=driver".parse().expect("a map");

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::super::json::read_form;
 use super::*;
 use crate::mutate;
-use crate::protocol::error::ErrorCode;
+use protocol::error::ErrorCode;
 
 const BODIES: &[&str] = &[
     r#"{"status":"NEW","version":1,"participants":[{"userId":"c1","role":"customer","name":"Ana"},{"userId":7,"role":"support"}]}"#,

@@ -4,8 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::actors::store::{TrailPage, TrailPoint};
-use crate::ids::{OrderId, UserId};
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// A page of a trail.
 #[derive(Serialize, ToSchema)]

@@ -14,7 +14,7 @@ use super::json::{FromText, text};
 use crate::actors::store::{IdempotentCall, Store, StoredAnswer};
 use crate::auth::Principal;
 use crate::http::problem::Problem;
-use crate::protocol::error::{Failure, IDEMPOTENCY_KEY};
+use protocol::error::{Failure, IDEMPOTENCY_KEY};
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 255;

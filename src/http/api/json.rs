@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::http::body::Body;
 use crate::http::problem::Problem;
-use crate::protocol::error::Failure;
-use crate::protocol::json::{MAX_DEPTH, nests_deeper_than, read_object};
-use crate::protocol::lenient::without_mark;
+use protocol::error::Failure;
+use protocol::json::{MAX_DEPTH, nests_deeper_than, read_object};
+use protocol::lenient::without_mark;
 
 /// The media type of a body that is one JSON value.
 pub(super) const ARRAY: &str = "application/json";

@@ -24,10 +24,10 @@ use crate::http::openapi::fixes::FixesForm;
 use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
 use crate::http::openapi::schemas::InOrder;
 use crate::http::problem::Problem;
-use crate::ids::OrderId;
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::fixes::{Fixes, UnreadableBody, read_fixes};
 use crate::rate_limit::users::RateKind;
+use protocol::error::{ErrorCode, Failure};
+use protocol::fixes::{Fixes, UnreadableBody, read_fixes};
+use protocol::ids::OrderId;
 
 /// Takes positions of an order's driver
 ///

@@ -29,10 +29,10 @@ use crate::actors::store::{
     OrderChange, StoreError,
 };
 use crate::actors::supervisor::SupervisorBarrier;
-use crate::ids::OrderId;
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::change::{OrderCommand, StoredState};
-use crate::time::Timestamp;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
 
 /// The calls of the API, for the `OpenAPI` document.
 #[derive(OpenApi)]

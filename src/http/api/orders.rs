@@ -31,15 +31,14 @@ use crate::http::openapi::problems::{
 use crate::http::openapi::schemas::{InOrder, OfUser, OnceKey, Status};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
-use crate::protocol::json;
-use crate::protocol::order::is_status;
 use crate::room::change::{OrderCommand, OrderPatch, ParticipantsEdit};
 use crate::room::order::OrderFacts;
-use crate::room::policy::{Action, authorize};
-use crate::room::visibility::{Visibility, position_visibility};
-use crate::time::Timestamp;
+use crate::room::policy::Action;
+use crate::room::visibility::Visibility;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::json;
+use protocol::order::is_status;
 
 /// Orders on a page by default.
 const DEFAULT_LIMIT: usize = 50;
@@ -290,16 +289,15 @@ fn may_read(
     order: &OrderId,
     facts: &OrderFacts,
 ) -> Result<Visibility, Failure> {
-    let rules = &hub.shared.rules;
     if caller.may(Scope::OrdersRead) {
-        return Ok(Visibility::of_back_end(rules, facts));
+        return Ok(Visibility::of_back_end(&hub.shared.rules, facts));
     }
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    let (subject, now) = (hub.shared.subject(user, order), Timestamp::now());
-    authorize(rules, facts, subject, Action::SeeMembers, now)?;
-    Ok(position_visibility(rules, facts, subject, now).unwrap_or(Visibility::NONE))
+    let rights = hub.shared.rights_of(user, order, facts);
+    rights.to(Action::SeeMembers)?;
+    Ok(rights.visible_positions().unwrap_or(Visibility::NONE))
 }
 
 /// The state of an order's room, if there is one.

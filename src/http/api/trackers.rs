@@ -15,8 +15,8 @@ use crate::http::body::Body;
 use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
 use crate::http::openapi::trackers::{OsmAndFix, OverlandBatch, OwnTracksMessage, Taken};
 use crate::http::problem::Problem;
-use crate::protocol::fixes::{Fixes, UnreadableBody};
-use crate::protocol::trackers::{read_osmand, read_overland, read_owntracks};
+use protocol::fixes::{Fixes, UnreadableBody};
+use protocol::trackers::{read_osmand, read_overland, read_owntracks};
 
 /// Takes a message of `OwnTracks`
 ///

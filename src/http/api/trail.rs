@@ -18,11 +18,11 @@ use crate::http::openapi::problems::{
 use crate::http::openapi::schemas::InOrder;
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::error::{ErrorCode, Failure};
 use crate::room::order::OrderFacts;
-use crate::room::visibility::{Visibility, trail_visibility};
-use crate::time::Timestamp;
+use crate::room::visibility::Visibility;
+use protocol::error::{ErrorCode, Failure};
+use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// Points on a page by default.
 const DEFAULT_LIMIT: i64 = 1000;
@@ -133,8 +133,7 @@ fn visibility(
     let user = caller
         .identity()
         .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    let subject = hub.shared.subject(user, order);
-    trail_visibility(&hub.shared.rules, facts, subject, Timestamp::now())
+    hub.shared.rights_of(user, order, facts).visible_trail()
 }
 
 fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {
@@ -173,5 +172,5 @@ impl TrailQuery {
 
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
     let time = text.map(str::parse).transpose();
-    time.map_err(|error: crate::time::InvalidTime| Failure::invalid(field, error.to_string()))
+    time.map_err(|error: protocol::time::InvalidTime| Failure::invalid(field, error.to_string()))
 }

@@ -20,11 +20,11 @@ use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::{OfUser, OnceKey};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use crate::ids::UserId;
-use crate::protocol::close::CloseCode;
-use crate::protocol::error::Failure;
-use crate::protocol::json;
-use crate::time::Timestamp;
+use protocol::close::CloseCode;
+use protocol::error::Failure;
+use protocol::ids::UserId;
+use protocol::json;
+use protocol::time::Timestamp;
 
 /// How far the clock of a back end may be ahead. A revocation's time never moves back, so a wrong
 /// time further ahead would keep the user out until then.

@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 
 use crate::actors::order_room::RoomDetail;
 use crate::actors::store::StoredOrder;
-use crate::ids::{OrderId, UserId};
-use crate::protocol::location::Position;
-use crate::protocol::role::Role;
-use crate::time::Timestamp;
+use protocol::ids::{OrderId, UserId};
+use protocol::location::Position;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 
 /// An order.
 #[derive(Serialize, ToSchema)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::actors::shared::max_unauthenticated;
 use crate::config::{AddressGroup, Config, Networks};
-use crate::ids::UserId;
 use crate::permits::{KeyedPermit, KeyedPermits, Permit, Permits};
+use protocol::ids::UserId;
 
 /// Connections of `ADMIN_BIND`. Their files are reserved.
 const ADMIN_CONNECTIONS: usize = 64;

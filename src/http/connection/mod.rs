@@ -22,14 +22,14 @@ use actix_codec::{Framed, FramedParts};
 use actix_http::h1;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use self::state::Expired;
 use super::connection_errors::{count_malformed, count_timeout};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::transport::{RawSocket, lingering_close};
 
 pub use limits::{AddressPermit, ConnectionLimits, LimitKey, LimitReached, Requester};
 pub(in crate::http) use limits::{ConnectionSlot, RequestSlot};
@@ -41,9 +41,6 @@ const IDLE: Duration = Duration::from_secs(5);
 /// The same for proxies, which keep few connections for many clients. It is longer than nginx keeps
 /// a connection, or nginx would send a request on a closed one.
 const IDLE_PROXY: Duration = Duration::from_secs(75);
-/// How long, and for how many bytes, a connection is still read after its last answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// The answer when a connection limit is reached.
 const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -211,35 +208,14 @@ async fn run_until_deadline<F: Future + Unpin>(
     .await
 }
 
-/// Ends a connection so that its peer can read the last answer. Closing a socket with unread bytes
-/// resets the connection, and the peer loses what it has not read yet.
-pub(in crate::http) async fn lingering_close(mut stream: TcpStream) {
-    let end = async {
-        stream.shutdown().await?;
-        let (mut unread, mut left) = (vec![0; 8 * 1024], LINGER_BYTES);
-        loop {
-            match stream.read(&mut unread).await? {
-                0 => return std::io::Result::Ok(()),
-                count if count >= left => return Ok(()),
-                count => left -= count,
-            }
-        }
-    };
-    if !matches!(timeout(LINGER, end).await, Ok(Ok(()))) {
-        log::trace!("a client did not end its side of a connection");
-    }
-}
-
 /// The socket of a request for a WebSocket, with the permits of its connection.
-pub(in crate::http) fn take_socket(
-    framed: Framed<HttpStream, h1::Codec>,
-) -> Option<(Framed<TcpStream, h1::Codec>, ConnectionSlot)> {
+pub fn raw_socket(framed: Framed<HttpStream, h1::Codec>) -> Option<RawSocket> {
     let parts = framed.into_parts();
     let slot = parts.io.connection().slot.take();
     let (stream, ahead) = parts.io.into_parts()?;
     let mut read = parts.read_buf;
     read.unsplit(ahead);
-    let mut taken = FramedParts::with_read_buf(stream, parts.codec, read);
-    taken.write_buf = parts.write_buf;
-    Some((Framed::from_parts(taken), slot))
+    let mut raw = FramedParts::with_read_buf(stream, parts.codec, read);
+    raw.write_buf = parts.write_buf;
+    Some(RawSocket::new(Framed::from_parts(raw), Box::new(slot)))
 }

@@ -1,10 +1,11 @@
 //! Engine.IO 4 over HTTP: sessions by long-polling or over a WebSocket, and the move from one to
-//! the other. A session here is an Engine.IO session: one connection. The [`EngineHandler`] decides
-//! what sessions are used for.
+//! the other. A session here is an Engine.IO session: one connection. The server knows its host by
+//! one trait, [`EngineHandler`], which decides who may open a session and what sessions are for.
 //!
-//! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take ordinary requests,
-//! [`Engine::upgrade`] takes requests for a WebSocket. There is one engine per worker. All engines
-//! share the [`PollingSessions`], because a poll may come to any worker.
+//! An [`Engine`] serves one path. Its routes ([`Engine::routes`]) take ordinary requests, and, in
+//! the application of [`upgrade_service`](crate::transport::upgrade_service), requests for a
+//! WebSocket. There is one engine per application. All engines share the [`PollingSessions`],
+//! because a poll may come to any worker.
 
 mod polling;
 mod polling_sessions;
@@ -16,21 +17,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::{Method, RequestHead};
+use actix_web::error::ErrorServiceUnavailable;
+use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
 
 pub use self::polling_sessions::PollingSessions;
+use self::polling_sessions::new_sid;
 use self::query::{Query, Transport};
-use super::origin;
-use super::problem::Problem;
-use crate::config::Origins;
-use crate::protocol::socketio::engine::{EngineError, Handshake};
-use crate::transport::{Frame, Inbound, Outbox, Polling, TransportOptions};
+use crate::transport::{Frame, Inbound, Outbox, Polling, RawSocket, TransportOptions};
+use protocol::socketio::engine::{EngineError, Handshake};
 
-/// The application that uses the sessions.
+/// The host of the sessions.
 pub trait EngineHandler: 'static {
     /// The result of a handshake check that the session needs: a permit, an identity, data of the
     /// request.
     type HandshakeData;
+
+    /// Whether the web page that sends a request may use the server, by its `Origin`.
+    fn allows_origin(&self, headers: &HeaderMap) -> bool;
 
     /// Checks a handshake before anything is allocated for it. The origin was checked before.
     ///
@@ -45,18 +50,23 @@ pub trait EngineHandler: 'static {
     /// Called when a client is refused because it speaks another version of the protocol than
     /// [`VERSION`], or sends none (`EIO`).
     fn refused_version(&self, _request: &RequestHead, _version: Option<&str>) {}
+
+    /// The answer to a valid request that cannot be served now.
+    fn unavailable(&self, detail: &'static str) -> actix_web::Error {
+        ErrorServiceUnavailable(detail)
+    }
 }
 
 /// The version of the protocol that the hub serves.
 pub const VERSION: &str = "4";
 
 /// Why a handshake was refused.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum HandshakeRefusal {
     /// One of Engine.IO's own reasons.
     Engine(EngineError),
-    /// Any other reason.
-    Problem(Problem),
+    /// A reason of the host.
+    Host(actix_web::Error),
 }
 
 /// A session that begins.
@@ -95,8 +105,8 @@ pub struct Options {
     pub ping_interval: Duration,
     /// How long a session waits for the pong.
     pub ping_timeout: Duration,
-    /// The web pages that may use it, besides those of its own origin.
-    pub origins: Origins,
+    /// The subprotocol that a WebSocket gets if its client offers it.
+    pub subprotocol: Option<&'static str>,
     /// How long the body of a POST may take, and a WebSocket from its request until its client has
     /// upgraded. Use [`Options::DEFAULT_REQUEST_TIMEOUT`] without a reason for another value.
     pub request_timeout: Duration,
@@ -132,11 +142,6 @@ impl<H: EngineHandler> Engine<H> {
         Self { handler, options, sessions }
     }
 
-    /// Whether [`Self::upgrade`] handles requests for a WebSocket at this path.
-    pub fn serves(&self, path: &str) -> bool {
-        self.sessions.serves(path)
-    }
-
     /// The routes of its path.
     pub fn routes(self: &Arc<Self>) -> impl FnOnce(&mut ServiceConfig) + use<H> {
         let engine = Arc::clone(self);
@@ -152,11 +157,34 @@ impl<H: EngineHandler> Engine<H> {
         }
     }
 
+    /// Answers a request.
+    async fn serve(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        let is_upgrade = RawSocket::is_offered(&request);
+        match self.classify(request.head(), is_upgrade) {
+            Err(refusal) => reply::refusal(refusal),
+            Ok(target) if is_upgrade => self.serve_websocket(&target, &request),
+            Ok(RequestTarget::Handshake) => self.open_polling_session(&request).await,
+            Ok(RequestTarget::Session(polling)) => {
+                self.serve_polling(&polling, &request, payload).await
+            }
+        }
+    }
+
+    /// Asks the host for a new session, and makes its id.
+    fn begin_session(
+        &self,
+        request: &HttpRequest,
+    ) -> Result<(H::HandshakeData, String), HandshakeRefusal> {
+        let data = self.handler.on_handshake(request.head())?;
+        let no_sid = || HandshakeRefusal::Host(self.handler.unavailable("no randomness"));
+        Ok((data, new_sid().ok_or_else(no_sid)?))
+    }
+
     /// Decides what a request is for, with the checks in the order of the reference server.
     fn classify(&self, head: &RequestHead, is_upgrade: bool) -> Result<RequestTarget, EngineError> {
         let query = Query::read(head.uri.query().unwrap_or_default());
         let transport = query.transport.ok_or(EngineError::UnknownTransport)?;
-        if !origin::is_allowed(&self.options.origins, &head.headers) {
+        if !self.handler.allows_origin(&head.headers) {
             return Err(EngineError::Forbidden);
         }
         let session = match query.sid {
@@ -196,11 +224,5 @@ impl<H: EngineHandler> Engine<H> {
 impl From<EngineError> for HandshakeRefusal {
     fn from(refusal: EngineError) -> Self {
         Self::Engine(refusal)
-    }
-}
-
-impl From<Problem> for HandshakeRefusal {
-    fn from(problem: Problem) -> Self {
-        Self::Problem(problem)
     }
 }

@@ -1,10 +1,8 @@
 //! Ordinary requests: handshakes, GETs and POSTs.
 
-use std::time::Duration;
+use std::io;
 
 use actix_http::Method;
-use actix_web::ResponseError;
-use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
@@ -12,14 +10,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::polling_sessions::new_sid;
-use super::{Engine, EngineHandler, NewSession, RequestTarget, TransportKind, reply};
-use crate::http::problem::Problem;
-use crate::http::request_body::{self, payload_refusal};
-use crate::http::request_lifecycle::respond_without_reading;
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::EngineError;
-use crate::transport::{Polling, Post, open_polling};
+use super::{Engine, EngineHandler, NewSession, TransportKind, reply};
+use crate::transport::{PendingPoll, PollError, Polling, Post, open_polling};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::EngineError;
 
 /// Why a body was not read.
 enum BodyError {
@@ -27,7 +21,7 @@ enum BodyError {
     TooBig,
     /// The body took too long.
     Slow,
-    /// Too many bytes are in progress.
+    /// The host has no memory for the body now.
     Full,
     /// The client went away.
     Lost,
@@ -37,11 +31,14 @@ enum BodyError {
 
 impl From<&PayloadError> for BodyError {
     fn from(error: &PayloadError) -> Self {
-        match (payload_refusal(error), error) {
-            (Some(request_body::BodyRefusal::Full), _) => Self::Full,
-            (Some(request_body::BodyRefusal::TooSlow), _) => Self::Slow,
-            (None, PayloadError::Overflow) => Self::TooBig,
-            (None, _) => Self::Lost,
+        match error {
+            PayloadError::Overflow => Self::TooBig,
+            PayloadError::Io(error) => match error.kind() {
+                io::ErrorKind::OutOfMemory => Self::Full,
+                io::ErrorKind::TimedOut => Self::Slow,
+                _ => Self::Lost,
+            },
+            _ => Self::Lost,
         }
     }
 }
@@ -49,37 +46,25 @@ impl From<&PayloadError> for BodyError {
 // === impl Engine ===
 
 impl<H: EngineHandler> Engine<H> {
-    /// Answers an ordinary request.
-    pub(super) async fn serve(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-        let polling = match self.classify(request.head(), false) {
-            Ok(RequestTarget::Session(polling)) => polling,
-            Ok(RequestTarget::Handshake) => return self.open_polling_session(&request).await,
-            Err(refusal) => {
-                return respond_without_reading(reply::refusal(refusal), payload.into_inner());
-            }
-        };
+    /// Answers an ordinary request of a session.
+    pub(super) async fn serve_polling(
+        &self,
+        polling: &Polling,
+        request: &HttpRequest,
+        payload: web::Payload,
+    ) -> HttpResponse {
         match *request.method() {
-            Method::GET => poll(&polling).await,
-            Method::POST => {
-                let limits =
-                    (self.options.transport.max_message_bytes, self.options.request_timeout);
-                post(&polling, &request, payload.into_inner(), limits).await
-            }
-            _ => respond_without_reading(
-                reply::refusal(EngineError::BadRequest),
-                payload.into_inner(),
-            ),
+            Method::GET => answer(polling.poll()).await,
+            Method::POST => self.post(polling, request, payload).await,
+            _ => reply::refusal(EngineError::BadRequest),
         }
     }
 
     /// Starts a session that polls, and answers with its open packet.
-    async fn open_polling_session(&self, request: &HttpRequest) -> HttpResponse {
-        let data = match self.handler.on_handshake(request.head()) {
-            Ok(data) => data,
+    pub(super) async fn open_polling_session(&self, request: &HttpRequest) -> HttpResponse {
+        let (data, sid) = match self.begin_session(request) {
+            Ok(begun) => begun,
             Err(refused) => return reply::refused(refused),
-        };
-        let Some(sid) = new_sid() else {
-            return reply::refused(Problem::unavailable("no randomness", 1).into());
         };
         let id_guard = Box::new(self.sessions.id_guard(&sid));
         let (inbound, outbox, polling) = open_polling(&self.options.transport, id_guard);
@@ -87,86 +72,84 @@ impl<H: EngineHandler> Engine<H> {
         // Fails only when the outbox is closed, which it is not yet.
         let _ = outbox.push(self.open_packet(&sid, TransportKind::Polling));
         // Before the handler can push a packet: this answer has the open packet alone.
-        let answer = polling.poll();
+        let poll = polling.poll();
         self.handler
             .on_connect(data, NewSession { sid, inbound, outbox, kind: TransportKind::Polling });
-        match answer {
-            Ok(answer) => answer.await.map_or_else(reply::poll_error, reply::payload),
-            Err(error) => reply::poll_error(error),
+        answer(poll).await
+    }
+
+    /// A POST is answered when the session has taken its packets.
+    async fn post(
+        &self,
+        polling: &Polling,
+        request: &HttpRequest,
+        mut payload: web::Payload,
+    ) -> HttpResponse {
+        let post = match polling.post() {
+            Ok(post) => post,
+            Err(error) => return reply::poll_error(error),
+        };
+        match self.read_body(request, &mut payload).await {
+            Ok(body) => {
+                post.deliver(body).await.map_or_else(reply::poll_error, |()| reply::taken())
+            }
+            Err(unread) => self.refuse_post(post, &unread).await,
         }
+    }
+
+    async fn refuse_post(&self, post: Post, unread: &BodyError) -> HttpResponse {
+        match unread {
+            BodyError::TooBig => {
+                post.refuse(CloseCode::TOO_BIG).await;
+                reply::bare(StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            BodyError::Slow => {
+                post.refuse(CloseCode::PROTOCOL_ERROR).await;
+                reply::bare(StatusCode::REQUEST_TIMEOUT)
+            }
+            // The session continues: this is not its fault.
+            BodyError::Full => {
+                post.decline();
+                self.handler.unavailable("too much is under way").error_response()
+            }
+            // The POST's drop reports that the client is gone.
+            BodyError::Lost => reply::refusal(EngineError::BadRequest),
+        }
+    }
+
+    /// Reads a body within its limits of bytes and of time. An announced length over the limit is
+    /// refused at once.
+    async fn read_body(
+        &self,
+        request: &HttpRequest,
+        payload: &mut web::Payload,
+    ) -> Result<Bytes, BodyError> {
+        let limit = self.options.transport.max_message_bytes;
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| usize::try_from(length).map_or(true, |it| it > limit)) {
+            return Err(BodyError::TooBig);
+        }
+        let whole = async {
+            let mut body = BytesMut::new();
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|error| BodyError::from(&error))?;
+                if body.len() + chunk.len() > limit {
+                    return Err(BodyError::TooBig);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(body.freeze())
+        };
+        let time_limit = self.options.request_timeout;
+        tokio::time::timeout(time_limit, whole).await.unwrap_or(Err(BodyError::Slow))
     }
 }
 
-/// A GET waits for packets of the session.
-async fn poll(polling: &Polling) -> HttpResponse {
-    match polling.poll() {
-        Ok(answer) => answer.await.map_or_else(reply::poll_error, reply::payload),
+/// Answers a GET when the session has packets for it.
+async fn answer(poll: Result<PendingPoll, PollError>) -> HttpResponse {
+    match poll {
+        Ok(packets) => packets.await.map_or_else(reply::poll_error, reply::payload),
         Err(error) => reply::poll_error(error),
     }
-}
-
-/// A POST is answered when the session has taken its packets.
-async fn post(
-    polling: &Polling,
-    request: &HttpRequest,
-    mut payload: Payload,
-    limits: (usize, Duration),
-) -> HttpResponse {
-    let post = match polling.post() {
-        Ok(post) => post,
-        Err(error) => return respond_without_reading(reply::poll_error(error), payload),
-    };
-    match read(request, &mut payload, limits).await {
-        Ok(body) => match post.deliver(body).await {
-            Ok(()) => reply::taken(),
-            Err(error) => reply::poll_error(error),
-        },
-        Err(unread) => respond_without_reading(refuse(post, &unread).await, payload),
-    }
-}
-
-async fn refuse(post: Post, unread: &BodyError) -> HttpResponse {
-    match unread {
-        BodyError::TooBig => {
-            post.refuse(CloseCode::TOO_BIG).await;
-            reply::bare(StatusCode::PAYLOAD_TOO_LARGE)
-        }
-        BodyError::Slow => {
-            post.refuse(CloseCode::PROTOCOL_ERROR).await;
-            reply::bare(StatusCode::REQUEST_TIMEOUT)
-        }
-        // The session continues: this is not its fault.
-        BodyError::Full => {
-            post.decline();
-            Problem::unavailable("too much is under way", 1).error_response()
-        }
-        // The POST's drop reports that the client is gone.
-        BodyError::Lost => reply::refusal(EngineError::BadRequest),
-    }
-}
-
-/// Reads a body within its limits of bytes and of time. An announced length over the limit is
-/// refused at once.
-async fn read(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    (limit, request_timeout): (usize, Duration),
-) -> Result<Bytes, BodyError> {
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |bytes| bytes > limit)) {
-        return Err(BodyError::TooBig);
-    }
-    let whole = async {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = payload.next().await {
-            let chunk = chunk.map_err(|error| BodyError::from(&error))?;
-            if body.len() + chunk.len() > limit {
-                return Err(BodyError::TooBig);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    };
-    tokio::time::timeout(request_timeout, whole).await.unwrap_or(Err(BodyError::Slow))
 }

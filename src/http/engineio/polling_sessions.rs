@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::query::Query;
-use crate::ids::random;
 use crate::transport::Polling;
+use protocol::ids::random;
 
 /// Random bytes of an id: 144 bits, which cannot be guessed.
 const ID_BYTES: usize = 18;
@@ -45,7 +45,7 @@ impl PollingSessions {
     }
 
     /// The session that a request names, with its id, if it is registered.
-    pub(in crate::http) fn of(&self, head: &RequestHead) -> Option<(Box<str>, Polling)> {
+    pub fn of(&self, head: &RequestHead) -> Option<(Box<str>, Polling)> {
         let sid = Query::read(head.uri.query().unwrap_or_default()).sid?;
         let found = self.serves(head.uri.path()).then(|| self.find(sid)).flatten();
         found.map(|session| (sid.into(), session))
@@ -57,7 +57,7 @@ impl PollingSessions {
     }
 
     /// Whether a path is this registry's.
-    pub(in crate::http) fn serves(&self, path: &str) -> bool {
+    pub fn serves(&self, path: &str) -> bool {
         path.strip_suffix('/').unwrap_or(path) == self.path
     }
 

@@ -1,19 +1,15 @@
 //! The answers of an engine.
 
-use actix_http::{ConnectionType, Response};
 use actix_web::HttpResponse;
-use actix_web::ResponseError;
-use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use bytes::Bytes;
 
 use super::HandshakeRefusal;
-use crate::protocol::socketio::engine::EngineError;
 use crate::transport::PollError;
+use protocol::socketio::engine::EngineError;
 
 const NO_STORE: &str = "no-store";
-const JSON: &str = "application/json";
 
 /// The answer to a GET.
 pub(super) fn payload(body: Bytes) -> HttpResponse {
@@ -32,28 +28,16 @@ pub(super) fn bare(status: StatusCode) -> HttpResponse {
 
 /// One of Engine.IO's own errors.
 pub(super) fn refusal(refusal: EngineError) -> HttpResponse {
-    reply(status(refusal), JSON, Bytes::from_static(refusal.json().as_bytes()))
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    reply(status, "application/json", Bytes::from_static(refusal.json().as_bytes()))
 }
 
 /// The answer to a refused handshake.
 pub(super) fn refused(refused: HandshakeRefusal) -> HttpResponse {
     match refused {
         HandshakeRefusal::Engine(reason) => refusal(reason),
-        HandshakeRefusal::Problem(problem) => problem.error_response(),
+        HandshakeRefusal::Host(error) => error.error_response(),
     }
-}
-
-/// The same for a request for a WebSocket; it closes the connection.
-pub(super) fn refused_upgrade(refused: HandshakeRefusal) -> Response<Bytes> {
-    let refusal = match refused {
-        HandshakeRefusal::Engine(refusal) => refusal,
-        HandshakeRefusal::Problem(problem) => return problem.into_upgrade_response(),
-    };
-    let body = Bytes::from_static(refusal.json().as_bytes());
-    let mut response = Response::new(status(refusal)).set_body(body);
-    response.head_mut().set_connection_type(ConnectionType::Close);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    response
 }
 
 /// The answer to a request that its session cannot serve.
@@ -64,13 +48,9 @@ pub(super) fn poll_error(error: PollError) -> HttpResponse {
     })
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> HttpResponse<BoxBody> {
+fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> HttpResponse {
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, kind))
         .insert_header((CACHE_CONTROL, NO_STORE))
         .body(body)
-}
-
-fn status(refusal: EngineError) -> StatusCode {
-    StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST)
 }

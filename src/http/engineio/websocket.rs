@@ -1,112 +1,86 @@
 //! Requests for a WebSocket: a new session over it, or an upgrade of a session that polls.
 
-use std::any::Any;
 use std::time::Duration;
 
-use actix_codec::Framed;
-use actix_http::{Request, h1};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::polling_sessions::new_sid;
 use super::{
-    Engine, EngineHandler, HandshakeRefusal, NewSession, Options, RequestTarget, TransportKind,
-    reply,
+    Engine, EngineHandler, HandshakeRefusal, NewSession, RequestTarget, TransportKind, reply,
 };
-use crate::http::problem::Problem;
-use crate::http::upgrade::{refuse, switching_response};
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
-use crate::transport::{Frame, Inbound, Incoming, Outbox, Polling, Probe, accept};
+use crate::transport::{
+    Accepted, Frame, Inbound, Incoming, Outbox, Polling, Probe, RawSocket, handshake,
+};
+use protocol::close::CloseCode;
+use protocol::socketio::engine::{EngineError, PROBE, PROBE_ANSWER, UPGRADE};
 
 /// How often the waiting GET is answered with a noop while a client upgrades.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
-type Socket = Framed<TcpStream, h1::Codec>;
-
 // === impl Engine ===
 
 impl<H: EngineHandler> Engine<H> {
-    /// Handles a request for a WebSocket at this engine's path, with its socket.
-    ///
-    /// Resolves when the request is answered; the rest runs in tasks of its own. `place` is the
-    /// permit for the socket. It is held until the socket belongs to a session or has ended.
-    pub async fn upgrade(&self, request: &Request, socket: Socket, place: Box<dyn Any>) {
-        let mut place = Some(place);
-        let begun = match self.classify_upgrade(request) {
-            Ok(RequestTarget::Handshake) => {
-                self.open_websocket_session(request, socket).map_err(|refused| *refused)
-            }
-            Ok(RequestTarget::Session(polling)) => {
-                begin_upgrade(&polling, request, socket, &self.options, place.take());
+    /// Answers a request for a WebSocket. What follows runs in tasks of its own.
+    pub(super) fn serve_websocket(
+        &self,
+        target: &RequestTarget,
+        request: &HttpRequest,
+    ) -> HttpResponse {
+        let Ok(response) = handshake(request, self.options.subprotocol) else {
+            return reply::refusal(EngineError::BadRequest);
+        };
+        let begun = match target {
+            RequestTarget::Handshake => self.open_websocket_session(request, response),
+            RequestTarget::Session(polling) => {
+                self.begin_upgrade(polling, request, response);
                 Ok(())
             }
-            Err(refusal) => Err((HandshakeRefusal::Engine(refusal), socket)),
         };
-        if let Err((refused, socket)) = begun {
-            refuse(socket, reply::refused_upgrade(refused)).await;
-        }
+        begun.map_or_else(reply::refused, |()| HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS))
     }
 
-    fn classify_upgrade(&self, request: &Request) -> Result<RequestTarget, EngineError> {
-        let wanted = self.classify(request.head(), true)?;
-        match actix_http::ws::verify_handshake(request.head()) {
-            Ok(()) => Ok(wanted),
-            Err(_) => Err(EngineError::BadRequest),
-        }
-    }
-
-    /// Starts a session over a WebSocket; gives the socket back if the handshake is refused.
+    /// Starts a session over a WebSocket.
     fn open_websocket_session(
         &self,
-        request: &Request,
-        socket: Socket,
-    ) -> Result<(), Box<(HandshakeRefusal, Socket)>> {
-        let data = match self.handler.on_handshake(request.head()) {
-            Ok(data) => data,
-            Err(refused) => return Err(Box::new((refused, socket))),
-        };
-        let Some(sid) = new_sid() else {
-            let problem = Problem::unavailable("no randomness", 1);
-            return Err(Box::new((problem.into(), socket)));
-        };
-        match accept(socket, switching_response(request), &self.options.transport) {
-            Ok((inbound, outbox)) => {
-                // Fails only if the client is gone, which the session will see.
-                let _ = outbox.push(self.open_packet(&sid, TransportKind::WebSocket));
-                self.handler.on_connect(
-                    data,
-                    NewSession { sid, inbound, outbox, kind: TransportKind::WebSocket },
-                );
-            }
-            Err(error) => log::debug!("a client was gone before its session began: {error}"),
+        request: &HttpRequest,
+        response: HttpResponse,
+    ) -> Result<(), HandshakeRefusal> {
+        let (data, sid) = self.begin_session(request)?;
+        if let Some(Accepted { inbound, outbox, permit }) = self.accept(request, response) {
+            // Fails only if the client is gone, which the session will see.
+            let _ = outbox.push(self.open_packet(&sid, TransportKind::WebSocket));
+            self.handler.on_connect(
+                data,
+                NewSession { sid, inbound, outbox, kind: TransportKind::WebSocket },
+            );
+            drop(permit);
         }
         Ok(())
     }
-}
 
-/// Starts a WebSocket's attempt to take over a session that polls. On failure it closes the
-/// WebSocket instead of refusing it: the stock client takes a refusal for the end of the session.
-fn begin_upgrade(
-    polling: &Polling,
-    request: &Request,
-    socket: Socket,
-    options: &Options,
-    place: Option<Box<dyn Any>>,
-) {
-    match accept(socket, switching_response(request), &options.transport) {
-        Ok((inbound, outbox)) => {
-            let (probed, request_timeout) = (polling.probe(), options.request_timeout);
-            drop(actix_rt::spawn(async move {
-                match probed {
-                    Ok(attempt) => run_probe(attempt, inbound, outbox, request_timeout).await,
-                    Err(_) => close(inbound, outbox, CloseCode::NORMAL).await,
-                }
-                drop(place);
-            }));
-        }
-        Err(error) => log::debug!("a client was gone before it could move: {error}"),
+    /// Starts a WebSocket's attempt to take over a session that polls. On failure it closes the
+    /// WebSocket instead of refusing it: the stock client takes a refusal for the end of the
+    /// session.
+    fn begin_upgrade(&self, polling: &Polling, request: &HttpRequest, response: HttpResponse) {
+        let Some(Accepted { inbound, outbox, permit }) = self.accept(request, response) else {
+            return;
+        };
+        let (probe, request_timeout) = (polling.probe(), self.options.request_timeout);
+        actix_rt::spawn(async move {
+            match probe {
+                Ok(probe) => run_probe(probe, inbound, outbox, request_timeout).await,
+                Err(_) => close(inbound, outbox, CloseCode::NORMAL).await,
+            }
+            drop(permit);
+        });
+    }
+
+    fn accept(&self, request: &HttpRequest, response: HttpResponse) -> Option<Accepted> {
+        RawSocket::accept(request, response, &self.options.transport)
+            .inspect_err(|error| log::debug!("a client left before its WebSocket opened: {error}"))
+            .ok()
     }
 }
 
@@ -125,12 +99,7 @@ enum ProbeStep {
 }
 
 /// Answers the client's probe, and moves its session when the client upgrades.
-async fn run_probe(
-    attempt: Probe,
-    mut inbound: Inbound,
-    outbox: Outbox,
-    request_timeout: Duration,
-) {
+async fn run_probe(probe: Probe, mut inbound: Inbound, outbox: Outbox, request_timeout: Duration) {
     let mut noops = interval(NOOP_INTERVAL);
     noops.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let request_timeout = sleep(request_timeout);
@@ -142,9 +111,9 @@ async fn run_probe(
             () = &mut request_timeout => ProbeStep::Close(CloseCode::NORMAL),
             _ = noops.tick() => {
                 if probed {
-                    attempt.send_noop();
+                    probe.send_noop();
                 }
-                if attempt.is_over() { ProbeStep::Close(CloseCode::NORMAL) } else { ProbeStep::Wait }
+                if probe.is_over() { ProbeStep::Close(CloseCode::NORMAL) } else { ProbeStep::Wait }
             }
         };
         match step {
@@ -153,11 +122,11 @@ async fn run_probe(
                 let answer = Frame::text(|out| out.extend_from_slice(PROBE_ANSWER.as_bytes()));
                 // Fails only if the client is gone, which the stream will report.
                 let _ = outbox.push(answer);
-                attempt.send_noop();
+                probe.send_noop();
                 probed = true;
             }
             ProbeStep::Move => {
-                if let Err(error) = attempt.take_over(inbound) {
+                if let Err(error) = probe.take_over(inbound) {
                     log::debug!("a client could not move to its WebSocket: {error}");
                 }
                 return;
@@ -167,7 +136,7 @@ async fn run_probe(
         }
     };
     // Another WebSocket may probe while this one closes.
-    drop(attempt);
+    drop(probe);
     close(inbound, outbox, why).await;
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schemas::AnyOrderId;
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// Up to 1,000 fixes, in one of these forms. Invalid fields of a fix other than its place and its
 /// orders are ignored.

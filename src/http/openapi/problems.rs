@@ -259,7 +259,7 @@ impl ProblemKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::error::ErrorCode;
+    use protocol::error::ErrorCode;
 
     #[test]
     fn only_codes_that_the_hub_says_are_described() {

@@ -1,41 +1,16 @@
-//! Schemas of ids and times, and parameters that many calls share, for the `OpenAPI` document.
+//! Schemas of what bodies hold, and parameters that many calls share, for the `OpenAPI` document.
 
 use std::borrow::Cow;
 
 use serde_json::json;
 use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat,
-    SchemaType, Type,
+    AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type,
 };
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
-use crate::ids::{MAX_ID_BYTES, OrderId, UserId};
-use crate::time::Timestamp;
-
-macro_rules! id {
-    ($type:ty, $name:literal, $pattern:ident, $description:literal, $example:literal) => {
-        impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                let id = id_of(&[Type::String], $pattern).description(Some($description));
-                id.examples([$example]).build().into()
-            }
-        }
-
-        impl ToSchema for $type {
-            fn name() -> Cow<'static, str> {
-                $name.into()
-            }
-        }
-    };
-}
-
-id!(OrderId, "OrderId", ORDER, "An order, by the id that your back end gave it", "order-1");
-id!(UserId, "UserId", USER, "A user, by the id in the token", "customer-1");
-
-/// The patterns of ids of orders and of users.
-const ORDER: &str = "^[A-Za-z0-9._:~-]+$";
-const USER: &str = "^[A-Za-z0-9._:~@+|=-]+$";
+use protocol::ids::{OrderId, UserId};
+use protocol::openapi::{order_id, user_id};
 
 /// The roles of participants in an order.
 const ROLES: [&str; 3] = ["customer", "driver", "support"];
@@ -61,10 +36,10 @@ macro_rules! schemas {
 
 schemas! {
     /// An order's id in a body. A number is taken as its text.
-    AnyOrderId: id_of(&[Type::String, Type::Integer], ORDER)
+    AnyOrderId: order_id(&[Type::String, Type::Integer])
         .description(Some("An order's id; a whole number is taken as its text"));
     /// A user's id in a body. A number is taken as its text.
-    AnyUserId: id_of(&[Type::String, Type::Integer], USER)
+    AnyUserId: user_id(&[Type::String, Type::Integer])
         .description(Some("A user's id; a whole number is taken as its text"));
     /// A user's name.
     Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
@@ -87,28 +62,6 @@ schemas! {
 fn text(longest: usize, pattern: &str) -> ObjectBuilder {
     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
     text.min_length(Some(1)).max_length(Some(longest))
-}
-
-fn id_of(types: &[Type], pattern: &str) -> ObjectBuilder {
-    let id = ObjectBuilder::new().schema_type(types.iter().cloned().collect::<SchemaType>());
-    let id = id.pattern(Some(pattern));
-    id.min_length(Some(1)).max_length(Some(MAX_ID_BYTES))
-}
-
-impl PartialSchema for Timestamp {
-    fn schema() -> RefOr<Schema> {
-        let time = ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("RFC 3339, with a zone; the hub says UTC with milliseconds"));
-        time.examples(["2026-11-26T12:00:00.000Z"]).build().into()
-    }
-}
-
-impl ToSchema for Timestamp {
-    fn name() -> Cow<'static, str> {
-        "Timestamp".into()
-    }
 }
 
 /// Data of a back end, which the hub passes on unchanged.

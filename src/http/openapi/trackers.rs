@@ -4,7 +4,7 @@
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::time::Timestamp;
+use protocol::time::Timestamp;
 
 /// A message of `OwnTracks`; other fields are ignored.
 #[derive(Serialize, ToSchema)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SavedRoom;
 use super::unconfirmed::{Unconfirmed, UnconfirmedList};
-use crate::ids::OrderId;
+use protocol::ids::OrderId;
 
 /// The most pushes that a kept record has.
 pub const MAX_PUSHES: usize = 4096;

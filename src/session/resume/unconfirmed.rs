@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::MAX_ROOMS;
-use crate::ids::UserId;
+use protocol::ids::UserId;
 
 /// What a client may not have received in a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::super::frame_writer::Sink;
 use super::super::polling::{PollEvent, PostedPackets, UpgradedSocket};
 use super::super::send_state::SendState;
 use super::{Inbound, ReadStage};
-use crate::protocol::socketio::engine;
+use protocol::socketio::engine;
 
 /// Present only on a connection that began with long-polling.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::super::send_state::SendState;
 use super::PollError;
-use crate::protocol::socketio::engine;
+use protocol::socketio::engine;
 
 /// The answer to a GET: a payload of packets, when there is one.
 ///

@@ -11,8 +11,8 @@ use super::super::pace::fetch_time;
 use super::super::queue::Queue;
 use super::post::PostedPackets;
 use super::probe::UpgradedSocket;
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::{engine, payload};
+use protocol::close::CloseCode;
+use protocol::socketio::{engine, payload};
 
 /// The most packets of one answer: python-engineio refuses an answer that has more.
 const MAX_PACKETS: usize = 16;

@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use super::super::Incoming;
 use super::super::send_state::SendState;
 use super::PollError;
-use crate::protocol::close::CloseCode;
-use crate::protocol::socketio::engine;
-use crate::protocol::socketio::payload::{self, Part, SEPARATOR};
+use protocol::close::CloseCode;
+use protocol::socketio::engine;
+use protocol::socketio::payload::{self, Part, SEPARATOR};
 
 /// How long the end of a connection waits for a GET that can bring it.
 const LAST_POLL_WAIT: Duration = Duration::from_millis(100);

@@ -13,7 +13,7 @@ use super::PollError;
 use super::poll_state::{PollEvent, PollState, Upgrade};
 use super::post::PostedPackets;
 use super::probe::UpgradedSocket;
-use crate::protocol::close::CloseCode;
+use protocol::close::CloseCode;
 
 // === impl SendState ===
 

@@ -49,7 +49,7 @@ impl Signer {
 
 /// The claims of a user, for an hour.
 pub fn hour(user: &str) -> Value {
-    let now = orderhub::time::Timestamp::now().as_millis() / 1000;
+    let now = protocol::time::Timestamp::now().as_millis() / 1000;
     json!({ "sub": user, "orders": ["o1"], "exp": now + 3600 })
 }
 

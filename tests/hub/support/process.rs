@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use orderhub::auth::{NewToken, mint};
 use orderhub::config::Config;
-use orderhub::protocol::role::Role;
-use orderhub::time::Timestamp;
+use protocol::role::Role;
+use protocol::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 

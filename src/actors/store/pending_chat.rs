@@ -1,0 +1,112 @@
+//! A chat message that waits for its commit, and its answer.
+
+use std::time::{Duration, Instant};
+
+use actix::{Message, Recipient};
+use tokio::sync::oneshot;
+
+use super::error::ChatWriteError;
+use super::queue_limit::QueuePermit;
+use crate::db::messages::NewMessage;
+use protocol::chat::ChatMessage;
+
+/// A committed message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChat {
+    /// As it is stored; for a retry, the first message.
+    pub message: ChatMessage,
+    /// A retry: members have got the message already, or are getting it.
+    pub duplicate: bool,
+}
+
+/// The answer to a message of a room. Sent exactly once for each admitted message, and for the
+/// messages of one order in the order of their numbers.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ChatWritten {
+    /// The token that the room gave the message.
+    pub token: u64,
+    /// Committed, or not.
+    pub outcome: Result<StoredChat, ChatWriteError>,
+}
+
+/// A message from outside the room was committed. Also sent for a retry: a connection that was lost
+/// during a commit may have hidden that the first one was stored.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ChatPosted(pub ChatMessage);
+
+/// Where the answer to a message goes.
+pub(super) enum ChatReply {
+    /// To the room of its order.
+    Room {
+        /// Identifies the message in the room.
+        token: u64,
+        to: Recipient<ChatWritten>,
+    },
+    /// To a caller, after the room was informed.
+    Caller {
+        tell: Recipient<ChatPosted>,
+        done: oneshot::Sender<Result<StoredChat, ChatWriteError>>,
+    },
+}
+
+/// A message that waits, with the guard of its reply.
+pub(super) struct PendingChat {
+    pub(super) message: NewMessage,
+    pub(super) reply_guard: ReplyGuard,
+}
+
+/// Answers a message exactly once. If it is dropped without an answer, it answers `Unavailable`:
+/// neither a panic nor a closed queue leaves a caller without one.
+pub(super) struct ReplyGuard {
+    /// Taken when the answer is sent.
+    reply: Option<ChatReply>,
+    admitted: Instant,
+    /// Released after the answer, so a drained store has sent every answer.
+    _permit: QueuePermit,
+}
+
+// === impl ChatReply ===
+
+impl ChatReply {
+    fn send(self, outcome: Result<StoredChat, ChatWriteError>) {
+        match self {
+            Self::Room { token, to } => to.do_send(ChatWritten { token, outcome }),
+            Self::Caller { tell, done } => {
+                if let Ok(stored) = &outcome {
+                    tell.do_send(ChatPosted(stored.message.clone()));
+                }
+                // A caller that no longer waits has dropped the receiver.
+                drop(done.send(outcome));
+            }
+        }
+    }
+}
+
+// === impl ReplyGuard ===
+
+impl ReplyGuard {
+    pub(super) fn new(reply: ChatReply, permit: QueuePermit, admitted: Instant) -> Self {
+        Self { reply: Some(reply), admitted, _permit: permit }
+    }
+
+    /// How long ago the message was admitted.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.admitted)
+    }
+
+    pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
+        if let Some(reply) = self.reply.take() {
+            reply.send(outcome);
+        }
+    }
+}
+
+impl Drop for ReplyGuard {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            reply.send(Err(ChatWriteError::Unavailable));
+        }
+    }
+}
