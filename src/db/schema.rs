@@ -224,6 +224,8 @@ diesel::table! {
     webhook_endpoints (name) {
         /// The endpoint's name.
         name -> Text,
+        /// The hash of the entry that was last used.
+        entry -> Nullable<Text>,
         /// The hash of the entry that was answered 410.
         stopped_entry -> Nullable<Text>,
         /// New orders that failed since the last success.

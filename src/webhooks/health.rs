@@ -13,6 +13,8 @@ const STREAK: u32 = 3;
 /// What is known of an endpoint, in the database and so by every hub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointState {
+    /// The hash of the entry that was last used.
+    pub entry: Option<String>,
     /// The hash of the entry that was answered 410. An entry with this hash is stopped.
     pub stopped_entry: Option<String>,
     /// New orders that failed since the last success.
@@ -101,6 +103,21 @@ impl EndpointState {
         self.level > 0
     }
 
+    /// Notes which entry is used. Another one than before may have mended what failed: it begins
+    /// anew, and this is true.
+    pub fn use_entry(&mut self, entry: &str) -> bool {
+        let is_other = self.entry.as_deref().is_some_and(|known| known != entry);
+        if is_other {
+            let stopped_entry = self.stopped_entry.take();
+            self.enable();
+            self.stopped_entry = stopped_entry;
+        }
+        if self.entry.as_deref() != Some(entry) {
+            self.entry = Some(entry.to_owned());
+        }
+        is_other
+    }
+
     /// Applies the outcome of a request. Returns whether the endpoint is back after it was down.
     /// `random` is from 0 to 1.
     pub fn apply(
@@ -163,8 +180,8 @@ impl EndpointState {
 
     /// Starts it again, as if nothing had failed.
     pub fn enable(&mut self) {
-        let last_delivered = self.last_delivered;
-        *self = Self { last_delivered, ..Self::default() };
+        let (last_delivered, entry) = (self.last_delivered, self.entry.take());
+        *self = Self { last_delivered, entry, ..Self::default() };
     }
 }
 
@@ -281,6 +298,21 @@ mod tests {
         assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
         scene.state.enable();
         assert_eq!(scene.admission(), Admission::Open);
+    }
+
+    #[test]
+    fn another_entry_is_tried_at_once() {
+        let mut scene = Scene::new();
+        assert!(!scene.state.use_entry("e1"), "the first one");
+        (0..3).for_each(|_| scene.fails(true));
+        assert!(!scene.state.use_entry("e1"));
+        assert!(matches!(scene.admission(), Admission::Closed(_)));
+        assert!(scene.state.use_entry("e2"));
+        assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
+        let gone = Failure { is_gone: true, ..Failure::new("it answers 410") };
+        scene.ends(true, Err(gone));
+        scene.state.use_entry("e1");
+        assert_eq!(scene.admission(), Admission::Stopped, "the entry that was answered 410");
     }
 
     #[test]

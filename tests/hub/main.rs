@@ -64,4 +64,7 @@ mod takeover;
 mod trackers;
 mod trail;
 mod typing;
+mod webhook_failures;
+mod webhook_file;
+mod webhook_moments;
 mod webhooks;

@@ -3,35 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::support::hooks::{call, endpoint, put, telling};
 use super::support::receiver::{Reaction, Received, Receiver, WebhooksFile, entry};
-use super::support::{Database, Hub, HubBuilder, each_database, token, until};
-
-/// A hub that tells this endpoint everything, and tries again soon.
-fn telling(builder: HubBuilder, file: &WebhooksFile) -> HubBuilder {
-    builder.env("WEBHOOKS_FILE", file.path()).env("WEBHOOK_RETRY_SCHEDULE", "50ms,100ms,200ms")
-}
-
-/// Puts an order as a back end.
-async fn put(hub: &Hub, order: &str, body: Value) {
-    let request = reqwest::Client::new().put(hub.url(&format!("/api/v1/orders/{order}")));
-    let answer = request.bearer_auth(token("shop", "service", &[])).json(&body).send().await;
-    let status = answer.expect("an answer").status().as_u16();
-    assert!(status == 200 || status == 201, "{status}");
-}
-
-async fn call(hub: &Hub, method: Method, path: &str, body: Value) -> u16 {
-    let request = reqwest::Client::new().request(method, hub.url(path));
-    let answer = request.bearer_auth(token("shop", "service", &[])).json(&body).send().await;
-    answer.expect("an answer").status().as_u16()
-}
-
-/// The endpoint as an admin sees it.
-async fn seen(hub: &Hub, name: &str) -> Value {
-    let (status, list) = hub.admin(Method::GET, "/admin/v1/webhooks").await;
-    assert_eq!(status, 200, "{list}");
-    let endpoints = list["endpoints"].as_array().expect("a list");
-    endpoints.iter().find(|endpoint| endpoint["name"] == name).cloned().unwrap_or(Value::Null)
-}
+use super::support::{Database, Hub, each_database, until};
 
 fn of_order(received: &[Received], order: &str) -> Vec<Received> {
     received.iter().filter(|one| one.data["orderId"] == order).cloned().collect()
@@ -57,7 +31,7 @@ async fn a_message_is_told_with_those_who_are_not_there() {
         let mut shown = ann.expect("chat:message").await;
         shown["offlineUserIds"] = json!(["cy", "dan"]);
         assert_eq!(told.data, shown);
-        until("the record", async || seen(&hub, "push").await["waiting"] == 0).await;
+        until("the record", async || endpoint(&hub, "push").await["waiting"] == 0).await;
         assert_eq!(receiver.count(), 1);
     })
     .await;
@@ -195,7 +169,7 @@ async fn addresses_of_metadata_are_refused_at_every_try() {
     let mut ann = hub.connect("ann", "customer", &["o1"]).await;
     ann.join("o1").await;
     ann.request("chat:message", json!({"orderId": "o1", "content": "hi"})).await;
-    until("a try", async || seen(&hub, "push").await["lastError"] != Value::Null).await;
-    let error = seen(&hub, "push").await["lastError"].as_str().expect("a text").to_owned();
+    until("a try", async || endpoint(&hub, "push").await["lastError"] != Value::Null).await;
+    let error = endpoint(&hub, "push").await["lastError"].as_str().expect("a text").to_owned();
     assert!(error.contains("link-local"), "{error}");
 }

@@ -36,6 +36,7 @@ CREATE INDEX webhook_leases_due ON webhook_leases (endpoint, due_at_ms);
 -- How endpoints fare. Its row is locked by who takes a turn for an endpoint.
 CREATE TABLE webhook_endpoints (
     name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    entry TEXT NULL,
     stopped_entry TEXT NULL,
     streak INTEGER NOT NULL DEFAULT 0,
     level INTEGER NOT NULL DEFAULT 0,

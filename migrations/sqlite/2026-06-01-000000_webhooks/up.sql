@@ -36,6 +36,7 @@ CREATE INDEX webhook_leases_due ON webhook_leases (endpoint, due_at_ms);
 -- How endpoints fare.
 CREATE TABLE webhook_endpoints (
     name TEXT NOT NULL PRIMARY KEY,
+    entry TEXT NULL,
     stopped_entry TEXT NULL,
     streak INTEGER NOT NULL DEFAULT 0,
     level INTEGER NOT NULL DEFAULT 0,

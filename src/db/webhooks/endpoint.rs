@@ -10,6 +10,7 @@ use protocol::time::Timestamp;
 #[derive(Queryable)]
 pub(super) struct StateRow {
     pub(super) name: String,
+    entry: Option<String>,
     stopped_entry: Option<String>,
     streak: i32,
     level: i32,
@@ -22,6 +23,7 @@ pub(super) struct StateRow {
 impl From<StateRow> for EndpointState {
     fn from(row: StateRow) -> Self {
         Self {
+            entry: row.entry,
             stopped_entry: row.stopped_entry,
             streak: u32::try_from(row.streak).unwrap_or(0),
             level: u32::try_from(row.level).unwrap_or(0),
@@ -65,6 +67,7 @@ pub(super) fn save(
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     diesel::update(table::table.find(name))
         .set((
+            table::entry.eq(state.entry.as_deref()),
             table::stopped_entry.eq(state.stopped_entry.as_deref()),
             table::streak.eq(count(state.streak)),
             table::level.eq(count(state.level)),

@@ -138,7 +138,7 @@ pub fn take_turn(
         let now = now.map_or_else(|| database_now(connection), Ok)?;
         let before = state.clone();
         let lost = leases::record(connection, &request.endpoint, &request.results, now)?;
-        let mut is_back = false;
+        let mut is_back = state.use_entry(&request.entry);
         for (attempt, random) in &request.attempts {
             is_back |= state.apply(attempt, &request.entry, &request.schedule, *random);
         }

@@ -2,6 +2,7 @@
 
 mod client;
 mod databases;
+pub mod hooks;
 pub mod keys;
 mod packet;
 pub mod polling;
