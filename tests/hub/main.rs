@@ -66,5 +66,6 @@ mod trail;
 mod typing;
 mod webhook_failures;
 mod webhook_file;
+mod webhook_kills;
 mod webhook_moments;
 mod webhooks;
