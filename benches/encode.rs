@@ -7,12 +7,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use orderhub::transport::Frame;
 use protocol::codec::Codec;
 use protocol::events::chat::ChatPush;
 use protocol::events::location::LocationUpdate;
 use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
+use transport::Frame;
 
 /// The framings, with what their benches are called by.
 const CODECS: [(Codec, &str); 2] = [

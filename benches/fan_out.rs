@@ -14,12 +14,11 @@ use actix_http::h1;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use futures_util::StreamExt as _;
-use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::transport::{Frame, LatestKey, Outbox, TransportOptions, accept};
 use protocol::codec::Codec;
 use protocol::events::location::LocationUpdate;
 use protocol::server::ServerEvent;
 use tokio::net::{TcpListener, TcpStream};
+use transport::{Frame, LatestKey, Outbox, TransportOptions, accept};
 
 /// A connection's sending end; what it sends is read and thrown away.
 async fn member(listener: &TcpListener, options: &Arc<TransportOptions>) -> Outbox {
@@ -41,8 +40,7 @@ async fn member(listener: &TcpListener, options: &Arc<TransportOptions>) -> Outb
 }
 
 async fn members(count: usize) -> Vec<Outbox> {
-    let words = LabelValues::default();
-    let options = Arc::new(TransportOptions::new(Arc::new(Metrics::new(&words))));
+    let options = Arc::new(TransportOptions::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an address");
     let mut outboxes = Vec::new();
     for _ in 0..count {

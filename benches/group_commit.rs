@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
 use criterion::{Criterion, Throughput};
 use diesel::connection::SimpleConnection;
-use orderhub::actors::store::{
-    ChatWrite, ChatWritten, NewMessage, Store, StoreOptions, TrailOptions,
-};
+use orderhub::actors::store::{ChatWritten, NewMessage, Store, StoreOptions, TrailOptions};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
@@ -55,8 +53,7 @@ impl Rooms {
             created_at: Timestamp::now(),
             id,
         };
-        let write = ChatWrite { message, token: room, reply: reply.recipient() };
-        self.store.write_chat(write).expect("admitted");
+        self.store.write_chat(message, room, reply.recipient()).expect("admitted");
     }
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use criterion::Criterion;
 use orderhub::room::recent_messages::RecentMessages;
 use orderhub::room::roster::Roster;
-use orderhub::transport::Frame;
 use protocol::client::Reply;
 use protocol::codec::Codec;
 use protocol::events::join::{LastLocation, Snapshot};
 use protocol::ids::{OrderId, UserId};
 use protocol::location::Position;
 use protocol::role::Role;
+use transport::Frame;
 
 /// What a room knows.
 struct Room {

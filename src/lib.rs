@@ -17,9 +17,10 @@
 //! | registry of rooms and sessions | [`actors::supervisor`] |
 //! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
-//! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | [`transport`], [`http::engineio`] |
+//! | how nodes tell each other what happens | [`bus`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
+//! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | the crate [`transport`], [`transport::engineio`] |
 //! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
 //!
 //! The load generator is the crate [`load`]. It uses [`protocol`] and nothing of the hub.
@@ -52,8 +53,11 @@
 //! - `recovered` means that nothing was missed. An offset that is not in the push log starts a new
 //!   session.
 
+#![forbid(unsafe_code)]
+
 pub mod actors;
 pub mod auth;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod connection;
@@ -71,5 +75,4 @@ pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;
-pub mod transport;
 pub mod webhooks;

@@ -1,5 +1,7 @@
 //! The `orderhub` program. All code is in the library; [`orderhub::cli`] has the commands.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 // Frames are allocated on one thread and freed on another all the time: mimalloc keeps both the

@@ -3,6 +3,7 @@
 //! Label values are fixed lists, given once by the layers that own the words ([`LabelValues`]). So
 //! counting on the hot path is one array index and one relaxed atomic addition.
 
+mod bus;
 mod classic;
 mod constants;
 mod process_collector;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::bus::{BusLabels, BusMetrics};
 pub use self::constants::Limit;
 use self::process_collector::ProcessCollector;
 pub use self::webhooks::{WebhookMetrics, WebhookResult};
@@ -41,6 +43,8 @@ pub struct LabelValues {
     pub roles: &'static [&'static str],
     /// Why the times of fixes were changed.
     pub time_corrections: &'static [&'static str],
+    /// Those of the bus.
+    pub bus: BusLabels,
 }
 
 /// All metrics of one hub.
@@ -106,6 +110,8 @@ pub struct Metrics {
     pub http_connection_errors: LabeledCounters,
     /// Webhooks.
     pub webhooks: WebhookMetrics,
+    /// The bus between nodes.
+    pub bus: BusMetrics,
 }
 
 impl Metrics {
@@ -202,6 +208,7 @@ impl Metrics {
                 CONNECTION_ERRORS,
             ),
             webhooks: WebhookMetrics::register(r),
+            bus: BusMetrics::register(r, &labels.bus),
             registry,
             process,
         }
@@ -418,6 +425,7 @@ mod tests {
         framings: &["plain"],
         roles: &["driver", "customer"],
         time_corrections: &["ahead"],
+        bus: BusLabels { kinds: &["chat"], ignored: &["malformed"], failures: &["lost"] },
     };
 
     #[test]

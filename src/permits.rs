@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_full_refuses_until_something_is_given_back() {
+    fn a_full_queue_refuses_until_a_permit_is_given_back() {
         let permits = Permits::new(3);
         let two = permits.take_many(2).expect("room for two");
         let one = permits.take().expect("room for one");

@@ -37,16 +37,16 @@ use crate::http::budget::ByteBudget;
 use crate::http::connection::{
     ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind, raw_socket,
 };
-use crate::http::engineio::PollingSessions;
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
 use crate::room::bans::BanScope;
-use crate::transport::{self, OutboxBudget, TransportOptions};
 use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
 use protocol::close::CloseCode;
 use protocol::time::Timestamp;
+use transport::engineio::PollingSessions;
+use transport::{OutboxBudget, TransportMetrics, TransportOptions};
 
 /// Connections that the kernel queues while the hub is busy.
 const BACKLOG: i32 = 4096;
@@ -231,7 +231,11 @@ fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOption
         send_timeout: limits.send_timeout,
         io_uring: config.server.io_uring && can_use_io_uring(),
         budget: Arc::new(OutboxBudget::default()),
-        ..TransportOptions::new(Arc::clone(metrics))
+        metrics: TransportMetrics {
+            conflated: metrics.conflated.clone(),
+            outbox_bytes: metrics.outbox_bytes.clone(),
+        },
+        ..TransportOptions::default()
     }
 }
 

@@ -7,10 +7,10 @@ use actix::prelude::*;
 use actix_http::RequestHead;
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
-use orderhub::transport::{Frame, Inbound, Incoming, Outbox};
 use protocol::close::CloseCode;
 use protocol::socketio::engine::{EnginePacket, PING};
+use transport::engineio::{EngineHandler, HandshakeRefusal, NewSession};
+use transport::{Frame, Inbound, Incoming, Outbox};
 
 use crate::Args;
 

@@ -24,9 +24,8 @@ use actix_web::dev::AppConfig;
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use clap::Parser;
 use orderhub::config::Origins;
-use orderhub::http::engineio::{Engine, Options, PollingSessions};
-use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::transport::{Accepted, RawSocket, TransportOptions, handshake, upgrade_service};
+use transport::engineio::{Engine, Options, PollingSessions};
+use transport::{Accepted, RawSocket, TransportOptions, handshake, upgrade_service};
 
 /// What `/ws` takes at least, in bytes: as much as conformance suites send.
 const PLAIN_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -69,14 +68,13 @@ impl Args {
 }
 
 fn transport(max_message_bytes: usize) -> TransportOptions {
-    let words = LabelValues::default();
     TransportOptions {
         max_message_bytes,
         max_fragments: usize::MAX,
         // An echo has as much to send as its peer: room for a few of the largest messages.
         outbox_bytes: max_message_bytes.saturating_mul(4).saturating_add(1 << 20),
         outbox_messages: 1 << 20,
-        ..TransportOptions::new(Arc::new(Metrics::new(&words)))
+        ..TransportOptions::default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use orderhub::transport::{Frame, Inbound, Incoming, Outbox};
 use protocol::close::CloseCode;
+use transport::{Frame, Inbound, Incoming, Outbox};
 
 use crate::Args;
 

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use actix_http::RequestHead;
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
-use orderhub::http::engineio::{EngineHandler, HandshakeRefusal, NewSession};
-use orderhub::transport::{Frame, Outbox};
 use protocol::close::CloseCode;
 use protocol::socketio::decoder::Decoder;
 use protocol::socketio::malformed::Malformed;
 use protocol::socketio::packet::{Packet, PacketType};
 use protocol::socketio::write;
 use serde_json::json;
+use transport::engineio::{EngineHandler, HandshakeRefusal, NewSession};
+use transport::{Frame, Outbox};
 
 use crate::Args;
 use crate::engine::{self, Talk, say};

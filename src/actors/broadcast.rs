@@ -1,9 +1,9 @@
 //! Sends an event to many sessions: one encoding for each codec in use, one push for each session.
 
 use crate::metrics::Metrics;
-use crate::transport::{Closed, Frame};
 use protocol::codec::Codec;
 use protocol::server::ServerEvent;
+use transport::{Closed, Frame};
 
 /// An event, encoded once for each codec.
 pub(super) struct EncodedEvent<'a> {

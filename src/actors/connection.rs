@@ -40,7 +40,6 @@ use crate::connection::heartbeat::{Heartbeat, PingPolicy};
 use crate::permits::{Permit, Permits};
 use crate::rate_limit::quota::Strikes;
 use crate::rate_limit::users::UserRates;
-use crate::transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::events::connected::{Connected, PROTOCOL_VERSION};
@@ -49,6 +48,7 @@ use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::socketio::reader::PacketReader;
 use protocol::time::Timestamp;
+use transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
 
 /// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -260,6 +260,11 @@ impl Connection {
             .find(|session| session.peer.id == session_id && !session.peer.has_ended())
     }
 
+    /// The index of the session with that id, ended or not.
+    fn index_of(&self, session_id: Option<SessionId>) -> Option<usize> {
+        self.sessions.iter().position(|session| Some(session.peer.id) == session_id)
+    }
+
     /// The index of the session in a namespace.
     fn session_in(&self, namespace: Namespace) -> Option<usize> {
         self.sessions.iter().position(|session| session.peer.codec.namespace() == Some(namespace))
@@ -268,10 +273,10 @@ impl Connection {
     /// Whether a disconnect concerns any session of this connection.
     fn is_disconnected_by(&self, end: &Disconnect) -> bool {
         let Some(before) = end.issued_before else { return true };
-        let whose = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
+        let of_user = |session: &&Session| end.user.as_ref() == Some(&session.identity.user);
         self.sessions
             .iter()
-            .filter(whose)
+            .filter(of_user)
             .any(|session| session.identity.may_be_issued_before(before))
     }
 }

@@ -6,6 +6,7 @@
 //! the messages and not the actor (`Arc<dyn Reachable<…>>`).
 
 mod alarms;
+mod authentication;
 mod broadcast;
 pub mod connection;
 pub mod order_room;

@@ -18,6 +18,7 @@ mod order_change;
 mod posted_fixes;
 mod receipts;
 mod removal;
+mod requests;
 mod rights;
 mod snapshot;
 mod stats;
@@ -32,18 +33,15 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Spa
 use foldhash::fast::RandomState;
 
 pub use self::announce::Announce;
-pub use self::chat::PostChat;
 pub use self::entry::{JoinAgain, Leave};
-pub use self::history::GetHistory;
 use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
 pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
-pub use self::receipts::SetReceipt;
 pub use self::removal::{RemoveUser, UpdateIdentity};
+pub use self::requests::ClientRequest;
 pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};
-pub use self::typing::SetTyping;
 use super::peer::{Answer, MembershipEvent, MembershipGuard, SubscriptionId};
 use super::reachable::Reachable;
 use super::shared::Shared;
@@ -59,12 +57,12 @@ use crate::room::recent_messages::{MessageJson, RecentMessages};
 use crate::room::roster::Roster;
 use crate::room::track::PositionTracker;
 use crate::room::typing::TypingUsers;
-use crate::transport::LatestKey;
 use protocol::error::{ErrorCode, Failure};
 use protocol::events::join::Join;
 use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{OrderId, SessionId, UserId};
 use protocol::server::ServerEvent;
+use transport::LatestKey;
 
 /// A session enters the room.
 #[derive(Message)]

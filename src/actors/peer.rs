@@ -17,12 +17,12 @@ use super::reachable::Reachable;
 use crate::metrics::Metrics;
 use crate::permits::Permits;
 use crate::session::resume::PushLog;
-use crate::transport::{Closed, Frame, Outbox};
 use protocol::client::Reply;
 use protocol::codec::Codec;
 use protocol::error::Failure;
 use protocol::ids::{OrderId, SessionId};
 use protocol::server::ServerEvent;
+use transport::{Closed, Frame, Outbox};
 
 /// What a session is told about its subscription to a room after it asked to enter. That it was let
 /// in is a message of the room's own, which brings the room's address.

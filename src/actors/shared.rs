@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
+use crate::bus;
 use crate::config::{Config, JoinPolicy};
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
@@ -15,7 +16,6 @@ use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Rights, Rules, Subject};
-use crate::transport;
 use crate::webhooks::outbox::Outbox;
 use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
@@ -168,6 +168,7 @@ pub const LABEL_VALUES: LabelValues = LabelValues {
     framings: Framing::NAMES,
     roles: Role::NAMES,
     time_corrections: Correction::NAMES,
+    bus: bus::METRIC_LABELS,
 };
 
 /// How sessions end: the close codes of the hub, a close by the peer, and a lost connection.

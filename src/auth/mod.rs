@@ -132,6 +132,12 @@ impl From<&AuthError> for Failure {
     }
 }
 
+impl From<TokenProblem> for Failure {
+    fn from(problem: TokenProblem) -> Self {
+        Self::new(ErrorCode::Unauthenticated, problem.to_string())
+    }
+}
+
 #[cfg(test)]
 mod jwks_tests;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Checks settings that are each valid but cannot work together.
 
 use super::http::{ConnectionShares, FileNeeds};
-use super::{Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
+use super::{
+    ClusterConfig, Config, ConfigError, DatabaseUrl, JoinPolicy, JwksSource, ServerConfig,
+};
 
 /// Finds the first setting that contradicts another.
 pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
@@ -16,6 +18,7 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
         let problem = "it is for a JWT_JWKS that is an https URL";
         return Err(ConfigError::new("JWT_JWKS_CA", problem));
     }
+    check_cluster(&config.cluster, &config.database.url)?;
     check_burst("EVENTS", limits.events_per_second, limits.events_burst)?;
     check_burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
     check_burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
@@ -40,6 +43,19 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
     {
         let problem = format!("{unknown} is none of ORDER_STATUSES");
         return Err(ConfigError::new("LOCATION_VISIBLE_STATUSES", problem));
+    }
+    Ok(())
+}
+
+/// Nodes share their database, and a file cannot be shared.
+fn check_cluster(cluster: &ClusterConfig, database: &DatabaseUrl) -> Result<(), ConfigError> {
+    if cluster.redis_url.is_some() && matches!(database, DatabaseUrl::Sqlite(_)) {
+        let problem = "it is for several nodes, which need PostgreSQL: set DATABASE_URL too";
+        return Err(ConfigError::new("REDIS_URL", problem));
+    }
+    if cluster.redis_ca.is_some() && cluster.redis_url.as_ref().is_none_or(|url| !url.tls) {
+        let problem = "it is for a REDIS_URL that begins with rediss";
+        return Err(ConfigError::new("REDIS_CA", problem));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod auth;
 mod check;
+mod cluster;
 mod database;
 mod database_url;
 mod describe;
@@ -20,6 +21,7 @@ mod origins;
 mod parse;
 mod postgres_url;
 mod prepare;
+mod redis_url;
 mod role_map;
 mod room;
 mod secret;
@@ -28,6 +30,7 @@ mod settings;
 mod webhooks;
 
 pub use auth::{AuthConfig, JwksSource, PublicKeyPem};
+pub use cluster::ClusterConfig;
 pub use database::DatabaseConfig;
 pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use describe::{Setting, ValueOrigin};
@@ -39,6 +42,7 @@ pub use log::{LogConfig, LogFormat};
 pub use network::{AddressGroup, Networks};
 pub use origins::{Origins, without_default_port};
 pub use postgres_url::InvalidPostgresUrl;
+pub use redis_url::{Address, InvalidRedisUrl, Login, RedisUrl, SentinelUrl};
 pub use role_map::RoleMap;
 pub use room::{JoinPolicy, RoomConfig};
 pub use secret::{Secret, redacted_url};
@@ -55,6 +59,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Where orders and chat are stored.
     pub database: DatabaseConfig,
+    /// How the nodes of a cluster find each other.
+    pub cluster: ClusterConfig,
     /// Which tokens are valid.
     pub auth: AuthConfig,
     /// Limits of one user and one connection.

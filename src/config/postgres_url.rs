@@ -251,7 +251,7 @@ fn check(name: &'static str, value: &str) -> Result<(), InvalidPostgresUrl> {
 }
 
 /// The part without escapes.
-fn unescaped(part: &str) -> Result<String, InvalidPostgresUrl> {
+pub(super) fn unescaped(part: &str) -> Result<String, InvalidPostgresUrl> {
     let escapes = part.split('%').skip(1);
     let is_escape = |after: &str| {
         let digits = after.as_bytes().first_chunk::<2>();

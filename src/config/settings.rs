@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use super::auth::AuthArgs;
+use super::cluster::ClusterArgs;
 use super::database::DatabaseArgs;
 use super::http::{FileNeeds, HttpArgs};
 use super::secret::redacted_url;
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// Settings whose values errors must not repeat.
-const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL"];
+const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL", "REDIS_URL"];
 
 /// All settings, as arguments of a command line.
 #[derive(Args)]
@@ -27,6 +28,8 @@ pub struct Settings {
     http: HttpArgs,
     #[command(flatten, next_help_heading = "Database")]
     database: DatabaseArgs,
+    #[command(flatten, next_help_heading = "Several nodes")]
+    cluster: ClusterArgs,
     #[command(flatten, next_help_heading = "Tokens")]
     auth: AuthArgs,
     #[command(flatten, next_help_heading = "Limits")]
@@ -59,10 +62,12 @@ impl Config {
         let http = settings.http.resolve(shares.http);
         let server = settings.server.resolve(shares.connections);
         let database = settings.database.resolve(&server.data_dir, matches)?;
+        let cluster = settings.cluster.resolve(matches)?;
         let auth = settings.auth.resolve(&server, matches)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (webhooks, drain, log) = (settings.webhooks, settings.drain, settings.log);
-        let config = Self { server, http, database, auth, limits, rooms, webhooks, drain, log };
+        let config =
+            Self { server, http, database, cluster, auth, limits, rooms, webhooks, drain, log };
         check::check_consistency(&config)?;
         Ok(config)
     }

@@ -33,6 +33,9 @@ fn nothing_set_is_the_documented_default() {
     assert!(config.server.allow_query_token && config.server.max_connections >= 1);
     assert_eq!(config.database.url, DatabaseUrl::Sqlite("./data/orderhub.sqlite3".into()));
     assert_eq!((config.database.pool_size, config.database.auto_migrate), (4, true));
+    let cluster = &config.cluster;
+    assert!(cluster.redis_url.is_none() && cluster.redis_ca.is_none());
+    assert_eq!((cluster.redis_prefix.as_str(), &cluster.node_name), ("orderhub", &None));
     assert_eq!(config.auth.leeway, Duration::from_secs(5));
     assert_eq!(config.auth.development_secret.as_deref(), Some(Path::new("./data/jwt-secret")));
     assert_eq!(config.auth.secret, None);
@@ -81,6 +84,13 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("database-url", "mysql://x/y", "DATABASE_URL"),
         ("database-pool", "1", "DATABASE_POOL"),
         ("auto-migrate", "maybe", "AUTO_MIGRATE"),
+        ("redis-url", "127.0.0.1:6379", "REDIS_URL"),
+        ("redis-url", "redis://h:0", "REDIS_URL"),
+        ("redis-url-file", "/no/such/file", "REDIS_URL_FILE"),
+        ("redis-prefix", "a{b}", "REDIS_PREFIX"),
+        ("redis-prefix", "", "REDIS_PREFIX"),
+        ("redis-ca", "ca.pem", "REDIS_CA"),
+        ("node-name", "two words", "NODE_NAME"),
         ("jwt-secret", "short", "JWT_SECRET"),
         ("jwt-secret", "", "JWT_SECRET"),
         ("jwt-secret-file", "/no/such/file", "JWT_SECRET_FILE"),
@@ -150,6 +160,8 @@ fn an_error_says_what_is_allowed_and_repeats_no_secret() {
         ["--jwt-secret", "hunter2"],
         ["--jwt-secret-previous", "hunter2"],
         ["--database-url", "pg://me:hunter2@db/x"],
+        ["--redis-url", "redis://me:hunter2@h:0"],
+        ["--redis-url", "redis://hunter2@h"],
     ] {
         let error = Config::from_flags(flags).expect_err("is refused").to_string();
         assert!(!error.contains("hunter2"), "{error}");
@@ -158,10 +170,8 @@ fn an_error_says_what_is_allowed_and_repeats_no_secret() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_unknown() {
-    for flag in ["--redis-url=redis://x", "--nonsense"] {
-        assert_eq!(blamed(&[flag]), "flags");
-    }
+fn an_unknown_flag_is_refused() {
+    assert_eq!(blamed(&["--nonsense"]), "flags");
 }
 
 #[test]
@@ -271,6 +281,20 @@ fn postgres_needs_a_connection_more() {
     assert_eq!(blamed(&[url, "--database-pool=2"]), "DATABASE_POOL");
     assert_eq!(read(&["--database-pool=2"]).database.pool_size, 2);
     assert_eq!(read(&[url]).database.pool_size, 4);
+}
+
+#[test]
+fn redis_needs_a_database_that_nodes_can_share() {
+    let redis = ["--redis-url", "redis://cache/1"];
+    assert_eq!(blamed(&redis), "REDIS_URL");
+    let shared = ["--database-url=postgres://db/orders", "--redis-prefix=staging"];
+    let cluster = read(&[&redis[..], &shared].concat()).cluster;
+    assert_eq!(cluster.redis_url, "redis://cache/1".parse().ok());
+    assert_eq!(cluster.redis_prefix, "staging");
+    let authority = "--redis-ca=ca.pem";
+    assert_eq!(blamed(&[&redis[..], &shared, &[authority]].concat()), "REDIS_CA");
+    let secure = ["--redis-url=rediss://cache", shared[0], authority];
+    assert!(read(&secure).cluster.redis_ca.is_some());
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn all(
 }
 
 #[test]
-fn what_waits_is_taken_at_the_rate_chat_before_positions() {
+fn events_are_released_at_the_rate_chat_before_positions() {
     let (mut backlog, now) = (EventBacklog::default(), Instant::now());
     let rates = used_up(now);
     for (event, meta) in [
@@ -74,7 +74,7 @@ fn what_waits_is_taken_at_the_rate_chat_before_positions() {
 }
 
 #[test]
-fn chat_that_may_go_comes_first_and_in_its_order() {
+fn allowed_chat_comes_first_and_in_order() {
     let (mut backlog, now) = (EventBacklog::default(), Instant::now());
     let rates = used_up(now);
     backlog.push("here", at("o1", None));
@@ -86,7 +86,7 @@ fn chat_that_may_go_comes_first_and_in_its_order() {
 }
 
 #[test]
-fn of_the_positions_for_an_order_only_the_newest_waits() {
+fn only_the_newest_position_of_an_order_waits() {
     let (mut backlog, now) = (EventBacklog::default(), Instant::now());
     let rates = used_up(now);
     assert_eq!(backlog.push("b", at("o1", Some(20))), EnqueueOutcome::Queued);
@@ -99,7 +99,7 @@ fn of_the_positions_for_an_order_only_the_newest_waits() {
 }
 
 #[test]
-fn a_join_waits_for_the_rate_of_joins_and_a_leave_behind_it() {
+fn a_join_waits_for_the_rate_of_joins_and_a_later_leave_behind_it() {
     let (mut backlog, now) = (EventBacklog::default(), Instant::now());
     let rates = used_up(now);
     for event in ["one", "two", "three"] {
@@ -111,7 +111,7 @@ fn a_join_waits_for_the_rate_of_joins_and_a_leave_behind_it() {
 }
 
 #[test]
-fn chat_that_was_taken_off_the_rate_of_events_is_not_taken_off_twice() {
+fn chat_counts_against_the_rate_of_events_once() {
     let (mut backlog, now) = (EventBacklog::default(), Instant::now());
     let rates = used_up(now);
     backlog.push("one", EventMeta { event_counted: true, ..of(RateKind::Chat) });
@@ -121,7 +121,7 @@ fn chat_that_was_taken_off_the_rate_of_events_is_not_taken_off_twice() {
 }
 
 #[test]
-fn what_waits_is_bounded() {
+fn the_backlog_is_bounded() {
     let mut backlog = EventBacklog::default();
     for _ in 0..MAX_WAITING {
         assert_eq!(backlog.push("x", of(RateKind::Event)), EnqueueOutcome::Queued);

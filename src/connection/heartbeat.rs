@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_peer_is_pinged_and_then_given_up() {
+    fn a_silent_client_is_pinged_and_then_closed() {
         for ping_policy in [PingPolicy::WhenSilent, PingPolicy::Steady] {
             let (mut heartbeat, start) = heartbeat(ping_policy);
             assert_eq!(heartbeat.next(), start + S * 25);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_heard_counts_as_a_pong() {
+    fn any_input_counts_as_a_pong() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::WhenSilent);
         heartbeat.due(start + S * 25, true);
         assert!(heartbeat.on_received(start + S * 40));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_beat_comes_whatever_is_heard() {
+    fn steady_pings_are_sent_whatever_arrives() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::Steady);
         heartbeat.on_received(start + S * 24);
         assert_eq!(heartbeat.due(start + S * 26, true), Some(HeartbeatAction::Ping));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_peer_gets_its_time_again_as_long_as_it_is_spared() {
+    fn the_deadline_of_a_slow_client_can_be_extended_again_and_again() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::Steady);
         assert_eq!(heartbeat.due(start + S * 25, true), Some(HeartbeatAction::Ping));
         for at in [45, 65] {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pong_of_a_ping_that_has_overtaken_others_says_nothing_of_them() {
+    fn the_pong_to_a_ping_that_overtook_frames_confirms_nothing() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::Steady);
         heartbeat.due(start + S * 25, true);
         heartbeat.on_ping_overtook();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pong_of_a_ping_that_waited_for_two_beats_answers_both() {
+    fn one_pong_answers_a_skipped_ping_too() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::Steady);
         heartbeat.due(start + S * 25, true);
         heartbeat.on_received(start + S * 26);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_listened_to_is_not_given_up() {
+    fn a_client_that_is_not_read_is_not_closed() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::WhenSilent);
         assert_eq!(heartbeat.due(start + S * 25, true), Some(HeartbeatAction::Ping));
         assert_eq!(heartbeat.due(start + S * 45, false), None);

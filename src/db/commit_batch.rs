@@ -20,16 +20,18 @@ use plan::CommitPlan;
 use protocol::chat::ChatMessage;
 use protocol::time::Timestamp;
 
-/// What became of one message of a committed batch.
+/// A committed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommitOutcome {
-    /// It is in the database.
-    Stored {
-        /// As it is stored: for a retry the first one's row.
-        message: ChatMessage,
-        /// It was there before, or earlier in this batch.
-        duplicate: bool,
-    },
+pub struct StoredChat {
+    /// As it is stored: for a retry the first one's row.
+    pub message: ChatMessage,
+    /// A retry: it was there before, or earlier in its batch.
+    pub duplicate: bool,
+}
+
+/// Why a message of a committed batch is not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatRefusal {
     /// The sender has used the same key for other content.
     Conflict,
     /// Its order was deleted.
@@ -47,7 +49,7 @@ pub fn commit(
     batch: &[NewMessage],
     audience: Option<Audience<'_>>,
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut is_stored = false;
     let written = match connection {
         // A writer from the start: a transaction that begins as a reader can be refused when it
@@ -109,7 +111,7 @@ fn commit_locked(
     batch: &[NewMessage],
     audience: Option<Audience<'_>>,
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -125,7 +127,7 @@ fn commit_locked(
     let written = number_and_insert(tables, &not_deleted, (&ids, &locked), audience, now)?;
     let mut written = written.into_iter();
     let outcome = |message| lives(message).then(|| written.next()).flatten();
-    Ok(batch.iter().map(outcome).map(|written| written.unwrap_or(CommitOutcome::Gone)).collect())
+    Ok(batch.iter().map(outcome).map(|stored| stored.unwrap_or(Err(ChatRefusal::Gone))).collect())
 }
 
 /// Stores messages of orders that are locked.
@@ -135,7 +137,7 @@ fn number_and_insert(
     (ids, locked): (&[&str], &LockedOrders),
     audience: Option<Audience<'_>>,
     now: Timestamp,
-) -> QueryResult<Vec<CommitOutcome>> {
+) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut keys: Vec<MessageKey<'_>> = batch.iter().filter_map(key_of).collect();
     keys.sort_unstable();
     keys.dedup();

@@ -5,16 +5,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
-use super::access::{Admin, Viewer};
+use super::authorization::{May, ReadNode, RemoveUsers};
 use super::body::Body;
+use super::calls::calls;
 use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
 use super::path_id::PathId;
-use super::problem::{Problem, other_methods};
+use super::problem::Problem;
 use super::{Hub, rooms, webhooks};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
@@ -35,67 +36,9 @@ const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
 /// The longest reason, in bytes: it has to fit a line on a screen.
 const MAX_REASON: usize = 120;
 
-/// The calls of this file, for the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(paths(
-    stats,
-    end_sessions,
-    rooms::list,
-    rooms::show,
-    rooms::remove,
-    webhooks::list,
-    webhooks::enable,
-    webhooks::dead,
-    webhooks::replay
-))]
-pub(super) struct Paths;
-
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/admin/v1/stats").get(stats).default_service(other_methods("GET")))
-        .service(
-            web::resource("/admin/v1/rooms").get(rooms::list).default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/rooms/{order}")
-                .get(rooms::show)
-                .default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/rooms/{order}/members/{user}")
-                .delete(rooms::remove)
-                .default_service(other_methods("DELETE")),
-        )
-        .service(
-            web::resource("/admin/v1/users/{user}/sessions")
-                .delete(end_sessions)
-                .default_service(other_methods("DELETE")),
-        )
-        .configure(webhook_routes);
-}
-
-fn webhook_routes(config: &mut ServiceConfig) {
-    config
-        .service(
-            web::resource("/admin/v1/webhooks")
-                .get(webhooks::list)
-                .default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/webhooks/{name}/enable")
-                .post(webhooks::enable)
-                .default_service(other_methods("POST")),
-        )
-        .service(
-            web::resource("/admin/v1/webhooks/{name}/dead")
-                .get(webhooks::dead)
-                .default_service(other_methods("GET")),
-        )
-        .service(
-            web::resource("/admin/v1/webhooks/{name}/dead:replay")
-                .post(webhooks::replay)
-                .default_service(other_methods("POST")),
-        );
+calls! {
+    Calls: self::{stats, end_sessions}, rooms::{list, show, remove},
+        webhooks::{list, enable, dead, replay}
 }
 
 /// Events per second, measured over the last samples.
@@ -205,7 +148,7 @@ impl Rates {
 #[utoipa::path(get, path = "/admin/v1/stats", tag = "Admin",
     security(("token" = []), ("apiKey" = ["admin:read"])),
     responses((status = 200, description = "As of now", body = Stats), Refused))]
-async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
+async fn stats(hub: web::Data<Hub>, _: May<ReadNode>) -> web::Json<Stats> {
     let (shared, metrics) = (&hub.shared, &hub.shared.metrics);
     let mut by = BTreeMap::<_, BTreeMap<_, _>>::new();
     for (framing, role, count) in metrics.connections.iter() {
@@ -240,7 +183,7 @@ async fn stats(hub: web::Data<Hub>, _: Viewer) -> web::Json<Stats> {
         (status = 200, description = "They are closed", body = Ended), BadOptionalBody, Refused))]
 async fn end_sessions(
     hub: web::Data<Hub>,
-    admin: Admin,
+    admin: May<RemoveUsers>,
     user: web::Path<PathId<UserId>>,
     query: web::Query<Removal>,
     body: Body,
@@ -252,7 +195,7 @@ async fn end_sessions(
         let end = Disconnect { reason: removal.reason, ..Disconnect::now(CloseCode::REMOVED) };
         let closed = hub.supervisor().addr.send(DisconnectUser { user: user.clone(), end }).await;
         let closed = closed.map_err(|_| hub_stopping())?;
-        log::info!(admin = admin.0.name(), user = user.as_str(); "ended {closed} sessions");
+        log::info!(admin = admin.caller.name(), user = user.as_str(); "ended {closed} sessions");
         Ok(web::Json(Ended { closed }))
     })
     .await

@@ -34,8 +34,9 @@ pub(super) fn take_login_rate(hub: &Hub, identity: &Identity) -> Result<(), Fail
     })
 }
 
-/// Takes a permit for an open connection.
+/// Takes a permit for an open connection. The drain may have begun since the request came.
 pub(super) fn take_connection_permit(hub: &Hub) -> Result<Permit, Problem> {
+    refuse_while_draining(hub)?;
     take_permit(&hub.shared.connections, "too many connections", hub)
 }
 

@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use tokio::sync::Mutex;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 
 use super::Hub;
 use super::accept_header::preferred;
-use super::access::Operator;
+use super::authorization::Operator;
+use super::calls::calls;
 use super::openapi::problems::{Refused, Unavailable};
-use super::problem::{Problem, other_methods};
+use super::problem::Problem;
 
 /// How long `/readyz` waits for the database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,26 +31,14 @@ pub struct ReadinessCache(Mutex<Option<Instant>>);
 /// The formats of metrics. The first is used where all are equally accepted, or none is.
 const FORMATS: [&str; 2] = ["application/openmetrics-text", "text/plain"];
 
-/// The calls of this file, for the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(paths(healthz, readyz, metrics))]
-pub(super) struct Paths;
+calls! { Probes: self::{healthz, readyz} }
+calls! { MetricsCall: self::{metrics} }
 
 /// The state of the hub.
 #[derive(Serialize, ToSchema)]
 struct Health {
     #[schema(example = "ready")]
     status: &'static str,
-}
-
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/healthz").get(healthz).default_service(other_methods("GET")))
-        .service(web::resource("/readyz").get(readyz).default_service(other_methods("GET")));
-}
-
-pub(super) fn metrics_route(config: &mut ServiceConfig) {
-    config.service(web::resource("/metrics").get(metrics).default_service(other_methods("GET")));
 }
 
 /// The process is alive

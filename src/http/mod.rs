@@ -2,17 +2,18 @@
 //! description, health and metrics, and one form of errors.
 
 mod accept_header;
-mod access;
 mod admin;
 mod admission;
 mod api;
+mod authentication;
+mod authorization;
 mod body;
 pub mod budget;
+mod calls;
 pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
-pub mod engineio;
 mod health;
 mod openapi;
 pub mod origin;
@@ -38,7 +39,8 @@ use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::actors::webhooks::Dispatcher;
 use crate::log_once::LogOnce;
-use crate::transport::TransportOptions;
+use transport::TransportOptions;
+use transport::engineio::PollingSessions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
@@ -57,7 +59,7 @@ pub struct Hub {
     /// Options of accepted sockets.
     pub transport: Arc<TransportOptions>,
     /// Engine.IO sessions that began with long-polling, by id.
-    pub engine_sessions: Arc<engineio::PollingSessions>,
+    pub engine_sessions: Arc<PollingSessions>,
     /// User agents of Socket.IO clients with an unsupported version, logged once each.
     pub unsupported_clients: Arc<LogOnce>,
     /// The limits of HTTP connections.
@@ -128,7 +130,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     let hub = hub.clone();
     move |config| {
         if route_set != RouteSet::Admin {
-            config.configure(client_routes(&hub)).configure(api::routes);
+            config.configure(client_routes(&hub)).configure(api::Calls::register);
         }
         config
             .app_data(web::Data::new(hub))
@@ -136,13 +138,13 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
             .app_data(web::PayloadConfig::new(body::MAX_BODY))
             .app_data(problem::query_config())
             .app_data(problem::path_config())
-            .configure(health::routes)
+            .configure(health::Probes::register)
             .configure(not_found);
         if route_set != RouteSet::Public {
             config
-                .configure(health::metrics_route)
+                .configure(health::MetricsCall::register)
                 .configure(openapi::routes)
-                .configure(admin::routes);
+                .configure(admin::Calls::register);
         }
     }
 }

@@ -8,8 +8,8 @@ use actix_web::middleware::Next;
 use actix_web::web;
 use percent_encoding::percent_decode_str;
 
-use super::engineio::PollingSessions;
 use super::problem::Problem;
+use transport::engineio::PollingSessions;
 
 /// Refuses a path whose fixed parts are escaped.
 ///

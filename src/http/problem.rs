@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use actix_web::body::BoxBody;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -54,13 +55,14 @@ impl Problem {
     }
 
     /// The path exists, but does not allow the method.
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
+    pub fn method_not_allowed(allowed: &str) -> Self {
         let detail = format!("allowed: {allowed}");
-        let problem = Self {
+        let allow = HeaderValue::from_str(allowed).ok();
+        Self {
             code: "method_not_allowed",
+            header: allow.map(|allow| Box::new((header::ALLOW, allow))),
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::NotFound, detail)
-        };
-        problem.with_header(header::ALLOW, HeaderValue::from_static(allowed))
+        }
     }
 
     /// The body did not come in time.
@@ -218,14 +220,16 @@ pub(super) fn path_config() -> web::PathConfig {
 }
 
 /// Answers the methods that a resource does not allow.
-pub(super) fn other_methods(allowed: &'static str) -> actix_web::Route {
-    web::route().to(move |request: HttpRequest| async move {
+pub(super) fn other_methods(allowed: impl Into<Rc<str>>) -> actix_web::Route {
+    let allowed = allowed.into();
+    web::to(move |request: HttpRequest| {
         // actix itself handles neither OPTIONS nor other methods of a missing route.
-        if request.method() == Method::OPTIONS {
-            let allow = (header::ALLOW, HeaderValue::from_static(allowed));
-            return HttpResponse::NoContent().insert_header(allow).finish();
-        }
-        Problem::method_not_allowed(allowed).error_response()
+        let answer = if request.method() == Method::OPTIONS {
+            HttpResponse::NoContent().insert_header((header::ALLOW, &*allowed)).finish()
+        } else {
+            Problem::method_not_allowed(&allowed).error_response()
+        };
+        async { answer }
     })
 }
 

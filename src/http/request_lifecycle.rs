@@ -15,18 +15,18 @@ use actix_web::middleware::Next;
 use actix_web::web::{self, Bytes};
 use actix_web::{HttpMessage, HttpRequest, ResponseError};
 
-use super::access::identify_awaiting_keys;
+use super::authentication::authenticate;
 use super::budget::{BodyCharge, Charge, MAX_UNKNOWN_BODY};
 use super::connection::{HttpConnection, LimitKey, LimitReached, RequestSlot, Requester};
-use super::engineio::PollingSessions;
 use super::problem::Problem;
 use super::request_body::RequestBody;
 use super::request_head::client_address;
 use super::timeouts::is_call;
 use super::{Hub, RouteSet};
 use crate::auth::Principal;
-use crate::transport::Polling;
 use protocol::role::Role;
+use transport::Polling;
+use transport::engineio::PollingSessions;
 
 /// How many bytes of an answer the connection gets at once.
 const CHUNK_BYTES: usize = 8 * 1024;
@@ -72,7 +72,7 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<ResponseBody>, actix_web::Error> {
     let mut resources = RequestResources::begin(&mut request);
-    let mut auth = RequestAuth::of(&request).await;
+    let auth = RequestAuth::of(&request).await;
     let requester = auth.requester();
     if let Err(full) = resources.admit(&request, &requester) {
         let refusal = request.into_response(limit_problem(full).error_response());
@@ -80,9 +80,6 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
     }
     if auth.may_send_body(request.method()) {
         resources.open_body(&mut request, max_body_bytes(&requester));
-    }
-    if let Some(known) = auth.known.take() {
-        request.extensions_mut().insert(known);
     }
     let answer = next.call(request).await?.map_into_boxed_body();
     // Checked after the answer: the session may have been authenticated while a poll waited.
@@ -119,7 +116,7 @@ fn hub(request: &HttpRequest) -> Option<&web::Data<Hub>> {
 
 impl RequestAuth {
     async fn of(request: &ServiceRequest) -> Self {
-        let known = identify_awaiting_keys(request.request()).await.ok();
+        let known = authenticate(request.request()).await;
         let sessions = request.app_data::<web::Data<PollingSessions>>().filter(|_| known.is_none());
         let session = sessions.and_then(|sessions| sessions.of(request.head()));
         Self { known, session }

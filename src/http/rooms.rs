@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
-use super::access::{Admin, Viewer};
 use super::admin::{Removal, hub_stopping, run_to_completion};
+use super::authorization::{May, ReadNode, RemoveUsers};
 use super::body::Body;
 use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
 use super::openapi::schemas::{InOrder, OfUser};
@@ -75,7 +75,7 @@ pub(super) struct Removed {
         (status = 200, description = "A page of them", body = RoomList), BadRequest, Refused))]
 pub(super) async fn list(
     hub: web::Data<Hub>,
-    _: Viewer,
+    _: May<ReadNode>,
     query: web::Query<ListQuery>,
 ) -> Result<web::Json<RoomList>, Problem> {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
@@ -127,7 +127,7 @@ impl Sort {
         Refused))]
 pub(super) async fn show(
     hub: web::Data<Hub>,
-    _: Viewer,
+    _: May<ReadNode>,
     order: web::Path<PathId<OrderId>>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
     let room = hub
@@ -159,7 +159,7 @@ fn no_such_room() -> Problem {
         (status = 200, description = "Is not in it", body = Removed), BadOptionalBody, Refused))]
 pub(super) async fn remove(
     hub: web::Data<Hub>,
-    admin: Admin,
+    admin: May<RemoveUsers>,
     path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
     query: web::Query<Removal>,
     body: Body,
@@ -172,7 +172,7 @@ pub(super) async fn remove(
         if let Some(room) = room.map_err(|_| hub_stopping())? {
             room.addr.do_send(RemoveUser(user.clone()));
         }
-        let (admin, user) = (admin.0.name(), user.as_str());
+        let (admin, user) = (admin.caller.name(), user.as_str());
         log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
         Ok(web::Json(Removed { removed: true }))
     })

@@ -10,13 +10,13 @@ use super::Hub;
 use super::admission::{
     refuse_while_draining, take_connection_permit, take_unauthenticated_permit,
 };
-use super::engineio::{Engine, EngineHandler, HandshakeRefusal, NewSession, Options, VERSION};
 use super::origin::is_allowed;
 use super::problem::Problem;
 use super::request_head::{authorization, client_address, remote_address};
 use crate::actors::connection::{ClientKind, Connection, ConnectionParams, UnauthenticatedPermit};
 use crate::auth::{SUBPROTOCOL, TokenProblem, find_token};
 use crate::permits::Permit;
+use transport::engineio::{Engine, EngineHandler, HandshakeRefusal, NewSession, Options, VERSION};
 
 /// The path of Socket.IO clients.
 pub const PATH: &str = "/socket.io";

@@ -3,26 +3,26 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::HandshakeError;
 use futures_util::StreamExt;
 
 use super::Hub;
 use super::admission::{refuse_while_draining, take_connection_permit, take_login_rate};
+use super::authentication::await_keys;
 use super::origin::is_allowed;
 use super::problem::Problem;
 use super::request_head::{authorization, list_header, remote_address};
 use crate::actors::connection::{ClientKind, Connection, ConnectionParams};
-use crate::auth::{AuthError, Credentials, Identity, SUBPROTOCOL, find_token};
+use crate::auth::{Credentials, Identity, SUBPROTOCOL, find_token};
 use crate::config::Origins;
 use crate::permits::Permit;
-use crate::transport::{Accepted, Frame, RawSocket, handshake};
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
 use protocol::events::session_end::SessionEnd;
 use protocol::server::ServerEvent;
-use protocol::time::Timestamp;
+use transport::{Accepted, Frame, RawSocket, handshake};
 
 /// Why a client is not connected.
 struct Refusal {
@@ -53,15 +53,7 @@ pub(super) async fn serve(
         request.uri().query(),
         server.allow_query_token,
     );
-    let mut admitted = admit(&hub, &credentials);
-    // The token's key may be among keys that are being fetched.
-    if admitted.as_ref().is_err_and(Refusal::is_temporary)
-        && let Some(settled) = hub.shared.verifier.wait_for_keys()
-    {
-        settled.await;
-        admitted = admit(&hub, &credentials);
-    }
-    match admitted {
+    match admit(&hub, &credentials).await {
         Ok((identity, permit)) => open(&hub, &request, response, identity, permit),
         Err(refusal) if credentials.offers_subprotocol => {
             accept_and_close(&hub, &request, response, &refusal);
@@ -72,9 +64,10 @@ pub(super) async fn serve(
 }
 
 /// Whether the client may connect; the cheapest checks come first.
-fn admit(hub: &Hub, credentials: &Credentials<'_>) -> Result<(Identity, Permit), Refusal> {
+async fn admit(hub: &Hub, credentials: &Credentials<'_>) -> Result<(Identity, Permit), Refusal> {
     refuse_while_draining(hub)?;
-    let identity = identify(hub, credentials)?;
+    let token = credentials.token.as_deref().map_err(|problem| *problem);
+    let identity = await_keys(hub, || hub.shared.authenticate_user(token?)).await?;
     take_login_rate(hub, &identity)?;
     let permit = take_connection_permit(hub)?;
     Ok((identity, permit))
@@ -85,24 +78,6 @@ fn check_origin(allowed: &Origins, headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Failure::new(ErrorCode::Forbidden, "this origin is not in ALLOWED_ORIGINS").into())
-}
-
-fn identify(hub: &Hub, credentials: &Credentials<'_>) -> Result<Identity, Failure> {
-    let token = credentials
-        .token
-        .as_ref()
-        .map_err(|problem| Failure::new(ErrorCode::Unauthenticated, problem.to_string()))?;
-    let now = Timestamp::now();
-    let identity = hub.shared.verifier.verify(token, now).map_err(|error| {
-        if let AuthError::Invalid(reason) = &error {
-            log::debug!("a token was refused: {reason}");
-        }
-        Failure::from(&error)
-    })?;
-    match hub.shared.bans.from_hub(&identity.user, now) {
-        Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
-        None => Ok(identity),
-    }
 }
 
 fn open(
@@ -146,13 +121,6 @@ fn accept_and_close(hub: &Hub, request: &HttpRequest, response: HttpResponse, re
 }
 
 // === impl Refusal ===
-
-impl Refusal {
-    /// Whether the same request may pass later.
-    fn is_temporary(&self) -> bool {
-        self.problem.status_code() == StatusCode::SERVICE_UNAVAILABLE
-    }
-}
 
 /// The hub restarts or is full.
 impl From<Problem> for Refusal {

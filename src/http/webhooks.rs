@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
-use super::access::{Admin, Viewer};
 use super::admin::run_to_completion;
 use super::api::store_problem;
+use super::authorization::{ManageWebhooks, May, ReadNode};
 use super::body::Body;
 use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
 use super::problem::Problem;
@@ -142,7 +142,7 @@ pub(super) struct Enabled {
     responses((status = 200, description = "As of now", body = EndpointList), Refused))]
 pub(super) async fn list(
     hub: web::Data<Hub>,
-    _: Viewer,
+    _: May<ReadNode>,
 ) -> Result<web::Json<EndpointList>, Problem> {
     let Some(dispatcher) = &hub.dispatcher else {
         return Ok(web::Json(EndpointList { endpoints: Vec::new() }));
@@ -167,14 +167,14 @@ pub(super) async fn list(
     responses((status = 200, description = "It is started", body = Enabled), NotFound, Refused))]
 pub(super) async fn enable(
     hub: web::Data<Hub>,
-    admin: Admin,
+    admin: May<ManageWebhooks>,
     name: web::Path<String>,
 ) -> Result<web::Json<Enabled>, Problem> {
     let name = known(&hub, name.into_inner())?;
     run_to_completion(async move {
         hub.shared.store.enable_webhook(name.clone()).await.map_err(store_problem)?;
         look(&hub, &name);
-        log::info!(admin = admin.0.name(), endpoint = name.as_str(); "a webhook was started");
+        log::info!(admin = admin.caller.name(), endpoint = name.as_str(); "a webhook was started");
         Ok(web::Json(Enabled { enabled: true }))
     })
     .await
@@ -188,7 +188,7 @@ pub(super) async fn enable(
         BadRequest, NotFound, Refused))]
 pub(super) async fn dead(
     hub: web::Data<Hub>,
-    _: Viewer,
+    _: May<ReadNode>,
     name: web::Path<String>,
     query: web::Query<DeadQuery>,
 ) -> Result<web::Json<DeadList>, Problem> {
@@ -219,7 +219,7 @@ pub(super) async fn dead(
         NotFound, Refused))]
 pub(super) async fn replay(
     hub: web::Data<Hub>,
-    admin: Admin,
+    admin: May<ManageWebhooks>,
     name: web::Path<String>,
     body: Body,
 ) -> Result<web::Json<Replayed>, Problem> {
@@ -234,7 +234,7 @@ pub(super) async fn replay(
         let replayed = hub.shared.store.replay_webhooks(name.clone(), which).await;
         let replayed = replayed.map_err(store_problem)?;
         look(&hub, &name);
-        let (admin, endpoint) = (admin.0.name(), name.as_str());
+        let (admin, endpoint) = (admin.caller.name(), name.as_str());
         log::info!(admin = admin, endpoint = endpoint; "{replayed} dead webhooks wait again");
         Ok(web::Json(Replayed { replayed }))
     })

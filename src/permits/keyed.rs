@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_key_has_its_own_and_what_is_given_back_is_forgotten() {
+    fn each_key_has_its_own_permits_and_an_unused_key_is_forgotten() {
         let permits = KeyedPermits::new(2);
         let (one, two) = (permits.take(&"ann"), permits.take(&"ann"));
         assert!(one.is_some() && two.is_some());

@@ -117,12 +117,12 @@ impl Strikes {
 
     /// Counts one. Returns whether it was one too many.
     pub fn strike(&mut self, now: Instant) -> bool {
-        let owed = self.forgiven_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        let owed = owed + Duration::from_nanos(self.quota.cost);
-        if owed > Duration::from_nanos(self.quota.depth) {
+        let debt = self.forgiven_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        let debt = debt + Duration::from_nanos(self.quota.cost);
+        if debt > Duration::from_nanos(self.quota.depth) {
             return true;
         }
-        self.forgiven_at = Some(now + owed);
+        self.forgiven_at = Some(now + debt);
         false
     }
 }
@@ -158,16 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn those_who_reserve_get_one_turn_each() {
+    fn each_reservation_gets_a_turn_of_its_own() {
         let (quota, meter, now) = (Quota::new(10, 2), Meter::default(), millis(1000));
         let turns: Vec<u64> = (0..4).map(|_| meter.reserve(quota, now)).collect();
         assert!(turns[0] <= now && turns[1] <= now, "the burst: {turns:?}");
         assert_eq!(turns[2..], [now + millis(100), now + millis(200)]);
-        assert_eq!(meter.take(quota, now), Err(millis(300)), "nobody gets in between");
+        assert_eq!(meter.take(quota, now), Err(millis(300)), "none is given out in between");
     }
 
     #[test]
-    fn turns_that_nobody_uses_are_a_debt_of_half_a_minute_at_most() {
+    fn unused_reservations_delay_by_half_a_minute_at_most() {
         let (quota, meter, now) = (Quota::new(5, 10), Meter::default(), millis(1000));
         let last = (0..100_000).map(|_| meter.reserve(quota, now)).max();
         assert_eq!(last, Some(now + MAX_RESERVATION));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_take_together_get_no_more_than_there_is() {
+    fn threads_that_take_at_once_get_no_more_than_the_quota() {
         let (quota, meter) = (Quota::new(1, 1000), Meter::default());
         let taken = std::thread::scope(|scope| {
             let take = || (0..1000).filter(|_| meter.take(quota, 0).is_ok()).count();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenth_strike_is_out_and_one_is_forgiven_every_ten_seconds() {
+    fn the_tenth_strike_is_too_many_and_one_is_forgiven_every_ten_seconds() {
         let (mut strikes, now) = (Strikes::new(10, Duration::from_secs(10)), Instant::now());
         assert!((0..9).all(|_| !strikes.strike(now)));
         assert!(strikes.strike(now), "the tenth");

@@ -15,7 +15,7 @@ use crate::config::LimitsConfig;
 use protocol::ids::UserId;
 
 /// How many users without a connection are kept while their rates are in use.
-pub const MAX_AWAY: usize = 65_536;
+pub const MAX_DISCONNECTED: usize = 65_536;
 /// With fewer users than this the table is not swept.
 const MIN_SWEEP: usize = 4096;
 /// How many HTTP reads of one user run at a time; further ones wait.
@@ -63,7 +63,7 @@ pub struct UserRates {
 pub struct UserRateTable {
     limits: Arc<UserLimits>,
     /// How many are kept without a connection.
-    max_away: usize,
+    max_disconnected: usize,
     known: Mutex<RateEntries>,
 }
 
@@ -160,11 +160,11 @@ impl UserRates {
 impl UserRateTable {
     /// The table of a hub that starts now.
     pub fn new(limits: UserLimits) -> Self {
-        Self::with_room_for(MAX_AWAY, limits)
+        Self::with_room_for(MAX_DISCONNECTED, limits)
     }
 
-    fn with_room_for(max_away: usize, limits: UserLimits) -> Self {
-        Self { limits: Arc::new(limits), max_away, known: Mutex::default() }
+    fn with_room_for(max_disconnected: usize, limits: UserLimits) -> Self {
+        Self { limits: Arc::new(limits), max_disconnected, known: Mutex::default() }
     }
 
     /// The rates of a user.
@@ -174,7 +174,7 @@ impl UserRateTable {
             return Arc::clone(rates);
         }
         if known.users.len() >= known.sweep_at {
-            known.sweep(self.max_away, now);
+            known.sweep(self.max_disconnected, now);
         }
         let rates = Arc::new(UserRates::new(Arc::clone(&self.limits)));
         known.users.insert(user.clone(), Arc::clone(&rates));
@@ -193,17 +193,18 @@ impl RateEntries {
     /// Forgets users without a connection whose rates are unused. Where too many of those without a
     /// connection are left, all of them are forgotten and start with unused rates: memory must stay
     /// bounded.
-    fn sweep(&mut self, max_away: usize, now: Instant) {
-        let is_here = |rates: &Arc<UserRates>| Arc::strong_count(rates) > 1;
-        self.users.retain(|_, rates| is_here(rates) || !rates.is_unused(now));
-        let here = self.users.values().filter(|rates| is_here(rates)).count();
-        if self.users.len() - here >= max_away {
-            self.users.retain(|_, rates| is_here(rates));
+    fn sweep(&mut self, max_disconnected: usize, now: Instant) {
+        let is_connected = |rates: &Arc<UserRates>| Arc::strong_count(rates) > 1;
+        self.users.retain(|_, rates| is_connected(rates) || !rates.is_unused(now));
+        let connected = self.users.values().filter(|rates| is_connected(rates)).count();
+        if self.users.len() - connected >= max_disconnected {
+            self.users.retain(|_, rates| is_connected(rates));
         }
         // Rare enough that a user costs few checks in all, and frequent enough to bound the users
         // without a connection.
         let left = self.users.len();
-        self.sweep_at = (2 * left).clamp(MIN_SWEEP.min(max_away), here + max_away);
+        self.sweep_at =
+            (2 * left).clamp(MIN_SWEEP.min(max_disconnected), connected + max_disconnected);
     }
 }
 
@@ -212,9 +213,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn users(flags: &[&str], max_away: usize, begun: Instant) -> UserRateTable {
+    fn users(flags: &[&str], max_disconnected: usize, begun: Instant) -> UserRateTable {
         let config = Config::from_flags(flags.iter().copied()).expect("settings");
-        UserRateTable::with_room_for(max_away, UserLimits::new(&config.limits, begun))
+        UserRateTable::with_room_for(max_disconnected, UserLimits::new(&config.limits, begun))
     }
 
     fn id(name: &str) -> UserId {
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn two_connections_of_a_user_have_one_rate_and_so_has_the_next_one() {
+    fn all_connections_of_a_user_share_one_rate_over_time() {
         let begun = Instant::now();
         let users = users(&["--chat-per-second=5", "--chat-burst=10"], 100, begun);
         let (one, other) = (users.of(&id("ann"), begun), users.of(&id("ann"), begun));
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn those_whose_rates_are_unused_are_forgotten_first() {
+    fn users_with_unused_rates_are_forgotten_first() {
         let begun = Instant::now();
         let users = users(&["--events-per-second=1", "--events-burst=2"], 3, begun);
         let here = users.of(&id("here"), begun);
@@ -260,7 +261,7 @@ mod tests {
         let ann = users.of(&id("ann"), later);
         assert_eq!(ann.take(RateKind::Event, later), Ok(()));
         assert!(ann.take(RateKind::Event, later).is_err(), "still remembered");
-        assert!(Arc::ptr_eq(&here, &users.of(&id("here"), later)), "one who is here stays");
+        assert!(Arc::ptr_eq(&here, &users.of(&id("here"), later)), "a connected user stays");
     }
 
     #[test]
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_flooded_waits_for_ten_seconds_and_is_remembered_so_long() {
+    fn a_flood_pause_lasts_ten_seconds_and_is_remembered_as_long() {
         let begun = Instant::now();
         let users = users(&[], 50, begun);
         assert_eq!(users.of(&id("ann"), begun).flood_wait(begun), None);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_stays_and_the_same_again_changes_nothing() {
+    fn absent_fields_stay_and_a_repeated_put_changes_nothing() {
         let known = after(&[put(status("NEW")), put(driver(Some("dan")))]).expect("changed");
         assert_eq!(known.facts.status.as_deref(), Some("NEW"));
         assert_eq!(known.facts.driver_id, Some(user("dan")));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_since_when_customers_see_the_driver() {
+    fn shown_since_is_set_when_customers_begin_to_see_the_driver() {
         let visible = ["NEAR", "THERE", "DELIVERED"].map(ToOwned::to_owned);
         let rules = Rules { location_visible: Some(BTreeSet::from(visible)), ..rules() };
         let mut known = StoredState::default();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_put_makes_an_order_and_a_deleted_one_begins_anew() {
+    fn only_a_put_creates_an_order_and_a_deleted_one_starts_afresh() {
         assert_eq!(after(&[OrderCommand::Patch(status("NEW"))]), Err(ErrorCode::NotFound));
         assert_eq!(after(&[OrderCommand::Delete]), Err(ErrorCode::NotFound));
         let deleted = after(&[put(driver(Some("dan"))), OrderCommand::Delete]).expect("deleted");

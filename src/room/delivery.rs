@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_go_out_one_after_the_other_and_once() {
+    fn messages_are_delivered_in_order_and_once() {
         let (mut delivery, now) = (Delivery::new(4), Instant::now());
         assert!(delivery.accept(6, (), now).is_empty());
         assert!(delivery.accept(7, (), now).is_empty());
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_named_once_it_has_aged() {
+    fn a_gap_is_read_once_it_is_old_enough() {
         let (mut delivery, now) = (Delivery::new(0), Instant::now());
         delivery.accept(3, (), now);
         assert_eq!(delivery.gap(now), None);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn few_wait_for_a_gap() {
+    fn the_number_of_messages_behind_a_gap_is_bounded() {
         let (mut delivery, now) = (Delivery::new(0), Instant::now());
         for seq in 2..200 {
             delivery.accept(seq, (), now);

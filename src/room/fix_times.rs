@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_ahead_of_now_is_moved_back_as_a_whole() {
+    fn posted_fixes_ahead_of_now_are_moved_back_together() {
         assert_eq!(settled(&[Some(30), Some(60), Some(45)]), (vec![-30, 0, -15], [0; 3]));
         assert_eq!(settled(&[Some(3570), Some(3600)]), (vec![-30, 0], [0, 2, 0]));
         assert_eq!(settled(&[Some(-70), Some(-40)]), (vec![-70, -40], [0; 3]), "behind stays");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outlier_of_time_is_moved_alone() {
+    fn an_outlier_in_time_is_corrected_alone() {
         let hour = 3600;
         let (times, corrections) = settled(&[Some(-20), Some(hour), Some(-10)]);
         assert_eq!((times, corrections), (vec![-20, 0, -10], [0, 1, 0]));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_in_the_middle_changes_no_order_where_the_clock_is_ahead() {
+    fn a_break_between_fixes_keeps_their_order_where_the_clock_is_ahead() {
         let (times, corrections) = settled(&[Some(100), Some(110), Some(590), Some(600)]);
         assert_eq!((times, corrections), (vec![-500, -490, -10, 0], [0, 4, 0]));
         let row = [-200, -195, -190, -80, -75, -70, 600].map(Some);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_time_is_that_of_the_fix_before() {
+    fn an_impossible_time_becomes_that_of_the_fix_before() {
         let years = 365 * 24 * 3600;
         for impossible in [-NOW, -12 * years, 543 * years, i64::MAX / 2000, i64::MIN / 2000] {
             let (times, corrections) = settled(&[Some(-10), Some(impossible), Some(-5)]);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_week_number_that_rolled_over_is_moved() {
+    fn a_rolled_over_week_number_is_corrected() {
         let weeks = 1024 * 7 * 24 * 3600;
         for rollovers in [1, 2] {
             let (times, corrections) =
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_far_ahead_is_not_believed() {
+    fn a_time_far_ahead_is_replaced() {
         let now = Timestamp::from_secs(NOW);
         let at = |secs| normalize_time(Timestamp::from_secs(NOW + secs), now);
         assert_eq!(at(60), (Timestamp::from_secs(NOW + 60), None));

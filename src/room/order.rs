@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_in_the_new_list_was_removed() {
+    fn users_missing_in_a_new_list_are_removed() {
         let mut participants = Participants::default();
         participants.replace(vec![customer("ann", Some("Ann")), customer("bob", None)]);
         participants.replace(vec![customer("ann", None), customer("carl", None)]);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_whom_only_a_token_names_can_be_removed() {
+    fn a_user_whom_only_a_token_names_can_be_removed() {
         let mut participants = Participants::default();
         participants.remove(user("eve"));
         assert!(participants.has_removed(&user("eve")));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_how_many_are_remembered() {
+    fn the_number_of_remembered_users_is_bounded() {
         let mut participants = Participants::default();
         (0..Participants::MOST).for_each(|n| participants.put(customer(&format!("u{n}"), None)));
         assert!(!participants.are_too_many());
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_concerns_each_person_once() {
+    fn an_order_involves_each_user_once() {
         let mut facts = OrderFacts { driver_id: Some(user("dan")), ..OrderFacts::default() };
         facts.participants.put(customer("bob", None));
         facts.participants.remove(user("eve"));

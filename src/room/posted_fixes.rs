@@ -23,7 +23,7 @@ impl FixOutcome {
     /// The better of two outcomes.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        let rank = |fate| match fate {
+        let rank = |outcome| match outcome {
             Self::Rejected(_) => 0,
             Self::Stale => 1,
             Self::Accepted => 2,
@@ -69,12 +69,13 @@ mod tests {
         let at = |secs| Position::of(&fix(Some(secs)), driver.clone(), Timestamp::from_secs(500));
         let kept =
             thin_trail([0, 1, 9, 10, 19, 21, 300].into_iter().map(at), Duration::from_secs(10));
-        let kept: Vec<i64> = kept.iter().map(|one| one.taken_at().as_millis() / 1000).collect();
+        let kept: Vec<i64> =
+            kept.iter().map(|position| position.taken_at().as_millis() / 1000).collect();
         assert_eq!(kept, [0, 10, 21, 300]);
     }
 
     #[test]
-    fn of_several_orders_the_best_counts() {
+    fn of_several_orders_the_best_outcome_counts() {
         use FixOutcome::{Accepted, Rejected, Stale};
         let refused = Rejected(ErrorCode::Forbidden);
         assert_eq!(refused.or(Stale).or(Accepted).or(refused), Accepted);

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_mark_is_unread() {
+    fn messages_after_the_mark_are_unread() {
         let read = ReadMarks::new(vec![(user("ann"), 3), (user("bob"), 9)]);
         assert_eq!(read.unread(&user("ann"), 0, 5), 2);
         assert_eq!(read.unread(&user("bob"), 0, 5), 0, "read further than this");
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_the_one_furthest_behind_is_forgotten() {
+    fn beyond_the_bound_the_lowest_mark_is_dropped() {
         let stored = (0..=ReadMarks::MOST).zip((0..1000).rev());
         let stored = stored.map(|(n, seq)| (user(&format!("u{n}")), seq)).collect();
         let mut read = ReadMarks::new(stored);

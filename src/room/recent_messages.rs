@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_sees_the_newest() {
+    fn a_first_snapshot_holds_the_newest_messages() {
         assert_eq!(shown(&RecentMessages::new(0), None, 50), Some((vec![], false)));
         assert_eq!(shown(&ring(1..=5, 20), None, 3), Some((vec![3, 4, 5], false)));
         assert_eq!(shown(&ring(1..=5, 20), None, 50), Some((vec![1, 2, 3, 4, 5], false)));
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_comes_back_sees_what_was_missed() {
+    fn a_snapshot_since_a_seq_holds_the_missed_messages() {
         let ring = ring(1..=9, 20);
         assert_eq!(shown(&ring, Some(7), 50), Some((vec![8, 9], true)));
         assert_eq!(shown(&ring, Some(9), 50), Some((vec![], true)));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_kept_must_be_read() {
+    fn messages_that_are_not_kept_must_be_read() {
         let ring = ring(101..=110, 20);
         assert_eq!(shown(&ring, None, 50), None);
         assert_eq!(shown(&ring, Some(99), 50), None);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_ends_at_48_kib_and_has_at_least_one() {
+    fn a_page_ends_at_48_kib_and_has_at_least_one_message() {
         let large = ring(1..=20, 10 * 1024);
         assert_eq!(shown(&large, None, 50), Some(((17..=20).collect(), false)));
         assert_eq!(shown(&large, Some(1), 50), Some(((17..=20).collect(), false)));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_a_gap_forgets() {
+    fn memory_is_bounded_and_a_gap_clears_the_list() {
         let mut ring = ring(1..=1000, 1000);
         assert!(ring.messages.len() <= MAX_MESSAGES && ring.bytes <= MAX_BYTES);
         ring.push(2000, message(2000, 20));

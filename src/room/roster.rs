@@ -38,18 +38,18 @@ impl Roster {
     /// Adds a connection of a user. Returns whether the others should be told: it is the user's
     /// first one, and no grace was running.
     pub fn enter(&mut self, user: &UserId, name: &str, role: Role) -> bool {
-        match self.place(user) {
-            Ok(place) => {
-                let present = &mut self.users[place].1;
+        match self.index_of(user) {
+            Ok(index) => {
+                let present = &mut self.users[index].1;
                 present.connections += 1;
                 present.gone_at = None;
                 present.name = name.into();
                 present.role = role;
                 false
             }
-            Err(place) => {
+            Err(index) => {
                 let present = Present { name: name.into(), role, connections: 1, gone_at: None };
-                self.users.insert(place, (user.clone(), present));
+                self.users.insert(index, (user.clone(), present));
                 true
             }
         }
@@ -63,8 +63,8 @@ impl Roster {
         grace: Option<Duration>,
         now: Instant,
     ) -> Option<Departed> {
-        let place = self.place(user).ok()?;
-        let present = &mut self.users[place].1;
+        let index = self.index_of(user).ok()?;
+        let present = &mut self.users[index].1;
         present.connections = present.connections.saturating_sub(1);
         if present.connections > 0 {
             return None;
@@ -73,14 +73,14 @@ impl Roster {
             present.gone_at = Some(now + grace);
             return None;
         }
-        Some(self.remove(place))
+        Some(self.remove(index))
     }
 
     /// A user may not come back. Returns the user if only the grace was still running, to be
     /// announced.
     pub fn stop_awaiting(&mut self, user: &UserId) -> Option<Departed> {
-        let place = self.place(user).ok()?;
-        self.users[place].1.gone_at.is_some().then(|| self.remove(place))
+        let index = self.index_of(user).ok()?;
+        self.users[index].1.gone_at.is_some().then(|| self.remove(index))
     }
 
     /// The users whose grace has ended.
@@ -115,12 +115,12 @@ impl Roster {
     }
 
     /// The index of a user, or where to insert it.
-    fn place(&self, user: &UserId) -> Result<usize, usize> {
+    fn index_of(&self, user: &UserId) -> Result<usize, usize> {
         self.users.binary_search_by(|(known, _)| known.cmp(user))
     }
 
-    fn remove(&mut self, place: usize) -> Departed {
-        self.users.remove(place).into()
+    fn remove(&mut self, index: usize) -> Departed {
+        self.users.remove(index).into()
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_comes_and_goes_once_whatever_the_connections() {
+    fn a_user_enters_and_leaves_once_with_any_number_of_connections() {
         let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
         assert!(roster.enter(&ann, "Ann", Role::Customer));
         assert!(!roster.enter(&ann, "Ann", Role::Customer));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_is_forgiven_for_a_while() {
+    fn a_user_who_loses_the_connection_stays_for_the_grace() {
         let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
         roster.enter(&ann, "Ann", Role::Customer);
         assert_eq!(roster.leave(&ann, GRACE, now), None);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_one_who_may_not_come_back() {
+    fn a_removed_user_gets_no_grace() {
         let (mut roster, ann, now) = (Roster::default(), user("ann"), Instant::now());
         roster.enter(&ann, "Ann", Role::Customer);
         assert_eq!(roster.stop_awaiting(&ann), None, "she is here");
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_was_never_here_does_not_leave() {
+    fn an_absent_user_cannot_leave() {
         assert_eq!(Roster::default().leave(&user("ann"), None, Instant::now()), None);
     }
 }

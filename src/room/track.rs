@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_forgotten_after_half_a_minute() {
+    fn the_order_of_times_is_ignored_after_half_a_minute() {
         let (mut track, at, now) =
             (PositionTracker::default(), Timestamp::from_secs(1000), Instant::now());
         let ann: UserId = "ann".parse().expect("id");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn of_fixes_that_come_together_the_newest_is_taken_and_older_ones_are_counted() {
+    fn of_posted_fixes_the_newest_is_accepted_and_stale_ones_are_counted() {
         let (mut track, at, now) =
             (PositionTracker::default(), Timestamp::from_secs(1000), Instant::now());
         let ann: UserId = "ann".parse().expect("id");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_goes_on_after_what_the_database_remembers_for_half_a_minute() {
+    fn a_stored_position_makes_older_fixes_stale_for_half_a_minute() {
         let ann: UserId = "ann".parse().expect("id");
         let known = Position::of(&recorded(500), ann.clone(), Timestamp::from_secs(1000));
         let older_counts = |secs| {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joiner_sees_how_old_it_is() {
+    fn a_snapshot_says_how_old_the_position_is() {
         let mut track = PositionTracker::default();
         assert!(track.shown(Timestamp::from_secs(0)).is_none());
         let ann: UserId = "ann".parse().expect("id");

@@ -135,8 +135,7 @@ impl<K: Copy> TypingUser<K> {
 
     fn stop(&mut self, now: Instant) -> Option<K> {
         (self.typing, self.changed) = (false, false);
-        let told = std::mem::take(&mut self.announced);
-        told.then(|| {
+        std::mem::take(&mut self.announced).then(|| {
             self.next_allowed = now + MIN_INTERVAL;
             self.key
         })
@@ -184,12 +183,12 @@ mod tests {
             self.start + Duration::from_millis(ms)
         }
 
-        fn say(&mut self, typing: bool, ms: u64) -> Vec<bool> {
+        fn set(&mut self, typing: bool, ms: u64) -> Vec<bool> {
             self.typing_users.set(&user("ann"), self.phone, typing, self.at(ms), || 1);
-            self.heard(ms)
+            self.due(ms)
         }
 
-        fn heard(&mut self, ms: u64) -> Vec<bool> {
+        fn due(&mut self, ms: u64) -> Vec<bool> {
             self.typing_users.due(self.at(ms)).into_iter().map(|change| change.typing).collect()
         }
 
@@ -206,79 +205,79 @@ mod tests {
     #[test]
     fn typing_ends_by_itself() {
         let mut room = Room::new();
-        assert_eq!(room.say(true, 0), [true]);
+        assert_eq!(room.set(true, 0), [true]);
         assert_eq!(room.next(), Some(5000));
-        assert_eq!(room.heard(4999), [true; 0]);
-        assert_eq!(room.heard(5000), [false]);
+        assert_eq!(room.due(4999), [true; 0]);
+        assert_eq!(room.due(5000), [false]);
         assert_eq!(room.next(), Some(6000), "then it is forgotten");
-        room.heard(6000);
+        room.due(6000);
         assert_eq!(room.next(), None);
     }
 
     #[test]
-    fn saying_it_again_makes_it_last_and_is_told_once_a_second() {
+    fn repeated_typing_lasts_and_is_announced_once_a_second() {
         let mut room = Room::new();
-        let mut told = 0;
+        let mut announced = 0;
         for ms in (0..8000).step_by(100) {
-            told += room.say(true, ms).len();
+            announced += room.set(true, ms).len();
         }
-        assert_eq!(told, 8);
-        assert_eq!(room.heard(12_899), [true], "the last was still to be told");
-        assert_eq!(room.heard(13_900), [false]);
+        assert_eq!(announced, 8);
+        assert_eq!(room.due(12_899), [true], "the last was still to be told");
+        assert_eq!(room.due(13_900), [false]);
     }
 
     #[test]
-    fn of_many_changes_the_newest_is_told_when_its_time_has_come() {
+    fn the_newest_change_is_announced_when_the_interval_has_passed() {
         let mut room = Room::new();
-        assert_eq!(room.say(true, 0), [true]);
-        assert_eq!(room.say(false, 300), [true; 0]);
+        assert_eq!(room.set(true, 0), [true]);
+        assert_eq!(room.set(false, 300), [true; 0]);
         assert_eq!(room.next(), Some(1000));
-        assert_eq!(room.heard(1000), [false]);
-        assert_eq!(room.say(true, 1300), [true; 0]);
-        assert_eq!(room.say(false, 1400), [true; 0]);
-        assert_eq!(room.heard(2000), [true; 0], "members know of nothing that could end");
+        assert_eq!(room.due(1000), [false]);
+        assert_eq!(room.set(true, 1300), [true; 0]);
+        assert_eq!(room.set(false, 1400), [true; 0]);
+        assert_eq!(room.due(2000), [true; 0], "members know of nothing that could end");
         assert_eq!(room.next(), None);
-        assert_eq!(room.say(false, 3000), [true; 0]);
+        assert_eq!(room.set(false, 3000), [true; 0]);
         assert_eq!(room.next(), None, "one who does not type is not kept");
     }
 
     #[test]
-    fn a_message_or_a_leave_ends_it_at_once_and_only_what_was_told() {
+    fn a_message_or_a_leave_ends_announced_typing_at_once() {
         let mut room = Room::new();
         let change = TypingChange { user: user("ann"), key: 1, typing: false };
         assert_eq!(room.typing_users.stop(&user("ann"), room.at(0)), None);
-        room.say(true, 0);
+        room.set(true, 0);
         assert_eq!(room.typing_users.stop(&user("ann"), room.at(200)), Some(change.clone()));
         assert_eq!(room.typing_users.stop(&user("ann"), room.at(200)), None);
-        assert_eq!(room.heard(900), [true; 0]);
-        assert_eq!(room.say(true, 900), [true; 0], "the pause counts from what was told last");
-        assert_eq!(room.heard(1200), [true]);
+        assert_eq!(room.due(900), [true; 0]);
+        assert_eq!(room.set(true, 900), [true; 0], "the pause counts from what was told last");
+        assert_eq!(room.due(1200), [true]);
         let tablet = SessionId::random();
         assert_eq!(room.typing_users.leave(tablet, room.at(1300)), None, "another device");
         assert_eq!(room.typing_users.leave(room.phone, room.at(1300)), Some(change));
     }
 
     #[test]
-    fn another_device_takes_over_but_does_not_end_it() {
+    fn another_device_takes_typing_over_but_does_not_end_it() {
         let mut room = Room::new();
         let (phone, tablet) = (room.phone, SessionId::random());
-        room.say(true, 0);
+        room.set(true, 0);
         room.phone = tablet;
-        assert_eq!(room.say(false, 100), [true; 0]);
+        assert_eq!(room.set(false, 100), [true; 0]);
         assert_eq!(room.next(), Some(5000), "still typing");
-        assert_eq!(room.say(true, 2000), [true]);
+        assert_eq!(room.set(true, 2000), [true]);
         assert_eq!(room.typing_users.leave(phone, room.at(2500)), None);
         assert!(room.typing_users.leave(tablet, room.at(2500)).is_some());
     }
 
     #[test]
-    fn there_is_an_end_to_how_many_are_shown() {
+    fn the_number_of_typing_users_is_bounded() {
         let mut room = Room::new();
         for number in 0..=TypingUsers::<u8>::MOST {
             let one = user(&format!("u{number}"));
             room.typing_users.set(&one, SessionId::random(), true, room.start, || 1);
         }
-        assert_eq!(room.heard(0).len(), TypingUsers::<u8>::MOST);
+        assert_eq!(room.due(0).len(), TypingUsers::<u8>::MOST);
         assert_eq!(room.typing_users.keys().count(), TypingUsers::<u8>::MOST);
     }
 }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_sees_what_was_recorded_since_the_driver_is_shown_and_others_all() {
+    fn a_customer_sees_positions_since_the_driver_is_shown_and_others_see_all() {
         use Role::{Admin, Customer, Driver, Support};
         let (hidden, closed) = (Err(ErrorCode::Forbidden), Err(ErrorCode::OrderClosed));
         for (facts, role, expected) in [
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sees_what_was_recorded_before_the_order_was_made_again() {
+    fn positions_from_before_the_order_was_created_again_are_hidden() {
         let again = remade(shown(order("PICKED_UP", "u")));
         for role in [Role::Driver, Role::Admin, Role::Customer] {
             assert_eq!(since(&rules(), &again, role), [Ok(20), Ok(20)], "{role:?}");

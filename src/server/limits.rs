@@ -7,7 +7,7 @@ use crate::actors::store::{
 };
 use crate::config::Config;
 use crate::metrics::Limit;
-use crate::transport::OutboxBudget;
+use transport::OutboxBudget;
 
 /// The limits of a hub with these settings.
 pub(super) fn limits(config: &Config) -> Vec<Limit> {

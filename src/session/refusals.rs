@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_ever_new_orders_costs_no_memory() {
+    fn the_number_of_remembered_refusals_is_bounded() {
         let (mut refusals, now) = (Refusals::default(), Instant::now());
         for number in 0..10_000 {
             let order: OrderId = format!("o{number}").parse().expect("id");

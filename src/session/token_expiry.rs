@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How long before the token's end the client is told.
+/// How long before the token's end the client is warned.
 const NOTICE: Duration = Duration::from_secs(60);
 
 /// What is due.
@@ -22,7 +22,7 @@ pub struct Expiry {
     /// When the client is warned.
     notice: Instant,
     /// Whether the client was warned.
-    told: bool,
+    warned: bool,
 }
 
 impl Expiry {
@@ -30,12 +30,12 @@ impl Expiry {
     pub fn new(ends: Instant, leeway: Duration) -> Self {
         // The warning refers to the token's own end, without the leeway.
         let notice = ends.checked_sub(NOTICE + leeway).unwrap_or(ends);
-        Self { ends, notice, told: false }
+        Self { ends, notice, warned: false }
     }
 
     /// When something is due next.
     pub fn next(&self) -> Instant {
-        if self.told { self.ends } else { self.notice }
+        if self.warned { self.ends } else { self.notice }
     }
 
     /// What is due. The end takes precedence over the warning, which is returned once.
@@ -43,10 +43,10 @@ impl Expiry {
         if now >= self.ends {
             return Some(ExpiryEvent::Expired);
         }
-        if self.told || now < self.notice {
+        if self.warned || now < self.notice {
             return None;
         }
-        self.told = true;
+        self.warned = true;
         Some(ExpiryEvent::Expiring)
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_end_of_a_token_is_told_once_and_then_comes() {
+    fn a_client_is_warned_once_before_its_token_ends() {
         let start = Instant::now();
         let mut expiry = Expiry::new(start + S * 75, S * 5);
         assert_eq!(expiry.next(), start + S * 10);

@@ -1,8 +1,12 @@
 //! Inputs for parsers: good ones, changed in a few places. Random bytes end at the first look of a
 //! parser; a good input with one thing wrong gets far.
 
+#[path = "cases.rs"]
+mod cases;
+
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+
+pub use self::cases::config;
 
 /// What breaks parsers of any format.
 const WORDS: &[&str] = &[
@@ -47,18 +51,6 @@ const WORDS: &[&str] = &[
     "9007199254740992",
     "18446744073709551616",
 ];
-
-/// Few cases from a fixed seed, unless `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say otherwise:
-/// `tests/fuzz` sets both.
-pub fn config() -> ProptestConfig {
-    let mut config = ProptestConfig::default();
-    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    // What is found becomes a test with the right value, beside the parser.
-    config.failure_persistence = None;
-    config
-}
 
 /// One of these inputs with up to six changes. `words` are worth inserting beside the usual ones.
 pub fn mutated(

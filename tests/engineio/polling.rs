@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use orderhub::transport::{Closed, Frame, Incoming, LatestKey, Overrun};
 use protocol::close::CloseCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use transport::{Closed, Frame, Incoming, LatestKey, Overrun};
 
 use super::support::*;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use orderhub::transport::{Incoming, Overrun};
 use protocol::close::CloseCode;
 use reqwest::Method;
 use tokio::io::AsyncWriteExt;
+use transport::{Incoming, Overrun};
 
 use super::support::*;
 
@@ -155,7 +155,7 @@ fn a_body_that_does_not_come_ends_the_session() {
     run(async {
         let request_timeout = Duration::from_millis(100);
         let mut server =
-            Server::start(orderhub::http::engineio::Options { request_timeout, ..options() });
+            Server::start(transport::engineio::Options { request_timeout, ..options() });
         let (poller, mut session) = server.poller().await;
         let path = poller.url().replace(&format!("http://{}", server.addr), "");
         let head = format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n4");

@@ -14,13 +14,6 @@ use actix_web::middleware::from_fn;
 use futures_util::{SinkExt, StreamExt};
 use orderhub::config::Origins;
 use orderhub::http;
-use orderhub::http::engineio::{
-    Engine, EngineHandler, HandshakeRefusal, NewSession, Options, PollingSessions, TransportKind,
-};
-use orderhub::metrics::{LabelValues, Metrics};
-use orderhub::transport::{
-    Frame, Incoming, Outbox, RawSocket, ReadPause, TransportOptions, upgrade_service,
-};
 use protocol::close::CloseCode;
 use protocol::socketio::engine::EngineError;
 use serde_json::Value;
@@ -29,6 +22,10 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use transport::engineio::{
+    Engine, EngineHandler, HandshakeRefusal, NewSession, Options, PollingSessions, TransportKind,
+};
+use transport::{Frame, Incoming, Outbox, RawSocket, ReadPause, TransportOptions, upgrade_service};
 
 /// How long anything may take before a test fails.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -139,7 +136,6 @@ fn origins() -> Origins {
 
 /// Options that tests may change.
 pub fn options() -> Options {
-    let words = LabelValues::default();
     Options {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
@@ -147,7 +143,7 @@ pub fn options() -> Options {
         request_timeout: Options::DEFAULT_REQUEST_TIMEOUT,
         transport: Arc::new(TransportOptions {
             max_message_bytes: LIMIT,
-            ..TransportOptions::new(Arc::new(Metrics::new(&words)))
+            ..TransportOptions::default()
         }),
     }
 }

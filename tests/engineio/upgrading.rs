@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use orderhub::http::engineio::{Options, TransportKind};
-use orderhub::transport::{Frame, Incoming};
 use protocol::close::CloseCode;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use transport::engineio::{Options, TransportKind};
+use transport::{Frame, Incoming};
 
 use super::support::*;
 

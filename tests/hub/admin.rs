@@ -3,7 +3,8 @@
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::rooms::{code, fix, say};
+use super::support::orders_table::sql;
+use super::support::rooms::{code, fix, say};
 use super::support::{Client, Closed, Hub, SECRET, token, until};
 
 /// Asks as a user with this role.
@@ -43,7 +44,7 @@ async fn the_node_tells_what_it_does() {
     let mut client = rooms(&hub, &["o1"]).await;
     client.request("order:join", json!({ "orderId": "foreign" })).await;
     hub.connect("ann", "driver", &[]).await.close().await;
-    super::rooms::until(&hub, "/admin/v1/stats", |_, stats| {
+    hub.until_admin("/admin/v1/stats", |_, stats| {
         stats["closes"]["peer_closed"] == 1 && stats["connections"]["open"] == 1
     })
     .await;
@@ -361,12 +362,12 @@ async fn health_is_public_and_readiness_asks_the_database() {
     let status = async |path: &str| reqwest::get(hub.url(path)).await.expect("an answer");
     assert_eq!(status("/healthz").await.json::<Value>().await.expect("JSON")["status"], "ok");
     assert_eq!(status("/readyz").await.json::<Value>().await.expect("JSON")["status"], "ready");
-    super::rights::sql(&hub, "ALTER TABLE orders RENAME TO away");
+    sql(&hub, "ALTER TABLE orders RENAME TO away");
     assert_eq!(status("/healthz").await.status(), 200);
     // A good answer counts for a second.
     until("503", async || status("/readyz").await.status() == 503).await;
     assert_eq!(problem(status("/readyz").await).await, (503, "unavailable".to_owned()));
-    super::rights::sql(&hub, "ALTER TABLE away RENAME TO orders");
+    sql(&hub, "ALTER TABLE away RENAME TO orders");
     assert_eq!(status("/readyz").await.status(), 200);
 }
 
@@ -377,8 +378,7 @@ async fn the_log_tells_who_came_and_no_secret() {
     let mut bob = hub.connect_with(&pass).await;
     say(&mut bob, "o1", "the code of the door is 1234").await;
     bob.close().await;
-    super::rooms::until(&hub, "/admin/v1/stats", |_, stats| stats["connections"]["open"] == 0)
-        .await;
+    hub.until_admin("/admin/v1/stats", |_, stats| stats["connections"]["open"] == 0).await;
     let log = hub.whole_log().await;
     assert!(log.contains("connected") && log.contains("user=bob"), "{log}");
     for secret in [pass.as_str(), SECRET, "1234"] {

@@ -5,9 +5,9 @@ use orderhub::auth::Scope;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::api_keys::{made, put};
-use super::api_orders::{call, call_as, problem_or_status};
-use super::rooms::{say, seqs, talkative};
+use super::support::api_keys::{made, put};
+use super::support::back_end::{call, call_as, problem_or_status};
+use super::support::rooms::{say, seqs};
 use super::support::{Client, Database, Hub, each_database, token};
 
 /// Calls with a token of this user.
@@ -84,7 +84,7 @@ async fn what_a_back_end_says_is_stored_numbered_and_heard_in_the_room() {
 #[tokio::test]
 async fn numbers_have_no_gap_however_messages_come() {
     each_database(async |database: Database| {
-        let hub = talkative_on(&database);
+        let hub = database.hub().without_rates().start();
         order(&hub).await;
         let mut bob = hub.connect("bob", "customer", &[]).await;
         bob.join("o1").await;
@@ -105,10 +105,6 @@ async fn numbers_have_no_gap_however_messages_come() {
         assert_eq!(heard, (1..=60).collect::<Vec<_>>());
     })
     .await;
-}
-
-fn talkative_on(database: &Database) -> Hub {
-    database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
 }
 
 #[tokio::test]
@@ -372,7 +368,7 @@ async fn a_user_writes_no_faster_than_on_a_socket_and_a_back_end_as_it_likes() {
 
 #[tokio::test]
 async fn a_message_that_comes_while_the_room_opens_is_not_missed() {
-    let hub = talkative().start();
+    let hub = Hub::builder().without_rates().start();
     order(&hub).await;
     for round in 0..10_i64 {
         let body = json!({ "content": "x", "type": "SYSTEM" });

@@ -1,36 +1,12 @@
 //! `/api/v1/orders`: what back ends store and read, and how their mistakes are answered.
 
 use orderhub::auth::Scope;
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::rooms::{fix, say};
+use super::support::back_end::{bulk, call, call_as, problem, problem_or_status};
+use super::support::rooms::{fix, say};
 use super::support::{Database, Hub, each_database, token};
-
-/// Calls as a user with this role.
-pub async fn call_as(hub: &Hub, role: &str, method: Method, path: &str, body: Value) -> Response {
-    let request = reqwest::Client::new().request(method, hub.url(&format!("/api/v1{path}")));
-    let request = request.bearer_auth(token("back-end", role, &[]));
-    let request = if body.is_null() { request } else { request.json(&body) };
-    request.send().await.expect("an answer")
-}
-
-/// Calls as a back end: the status and the JSON body.
-pub async fn call(hub: &Hub, method: Method, path: &str, body: Value) -> (u16, Value) {
-    let response = call_as(hub, "service", method, path, body).await;
-    let status = response.status().as_u16();
-    (status, response.json().await.unwrap_or(Value::Null))
-}
-
-/// The status, code and field of an answer that must be a problem.
-async fn problem(response: Response) -> (u16, String, String) {
-    let kind = response.headers()["content-type"].to_str().expect("text").to_owned();
-    assert_eq!(kind, "application/problem+json");
-    let body: Value = response.json().await.expect("JSON");
-    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let status = u16::try_from(body["status"].as_u64().expect("a status")).expect("a status");
-    (status, text("code"), text("field"))
-}
 
 fn ids(list: &Value) -> Vec<&str> {
     let orders = list["orders"].as_array().expect("orders");
@@ -134,14 +110,6 @@ async fn only_the_statuses_of_a_list_are_taken_where_there_is_one() {
     assert_eq!(put("DOEN").await, "400 invalid_payload status");
 }
 
-pub async fn problem_or_status(response: Response) -> String {
-    if response.status().is_success() {
-        return response.status().as_u16().to_string();
-    }
-    let (status, code, field) = problem(response).await;
-    format!("{status} {code} {field}")
-}
-
 #[tokio::test]
 async fn lists_are_filtered_and_paged_while_orders_are_made() {
     each_database(async |database: Database| {
@@ -199,7 +167,7 @@ async fn a_bad_line_harms_no_other() {
             r#"{"orderId":"o3","colour":"red"}"#,
             r#"{"orderId":4,"participants":[{"userId":"bob","role":"customer"}]}"#,
         ];
-        let results = batch(&hub, &lines.join("\n")).await;
+        let results = bulk(&hub, &lines.join("\n")).await;
         let short = |result: &Value| {
             let error = &result["error"];
             let of = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -238,7 +206,7 @@ async fn a_batch_of_many_orders_is_stored_in_groups() {
         let hub = database.hub().start();
         let line = |number: usize| format!(r#"{{"orderId":"o{number:04}","driverId":"dan"}}"#);
         let lines: Vec<_> = (0..1000).map(line).collect();
-        let results = batch(&hub, &lines.join("\n")).await;
+        let results = bulk(&hub, &lines.join("\n")).await;
         assert_eq!(results.len(), 1000);
         assert!(results.iter().all(|result| result["created"] == true));
         let (_, list) = call(&hub, Method::GET, "/orders?driver=dan&limit=100", Value::Null).await;
@@ -267,17 +235,6 @@ async fn a_batch_may_be_an_array_and_is_answered_by_one() {
     let many = vec![json!({ "orderId": "o1" }); 5001];
     let (status, problem) = call(&hub, Method::POST, "/orders:batch", json!(many)).await;
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_payload")));
-}
-
-pub async fn batch(hub: &Hub, lines: &str) -> Vec<Value> {
-    let request = reqwest::Client::new().post(hub.url("/api/v1/orders:batch"));
-    let request = request.bearer_auth(token("back-end", "service", &[]));
-    let request = request.header("content-type", "application/x-ndjson").body(lines.to_owned());
-    let response = request.send().await.expect("an answer");
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
-    let text = response.text().await.expect("text");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 #[tokio::test]

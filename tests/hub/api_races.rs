@@ -4,9 +4,9 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rights::sql;
-use super::rooms::{fix, say};
+use super::support::back_end::call;
+use super::support::orders_table::sql;
+use super::support::rooms::{fix, say};
 use super::support::{Database, Hub, each_database};
 
 /// The statuses of events, which must follow each other without a gap.

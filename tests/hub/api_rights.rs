@@ -4,14 +4,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, fix, say};
+use super::support::back_end::{call, put};
+use super::support::rooms::{code, fix, say};
 use super::support::{Client, Database, Hub, each_database};
-
-async fn put(hub: &Hub, order: &str, body: Value) {
-    let (status, answer) = call(hub, Method::PUT, &format!("/orders/{order}"), body).await;
-    assert!(status < 300, "{answer}");
-}
 
 async fn set_status(hub: &Hub, order: &str, body: Value) {
     let (status, answer) = call(hub, Method::POST, &format!("/orders/{order}/status"), body).await;
@@ -87,7 +82,7 @@ async fn a_removed_participant_with_a_broken_connection_is_not_awaited() {
     let mut bob = hub.connect("bob", "customer", &[]).await;
     bob.join("o1").await;
     drop(bob);
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
     assert_eq!(ann.drain("presence:left").await.len(), 0);
     take_part(&hub, "o1", "bob", None).await;
     assert_eq!(ann.expect("presence:left").await["userId"], "bob");

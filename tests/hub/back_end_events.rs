@@ -4,8 +4,8 @@ use orderhub::auth::{Scope, new_key};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::{call, call_as, problem_or_status};
-use super::rooms::say;
+use super::support::back_end::{call, call_as, problem_or_status};
+use super::support::rooms::say;
 use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, token};
 
@@ -47,7 +47,7 @@ async fn where_nobody_is_nothing_happens_and_the_answer_says_so() {
     late.join("o1").await;
     assert_eq!(late.drain("order:eta").await.len(), 0, "nothing is kept");
     late.close().await;
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 0).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 0).await;
     assert_eq!(send(&hub, "/orders/o1/events", body).await, 0);
 }
 
@@ -200,5 +200,5 @@ async fn a_member_that_reads_nothing_is_cut_and_costs_the_others_nothing() {
         }
         assert!(sent < 2000, "the slow one was never cut");
     }
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
 }

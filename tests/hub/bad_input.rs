@@ -5,11 +5,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::login::now;
-use super::rooms::code;
 use super::support::raw::{RawConnection, UpgradeRequest};
+use super::support::rooms::code;
 use super::support::socketio::SocketIoClient;
-use super::support::{Hub, claims, token};
+use super::support::{Hub, claims, now, token};
 
 /// The status, code and field of an answer, which must be a problem.
 async fn problem(request: RequestBuilder, case: &str) -> (u16, String, String) {

@@ -6,12 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::support::rooms::say_keyed;
 use super::support::{Client, Hub, until};
-
-async fn say(client: &mut Client, key: &str) -> Value {
-    let said = json!({ "orderId": "o1", "content": key, "clientMsgId": key });
-    client.request("chat:message", said).await
-}
 
 fn assert_unavailable(outcome: &Value) {
     assert_eq!((&outcome["ok"], &outcome["error"]["code"]), (&json!(false), &json!("unavailable")));
@@ -23,10 +19,6 @@ async fn room(hub: &Hub) -> (Client, Client) {
     driver.join("o1").await;
     customer.join("o1").await;
     (driver, customer)
-}
-
-fn unlimited() -> super::support::HubBuilder {
-    Hub::builder().env("CHAT_PER_SECOND", 0).env("EVENTS_PER_SECOND", 0)
 }
 
 async fn locations_flow(driver: &mut Client, customer: &mut Client, lat: f64) {
@@ -61,9 +53,9 @@ fn delete_folder(file: &Path) {
 }
 
 async fn harmed(suffix: &str, harm: Harm) {
-    let hub = unlimited().start();
+    let hub = Hub::builder().without_rates().start();
     let (mut driver, mut customer) = room(&hub).await;
-    assert_eq!(say(&mut customer, "before").await["seq"], 1);
+    assert_eq!(say_keyed(&mut customer, "before").await["seq"], 1);
     assert_eq!(hub.status("/readyz").await, 200);
     assert_eq!(metric(&hub, "orderhub_database_fenced").await, "0");
     driver.expect("chat:message").await;
@@ -71,7 +63,7 @@ async fn harmed(suffix: &str, harm: Harm) {
         PathBuf::from(format!("{}{suffix}", hub.data_dir().join("orderhub.sqlite3").display()));
     harm(&file);
     // The very next message is not acknowledged, and nobody hears it.
-    assert_unavailable(&say(&mut customer, "lost").await);
+    assert_unavailable(&say_keyed(&mut customer, "lost").await);
     assert_eq!(hub.status("/readyz").await, 503);
     assert_eq!(hub.status("/healthz").await, 200);
     assert_eq!(metric(&hub, "orderhub_database_fenced").await, "1");
@@ -98,7 +90,7 @@ async fn a_folder_that_is_gone_is_noticed() {
 
 #[tokio::test]
 async fn a_deleted_file_is_noticed_without_any_traffic_and_stays_noticed() {
-    let hub = unlimited().start();
+    let hub = Hub::builder().without_rates().start();
     let file = hub.data_dir().join("orderhub.sqlite3");
     let away = hub.data_dir().join("away");
     fs::rename(&file, &away).expect("moved");
@@ -109,16 +101,16 @@ async fn a_deleted_file_is_noticed_without_any_traffic_and_stays_noticed() {
     let hub = hub.kill_and_restart();
     assert_eq!(hub.status("/readyz").await, 200);
     let (_, mut customer) = room(&hub).await;
-    assert_eq!(say(&mut customer, "after").await["seq"], 1);
+    assert_eq!(say_keyed(&mut customer, "after").await["seq"], 1);
 }
 
 #[tokio::test]
 async fn what_stood_in_a_deleted_log_alone_is_moved_into_the_file() {
-    let hub = unlimited().start();
+    let hub = Hub::builder().without_rates().start();
     let (driver, mut customer) = room(&hub).await;
-    assert_eq!(say(&mut customer, "before").await["seq"], 1);
+    assert_eq!(say_keyed(&mut customer, "before").await["seq"], 1);
     fs::remove_file(hub.data_dir().join("orderhub.sqlite3-wal")).expect("deleted");
-    assert_unavailable(&say(&mut customer, "during").await);
+    assert_unavailable(&say_keyed(&mut customer, "during").await);
     drop((driver, customer));
     let hub = hub.kill_and_restart();
     let (_, mut customer) = room(&hub).await;
@@ -130,7 +122,7 @@ async fn what_stood_in_a_deleted_log_alone_is_moved_into_the_file() {
 async fn a_full_disk_is_not_ready_and_heals() {
     // What would be written beyond this is refused, as on a full disk.
     let limit = "trap '' XFSZ; ulimit -S -f 2048; exec \"$0\"";
-    let hub = unlimited().through(limit).env("RUST_LOG", "warn").start();
+    let hub = Hub::builder().without_rates().through(limit).env("RUST_LOG", "warn").start();
     let (mut driver, mut customer) = room(&hub).await;
     let mut stored = 0;
     let outcome = loop {
@@ -145,7 +137,7 @@ async fn a_full_disk_is_not_ready_and_heals() {
     assert_unavailable(&outcome);
     until("/readyz 503", async || hub.status("/readyz").await == 503).await;
     locations_flow(&mut driver, &mut customer, 1.0).await;
-    assert_unavailable(&say(&mut customer, "full").await);
+    assert_unavailable(&say_keyed(&mut customer, "full").await);
     assert_eq!(hub.status("/readyz").await, 503, "still");
     let mut raise = Command::new("prlimit");
     let raised = raise.args(["--pid", &hub.pid().to_string(), "--fsize=unlimited"]).status();
@@ -153,5 +145,5 @@ async fn a_full_disk_is_not_ready_and_heals() {
         return;
     }
     until("/readyz 200", async || hub.status("/readyz").await == 200).await;
-    assert_eq!(say(&mut customer, "after").await["seq"], stored + 1, "dense");
+    assert_eq!(say_keyed(&mut customer, "after").await["seq"], stored + 1, "dense");
 }

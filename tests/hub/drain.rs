@@ -220,7 +220,7 @@ async fn session_of(hub: &Hub, user: &str) -> Option<Value> {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_nothing_up_and_costs_no_position() {
-    let hub = Hub::builder().env("CHAT_PER_SECOND", 0).env("EVENTS_PER_SECOND", 0);
+    let hub = Hub::builder().without_rates();
     let mut hub = hub.env("DRAIN_SECS", DRAIN.as_secs()).start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;
     driver.join("o1").await;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::support::rooms::seqs;
 use super::support::{Client, Database, Hub, TIMEOUT, each_database, token, until};
 
 /// Messages that a talker has under way at once.
@@ -283,15 +284,10 @@ async fn say(client: &mut Client, numbers: std::ops::RangeInclusive<i64>) {
     }
 }
 
-fn seqs(messages: &Value) -> Vec<i64> {
-    let messages = messages.as_array().expect("messages");
-    messages.iter().map(|message| message["seq"].as_i64().expect("a seq")).collect()
-}
-
 #[tokio::test]
 async fn members_come_back_with_what_they_missed() {
     each_database(async |database: Database| {
-        let hub = database.hub().env("CHAT_PER_SECOND", 0).env("EVENTS_PER_SECOND", 0).start();
+        let hub = database.hub().without_rates().start();
         let mut driver = hub.connect("driver", "driver", &["o1"]).await;
         let mut customer = hub.connect("customer", "customer", &["o1"]).await;
         customer.join("o1").await;

@@ -8,7 +8,7 @@ use super::support::{Client, Closed, Hub};
 
 /// A hub whose rates do not stand in the way.
 fn patient() -> Hub {
-    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
+    Hub::builder().without_rates().start()
 }
 
 /// A driver in the room o1.

@@ -4,12 +4,7 @@ use protocol::time::Timestamp;
 use serde_json::json;
 
 use super::support::raw::{RawConnection, UpgradeRequest};
-use super::support::{Hub, HubBuilder, claims, token};
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    Timestamp::now().as_millis() / 1000
-}
+use super::support::{Hub, HubBuilder, claims, now, token};
 
 /// A token of Ann's that ends at this second.
 fn ending_at(exp: i64) -> String {

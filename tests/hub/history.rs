@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rooms::{code, say, seqs, unlimited};
+use super::support::rooms::{code, say, seqs};
 use super::support::{Client, Hub};
 
 async fn page(client: &mut Client, cursor: Value) -> (Vec<i64>, bool) {
@@ -15,7 +15,7 @@ async fn page(client: &mut Client, cursor: Value) -> (Vec<i64>, bool) {
 
 #[tokio::test]
 async fn history_pages_both_ways_without_a_gap() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     for number in 1..=11 {
         say(&mut client, "o1", &format!("message {number}")).await;
@@ -43,7 +43,7 @@ async fn history_pages_both_ways_without_a_gap() {
 
 #[tokio::test]
 async fn a_cursor_at_an_end_finds_nothing_more() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     assert_eq!(page(&mut client, json!({})).await, (vec![], false), "before the first message");
     for _ in 0..3 {
@@ -65,7 +65,7 @@ async fn a_cursor_at_an_end_finds_nothing_more() {
 
 #[tokio::test]
 async fn a_page_ends_at_its_bytes_and_the_rest_is_found() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     let long = "x".repeat(4000);
     for _ in 0..40 {

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::api_orders::problem_or_status;
+use super::support::back_end::problem_or_status;
 use super::support::raw::RawConnection;
 use super::support::{Hub, token};
 

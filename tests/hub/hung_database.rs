@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::outages::contents;
+use super::support::back_end::call;
 use super::support::postgres_server::PostgresServer;
+use super::support::rooms::contents;
 use super::support::{Client, Hub, TIMEOUT, until};
 
 /// The hub promises an answer after 5 s; the rest is for a slow machine.

@@ -5,8 +5,8 @@ use orderhub::auth::{Scope, new_key};
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use super::api_orders::{call, problem_or_status};
-use super::rights::sql;
+use super::support::back_end::{call, problem_or_status, put};
+use super::support::orders_table::sql;
 use super::support::{Database, Hub, each_database, token};
 
 /// Posts with a key, as a back end.
@@ -24,10 +24,6 @@ async fn sent(hub: &Hub, bearer: &str, path: &str, key: &str, body: &Value) -> R
     let request = reqwest::Client::new().post(hub.url(&format!("/api/v1{path}")));
     let request = request.bearer_auth(bearer).header("Idempotency-Key", key).json(body);
     request.send().await.expect("an answer")
-}
-
-async fn put(hub: &Hub, order: &str, body: Value) {
-    call(hub, reqwest::Method::PUT, &format!("/orders/{order}"), body).await;
 }
 
 async fn get(hub: &Hub, order: &str) -> Value {

@@ -4,8 +4,8 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::say;
+use super::support::back_end::call;
+use super::support::rooms::say;
 use super::support::{Hub, claims, token};
 
 const USERS: [&str; 4] = ["auth0|5f7c8ec7", "ann.b+c@example.com", "+385911234567", "aGk="];

@@ -4,8 +4,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, say};
+use super::support::back_end::call;
+use super::support::rooms::{code, say};
 use super::support::socketio::SocketIoClient;
 use super::support::{Hub, claims};
 

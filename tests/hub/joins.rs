@@ -84,7 +84,7 @@ async fn who_leaves_with_all_and_comes_back_at_once_has_joined_once() {
 
 #[tokio::test]
 async fn a_room_is_not_given_up_when_somebody_comes_while_its_position_is_saved() {
-    let rates = Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0);
+    let rates = Hub::builder().without_rates();
     let hub = rates.env("ROOM_IDLE_SECS", 0).start();
     let mut driver = hub.connect("dan", "driver", &["o1"]).await;
     driver.join("o1").await;

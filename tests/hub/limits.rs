@@ -6,12 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::support::raw::{PING, PONG, RawConnection, TEXT, frame};
-use super::support::{Client, Hub, HubBuilder, token};
-
-/// A hub whose rates do not stand in the way.
-fn unlimited() -> HubBuilder {
-    Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0)
-}
+use super::support::{Client, Hub, token};
 
 fn say(content: &str) -> Value {
     json!({ "orderId": "o1", "content": content })
@@ -137,7 +132,7 @@ async fn whatever_a_client_sends_counts() {
 
 #[tokio::test]
 async fn a_rate_of_0_is_no_limit() {
-    let hub = unlimited().start();
+    let hub = Hub::builder().without_rates().start();
     let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     raw.send(&pings(1000)).await;
     assert!(acks(&mut raw, 1000).await.iter().all(|ack| ack["ok"] == true));
@@ -153,7 +148,7 @@ async fn a_rate_of_0_is_no_limit() {
 
 /// A hub on which a connection may join two rooms, and a client that may join five.
 async fn two_rooms() -> (Hub, Client) {
-    let hub = unlimited().env("MAX_ROOMS_PER_CONNECTION", 2).start();
+    let hub = Hub::builder().without_rates().env("MAX_ROOMS_PER_CONNECTION", 2).start();
     let client = hub.connect("ann", "customer", &["o1", "o2", "o3", "o4", "o5"]).await;
     (hub, client)
 }
@@ -315,7 +310,11 @@ async fn caught_up(client: &mut Client, since: i64) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_slow_reader_is_closed_and_loses_no_chat() {
-    let hub = unlimited().env("OUTBOX_MESSAGES", 16).env("PRESENCE_GRACE_SECS", 0).start();
+    let hub = Hub::builder()
+        .without_rates()
+        .env("OUTBOX_MESSAGES", 16)
+        .env("PRESENCE_GRACE_SECS", 0)
+        .start();
     let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
     let mut said = 0;
     // Whoever is cut for being slow is gone from the room.
@@ -342,7 +341,7 @@ async fn a_slow_reader_is_closed_and_loses_no_chat() {
 
 #[tokio::test]
 async fn positions_never_cut_a_slow_reader_and_the_newest_arrives() {
-    let hub = unlimited().env("OUTBOX_MESSAGES", 64).start();
+    let hub = Hub::builder().without_rates().env("OUTBOX_MESSAGES", 64).start();
     let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
     let mut said = 0;
     while backlog(&hub, "slow").await == Some(0) {
@@ -376,7 +375,11 @@ async fn positions_never_cut_a_slow_reader_and_the_newest_arrives() {
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_for_the_send_timeout_is_cut() {
-    let hub = unlimited().env("SEND_TIMEOUT_MS", 500).env("PRESENCE_GRACE_SECS", 0).start();
+    let hub = Hub::builder()
+        .without_rates()
+        .env("SEND_TIMEOUT_MS", 500)
+        .env("PRESENCE_GRACE_SECS", 0)
+        .start();
     let (mut driver, mut witness, mut slow) = with_a_slow_reader(&hub).await;
     while backlog(&hub, "slow").await == Some(0) {
         assert_eq!(driver.request("chat:message", long()).await["ok"], true);
@@ -388,7 +391,7 @@ async fn a_reader_that_takes_nothing_for_the_send_timeout_is_cut() {
 
 #[tokio::test]
 async fn a_dashboard_that_joins_forty_rooms_in_one_breath_is_not_cut_for_their_snapshots() {
-    let hub = Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+    let hub = Hub::builder().without_rates().start();
     let orders: Vec<String> = (0..40).map(|number| format!("o{number}")).collect();
     let names: Vec<&str> = orders.iter().map(String::as_str).collect();
     let mut talker = hub.connect("ann", "customer", &names).await;

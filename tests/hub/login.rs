@@ -4,16 +4,10 @@
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
-use super::support::{Hub, claims, token};
-
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    Timestamp::now().as_millis() / 1000
-}
+use super::support::{Hub, claims, now, token};
 
 /// A token of Ann's, for an hour and the order o1.
 fn ann() -> String {

@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::login::now;
-use super::rooms::{say, talkative};
 use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
-use super::support::{Hub, SECRET, claims, until};
+use super::support::rooms::say;
+use super::support::{Hub, SECRET, claims, now, until};
 use serde_json::{Value, json};
 
 /// How long a hub with nothing to do may take to end, though its log is stuck.
@@ -47,7 +46,7 @@ async fn serve_until_dropped(hub: &Hub, reason: &str) {
 #[tokio::test]
 async fn a_log_that_is_not_read_stops_nothing_and_says_what_is_missing_when_it_flows_again() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut hub = talkative().env("RUST_LOG", "trace").stderr(writer).start();
+    let mut hub = Hub::builder().without_rates().env("RUST_LOG", "trace").stderr(writer).start();
     serve_until_dropped(&hub, "queue_full").await;
     let mut clients = Vec::new();
     for user in 0..100 {
@@ -82,7 +81,7 @@ fn read_until_notice(reader: PipeReader) -> u64 {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_log_that_is_not_read() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut hub = talkative().env("RUST_LOG", "trace").stderr(writer).start();
+    let mut hub = Hub::builder().without_rates().env("RUST_LOG", "trace").stderr(writer).start();
     serve_until_dropped(&hub, "queue_full").await;
     let asked = Instant::now();
     hub.signal("TERM");
@@ -95,7 +94,7 @@ async fn a_stop_does_not_wait_for_a_log_that_is_not_read() {
 async fn a_log_without_a_reader_is_written_to_nobody() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let mut hub = talkative().stderr(writer).start();
+    let mut hub = Hub::builder().without_rates().stderr(writer).start();
     serve_until_dropped(&hub, "write_failed").await;
     hub.signal("TERM");
     assert!(hub.ended().await.success());
@@ -169,7 +168,11 @@ fn a_start_that_fails_ends_though_stderr_is_not_read() {
 #[tokio::test]
 async fn a_panic_is_a_line_of_the_log() {
     let bomb = "explode";
-    let hub = talkative().env("ORDERHUB_TEST_PANIC_ON", bomb).env("LOG_FORMAT", "json").start();
+    let hub = Hub::builder()
+        .without_rates()
+        .env("ORDERHUB_TEST_PANIC_ON", bomb)
+        .env("LOG_FORMAT", "json")
+        .start();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     driver.join("o1").await;
     driver.request("chat:message", json!({ "orderId": "o1", "content": bomb })).await;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::support::rooms::say;
 use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Client, Hub, Kind, token};
 
@@ -28,10 +29,6 @@ async fn twice() -> (Hub, Client, SocketIoClient) {
     (hub, watcher, client)
 }
 
-async fn say(watcher: &mut Client, content: &str) {
-    super::rooms::say(watcher, "o1", content).await;
-}
-
 fn users(presence: &[Value]) -> Vec<&str> {
     presence.iter().map(|event| event["userId"].as_str().expect("a user")).collect()
 }
@@ -44,7 +41,7 @@ async fn each_is_a_session_of_its_own_and_the_user_is_there_once() {
     assert_eq!(users(&watcher.drain("presence:joined").await), ["ann"]);
     let (_, room) = hub.admin(reqwest::Method::GET, "/admin/v1/rooms/o1").await;
     assert_eq!((&room["sessions"], &room["users"]), (&json!(3), &json!(2)));
-    say(&mut watcher, "to both").await;
+    say(&mut watcher, "o1", "to both").await;
     for namespace in [ROOT, EVENTS] {
         assert_eq!(client.at(namespace).expect("chat:message").await["content"], "to both");
     }
@@ -61,7 +58,7 @@ async fn leaving_in_one_stays_in_the_other() {
     let (_hub, mut watcher, mut client) = twice().await;
     let left = client.at(ROOT).request("order:leave", json!({ "orderId": "o1" })).await;
     assert_eq!(left["remaining"], 0);
-    say(&mut watcher, "still there?").await;
+    say(&mut watcher, "o1", "still there?").await;
     assert_eq!(client.at(EVENTS).expect("chat:message").await["seq"], 1);
     assert_eq!(client.at(ROOT).drain("chat:message").await.len(), 0);
     assert_eq!(watcher.drain("presence:left").await.len(), 0, "the user is still there");
@@ -73,7 +70,7 @@ async fn leaving_in_one_stays_in_the_other() {
 async fn a_disconnect_ends_one_namespace_and_the_other_goes_on() {
     let (_hub, mut watcher, mut client) = twice().await;
     client.at(ROOT).disconnect().await;
-    say(&mut watcher, "still there?").await;
+    say(&mut watcher, "o1", "still there?").await;
     assert_eq!(client.at(EVENTS).expect("chat:message").await["seq"], 1);
     client.drain("nothing").await;
     assert!(client.seen.iter().all(|packet| packet.namespace == EVENTS), "{:?}", client.seen);

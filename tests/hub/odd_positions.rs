@@ -9,8 +9,8 @@ use protocol::time::Timestamp;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::positions::{ago, at, ms_ago, post, post_raw};
+use super::support::back_end::call;
+use super::support::fixes::{ago, at, ms_ago, post, post_raw};
 use super::support::socketio::SocketIoClient;
 use super::support::{Hub, token};
 

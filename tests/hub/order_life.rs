@@ -5,8 +5,8 @@ use protocol::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, say, seqs, until};
+use super::support::back_end::call;
+use super::support::rooms::{code, say, seqs};
 use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 
@@ -65,7 +65,7 @@ async fn set_again(hub: &Hub, status: &str, version: u32) {
 
 /// A hub on which nobody is held up, and nobody sees the driver too early.
 fn hub_on(database: &Database) -> Hub {
-    let unlimited = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0);
+    let unlimited = database.hub().without_rates();
     let settings = unlimited.env("LOCATION_VISIBLE_STATUSES", "ON_THE_WAY");
     settings.env("TRAIL_INTERVAL_SECS", 10).env("ROOM_IDLE_SECS", 1).start()
 }
@@ -246,7 +246,7 @@ impl Room {
         assert_eq!(status, StatusCode::NOT_FOUND);
         let refused = self.customer.request("order:join", json!({ "orderId": ORDER })).await;
         assert_eq!(code(&refused), "forbidden");
-        until(&self.hub, "/admin/v1/rooms", |_, list| list["rooms"] == json!([])).await;
+        self.hub.until_admin("/admin/v1/rooms", |_, list| list["rooms"] == json!([])).await;
     }
 }
 

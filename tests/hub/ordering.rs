@@ -6,8 +6,8 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 use serde_json::{Value, json};
 
-use super::rights::sql;
-use super::rooms::{code, fix, say, seqs, talkative, unlimited};
+use super::support::orders_table::sql;
+use super::support::rooms::{code, fix, say, seqs};
 use super::support::{Client, Hub};
 
 /// How many messages each of the senders says.
@@ -146,22 +146,22 @@ async fn crowd(hub: &Hub, order: &'static str, before: usize, bytes: usize) {
 
 #[tokio::test]
 async fn whoever_comes_in_while_others_talk_misses_nothing_and_sees_nothing_twice() {
-    crowd(&unlimited(), "o1", 0, 0).await;
+    crowd(&Hub::without_rates(), "o1", 0, 0).await;
 }
 
 #[tokio::test]
 async fn nor_where_the_history_is_longer_than_memory_reaches() {
-    crowd(&unlimited(), "o1", 300, 10).await;
+    crowd(&Hub::without_rates(), "o1", 300, 10).await;
 }
 
 #[tokio::test]
 async fn nor_where_the_history_is_larger_than_memory_holds() {
-    crowd(&unlimited(), "o1", 60, 4000).await;
+    crowd(&Hub::without_rates(), "o1", 60, 4000).await;
 }
 
 #[tokio::test]
 async fn what_is_said_while_a_snapshot_is_read_follows_it() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     history(&hub, "o1", 300, 10);
     let mut sender = hub.connect("ann", "driver", &["o1"]).await;
     let mut joiner = hub.connect("bob", "customer", &["o1"]).await;
@@ -192,7 +192,7 @@ async fn what_is_said_while_a_snapshot_is_read_follows_it() {
 
 #[tokio::test]
 async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
-    let hub = talkative().env("OUTBOX_BYTES", 64 << 20).start();
+    let hub = Hub::builder().without_rates().env("OUTBOX_BYTES", 64 << 20).start();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     let mut reader = hub.connect("ann", "driver", &["o1"]).await;
@@ -225,7 +225,7 @@ async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
 
 #[tokio::test]
 async fn a_join_that_cannot_be_shown_is_not_counted_and_ends_no_other() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     let mut fresh = hub.connect("carl", "customer", &["o1"]).await;
@@ -246,7 +246,7 @@ async fn a_join_that_cannot_be_shown_is_not_counted_and_ends_no_other() {
 
 #[tokio::test]
 async fn acks_come_in_the_order_of_their_events() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     driver.join("o1").await;
     let (mut chats, mut places) = (Vec::new(), Vec::new());
@@ -274,7 +274,7 @@ async fn acks_come_in_the_order_of_their_events() {
 
 #[tokio::test]
 async fn a_location_never_waits_for_a_commit() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     driver.join("o1").await;
     say(&mut driver, "o1", "the database answers").await;

@@ -4,24 +4,20 @@
 use diesel::connection::SimpleConnection;
 use serde_json::{Value, json};
 
+use super::support::rooms::contents;
+use super::support::rooms::say_keyed;
 use super::support::{Client, Database, Hub, each_database, until};
 
 /// A room with a driver and a customer in it and one stored message.
 async fn room(database: &Database) -> (Hub, Client, Client) {
-    let hub = database.hub().env("CHAT_PER_SECOND", 0).env("EVENTS_PER_SECOND", 0).start();
+    let hub = database.hub().without_rates().start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;
     let mut customer = hub.connect("customer", "customer", &["o1"]).await;
     driver.join("o1").await;
     customer.join("o1").await;
-    assert_eq!(say(&mut customer, "before").await["seq"], 1);
+    assert_eq!(say_keyed(&mut customer, "before").await["seq"], 1);
     assert_eq!(driver.expect("chat:message").await["seq"], 1);
     (hub, driver, customer)
-}
-
-/// The outcome of a message whose content is its key too.
-async fn say(client: &mut Client, key: &str) -> Value {
-    let said = json!({ "orderId": "o1", "content": key, "clientMsgId": key });
-    client.request("chat:message", said).await
 }
 
 fn assert_unavailable(outcome: &Value) {
@@ -43,21 +39,10 @@ async fn readyz(hub: &Hub, status: u16) {
     assert_eq!(hub.status("/healthz").await, 200, "alive all the same");
 }
 
-/// What an order's history holds: the contents, in the order of their numbers.
-pub async fn contents(client: &mut Client) -> Vec<String> {
-    let page = client.request("chat:history", json!({ "orderId": "o1", "limit": 200 })).await;
-    assert_eq!(page["ok"], true, "{page}");
-    let messages = page["messages"].as_array().expect("messages");
-    for (place, message) in messages.iter().enumerate() {
-        assert_eq!(message["seq"], place + 1, "dense");
-    }
-    messages.iter().map(|message| message["content"].as_str().expect("text").to_owned()).collect()
-}
-
 /// Sends a message until it is acknowledged.
 async fn say_until_stored(client: &mut Client, key: &str) {
     until("an ack", async || {
-        let outcome = say(client, key).await;
+        let outcome = say_keyed(client, key).await;
         if outcome["ok"] == false {
             assert_unavailable(&outcome);
         }
@@ -114,7 +99,7 @@ async fn ended_connections_to_postgres_are_replaced() {
         server.beside(END_ALL);
         locations_flow(&mut driver, &mut customer, f64::from(round)).await;
         // Nothing of it was begun on the connection that was lost, so another one has it.
-        let ack = say(&mut customer, &round.to_string()).await;
+        let ack = say_keyed(&mut customer, &round.to_string()).await;
         assert_eq!(ack["ok"], true, "at the first try: {ack}");
     }
     assert_eq!(contents(&mut customer).await, ["before", "0", "1", "2"]);
@@ -129,7 +114,7 @@ async fn a_postgres_that_takes_no_connections_gives_errors_and_heals() {
     server.beside("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
     server.beside(END_ALL);
     readyz(&hub, 503).await;
-    assert_unavailable(&say(&mut customer, "during").await);
+    assert_unavailable(&say_keyed(&mut customer, "during").await);
     locations_flow(&mut driver, &mut customer, 1.0).await;
     let mut late = hub.connect("late", "customer", &["o2"]).await;
     assert_unavailable(&late.request("order:join", json!({ "orderId": "o2" })).await);

@@ -8,7 +8,7 @@ use orderhub::db::connection::DbConnection;
 use reqwest::Method;
 use serde_json::json;
 
-use super::failover::Address;
+use super::support::address::Address;
 use super::support::postgres_server::PostgresServer;
 use super::support::raw::UpgradeRequest;
 use super::support::{Database, Hub, StartingHub, each_database, token, until};

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::rights::{order, sql};
-use super::rooms::{code, fix, say, talkative};
+use super::support::orders_table::{order, sql};
+use super::support::rooms::{code, fix, say};
 use super::support::{Client, Hub};
 
 /// What makes a room panic, in a debug build.
 const BOMB: &str = "explode";
 
 fn fragile() -> Hub {
-    talkative().env("ORDERHUB_TEST_PANIC_ON", BOMB).start()
+    Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", BOMB).start()
 }
 
 async fn explode(client: &mut Client, order: &str) -> Value {

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::resume::{ann, at, unnoticed, until_open};
-use super::rooms::{self, fix, say, talkative};
 use super::support::polling::handshake;
+use super::support::resume::{ann, at, unnoticed, until_open};
+use super::support::rooms::{fix, say};
 use super::support::socketio::{EVENTS, ROOT, RecoveryState, SocketIoClient, Transport};
 use super::support::{Hub, token, until};
 
@@ -23,7 +23,7 @@ async fn is_forgotten(client: &mut SocketIoClient) {
 
 #[tokio::test]
 async fn one_who_polls_is_a_member_like_any_other() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     ian.join("o1").await;
     let mut ann = poller(&hub).await;
@@ -56,7 +56,7 @@ async fn one_who_polls_is_a_member_like_any_other() {
 
 #[tokio::test]
 async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut client = poller(&hub).await;
     client.join("o1").await;
     client.polling().start_poll().await;
@@ -69,7 +69,7 @@ async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
 
 #[tokio::test]
 async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut before = RecoveryState::default();
     let too_large = json!(["ping", "x".repeat(70_000)]);
     for (body, status, code) in [
@@ -93,7 +93,7 @@ async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
 
 #[tokio::test]
 async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut client = poller(&hub).await;
     client.join("o1").await;
     hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
@@ -106,7 +106,7 @@ async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
 async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing() {
     const MESSAGES: i64 = 300;
     const TALKERS: i64 = 6;
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     for _ in 0..3 {
         let order = format!("o{}", uuid::Uuid::new_v4().simple());
         let mut client = SocketIoClient::open_polling(&hub).await;
@@ -142,7 +142,8 @@ async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing
 #[tokio::test]
 async fn one_who_goes_away_frees_the_place() {
     for polls in [true, false] {
-        let mut hub = talkative().env("MAX_CONNECTIONS", 2).env("PRESENCE_GRACE_SECS", 1);
+        let mut hub =
+            Hub::builder().without_rates().env("MAX_CONNECTIONS", 2).env("PRESENCE_GRACE_SECS", 1);
         if !polls {
             hub = hub.env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000);
         }
@@ -166,7 +167,7 @@ async fn one_who_goes_away_frees_the_place() {
 
 #[tokio::test]
 async fn a_session_goes_on_by_the_other_way_of_travelling() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
     talker.join("o1").await;
     let mut client = poller(&hub).await;
@@ -198,7 +199,7 @@ async fn a_session_goes_on_by_the_other_way_of_travelling() {
 
 #[tokio::test]
 async fn a_drain_refuses_newcomers_and_takes_leave_of_those_who_poll() {
-    let mut hub = talkative().env("DRAIN_DELAY_SECS", 2).start();
+    let mut hub = Hub::builder().without_rates().env("DRAIN_DELAY_SECS", 2).start();
     let mut client = poller(&hub).await;
     client.join("o1").await;
     let idle = SocketIoClient::open_polling(&hub).await;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::support::rooms::say;
 use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Client, Hub, token};
 
@@ -71,7 +72,7 @@ async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_b
     let memory = closes_with(&hub, "ann", Some(CloseCode::Normal)).await;
     assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
     assert_eq!(user(&watcher.expect("presence:left").await), "ann");
-    super::rooms::say(&mut watcher, "o1", "meanwhile").await;
+    say(&mut watcher, "o1", "meanwhile").await;
     let mut back = SocketIoClient::again(&hub, &token("ann", "driver", &["o1"]), &memory).await;
     assert!(back.memory().recovered);
     assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
@@ -80,7 +81,7 @@ async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_b
     for (name, code) in [("dan", Some(CloseCode::Away)), ("eve", None)] {
         closes_with(&hub, name, code).await;
     }
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
     assert_eq!(watcher.drain("presence:left").await.len(), 0);
 }
 
@@ -103,7 +104,7 @@ async fn nobody_hears_of_one_who_is_back_within_the_grace() {
     watcher.drain("presence:joined").await;
     drop(ann);
     // Only the server's word for it that the first connection has ended makes this a return.
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 2).await;
     let mut back = member(&hub, "ann").await;
     drop(dan);
     // Whoever was lost before is told of before.
@@ -118,7 +119,7 @@ async fn nobody_hears_of_one_who_is_back_within_the_grace() {
 async fn while_the_grace_lasts_the_user_is_shown() {
     let (hub, mut watcher) = watched(3600).await;
     drop(member(&hub, "ann").await);
-    super::rooms::until(&hub, "/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
     let shown = watcher.join("o1").await;
     let members = shown["members"].as_array().expect("members");
     assert_eq!(members.iter().map(user).collect::<Vec<_>>(), ["ann", "watcher"]);
@@ -151,7 +152,7 @@ async fn of_three_devices_only_the_last_one_is_missed_however_the_others_end() {
 
 /// Waits until admins see so many users and connections in the room.
 async fn counted(hub: &Hub, users: usize, sessions: usize) {
-    super::rooms::until(hub, "/admin/v1/rooms/o1", |_, room| {
+    hub.until_admin("/admin/v1/rooms/o1", |_, room| {
         (&room["users"], &room["sessions"]) == (&json!(users), &json!(sessions))
     })
     .await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_orders::{batch, call};
+use super::support::back_end::{bulk, call};
 use super::support::raw::{RawConnection, TEXT, UpgradeRequest, frame};
 use super::support::socketio::SocketIoClient;
 use super::support::{Client, Hub, claims, token};
@@ -272,7 +272,7 @@ async fn a_desk_that_joins_seven_hundred_orders_at_once_waits_and_is_not_cut() {
     const ORDERS: usize = 700;
     let hub = Hub::builder().env("JOINS_PER_SECOND", 200).env("JOINS_BURST", 50).start();
     let lines: Vec<_> = (0..ORDERS).map(|number| format!(r#"{{"orderId":"d{number}"}}"#)).collect();
-    batch(&hub, &lines.join("\n")).await;
+    bulk(&hub, &lines.join("\n")).await;
     let mut desk = hub.connect("sue", "support", &[]).await;
     let mut joins = Vec::new();
     for number in 0..ORDERS {

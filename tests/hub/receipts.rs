@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, say, seqs, talkative, unlimited, until};
+use super::support::back_end::call;
+use super::support::rooms::{code, say, seqs};
 use super::support::socketio::SocketIoClient;
 use super::support::{self, Client, Database, Hub, each_database};
 
@@ -43,7 +43,7 @@ async fn restarted(mut hub: Hub) -> Hub {
 
 #[tokio::test]
 async fn what_a_user_reads_is_heard_by_all_in_both_framings_and_on_his_other_device() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     ann.join("o1").await;
     for _ in 0..3 {
@@ -75,7 +75,7 @@ async fn what_a_user_reads_is_heard_by_all_in_both_framings_and_on_his_other_dev
 
 #[tokio::test]
 async fn reading_beyond_the_last_message_is_reading_it() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     ann.join("o1").await;
@@ -93,7 +93,7 @@ async fn reading_beyond_the_last_message_is_reading_it() {
 
 #[tokio::test]
 async fn whoever_writes_has_read_what_was_before() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     ann.join("o1").await;
@@ -134,13 +134,13 @@ async fn marks_survive_a_restart_and_the_end_of_a_room() {
         let marks = json!([mark("ann", 4), mark("bob", 3)]);
         assert_eq!(shown(&mut bob).await, (1, marks.clone()));
         bob.close().await;
-        until(&hub, "/admin/v1/rooms/o1", |status, _| status == 404).await;
+        hub.until_admin("/admin/v1/rooms/o1", |status, _| status == 404).await;
         let mut bob = hub.connect("bob", "customer", &["o1"]).await;
         assert_eq!(shown(&mut bob).await, (1, marks));
         // A mark counts for the next room though it is not written yet.
         read(&mut bob, 4).await;
         bob.close().await;
-        until(&hub, "/admin/v1/rooms/o1", |status, _| status == 404).await;
+        hub.until_admin("/admin/v1/rooms/o1", |status, _| status == 404).await;
         let mut bob = hub.connect("bob", "customer", &["o1"]).await;
         assert_eq!(shown(&mut bob).await.0, 0);
     })
@@ -227,7 +227,7 @@ async fn a_deleted_order_takes_its_marks_with_it() {
 
 #[tokio::test]
 async fn what_has_arrived_is_relayed_and_not_kept() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     ann.join("o1").await;
@@ -249,7 +249,7 @@ async fn what_has_arrived_is_relayed_and_not_kept() {
 
 #[tokio::test]
 async fn receipts_ask_for_the_right_and_not_for_a_join() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     ann.join("o1").await;
     say(&mut ann, "o1", "hello").await;
@@ -282,7 +282,7 @@ async fn receipts_ask_for_the_right_and_not_for_a_join() {
 
 #[tokio::test]
 async fn bad_receipts_are_refused_with_their_field() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     let mut io = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
     for (event, data, field) in [
@@ -330,7 +330,7 @@ async fn receipts_cost_what_any_event_costs() {
 
 #[tokio::test]
 async fn a_session_that_is_taken_up_again_hears_chat_and_no_old_receipts() {
-    let hub = talkative().start();
+    let hub = Hub::builder().without_rates().start();
     let token = super::support::token("bob", "customer", &["o1"]);
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;

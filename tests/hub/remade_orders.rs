@@ -5,10 +5,10 @@ use diesel::connection::SimpleConnection;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::positions::{at, post};
-use super::resume::cut;
-use super::rooms::{say, seqs};
+use super::support::back_end::{call, put};
+use super::support::fixes::{at, post};
+use super::support::resume::cut;
+use super::support::rooms::{say, seqs};
 use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 
@@ -40,15 +40,10 @@ fn order_of(user: &str) -> Value {
     json!({ "status": "NEW", "driverId": "dan", "participants": participants })
 }
 
-async fn put(hub: &Hub, body: Value) {
-    let (status, answer) = call(hub, Method::PUT, "/orders/o1", body).await;
-    assert!(status < 300, "{answer}");
-}
-
 /// An order that ann and dan have talked about, deleted and made again for bob; its old chat is
 /// still there.
 async fn remade(database: &Database, hub: &Hub, meanwhile: impl AsyncFnOnce()) {
-    put(hub, order_of("ann")).await;
+    put(hub, "o1", order_of("ann")).await;
     let (mut ann, mut dan) =
         (hub.connect("ann", "customer", &[]).await, hub.connect("dan", "driver", &[]).await);
     ann.join("o1").await;
@@ -66,7 +61,7 @@ async fn remade(database: &Database, hub: &Hub, meanwhile: impl AsyncFnOnce()) {
     assert_eq!(status, 404);
     assert_eq!(ann.expect("order:left").await["reason"], "closed");
     meanwhile().await;
-    put(hub, order_of("bob")).await;
+    put(hub, "o1", order_of("bob")).await;
 }
 
 /// What a snapshot shows of before: nothing.
@@ -137,7 +132,7 @@ async fn a_room_that_stays_shows_no_chat_of_before() {
         let hub = database.hub().start();
         // Support hears of the end, and the room is still there when the order is made again.
         let mut sue = hub.connect("sue", "support", &[]).await;
-        put(&hub, order_of("ann")).await;
+        put(&hub, "o1", order_of("ann")).await;
         sue.join("o1").await;
         remade(&database, &hub, async || {}).await;
         assert_eq!(sue.expect("order:left").await["reason"], "closed");
@@ -173,7 +168,7 @@ async fn an_order_that_is_deleted_twice_shows_only_the_third() {
         bob.join("o1").await;
         assert_eq!(say(&mut bob, "o1", "second").await["seq"], 7);
         call(&hub, Method::DELETE, "/orders/o1", Value::Null).await;
-        put(&hub, order_of("bob")).await;
+        put(&hub, "o1", order_of("bob")).await;
         nothing_is_there(&hub, 8).await;
     })
     .await;
@@ -183,7 +178,7 @@ async fn an_order_that_is_deleted_twice_shows_only_the_third() {
 async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        put(&hub, order_of("bob")).await;
+        put(&hub, "o1", order_of("bob")).await;
         let mut framed = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
         framed.join("o1").await;
         let mut dan = hub.connect("dan", "driver", &[]).await;
@@ -195,7 +190,7 @@ async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
         say(&mut dan, "o1", "missed").await;
         keep_chat(&database, &hub);
         call(&hub, Method::DELETE, "/orders/o1", Value::Null).await;
-        put(&hub, order_of("bob")).await;
+        put(&hub, "o1", order_of("bob")).await;
         let mut framed = SocketIoClient::again(&hub, &token("bob", "customer", &[]), &memory).await;
         assert_eq!(say(&mut dan, "o1", "new").await["seq"], 5);
         assert_eq!(framed.expect("chat:message").await["seq"], 5);

@@ -1,60 +1,14 @@
 //! A Socket.IO session whose connection broke is taken up again: nothing is missed, nothing comes
 //! twice, and nobody else notices.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::rooms::{self, say, talkative};
+use super::support::resume::{ann, at, cut, joined, unnoticed, until_open};
+use super::support::rooms::{code, say};
 use super::support::socketio::{EVENTS, ROOT, RecoveryState, SocketIoClient};
-use super::support::{Client, Database, Hub, Kind, each_database, token};
+use super::support::{Client, Database, Hub, Kind, each_database};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
-
-pub fn ann() -> String {
-    token("ann", "customer", &ORDERS)
-}
-
-/// A hub of Ann's, who is in both rooms and has heard the first message of each, and of somebody
-/// else in both rooms who talks.
-pub async fn joined(hub: &Hub) -> (SocketIoClient, Client) {
-    let mut talker = hub.connect("dan", "driver", &ORDERS).await;
-    let mut client = SocketIoClient::open(hub).await;
-    client.connect(json!({ "token": ann() })).await.expect("let in");
-    for order in ORDERS {
-        talker.join(order).await;
-        client.join(order).await;
-        say(&mut talker, order, "before").await;
-    }
-    assert_eq!(client.hear(2).await, [at("o1", 1), at("o2", 1)]);
-    talker.drain("presence:joined").await;
-    (client, talker)
-}
-
-/// A place in an order's chat.
-pub fn at(order: &str, seq: i64) -> (String, i64) {
-    (order.to_owned(), seq)
-}
-
-/// Waits until the hub knows of so many sessions only.
-pub async fn until_open(hub: &Hub, sessions: u64) {
-    rooms::until(hub, "/admin/v1/stats", |_, stats| stats["connections"]["open"] == sessions).await;
-}
-
-/// Loses the connection, and waits until the hub knows.
-pub async fn cut(hub: &Hub, client: SocketIoClient) -> RecoveryState {
-    let (_, stats) = hub.admin(Method::GET, "/admin/v1/stats").await;
-    let open = stats["connections"]["open"].as_u64().expect("a number");
-    let memory = client.cut();
-    until_open(hub, open - 1).await;
-    memory
-}
-
-/// That nobody came or went.
-pub async fn unnoticed(talker: &mut Client) {
-    for event in ["presence:joined", "presence:left"] {
-        assert_eq!(talker.drain(event).await, [] as [Value; 0], "{event}");
-    }
-}
 
 /// That the client is in both rooms, and nothing else comes to it.
 async fn goes_on(client: &mut SocketIoClient, talker: &mut Client) {
@@ -79,7 +33,7 @@ async fn shown_and_goes_on(client: &mut SocketIoClient, talker: &mut Client) -> 
 #[tokio::test]
 async fn what_was_missed_comes_once_and_in_order_and_nobody_notices() {
     each_database(async |database: Database| {
-        let hub = unlimited(&database);
+        let hub = database.hub().without_rates().start();
         let (client, mut talker) = joined(&hub).await;
         let before = cut(&hub, client).await;
         assert_eq!(before.offset.as_deref(), Some("o2:1"));
@@ -102,13 +56,9 @@ async fn what_was_missed_comes_once_and_in_order_and_nobody_notices() {
     .await;
 }
 
-fn unlimited(database: &Database) -> Hub {
-    database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
-}
-
 #[tokio::test]
 async fn what_was_on_the_way_when_the_connection_broke_comes_again() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     let seen = client.memory().clone();
     for order in ["o2", "o1", "o2"] {
@@ -128,7 +78,7 @@ async fn what_was_on_the_way_when_the_connection_broke_comes_again() {
 
 #[tokio::test]
 async fn the_same_offset_counts_again_and_again() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let seen = client.cut();
     say(&mut talker, "o1", "two").await;
@@ -158,7 +108,7 @@ async fn the_same_offset_counts_again_and_again() {
 
 #[tokio::test]
 async fn one_who_has_seen_nothing_gets_all_since_the_join() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut talker = hub.connect("dan", "driver", &ORDERS).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     say(&mut talker, "o1", "before the join").await;
@@ -179,7 +129,7 @@ async fn one_who_has_seen_nothing_gets_all_since_the_join() {
 
 #[tokio::test]
 async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     say(&mut talker, "o1", "meanwhile").await;
@@ -203,7 +153,7 @@ async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
 
 #[tokio::test]
 async fn joins_are_counted_as_before() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.join("o1").await;
     let before = cut(&hub, client).await;
@@ -218,7 +168,7 @@ async fn joins_are_counted_as_before() {
 
 #[tokio::test]
 async fn joins_right_after_coming_back_are_those_of_before() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.join("o1").await;
     let before = cut(&hub, client).await;
@@ -243,7 +193,7 @@ async fn joins_right_after_coming_back_are_those_of_before() {
 
 #[tokio::test]
 async fn what_is_said_right_behind_the_return_is_not_lost() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let mut memory = client.cut();
     for round in 0..50 {
@@ -268,7 +218,7 @@ async fn what_is_said_right_behind_the_return_is_not_lost() {
 
 #[tokio::test]
 async fn each_namespace_comes_back_by_itself() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
     client.at(ROOT).join("o1").await;
@@ -308,7 +258,7 @@ async fn announced_after_the_grace(hub: Hub, mut talker: Client) {
 
 /// A hub that soon believes somebody gone, and one who is in a room.
 async fn hasty() -> (Hub, Client) {
-    let hub = talkative().env("ORDERHUB_TEST_PANIC_ON", "explode");
+    let hub = Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", "explode");
     let hub = hub.env("PRESENCE_GRACE_SECS", 1).start();
     let mut talker = hub.connect("dan", "driver", &ORDERS).await;
     talker.join("o1").await;
@@ -325,17 +275,17 @@ async fn one_who_comes_back_after_the_grace_is_announced() {
 async fn one_who_comes_back_after_the_grace_to_a_room_that_panicked_once_is_announced() {
     let (hub, mut talker) = hasty().await;
     let bomb = json!({ "orderId": "o1", "content": "explode" });
-    assert_eq!(rooms::code(&talker.request("chat:message", bomb).await), "unavailable");
+    assert_eq!(code(&talker.request("chat:message", bomb).await), "unavailable");
     announced_after_the_grace(hub, talker).await;
 }
 
 #[tokio::test]
 async fn a_room_that_panicked_meanwhile_is_come_back_to() {
-    let hub = talkative().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
+    let hub = Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     let bomb = json!({ "orderId": "o1", "content": "explode" });
-    assert_eq!(rooms::code(&talker.request("chat:message", bomb).await), "unavailable");
+    assert_eq!(code(&talker.request("chat:message", bomb).await), "unavailable");
     talker.join("o1").await;
     say(&mut talker, "o1", "after").await;
     let mut client = SocketIoClient::again(&hub, &ann(), &before).await;
@@ -365,26 +315,30 @@ async fn missed_in_o1(hub: &Hub, contents: impl Iterator<Item = String>) {
 #[tokio::test]
 async fn as_much_as_a_page_was_missed_and_comes() {
     each_database(async |database: Database| {
-        missed_in_o1(&unlimited(&database), (0..200).map(|number| number.to_string())).await;
+        missed_in_o1(
+            &database.hub().without_rates().start(),
+            (0..200).map(|number| number.to_string()),
+        )
+        .await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn more_than_a_page_was_missed_and_comes() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     missed_in_o1(&hub, (0..250).map(|number| number.to_string())).await;
 }
 
 #[tokio::test]
 async fn more_bytes_than_a_page_has_were_missed_and_come() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     missed_in_o1(&hub, (0..10).map(|_| "🚚".repeat(4000))).await;
 }
 
 #[tokio::test]
 async fn one_who_is_too_far_behind_begins_anew_and_has_all_of_the_room_it_was_in() {
-    let hub = talkative().env("OUTBOX_MESSAGES", 32).start();
+    let hub = Hub::builder().without_rates().env("OUTBOX_MESSAGES", 32).start();
     let (mut client, mut talker) = joined(&hub).await;
     say(&mut talker, "o1", "the last that is seen").await;
     assert_eq!(client.hear(1).await, [at("o1", 2)]);

@@ -4,9 +4,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::resume::{ann, at, cut, joined, until_open};
-use super::rooms::{self, say, talkative};
+use super::support::back_end::call;
+use super::support::resume::{ann, at, cut, joined, until_open};
+use super::support::rooms::{code, say};
 use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Database, Hub, each_database, token, until};
 
@@ -18,7 +18,7 @@ async fn is_new(client: &mut SocketIoClient, before: &RecoveryState) {
     assert_eq!(client.drain("chat:message").await, [] as [Value; 0]);
     for order in ["o1", "o2"] {
         let left = client.request("order:leave", json!({ "orderId": order })).await;
-        assert_eq!(rooms::code(&left), "not_joined");
+        assert_eq!(code(&left), "not_joined");
     }
 }
 
@@ -52,7 +52,7 @@ async fn one_who_does_not_want_to_come_back_gets_neither_name_nor_offsets() {
 
 #[tokio::test]
 async fn one_who_took_leave_does_not_find_the_session_again() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     let before = client.memory().clone();
     client.disconnect().await;
@@ -64,7 +64,7 @@ async fn one_who_took_leave_does_not_find_the_session_again() {
 
 #[tokio::test]
 async fn a_name_that_never_was_is_unknown() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     for pid in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAA", &"é".repeat(1000)] {
@@ -77,7 +77,7 @@ async fn a_name_that_never_was_is_unknown() {
 
 #[tokio::test]
 async fn a_session_is_kept_for_its_time_only() {
-    let hub = talkative().env("RESUME_SECS", 1).start();
+    let hub = Hub::builder().without_rates().env("RESUME_SECS", 1).start();
     let (client, _talker) = joined(&hub).await;
     let kept = async || {
         let metrics = reqwest::get(hub.url("/metrics")).await.expect("metrics").text().await;
@@ -95,7 +95,7 @@ async fn a_session_is_kept_for_its_time_only() {
 
 #[tokio::test]
 async fn the_session_of_another_user_is_unknown_and_stays_with_its_owner() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let bob = token("bob", "customer", &["o1", "o2"]);
     let before = client.memory().clone();
@@ -137,14 +137,14 @@ async fn only_o2(
         assert_eq!(client.drain(event).await, [] as [Value; 0], "{event}");
     }
     let refused = client.request("order:join", json!({ "orderId": "o1" })).await;
-    assert_eq!(rooms::code(&refused), "forbidden");
+    assert_eq!(code(&refused), "forbidden");
     let left = client.request("order:leave", json!({ "orderId": "o2" })).await;
     assert_eq!(left["remaining"], 0);
 }
 
 #[tokio::test]
 async fn a_room_that_an_admin_removed_the_user_from_is_left() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     let path = "/admin/v1/rooms/o1/members/ann";
@@ -154,7 +154,7 @@ async fn a_room_that_an_admin_removed_the_user_from_is_left() {
 
 #[tokio::test]
 async fn a_room_that_the_new_token_does_not_name_is_left() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     only_o2(&hub, &token("ann", "customer", &["o2"]), &before, &mut talker).await;
@@ -163,7 +163,7 @@ async fn a_room_that_the_new_token_does_not_name_is_left() {
 #[tokio::test]
 async fn a_room_that_a_back_end_removed_the_user_from_is_left_whatever_the_token_names() {
     each_database(async |database: Database| {
-        let hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let hub = database.hub().without_rates().start();
         let (client, mut talker) = joined(&hub).await;
         let before = cut(&hub, client).await;
         let path = "/orders/o1/participants/ann";
@@ -180,7 +180,7 @@ async fn a_room_that_a_back_end_removed_the_user_from_is_left_whatever_the_token
 
 #[tokio::test]
 async fn an_order_that_was_deleted_is_left() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
     assert_eq!(call(&hub, Method::DELETE, "/orders/o1", Value::Null).await.0, 200);
@@ -192,7 +192,7 @@ async fn an_order_that_was_deleted_is_left() {
 
 #[tokio::test]
 async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
     assert_eq!(client.expect("order:left").await["reason"], "removed");
@@ -211,7 +211,11 @@ async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
 
 #[tokio::test]
 async fn one_who_has_heard_of_a_removal_is_not_told_again() {
-    let hub = talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    let hub = Hub::builder()
+        .without_rates()
+        .env("PING_INTERVAL_MS", 1000)
+        .env("PONG_TIMEOUT_MS", 1000)
+        .start();
     let (mut client, _) = joined(&hub).await;
     hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
     assert_eq!(client.expect("order:left").await["reason"], "removed");

@@ -3,13 +3,13 @@
 
 use serde_json::json;
 
-use super::resume::{ann, at, cut, joined};
-use super::rooms::{say, seqs};
+use super::support::resume::{ann, at, cut, joined};
+use super::support::rooms::{say, seqs};
 use super::support::socketio::{EVENTS, RecoveryState, SocketIoClient};
 use super::support::{Client, Database, Hub, each_database};
 
 fn hub(database: &Database) -> Hub {
-    database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start()
+    database.hub().without_rates().start()
 }
 
 /// Somebody who talks, on this process.

@@ -1,22 +1,15 @@
 //! What a client may not have got beside chat comes again when it is back: the snapshot of a join,
 //! and how the order is. What it has got for sure does not.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::resume::{ann, at, cut};
-use super::rooms::{self, say, seqs, talkative};
+use super::support::back_end::put;
+use super::support::resume::{ann, at, cut};
+use super::support::rooms::{say, seqs};
 use super::support::socketio::{RecoveryState, SocketIoClient, place};
 use super::support::{Client, Database, Hub, each_database};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
-
-/// Changes the order as a back end.
-async fn put(hub: &Hub, order: &str, body: Value) {
-    let (status, answer) = call(hub, Method::PUT, &format!("/orders/{order}"), body).await;
-    assert!(status < 300, "{answer}");
-}
 
 /// Somebody who talks in both rooms without being in them, and has said three things in the first.
 async fn talker(hub: &Hub) -> Client {
@@ -68,7 +61,7 @@ async fn news_of(
 #[tokio::test]
 async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_chat() {
     each_database(async |database: Database| {
-        let hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let hub = database.hub().without_rates().start();
         let mut talker = talker(&hub).await;
         let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
         client.send("order:join", json!({ "orderId": "o1" })).await;
@@ -100,7 +93,7 @@ async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_cha
 
 #[tokio::test]
 async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_asked_for() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let mut talker = talker(&hub).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     client.join("o2").await;
@@ -122,7 +115,11 @@ async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_a
 
 #[tokio::test]
 async fn a_pong_says_that_all_before_its_ping_has_arrived() {
-    let hub = talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
+    let hub = Hub::builder()
+        .without_rates()
+        .env("PING_INTERVAL_MS", 1000)
+        .env("PONG_TIMEOUT_MS", 1000)
+        .start();
     put(&hub, "o1", json!({ "status": "NEW" })).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
     client.join("o1").await;
@@ -177,7 +174,7 @@ async fn change(hub: &Hub) {
 
 #[tokio::test]
 async fn what_has_become_of_the_order_is_told_once() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (client, mut talker) = knows_of_a(&hub).await;
     let before = cut(&hub, client).await;
     change(&hub).await;
@@ -197,7 +194,7 @@ async fn what_has_become_of_the_order_is_told_once() {
 
 #[tokio::test]
 async fn news_that_went_into_a_dead_connection_come_again() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, mut talker) = knows_of_a(&hub).await;
     change(&hub).await;
     client.drain("nothing").await;
@@ -210,7 +207,7 @@ async fn news_that_went_into_a_dead_connection_come_again() {
 #[tokio::test]
 async fn what_changed_during_a_deploy_is_told_by_the_next_process() {
     each_database(async |database: Database| {
-        let mut hub = database.hub().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0).start();
+        let mut hub = database.hub().without_rates().start();
         let (mut client, talker) = knows_of_a(&hub).await;
         client.join("o2").await;
         drop(talker);

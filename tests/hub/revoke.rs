@@ -9,7 +9,7 @@ use protocol::time::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_orders::{call, call_as, problem_or_status};
+use super::support::back_end::{call, call_as, problem_or_status};
 use super::support::raw::UpgradeRequest;
 use super::support::socketio::{EVENTS, SocketIoClient};
 use super::support::{Client, Database, Hub, claims, each_database, token};

@@ -1,58 +1,9 @@
 //! Coming in and going out: snapshots, counted joins, and rooms that are forgotten and found again.
 
-use std::time::{Duration, Instant};
-
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::support::{Client, Hub, HubBuilder};
-
-/// A hub that does not limit how fast a test may talk.
-pub fn unlimited() -> Hub {
-    talkative().start()
-}
-
-/// The same before its start.
-pub fn talkative() -> HubBuilder {
-    let hub = Hub::builder().env("EVENTS_PER_SECOND", 0).env("CHAT_PER_SECOND", 0);
-    hub.env("LOGINS_PER_SECOND", 0)
-}
-
-/// Says something and gives its ack.
-pub async fn say(client: &mut Client, order: &str, content: &str) -> Value {
-    let ack = client.request("chat:message", json!({ "orderId": order, "content": content })).await;
-    assert_eq!(ack["ok"], true, "{ack}");
-    ack
-}
-
-/// The seqs of messages.
-pub fn seqs(messages: &Value) -> Vec<i64> {
-    let messages = messages.as_array().expect("messages");
-    messages.iter().map(|message| message["seq"].as_i64().expect("a seq")).collect()
-}
-
-/// The error code of a result.
-pub fn code(result: &Value) -> &str {
-    result["error"]["code"].as_str().unwrap_or("none")
-}
-
-/// A place, at this longitude.
-pub fn fix(order: &str, lng: f64) -> Value {
-    json!({ "orderId": order, "lat": 45.27, "lng": lng })
-}
-
-/// Asks the admin API until it answers what the test waits for.
-pub async fn until(hub: &Hub, path: &str, holds: impl Fn(u16, &Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    loop {
-        let (status, body) = hub.admin(Method::GET, path).await;
-        if holds(status, &body) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "still {status} {body}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+use super::support::Hub;
+use super::support::rooms::{code, fix, say, seqs};
 
 #[tokio::test]
 async fn a_join_shows_what_the_room_is() {
@@ -91,7 +42,7 @@ async fn the_snapshot_is_the_ack_or_an_event_and_never_both() {
 
 #[tokio::test]
 async fn a_snapshot_ends_at_its_limit_and_begins_after_since_seq() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     for number in 1..=6 {
         say(&mut client, "o1", &format!("message {number}")).await;
@@ -150,7 +101,7 @@ async fn all_joins_are_left_at_once_and_without_an_ack_an_event_says_so() {
 
 #[tokio::test]
 async fn events_of_one_client_are_admitted_in_order_without_waiting() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = hub.connect("ann", "driver", &["o1"]).await;
     let order = json!({ "orderId": "o1" });
     let chat = |content: &str| json!({ "orderId": "o1", "content": content });
@@ -185,9 +136,9 @@ async fn an_empty_room_is_forgotten_and_found_again_as_it_was() {
     driver.join("o1").await;
     say(&mut driver, "o1", "hello").await;
     driver.request("driver:location", fix("o1", 13.71)).await;
-    until(&hub, "/admin/v1/rooms", |_, body| body["rooms"][0]["orderId"] == "o1").await;
+    hub.until_admin("/admin/v1/rooms", |_, body| body["rooms"][0]["orderId"] == "o1").await;
     driver.request("order:leave", json!({ "orderId": "o1" })).await;
-    until(&hub, "/admin/v1/rooms", |_, body| body["rooms"] == json!([])).await;
+    hub.until_admin("/admin/v1/rooms", |_, body| body["rooms"] == json!([])).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     let shown = customer.join("o1").await;
     assert_eq!((&shown["lastSeq"], seqs(&shown["messages"])), (&json!(1), vec![1]));
@@ -197,7 +148,7 @@ async fn an_empty_room_is_forgotten_and_found_again_as_it_was() {
 
 #[tokio::test]
 async fn a_room_that_is_left_and_joined_at_once_is_never_forgotten_with_somebody_in_it() {
-    let hub = talkative().env("ROOM_IDLE_SECS", 0).start();
+    let hub = Hub::builder().without_rates().env("ROOM_IDLE_SECS", 0).start();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     let order = json!({ "orderId": "o1" });
@@ -223,7 +174,7 @@ async fn a_session_that_ends_while_it_enters_leaves_nobody_behind() {
         }
         client.close().await;
     }
-    until(&hub, "/admin/v1/rooms", |_, body| body["rooms"] == json!([])).await;
+    hub.until_admin("/admin/v1/rooms", |_, body| body["rooms"] == json!([])).await;
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::positions::{ago, at, post};
+use super::support::back_end::call;
+use super::support::fixes::{ago, at, post};
 use super::support::socketio::SocketIoClient;
 use super::support::{Client, Database, Hub, each_database, token};
 

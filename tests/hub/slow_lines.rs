@@ -4,9 +4,9 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::resume::{at, cut};
-use super::rooms::{self, code, say, talkative};
 use super::support::raw::{PING, PONG, RawConnection, TEXT, frame};
+use super::support::resume::{at, cut};
+use super::support::rooms::{code, say, seqs};
 use super::support::socketio::{RecoveryState, SocketIoClient};
 use super::support::{Client, Hub, HubBuilder, token};
 
@@ -17,7 +17,7 @@ const MISSED: i64 = 60;
 
 /// A hub that soon gives up who does not answer.
 fn impatient() -> HubBuilder {
-    talkative().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000)
+    Hub::builder().without_rates().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000)
 }
 
 /// Says so much of this length in one go.
@@ -71,7 +71,7 @@ async fn one_who_reads_slowly_by_long_polling_is_alive() {
     slow.connect(json!({ "token": token("slow", "customer", &["o1"]) })).await.expect("let in");
     slow.polling().slow_down(SLOW).await;
     let shown = slow.join("o1").await;
-    assert_eq!(rooms::seqs(&shown["messages"]), (1..=40).collect::<Vec<_>>());
+    assert_eq!(seqs(&shown["messages"]), (1..=40).collect::<Vec<_>>());
     // The one before has not read, and so answered no ping.
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
     say(&mut talker, "o1", "still there").await;
@@ -118,7 +118,7 @@ fn assert_whole(heard: &[(String, i64)]) {
 
 #[tokio::test]
 async fn one_who_comes_back_to_twenty_rooms_by_long_polling_has_all_that_it_missed() {
-    let hub = talkative().start();
+    let hub = Hub::builder().without_rates().start();
     let memory = away_from_twenty_rooms(&hub).await;
     let mut client = SocketIoClient::open_polling(&hub).await.back(&ann(), &memory).await;
     assert!(client.memory().recovered);
@@ -128,7 +128,7 @@ async fn one_who_comes_back_to_twenty_rooms_by_long_polling_has_all_that_it_miss
 
 #[tokio::test]
 async fn one_who_is_cut_again_while_it_catches_up_has_all_that_it_missed() {
-    let hub = talkative().start();
+    let hub = Hub::builder().without_rates().start();
     let mut memory = away_from_twenty_rooms(&hub).await;
     let mut heard = Vec::new();
     for some in [150, 450, 600] {
@@ -143,7 +143,7 @@ async fn one_who_is_cut_again_while_it_catches_up_has_all_that_it_missed() {
 #[tokio::test]
 async fn however_many_joins_wait_for_a_room_none_is_refused() {
     let orders = ["o1", "o2", "o3"];
-    let hub = talkative().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
+    let hub = Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
     let clients = (0..360).map(|number| {
         let user = format!("user-{number}");
         let hub = &hub;

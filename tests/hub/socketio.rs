@@ -4,8 +4,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::rooms::{code, fix, say, talkative, unlimited};
 use super::support::raw::{PING, RawConnection, TEXT};
+use super::support::rooms::{code, fix, say};
 use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, Kind, token};
 
@@ -41,7 +41,7 @@ async fn framed(client: &mut SocketIoClient) -> (String, String, Option<String>)
 
 #[tokio::test]
 async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut pam = RawConnection::login(&hub, "pam", &["o1"]).await;
     pam.join("o1").await;
     let mut ian = SocketIoClient::login(&hub, "ian", "customer", &["o1"]).await;
@@ -68,7 +68,7 @@ async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
 
 #[tokio::test]
 async fn either_hears_what_the_other_says() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut pam = hub.connect("pam", "customer", &["o1"]).await;
     let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     pam.join("o1").await;
@@ -90,7 +90,7 @@ async fn either_hears_what_the_other_says() {
 
 #[tokio::test]
 async fn an_ack_is_the_result_as_its_one_argument_under_the_same_id() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut plain = hub.connect("ann", "driver", &["o1"]).await;
     let mut client = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     for (event, data) in [
@@ -127,7 +127,7 @@ async fn an_ack_is_the_result_as_its_one_argument_under_the_same_id() {
 
 #[tokio::test]
 async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     client.send("order:join", json!({ "orderId": "foreign" })).await;
     let exception = client.expect("exception").await;
@@ -164,7 +164,7 @@ async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
 
 #[tokio::test]
 async fn only_chat_ends_in_a_string() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut client = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;
     client.send("order:join", json!({ "orderId": "o1" })).await;
     assert_eq!(client.expect("order:joined").await["orderId"], "o1");
@@ -202,7 +202,7 @@ fn burst(client: &SocketIoClient, token: &str) -> Vec<String> {
 async fn what_comes_right_behind_connect_is_not_lost() {
     const ROUNDS: i64 = 20;
     const TOGETHER: i64 = 10;
-    let hub = talkative().env("MAX_CONNECTIONS_PER_USER", 1000).start();
+    let hub = Hub::builder().without_rates().env("MAX_CONNECTIONS_PER_USER", 1000).start();
     let token = token("ann", "customer", &["o1"]);
     let rounds = (0..TOGETHER).map(|_| async {
         for _ in 0..ROUNDS {
@@ -283,7 +283,7 @@ async fn operators_see_the_framing() {
     hub.logged("framing=socketio").await;
     ian.disconnect().await;
     assert!(ian.seen.iter().all(|packet| packet.kind != Kind::Disconnect));
-    super::rooms::until(&hub, "/admin/v1/stats", |_, stats| {
+    hub.until_admin("/admin/v1/stats", |_, stats| {
         stats["connections"]["by"]["socketio"]["driver"] == 1
     })
     .await;

@@ -5,8 +5,9 @@ use protocol::time::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::resume::until_open;
 use super::support::raw::{self, RawConnection, TEXT, UpgradeRequest};
+use super::support::resume::until_open;
+use super::support::rooms::say;
 use super::support::socketio::{EVENTS, ROOT, SocketIoClient};
 use super::support::{Hub, Packet, claims, token};
 
@@ -167,7 +168,7 @@ async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
     let memory = client.cut();
     let mut again = SocketIoClient::again(&hub, &bob, &memory).await;
     assert!(again.memory().recovered);
-    super::rooms::say(&mut watcher, "o1", "there you are").await;
+    say(&mut watcher, "o1", "there you are").await;
     assert_eq!(again.hear(1).await, [("o1".to_owned(), 1)]);
     assert_eq!(watcher.drain("presence:left").await.len(), 0);
     assert_eq!(watcher.drain("presence:joined").await.len(), 0);

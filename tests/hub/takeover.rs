@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::resume::{ann, at, joined, unnoticed};
-use super::rooms::{self, say};
+use super::support::resume::{ann, at, joined, unnoticed, until_open};
+use super::support::rooms::say;
 use super::support::socketio::{EVENTS, ROOT, SocketIoClient, SocketIoEnding, place};
-use super::support::{Client, Kind};
+use super::support::{Client, Hub, Kind};
 
 const ORDERS: [&str; 2] = ["o1", "o2"];
 /// Messages of the talker, in turn to both rooms.
@@ -37,7 +37,7 @@ async fn talk(mut talker: Client, allowed: Arc<Semaphore>) -> Client {
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_while_others_chat() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut client, talker) = joined(&hub).await;
     let allowed = Arc::new(Semaphore::new(AHEAD));
     let talking = tokio::spawn(talk(talker, Arc::clone(&allowed)));
@@ -74,7 +74,7 @@ async fn nothing_is_lost_or_doubled_while_others_chat() {
 
 #[tokio::test]
 async fn what_the_old_connection_got_behind_the_offset_comes_again_on_the_new_one() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut old, mut talker) = joined(&hub).await;
     let before = old.memory().clone();
     for order in ["o1", "o2", "o1"] {
@@ -97,7 +97,7 @@ async fn what_the_old_connection_got_behind_the_offset_comes_again_on_the_new_on
 
 #[tokio::test]
 async fn what_the_old_connection_had_asked_for_happens_once() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut old, mut talker) = joined(&hub).await;
     for round in 0..20 {
         // On the way when the network changes: the client will say it again.
@@ -119,7 +119,7 @@ async fn what_the_old_connection_had_asked_for_happens_once() {
 
 #[tokio::test]
 async fn it_counts_as_one_connection_of_its_user() {
-    let hub = rooms::talkative().env("MAX_CONNECTIONS_PER_USER", 1).start();
+    let hub = Hub::builder().without_rates().env("MAX_CONNECTIONS_PER_USER", 1).start();
     let (mut client, mut talker) = joined(&hub).await;
     for _ in 0..5 {
         let before = client.memory().clone();
@@ -129,13 +129,13 @@ async fn it_counts_as_one_connection_of_its_user() {
         client = newer;
     }
     client.say("o1", "still here").await;
-    super::resume::until_open(&hub, 2).await;
+    until_open(&hub, 2).await;
     unnoticed(&mut talker).await;
 }
 
 #[tokio::test]
 async fn both_namespaces_move_to_the_new_connection() {
-    let hub = rooms::unlimited();
+    let hub = Hub::without_rates();
     let (mut old, mut talker) = joined(&hub).await;
     old.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
     old.at(ROOT).join("o1").await;

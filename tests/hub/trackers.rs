@@ -5,9 +5,9 @@ use orderhub::auth::Scope;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::api_keys::{made, put as put_keys};
-use super::api_orders::call;
-use super::positions::ms_ago;
+use super::support::api_keys::{made, put as put_keys};
+use super::support::back_end::call;
+use super::support::fixes::ms_ago;
 use super::support::{Client, Hub, token};
 
 const ME: &str = "/api/v1/drivers/me/locations";

@@ -5,15 +5,10 @@ use protocol::time::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::positions::{ago, at, ms_ago, post, row};
-use super::rooms::fix;
+use super::support::back_end::{call, put};
+use super::support::fixes::{ago, at, ms_ago, post, row};
+use super::support::rooms::fix;
 use super::support::{Database, Hub, each_database, token, until};
-
-async fn put(hub: &Hub, body: Value) {
-    let (status, answer) = call(hub, Method::PUT, "/orders/o1", body).await;
-    assert!(status < 300, "{answer}");
-}
 
 async fn get(hub: &Hub, bearer: &str, query: &str, accept: Option<&str>) -> Response {
     let request =
@@ -40,7 +35,7 @@ fn lats(page: &Value) -> Vec<f64> {
 async fn points_are_thinned_and_a_batch_that_comes_again_adds_none() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         let dan = token("dan", "driver", &[]);
         let path = "/orders/o1/locations";
         let batch = row(31, 2);
@@ -61,7 +56,7 @@ async fn points_are_thinned_and_a_batch_that_comes_again_adds_none() {
 async fn live_positions_are_kept_every_so_often_and_survive_a_kill() {
     each_database(async |database: Database| {
         let hub = database.hub().env("EVENTS_PER_SECOND", 0).start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         let mut dan = hub.connect("dan", "driver", &[]).await;
         let mut bob = hub.connect("bob", "customer", &["o1"]).await;
         bob.join("o1").await;
@@ -90,7 +85,7 @@ async fn live_positions_are_kept_every_so_often_and_survive_a_kill() {
 async fn a_stretch_is_read_page_by_page() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         post(&hub, &token("dan", "driver", &[]), "/orders/o1/locations", row(10, 10)).await;
         let mut since = String::new();
         let mut found = Vec::new();
@@ -116,7 +111,7 @@ async fn a_stretch_is_read_page_by_page() {
 #[tokio::test]
 async fn a_trail_is_json_or_geojson() {
     let hub = Hub::start();
-    put(&hub, json!({ "driverId": "dan" })).await;
+    put(&hub, "o1", json!({ "driverId": "dan" })).await;
     let path = "/orders/o1/locations";
     post(&hub, &token("dan", "driver", &[]), path, row(3, 20)).await;
     call(&hub, Method::POST, "/orders/o1/assign", json!({ "driverId": "ann" })).await;
@@ -154,7 +149,7 @@ async fn a_trail_is_json_or_geojson() {
 #[tokio::test]
 async fn a_line_across_180_degrees_is_cut_in_two() {
     let hub = Hub::start();
-    put(&hub, json!({ "driverId": "dan" })).await;
+    put(&hub, "o1", json!({ "driverId": "dan" })).await;
     let now = ms_ago(0);
     let fix = |lng: f64, secs: i64| {
         let at = Timestamp::from_millis(now - secs * 1000).to_string();
@@ -181,7 +176,7 @@ async fn a_line_across_180_degrees_is_cut_in_two() {
 async fn whoever_may_see_positions_reads_the_trail_and_staff_after_the_end_too() {
     let hub = Hub::start();
     let bob = json!([{ "userId": "bob", "role": "customer" }]);
-    put(&hub, json!({ "driverId": "dan", "participants": bob, "status": "NEW" })).await;
+    put(&hub, "o1", json!({ "driverId": "dan", "participants": bob, "status": "NEW" })).await;
     let dan = token("dan", "driver", &[]);
     post(&hub, &dan, "/orders/o1/locations", row(2, 10)).await;
     let read = async |user: &str, role: &str| {
@@ -214,7 +209,7 @@ async fn a_customer_sees_no_more_of_the_trail_than_was_shown() {
     each_database(async |database: Database| {
         let hub = database.hub().env("LOCATION_VISIBLE_STATUSES", "NEAR,PICKED_UP").start();
         let bob = json!([{ "userId": "bob", "role": "customer" }]);
-        put(&hub, json!({ "driverId": "dan", "participants": bob, "status": "NEW" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan", "participants": bob, "status": "NEW" })).await;
         let (bob, dan) = (token("bob", "customer", &[]), token("dan", "driver", &[]));
         let path = "/orders/o1/locations";
         post(&hub, &dan, path, row(5, 10)).await;
@@ -243,7 +238,7 @@ async fn a_customer_sees_no_more_of_the_trail_than_was_shown() {
 async fn without_retention_nothing_is_stored_but_the_last_position() {
     each_database(async |database: Database| {
         let hub = database.hub().env("LOCATION_RETENTION_HOURS", 0).start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         let mut dan = hub.connect("dan", "driver", &[]).await;
         assert_eq!(dan.request("driver:location", fix("o1", 1.0)).await["accepted"], 1);
         let path = "/orders/o1/locations";
@@ -274,7 +269,7 @@ fn rows(database: &Database, hub: &Hub) -> i64 {
 async fn a_deleted_orders_trail_is_gone_and_does_not_come_back_with_it() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         let dan = token("dan", "driver", &[]);
         for _ in 0..2 {
             post(&hub, &dan, "/orders/o1/locations", row(1000, 10)).await;
@@ -282,7 +277,7 @@ async fn a_deleted_orders_trail_is_gone_and_does_not_come_back_with_it() {
         assert_eq!(rows(&database, &hub), 1000);
         let (status, _) = call(&hub, Method::DELETE, "/orders/o1", Value::Null).await;
         assert_eq!((status, rows(&database, &hub)), (200, 0));
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         assert_eq!(lats(&page(&hub, "").await), [0.0; 0]);
         let newer = json!([{ "lat": 3, "lng": 4, "recordedAt": ago(0) }]);
         post(&hub, &dan, "/orders/o1/locations", newer).await;
@@ -295,7 +290,7 @@ async fn a_deleted_orders_trail_is_gone_and_does_not_come_back_with_it() {
 async fn expired_points_are_not_shown_and_deleted_at_the_next_start() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        put(&hub, json!({ "driverId": "dan" })).await;
+        put(&hub, "o1", json!({ "driverId": "dan" })).await;
         post(&hub, &token("dan", "driver", &[]), "/orders/o1/locations", row(3, 10)).await;
         let old = ms_ago(24 * 3600 + 60);
         let insert = (0..1200).map(|n| format!("('o1', {}, 'dan', 1.0, 2.0)", old - n * 1000));

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::api_orders::call;
-use super::rooms::{code, say, unlimited};
+use super::support::back_end::call;
+use super::support::rooms::{code, say};
 use super::support::socketio::SocketIoClient;
 use super::support::{Client, Hub};
 
@@ -27,7 +27,7 @@ async fn member(hub: &Hub, user: &str) -> Client {
 
 #[tokio::test]
 async fn typing_is_heard_by_the_others_in_both_framings_and_on_no_device_of_the_user() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut phone = member(&hub, "bob").await;
     let mut tablet = member(&hub, "bob").await;
@@ -49,7 +49,7 @@ async fn typing_is_heard_by_the_others_in_both_framings_and_on_no_device_of_the_
 
 #[tokio::test]
 async fn typing_ends_by_itself() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     // Who only sends, and does nothing more.
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
@@ -63,7 +63,7 @@ async fn typing_ends_by_itself() {
 
 #[tokio::test]
 async fn a_user_who_types_fast_is_heard_at_most_once_a_second() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut bob = member(&hub, "bob").await;
     let since = Instant::now();
@@ -83,7 +83,7 @@ async fn a_user_who_types_fast_is_heard_at_most_once_a_second() {
 
 #[tokio::test]
 async fn a_message_ends_typing_before_it_is_heard() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut bob = member(&hub, "bob").await;
     call(&hub, Method::PUT, "/orders/o1", json!({})).await;
@@ -111,7 +111,7 @@ async fn a_message_ends_typing_before_it_is_heard() {
 
 #[tokio::test]
 async fn typing_ends_when_the_device_leaves_is_lost_or_is_thrown_out() {
-    let hub = unlimited();
+    let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut leaves = member(&hub, "bob").await;
     let _stays = member(&hub, "bob").await;

@@ -18,13 +18,15 @@ pub fn imports(module: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// The paths of the hub and of its crate of words that a line of code spells out instead of
-/// importing them.
+/// Where the paths of this workspace begin.
+const ROOTS: &[&str] = &["crate::", "load::", "protocol::", "transport::"];
+
+/// The paths of this workspace that a line of code spells out instead of importing them.
 fn spelled_out(line: &str) -> Vec<String> {
     let code = line.split("//").next().unwrap_or(line);
     let in_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
-    for root in ["crate::", "protocol::"] {
+    for root in ROOTS {
         for (place, _) in code.match_indices(root) {
             let before = &code[..place];
             let in_text = before.matches('"').count() % 2 == 1;

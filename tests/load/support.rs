@@ -8,8 +8,8 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The secret of every hub here.
-pub const SECRET: &str = "secret-for-tests-only-0123456789abcdef";
+use crate::launch;
+pub use crate::launch::SECRET;
 
 /// A hub that runs. Killed when dropped.
 pub struct Hub {
@@ -25,7 +25,7 @@ impl Hub {
 
     pub fn with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let (child, addr) = launch(&dir, "127.0.0.1:0", variables);
+        let (child, addr) = start(&dir, variables);
         Self { addr, child, dir }
     }
 
@@ -33,26 +33,16 @@ impl Hub {
     pub fn crash(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("dead");
-        self.child = launch(&self.dir, &self.addr.to_string(), &[]).0;
+        self.child = start(&self.dir, &[("BIND_ADDR", &self.addr.to_string())]).0;
     }
 }
 
-fn launch(dir: &TempDir, bind: &str, variables: &[(&str, &str)]) -> (Child, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_orderhub"))
-        .env_clear()
-        .env("DATA_DIR", dir.path())
-        .env("BIND_ADDR", bind)
-        .env("JWT_SECRET", SECRET)
-        .envs(variables.iter().copied())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let addr = line.trim().strip_prefix("orderhub listens on http://");
-    let addr = addr.and_then(|addr| addr.parse().ok()).unwrap_or_else(|| panic!("{line}"));
+/// Starts it with these variables, and waits until it listens.
+fn start(dir: &TempDir, variables: &[(&str, &str)]) -> (Child, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orderhub"));
+    let variables = variables.iter().copied();
+    let mut child = launch::launch(command.stderr(Stdio::null()), dir.path(), variables);
+    let addr = launch::address(&mut child).unwrap_or_else(|line| panic!("{line}"));
     (child, addr)
 }
 

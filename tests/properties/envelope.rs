@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 use protocol::client::ClientEvent;
 use protocol::envelope::{decode, encode_ack, encode_event};
-use protocol::events::location::LocationUpdate;
-use protocol::events::location::{Location, MAX_TARGETS, Target};
+use protocol::events::location::{Location, LocationUpdate, MAX_TARGETS, Target};
 use protocol::json_number::MAX_SAFE_INTEGER;
 use protocol::lenient::{without_mark, without_nan};
 use protocol::location::Position;

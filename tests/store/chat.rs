@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use orderhub::actors::store::{ChatWrite, ChatWriteError, ChatWritten, NewMessage, PageRange};
-use orderhub::db::commit_batch::{self, CommitOutcome};
+use orderhub::actors::store::{ChatWriteError, ChatWritten, NewMessage, PageRange};
+use orderhub::db::commit_batch::{self, StoredChat};
 use protocol::chat::ChatKind;
 use protocol::time::Timestamp;
 
@@ -61,7 +61,7 @@ fn a_rolled_back_batch_gives_its_numbers_back() {
         commit_batch::commit(&mut connection, &twice, None, now).expect_err("an id stored before");
         let written =
             commit_batch::commit(&mut connection, &[message("o", "y")], None, now).expect("stored");
-        let [CommitOutcome::Stored { message, duplicate: false }] = &written[..] else {
+        let [Ok(StoredChat { message, duplicate: false })] = &written[..] else {
             panic!("{written:?}");
         };
         assert_eq!(message.seq, 2);
@@ -101,9 +101,8 @@ fn twins_in_one_batch_are_stored_once() {
         let short: Vec<_> = written
             .expect("stored")
             .iter()
-            .map(|written| match written {
-                CommitOutcome::Stored { message, duplicate } => Some((message.seq, *duplicate)),
-                CommitOutcome::Conflict | CommitOutcome::Gone => None,
+            .map(|written| {
+                Some((written.as_ref().ok()?.message.seq, written.as_ref().ok()?.duplicate))
             })
             .collect();
         assert_eq!(short, [Some((1, false)), Some((1, true)), None, Some((2, false))]);
@@ -179,8 +178,7 @@ fn an_asker_that_went_away_cancels_nothing() {
         }
         let leaver = actix::Actor::start(Leaver);
         let reply = leaver.recipient();
-        let write = ChatWrite { message: message("o", "x"), token: 0, reply };
-        hub.store.write_chat(write).expect("admitted");
+        hub.store.write_chat(message("o", "x"), 0, reply).expect("admitted");
         hub.store.drained().await;
         assert_eq!(hub.store.load_order(order("o"), 0).await.expect("loaded").last_seq, 1);
     });

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, System};
 use orderhub::actors::store::{
-    ChatWrite, ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat,
-    TrailOptions,
+    ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat, TrailOptions,
 };
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
@@ -78,7 +77,7 @@ impl Fixture {
     /// Hands a message in; `false` where it was refused.
     pub fn write(&self, token: u64, message: NewMessage) -> bool {
         let reply = self.collector.clone().recipient();
-        self.store.write_chat(ChatWrite { message, token, reply }).is_ok()
+        self.store.write_chat(message, token, reply).is_ok()
     }
 
     /// The answers, by token, once there are so many.

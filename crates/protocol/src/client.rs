@@ -16,6 +16,7 @@ use crate::events::receipt::Receipt;
 use crate::events::refresh::{Refresh, Refreshed};
 use crate::events::typing::Typing;
 use crate::events::{ClientData, Done};
+use crate::ids::OrderId;
 
 macro_rules! client_events {
     (<$a:lifetime> $($(#[$doc:meta])* $name:literal $event:ident($data:ty) -> $reply:ty,)*) => {
@@ -59,6 +60,13 @@ macro_rules! client_events {
             pub fn read(name: ClientEventName, data: Option<&RawValue>) -> Result<Self, Failure> {
                 match name {
                     $(ClientEventName::$event => ClientData::read(data).map(Self::$event),)*
+                }
+            }
+
+            /// See [`ClientData::order`].
+            pub fn order(&self) -> Option<&OrderId> {
+                match self {
+                    $(Self::$event(data) => data.order(),)*
                 }
             }
 

@@ -10,8 +10,7 @@ use super::json::{self, MAX_DEPTH, nests_deeper_than};
 use super::lenient::{without_mark, without_nan};
 use super::location_json;
 use super::request::{Rejected, Request};
-use crate::client::ClientEventName;
-use crate::client::Reply;
+use crate::client::{ClientEventName, Reply};
 use crate::json_number::{self, MAX_SAFE_INTEGER};
 use crate::server::ServerEvent;
 

@@ -1,6 +1,7 @@
-//! The ids of orders, users, connections and sessions, and the `pid` of a session. Each has its own
-//! type, and is checked once where it enters.
+//! The ids of orders, users, connections, sessions and runs of a hub, and the `pid` of a session.
+//! Each has its own type, and is checked once where it enters.
 
+mod boot_id;
 mod pid;
 pub mod random;
 
@@ -13,6 +14,7 @@ use smol_str::SmolStr;
 
 use crate::json_number;
 use crate::time::Timestamp;
+pub use boot_id::BootId;
 pub use pid::{InvalidPid, Pid};
 
 /// The longest id, in bytes.

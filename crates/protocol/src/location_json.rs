@@ -8,8 +8,7 @@ use super::json;
 use super::location::Position;
 use super::request::Request;
 use crate::client::ClientEvent;
-use crate::events::location::LocationUpdate;
-use crate::events::location::{Location, RawLocation, location};
+use crate::events::location::{Location, LocationUpdate, RawLocation, location};
 use crate::ids::OrderId;
 use crate::json_number::MAX_SAFE_INTEGER;
 

@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::auth::TokenProblem;
 use crate::config::AddressGroup;
 use crate::permits::{KeyedPermit, Permit};
-use crate::transport::{Frame, Outbox, PingMark};
 use protocol::socketio::reader::PacketReader;
+use transport::{Frame, Outbox, PingMark};
 
 /// The framing of one connection.
 pub(super) enum Dialect {

@@ -16,22 +16,20 @@ use crate::actors::peer::Answer;
 use crate::actors::supervisor::Disconnect;
 use crate::connection::backlog::EventMeta;
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::transport::Incoming;
-use protocol::client::Reply;
-use protocol::client::{ClientEvent, ClientEventName};
+use protocol::client::{ClientEvent, ClientEventName, Reply};
 use protocol::close::CloseCode;
 use protocol::envelope;
-use protocol::error::ErrorCode;
+use protocol::error::{ErrorCode, Failure};
 use protocol::events::Done;
 use protocol::events::location::Target;
 use protocol::events::ping::Pong;
-use protocol::events::receipt::ReceiptKind;
 use protocol::request::{Rejected, Request};
 use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::socketio::malformed::Malformed;
 use protocol::socketio::reader::ClientPacket;
 use protocol::time::Timestamp;
+use transport::Incoming;
 
 impl Connection {
     /// Handles one input of the connection.
@@ -46,16 +44,16 @@ impl Connection {
             Incoming::Text(text) => match &mut self.dialect {
                 Dialect::Plain => self.on_text(&text, now, ctx),
                 Dialect::SocketIo(io) => {
-                    let said = io.reader.text(&text);
-                    self.on_packet(said, text.len(), awaited, now, ctx);
+                    let packet = io.reader.text(&text);
+                    self.on_packet(packet, text.len(), awaited, now, ctx);
                 }
             },
             Incoming::Binary(data) => match &mut self.dialect {
                 Dialect::Plain => self.close(CloseCode::UNSUPPORTED, ctx),
                 Dialect::SocketIo(io) => {
                     let bytes = data.len();
-                    let said = io.reader.binary(data);
-                    self.on_packet(said, bytes, awaited, now, ctx);
+                    let packet = io.reader.binary(data);
+                    self.on_packet(packet, bytes, awaited, now, ctx);
                 }
             },
             Incoming::Pong if awaited => {}
@@ -73,13 +71,13 @@ impl Connection {
     /// Handles a packet of a Socket.IO client.
     fn on_packet(
         &mut self,
-        said: Result<ClientPacket, Malformed>,
+        packet: Result<ClientPacket, Malformed>,
         bytes: usize,
         awaited: bool,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        match said {
+        match packet {
             Ok(ClientPacket::Event { namespace, request }) => {
                 let Some(index) = namespace.and_then(|namespace| self.session_in(namespace)) else {
                     return self.close(CloseCode::PROTOCOL_ERROR, ctx);
@@ -186,43 +184,26 @@ impl Connection {
         let Request { event, ack } = request;
         let name = event.name();
         let answer = |session: &Session| Answer::new(Arc::clone(&session.peer), name, ack);
-        let (order, event) = match event {
+        match event {
             ClientEvent::Ping(ping) => {
                 session.peer.tell(&ServerEvent::Pong(Pong(&ping.0))).ok();
-                return answer(session).ok(Reply::Ping(Done {}));
+                answer(session).ok(Reply::Ping(Done {}));
             }
             ClientEvent::Refresh(refresh) => {
                 session.refresh(&refresh, answer(session), now);
-                return self.arm();
+                self.arm();
             }
-            ClientEvent::Location(location) => {
-                return session.update_location(location, ack, now, ctx);
+            ClientEvent::Location(location) => session.update_location(location, ack, now, ctx),
+            event => {
+                let answer = answer(session);
+                match event.order().cloned() {
+                    Some(order) => {
+                        session.pace(order, RoomEvent::Client(event, answer), PAUSE, now, ctx);
+                    }
+                    None => answer.refuse(Failure::new(ErrorCode::UnknownEvent, "no such event")),
+                }
             }
-            ClientEvent::Join(join) => {
-                (join.order_id.clone(), RoomEvent::Join(join, answer(session)))
-            }
-            ClientEvent::Leave(leave) => {
-                (leave.order_id, RoomEvent::Leave { all: leave.all, answer: answer(session) })
-            }
-            ClientEvent::Chat(chat) => {
-                (chat.order_id.clone(), RoomEvent::PostChat(chat, answer(session)))
-            }
-            ClientEvent::History(history) => {
-                (history.order_id.clone(), RoomEvent::GetHistory(history, answer(session)))
-            }
-            ClientEvent::Delivered(receipt) => {
-                let kind = ReceiptKind::Delivered;
-                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
-            }
-            ClientEvent::Read(receipt) => {
-                let kind = ReceiptKind::Read;
-                (receipt.order_id, RoomEvent::SetReceipt(kind, receipt.seq, answer(session)))
-            }
-            ClientEvent::Typing(typing) => {
-                (typing.order_id, RoomEvent::SetTyping(typing.typing, answer(session)))
-            }
-        };
-        session.pace(order, event, PAUSE, now, ctx);
+        }
     }
 
     /// Answers input that is not a valid event, when its rate allows it.

@@ -181,7 +181,7 @@ impl Session {
     pub(super) fn record(&self) -> Option<SessionRecord> {
         let (pid, namespace) = (self.pid?, self.peer.codec.namespace()?);
         // Read before the push log: a change in between is in the log.
-        let told: Vec<_> =
+        let known_orders: Vec<_> =
             self.subscriptions.values().filter_map(Subscription::known_order).collect();
         let push_log = self.peer.push_log()?;
         let joined = self.subscriptions.iter().filter(|(_, subscription)| subscription.joins > 0);
@@ -202,7 +202,7 @@ impl Session {
             rooms,
             push_log.clone(),
         );
-        Some(record.with_removed(self.removed()).with_known_orders(told))
+        Some(record.with_removed(self.removed()).with_known_orders(known_orders))
     }
 
     /// Enters its former rooms again. The client only sees what it missed.

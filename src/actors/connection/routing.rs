@@ -8,12 +8,10 @@ use actix::Context;
 use super::Connection;
 use super::session::Session;
 use super::subscription::{RoomEvent, SubscriptionState};
-use crate::actors::order_room::{
-    GetHistory, JoinAgain, PostChat, SetReceipt, SetTyping, UpdateLocation,
-};
+use crate::actors::order_room::{JoinAgain, UpdateLocation};
 use crate::actors::peer::{Answer, LeaveReply};
 use crate::actors::shared::unavailable;
-use protocol::client::Reply;
+use protocol::client::{ClientEvent, Reply};
 use protocol::error::{ErrorCode, Failure};
 use protocol::events::join::Join;
 use protocol::events::leave::Remaining;
@@ -39,33 +37,32 @@ impl Session {
             }
             SubscriptionState::Retrying => {
                 return match event {
-                    RoomEvent::Leave { all, answer } => self.leave(&order, all, answer),
+                    RoomEvent::Client(ClientEvent::Leave(leave), answer) => {
+                        self.leave(&order, leave.all, answer);
+                    }
                     event => event.refuse(unavailable("the room was interrupted"), &self.peer),
                 };
             }
         };
-        let (session, to) = (self.peer.id, &room.addr);
+        let session = self.peer.id;
         match (event, room.permit()) {
             (RoomEvent::UpdateLocation(fix, reply), Some(permit)) => {
-                to.do_send(UpdateLocation { session, at: now, fix, reply, permit });
+                room.addr.do_send(UpdateLocation { session, at: now, fix, reply, permit });
             }
-            (RoomEvent::PostChat(chat, answer), Some(permit)) => {
-                to.do_send(PostChat { session, chat, answer, permit });
+            // A session has only a few joins and pages under way, so they need no permit of the
+            // room, whose permits others may have used up.
+            (RoomEvent::Client(ClientEvent::Join(join), answer), _) => {
+                self.join_again(&order, join, answer);
             }
-            (RoomEvent::SetReceipt(kind, seq, answer), Some(permit)) => {
-                to.do_send(SetReceipt { session, kind, seq, answer, permit });
+            (RoomEvent::Client(ClientEvent::Leave(leave), answer), _) => {
+                self.leave(&order, leave.all, answer);
             }
-            (RoomEvent::SetTyping(typing, answer), Some(permit)) => {
-                to.do_send(SetTyping { session, typing, answer, permit });
+            (RoomEvent::Client(event, answer), permit)
+                if permit.is_some() || matches!(event, ClientEvent::History(_)) =>
+            {
+                room.request(session, event, answer, permit);
             }
-            // A session has only a few of these two under way, so they need no permit of the room,
-            // whose permits others may have used up.
-            (RoomEvent::Join(join, answer), _) => self.join_again(&order, join, answer),
-            (RoomEvent::GetHistory(history, answer), _) => {
-                to.do_send(GetHistory { session, history, answer });
-            }
-            (RoomEvent::Leave { all, answer }, _) => self.leave(&order, all, answer),
-            (event, None) => self.drop_event(event),
+            (event, _) => self.drop_event(event),
         }
     }
 

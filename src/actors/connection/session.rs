@@ -22,7 +22,6 @@ use crate::session::open_orders::OpenOrders;
 use crate::session::refusals::Refusals;
 use crate::session::resume::{MAX_REMOVED, PushLog, SessionRecord};
 use crate::session::token_expiry::Expiry;
-use crate::transport::{Frame, ReadPause, ReadPauseGuard};
 use protocol::close::CloseCode;
 use protocol::events::location::Fix;
 use protocol::events::session_end::SessionEnd;
@@ -30,6 +29,7 @@ use protocol::ids::{OrderId, Pid, SessionId};
 use protocol::server::ServerEvent;
 use protocol::socketio::write;
 use protocol::time::Timestamp;
+use transport::{Frame, ReadPause, ReadPauseGuard};
 
 /// How many events may wait for rooms before the socket is no longer read.
 pub(super) const MAX_QUEUED: usize = 32;

@@ -1,6 +1,5 @@
 //! Handles CONNECT to a Socket.IO namespace: verifies the token, and resumes an earlier session.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,9 +12,8 @@ use super::dialect::Dialect;
 use super::resume::{self, FoundSession};
 use super::session::{EndReason, ResumeState};
 use crate::actors::shared::rate_limited;
-use crate::auth::{AuthError, Identity, TokenProblem};
+use crate::auth::{Identity, TokenProblem};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
-use crate::transport::Frame;
 use protocol::close::CloseCode;
 use protocol::codec::Codec;
 use protocol::error::{ErrorCode, Failure};
@@ -23,7 +21,7 @@ use protocol::ids::{Pid, SessionId};
 use protocol::socketio::auth::Auth;
 use protocol::socketio::offset::parse_offset;
 use protocol::socketio::{Namespace, write};
-use protocol::time::Timestamp;
+use transport::Frame;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]
@@ -108,22 +106,11 @@ impl Connection {
                 let Some(settled) = settled.filter(|_| retries.await_keys) else {
                     return self.close(CloseCode::TRY_LATER, ctx);
                 };
-                // The token's key may be among those that are being fetched. The socket is not read
-                // meanwhile: input may be for the new session.
-                let hold = self.read_pause.pause();
-                ctx.spawn(wrap_future::<_, Self>(settled).map(move |(), connection, ctx| {
-                    if !connection.ended {
-                        let retries = LoginRetries { await_keys: false, ..retries };
-                        connection.authenticate_connect(
-                            namespace,
-                            auth,
-                            retries,
-                            Instant::now(),
-                            ctx,
-                        );
-                    }
-                    drop(hold);
-                }));
+                // The token's key may be among those that are being fetched.
+                let retries = LoginRetries { await_keys: false, ..retries };
+                self.continue_after(settled, ctx, move |connection, (), ctx| {
+                    connection.authenticate_connect(namespace, auth, retries, Instant::now(), ctx);
+                });
             }
             Err(failure) if failure.retry_after_ms.is_some() => {
                 self.refuse_entry(&failure, now, ctx);
@@ -139,16 +126,41 @@ impl Connection {
         self.shared.metrics.rejected.inc(failure.code as usize);
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
         // The wait bounds how often the client tries, however fast it reconnects.
+        self.continue_in(wait, now, ctx, move |connection, ctx| {
+            // Other sessions of the connection are not concerned, and come back as well.
+            connection.outbox.hang_up(None, CloseCode::TOKEN_REVOKED);
+            connection.begin_close(EndReason::lost(CloseCode::TOKEN_REVOKED.reason), ctx);
+        });
+    }
+
+    /// Takes the next step of a CONNECT when a future resolves, unless the connection has ended by
+    /// then. The socket is not read meanwhile: input may be for the new session.
+    fn continue_after<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+        ctx: &mut Context<Self>,
+        step: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
+    ) {
         let hold = self.read_pause.pause();
-        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
-        ctx.run_later(wait, move |connection, ctx| {
+        ctx.spawn(wrap_future::<_, Self>(future).map(move |output, connection, ctx| {
             if !connection.ended {
-                // Other sessions of the connection are not concerned, and come back as well.
-                connection.outbox.hang_up(None, CloseCode::TOKEN_REVOKED);
-                connection.begin_close(EndReason::lost(CloseCode::TOKEN_REVOKED.reason), ctx);
+                step(connection, output, ctx);
             }
             drop(hold);
-        });
+        }));
+    }
+
+    /// Takes the next step after a time, by which the login deadline is extended.
+    fn continue_in(
+        &mut self,
+        wait: Duration,
+        now: Instant,
+        ctx: &mut Context<Self>,
+        step: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
+    ) {
+        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
+        let pause = actix_rt::time::sleep(wait);
+        self.continue_after(pause, ctx, move |connection, (), ctx| step(connection, ctx));
     }
 
     /// The identity of the token: the one in the packet, or else the one in the request that opened
@@ -162,20 +174,12 @@ impl Connection {
         let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
         let token =
             in_packet.map_or_else(handshake_token, Ok).map_err(|problem| match problem {
-                TokenProblem::Missing => unauthenticated("no token: send it as auth.token"),
-                problem => unauthenticated(problem.to_string()),
+                TokenProblem::Missing => {
+                    Failure::new(ErrorCode::Unauthenticated, "no token: send it as auth.token")
+                }
+                problem => problem.into(),
             })?;
-        let now = Timestamp::now();
-        let identity = self.shared.verifier.verify(token, now).map_err(|error| {
-            if let AuthError::Invalid(reason) = &error {
-                log::debug!("a token was refused: {reason}");
-            }
-            Failure::from(&error)
-        })?;
-        match self.shared.bans.from_hub(&identity.user, now) {
-            Some(_) => Err(Failure::new(ErrorCode::Forbidden, "removed by an admin")),
-            None => Ok(identity),
-        }
+        self.shared.authenticate_user(token)
     }
 
     /// Starts the session if the user's rate of logins allows it and no flood pause runs.
@@ -204,13 +208,8 @@ impl Connection {
             }
         };
         // A stock client does not retry after a CONNECT_ERROR. A client that waits is let in later.
-        let hold = self.read_pause.pause();
-        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
-        ctx.run_later(wait, move |connection, ctx| {
-            if !connection.ended {
-                connection.authenticate_connect(namespace, auth, retries, Instant::now(), ctx);
-            }
-            drop(hold);
+        self.continue_in(wait, now, ctx, move |connection, ctx| {
+            connection.authenticate_connect(namespace, auth, retries, Instant::now(), ctx);
         });
     }
 
@@ -224,22 +223,19 @@ impl Connection {
         let resumes = auth.resume && !self.shared.config.rooms.resume.is_zero();
         let codec = Codec::SocketIo { namespace, offsets: resumes };
         let offset = auth.offset.as_deref().and_then(parse_offset);
-        let asked = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());
-        let Some(pid) = asked.filter(|_| resumes) else {
+        let pid = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());
+        let Some(pid) = pid.filter(|_| resumes) else {
             let state = ResumeState::new(resumes, offset);
             return self.start_session(identity, codec, state, ctx);
         };
-        // Input after the CONNECT waits until the old session is found.
-        let hold = self.read_pause.pause();
         // It has a session to resume, so a drain waits for it.
         self.dialect.mark_authenticated();
         let shared = Arc::clone(&self.shared);
-        let find =
-            async move { resume::find_session(shared, pid, identity, namespace, offset).await };
-        ctx.spawn(wrap_future::<_, Self>(find).map(move |(identity, found), connection, ctx| {
+        let find = resume::find_session(shared, pid, identity, namespace, offset);
+        // A session that is found for a connection that has ended is kept for the next try.
+        self.continue_after(find, ctx, move |connection, (identity, found), ctx| {
             connection.resume_session(identity, codec, found, ctx);
-            drop(hold);
-        }));
+        });
     }
 
     /// Resumes the session that was found, or starts a new one.
@@ -250,10 +246,6 @@ impl Connection {
         found: FoundSession,
         ctx: &mut Context<Self>,
     ) {
-        if self.ended {
-            // The drop keeps the record for the next try.
-            return;
-        }
         if self.shared.is_draining() {
             return self.close(CloseCode::RESTART, ctx);
         }
@@ -286,8 +278,4 @@ impl Connection {
     fn send_connect_error(&self, namespace: &str, refusal: &Refusal<'_>) {
         self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
     }
-}
-
-fn unauthenticated(message: impl Into<Cow<'static, str>>) -> Failure {
-    Failure::new(ErrorCode::Unauthenticated, message)
 }

@@ -20,6 +20,7 @@ use crate::actors::supervisor::FindRoom;
 use crate::permits::Permit;
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
 use crate::room::policy::Action;
+use protocol::client::ClientEvent;
 use protocol::error::{ErrorCode, Failure};
 use protocol::ids::OrderId;
 use protocol::time::Timestamp;
@@ -38,20 +39,21 @@ impl Session {
         now: Instant,
         ctx: &mut Context<Connection>,
     ) {
-        if let RoomEvent::Leave { answer, .. } = event {
+        if let RoomEvent::Client(ClientEvent::Leave(_), answer) = event {
             return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
         }
         if let Some(failure) = self.refusals.find(&order, now) {
             return event.refuse(failure.clone(), &self.peer);
         }
-        if let Err(failure) = self.check_room_limit(&order, matches!(event, RoomEvent::Join(..))) {
+        let joins = matches!(event, RoomEvent::Client(ClientEvent::Join(_), _));
+        if let Err(failure) = self.check_room_limit(&order, joins) {
             return event.refuse(failure, &self.peer);
         }
         self.last_subscription.0 += 1;
         let mut subscription =
             Subscription::new(self.last_subscription, Arc::clone(&self.identity));
         let kind = match event {
-            RoomEvent::Join(join, answer) => {
+            RoomEvent::Client(ClientEvent::Join(join), answer) => {
                 self.forget_removal(&order);
                 subscription.joins = 1;
                 EntryKind::Join(join, answer.for_counted_join(order.clone(), subscription.id))

@@ -9,12 +9,9 @@ use crate::actors::order_room::RoomHandle;
 use crate::actors::peer::{Answer, LocationReply, Peer, SubscriptionId};
 use crate::auth::Identity;
 use crate::session::resume::KnownOrder;
+use protocol::client::ClientEvent;
 use protocol::error::Failure;
-use protocol::events::chat::Chat;
-use protocol::events::history::History;
-use protocol::events::join::Join;
 use protocol::events::location::Fix;
-use protocol::events::receipt::ReceiptKind;
 
 /// How long after a resume a join may be the client's own rejoin.
 const REJOIN_WINDOW: Duration = Duration::from_secs(3);
@@ -52,13 +49,10 @@ pub(super) enum SubscriptionState {
 
 /// An event for one room, with its reply.
 pub(super) enum RoomEvent {
-    Join(Join, Answer),
-    Leave { all: bool, answer: Answer },
+    /// A fix, which may go to many rooms and have one reply.
     UpdateLocation(Fix, LocationReply),
-    PostChat(Chat, Answer),
-    GetHistory(History, Answer),
-    SetReceipt(ReceiptKind, i64, Answer),
-    SetTyping(bool, Answer),
+    /// Any other event.
+    Client(ClientEvent, Answer),
 }
 
 // === impl RoomEvent ===
@@ -68,19 +62,14 @@ impl RoomEvent {
     pub(super) fn refuse(self, failure: Failure, peer: &Peer) {
         match self {
             Self::UpdateLocation(_, reply) => reply.refuse(failure, Some(peer)),
-            Self::Join(_, answer)
-            | Self::Leave { answer, .. }
-            | Self::PostChat(_, answer)
-            | Self::GetHistory(_, answer)
-            | Self::SetReceipt(_, _, answer)
-            | Self::SetTyping(_, answer) => answer.refuse(failure),
+            Self::Client(_, answer) => answer.refuse(failure),
         }
     }
 
     /// Its answer, where that is large.
     pub(super) fn large_answer(&mut self) -> Option<&mut Answer> {
         match self {
-            Self::Join(_, answer) | Self::GetHistory(_, answer) => Some(answer),
+            Self::Client(ClientEvent::Join(_) | ClientEvent::History(_), answer) => Some(answer),
             _ => None,
         }
     }
@@ -164,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joins_right_after_a_resume_are_those_of_before_and_later_ones_count() {
+    fn joins_right_after_a_resume_do_not_count_and_later_ones_do() {
         let identity = Arc::new(Identity {
             user: "u1".parse().expect("id"),
             name: String::new(),

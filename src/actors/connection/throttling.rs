@@ -17,13 +17,13 @@ use crate::actors::shared::rate_limited;
 use crate::connection::backlog::{EnqueueOutcome, EventBacklog, EventMeta, Next, OVERHEAD};
 use crate::permits::Permit;
 use crate::rate_limit::users::RateKind;
-use crate::transport::ReadPauseGuard;
 use protocol::client::Reply;
 use protocol::events::location::Accepted;
 use protocol::ids::SessionId;
 use protocol::request::{Rejected, Request};
 use protocol::socketio::Namespace;
 use protocol::socketio::auth::Auth;
+use transport::ReadPauseGuard;
 
 /// The backlog of a connection.
 pub(super) struct ThrottledInput {
@@ -87,8 +87,7 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id);
-        let rates = session.map_or(&self.rates, |session| &session.rates);
+        let rates = self.index_of(session_id).map_or(&self.rates, |at| &self.sessions[at].rates);
         if self.throttled.is_none() && rates.take(RateKind::Event, now).is_ok() {
             return self.handle_input(event, session_id, now, ctx);
         }
@@ -194,8 +193,7 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let index = self.sessions.iter().position(|session| Some(session.peer.id) == session_id);
-        match (event, index) {
+        match (event, self.index_of(session_id)) {
             (ClientInput::Request(request), Some(index)) => {
                 self.handle_request(index, request, now, ctx);
             }
@@ -230,10 +228,9 @@ impl Connection {
         if let Some(answer) = self.answer_to(&event, session_id) {
             answer.refuse(failure);
         } else if let ClientInput::Rejected(rejected) = &event {
-            let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id);
-            let result = Err(failure);
-            if let Some(session) = session {
-                session.peer.outcome(rejected.event.as_deref(), rejected.ack, &result);
+            if let Some(index) = self.index_of(session_id) {
+                let peer = &self.sessions[index].peer;
+                peer.outcome(rejected.event.as_deref(), rejected.ack, &Err(failure));
             }
         } else if let ClientInput::Connect(namespace, _) = &event {
             let name = namespace.as_ref().map_or_else(String::as_str, |known| known.as_str());
@@ -245,7 +242,7 @@ impl Connection {
     /// The answer for an event, while its session lasts.
     fn answer_to(&self, event: &ClientInput, session_id: Option<SessionId>) -> Option<Answer> {
         let ClientInput::Request(request) = event else { return None };
-        let session = self.sessions.iter().find(|session| Some(session.peer.id) == session_id)?;
+        let session = &self.sessions[self.index_of(session_id)?];
         Some(Answer::new(Arc::clone(&session.peer), request.event.name(), request.ack))
     }
 }

@@ -11,9 +11,7 @@ use crate::auth::Identity;
 use crate::rate_limit::users::RateKind;
 use protocol::client::Reply;
 use protocol::error::{ErrorCode, Failure};
-use protocol::events::refresh::Expiring;
-use protocol::events::refresh::Refresh;
-use protocol::events::refresh::Refreshed;
+use protocol::events::refresh::{Expiring, Refresh, Refreshed};
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
@@ -27,12 +25,12 @@ impl Session {
     /// Takes a new token of the same user: its role and orders count from now on, in every room.
     /// The caller arms the alarm for its end.
     pub(super) fn refresh(&mut self, refresh: &Refresh, answer: Answer, now: Instant) {
-        let identity = match self.shared.verifier.verify(&refresh.token, Timestamp::now()) {
+        let identity = match self.shared.authenticate_user(&refresh.token) {
             Ok(identity) if identity.user == self.identity.user => identity,
             Ok(_) => {
                 return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
             }
-            Err(error) => return answer.refuse(Failure::from(&error)),
+            Err(failure) => return answer.refuse(failure),
         };
         if let Err(wait) = self.rates.take(RateKind::Login, now) {
             return answer.refuse(rate_limited("too many logins", wait));

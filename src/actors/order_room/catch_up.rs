@@ -15,7 +15,6 @@ use crate::actors::store::{self, PageRange, StoreError};
 use crate::room::order_diff::{OrderDiff, as_facts};
 use crate::room::recent_messages::MessageJson;
 use crate::session::resume::{KnownOrder, SnapshotRequest, Unconfirmed};
-use crate::transport::Frame;
 use protocol::client::ClientEventName;
 use protocol::events::chat::ChatPush;
 use protocol::events::history::MAX_PAGE;
@@ -71,9 +70,7 @@ impl OrderRoom {
         let before = as_facts(known);
         let diff = OrderDiff::new(&self.order, &before, &self.facts, Timestamp::now());
         for event in [diff.unassigned(), diff.status(), diff.assigned()].into_iter().flatten() {
-            self.shared.metrics.events_out.inc(event.index());
-            // A session that ended is noticed at the next fan-out.
-            member.push(Frame::text(|buffer| member.codec.event(&event, buffer)), None);
+            member.tell(&event);
         }
         member.session.guard.mark_sent();
     }
@@ -161,11 +158,7 @@ impl OrderRoom {
     ) {
         let Some(member) = self.members.get_mut(&session) else { return };
         for (seq, json) in messages {
-            let event = ServerEvent::Chat(ChatPush { order_id: &self.order, seq, json });
-            self.shared.metrics.events_out.inc(event.index());
-            let frame = Frame::text(|buffer| member.codec.event(&event, buffer));
-            // A session that ended is noticed at the next fan-out.
-            member.push(frame, Some(seq));
+            member.tell(&ServerEvent::Chat(ChatPush { order_id: &self.order, seq, json }));
         }
     }
 }

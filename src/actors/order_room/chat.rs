@@ -3,45 +3,27 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
-use super::{OrderRoom, RoomPermit};
-use crate::actors::peer::Answer;
+use super::{ClientRequest, OrderRoom};
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
-    ANSWER_TIMEOUT, ChatPosted, ChatWrite, ChatWritten, NewMessage, Page, PageRange, StoreError,
+    ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
 };
 use crate::room::policy::Action;
 use crate::room::recent_messages::MessageJson;
 use protocol::chat::ChatMessage;
 use protocol::client::Reply;
-use protocol::events::chat::Chat;
-use protocol::events::chat::ChatPush;
-use protocol::events::chat::Stored;
+use protocol::events::chat::{Chat, ChatPush, Stored};
 use protocol::events::history::MAX_PAGE;
-use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
-/// A session sends a chat message.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct PostChat {
-    /// The session that sent it.
-    pub session: SessionId,
-    /// The message.
-    pub chat: Chat,
-    /// Takes the acknowledgement.
-    pub answer: Answer,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
-
 impl OrderRoom {
     /// Hands a message to the store.
-    fn post(&mut self, post: PostChat) {
-        let PostChat { session, chat, answer, .. } = post;
+    fn post(&mut self, post: ClientRequest<Chat>) {
+        let ClientRequest { session, data: chat, answer, .. } = post;
         #[cfg(debug_assertions)]
         assert!(self.shared.panic_on.as_ref() != Some(&chat.content), "asked to by a test");
         if self.shared.is_draining() {
@@ -63,8 +45,7 @@ impl OrderRoom {
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
         };
-        let write = ChatWrite { message, token, reply: self.writes_reply.clone() };
-        match self.shared.store.write_chat(write) {
+        match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
                 self.writes.insert(token, (Instant::now(), answer));
             }
@@ -169,10 +150,10 @@ impl OrderRoom {
     }
 }
 
-impl Handler<PostChat> for OrderRoom {
+impl Handler<ClientRequest<Chat>> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, post: PostChat, ctx: &mut Context<Self>) {
+    fn handle(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
         self.post(post);
         if let Some(due) = self.writes_due() {
             self.wake_at(due, ctx);

@@ -11,13 +11,13 @@ use super::{Enter, Entered, EntryKind, OrderRoom};
 use crate::actors::peer::{Answer, LeaveReply};
 use crate::auth::Identity;
 use crate::room::roster::Departed;
-use crate::transport::Outbox;
 use crate::webhooks::event::EventKind;
 use protocol::events::join::Join;
 use protocol::events::presence::{MemberInfo, Presence};
 use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
+use transport::Outbox;
 
 /// A session that is already in the room joins: once more, or for the first time after it only
 /// sent.

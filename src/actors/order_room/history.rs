@@ -1,34 +1,19 @@
 //! Pages of chat that clients ask for.
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 
-use super::{OrderRoom, chat};
-use crate::actors::peer::Answer;
+use super::{ClientRequest, OrderRoom, chat};
 use crate::actors::shared::unavailable;
 use crate::actors::store::PageRange;
 use crate::room::policy::Action;
 use protocol::client::Reply;
-use protocol::events::history::History;
-use protocol::events::history::HistoryPage;
-use protocol::ids::SessionId;
+use protocol::events::history::{History, HistoryPage};
 
-/// A session asks for a page of chat.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct GetHistory {
-    /// The session that asks.
-    pub session: SessionId,
-    /// The page it asks for.
-    pub history: History,
-    /// Takes the page.
-    pub answer: Answer,
-}
-
-impl Handler<GetHistory> for OrderRoom {
+impl Handler<ClientRequest<History>> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, message: GetHistory, ctx: &mut Context<Self>) {
-        let GetHistory { session, history, answer } = message;
+    fn handle(&mut self, message: ClientRequest<History>, ctx: &mut Context<Self>) {
+        let ClientRequest { session, data: history, answer, .. } = message;
         if let Err(failure) = self.authorize(session, Action::Read) {
             return answer.refuse(failure);
         }

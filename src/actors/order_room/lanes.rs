@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::transport::LatestKey;
+use transport::LatestKey;
 
 /// The next key of a latest-wins lane, over all rooms: a session is in several.
 static NEXT_LATEST_KEY: AtomicU64 = AtomicU64::new(0);

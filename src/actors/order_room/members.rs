@@ -9,11 +9,12 @@ use crate::actors::peer::{Answer, MembershipGuard};
 use crate::actors::shared::unavailable;
 use crate::auth::Identity;
 use crate::room::visibility::Visibility;
-use crate::transport::{Frame, LatestKey, Outbox};
 use protocol::codec::Codec;
 use protocol::error::Failure;
 use protocol::events::join::Join;
 use protocol::ids::UserId;
+use protocol::server::ServerEvent;
+use transport::{Frame, LatestKey, Outbox};
 
 /// How many frames may wait for a member whose snapshot is being read.
 const MAX_HELD: usize = 256;
@@ -76,6 +77,13 @@ impl Member {
             Some(seq) => self.session.guard.push_chat(&self.outbox, frame, seq).into(),
             None => self.outbox.push(frame).into(),
         }
+    }
+
+    /// Sends an event to this member alone. A session that ended is noticed at the next fan-out.
+    pub(super) fn tell(&mut self, event: &ServerEvent<'_>) {
+        self.session.guard.peer.metrics.events_out.inc(event.index());
+        let frame = Frame::text(|buffer| self.codec.event(event, buffer));
+        self.push(frame, event.chat_seq());
     }
 
     /// Queues a frame in place of a waiting one with the same key.

@@ -4,44 +4,29 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler};
 
-use super::{OrderRoom, RoomPermit};
-use crate::actors::peer::Answer;
+use super::{ClientRequest, OrderRoom};
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
 use protocol::chat::{ChatKind, ChatMessage};
 use protocol::client::Reply;
 use protocol::events::Done;
-use protocol::events::receipt::ReceiptKind;
-use protocol::events::receipt::{ReadMark, ReceiptUpdate};
-use protocol::ids::{SessionId, UserId};
+use protocol::events::receipt::{ReadMark, Receipt, ReceiptKind, ReceiptUpdate};
+use protocol::ids::UserId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
-/// A session reports that chat was delivered, or that its user has read it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SetReceipt {
-    /// The session.
-    pub session: SessionId,
-    /// Delivered or read.
-    pub kind: ReceiptKind,
-    /// Up to which `seq`.
-    pub seq: i64,
-    /// Takes the outcome.
-    pub answer: Answer,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
+type ReceiptRequest = ClientRequest<(ReceiptKind, Receipt)>;
 
 impl OrderRoom {
     /// Handles a receipt. Returns whether a member is gone.
-    fn set_receipt(&mut self, receipt: SetReceipt) -> bool {
-        let identity = match self.authorize(receipt.session, Action::Read) {
+    fn set_receipt(&mut self, receipt: ReceiptRequest) -> bool {
+        let ClientRequest { session, data: (kind, receipt), answer, .. } = receipt;
+        let identity = match self.authorize(session, Action::Read) {
             Ok(identity) => Arc::clone(identity),
             Err(failure) => {
-                receipt.answer.refuse(failure);
+                answer.refuse(failure);
                 return false;
             }
         };
@@ -50,11 +35,11 @@ impl OrderRoom {
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
         let advances = seq > self.floor
-            && match receipt.kind {
+            && match kind {
                 ReceiptKind::Read => self.advance_mark(user, seq, true),
                 ReceiptKind::Delivered => true,
             };
-        receipt.answer.ok(match receipt.kind {
+        answer.ok(match kind {
             ReceiptKind::Read => Reply::Read(Done {}),
             ReceiptKind::Delivered => Reply::Delivered(Done {}),
         });
@@ -63,7 +48,7 @@ impl OrderRoom {
         }
         let order = self.order.clone();
         let update = ReceiptUpdate { order_id: &order, user_id: user, seq, at: Timestamp::now() };
-        let event = match receipt.kind {
+        let event = match kind {
             ReceiptKind::Read => ServerEvent::Read(update),
             ReceiptKind::Delivered => ServerEvent::Delivered(update),
         };
@@ -111,10 +96,10 @@ impl OrderRoom {
     }
 }
 
-impl Handler<SetReceipt> for OrderRoom {
+impl Handler<ReceiptRequest> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, receipt: SetReceipt, ctx: &mut Context<Self>) {
+    fn handle(&mut self, receipt: ReceiptRequest, ctx: &mut Context<Self>) {
         if self.set_receipt(receipt) {
             self.remove_closed_members();
             self.tick(Instant::now(), ctx);

@@ -14,13 +14,12 @@ use crate::actors::store::{self, PageRange, StoreError};
 use crate::room::recent_messages::SnapshotPage;
 use crate::room::visibility::Visibility;
 use crate::session::resume::{SnapshotRequest, Unconfirmed};
-use crate::transport::Frame;
 use protocol::client::Reply;
-use protocol::events::join::Join;
-use protocol::events::join::Snapshot;
+use protocol::events::join::{Join, Snapshot};
 use protocol::ids::{SessionId, UserId};
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
+use transport::Frame;
 
 /// A read for a snapshot that is under way.
 struct SnapshotRead {

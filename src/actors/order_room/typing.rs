@@ -3,39 +3,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler};
 
 use super::lanes::next_latest_key;
 use super::members::Member;
-use super::{OrderRoom, RoomPermit};
+use super::{ClientRequest, OrderRoom};
 use crate::actors::broadcast::{PushOutcome, broadcast};
-use crate::actors::peer::Answer;
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
-use crate::transport::LatestKey;
 use protocol::client::Reply;
 use protocol::events::Done;
-use protocol::events::typing::TypingUpdate;
+use protocol::events::typing::{Typing, TypingUpdate};
 use protocol::ids::{SessionId, UserId};
 use protocol::server::ServerEvent;
-
-/// A user starts or stops typing.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SetTyping {
-    /// The session.
-    pub session: SessionId,
-    /// Whether the user types.
-    pub typing: bool,
-    /// Takes the outcome.
-    pub answer: Answer,
-    /// The permit of the room's queue.
-    pub permit: RoomPermit,
-}
+use transport::LatestKey;
 
 impl OrderRoom {
-    fn set_typing(&mut self, message: SetTyping, now: Instant) {
-        let SetTyping { session, typing, answer, .. } = message;
+    fn set_typing(&mut self, request: ClientRequest<Typing>, now: Instant) {
+        let ClientRequest { session, data: Typing { typing, .. }, answer, .. } = request;
         let identity = match self.authorize(session, Action::Chat) {
             Ok(identity) => Arc::clone(identity),
             Err(failure) => return answer.refuse(failure),
@@ -90,12 +75,12 @@ impl OrderRoom {
     }
 }
 
-impl Handler<SetTyping> for OrderRoom {
+impl Handler<ClientRequest<Typing>> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, message: SetTyping, ctx: &mut Context<Self>) {
+    fn handle(&mut self, request: ClientRequest<Typing>, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        self.set_typing(message, now);
+        self.set_typing(request, now);
         self.tick(now, ctx);
     }
 }

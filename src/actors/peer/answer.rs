@@ -5,11 +5,9 @@ use std::sync::Arc;
 use super::{MembershipEvent, Peer, SubscriptionId};
 use crate::actors::shared::unavailable;
 use crate::permits::Permit;
-use protocol::client::ClientEventName;
-use protocol::client::Reply;
+use protocol::client::{ClientEventName, Reply};
 use protocol::error::Failure;
-use protocol::events::leave::Remaining;
-use protocol::events::leave::{Left, LeftReason};
+use protocol::events::leave::{Left, LeftReason, Remaining};
 use protocol::ids::OrderId;
 use protocol::server::ServerEvent;
 

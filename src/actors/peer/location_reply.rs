@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Answer, Peer};
-use protocol::client::ClientEventName;
-use protocol::client::Reply;
+use protocol::client::{ClientEventName, Reply};
 use protocol::error::{ErrorCode, Failure};
-use protocol::events::location::Accepted;
-use protocol::events::location::RejectedOrder;
+use protocol::events::location::{Accepted, RejectedOrder};
 use protocol::ids::OrderId;
 
 /// How the outcome of a location in one room reaches the client. A location on its way is copied

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::{MembershipEvent, Peer, SubscriptionId};
 use crate::permits::Permit;
 use crate::session::resume::Unconfirmed;
-use crate::transport::{Closed, Frame, Outbox};
 use protocol::ids::OrderId;
+use transport::{Closed, Frame, Outbox};
 
 /// A session's membership of a room, requested or granted. If it is dropped unsettled, it tells the
 /// session that the room is lost, so a session does not wait for a room that panicked.

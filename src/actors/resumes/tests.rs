@@ -63,7 +63,7 @@ impl Handler<TakeOver> for Owner {
 }
 
 #[test]
-fn a_session_that_has_ended_is_its_users_once_until_it_expires() {
+fn a_record_is_claimed_once_by_its_user_until_it_expires() {
     let (resumes, now) = (resumes(9), Instant::now());
     let (ann, bob) = (record("ann"), record("bob"));
     resumes.detach(ann.clone(), now);
@@ -80,7 +80,7 @@ fn a_session_that_has_ended_is_its_users_once_until_it_expires() {
 }
 
 #[test]
-fn a_claim_that_comes_to_nothing_gives_the_session_back() {
+fn an_unused_claim_gives_the_record_back() {
     let (resumes, now, ann) = (resumes(9), Instant::now(), record("ann"));
     resumes.detach(ann.clone(), now);
     for _ in 0..3 {
@@ -92,7 +92,7 @@ fn a_claim_that_comes_to_nothing_gives_the_session_back() {
 }
 
 #[test]
-fn a_session_that_is_attached_is_asked_to_hand_over() {
+fn an_attached_session_is_asked_to_end() {
     actix::System::new().block_on(async {
         let (resumes, now) = (Arc::new(resumes(9)), Instant::now());
         let ann = record("ann");
@@ -112,7 +112,7 @@ fn a_session_that_is_attached_is_asked_to_hand_over() {
 }
 
 #[test]
-fn a_session_that_ended_for_good_is_gone() {
+fn a_session_that_ended_for_good_leaves_no_record() {
     actix::System::new().block_on(async {
         let (resumes, now) = (resumes(9), Instant::now());
         let (ann, bob) = (record("ann"), record("bob"));
@@ -139,7 +139,7 @@ fn a_session_whose_actor_has_died_is_forgotten() {
 }
 
 #[test]
-fn at_the_bound_the_oldest_goes() {
+fn beyond_the_bound_the_oldest_record_is_dropped() {
     let (resumes, now) = (resumes(3), Instant::now());
     let records: Vec<_> = (0..5).map(|_| record("ann")).collect();
     for record in &records {
@@ -156,7 +156,7 @@ fn at_the_bound_the_oldest_goes() {
 }
 
 #[test]
-fn one_user_who_comes_and_goes_pushes_out_nobody_else() {
+fn reconnects_of_one_user_push_out_no_records_of_others() {
     let (resumes, now) = (resumes(9999), Instant::now());
     let (ann, bob) = (record("ann"), record("bob"));
     resumes.detach(bob.clone(), now);
@@ -188,7 +188,7 @@ fn large_records_are_bounded_by_their_bytes() {
 }
 
 #[test]
-fn what_has_expired_is_swept_and_the_rest_stays() {
+fn expired_records_are_swept_and_the_others_stay() {
     let metrics = metrics();
     let (resumes, now) = (ResumableSessions::new(S * 120, 9999, &metrics), Instant::now());
     for n in 0..1000 {
@@ -205,7 +205,7 @@ fn what_has_expired_is_swept_and_the_rest_stays() {
 }
 
 #[test]
-fn a_drain_takes_out_what_has_not_expired() {
+fn a_drain_takes_out_the_records_that_have_not_expired() {
     actix::System::new().block_on(async {
         let metrics = metrics();
         let (resumes, now) = (ResumableSessions::new(S * 120, 9999, &metrics), Instant::now());
@@ -221,7 +221,7 @@ fn a_drain_takes_out_what_has_not_expired() {
 }
 
 #[test]
-fn switched_off_nothing_is_kept() {
+fn no_record_is_kept_when_resume_is_off() {
     let (resumes, now) = (ResumableSessions::new(Duration::ZERO, 9, &metrics()), Instant::now());
     resumes.detach(record("ann"), now);
     assert_eq!((resumes.kept(), resumes.lock().sessions.len()), (0, 0));

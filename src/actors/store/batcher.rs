@@ -22,11 +22,6 @@ use protocol::location::Position;
 /// Positions are written after chat, but under steady chat they wait no longer than this.
 const POSITION_DELAY: Duration = Duration::from_secs(1);
 
-/// Queue a chat message for the next batch.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct QueueChat(pub(super) PendingChat);
-
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct QueuePosition {
@@ -148,10 +143,10 @@ impl Actor for Batcher {
     type Context = Context<Self>;
 }
 
-impl Handler<QueueChat> for Batcher {
+impl Handler<PendingChat> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, QueueChat(pending): QueueChat, ctx: &mut Self::Context) {
+    fn handle(&mut self, pending: PendingChat, ctx: &mut Self::Context) {
         self.waiting.push_back(pending);
         self.commit_next(ctx);
     }

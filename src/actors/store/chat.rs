@@ -7,36 +7,26 @@ use actix::Recipient;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::batcher::QueueChat;
 use super::db_thread::ANSWER_TIMEOUT;
-use super::pending_chat::{
-    ChatPosted, ChatReply, ChatWritten, PendingChat, ReplyGuard, StoredChat,
-};
+use super::pending_chat::{ChatPosted, ChatReply, ChatWritten, PendingChat, ReplyGuard};
 use super::queue_limit::QueuePermit;
-use super::{ChatWriteError, NewMessage, Store};
-
-/// A chat message to store, and the actor that gets the answer.
-#[derive(Debug, Clone)]
-pub struct ChatWrite {
-    /// The message.
-    pub message: NewMessage,
-    /// Returned with the answer.
-    pub token: u64,
-    /// Gets the answer. The message is stored even if this actor is gone by then.
-    pub reply: Recipient<ChatWritten>,
-}
+use super::{ChatWriteError, NewMessage, Store, StoreError, StoredChat};
 
 impl Store {
-    /// Admits a message for the next batch of its order's writer.
+    /// Admits a message for the next batch of its order's writer. `to` gets the answer, with this
+    /// `token`; the message is stored even if that actor is gone by then.
     ///
     /// # Errors
-    /// Returns the write when [`super::MAX_WAITING_MESSAGES`] or [`super::MAX_WAITING_BYTES`]
+    /// [`StoreError::Busy`] when [`super::MAX_WAITING_MESSAGES`] or [`super::MAX_WAITING_BYTES`]
     /// already wait, or the store has stopped.
-    #[expect(clippy::result_large_err, reason = "a refused message goes back to its owner whole")]
-    pub fn write_chat(&self, write: ChatWrite) -> Result<(), ChatWrite> {
-        let Some(permit) = self.admit_chat(&write.message) else { return Err(write) };
-        let ChatWrite { message, token, reply } = write;
-        self.queue_chat(message, ChatReply::Room { token, to: reply }, permit);
+    pub fn write_chat(
+        &self,
+        message: NewMessage,
+        token: u64,
+        to: Recipient<ChatWritten>,
+    ) -> Result<(), StoreError> {
+        let permit = self.admit_chat(&message).ok_or(StoreError::Busy)?;
+        self.queue_chat(message, ChatReply::Room { token, to }, permit);
         Ok(())
     }
 
@@ -75,7 +65,7 @@ impl Store {
 
     fn queue_chat(&self, message: NewMessage, reply: ChatReply, permit: QueuePermit) {
         let reply_guard = ReplyGuard::new(reply, permit, Instant::now());
-        self.batcher_of(&message.order_id).do_send(QueueChat(PendingChat { message, reply_guard }));
+        self.batcher_of(&message.order_id).do_send(PendingChat { message, reply_guard });
     }
 
     /// Reports that a caller has waited [`ANSWER_TIMEOUT`] for a message to be stored, and gives

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::db_thread::{BatchOutcome, DbThread, QUEUE_TIMEOUT};
 use super::error::{ChatWriteError, QueryError};
-use super::pending_chat::{PendingChat, ReplyGuard, StoredChat};
-use crate::db::commit_batch::{self, CommitOutcome};
+use super::pending_chat::{PendingChat, ReplyGuard};
+use crate::db::commit_batch;
 use crate::db::connection::DbConnection;
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
@@ -65,7 +65,7 @@ fn commit(
             metrics.chat_batch.observe(messages.len() as f64);
             for (reply_guard, outcome) in reply_guards.into_iter().zip(outcomes) {
                 metrics.chat_commit.observe(reply_guard.waited(Instant::now()).as_secs_f64());
-                reply_guard.answer(result_of(outcome));
+                reply_guard.answer(outcome.map_err(ChatWriteError::from));
             }
             Ok(())
         }
@@ -96,14 +96,6 @@ fn commit_one_by_one(
         }
     }
     BatchOutcome::Served
-}
-
-fn result_of(outcome: CommitOutcome) -> Result<StoredChat, ChatWriteError> {
-    match outcome {
-        CommitOutcome::Stored { message, duplicate } => Ok(StoredChat { message, duplicate }),
-        CommitOutcome::Conflict => Err(ChatWriteError::Conflict),
-        CommitOutcome::Gone => Err(ChatWriteError::Gone),
-    }
 }
 
 /// Answers messages that failed alone although the database works. A refused message would be

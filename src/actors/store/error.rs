@@ -1,5 +1,6 @@
 //! Why the store did not do what it was asked.
 
+use crate::db::commit_batch::ChatRefusal;
 use crate::db::pool::DbError;
 
 /// Why the store did not do what it was asked. Chat has an error type of its own,
@@ -36,6 +37,15 @@ pub enum ChatWriteError {
     /// been stored all the same; a retry with the same key finds out.
     #[error("the store is unavailable")]
     Unavailable,
+}
+
+impl From<ChatRefusal> for ChatWriteError {
+    fn from(refusal: ChatRefusal) -> Self {
+        match refusal {
+            ChatRefusal::Conflict => Self::Conflict,
+            ChatRefusal::Gone => Self::Gone,
+        }
+    }
 }
 
 /// Why a query failed on its thread.

@@ -7,17 +7,9 @@ use tokio::sync::oneshot;
 
 use super::error::ChatWriteError;
 use super::queue_limit::QueuePermit;
+use crate::db::commit_batch::StoredChat;
 use crate::db::messages::NewMessage;
 use protocol::chat::ChatMessage;
-
-/// A committed message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredChat {
-    /// As it is stored; for a retry, the first message.
-    pub message: ChatMessage,
-    /// A retry: members have got the message already, or are getting it.
-    pub duplicate: bool,
-}
 
 /// The answer to a message of a room. Sent exactly once for each admitted message, and for the
 /// messages of one order in the order of their numbers.
@@ -51,7 +43,9 @@ pub(super) enum ChatReply {
     },
 }
 
-/// A message that waits, with the guard of its reply.
+/// A message that waits for the next batch, with the guard of its reply.
+#[derive(Message)]
+#[rtype(result = "()")]
 pub(super) struct PendingChat {
     pub(super) message: NewMessage,
     pub(super) reply_guard: ReplyGuard,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::db_thread::DbThread;
 use super::{CallerClass, DbConnection, Store, StoreError};
-use crate::db::commit_batch::CommitOutcome;
+use crate::db::commit_batch::{ChatRefusal, StoredChat};
 use crate::db::webhooks::{
     self, DeadRow, EndpointCounts, MAX_STEP, NewEvent, Replay, TurnOutcome, TurnRequest,
 };
@@ -161,11 +161,13 @@ impl DbThread {
     }
 
     /// The same after a batch of chat, whose rows are counted: most are of this kind.
-    pub(super) fn announce_chat(&self, written: &[CommitOutcome], listeners: Option<&Listeners>) {
+    pub(super) fn announce_chat(
+        &self,
+        written: &[Result<StoredChat, ChatRefusal>],
+        listeners: Option<&Listeners>,
+    ) {
         let (Some(outbox), Some(listeners)) = (&self.outbox, listeners) else { return };
-        let is_new = |outcome: &&CommitOutcome| {
-            matches!(outcome, CommitOutcome::Stored { duplicate: false, .. })
-        };
+        let is_new = |written: &&Result<StoredChat, ChatRefusal>| matches!(written, Ok(stored) if !stored.duplicate);
         let rows = written.iter().filter(is_new).count();
         outbox.committed(
             &[EventKind::ChatMessage],

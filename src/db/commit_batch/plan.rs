@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{CommitOutcome, LockedOrders, MessageKey, key_of};
+use super::{ChatRefusal, LockedOrders, MessageKey, StoredChat, key_of};
 use crate::db::messages::NewMessage;
 use protocol::chat::ChatMessage;
 
@@ -97,19 +97,22 @@ impl<'a> CommitPlan<'a> {
     }
 
     /// The outcomes, once everything is written.
-    pub(super) fn into_outcomes(self, batch: &[NewMessage]) -> Vec<CommitOutcome> {
+    pub(super) fn into_outcomes(
+        self,
+        batch: &[NewMessage],
+    ) -> Vec<Result<StoredChat, ChatRefusal>> {
         let outcome =
             |(planned_outcome, message): (PlannedOutcome, &NewMessage)| match planned_outcome {
                 PlannedOutcome::Fresh(seq) => {
-                    CommitOutcome::Stored { message: message.numbered(seq), duplicate: false }
+                    Ok(StoredChat { message: message.numbered(seq), duplicate: false })
                 }
                 PlannedOutcome::RetryOfStored(message) => {
-                    CommitOutcome::Stored { message, duplicate: true }
+                    Ok(StoredChat { message, duplicate: true })
                 }
                 PlannedOutcome::RetryInBatch(place, seq) => {
-                    CommitOutcome::Stored { message: batch[place].numbered(seq), duplicate: true }
+                    Ok(StoredChat { message: batch[place].numbered(seq), duplicate: true })
                 }
-                PlannedOutcome::Conflict => CommitOutcome::Conflict,
+                PlannedOutcome::Conflict => Err(ChatRefusal::Conflict),
             };
         self.planned.into_iter().zip(batch).map(outcome).collect()
     }
@@ -162,12 +165,9 @@ mod tests {
         HashMap::from([("a".to_owned(), LockedOrder { last_seq, ..LockedOrder::default() })])
     }
 
-    fn short(outcomes: &[CommitOutcome]) -> Vec<Option<(i64, bool)>> {
-        let seq = |outcome: &CommitOutcome| match outcome {
-            CommitOutcome::Stored { message, duplicate } => Some((message.seq, *duplicate)),
-            CommitOutcome::Conflict | CommitOutcome::Gone => None,
-        };
-        outcomes.iter().map(seq).collect()
+    fn short(outcomes: &[Result<StoredChat, ChatRefusal>]) -> Vec<Option<(i64, bool)>> {
+        let stored = outcomes.iter().map(|outcome| outcome.as_ref().ok());
+        stored.map(|stored| stored.map(|chat| (chat.message.seq, chat.duplicate))).collect()
     }
 
     #[test]

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::caller::OrderWriter;
 use super::forms::OrderForm;
 use super::idempotency::{IdempotentBody, check_same_body};
 use super::json::{ARRAY, NdJson, read_form};
@@ -18,6 +17,7 @@ use crate::actors::store::{
     AppliedChange, CallerClass, ChangeNote, Idempotent, IdempotentCall, StoredAnswer,
 };
 use crate::http::Hub;
+use crate::http::authorization::{May, WriteOrders};
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::OnceKey;
 use crate::http::problem::Problem;
@@ -80,7 +80,7 @@ struct BulkLine {
                 { "line": 1, "orderId": "order-1", "ok": true, "created": true, "changed": true }])),
         BadBody, KeyReused, Refused))]
 pub(super) async fn put_all(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     request: HttpRequest,
     IdempotentBody { body: NdJson(text), call }: IdempotentBody<NdJson>,

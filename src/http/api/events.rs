@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::caller::EventSender;
 use super::json::Json;
 use crate::actors::order_room::Announce;
 use crate::actors::shared::unavailable;
 use crate::actors::supervisor::{GetRoom, NotifyUsers};
 use crate::http::Hub;
 use crate::http::admin::hub_stopping;
+use crate::http::authorization::{May, SendEvents};
 use crate::http::openapi::problems::{BadBody, Refused};
 use crate::http::openapi::schemas::{self as docs, InOrder, OfUser};
 use crate::http::path_id::PathId;
@@ -64,7 +64,7 @@ pub(super) struct DeliveredView {
     request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_room(
-    _: EventSender,
+    _: May<SendEvents>,
     hub: web::Data<Hub>,
     order: web::Path<PathId<OrderId>>,
     Json(form): Json<EventForm>,
@@ -87,7 +87,7 @@ pub(super) async fn to_room(
     request_body = EventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_user(
-    _: EventSender,
+    _: May<SendEvents>,
     hub: web::Data<Hub>,
     user: web::Path<PathId<UserId>>,
     Json(form): Json<EventForm>,
@@ -101,7 +101,7 @@ pub(super) async fn to_user(
     security(("token" = []), ("apiKey" = ["events:write"])), request_body = UsersEventForm,
     responses((status = 200, description = "Sent", body = DeliveredView), BadBody, Refused))]
 pub(super) async fn to_users(
-    _: EventSender,
+    _: May<SendEvents>,
     hub: web::Data<Hub>,
     Json(form): Json<UsersEventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {

@@ -19,6 +19,7 @@ use crate::actors::order_room::FixSource;
 use crate::actors::shared::{rate_limited, unavailable};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
+use crate::http::authorization::Reach;
 use crate::http::body::Body;
 use crate::http::openapi::fixes::FixesForm;
 use crate::http::openapi::problems::{RateLimited, Refused, UnreadableFixes};
@@ -48,13 +49,9 @@ pub(super) async fn post_to_order(
     request: HttpRequest,
     body: Body,
 ) -> Result<web::Json<PostedFixes>, Problem> {
-    let by = match caller {
-        caller if caller.may(Scope::OrdersWrite) => FixSource::BackEnd,
-        Principal::Identity(user) => driver(&hub, user)?,
-        Principal::Service(_) => {
-            let detail = "the key has no scope orders:write";
-            return Err(Failure::new(ErrorCode::Forbidden, detail).into());
-        }
+    let by = match caller.reach(Scope::OrdersWrite)? {
+        Reach::EveryOrder => FixSource::BackEnd,
+        Reach::OrdersOf(user) => driver(&hub, user.clone())?,
     };
     let order = OrderId::new(&order);
     let order = order.map_err(|error| Failure::invalid("orderId", error.to_string()));

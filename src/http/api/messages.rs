@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{acquire_read, store_of};
+use super::caller::{acquire_read, store_for};
 use super::forms::{AllowedValues, checked_name};
 use super::idempotency::{IdempotentBody, check_same_body, message_key};
 use super::json::Json;
@@ -16,6 +16,7 @@ use crate::actors::shared::{chat_failure, rate_limited, unavailable};
 use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
+use crate::http::authorization::Reach;
 use crate::http::openapi::problems::{
     BadBody, BadRequest, ChatConflict, KeyReused, NotFound, RateLimited, Refused,
 };
@@ -138,12 +139,12 @@ pub(super) async fn post(
     if hub.shared.is_draining() {
         return Err(unavailable("the hub restarts").into());
     }
-    let store = store_of(&hub, &caller, Scope::ChatWrite);
+    let reach = caller.reach(Scope::ChatWrite)?;
+    let store = store_for(&hub, &reach);
     let known = store.load_order(order.clone(), 0).await.map_err(store_problem)?;
-    let author = if caller.may(Scope::ChatWrite) {
-        author_of_service(&hub, &caller, &known, &form)?
-    } else {
-        author_of_user(&hub, &caller, &order, &known, &form)?
+    let author = match reach {
+        Reach::EveryOrder => author_of_service(&hub, &caller, &known, &form)?,
+        Reach::OrdersOf(user) => author_of_user(&hub, user, &order, &known, &form)?,
     };
     check_same_body(&store, call.as_ref()).await?;
     let message = NewMessage {
@@ -229,13 +230,12 @@ fn author_named_by_service(
 /// A user writes as himself, with the same rights and rate as on a socket.
 fn author_of_user(
     hub: &Hub,
-    caller: &Principal,
+    identity: &Identity,
     order: &OrderId,
     known: &LoadedOrder,
     form: &MessageForm,
 ) -> Result<Author, Failure> {
     let forbidden = |message: &'static str| Failure::new(ErrorCode::Forbidden, message);
-    let identity = caller.identity().ok_or_else(|| forbidden("the key has no scope chat:write"))?;
     let rights = hub.shared.rights_of(identity, order, &known.facts);
     rights.to(Action::Chat).map_err(|failure| tell_staff_if_missing(failure, identity, known))?;
     if !known.exists && !rights.subject.named && !hub.shared.rules.open {
@@ -273,13 +273,11 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let PathId(order) = order.into_inner();
     let (range, limit) = query.into_inner().range(&order)?;
-    let _turn = acquire_read(&hub, &caller).await?;
-    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let reach = caller.reach(Scope::OrdersRead)?;
+    let _turn = acquire_read(&hub, &reach).await?;
+    let store = store_for(&hub, &reach);
     let known = store.load_order(order.clone(), 0).await.map_err(store_problem)?;
-    if !caller.may(Scope::OrdersRead) {
-        let identity = caller.identity().ok_or_else(|| {
-            Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read")
-        })?;
+    if let Reach::OrdersOf(identity) = reach {
         let rights = hub.shared.rights_of(identity, &order, &known.facts);
         rights
             .to(Action::Read)

@@ -18,12 +18,9 @@ mod view;
 
 use std::sync::Arc;
 
-use actix_web::Resource;
-use actix_web::web::{self, ServiceConfig};
-use utoipa::OpenApi;
-
 use super::Hub;
-use super::problem::{Problem, other_methods};
+use super::calls::calls;
+use super::problem::Problem;
 use crate::actors::store::{
     AppliedChange, ChangeNote, ChangeOutcome, ChangeRequest, CommittedChange, Idempotent,
     OrderChange, StoreError,
@@ -34,82 +31,17 @@ use protocol::error::{ErrorCode, Failure};
 use protocol::ids::OrderId;
 use protocol::time::Timestamp;
 
-/// The calls of the API, for the `OpenAPI` document.
-#[derive(OpenApi)]
-#[openapi(paths(
-    orders::list,
-    orders::show,
-    orders::put,
-    orders::delete,
-    orders::set_status,
-    orders::assign,
-    orders::put_participant,
-    orders::remove_participant,
-    bulk_orders::put_all,
-    events::to_room,
-    events::to_user,
-    events::to_users,
-    messages::list,
-    messages::post,
-    locations::post_to_order,
-    locations::post_to_open_orders,
-    trackers::owntracks,
-    trackers::overland,
-    trackers::osmand,
-    trackers::osmand_form,
-    trail::show,
-    users::revoke,
-))]
-pub(super) struct Paths;
-
-/// A route that answers other methods with 405.
-fn resource(path: &str, allowed: &'static str) -> Resource {
-    web::resource(path).default_service(other_methods(allowed))
-}
-
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(resource("/api/v1/orders", "GET").get(orders::list))
-        .service(resource("/api/v1/orders:batch", "POST").post(bulk_orders::put_all))
-        .service(
-            resource("/api/v1/orders/{order}", "GET, PUT, DELETE")
-                .get(orders::show)
-                .put(orders::put)
-                .delete(orders::delete),
-        )
-        .service(resource("/api/v1/orders/{order}/status", "POST").post(orders::set_status))
-        .service(resource("/api/v1/orders/{order}/assign", "POST").post(orders::assign))
-        .service(resource("/api/v1/orders/{order}/events", "POST").post(events::to_room))
-        .service(resource("/api/v1/users:events", "POST").post(events::to_users))
-        .service(resource("/api/v1/users/{user}/events", "POST").post(events::to_user))
-        .service(resource("/api/v1/users/{user}/revoke", "POST").post(users::revoke))
-        .service(
-            resource("/api/v1/orders/{order}/messages", "GET, POST")
-                .get(messages::list)
-                .post(messages::post),
-        )
-        .service(
-            resource("/api/v1/orders/{order}/locations", "GET, POST")
-                .get(trail::show)
-                .post(locations::post_to_order),
-        )
-        .service(
-            resource("/api/v1/drivers/me/locations", "POST").post(locations::post_to_open_orders),
-        )
-        .service(
-            resource("/api/v1/drivers/me/locations/owntracks", "POST").post(trackers::owntracks),
-        )
-        .service(resource("/api/v1/drivers/me/locations/overland", "POST").post(trackers::overland))
-        .service(
-            resource("/api/v1/drivers/me/locations/osmand", "GET, POST")
-                .get(trackers::osmand)
-                .post(trackers::osmand_form),
-        )
-        .service(
-            resource("/api/v1/orders/{order}/participants/{user}", "PUT, DELETE")
-                .put(orders::put_participant)
-                .delete(orders::remove_participant),
-        );
+calls! { Calls:
+    orders::{
+        list, show, put, delete, set_status, assign, put_participant, remove_participant
+    },
+    bulk_orders::{put_all},
+    events::{to_room, to_user, to_users},
+    messages::{list, post},
+    locations::{post_to_order, post_to_open_orders},
+    trackers::{owntracks, overland, osmand, osmand_form},
+    trail::{show},
+    users::{revoke},
 }
 
 /// Changes an order. Returns after the change was forwarded, so members and users get it before

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::caller::{OrderReader, OrderWriter, acquire_read, store_of};
+use super::caller::{acquire_read, store_for};
 use super::forms::{AllowedValues, AssignForm, OrderForm, ParticipantForm, StatusForm};
 use super::idempotency::{IdempotentBody, respond};
 use super::json::Json;
@@ -25,6 +25,7 @@ use crate::actors::supervisor::GetRoom;
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::admin::{hub_stopping, run_to_completion};
+use crate::http::authorization::{May, Reach, ReadOrders, WriteOrders};
 use crate::http::openapi::problems::{
     BadBody, BadRequest, Conflict, KeyReused, NotFound, RateLimited, Refused,
 };
@@ -102,7 +103,7 @@ fn idempotent(call: Option<IdempotentCall>) -> Option<Idempotent<AppliedChange>>
     responses((status = 200, description = "As it is now", body = ChangedView),
         (status = 201, description = "Made", body = ChangedView), BadBody, Conflict, Refused))]
 pub(super) async fn put(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     order: web::Path<PathId<OrderId>>,
     Json(mut form): Json<OrderForm>,
@@ -124,7 +125,7 @@ pub(super) async fn put(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn set_status(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     order: web::Path<PathId<OrderId>>,
     IdempotentBody { body: Json(form), call }: IdempotentBody<Json<StatusForm>>,
@@ -146,7 +147,7 @@ pub(super) async fn set_status(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, KeyReused, Refused))]
 pub(super) async fn assign(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     order: web::Path<PathId<OrderId>>,
     IdempotentBody { body: Json(form), call }: IdempotentBody<Json<AssignForm>>,
@@ -165,7 +166,7 @@ pub(super) async fn assign(
     responses((status = 200, description = "As it is now", body = ChangedView), BadBody, NotFound,
         Conflict, Refused))]
 pub(super) async fn put_participant(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
     Json(form): Json<ParticipantForm>,
@@ -185,7 +186,7 @@ pub(super) async fn put_participant(
         (status = 200, description = "As it is now", body = ChangedView), BadRequest, NotFound,
         Refused))]
 pub(super) async fn remove_participant(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     path: web::Path<(PathId<OrderId>, PathId<UserId>)>,
 ) -> Result<HttpResponse, Problem> {
@@ -204,7 +205,7 @@ pub(super) async fn remove_participant(
     responses(
         (status = 200, description = "It is gone", body = Deleted), BadRequest, NotFound, Refused))]
 pub(super) async fn delete(
-    _: OrderWriter,
+    _: May<WriteOrders>,
     hub: web::Data<Hub>,
     order: web::Path<PathId<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
@@ -222,7 +223,7 @@ pub(super) async fn delete(
     responses(
         (status = 200, description = "A page of them", body = ListView), BadRequest, Refused))]
 pub(super) async fn list(
-    _: OrderReader,
+    _: May<ReadOrders>,
     hub: web::Data<Hub>,
     query: web::Query<ListQuery>,
 ) -> Result<HttpResponse, Problem> {
@@ -269,12 +270,13 @@ pub(super) async fn show(
     order: web::Path<PathId<OrderId>>,
 ) -> Result<HttpResponse, Problem> {
     let PathId(order) = order.into_inner();
-    let _turn = acquire_read(&hub, &caller).await?;
-    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let reach = caller.reach(Scope::OrdersRead)?;
+    let _turn = acquire_read(&hub, &reach).await?;
+    let store = store_for(&hub, &reach);
     let stored = store.order(order.clone()).await.map_err(store_problem)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
-    let visibility = may_read(&hub, &caller, &order, facts)?;
+    let visibility = visible_positions(&hub, &reach, &order, facts)?;
     let Some(stored) = stored else {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     };
@@ -282,19 +284,16 @@ pub(super) async fn show(
     Ok(HttpResponse::Ok().json(live_view(&stored, room.as_ref(), visibility)))
 }
 
-/// Whether the caller may read an order, and which positions of its driver.
-fn may_read(
+/// Which positions of its driver the caller sees, if the caller may read the order.
+fn visible_positions(
     hub: &Hub,
-    caller: &Principal,
+    reach: &Reach<'_>,
     order: &OrderId,
     facts: &OrderFacts,
 ) -> Result<Visibility, Failure> {
-    if caller.may(Scope::OrdersRead) {
+    let Reach::OrdersOf(user) = reach else {
         return Ok(Visibility::of_back_end(&hub.shared.rules, facts));
-    }
-    let user = caller
-        .identity()
-        .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
+    };
     let rights = hub.shared.rights_of(user, order, facts);
     rights.to(Action::SeeMembers)?;
     Ok(rights.visible_positions().unwrap_or(Visibility::NONE))

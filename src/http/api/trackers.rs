@@ -3,7 +3,7 @@
 //!
 //! Such an app can be given an address and perhaps a password, and nothing else. So only here, over
 //! HTTP, the token may be the password of `Authorization: Basic`, or may be in the query if
-//! `ALLOW_QUERY_TOKEN` allows that (`http::access`).
+//! `ALLOW_QUERY_TOKEN` allows that (`http::authentication`).
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};

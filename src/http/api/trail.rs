@@ -5,13 +5,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{acquire_read, store_of};
+use super::caller::{acquire_read, store_for};
 use super::geojson::FeatureCollection;
 use super::store_problem;
 use crate::actors::store::{TrailPage, TrailPoint, TrailRange};
 use crate::auth::{Principal, Scope};
 use crate::http::Hub;
 use crate::http::accept_header::preferred;
+use crate::http::authorization::Reach;
 use crate::http::openapi::problems::{
     BadRequest, Conflict, NotAcceptable, NotFound, RateLimited, Refused,
 };
@@ -101,12 +102,13 @@ pub(super) async fn show(
     let form = preferred(&request, &OFFERED).ok_or_else(|| Problem::not_acceptable(&OFFERED))?;
     let mut range = query.range()?;
     let PathId(order) = order.into_inner();
-    let _turn = acquire_read(&hub, &caller).await?;
-    let store = store_of(&hub, &caller, Scope::OrdersRead);
+    let reach = caller.reach(Scope::OrdersRead)?;
+    let _turn = acquire_read(&hub, &reach).await?;
+    let store = store_for(&hub, &reach);
     let stored = store.order(order.clone()).await.map_err(store_problem)?;
     let unknown = OrderFacts::default();
     let facts = stored.as_ref().map_or(&unknown, |stored| &stored.facts);
-    range.since = range.since.max(visibility(&hub, &caller, &order, facts)?.begins());
+    range.since = range.since.max(visibility(&hub, &reach, &order, facts)?.begins());
     if stored.is_none() {
         return Err(Failure::new(ErrorCode::NotFound, "no such order").into());
     }
@@ -123,17 +125,14 @@ pub(super) async fn show(
 /// The part of the trail that the caller may see.
 fn visibility(
     hub: &Hub,
-    caller: &Principal,
+    reach: &Reach<'_>,
     order: &OrderId,
     facts: &OrderFacts,
 ) -> Result<Visibility, Failure> {
-    if caller.may(Scope::OrdersRead) {
-        return Ok(Visibility::of_trail(facts));
+    match reach {
+        Reach::EveryOrder => Ok(Visibility::of_trail(facts)),
+        Reach::OrdersOf(user) => hub.shared.rights_of(user, order, facts).visible_trail(),
     }
-    let user = caller
-        .identity()
-        .ok_or_else(|| Failure::new(ErrorCode::Forbidden, "the key has no scope orders:read"))?;
-    hub.shared.rights_of(user, order, facts).visible_trail()
 }
 
 fn view<'a>(order_id: &'a OrderId, page: &'a TrailPage) -> TrailView<'a> {

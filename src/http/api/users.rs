@@ -8,7 +8,6 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::caller::Revoker;
 use super::idempotency::{IdempotentBody, respond};
 use super::json::OptionalJson;
 use super::store_problem;
@@ -16,6 +15,7 @@ use crate::actors::store::{Idempotent, Revocation, StoredAnswer};
 use crate::actors::supervisor::{Disconnect, UserConnections};
 use crate::http::Hub;
 use crate::http::admin::{hub_stopping, run_to_completion};
+use crate::http::authorization::{May, RevokeTokens};
 use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::{OfUser, OnceKey};
 use crate::http::path_id::PathId;
@@ -60,7 +60,7 @@ pub(super) struct RevokedView<'a> {
         (status = 200, description = "What counts now", body = RevokedView<'_>), BadBody, KeyReused,
         Refused))]
 pub(super) async fn revoke(
-    revoker: Revoker,
+    revoker: May<RevokeTokens>,
     hub: web::Data<Hub>,
     user: web::Path<PathId<UserId>>,
     IdempotentBody { body: OptionalJson(form), call }: IdempotentBody<OptionalJson<RevokeForm>>,
@@ -73,7 +73,7 @@ pub(super) async fn revoke(
     }
     let revocation = Revocation { user_id: user.into_inner().0, issued_before };
     let idempotent = call.map(|call| Idempotent { call, answer: Arc::new(answer_to) });
-    let by = revoker.0.name().to_owned();
+    let by = revoker.caller.name().to_owned();
     respond(
         run_to_completion(async move { revoke_and_close(&hub, revocation, idempotent, &by).await })
             .await?,

@@ -29,7 +29,7 @@ use self::state::Expired;
 use super::connection_errors::{count_malformed, count_timeout};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::transport::{RawSocket, lingering_close};
+use transport::{RawSocket, lingering_close};
 
 pub use limits::{AddressPermit, ConnectionLimits, LimitKey, LimitReached, Requester};
 pub(in crate::http) use limits::{ConnectionSlot, RequestSlot};

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::head::{self, MAX_HEAD, ParsedHead};
 use super::state::{Body, HttpConnection, Reading};
-use crate::transport::acked;
+use transport::acked;
 
 /// The first read of a head: most heads are shorter.
 const FIRST_READ: usize = 1024;

@@ -16,7 +16,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecuritySchem
 use utoipa::openapi::{OpenApi as Document, RefOr, Required, schema::Components};
 use utoipa::{Modify, OpenApi};
 
-use super::access::Operator;
+use super::authorization::Operator;
 use super::problem::{Problem, other_methods};
 use super::{admin, api, health};
 
@@ -92,9 +92,10 @@ fn bearer(format: &str, description: &str) -> SecurityScheme {
 /// The document, serialised once.
 static JSON: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| {
     let mut document = Hub::openapi();
-    document.merge(api::Paths::openapi());
-    document.merge(admin::Paths::openapi());
-    document.merge(health::Paths::openapi());
+    document.merge(api::Calls::openapi());
+    document.merge(admin::Calls::openapi());
+    document.merge(health::Probes::openapi());
+    document.merge(health::MetricsCall::openapi());
     Rest.modify(&mut document);
     document.to_pretty_json().map(Bytes::from)
 });

@@ -9,7 +9,7 @@ use actix_web::web::{self, Bytes, ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::DOCUMENT;
-use crate::http::access::Operator;
+use crate::http::authorization::Operator;
 use crate::http::problem::{Problem, other_methods};
 
 /// The page. It loads its parts from below its own address.

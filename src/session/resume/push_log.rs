@@ -138,15 +138,17 @@ impl PushLog {
             .iter()
             .filter(|(_, left)| left == order)
             .map(|(subscription, _)| *subscription);
-        let ties: Vec<u64> = current.chain(left).collect();
-        let found =
-            self.log.iter().position(|(subscription, s)| *s == seq && ties.contains(subscription));
-        if let Some(place) = found {
-            return Some(place + 1);
+        let subscriptions: Vec<u64> = current.chain(left).collect();
+        let found = self
+            .log
+            .iter()
+            .position(|(subscription, s)| *s == seq && subscriptions.contains(subscription));
+        if let Some(index) = found {
+            return Some(index + 1);
         }
         // Nothing was pushed since the snapshot: the client has what the snapshot covered.
-        let shown = |room: &SavedRoom| room.order == *order && room.sent_seq == seq;
-        start.filter(|_| seq >= 0 && self.log.is_empty() && rooms.iter().any(shown))
+        let is_covered = |room: &SavedRoom| room.order == *order && room.sent_seq == seq;
+        start.filter(|_| seq >= 0 && self.log.is_empty() && rooms.iter().any(is_covered))
     }
 
     /// By subscription, the last message of the first `seen` pushes; where there is none, the one

@@ -27,16 +27,16 @@ fn pushed(begin: Option<(&str, i64)>, log: &[(u64, i64)]) -> PushLog {
 }
 
 /// The marks alone, and whether they are certain.
-fn placed(record: &SessionRecord, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
+fn point_at(record: &SessionRecord, offset: Option<(&str, i64)>) -> (Vec<i64>, bool) {
     let offset = offset.map(|(id, seq)| (order(id), seq));
-    let placed = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
-    let orders = placed.marks.iter().map(|(order, _)| order);
+    let point = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    let orders = point.marks.iter().map(|(order, _)| order);
     assert!(orders.eq(record.rooms().iter().map(|room| &room.order)));
-    (placed.marks.into_iter().map(|(_, seq)| seq).collect(), placed.found)
+    (point.marks.into_iter().map(|(_, seq)| seq).collect(), point.found)
 }
 
 #[test]
-fn one_offset_places_every_room() {
+fn one_offset_tells_the_last_seq_of_every_room() {
     // c had no push, d had no snapshot, e was joined late.
     let log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4), (1, 7), (5, 1)]);
     let rooms = [room("a", 1, 7), room("b", 2, 4), room("c", 3, 9), room("d", 4, -1)];
@@ -64,56 +64,56 @@ fn one_offset_places_every_room() {
         (Some(("a", i64::MIN)), [7, 4, 9, -1, 1], false),
         (Some(("a", i64::MAX)), [7, 4, 9, -1, 1], false),
     ] {
-        assert_eq!(placed(&record, offset), (marks.to_vec(), found), "{offset:?}");
+        assert_eq!(point_at(&record, offset), (marks.to_vec(), found), "{offset:?}");
     }
 }
 
 #[test]
-fn a_room_that_was_left_still_places_the_others() {
+fn the_pushes_of_a_left_room_still_tell_the_seq_of_others() {
     let mut log = pushed(None, &[(1, 5), (2, 3), (1, 6), (2, 4)]);
     log.end_subscription(1, &order("a"));
     log.end_subscription(1, &order("a"));
     log.end_subscription(8, &order("silent"));
     let record_of = |rooms: &[SavedRoom]| record(rooms.to_vec(), log.clone());
     let gone = record_of(&[room("b", 2, 4)]);
-    assert_eq!(placed(&gone, Some(("a", 5))), (vec![2], true));
-    assert_eq!(placed(&gone, Some(("a", 6))), (vec![3], true));
-    assert_eq!(placed(&gone, Some(("b", 4))), (vec![4], true));
-    assert_eq!(placed(&gone, Some(("a", 4))), (vec![4], false));
+    assert_eq!(point_at(&gone, Some(("a", 5))), (vec![2], true));
+    assert_eq!(point_at(&gone, Some(("a", 6))), (vec![3], true));
+    assert_eq!(point_at(&gone, Some(("b", 4))), (vec![4], true));
+    assert_eq!(point_at(&gone, Some(("a", 4))), (vec![4], false));
     // Left and joined again: the offset is of the old subscription, the mark of the new one.
     let again = record_of(&[room("a", 3, 8), room("b", 2, 4)]);
-    assert_eq!(placed(&again, Some(("a", 6))), (vec![8, 3], true));
+    assert_eq!(point_at(&again, Some(("a", 6))), (vec![8, 3], true));
     assert_eq!(again.pushes.left.len(), 1);
 }
 
 #[test]
-fn a_number_that_was_pushed_by_two_subscriptions_stands_for_the_first() {
+fn a_seq_that_two_subscriptions_pushed_means_the_first_push() {
     let mut log = pushed(None, &[(1, 5), (2, 3), (3, 5)]);
     log.end_subscription(1, &order("a"));
     let record = record([room("a", 3, 5), room("b", 2, 3)], log);
-    assert_eq!(placed(&record, Some(("a", 5))), (vec![4, 2], true));
+    assert_eq!(point_at(&record, Some(("a", 5))), (vec![4, 2], true));
 }
 
 #[test]
-fn what_was_pushed_before_the_log_begins_is_lost() {
+fn an_offset_from_before_the_log_is_not_found() {
     let count = i64::try_from(MOST).expect("small");
     let rooms = || [room("a", 1, count), room("b", 2, 3)];
     let numbers: Vec<_> = (1..=count).map(|seq| (1, seq)).collect();
     let full = record(rooms(), pushed(Some(("a", 0)), &numbers));
-    assert_eq!(placed(&full, None), (vec![0, 3], true));
-    assert_eq!(placed(&full, Some(("a", 0))), (vec![0, 3], true));
+    assert_eq!(point_at(&full, None), (vec![0, 3], true));
+    assert_eq!(point_at(&full, Some(("a", 0))), (vec![0, 3], true));
     let over = [&[(2, 3)], &numbers[..]].concat();
     let over = record(rooms(), pushed(Some(("a", 0)), &over));
     assert_eq!(over.pushes.len(), MOST);
-    assert_eq!(placed(&over, None), (vec![count, 3], false));
-    assert_eq!(placed(&over, Some(("a", 0))), (vec![0, 3], false));
-    assert_eq!(placed(&over, Some(("b", 3))), (vec![count, 3], false));
-    assert_eq!(placed(&over, Some(("a", 1))), (vec![1, 3], true), "b was before all of these");
-    assert_eq!(placed(&over, Some(("a", count))), (vec![count, 3], true));
+    assert_eq!(point_at(&over, None), (vec![count, 3], false));
+    assert_eq!(point_at(&over, Some(("a", 0))), (vec![0, 3], false));
+    assert_eq!(point_at(&over, Some(("b", 3))), (vec![count, 3], false));
+    assert_eq!(point_at(&over, Some(("a", 1))), (vec![1, 3], true), "b was before all of these");
+    assert_eq!(point_at(&over, Some(("a", count))), (vec![count, 3], true));
 }
 
 #[test]
-fn rooms_that_were_left_are_forgotten_with_their_last_push() {
+fn a_left_room_is_dropped_with_its_last_push() {
     let mut pushes = PushLog::default();
     for subscription in 0..1000 {
         pushes.push(subscription, 1, MOST);
@@ -122,38 +122,38 @@ fn rooms_that_were_left_are_forgotten_with_their_last_push() {
         assert!(pushes.len() <= MOST && pushes.left.len() <= MOST / 2 + 1);
     }
     let record = record([], pushes);
-    assert_eq!(placed(&record, Some(("o999", 1))), (vec![], true));
-    assert_eq!(placed(&record, Some(("o0", 1))), (vec![], false));
+    assert_eq!(point_at(&record, Some(("o999", 1))), (vec![], true));
+    assert_eq!(point_at(&record, Some(("o0", 1))), (vec![], false));
 }
 
 #[test]
-fn the_same_offset_is_found_again_and_again() {
+fn the_same_offset_is_found_repeatedly() {
     // The client saw a/5 and lost its connection; b/3 and a/6 were on the way.
     let first = record([room("a", 1, 6), room("b", 2, 3)], pushed(None, &[(1, 5), (2, 3), (1, 6)]));
     let mut marks = vec![5, 2];
-    assert_eq!(placed(&first, Some(("a", 5))), (marks.clone(), true));
+    assert_eq!(point_at(&first, Some(("a", 5))), (marks.clone(), true));
     // It comes back, and loses the connection before any of it arrives, three times.
     for round in 0..3 {
         let (a, b) = (3 + 2 * round, 4 + 2 * round);
         // First before it is in its rooms,
         let rooms = [room("a", a, marks[0]), room("b", b, marks[1])];
         let empty = record(rooms, pushed(Some(("a", 5)), &[]));
-        assert_eq!(placed(&empty, Some(("a", 5))), (marks.clone(), true));
+        assert_eq!(point_at(&empty, Some(("a", 5))), (marks.clone(), true));
         // then after all was pushed again.
         let log = pushed(Some(("a", 5)), &[(b, 3), (a, 6), (a, 7)]);
         let again = record([room("a", a, 7), room("b", b, 3)], log);
-        assert_eq!(placed(&again, Some(("a", 5))), (marks.clone(), true));
-        assert_eq!(placed(&again, Some(("b", 3))), (vec![5, 3], true));
-        assert_eq!(placed(&again, Some(("a", 6))), (vec![6, 3], true));
+        assert_eq!(point_at(&again, Some(("a", 5))), (marks.clone(), true));
+        assert_eq!(point_at(&again, Some(("b", 3))), (vec![5, 3], true));
+        assert_eq!(point_at(&again, Some(("a", 6))), (vec![6, 3], true));
         marks = vec![5, 2];
     }
     // The last message that it saw is of a room that it has left since.
     let away = record([room("b", 20, 3)], pushed(Some(("a", 5)), &[(20, 4)]));
-    assert_eq!(placed(&away, Some(("a", 5))), (vec![3], true));
+    assert_eq!(point_at(&away, Some(("a", 5))), (vec![3], true));
 }
 
 #[test]
-fn what_was_shown_and_is_all_there_is_counts_as_found() {
+fn an_offset_that_only_the_snapshot_covers_is_found() {
     let record = record([room("a", 1, 6), room("b", 2, 3), room("c", 3, -1)], PushLog::default());
     for (offset, marks, found) in [
         (None, [6, 3, -1], true),
@@ -163,13 +163,13 @@ fn what_was_shown_and_is_all_there_is_counts_as_found() {
         (Some(("b", 2)), [6, 2, -1], false),
         (Some(("c", -1)), [6, 3, -1], false),
     ] {
-        assert_eq!(placed(&record, offset), (marks.to_vec(), found), "{offset:?}");
+        assert_eq!(point_at(&record, offset), (marks.to_vec(), found), "{offset:?}");
     }
 }
 
 /// A client that has seen some of a random session's pushes gets exactly the others.
 #[test]
-fn whatever_happened_the_marks_are_what_was_seen() {
+fn in_random_histories_the_marks_are_what_the_client_saw() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |bound: u64| {
         state ^= state << 13;
@@ -206,7 +206,7 @@ fn whatever_happened_the_marks_are_what_was_seen() {
         for seen in all.len().saturating_sub(MOST).max(1)..=all.len() {
             let (id, _, seq) = &all[seen - 1];
             let in_log = all.len() - seen < MOST;
-            let (marks, found) = placed(&record, Some((id, *seq)));
+            let (marks, found) = point_at(&record, Some((id, *seq)));
             assert_eq!(found, in_log);
             for (room, mark) in record.rooms().iter().zip(marks).filter(|_| in_log) {
                 let of = |part: &[(String, u64, i64)]| {
@@ -220,7 +220,7 @@ fn whatever_happened_the_marks_are_what_was_seen() {
 }
 
 #[test]
-fn a_record_comes_back_from_its_text() {
+fn a_record_is_read_back_from_its_json() {
     let mut log = pushed(Some(("a", 5)), &[(1, 6), (7, 2)]);
     log.end_subscription(7, &order("b"));
     let record_before = record([room("a", 1, 6)], log);
@@ -247,13 +247,13 @@ fn the_largest_record_stays_below_its_bound() {
     for n in 0..1500 {
         log.begin_send(
             u64::MAX - n,
-            Unconfirmed { order: Some(most.clone()), ..shown(Some(i64::MIN), 200) },
+            Unconfirmed { order: Some(most.clone()), ..snapshot(Some(i64::MIN), 200) },
         );
     }
     let rooms = (0..1500)
         .map(|n| SavedRoom { joins: u32::MAX, ..room(&longest(n), u64::MAX - n, i64::MIN) });
-    let told = (0..1500).map(|n| (u64::MAX - n, most.clone()));
-    let mut largest = record(rooms, log).with_known_orders(told);
+    let known = (0..1500).map(|n| (u64::MAX - n, most.clone()));
+    let mut largest = record(rooms, log).with_known_orders(known);
     largest.user = UserId::new(&longest(1)).expect("an id");
     assert_eq!(largest.rooms().len(), MAX_ROOMS);
     let text = largest.to_json().expect("text");
@@ -262,16 +262,16 @@ fn the_largest_record_stays_below_its_bound() {
 }
 
 #[test]
-fn what_a_pong_has_confirmed_is_forgotten_but_for_the_last() {
+fn confirmed_pushes_leave_the_log_except_the_last() {
     let mut pushes = pushed(Some(("a", 1)), &[(1, 5), (2, 3), (1, 6)]);
     pushes.mark_ping();
     pushes.push(2, 4, MOST);
     pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 2);
     let record = record([room("a", 1, 6), room("b", 2, 4)], pushes.clone());
-    assert_eq!(placed(&record, Some(("a", 6))), (vec![6, 3], true));
-    assert_eq!(placed(&record, Some(("b", 4))), (vec![6, 4], true));
-    assert!(!placed(&record, Some(("b", 3))).1, "it has said that it has more");
+    assert_eq!(point_at(&record, Some(("a", 6))), (vec![6, 3], true));
+    assert_eq!(point_at(&record, Some(("b", 4))), (vec![6, 4], true));
+    assert!(!point_at(&record, Some(("b", 3))).1, "it has said that it has more");
     // A pong that confirms nothing new, and one after everything.
     pushes.confirm_until(std::time::Instant::now());
     assert_eq!(pushes.len(), 2);
@@ -281,7 +281,7 @@ fn what_a_pong_has_confirmed_is_forgotten_but_for_the_last() {
 }
 
 #[test]
-fn rooms_it_was_put_out_of_are_kept_unless_it_came_back() {
+fn removed_orders_are_kept_unless_joined_again() {
     let many = (0..60).map(|number| order(&format!("gone-{number}")));
     let record = record([room("back", 1, 4)], PushLog::new(None));
     let record = record.with_removed([order("back"), order("gone")]);
@@ -291,87 +291,95 @@ fn rooms_it_was_put_out_of_are_kept_unless_it_came_back() {
     assert_eq!(record.with_removed(many).removed().count(), MAX_REMOVED);
 }
 
-fn shown(since: Option<i64>, limit: i64) -> Unconfirmed {
+fn snapshot(since: Option<i64>, limit: i64) -> Unconfirmed {
     Unconfirmed { snapshot: Some(SnapshotRequest { since, limit }), order: None }
 }
 
-fn told(status: &str) -> Unconfirmed {
-    let told = KnownOrder { status: Some(status.into()), driver: None };
-    Unconfirmed { snapshot: None, order: Some(told) }
+fn known(status: &str) -> Unconfirmed {
+    let known = KnownOrder { status: Some(status.into()), driver: None };
+    Unconfirmed { snapshot: None, order: Some(known) }
 }
 
 /// What is unconfirmed in room `a` for a client that saw this last.
-fn owed(pushes: &PushLog, offset: Option<(&str, i64)>) -> Unconfirmed {
+fn unconfirmed_after(pushes: &PushLog, offset: Option<(&str, i64)>) -> Unconfirmed {
     let record = record([room("a", 1, 9), room("b", 2, 9)], pushes.clone());
     let offset = offset.map(|(id, seq)| (order(id), seq));
-    let placed = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
-    placed.unconfirmed.into_iter().next().expect("two rooms")
+    let point = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
+    point.unconfirmed.into_iter().next().expect("two rooms")
 }
 
 #[test]
-fn what_went_out_behind_the_last_that_was_seen_is_unconfirmed() {
+fn events_after_the_last_seen_push_are_unconfirmed() {
     let (mut pushes, now) = (pushed(None, &[(2, 1)]), std::time::Instant::now());
-    pushes.begin_send(1, shown(Some(7), 20));
-    assert_eq!(owed(&pushes, Some(("b", 1))), shown(Some(7), 20), "not in the outbox");
+    pushes.begin_send(1, snapshot(Some(7), 20));
+    assert_eq!(
+        unconfirmed_after(&pushes, Some(("b", 1))),
+        snapshot(Some(7), 20),
+        "not in the outbox"
+    );
     pushes.mark_sent(1, now);
     pushes.push(2, 2, MOST);
-    pushes.begin_send(1, told("A"));
+    pushes.begin_send(1, known("A"));
     pushes.mark_sent(1, now);
     pushes.push(2, 3, MOST);
-    let both = Unconfirmed { order: told("A").order, ..shown(Some(7), 20) };
+    let both = Unconfirmed { order: known("A").order, ..snapshot(Some(7), 20) };
     for (offset, due) in [
         (None, both.clone()),
         (Some(("b", 1)), both.clone()),
-        (Some(("b", 2)), told("A")),
+        (Some(("b", 2)), known("A")),
         (Some(("b", 3)), Unconfirmed::default()),
         (Some(("b", 99)), both),
     ] {
-        assert_eq!(owed(&pushes, offset), due, "{offset:?}");
+        assert_eq!(unconfirmed_after(&pushes, offset), due, "{offset:?}");
     }
     // Begun once more, from what the client certainly knows of each.
-    pushes.begin_send(1, shown(Some(9), 50));
-    pushes.begin_send(1, told("B"));
+    pushes.begin_send(1, snapshot(Some(9), 50));
+    pushes.begin_send(1, known("B"));
     assert_eq!(
-        owed(&pushes, Some(("b", 3))),
-        Unconfirmed { order: told("A").order, ..shown(Some(7), 50) }
+        unconfirmed_after(&pushes, Some(("b", 3))),
+        Unconfirmed { order: known("A").order, ..snapshot(Some(7), 50) }
     );
-    pushes.begin_send(1, shown(None, 1));
-    assert_eq!(owed(&pushes, Some(("b", 3))).snapshot, shown(None, 50).snapshot);
+    pushes.begin_send(1, snapshot(None, 1));
+    assert_eq!(unconfirmed_after(&pushes, Some(("b", 3))).snapshot, snapshot(None, 50).snapshot);
     pushes.end_subscription(1, &order("a"));
-    assert_eq!(owed(&pushes, Some(("b", 3))), Unconfirmed::default());
+    assert_eq!(unconfirmed_after(&pushes, Some(("b", 3))), Unconfirmed::default());
 }
 
 #[test]
-fn a_pong_and_the_end_of_the_log_leave_what_is_owed_where_it_is() {
+fn unconfirmed_events_keep_their_position_when_pushes_leave_the_log() {
     let (mut pushes, now) = (PushLog::default(), std::time::Instant::now());
     let later = now + std::time::Duration::from_secs(1);
-    pushes.begin_send(1, shown(None, 50));
+    pushes.begin_send(1, snapshot(None, 50));
     pushes.confirm_until(later);
-    assert_eq!(owed(&pushes, None), shown(None, 50), "not in the outbox");
+    assert_eq!(unconfirmed_after(&pushes, None), snapshot(None, 50), "not in the outbox");
     pushes.mark_sent(1, later);
     pushes.confirm_until(now);
-    assert_eq!(owed(&pushes, None), shown(None, 50), "sent behind the ping");
+    assert_eq!(unconfirmed_after(&pushes, None), snapshot(None, 50), "sent behind the ping");
     for seq in 1..=200 {
         pushes.push(2, seq, MOST);
     }
-    assert_eq!(owed(&pushes, Some(("b", 72))), shown(None, 50), "too long ago to tell");
-    assert_eq!(owed(&pushes, Some(("b", 73))), Unconfirmed::default());
+    assert_eq!(
+        unconfirmed_after(&pushes, Some(("b", 72))),
+        snapshot(None, 50),
+        "too long ago to tell"
+    );
+    assert_eq!(unconfirmed_after(&pushes, Some(("b", 73))), Unconfirmed::default());
     pushes.confirm_until(later);
-    assert_eq!(owed(&pushes, None), Unconfirmed::default());
+    assert_eq!(unconfirmed_after(&pushes, None), Unconfirmed::default());
 }
 
 #[test]
-fn what_was_told_last_is_unconfirmed_unless_the_pushes_know_better() {
+fn the_known_order_is_unconfirmed_unless_the_push_log_says_otherwise() {
     let mut pushes = pushed(None, &[(1, 9)]);
     let record_of = |pushes: &PushLog| {
-        let told = told("C").order.expect("told");
-        record([room("a", 1, 9), room("b", 2, 9)], pushes.clone()).with_known_orders([(1, told)])
+        let known = known("C").order.expect("an order");
+        record([room("a", 1, 9), room("b", 2, 9)], pushes.clone()).with_known_orders([(1, known)])
     };
     let unconfirmed = |pushes: &PushLog| {
         let text = record_of(pushes).to_json().expect("text");
         SessionRecord::from_json(&text).expect("a record").resume_point(None).unconfirmed
     };
-    assert_eq!(unconfirmed(&pushes), [told("C"), Unconfirmed::default()]);
-    pushes.begin_send(1, told("B"));
-    assert_eq!(unconfirmed(&pushes), [told("B"), Unconfirmed::default()]);
+    assert_eq!(unconfirmed(&pushes), [known("C"), Unconfirmed::default()]);
+    pushes.begin_send(1, known("B"));
+    assert_eq!(unconfirmed(&pushes), [known("B"), Unconfirmed::default()]);
 }

@@ -117,7 +117,7 @@ impl UnconfirmedList {
             .0
             .iter_mut()
             .rev()
-            .find(|owed| owed.subscription == subscription && owed.what.is_like(&what));
+            .find(|item| item.subscription == subscription && item.what.is_like(&what));
         if let Some(known) = known {
             known.what.extend(&what);
             (known.behind, known.at) = (None, None);
@@ -129,32 +129,32 @@ impl UnconfirmedList {
     /// Notes that what was begun for this subscription is in the outbox now, after `behind` pushes
     /// of the log.
     pub(super) fn mark_sent(&mut self, subscription: u64, behind: usize, now: Instant) {
-        let unsent = |owed: &&mut UnconfirmedItem| {
-            owed.subscription == subscription && owed.behind.is_none()
+        let unsent = |item: &&mut UnconfirmedItem| {
+            item.subscription == subscription && item.behind.is_none()
         };
-        for owed in self.0.iter_mut().filter(unsent) {
-            (owed.behind, owed.at) = (Some(behind), Some(now));
+        for item in self.0.iter_mut().filter(unsent) {
+            (item.behind, item.at) = (Some(behind), Some(now));
         }
     }
 
     /// What was begun for this subscription and is not in the outbox.
     pub(super) fn unsent(&self, subscription: u64) -> Unconfirmed {
-        self.sum(|owed| owed.subscription == subscription && owed.behind.is_none())
+        self.sum(|item| item.subscription == subscription && item.behind.is_none())
     }
 
     /// What a client may not have received of this subscription that has seen `seen` pushes of the
     /// log. Where that is not known, all that no pong has confirmed.
     pub(super) fn of(&self, subscription: u64, seen: Option<usize>) -> Unconfirmed {
-        let arrived = |owed: &UnconfirmedItem| {
-            owed.behind.zip(seen).is_some_and(|(behind, seen)| seen > behind)
+        let arrived = |item: &UnconfirmedItem| {
+            item.behind.zip(seen).is_some_and(|(behind, seen)| seen > behind)
         };
-        self.sum(|owed| owed.subscription == subscription && !arrived(owed))
+        self.sum(|item| item.subscription == subscription && !arrived(item))
     }
 
     fn sum(&self, counts: impl Fn(&UnconfirmedItem) -> bool) -> Unconfirmed {
         let mut unconfirmed = Unconfirmed::default();
-        for owed in self.0.iter().filter(|owed| counts(owed)) {
-            match &owed.what {
+        for item in self.0.iter().filter(|item| counts(item)) {
+            match &item.what {
                 ItemKind::Snapshot(request) => unconfirmed.snapshot = Some(*request),
                 ItemKind::Order(known) => unconfirmed.order = Some(known.clone()),
             }
@@ -164,17 +164,17 @@ impl UnconfirmedList {
 
     /// Notes that the client has received all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
-        self.0.retain(|owed| owed.at.is_none_or(|at| at > until));
+        self.0.retain(|item| item.at.is_none_or(|at| at > until));
     }
 
     /// Drops the items of an ended subscription.
     pub(super) fn end_subscription(&mut self, subscription: u64) {
-        self.0.retain(|owed| owed.subscription != subscription);
+        self.0.retain(|item| item.subscription != subscription);
     }
 
     /// Notes that the first push was dropped from the log.
     pub(super) fn shift(&mut self) {
-        for behind in self.0.iter_mut().filter_map(|owed| owed.behind.as_mut()) {
+        for behind in self.0.iter_mut().filter_map(|item| item.behind.as_mut()) {
             *behind = behind.saturating_sub(1);
         }
     }
@@ -189,7 +189,7 @@ impl UnconfirmedList {
 
     /// Its heap memory in bytes, estimated.
     pub(super) fn heap_bytes(&self) -> usize {
-        let heap = |owed: &UnconfirmedItem| match &owed.what {
+        let heap = |item: &UnconfirmedItem| match &item.what {
             ItemKind::Snapshot(_) => 0,
             ItemKind::Order(known) => known.heap_bytes(),
         };

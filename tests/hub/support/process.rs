@@ -1,7 +1,7 @@
 //! The program in a process of its own: its settings, its address, its end.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -14,9 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Client;
-
-/// The secret of every hub under test.
-pub const SECRET: &str = "secret-for-tests-only-0123456789abcdef";
+use super::launch::{self, SECRET};
 
 /// How long a hub may take to listen or to end.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +51,12 @@ impl HubBuilder {
         self
     }
 
+    /// Does not limit how fast a test may act.
+    pub fn without_rates(self) -> Self {
+        let rates = ["EVENTS_PER_SECOND", "CHAT_PER_SECOND", "LOGINS_PER_SECOND"];
+        rates.iter().fold(self, |hub, rate| hub.env(rate, 0))
+    }
+
     /// Starts it by this line of the shell, which ends in starting `"$0"`.
     pub fn through(mut self, shell: &'static str) -> Self {
         self.shell = Some(shell);
@@ -72,11 +76,11 @@ impl HubBuilder {
 
     /// Starts it.
     pub fn launch(self) -> StartingHub {
-        launch(self, tempfile::tempdir().expect("a folder"))
+        launch_in(tempfile::tempdir().expect("a folder"), self)
     }
 }
 
-fn launch(builder: HubBuilder, dir: TempDir) -> StartingHub {
+fn launch_in(dir: TempDir, builder: HubBuilder) -> StartingHub {
     let HubBuilder { env, shell, stderr } = builder;
     let log = || {
         let mut options = std::fs::OpenOptions::new();
@@ -87,28 +91,16 @@ fn launch(builder: HubBuilder, dir: TempDir) -> StartingHub {
     if let Some(shell) = shell {
         command.args(["-c", shell, program]);
     }
-    let child = command
-        .env_clear()
-        .env("DATA_DIR", dir.path().join("data"))
-        .env("BIND_ADDR", "127.0.0.1:0")
-        .env("JWT_SECRET", SECRET)
-        .envs(&env)
-        .stdout(Stdio::piped())
-        .stderr(stderr.unwrap_or_else(log))
-        .spawn()
-        .expect("the program");
+    command.stderr(stderr.unwrap_or_else(log));
+    let child = launch::launch(&mut command, &dir.path().join("data"), &env);
     StartingHub { child, env, dir }
 }
 
 impl StartingHub {
     /// Waits until it listens.
     pub fn listening(mut self) -> Hub {
-        let stdout = self.child.stdout.take().expect("piped");
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let addr = line.trim().strip_prefix("orderhub listens on http://");
-        let addr = addr.and_then(|addr| addr.parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("the hub did not start: {line}{}", self.log()));
+        let addr = launch::address(&mut self.child)
+            .unwrap_or_else(|line| panic!("the hub did not start: {line}{}", self.log()));
         Hub { addr, running: self }
     }
 
@@ -153,6 +145,11 @@ impl Hub {
         Self::builder().start()
     }
 
+    /// The same, which does not limit how fast a test may act.
+    pub fn without_rates() -> Hub {
+        Self::builder().without_rates().start()
+    }
+
     /// Connects a user with this role to these orders, and takes the `connected` event.
     pub async fn connect(&self, user: &str, role: &str, orders: &[&str]) -> Client {
         let mut client = self.connect_with(&token(user, role, orders)).await;
@@ -177,6 +174,15 @@ impl Hub {
         let response = response.expect("an answer");
         let status = response.status().as_u16();
         (status, response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Asks over HTTP as an admin until the answer is the one that the test waits for.
+    pub async fn until_admin(&self, path: &str, holds: impl Fn(u16, &Value) -> bool) {
+        super::until(&format!("an answer of {path}"), async || {
+            let (status, body) = self.admin(reqwest::Method::GET, path).await;
+            holds(status, &body)
+        })
+        .await;
     }
 
     /// Waits until it has logged a text, since lines are written behind what they tell; gives all that
@@ -254,7 +260,7 @@ impl Hub {
         let other = tempfile::tempdir().expect("a folder");
         let dir = std::mem::replace(&mut self.running.dir, other);
         let builder = HubBuilder { env: self.running.env.clone(), shell: None, stderr: None };
-        launch(builder, dir).listening()
+        launch_in(dir, builder).listening()
     }
 }
 

@@ -63,6 +63,10 @@ impl ClientData for Chat {
         check_client_msg_id(chat.client_msg_id.as_deref())?;
         Ok(chat)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 impl HubData for ChatPush<'_> {}

@@ -45,6 +45,10 @@ impl ClientData for History {
     fn read(data: Option<&RawValue>) -> Result<Self, Failure> {
         checked_history(object(data)?)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 /// Checks that such a page may be requested.

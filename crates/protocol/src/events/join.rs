@@ -68,6 +68,10 @@ impl ClientData for Join {
     fn read(data: Option<&RawValue>) -> Result<Self, Failure> {
         object(data)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 impl HubData for &Snapshot<'_> {}

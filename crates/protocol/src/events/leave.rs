@@ -52,6 +52,10 @@ impl ClientData for Leave {
     fn read(data: Option<&RawValue>) -> Result<Self, Failure> {
         object(data)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 impl HubData for Left<'_> {}

@@ -26,6 +26,7 @@ use serde_json::value::RawValue;
 
 pub use self::fields::checked_seq;
 use crate::error::Failure;
+use crate::ids::OrderId;
 use crate::json;
 
 /// The data of a client's event.
@@ -36,6 +37,11 @@ pub trait ClientData: Sized {
     /// # Errors
     /// `invalid_payload` with the field that is missing, mistyped, duplicated or out of range.
     fn read(data: Option<&RawValue>) -> Result<Self, Failure>;
+
+    /// The order whose room handles the event; none for events that the session handles.
+    fn order(&self) -> Option<&OrderId> {
+        None
+    }
 }
 
 /// The data of an event of the hub. It borrows, because it is encoded at once.

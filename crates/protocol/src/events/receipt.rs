@@ -57,6 +57,10 @@ impl ClientData for Receipt {
     fn read(data: Option<&RawValue>) -> Result<Self, Failure> {
         object(data)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 impl HubData for ReceiptUpdate<'_> {}

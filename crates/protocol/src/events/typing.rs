@@ -33,6 +33,10 @@ impl ClientData for Typing {
     fn read(data: Option<&RawValue>) -> Result<Self, Failure> {
         object(data)
     }
+
+    fn order(&self) -> Option<&OrderId> {
+        Some(&self.order_id)
+    }
 }
 
 impl HubData for TypingUpdate<'_> {}
