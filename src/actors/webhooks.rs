@@ -5,7 +5,7 @@ pub mod client;
 mod delivery;
 mod endpoint_task;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Asks which of these users are connected.
 #[derive(Message)]
-#[rtype(result = "HashSet<UserId>")]
+#[rtype(result = "BTreeSet<UserId>")]
 pub struct FindOnline(pub Vec<UserId>);
 
 /// Finds whom to ask [`FindOnline`]; nobody until the first worker runs.
@@ -170,10 +170,10 @@ impl Keeper {
         while !*stopped.borrow() {
             self.start_missing();
             tokio::select! {
-                _ = ticks.tick() => self.read_file().await,
+                _ = ticks.tick() => self.read_file(),
                 () = self.reread.clone().notified_owned() => {
                     self.source.forget_problem();
-                    self.read_file().await;
+                    self.read_file();
                 }
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended {
@@ -214,18 +214,15 @@ impl Keeper {
     }
 
     /// Takes a new version of the file, if it is good.
-    async fn read_file(&mut self) {
+    fn read_file(&mut self) {
         let (variable, name) = (self.source.variable(), self.source.name());
         let (endpoints, outbox) = (Arc::clone(&self.endpoints), Arc::clone(&self.context.outbox));
-        let read = |source: &mut WatchedSource| {
-            source.read_if_changed(Endpoints::parse, |parsed| {
-                log::info!("{variable}: {} endpoints of {name} count", parsed.len());
-                outbox.set_endpoints(&parsed);
-                endpoints.store(Arc::new(parsed));
-            });
-        };
         // A small file on this thread: if its disk hangs, only webhooks wait.
-        read(&mut self.source);
+        self.source.read_if_changed(Endpoints::parse, |parsed| {
+            log::info!("{variable}: {} endpoints of {name} count", parsed.len());
+            outbox.set_endpoints(&parsed);
+            endpoints.store(Arc::new(parsed));
+        });
     }
 }
 

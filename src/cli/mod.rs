@@ -53,7 +53,7 @@ enum Command {
     CheckConfig,
     /// Ask the hub on this machine whether it is ready
     Healthcheck,
-    /// Send a webhook to an endpoint of WEBHOOKS_FILE, and print its answer
+    /// Send a webhook to an endpoint, and print its answer
     Webhook(webhook::WebhookArgs),
 }
 

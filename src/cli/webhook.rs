@@ -21,7 +21,7 @@ const SHOWN: usize = 1000;
 pub(super) struct WebhookArgs {
     /// Send webhook.test to the endpoint
     action: Action,
-    /// The endpoint's name in WEBHOOKS_FILE
+    /// The endpoint's name in the file of endpoints
     name: String,
 }
 

@@ -181,7 +181,7 @@ impl EndpointState {
     /// Starts it again, as if nothing had failed.
     pub fn enable(&mut self) {
         let (last_delivered, entry) = (self.last_delivered, self.entry.take());
-        *self = Self { last_delivered, entry, ..Self::default() };
+        *self = Self { entry, last_delivered, ..Self::default() };
     }
 }
 

@@ -135,12 +135,11 @@ impl MomentaryQueue {
         }
         let waiting = known.get_mut();
         waiting.failures += 1;
-        match schedule.wait(waiting.failures, random).filter(|_| !delivered) {
-            Some(wait) => (waiting.in_hand, waiting.due) = (false, now + wait),
-            None => {
-                self.dropped += u64::from(!delivered);
-                known.remove();
-            }
+        if let Some(wait) = schedule.wait(waiting.failures, random).filter(|_| !delivered) {
+            (waiting.in_hand, waiting.due) = (false, now + wait);
+        } else {
+            self.dropped += u64::from(!delivered);
+            known.remove();
         }
     }
 

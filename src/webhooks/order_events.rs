@@ -48,7 +48,7 @@ struct Created<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status<'a> {
+struct StatusChange<'a> {
     order_id: &'a OrderId,
     status: &'a str,
     previous_status: Option<&'a str>,
@@ -176,7 +176,7 @@ impl ChangeToTell<'_> {
     }
 
     fn status(&self) -> String {
-        text(&Status {
+        text(&StatusChange {
             order_id: self.order_id,
             status: self.now.status.as_deref().unwrap_or_default(),
             previous_status: self.before.status.as_deref(),

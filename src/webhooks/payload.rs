@@ -1,6 +1,6 @@
 //! The JSON of webhooks: the data of each event, and the body that is signed and sent.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -101,10 +101,13 @@ pub fn hub_started(node: &str, boot_id: &str, at: Timestamp) -> String {
 }
 
 /// The data of a message, with those of `involved` who are not `online` and did not write it.
+///
+/// # Errors
+/// If `data` is no object in JSON.
 pub fn with_offline_users(
     data: &str,
     involved: &[UserId],
-    online: &HashSet<UserId>,
+    online: &BTreeSet<UserId>,
 ) -> Result<String, serde_json::Error> {
     let message: RawObject<'_> = serde_json::from_str(data)?;
     let sender = message.get("senderId").map(|id| id.get().trim_matches('"'));
@@ -154,7 +157,7 @@ mod tests {
             client_msg_id: None,
         };
         let involved = ["ann", "bob", "dan"].map(user);
-        let online = HashSet::from([user("bob")]);
+        let online = BTreeSet::from([user("bob")]);
         let data = with_offline_users(&chat_message(&message), &involved, &online).expect("JSON");
         let body = body("chat.message", message.created_at, &data).expect("JSON");
         let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");

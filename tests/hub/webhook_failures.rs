@@ -11,8 +11,8 @@ use super::support::hooks::{admin, endpoint, endpoint_is, say, telling, writer};
 use super::support::receiver::{Reaction, Received, Receiver, WebhooksFile, entry};
 use super::support::{Database, Hub, each_database, tls, until};
 
-fn texts(received: &[Received]) -> Vec<&str> {
-    received.iter().filter_map(|one| one.data["content"].as_str()).collect()
+fn texts(told: &[Received]) -> Vec<&str> {
+    told.iter().filter_map(|one| one.data["content"].as_str()).collect()
 }
 
 async fn last_error(hub: &Hub) -> String {
@@ -80,9 +80,9 @@ async fn an_endpoint_that_fails_for_all_is_not_tried_for_each_order() {
         receiver.react(|_| Reaction::Status(200));
         admin(&hub, Method::POST, "/admin/v1/webhooks/push/enable", Value::Null).await;
         endpoint_is(&hub, "push", |push| push["state"] == "up" && push["waiting"] == 0).await;
-        let received = receiver.received();
+        let told = receiver.received();
         for order in orders {
-            let of_order = received[tries..].iter().filter(|one| one.data["orderId"] == order);
+            let of_order = told[tries..].iter().filter(|one| one.data["orderId"] == order);
             let of_order: Vec<_> = of_order.cloned().collect();
             assert_eq!(texts(&of_order), ["one", "two"], "{order}");
         }
@@ -106,8 +106,8 @@ async fn an_endpoint_that_was_not_there_gets_what_waits_when_it_is() {
     drop(receiver);
     let receiver = Receiver::start_at(addr);
     say(&mut ann, "o1", "two").await;
-    let received = receiver.sent(2).await;
-    assert_eq!(texts(&received), ["one", "two"]);
+    let told = receiver.sent(2).await;
+    assert_eq!(texts(&told), ["one", "two"]);
 }
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn retry_after_of_a_busy_endpoint_counts_for_every_order() {
     say(&mut ann, "o1", "one").await;
     endpoint_is(&hub, "push", |push| push["state"] == "down").await;
     say(&mut ann, "o2", "two").await;
-    let received = receiver.sent(3).await;
-    assert!(received[1].at.duration_since(received[0].at) >= Duration::from_secs(1));
+    let told = receiver.sent(3).await;
+    assert!(told[1].at.duration_since(told[0].at) >= Duration::from_secs(1));
     endpoint_is(&hub, "push", |push| push["state"] == "up" && push["waiting"] == 0).await;
 }
 
@@ -169,8 +169,8 @@ async fn what_an_endpoint_does_wrong_is_told_and_tried_again() {
             _ => Reaction::Status(200),
         });
         say(&mut writer(&hub, &["o1"]).await, "o1", "one").await;
-        let received = receiver.sent(2).await;
-        assert_eq!(received[0].id, received[1].id);
+        let told = receiver.sent(2).await;
+        assert_eq!(told[0].id, told[1].id);
         let seen = endpoint_is(&hub, "push", |push| push["waiting"] == 0).await;
         let error = seen["lastError"].as_str().expect("a text");
         assert!(error.starts_with(reason) && !error.contains("no\n"), "{reaction:?}: {error}");
@@ -236,8 +236,8 @@ async fn what_was_given_up_is_listed_and_sent_again_under_its_id() {
         assert_eq!(other, (200, json!({"replayed": 0})));
         let all = admin(&hub, Method::POST, replay, Value::Null).await;
         assert_eq!(all, (200, json!({"replayed": 1})));
-        let received = receiver.sent(5).await;
-        assert_eq!(received[4].id, row["id"].as_str().expect("a text"));
+        let told = receiver.sent(5).await;
+        assert_eq!(told[4].id, row["id"].as_str().expect("a text"));
         endpoint_is(&hub, "push", |push| push["waiting"] == 0 && push["dead"] == 0).await;
         let wrong = admin(&hub, Method::POST, replay, json!({"id": "x"})).await;
         assert_eq!((wrong.0, &wrong.1["field"]), (400, &json!("id")));
@@ -263,7 +263,7 @@ async fn beyond_so_many_that_wait_new_ones_are_given_up_at_once() {
     admin(&hub, Method::POST, "/admin/v1/webhooks/push/enable", Value::Null).await;
     endpoint_is(&hub, "push", |push| push["waiting"] == 0).await;
     admin(&hub, Method::POST, "/admin/v1/webhooks/push/dead:replay", Value::Null).await;
-    let told: std::collections::BTreeSet<_> =
+    let ids: std::collections::BTreeSet<_> =
         receiver.sent(9).await.into_iter().map(|one| one.id).collect();
-    assert_eq!(told.len(), 8);
+    assert_eq!(ids.len(), 8);
 }

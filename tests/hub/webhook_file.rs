@@ -88,11 +88,11 @@ fn a_test_sends_one_signed_webhook_and_prints_the_answer() {
     receiver.react(|_| Reaction::With(200, String::new()));
     let (status, said, problem) = run(&["webhook", "test", "push"], &file);
     assert_eq!((status, problem.as_str()), (Some(0), ""));
-    let received = receiver.received();
-    assert_eq!((received.len(), received[0].kind.as_str()), (1, "webhook.test"));
-    assert!(received[0].is_signed);
+    let told = receiver.received();
+    assert_eq!((told.len(), told[0].kind.as_str()), (1, "webhook.test"));
+    assert!(told[0].is_signed);
     assert!(
-        said.starts_with(&format!("{}: 200 OK in ", received[0].id)) && said.ends_with("ms\nno\n"),
+        said.starts_with(&format!("{}: 200 OK in ", told[0].id)) && said.ends_with("ms\nno\n"),
         "{said}"
     );
     receiver.react(|_| Reaction::Status(500));

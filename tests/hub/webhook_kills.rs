@@ -46,7 +46,7 @@ impl Writer {
         loop {
             self.next += 1;
             let number = self.next;
-            let (path, body) = if number % 5 == 0 {
+            let (path, body) = if number.is_multiple_of(5) {
                 let status = format!("{}_{number}", self.name);
                 (format!("{order}/status"), json!({"status": status}))
             } else {
@@ -129,9 +129,9 @@ async fn what_was_acknowledged_before_a_kill_is_told_after_it() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         // Now and then an answer is lost, or it is an error.
-        receiver.react(|one| match one.timestamp as usize % 7 + one.id.len() {
-            36 => Reaction::Status(500),
-            37 => Reaction::Close,
+        receiver.react(|one| match one.timestamp % 7 {
+            0 => Reaction::Status(500),
+            1 => Reaction::Close,
             _ => Reaction::Status(204),
         });
         let events = "chat.message\", \"order.*";

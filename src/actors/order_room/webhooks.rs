@@ -40,7 +40,9 @@ impl OrderRoom {
         let expected = self.facts.driver().or(connected).filter(|_| is_shown);
         let news = watch.observe(connected, expected, now);
         self.driver_watch = Some(watch);
-        news.iter().for_each(|news| self.tell_driver(news));
+        for one in &news {
+            self.tell_driver(one);
+        }
     }
 
     /// Notes that a position came.

@@ -72,7 +72,7 @@ impl WebhookClient {
     pub fn new(endpoint: Arc<Endpoint>, connections: usize) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = endpoint.authorities.clone().unwrap_or_else(|| {
-            Arc::new(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
+            Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect::<RootCertStore>())
         });
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -165,13 +165,12 @@ fn last_source(error: &dyn Error) -> String {
 
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let since_epoch = date.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp::from_secs(0).plus(since_epoch).until_from(now)
-        }
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        let since_epoch = date.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_secs(0).plus(since_epoch).until_from(now)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

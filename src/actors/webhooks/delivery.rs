@@ -1,6 +1,6 @@
 //! Sends the rows of one order, one after the other, as long as its lease holds.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(super) struct Delivery {
     /// After this instant no request is begun: the lease might end before the request does.
     pub(super) begin_until: Instant,
     /// Who is connected.
-    pub(super) online: Arc<HashSet<UserId>>,
+    pub(super) online: Arc<BTreeSet<UserId>>,
 }
 
 /// What became of it.
@@ -105,15 +105,12 @@ impl Delivered {
             return;
         }
         let failures = self.result.failures + 1;
-        match schedule.wait(failures, random()) {
-            Some(wait) => {
-                self.result.failures = failures;
-                self.result.wait = wait.max(failure.retry_after.unwrap_or_default());
-            }
-            None => {
-                self.result.failures = 0;
-                self.result.dead = Some((row.number, failure.reason.clone()));
-            }
+        if let Some(wait) = schedule.wait(failures, random()) {
+            self.result.failures = failures;
+            self.result.wait = wait.max(failure.retry_after.unwrap_or_default());
+        } else {
+            self.result.failures = 0;
+            self.result.dead = Some((row.number, failure.reason.clone()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The task of one endpoint: takes turns, and sends what it takes.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,19 +167,16 @@ impl EndpointTask {
             schedule: Arc::clone(&self.context.schedule),
         };
         let (attempts, results) = (request.attempts.clone(), request.results.clone());
-        match self.context.store.webhook_turn(request).await {
-            Ok(outcome) => {
-                self.next_turn = Instant::now() + TURN_INTERVAL;
-                self.ended = 0;
-                self.on_turn(outcome, began).await;
-            }
-            Err(_) => {
-                // The store has logged why. Results that were recorded all the same have no effect
-                // the next time, since their lease is gone.
-                (self.attempts, self.results) = (attempts, results);
-                self.next_turn = Instant::now() + RETRY;
-                self.due = Some(self.next_turn);
-            }
+        if let Ok(outcome) = self.context.store.webhook_turn(request).await {
+            self.next_turn = Instant::now() + TURN_INTERVAL;
+            self.ended = 0;
+            self.on_turn(outcome, began).await;
+        } else {
+            // The store has logged why. Results that were recorded all the same have no effect the
+            // next time, since their lease is gone.
+            (self.attempts, self.results) = (attempts, results);
+            self.next_turn = Instant::now() + RETRY;
+            self.due = Some(self.next_turn);
         }
     }
 
@@ -206,8 +203,8 @@ impl EndpointTask {
 
     /// Which of those who take part in orders of messages are connected; none if it cannot be known
     /// yet.
-    async fn online(&self, orders: &[ClaimedOrder]) -> Option<Arc<HashSet<UserId>>> {
-        let involved: HashSet<&UserId> = orders.iter().flat_map(|order| &order.involved).collect();
+    async fn online(&self, orders: &[ClaimedOrder]) -> Option<Arc<BTreeSet<UserId>>> {
+        let involved: BTreeSet<&UserId> = orders.iter().flat_map(|order| &order.involved).collect();
         if involved.is_empty() {
             return Some(Arc::default());
         }
@@ -297,7 +294,9 @@ impl EndpointTask {
             self.context.metrics.webhooks.lag(&self.endpoint.name, lag);
         }
         self.results.push(result);
-        attempts.into_iter().for_each(|attempt| self.on_attempt(attempt));
+        for attempt in attempts {
+            self.on_attempt(attempt);
+        }
     }
 
     fn on_told(&mut self, ended: Result<(MomentaryEvent, Attempt), JoinError>) {

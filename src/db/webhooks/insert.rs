@@ -60,10 +60,7 @@ fn rows<'a>(
 
 /// The state of new rows, and when they died.
 fn state(audience: Audience<'_>, now: Timestamp) -> (i16, Option<i64>, Option<&'static str>) {
-    match audience.is_full {
-        true => (DEAD, Some(now.as_millis()), Some(NO_ROOM)),
-        false => (NEW, None, None),
-    }
+    if audience.is_full { (DEAD, Some(now.as_millis()), Some(NO_ROOM)) } else { (NEW, None, None) }
 }
 
 /// As [`insert`].

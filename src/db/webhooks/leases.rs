@@ -12,7 +12,7 @@ use crate::webhooks::health::Admission;
 use protocol::time::Timestamp;
 
 /// The most new rows that one turn queues.
-pub(super) const MAX_INTAKE: usize = 256;
+pub(super) const MAX_INTAKE: i64 = 256;
 
 /// An order that may be tried.
 pub(super) struct DueOrder {
@@ -131,7 +131,7 @@ pub(super) fn take_in(
         .filter(outbox::endpoint.eq(endpoint))
         .filter(in_state!(new))
         .order(outbox::number)
-        .limit(MAX_INTAKE as i64)
+        .limit(MAX_INTAKE)
         .select((outbox::number, outbox::order_id))
         .load(connection)?;
     if new.is_empty() {
@@ -168,7 +168,7 @@ pub(super) fn take_in(
                 .execute(postgres)?;
         }
     }
-    Ok(new.len() == MAX_INTAKE)
+    Ok(i64::try_from(new.len()) == Ok(MAX_INTAKE))
 }
 
 /// The orders that may be tried now, longest due first. A lease that has ended is due like any other:
@@ -216,9 +216,9 @@ pub(super) fn lease(
     until: Timestamp,
 ) -> QueryResult<()> {
     let orders = orders.iter().map(|due| due.order.as_str());
-    let taken =
+    let of_orders =
         leases::table.filter(leases::endpoint.eq(endpoint)).filter(leases::order_id.eq_any(orders));
-    diesel::update(taken)
+    diesel::update(of_orders)
         .set((leases::token.eq(token), leases::due_at_ms.eq(until.as_millis())))
         .execute(connection)
         .map(drop)
