@@ -284,17 +284,11 @@ fn postgres_needs_a_connection_more() {
 }
 
 #[test]
-fn redis_needs_a_database_that_nodes_can_share() {
-    let redis = ["--redis-url", "redis://cache/1"];
-    assert_eq!(blamed(&redis), "REDIS_URL");
-    let shared = ["--database-url=postgres://db/orders", "--redis-prefix=staging"];
-    let cluster = read(&[&redis[..], &shared].concat()).cluster;
-    assert_eq!(cluster.redis_url, "redis://cache/1".parse().ok());
-    assert_eq!(cluster.redis_prefix, "staging");
-    let authority = "--redis-ca=ca.pem";
-    assert_eq!(blamed(&[&redis[..], &shared, &[authority]].concat()), "REDIS_CA");
-    let secure = ["--redis-url=rediss://cache", shared[0], authority];
-    assert!(read(&secure).cluster.redis_ca.is_some());
+fn redis_is_refused_as_long_as_rooms_do_not_use_it() {
+    let shared = "--database-url=postgres://db/orders";
+    assert_eq!(blamed(&["--redis-url=redis://cache/1", shared]), "REDIS_URL");
+    assert_eq!(blamed(&["--redis-ca=ca.pem", shared]), "REDIS_CA");
+    assert_eq!(read(&["--redis-prefix=staging", shared]).cluster.redis_prefix, "staging");
 }
 
 #[test]

@@ -53,8 +53,10 @@ impl BusMetrics {
         let reasons = |r: &mut Registry, name, help, reasons| {
             LabeledCounters::register(r, name, help, "reason", reasons)
         };
+        let up = gauge(r, "bus_up", "1: this node hears the others, or is the only one");
+        up.set(1);
         Self {
-            up: gauge(r, "bus_up", "1: this node hears the others, or is the only one"),
+            up,
             published: kinds(r, "bus_published", "Events published to other nodes"),
             received: kinds(r, "bus_received", "Events of other nodes"),
             conflated: counter(r, "bus_conflated", "Waiting positions that a newer one replaced"),

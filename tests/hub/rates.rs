@@ -250,7 +250,8 @@ async fn a_login_by_socket_io_waits_for_its_rate_and_is_refused_in_the_end() {
     for refusal in refused {
         assert_eq!(refusal["data"]["code"], "rate_limited");
         let wait = refusal["data"]["retryAfterMs"].as_u64();
-        assert!(wait.is_some_and(|ms| (1..=1000).contains(&ms)), "{wait:?}");
+        // A turn is a second; a login that reads the clock before another takes one waits longer.
+        assert!(wait.is_some_and(|ms| (1..=2000).contains(&ms)), "{wait:?}");
     }
 }
 
