@@ -92,7 +92,8 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     let words = LabelValues::default();
     let system = System::new();
     let rooms = system.block_on(async {
-        let options = StoreOptions { url, pool_size: 4, trail: TrailOptions::default() };
+        let options =
+            StoreOptions { url, pool_size: 4, trail: TrailOptions::default(), outbox: None };
         let metrics = Arc::new(Metrics::new(&words));
         let store = Store::start(&options, metrics, &Arbiter::current()).expect("a store");
         store.ping().await.expect("an answer");

@@ -75,3 +75,4 @@ pub mod recent;
 pub mod room;
 pub mod server;
 pub mod session;
+pub mod webhooks;

@@ -7,6 +7,7 @@ mod bus;
 mod classic;
 mod constants;
 mod process_collector;
+mod webhooks;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::bus::{BusLabels, BusMetrics};
 pub use self::constants::Limit;
 use self::process_collector::ProcessCollector;
+pub use self::webhooks::{WebhookMetrics, WebhookResult};
 
 /// The label values of the metrics that are counted by name. By default there are none, and only
 /// totals are counted.
@@ -106,6 +108,8 @@ pub struct Metrics {
     pub room_panics: Counter,
     /// HTTP connections that ended in an error, by kind.
     pub http_connection_errors: LabeledCounters,
+    /// Webhooks.
+    pub webhooks: WebhookMetrics,
     /// The bus between nodes.
     pub bus: BusMetrics,
 }
@@ -203,6 +207,7 @@ impl Metrics {
                 "reason",
                 CONNECTION_ERRORS,
             ),
+            webhooks: WebhookMetrics::register(r),
             bus: BusMetrics::register(r, &labels.bus),
             registry,
             process,

@@ -3,6 +3,7 @@
 mod limits;
 mod ownership;
 mod signals;
+mod webhooks;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,11 +20,13 @@ use actix_web::App;
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
 
 use crate::actors::order_room::{RoomBarrier, SaveRoomState};
 use crate::actors::shared::{LABEL_VALUES, Shared};
 use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOptions};
 use crate::actors::supervisor::{DisconnectAll, GetRooms, SupervisorHandle};
+use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
 use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
@@ -38,6 +41,7 @@ use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
 use crate::room::bans::BanScope;
+use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
 use protocol::close::CloseCode;
 use protocol::time::Timestamp;
@@ -111,22 +115,25 @@ pub enum ServeError {
 pub fn run(
     config: Config,
     verifier: Verifier,
+    webhooks: Option<WebhookFile>,
     listening: impl FnOnce(SocketAddr, &Config),
 ) -> Result<(), ServeError> {
     actix_rt::System::new().block_on(async move {
         // First of all: a stop signal during the start must also end or drain the hub.
         let mut stop = pin!(signals::stop()?);
-        let keys = verifier.reread();
+        let (keys, endpoints) = (verifier.reread(), Arc::<Notify>::default());
+        let reread = Arc::clone(&endpoints);
         signals::on_hangup(move || {
-            log::info!("SIGHUP: JWT_JWKS and API_KEYS_FILE are read again");
+            log::info!("SIGHUP: JWT_JWKS, API_KEYS_FILE and WEBHOOKS_FILE are read again");
             keys.ask();
+            reread.notify_one();
         })?;
         let start = async {
             // Before the lock: behind a pooler, the lock would stay in a shared session.
             let url = config.database.url.clone();
             ownership::run_on_thread(move || pooler::check(&url)).await??;
             let lock = ownership::acquire(&config).await?;
-            start_hub(config, verifier).await.map(|hub| (lock, hub))
+            start_hub(config, verifier, webhooks, endpoints).await.map(|hub| (lock, hub))
         };
         let (mut lock, hub) = tokio::select! {
             started = start => started?,
@@ -156,11 +163,17 @@ pub fn run(
 }
 
 /// Starts what all addresses share.
-async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError> {
+async fn start_hub(
+    config: Config,
+    verifier: Verifier,
+    file: Option<WebhookFile>,
+    reread: Arc<Notify>,
+) -> Result<Hub, ServeError> {
     let mut metrics = Metrics::new(&LABEL_VALUES);
     metrics.show_limits(limits::limits(&config));
     let metrics = Arc::new(metrics);
-    let options = store_options(&config);
+    let outbox = file.as_ref().map(|file| webhooks::outbox(&config, file));
+    let options = store_options(&config, outbox.clone());
     verifier.watch_keys()?;
     let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
     let checked = ownership::run_on_thread(move || {
@@ -170,7 +183,7 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
-    let shared = Arc::new(Shared::new(config, verifier, metrics, store));
+    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox));
     restore_bans(&shared).await?;
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
         shared.verifier.revoke(user_id, issued_before);
@@ -181,6 +194,8 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
         tokio::time::timeout(KEYS_TIMEOUT, settled).await.ok();
     }
     let (supervisor_handle, rates, started) = (Arc::default(), Arc::default(), Instant::now());
+    let dispatcher =
+        file.and_then(|file| webhooks::start(&shared, &supervisor_handle, file, reread));
     let engine_sessions = Arc::new(PollingSessions::new(http::SOCKET_IO_PATH));
     let connection_limits =
         Arc::new(ConnectionLimits::new(&shared.config, shared.connections.clone()));
@@ -195,15 +210,16 @@ async fn start_hub(config: Config, verifier: Verifier) -> Result<Hub, ServeError
         byte_budget,
         rates,
         readiness,
+        dispatcher,
         started,
     })
 }
 
-fn store_options(config: &Config) -> StoreOptions {
+fn store_options(config: &Config, outbox: Option<Arc<Outbox>>) -> StoreOptions {
     let (database, rooms) = (&config.database, &config.rooms);
     let trail =
         TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
-    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail }
+    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail, outbox }
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -377,6 +393,9 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     run_step(written, "positions", persist_rooms(hub.supervisor())).await;
     run_step(written, "read marks", save_marks(hub)).await;
     run_step(written, "sessions to be taken up again", save_sessions(hub)).await;
+    if let Some(dispatcher) = &hub.dispatcher {
+        run_step(written, "webhooks", dispatcher.stop()).await;
+    }
     run_step(written, "the store", hub.shared.store.drained()).await;
     run_step(written, "the database's file", checkpoint_database(hub)).await;
     server.stop(false).await;

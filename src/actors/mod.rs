@@ -16,3 +16,4 @@ pub mod resumes;
 pub mod shared;
 pub mod store;
 pub mod supervisor;
+pub mod webhooks;

@@ -23,6 +23,7 @@ mod rights;
 mod snapshot;
 mod stats;
 mod typing;
+mod webhooks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::auth::Identity;
 use crate::permits::{Permit, take};
 use crate::recent::RecentMap;
 use crate::room::delivery::Delivery;
+use crate::room::driver_watch::DriverWatch;
 use crate::room::order::OrderFacts;
 use crate::room::read_marks::ReadMarks;
 use crate::room::recent_messages::{MessageJson, RecentMessages};
@@ -198,6 +200,8 @@ pub struct OrderRoom {
     read_marks: ReadMarks,
     /// Who is typing, and each one's key in the latest-wins lane.
     typing_users: TypingUsers<LatestKey>,
+    /// Watches the order's driver, if there are webhooks.
+    driver_watch: Option<Box<DriverWatch>>,
     /// Messages that the store has not answered yet, by their rising tokens: since when, and the
     /// answer for the client.
     writes: BTreeMap<u64, (Instant, Answer)>,
@@ -263,6 +267,7 @@ impl OrderRoom {
     pub fn create(params: RoomParams, stats: Arc<RoomStats>, ctx: &mut Context<Self>) -> Self {
         let handle = Arc::new(RoomHandle { addr: ctx.address(), stats });
         Self {
+            driver_watch: Self::driver_watch(&params.shared),
             order: params.order,
             shared: params.shared,
             reports: params.reports,
@@ -324,9 +329,11 @@ impl OrderRoom {
         self.broadcast_due_typing(now);
         self.fill_gap(now, ctx);
         self.give_up_writes(now);
+        self.watch_driver(now);
         self.watch_idleness(now, ctx);
         let due = [self.roster.next_expiry(), self.delivery.gap_due(), self.idle_due()];
-        let others = [self.typing_users.next_due(), self.writes_due()];
+        let driver_due = self.driver_watch.as_ref().and_then(|watch| watch.next_due());
+        let others = [self.typing_users.next_due(), self.writes_due(), driver_due];
         if let Some(next) = due.into_iter().chain(others).flatten().min() {
             self.wake_at(next, ctx);
         }

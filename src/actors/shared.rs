@@ -16,6 +16,7 @@ use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
 use crate::room::policy::{Rights, Rules, Subject};
+use crate::webhooks::outbox::Outbox;
 use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
@@ -24,7 +25,6 @@ use protocol::ids::OrderId;
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
-use transport::Outbox;
 
 /// How long a client is told to wait where the hub has no better guess.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The store, which owns the database.
     pub store: Store,
+    /// What webhooks are told, if there are any.
+    pub outbox: Option<Arc<Outbox>>,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -79,7 +81,13 @@ pub struct Shared {
 
 impl Shared {
     /// The shared state of a hub with these settings.
-    pub fn new(config: Config, verifier: Verifier, metrics: Arc<Metrics>, store: Store) -> Self {
+    pub fn new(
+        config: Config,
+        verifier: Verifier,
+        metrics: Arc<Metrics>,
+        store: Store,
+        outbox: Option<Arc<Outbox>>,
+    ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
             terminal: config.rooms.terminal_statuses.clone(),
@@ -101,6 +109,7 @@ impl Shared {
             verifier,
             metrics,
             store,
+            outbox,
             bans: Bans::default(),
             resumes,
             users,
@@ -114,7 +123,7 @@ impl Shared {
     }
 
     /// Whether so much waits in an outbox that no large reply should be begun.
-    pub fn is_filling(&self, outbox: &Outbox) -> bool {
+    pub fn is_filling(&self, outbox: &transport::Outbox) -> bool {
         let (backlog, limits) = (outbox.backlog(), &self.config.limits);
         backlog.bytes > limits.outbox_bytes / FILLING
             || backlog.frames > limits.outbox_messages / FILLING

@@ -23,6 +23,7 @@ mod resumes;
 mod revocations;
 mod sweeps;
 mod trail;
+mod webhooks;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -38,7 +39,7 @@ use crate::db::connection::DbConnection;
 use crate::db::file_guard::FileGuard;
 pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
 pub use crate::db::messages::{NewMessage, Page, PageRange};
-pub use crate::db::order_changes::{AppliedChange, Decide, OrderChange};
+pub use crate::db::order_changes::{AppliedChange, ChangeNote, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
 use crate::db::pool::DbPool;
 pub use crate::db::revocations::Revocation;
@@ -46,13 +47,14 @@ pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
 use crate::db::{bans, messages, orders as order_rows, participants};
 use crate::metrics::Metrics;
 use crate::room::order::OrderFacts;
+use crate::webhooks::outbox::Outbox;
 use batcher::Batcher;
 pub use db_thread::ANSWER_TIMEOUT;
 use db_thread::{DbThread, DbThreads, with_timeout};
 pub use error::{ChatWriteError, StoreError};
 use health::Health;
 use orders::ChangeQueue;
-pub use orders::{ChangeNote, ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
+pub use orders::{ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
 pub use pending_chat::{ChatPosted, ChatWritten};
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -77,7 +79,7 @@ pub const MAX_WAITING_POINTS: usize = 65_536;
 pub const MAX_WAITING_READS: usize = 1024;
 
 /// Options of the store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreOptions {
     /// The database. Its tables must be up to date ([`crate::db::migrate`]).
     pub url: DatabaseUrl,
@@ -85,6 +87,8 @@ pub struct StoreOptions {
     pub pool_size: u32,
     /// How much of the trail is kept.
     pub trail: TrailOptions,
+    /// Who is told of what is written, if there are webhooks.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// A handle to the store. Clones are the same store.
@@ -143,7 +147,7 @@ impl Store {
         let pool = DbPool::new(&options.url, pool_size);
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(pool, Arc::clone(&health));
+        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone());
         let writers = DbThreads::start(writer_count, thread.clone());
         let readers = DbThreads::start(pool_size - writer_count, thread);
         let marks = ReadMarkWriter::start(writers.clone(), arbiter);

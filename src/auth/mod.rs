@@ -13,6 +13,7 @@ mod refresher;
 mod reread;
 mod revocations;
 mod verifier;
+mod watched_source;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use mint::{NewToken, mint};
 pub use principal::{Principal, Scope, Scopes, Service};
 pub use reread::Reread;
 pub use verifier::{MAX_TOKEN_BYTES, Verifier};
+pub use watched_source::WatchedSource;
 
 /// What a valid token says about its user.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,19 +3,18 @@
 //!
 //! After any error the keys of the last successful read stay valid.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest::{SHA256, digest};
 
 use super::api_keys::ApiKeys;
 use super::jwks;
 use super::key_source::KeySource;
 use super::keyring::{FetchState, FetchedKeys};
 use super::reread::Reread;
+use super::watched_source::WatchedSource;
 
 /// How often a file is checked, and so how long a change takes.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,8 +27,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// The interval after a failure; doubles up to [`MAX_RETRY`].
 const RETRY: Duration = Duration::from_secs(5);
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// The same problem is logged at most once in this time.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The sources that are kept up to date. The thread ends when the keys are no longer used.
 pub(super) struct KeyRefresher {
@@ -41,14 +38,9 @@ pub(super) struct KeyRefresher {
 
 /// One source, and what its content is written to.
 pub(super) struct RefreshedSource<T> {
-    source: Arc<KeySource>,
+    source: WatchedSource,
     target: T,
-    /// The variable that names the source, for the log.
-    variable: &'static str,
-    /// The hash of the valid content; none before the first success.
-    current: Option<Vec<u8>>,
     schedule: RefreshSchedule,
-    warned: Option<(String, Instant)>,
 }
 
 /// When a source is to be read.
@@ -104,64 +96,16 @@ impl KeyRefresher {
 
 impl<T> RefreshedSource<T> {
     pub(super) fn new(source: Arc<KeySource>, variable: &'static str, target: T) -> Self {
+        let source = WatchedSource::new(source, variable, "keys");
         let every = if source.is_file() { FILE_INTERVAL } else { SERVER_INTERVAL };
         let schedule = RefreshSchedule::new(every, Instant::now());
-        Self { source, target, variable, current: None, schedule, warned: None }
+        Self { source, target, schedule }
     }
 
     /// Reads the source on the next run, whatever its schedule, and logs its problems again.
     fn read_soon(&mut self) {
         self.schedule.next = Instant::now();
-        self.warned = None;
-    }
-
-    /// Reads the source and, if it has changed, passes its content to `parse`. Returns whether it
-    /// could be read and is valid.
-    fn read_if_changed<K>(
-        &mut self,
-        parse: impl FnOnce(&[u8]) -> Result<K, String>,
-        take: impl FnOnce(K),
-    ) -> bool {
-        // An HTTP client is much code, and this thread must survive a panic in it: logins wait for
-        // it.
-        let read = catch_unwind(AssertUnwindSafe(|| self.source.read()));
-        let read = read.unwrap_or_else(|_| Err("reading it panicked".to_owned()));
-        let read = read.and_then(|content| {
-            let hash = digest(&SHA256, &content).as_ref().to_vec();
-            let is_new = self.current.as_ref() != Some(&hash);
-            let parsed = is_new.then(|| parse(&content)).transpose()?;
-            Ok(parsed.map(|parsed| (parsed, hash)))
-        });
-        match read {
-            Ok(changed) => {
-                if self.warned.take().is_some() {
-                    log::info!("{}: {} can be read again", self.variable, self.source);
-                }
-                if let Some((parsed, hash)) = changed {
-                    take(parsed);
-                    self.current = Some(hash);
-                }
-                true
-            }
-            Err(problem) => {
-                self.warn_once_in_a_while(problem);
-                false
-            }
-        }
-    }
-
-    /// Warns, about the same problem only now and then.
-    fn warn_once_in_a_while(&mut self, problem: String) {
-        let now = Instant::now();
-        let is_told = self.warned.as_ref().is_some_and(|(warned, at)| {
-            *warned == problem && now.saturating_duration_since(*at) < LOG_INTERVAL
-        });
-        if is_told {
-            return;
-        }
-        let rest = if self.current.is_some() { "; the keys of before still count" } else { "" };
-        log::warn!("{}: cannot use {}: {problem}{rest}", self.variable, self.source);
-        self.warned = Some((problem, now));
+        self.source.forget_problem();
     }
 }
 
@@ -170,8 +114,8 @@ impl RefreshedSource<Weak<FetchedKeys>> {
         let fetched = self.target.upgrade()?;
         let is_asked = fetched.state() == FetchState::Asked;
         if self.schedule.is_due(is_asked, Instant::now()) {
-            let (source, variable) = (self.source.to_string(), self.variable);
-            let good = self.read_if_changed(jwks::parse, |set| {
+            let (source, variable) = (self.source.name(), self.source.variable());
+            let good = self.source.read_if_changed(jwks::parse, |set| {
                 for skipped in &set.skipped {
                     log::warn!("{variable}: {source}: {skipped}; it is left out");
                 }
@@ -197,8 +141,8 @@ impl RefreshedSource<Weak<ArcSwap<ApiKeys>>> {
         let keys = self.target.upgrade()?;
         let now = Instant::now();
         if self.schedule.is_due(false, now) {
-            let (source, variable) = (self.source.to_string(), self.variable);
-            let good = self.read_if_changed(ApiKeys::parse, |parsed| {
+            let (source, variable) = (self.source.name(), self.source.variable());
+            let good = self.source.read_if_changed(ApiKeys::parse, |parsed| {
                 log::info!("{variable}: {} keys of {source} count", parsed.len());
                 keys.store(Arc::new(parsed));
             });

@@ -11,6 +11,7 @@ const SHOWN: &[(&str, &[&str], &str)] = &[
     ("migrate", MIGRATE_SETTINGS, OTHERS),
     ("check-config", &[], CHECK_CONFIG),
     ("healthcheck", &["BIND_ADDR"], OTHERS),
+    ("webhook", &["WEBHOOKS_FILE"], OTHERS),
     ("load", &[], LOAD),
 ];
 

@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod serve;
 mod token;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -52,6 +53,8 @@ enum Command {
     CheckConfig,
     /// Ask the hub on this machine whether it is ready
     Healthcheck,
+    /// Send a webhook to an endpoint, and print its answer
+    Webhook(webhook::WebhookArgs),
 }
 
 /// Why a command failed.
@@ -121,6 +124,7 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Command::Migrate(args) => migrate::run(Config::from_matches(matches)?, &args),
         Command::CheckConfig => check_config::run(Config::from_matches(matches)?, matches),
         Command::Healthcheck => healthcheck::run(matches),
+        Command::Webhook(args) => webhook::run(&Config::from_matches(matches)?, &args),
     }
 }
 

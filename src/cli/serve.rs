@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::{CliError, banner, logging, output};
+use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
 use crate::config::{Config, LogFormat};
 use crate::server;
@@ -23,12 +24,14 @@ pub(super) fn run(mut config: Config) -> Result<(), CliError> {
 
 /// Runs the server until it has drained.
 fn run_server(config: Config) -> Result<(), CliError> {
-    // An invalid key is reported like any other invalid setting.
+    // An invalid key, or endpoint, is reported like any other invalid setting.
     let verifier = Verifier::new(&config.auth)?;
+    let webhooks = WebhookFile::open(&config.webhooks)?;
     let listening = |address, config: &Config| {
         print_banner(for_stdout(banner(address, config), config.log.format));
     };
-    server::run(config, verifier, listening).map_err(|error| CliError::Failed(error.to_string()))
+    server::run(config, verifier, webhooks, listening)
+        .map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// The part of the banner that goes to stdout. With JSON logs, programs read the output, often

@@ -27,6 +27,7 @@ mod room;
 mod secret;
 mod server;
 mod settings;
+mod webhooks;
 
 pub use auth::{AuthConfig, JwksSource, PublicKeyPem};
 pub use cluster::ClusterConfig;
@@ -47,6 +48,7 @@ pub use room::{JoinPolicy, RoomConfig};
 pub use secret::{Secret, redacted_url};
 pub use server::ServerConfig;
 pub use settings::{Settings, explain};
+pub use webhooks::WebhookConfig;
 
 /// All settings, checked and completed.
 #[derive(Debug, Clone)]
@@ -65,6 +67,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Rules of the rooms.
     pub rooms: RoomConfig,
+    /// Who is told of what happens.
+    pub webhooks: WebhookConfig,
     /// How the hub drains.
     pub drain: DrainConfig,
     /// What is logged, and how.

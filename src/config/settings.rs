@@ -12,7 +12,8 @@ use super::http::{FileNeeds, HttpArgs};
 use super::secret::redacted_url;
 use super::server::ServerArgs;
 use super::{
-    Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, ServerConfig, check,
+    Config, ConfigError, DrainConfig, LimitsConfig, LogConfig, RoomConfig, ServerConfig,
+    WebhookConfig, check,
 };
 
 /// Settings whose values errors must not repeat.
@@ -35,6 +36,8 @@ pub struct Settings {
     limits: LimitsConfig,
     #[command(flatten, next_help_heading = "Rooms")]
     rooms: RoomConfig,
+    #[command(flatten, next_help_heading = "Webhooks")]
+    webhooks: WebhookConfig,
     #[command(flatten, next_help_heading = "Going down")]
     drain: DrainConfig,
     #[command(flatten, next_help_heading = "Logs")]
@@ -62,8 +65,9 @@ impl Config {
         let cluster = settings.cluster.resolve(matches)?;
         let auth = settings.auth.resolve(&server, matches)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
-        let (drain, log) = (settings.drain, settings.log);
-        let config = Self { server, http, database, cluster, auth, limits, rooms, drain, log };
+        let (webhooks, drain, log) = (settings.webhooks, settings.drain, settings.log);
+        let config =
+            Self { server, http, database, cluster, auth, limits, rooms, webhooks, drain, log };
         check::check_consistency(&config)?;
         Ok(config)
     }

@@ -59,6 +59,14 @@ fn nothing_set_is_the_documented_default() {
     assert_eq!(config.rooms.chat_open, Duration::from_secs(86_400));
     assert_eq!(config.rooms.trail_interval, Duration::from_secs(10));
     assert_eq!(config.rooms.location_retention, Duration::from_secs(86_400));
+    let webhooks = &config.webhooks;
+    assert_eq!((webhooks.file.as_ref(), webhooks.concurrency), (None, 16));
+    assert_eq!((webhooks.max_rows, webhooks.stale_after), (1_000_000, Duration::from_secs(60)));
+    let waits = (1..=8).map(|failures| webhooks.retry_schedule.wait(failures, 0.5));
+    let waits: Vec<_> = waits.map(|wait| wait.map(|wait| wait.as_secs())).collect();
+    let hours = |hours: u64| Some(hours * 3600);
+    let long = [hours(2), hours(5), hours(10), hours(14), None];
+    assert_eq!(waits, [&[Some(5), Some(300), Some(1800)], &long[..]].concat());
     assert_eq!((config.drain.delay, config.drain.drain), (Duration::ZERO, Duration::from_secs(5)));
     assert_eq!((config.log.filter.as_str(), config.log.format), ("info", LogFormat::Text));
     assert_eq!(config.warnings(), Vec::<String>::new());
@@ -99,6 +107,11 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
         ("jwt-jwks", "ftp://127.0.0.1/x", "JWT_JWKS"),
         ("jwt-jwks-ca", "ca.pem", "JWT_JWKS_CA"),
         ("api-keys-file", "", "API_KEYS_FILE"),
+        ("webhooks-file", "", "WEBHOOKS_FILE"),
+        ("webhook-concurrency", "0", "WEBHOOK_CONCURRENCY"),
+        ("webhook-retry-schedule", "5s,often", "WEBHOOK_RETRY_SCHEDULE"),
+        ("webhook-max-rows", "0", "WEBHOOK_MAX_ROWS"),
+        ("stale-after-secs", "86401", "STALE_AFTER_SECS"),
         ("jwt-issuer", "", "JWT_ISSUER"),
         ("jwt-leeway-secs", "301", "JWT_LEEWAY_SECS"),
         ("jwt-leeway-secs", "-1", "JWT_LEEWAY_SECS"),

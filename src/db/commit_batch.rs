@@ -12,6 +12,10 @@ use diesel::prelude::*;
 use super::connection::DbConnection;
 use super::error_class;
 use super::messages::{MessageRow, NewMessage};
+use super::webhooks::NewEvent;
+use crate::webhooks::event::EventKind;
+use crate::webhooks::outbox::Audience;
+use crate::webhooks::payload;
 use plan::CommitPlan;
 use protocol::chat::ChatMessage;
 use protocol::time::Timestamp;
@@ -34,7 +38,8 @@ pub enum ChatRefusal {
     Gone,
 }
 
-/// Stores a batch in one transaction; one outcome per message, in their order.
+/// Stores a batch in one transaction; one outcome per message, in their order. New messages are told
+/// to an audience of webhooks.
 ///
 /// # Errors
 /// If a query fails; nothing of the batch is stored then, unless the connection was lost during the
@@ -42,6 +47,7 @@ pub enum ChatRefusal {
 pub fn commit(
     connection: &mut DbConnection,
     batch: &[NewMessage],
+    audience: Option<Audience<'_>>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut is_stored = false;
@@ -49,10 +55,10 @@ pub fn commit(
         // A writer from the start: a transaction that begins as a reader can be refused when it
         // first writes.
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            commit_locked(sqlite, batch, now).inspect(|_| is_stored = true)
+            commit_locked(sqlite, batch, audience, now).inspect(|_| is_stored = true)
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
-            commit_locked(postgres, batch, now).inspect(|_| is_stored = true)
+            commit_locked(postgres, batch, audience, now).inspect(|_| is_stored = true)
         }),
     };
     // An error after this point is the commit's.
@@ -72,6 +78,13 @@ trait ChatTables {
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
     /// Sets `last_seq` of the orders, given in the order in which they were locked.
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
+    /// Writes what endpoints are told.
+    fn tell(
+        &mut self,
+        events: &[NewEvent<'_>],
+        audience: Audience<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()>;
 }
 
 /// The orders that are locked, by their ids.
@@ -96,6 +109,7 @@ fn key_of(message: &NewMessage) -> Option<MessageKey<'_>> {
 fn commit_locked(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
+    audience: Option<Audience<'_>>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
@@ -103,14 +117,15 @@ fn commit_locked(
     ids.dedup();
     let locked = tables.lock_orders(&ids, now)?;
     if locked.len() == ids.len() {
-        return number_and_insert(tables, batch, &ids, &locked, now);
+        return number_and_insert(tables, batch, (&ids, &locked), audience, now);
     }
     // A message that is stored in a deleted order would outlive the order.
     let lives = |message: &NewMessage| locked.contains_key(message.order_id.as_str());
     let not_deleted: Vec<NewMessage> =
         batch.iter().filter(|message| lives(message)).cloned().collect();
     ids.retain(|id| locked.contains_key(*id));
-    let mut written = number_and_insert(tables, &not_deleted, &ids, &locked, now)?.into_iter();
+    let written = number_and_insert(tables, &not_deleted, (&ids, &locked), audience, now)?;
+    let mut written = written.into_iter();
     let outcome = |message| lives(message).then(|| written.next()).flatten();
     Ok(batch.iter().map(outcome).map(|stored| stored.unwrap_or(Err(ChatRefusal::Gone))).collect())
 }
@@ -119,8 +134,8 @@ fn commit_locked(
 fn number_and_insert(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
-    ids: &[&str],
-    locked: &LockedOrders,
+    (ids, locked): (&[&str], &LockedOrders),
+    audience: Option<Audience<'_>>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut keys: Vec<MessageKey<'_>> = batch.iter().filter_map(key_of).collect();
@@ -144,6 +159,23 @@ fn number_and_insert(
     if !fresh.is_empty() {
         tables.insert(&fresh)?;
         tables.set_last_seqs(&plan.new_last_seqs(ids), now)?;
+        if let Some(audience) = audience
+            && audience.listeners.any().contains(EventKind::ChatMessage)
+        {
+            let events: Vec<_> = fresh.iter().map(|(seq, message)| told(*seq, message)).collect();
+            tables.tell(&events, audience, now)?;
+        }
     }
     Ok(plan.into_outcomes(batch))
+}
+
+/// What endpoints are told of a new message.
+fn told(seq: i64, message: &NewMessage) -> NewEvent<'_> {
+    NewEvent {
+        kind: EventKind::ChatMessage,
+        order: message.order_id.as_str(),
+        id: message.id.clone(),
+        data: payload::chat_message(&message.numbered(seq)),
+        at: message.created_at,
+    }
 }

@@ -20,3 +20,4 @@ pub mod resumes;
 pub mod revocations;
 pub mod schema;
 pub mod trail;
+pub mod webhooks;

@@ -12,9 +12,11 @@ use super::orders::{self, StoredOrder};
 use super::participants;
 use super::read_marks;
 use super::schema::{messages, orders as table};
-use super::trail;
+use super::{trail, webhooks};
 use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
+use crate::webhooks::order_events::ChangeToTell;
+use crate::webhooks::outbox::Audience;
 use protocol::error::{ErrorCode, Failure};
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -34,8 +36,19 @@ pub struct OrderChange {
     pub command: OrderCommand,
     /// The function that decides.
     pub decide: Arc<Decide>,
+    /// Details for the receivers of the change.
+    pub note: ChangeNote,
     /// The call behind the change, if it is idempotent.
     pub idempotent: Option<Idempotent<AppliedChange>>,
+}
+
+/// What a back end adds to a change, for the receivers of the change.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeNote {
+    /// When it happened at the back end.
+    pub at: Option<Timestamp>,
+    /// Further data about a new status.
+    pub data: Option<Box<serde_json::value::RawValue>>,
 }
 
 /// The outcome of a change.
@@ -54,13 +67,14 @@ pub struct AppliedChange {
 }
 
 /// Applies changes in one transaction, one after the other, with one outcome each. A refused change
-/// changes nothing and does not delay the others.
+/// changes nothing and does not delay the others. What changes is told to an audience of webhooks.
 ///
 /// # Errors
 /// If a query fails; nothing is changed then.
 pub fn apply(
     connection: &mut DbConnection,
     changes: &[OrderChange],
+    audience: Option<Audience<'_>>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<AppliedChange, Failure>>> {
     // On SQLite the first statement locks, so the transaction is a writer from its start.
@@ -71,7 +85,13 @@ pub fn apply(
                 connection,
                 change.idempotent.as_ref(),
                 now,
-                |connection| decide(connection, change, &mut created_rows, now),
+                |connection| {
+                    let decided = decide(connection, change, &mut created_rows, now)?;
+                    if let (Some(audience), Ok(applied)) = (audience, &decided) {
+                        tell(connection, change, applied, audience, now)?;
+                    }
+                    Ok(decided)
+                },
             )?;
             Ok(match done {
                 Ok(CallOutcome::New(done, answer)) => Ok(AppliedChange { answer, ..done }),
@@ -99,6 +119,33 @@ fn decide(
         Ok(decided) => save(connection, stored, &known, decided, now).map(Ok),
         Err(failure) => Ok(Err(failure)),
     }
+}
+
+/// Writes what endpoints are told of a change.
+fn tell(
+    connection: &mut DbConnection,
+    change: &OrderChange,
+    applied: &AppliedChange,
+    audience: Audience<'_>,
+    now: Timestamp,
+) -> QueryResult<()> {
+    let AppliedChange { before, order, created, .. } = applied;
+    let at = change.note.at.unwrap_or(now);
+    let told = ChangeToTell {
+        order_id: &order.id,
+        before,
+        now: &order.facts,
+        rev: order.rev,
+        version: order.version,
+        created: *created,
+        at,
+        data: change.note.data.as_deref(),
+    };
+    let events = told.events(audience.listeners.any()).into_iter().map(|(kind, data)| {
+        let id = uuid::Uuid::now_v7().to_string();
+        webhooks::NewEvent { kind, order: order.id.as_str(), id, data, at }
+    });
+    webhooks::insert(connection, &events.collect::<Vec<_>>(), audience, now)
 }
 
 /// The order after a repeated idempotent call. It is reported as unchanged, so that receivers who

@@ -176,3 +176,69 @@ diesel::table! {
         expires_at_ms -> BigInt,
     }
 }
+
+diesel::table! {
+    /// What endpoints are told: a row for each event and endpoint.
+    webhook_outbox (number) {
+        /// Rises in the order of the commits of an order.
+        number -> BigInt,
+        /// The endpoint's name.
+        endpoint -> Text,
+        /// The order; empty where there is none.
+        order_id -> Text,
+        /// The `webhook-id`.
+        id -> Text,
+        /// The `type` of the webhook.
+        kind -> Text,
+        /// JSON of its data.
+        data -> Text,
+        /// When it happened.
+        created_at_ms -> BigInt,
+        /// 0 new, 1 queued (its order has a lease), 2 dead, 3 delivered.
+        state -> SmallInt,
+        /// When it was delivered or died.
+        done_at_ms -> Nullable<BigInt>,
+        /// Why the last try of a dead one failed.
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// The orders of which rows are queued for an endpoint.
+    webhook_leases (endpoint, order_id) {
+        /// The endpoint's name.
+        endpoint -> Text,
+        /// The order; empty where there is none.
+        order_id -> Text,
+        /// When its next row may be tried; with a token, when the lease ends.
+        due_at_ms -> BigInt,
+        /// The token of the hub that has its rows in hand.
+        token -> Nullable<Text>,
+        /// How often its next row has failed.
+        failures -> Integer,
+    }
+}
+
+diesel::table! {
+    /// How endpoints fare.
+    webhook_endpoints (name) {
+        /// The endpoint's name.
+        name -> Text,
+        /// The hash of the entry that was last used.
+        entry -> Nullable<Text>,
+        /// The hash of the entry that was answered 410.
+        stopped_entry -> Nullable<Text>,
+        /// New orders that failed since the last success.
+        streak -> Integer,
+        /// How often it was found down since the last success.
+        level -> Integer,
+        /// Until then nothing is sent.
+        retry_at_ms -> Nullable<BigInt>,
+        /// Whether an order that has not failed may be sent before that.
+        open_for_new -> Bool,
+        /// Why the last delivery failed.
+        last_error -> Nullable<Text>,
+        /// When the last delivery succeeded.
+        last_delivered_at_ms -> Nullable<BigInt>,
+    }
+}

@@ -1,4 +1,4 @@
-//! `/admin/v1`: statistics of the hub, and ending a user's connections.
+//! `/admin/v1`: its routes, statistics of the hub, and ending a user's connections.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
 use super::path_id::PathId;
 use super::problem::Problem;
-use super::{Hub, rooms};
+use super::{Hub, rooms, webhooks};
 use crate::actors::shared::Shared;
 use crate::actors::store::Ban;
 use crate::actors::supervisor::{Disconnect, DisconnectUser};
@@ -36,7 +36,10 @@ const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
 /// The longest reason, in bytes: it has to fit a line on a screen.
 const MAX_REASON: usize = 120;
 
-calls! { Calls: self::{stats, end_sessions}, rooms::{list, show, remove} }
+calls! {
+    Calls: self::{stats, end_sessions}, rooms::{list, show, remove},
+        webhooks::{list, enable, dead, replay}
+}
 
 /// Events per second, measured over the last samples.
 #[derive(Debug, Default)]

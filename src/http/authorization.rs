@@ -51,6 +51,8 @@ permissions! {
     ReadNode: AdminRead for "support and admins";
     /// To remove users.
     RemoveUsers: AdminWrite for "admins";
+    /// To start endpoints of webhooks, and to send again what was given up.
+    ManageWebhooks: AdminWrite for "admins";
     /// To read the metrics and the API's description.
     ReadMetrics: MetricsRead for "admins";
 }

@@ -27,6 +27,7 @@ mod rooms;
 mod socketio;
 mod timeouts;
 mod upgrade;
+mod webhooks;
 
 use std::sync::{Arc, OnceLock};
 
@@ -36,6 +37,7 @@ use actix_web::web::{self, ServiceConfig};
 use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
+use crate::actors::webhooks::Dispatcher;
 use crate::log_once::LogOnce;
 use transport::TransportOptions;
 use transport::engineio::PollingSessions;
@@ -68,6 +70,8 @@ pub struct Hub {
     pub rates: Arc<crate::http::admin::Rates>,
     /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
+    /// What sends webhooks, if there are any.
+    pub dispatcher: Option<Arc<Dispatcher>>,
     /// When the hub started.
     pub started: std::time::Instant,
 }

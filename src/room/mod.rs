@@ -6,6 +6,7 @@
 pub mod bans;
 pub mod change;
 pub mod delivery;
+pub mod driver_watch;
 pub mod fix_times;
 pub mod order;
 pub mod order_diff;

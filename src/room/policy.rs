@@ -110,11 +110,7 @@ impl Rights<'_> {
         if subject.role.is_staff() || self.supports() || may_drive(order, subject) {
             return true;
         }
-        // An order without a status is in no list of statuses.
-        order
-            .status
-            .as_ref()
-            .map_or(rules.location_visible.is_none(), |status| rules.shows_driver(status))
+        rules.shows_driver_of(order)
     }
 
     /// Whether a back end made the user a supporter of the order.
@@ -140,6 +136,13 @@ impl Rules {
     pub fn shows_driver(&self, status: &str) -> bool {
         let listed = self.location_visible.as_ref().is_none_or(|visible| visible.contains(status));
         listed && !self.terminal.contains(status)
+    }
+
+    /// Whether customers of an order see the driver's position. An order without a status is in no
+    /// list of statuses.
+    pub fn shows_driver_of(&self, order: &OrderFacts) -> bool {
+        let status = order.status.as_ref();
+        status.map_or(self.location_visible.is_none(), |status| self.shows_driver(status))
     }
 }
 

@@ -64,3 +64,8 @@ mod takeover;
 mod trackers;
 mod trail;
 mod typing;
+mod webhook_failures;
+mod webhook_file;
+mod webhook_kills;
+mod webhook_moments;
+mod webhooks;

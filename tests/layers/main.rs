@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("permits", 0),
     ("process", 0),
     ("recent", 0),
+    ("webhooks::schedule", 0),
     ("config", 1),
     ("room", 2),
     ("connection", 2),
@@ -31,6 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("rate_limit", 2),
     ("auth", 2),
     ("db", 2),
+    ("webhooks", 2),
     ("transport", 3),
     ("bus", 2),
     ("actors", 4),
@@ -40,6 +42,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("actors::reachable", 4),
     ("actors::alarms", 4),
     ("actors::shared", 4),
+    ("actors::webhooks", 4),
     ("actors::peer", 5),
     ("actors::order_room", 6),
     ("actors::supervisor", 7),
@@ -61,6 +64,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("rate_limit", &["actix", "diesel"]),
     ("bus", &["actix", "diesel"]),
     ("db", &["actix"]),
+    ("webhooks", &["actix", "diesel"]),
     ("transport", &["protocol::client", "protocol::events", "protocol::server"]),
 ];
 

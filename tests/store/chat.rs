@@ -58,9 +58,9 @@ fn a_rolled_back_batch_gives_its_numbers_back() {
         let mut connection = hub.connection();
         let twice = [message("o", "x"), message("new", "x"), first];
         let now = Timestamp::now();
-        commit_batch::commit(&mut connection, &twice, now).expect_err("an id stored before");
+        commit_batch::commit(&mut connection, &twice, None, now).expect_err("an id stored before");
         let written =
-            commit_batch::commit(&mut connection, &[message("o", "y")], now).expect("stored");
+            commit_batch::commit(&mut connection, &[message("o", "y")], None, now).expect("stored");
         let [Ok(StoredChat { message, duplicate: false })] = &written[..] else {
             panic!("{written:?}");
         };
@@ -97,7 +97,7 @@ fn twins_in_one_batch_are_stored_once() {
             keyed("o", "k", "bye"),
             keyed("o", "l", "hello"),
         ];
-        let written = commit_batch::commit(&mut hub.connection(), &batch, Timestamp::now());
+        let written = commit_batch::commit(&mut hub.connection(), &batch, None, Timestamp::now());
         let short: Vec<_> = written
             .expect("stored")
             .iter()

@@ -57,8 +57,12 @@ impl Fixture {
     pub fn start(url: DatabaseUrl) -> Self {
         migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
-        let options =
-            StoreOptions { url: url.clone(), pool_size: 4, trail: TrailOptions::default() };
+        let options = StoreOptions {
+            url: url.clone(),
+            pool_size: 4,
+            trail: TrailOptions::default(),
+            outbox: None,
+        };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
         let answers = Arc::<Mutex<Vec<_>>>::default();
         let collector = Collector(Arc::clone(&answers)).start();

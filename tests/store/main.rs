@@ -15,3 +15,4 @@ mod reads;
 mod resumes;
 mod scale;
 mod trail;
+mod webhooks;

@@ -61,12 +61,9 @@ impl Witness {
         let rules = Rules { terminal, ..Rules::default() };
         let decide =
             Arc::new(move |known: &_, command: &_| rules.decide(known, command, Timestamp::now()));
-        let change = OrderChange { order: order(id), command, decide, idempotent: None };
-        store.change_order(ChangeRequest {
-            change,
-            note: ChangeNote::default(),
-            tell: self.tell.clone(),
-        })
+        let (order, note) = (order(id), ChangeNote::default());
+        let change = OrderChange { order, command, decide, note, idempotent: None };
+        store.change_order(ChangeRequest { change, tell: self.tell.clone() })
     }
 
     /// Whether a change was committed, or why not, and whether rights have changed.

@@ -5,6 +5,7 @@ use orderhub::actors::store::{MAX_WAITING_MARKS, StoreError};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::read_marks::{self, StoredReadMark};
 use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message, order, until};
 
@@ -13,7 +14,7 @@ fn user(id: &str) -> UserId {
 }
 
 fn note(hub: &Fixture, of: &str, who: &str, seq: i64) {
-    assert!(hub.store.queue_read_mark(&order(of), &user(who), seq));
+    assert!(hub.store.queue_read_mark(&order(of), &user(who), seq, true));
 }
 
 /// The marks of an order, as a room that opens finds them.
@@ -95,7 +96,7 @@ fn many_are_written_in_parts_and_there_is_an_end_to_how_many_wait() {
         let mut lock = hub.connection();
         lock.batch_execute(begin(&hub)).expect("locked");
         let noted = (0..=MAX_WAITING_MARKS)
-            .filter(|n| hub.store.queue_read_mark(&order("o"), &user(&format!("u{n}")), 7))
+            .filter(|n| hub.store.queue_read_mark(&order("o"), &user(&format!("u{n}")), 7, true))
             .count();
         assert_eq!(noted, MAX_WAITING_MARKS);
         // While the database is locked they wait, and nothing of them is lost.
@@ -128,9 +129,11 @@ fn two_nodes_that_write_the_same_orders_do_not_wait_in_a_ring() {
                             order: order(of),
                             user: user("ann"),
                             seq: round * 2 + node,
+                            is_receipt: true,
                         };
                         let marks: Vec<_> = orders.iter().map(mark).collect();
-                        read_marks::save(&mut connection, &marks).expect("written");
+                        read_marks::save(&mut connection, &marks, None, Timestamp::now())
+                            .expect("written");
                     }
                 })
             })

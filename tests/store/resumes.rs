@@ -107,8 +107,12 @@ fn expired_sessions_are_not_given_and_gone_after_the_next_start() {
         hub.store.save_resume_records(vec![kept.clone()], in_secs(60)).await.expect("written");
         assert_eq!(hub.store.take_resume_record(pid, owner).await, Ok(None));
         assert_eq!(rows(&hub), 2101);
-        let options =
-            StoreOptions { url: hub.url.clone(), pool_size: 4, trail: TrailOptions::default() };
+        let options = StoreOptions {
+            url: hub.url.clone(),
+            pool_size: 4,
+            trail: TrailOptions::default(),
+            outbox: None,
+        };
         let next = Store::start(&options, hub.metrics.clone(), &Arbiter::current());
         let next = next.expect("a store");
         until("expired sessions to go", async || rows(&hub) == 1).await;

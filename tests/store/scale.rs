@@ -106,7 +106,7 @@ fn questions(ask: impl FnMut(&Question<'_>)) {
         }),
         ("a message", None, &|connection| {
             let said = [keyed("o77777", "a key", "hello")];
-            commit_batch::commit(connection, &said, Timestamp::now()).expect("stored");
+            commit_batch::commit(connection, &said, None, Timestamp::now()).expect("stored");
         }),
     ];
     all.iter().for_each(ask);

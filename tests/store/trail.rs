@@ -108,9 +108,10 @@ fn a_point_on_its_way_to_a_deleted_order_is_left_out() {
                 order: order("o1"),
                 command,
                 decide,
+                note: order_changes::ChangeNote::default(),
                 idempotent: None,
             };
-            let outcomes = order_changes::apply(&mut connection, &[change], Timestamp::now());
+            let outcomes = order_changes::apply(&mut connection, &[change], None, Timestamp::now());
             assert!(outcomes.expect("applied")[0].is_ok());
         };
         change(OrderCommand::Patch(OrderPatch { creates: true, ..OrderPatch::default() }));

@@ -11,6 +11,7 @@ use super::{Enter, Entered, EntryKind, OrderRoom};
 use crate::actors::peer::{Answer, LeaveReply};
 use crate::auth::Identity;
 use crate::room::roster::Departed;
+use crate::webhooks::event::EventKind;
 use protocol::events::join::Join;
 use protocol::events::presence::{MemberInfo, Presence};
 use protocol::ids::SessionId;
@@ -103,6 +104,7 @@ impl OrderRoom {
         let Identity { user, name, role, .. } = &*session.identity;
         if self.roster.enter(user, name, *role) && announce {
             let member = MemberInfo { user_id: user, name, role: *role };
+            self.tell_member(EventKind::MemberJoined, &member);
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
@@ -149,6 +151,7 @@ impl OrderRoom {
     }
 
     pub(super) fn announce_departure(&mut self, departed: &Departed) {
+        self.tell_member(EventKind::MemberLeft, &departed.info());
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };
         self.send_to_all(ServerEvent::PresenceLeft(presence));

@@ -118,6 +118,7 @@ impl OrderRoom {
             && self.roster.is_empty()
             && self.writes.is_empty()
             && self.loading.as_ref().is_none_or(|loading| loading.waiting.is_empty())
+            && self.driver_watch.as_ref().is_none_or(|watch| watch.is_settled())
     }
 
     /// When an idle room is to be forgotten.

@@ -81,6 +81,7 @@ impl OrderRoom {
     /// write-behind, to the database. Returns whether a member is gone.
     pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
+        self.watch_fix();
         self.handle.stats.location(at);
         let Some(position) = self.track.last() else { return false };
         let taken_ms = position.taken_at().as_millis();

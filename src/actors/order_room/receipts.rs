@@ -36,7 +36,7 @@ impl OrderRoom {
         // A receipt for deleted chat is ignored.
         let advances = seq > self.floor
             && match kind {
-                ReceiptKind::Read => self.advance_mark(user, seq),
+                ReceiptKind::Read => self.advance_mark(user, seq, true),
                 ReceiptKind::Delivered => true,
             };
         answer.ok(match kind {
@@ -59,19 +59,20 @@ impl OrderRoom {
     pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
         if message.kind != ChatKind::System {
             self.stop_typing(&message.sender_id, now);
-            self.advance_mark(&message.sender_id, message.seq);
+            self.advance_mark(&message.sender_id, message.seq, false);
         }
     }
 
-    /// Advances a mark and queues it for the store. Returns whether it moved.
-    fn advance_mark(&mut self, user: &UserId, seq: i64) -> bool {
+    /// Advances a mark and queues it for the store; `is_receipt` says whether by a receipt of the
+    /// user. Returns whether it moved.
+    fn advance_mark(&mut self, user: &UserId, seq: i64, is_receipt: bool) -> bool {
         let Some(MarkAdvance { forgotten }) = self.read_marks.advance(user, seq) else {
             return false;
         };
         let store = &self.shared.store;
-        let mut queued = store.queue_read_mark(&self.order, user, seq);
+        let mut queued = store.queue_read_mark(&self.order, user, seq, is_receipt);
         if let Some(forgotten) = forgotten {
-            queued &= store.queue_read_mark(&self.order, &forgotten, 0);
+            queued &= store.queue_read_mark(&self.order, &forgotten, 0, false);
         }
         self.read_marks_unsaved |= !queued;
         true
@@ -81,8 +82,8 @@ impl OrderRoom {
     pub(super) fn save_read_marks(&mut self) -> bool {
         if self.read_marks_unsaved {
             let (store, order) = (&self.shared.store, &self.order);
-            let queued =
-                self.read_marks.iter().all(|(user, seq)| store.queue_read_mark(order, user, seq));
+            let mut marks = self.read_marks.iter();
+            let queued = marks.all(|(user, seq)| store.queue_read_mark(order, user, seq, true));
             self.read_marks_unsaved = !queued;
         }
         !self.read_marks_unsaved

@@ -6,6 +6,7 @@ use super::db_thread::{BatchOutcome, DbThread, QUEUE_TIMEOUT};
 use super::error::{ChatWriteError, QueryError};
 use super::pending_chat::{PendingChat, ReplyGuard};
 use crate::db::commit_batch;
+use crate::db::connection::DbConnection;
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
 use protocol::time::Timestamp;
@@ -53,8 +54,13 @@ fn commit(
     metrics: &Metrics,
 ) -> Result<(), (QueryError, Vec<ReplyGuard>)> {
     let now = Timestamp::now();
-    match thread.try_query_once(|connection| commit_batch::commit(connection, messages, now)) {
+    let listeners = thread.listeners();
+    let audience = thread.audience(listeners.as_deref());
+    let commit =
+        |connection: &mut DbConnection| commit_batch::commit(connection, messages, audience, now);
+    match thread.try_query_once(commit) {
         Ok(outcomes) => {
+            thread.announce_chat(&outcomes, listeners.as_deref());
             #[expect(clippy::cast_precision_loss, reason = "at most 256")]
             metrics.chat_batch.observe(messages.len() as f64);
             for (reply_guard, outcome) in reply_guards.into_iter().zip(outcomes) {
@@ -155,7 +161,7 @@ mod tests {
         migrate::bring_up_to_date(&url).expect("tables");
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(DbPool::new(&url, 1), health);
+        let thread = DbThread::new(DbPool::new(&url, 1), health, None);
         let room = Room.start().recipient();
         let limit = QueueLimit::new(9, 9, Gauge::default());
         let (mut batch, mut answers) = (Vec::new(), Vec::new());

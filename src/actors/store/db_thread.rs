@@ -13,6 +13,7 @@ use super::error::{QueryError, StoreError};
 use super::health::Health;
 use crate::db::connection::DbConnection;
 use crate::db::pool::{DbError, DbPool};
+use crate::webhooks::outbox::Outbox;
 
 /// Work that has waited this long is not started, because its caller is about to give up. So a
 /// queue that built up while the database was down is dropped at once.
@@ -29,6 +30,8 @@ pub(super) const MAX_BATCH: usize = 256;
 pub(super) struct DbThread {
     pool: DbPool,
     health: Arc<Health>,
+    /// Who is told of what is written, if there are webhooks.
+    pub(super) outbox: Option<Arc<Outbox>>,
 }
 
 /// Threads with one queue: all those that write, or all those that read.
@@ -55,8 +58,8 @@ pub(super) enum BatchOutcome {
 // === impl DbThread ===
 
 impl DbThread {
-    pub(super) fn new(pool: DbPool, health: Arc<Health>) -> Self {
-        Self { pool, health }
+    pub(super) fn new(pool: DbPool, health: Arc<Health>, outbox: Option<Arc<Outbox>>) -> Self {
+        Self { pool, health, outbox }
     }
 
     /// Runs a query, which may happen twice if a connection is lost. A failure is counted, and
@@ -198,7 +201,7 @@ mod tests {
     fn thread(folder: &tempfile::TempDir) -> DbThread {
         let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
-        DbThread::new(DbPool::new(&url, 1), Arc::new(Health::new(metrics)))
+        DbThread::new(DbPool::new(&url, 1), Arc::new(Health::new(metrics)), None)
     }
 
     #[test]

@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use super::db_thread::{DbThread, with_timeout};
 use super::error::StoreError;
 use super::group_queue::{GroupQueue, Reply};
-use super::{AppliedChange, CallerClass, OrderChange, OrderFilter, Store, StoredOrder};
+use super::{AppliedChange, CallerClass, ChangeNote, OrderChange, OrderFilter, Store, StoredOrder};
 use crate::db::{order_changes, orders};
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
 use crate::room::order_diff::OrderDiff;
+use crate::webhooks::event::EventKind;
 use protocol::error::Failure;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -28,21 +29,10 @@ pub(super) const NOT_PURGED: &str = "chat of a deleted order was not removed";
 pub struct ChangeRequest {
     /// The change.
     pub change: OrderChange,
-    /// Details for the receivers of the change.
-    pub note: ChangeNote,
     /// Gets the committed change before the caller gets the answer. Also if nothing changed: a
     /// connection that was lost during a commit may have hidden that it did change, and a repeated
     /// call then updates a room that missed it.
     pub tell: Recipient<OrderChanged>,
-}
-
-/// What a back end adds to a change, for the receivers of the change.
-#[derive(Debug, Clone, Default)]
-pub struct ChangeNote {
-    /// When it happened at the back end.
-    pub at: Option<Timestamp>,
-    /// Further data about a new status.
-    pub data: Option<Box<serde_json::value::RawValue>>,
 }
 
 /// An order has changed, or was already as requested. Sent in the order of the commits.
@@ -206,12 +196,15 @@ fn try_group(
 ) -> Result<(), (Vec<PendingChange>, StoreError)> {
     let changes: Vec<_> = group.iter().map(|(request, _)| request.change.clone()).collect();
     let now = Timestamp::now();
+    let listeners = thread.listeners();
+    let audience = thread.audience(listeners.as_deref());
     // It may run twice: a change that was made already changes nothing.
     let applied = thread.query("orders were not written", |connection| {
-        order_changes::apply(connection, &changes, now)
+        order_changes::apply(connection, &changes, audience, now)
     });
     match applied {
         Ok(outcomes) => {
+            thread.announce(EventKind::OF_ORDERS);
             for (change, outcome) in group.into_iter().zip(outcomes) {
                 publish(change, outcome, now);
             }
@@ -228,7 +221,7 @@ fn publish(
     at: Timestamp,
 ) {
     let outcome = outcome.map(|changed| {
-        let change = Arc::new(CommittedChange { changed, note: request.note, at });
+        let change = Arc::new(CommittedChange { changed, note: request.change.note, at });
         request.tell.do_send(OrderChanged(Arc::clone(&change)));
         change
     });

@@ -11,12 +11,14 @@ use actix::ArbiterHandle;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::db_thread::{DbThreads, MAX_BATCH};
+use super::db_thread::{DbThread, DbThreads, MAX_BATCH};
 use super::error::StoreError;
 use super::{LoadedOrder, Store};
 use crate::db::orders;
 use crate::db::read_marks::{self, StoredReadMark};
+use crate::webhooks::event::EventKind;
 use protocol::ids::{OrderId, UserId};
+use protocol::time::Timestamp;
 
 /// The most read marks that wait to be written.
 pub const MAX_WAITING_MARKS: usize = 16_384;
@@ -42,21 +44,36 @@ struct ReadMarkQueue {
 #[derive(Default)]
 struct PendingReadMarks {
     /// By order, which is the order of locking.
-    by_order: BTreeMap<OrderId, BTreeMap<UserId, i64>>,
+    by_order: BTreeMap<OrderId, BTreeMap<UserId, PendingMark>>,
     /// How many marks wait.
     count: usize,
     /// Marks that are being written; they may not be in the database yet.
     writing: Arc<Vec<StoredReadMark>>,
 }
 
+#[derive(Clone, Copy)]
+struct PendingMark {
+    /// The highest message that was read; 0 deletes the mark.
+    seq: i64,
+    /// Whether the user said so since the last write, and did not only write a message.
+    is_receipt: bool,
+}
+
 // === impl Store ===
 
 impl Store {
-    /// Queues how far a user has read, to be written soon; 0 deletes the mark. False if too many
-    /// wait.
+    /// Queues how far a user has read, to be written soon; 0 deletes the mark. `is_receipt` says
+    /// whether the user said so, and did not only write a message. False if too many wait.
     #[must_use]
-    pub fn queue_read_mark(&self, order: &OrderId, user: &UserId, seq: i64) -> bool {
-        let noted = self.marks.waiting.marks.lock().put(order, user, seq);
+    pub fn queue_read_mark(
+        &self,
+        order: &OrderId,
+        user: &UserId,
+        seq: i64,
+        is_receipt: bool,
+    ) -> bool {
+        let mark = PendingMark { seq, is_receipt };
+        let noted = self.marks.waiting.marks.lock().put(order, user, mark);
         // If the task is awake already, it checks the queue again.
         self.marks.wake.try_send(()).ok();
         noted
@@ -135,12 +152,7 @@ impl ReadMarkQueue {
             if part.is_empty() {
                 return Ok(());
             }
-            let written = writers.run(move |thread| {
-                // It may run twice: a stored mark is written again.
-                thread.query("read marks were not written", |connection| {
-                    read_marks::save(connection, &part)
-                })
-            });
+            let written = writers.run(move |thread| write_part(thread, &part));
             let written = written.await.flatten();
             // If the database refuses marks, it would refuse them again.
             let again = matches!(&written, Err(error) if !matches!(error, StoreError::Refused(_)));
@@ -152,19 +164,30 @@ impl ReadMarkQueue {
     }
 }
 
+/// Writes marks. It may run twice: a stored mark is written again.
+fn write_part(thread: &DbThread, part: &[StoredReadMark]) -> Result<(), StoreError> {
+    let listeners = thread.listeners();
+    let audience = thread.audience(listeners.as_deref());
+    let written = thread.query("read marks were not written", |connection| {
+        read_marks::save(connection, part, audience, Timestamp::now())
+    });
+    written.inspect(|()| thread.announce(&[EventKind::ChatRead]))
+}
+
 // === impl PendingReadMarks ===
 
 impl PendingReadMarks {
-    fn put(&mut self, order: &OrderId, user: &UserId, seq: i64) -> bool {
+    fn put(&mut self, order: &OrderId, user: &UserId, mark: PendingMark) -> bool {
         let known = self.by_order.get_mut(order).and_then(|marks| marks.get_mut(user));
-        if let Some(mark) = known {
-            *mark = seq;
+        if let Some(known) = known {
+            let is_receipt = mark.is_receipt || known.is_receipt;
+            *known = PendingMark { is_receipt, ..mark };
             return true;
         }
         if self.count >= MAX_WAITING_MARKS {
             return false;
         }
-        self.by_order.entry(order.clone()).or_default().insert(user.clone(), seq);
+        self.by_order.entry(order.clone()).or_default().insert(user.clone(), mark);
         self.count += 1;
         true
     }
@@ -180,12 +203,12 @@ impl PendingReadMarks {
             && let Some(mut entry) = self.by_order.first_entry()
         {
             let order = entry.key().clone();
-            let Some((user, seq)) = entry.get_mut().pop_first() else {
+            let Some((user, PendingMark { seq, is_receipt })) = entry.get_mut().pop_first() else {
                 entry.remove();
                 continue;
             };
             self.count -= 1;
-            part.push(StoredReadMark { order, user, seq });
+            part.push(StoredReadMark { order, user, seq, is_receipt });
         }
         // Removes orders whose last mark was taken.
         self.by_order.retain(|_, marks| !marks.is_empty());
@@ -196,11 +219,14 @@ impl PendingReadMarks {
     /// Ends a write. If `again` is set, its marks wait again, unless newer ones wait.
     fn finish_part(&mut self, again: bool) {
         let part = std::mem::take(&mut self.writing);
-        for StoredReadMark { order, user, seq } in part.iter().filter(|_| again) {
+        for StoredReadMark { order, user, seq, is_receipt } in part.iter().filter(|_| again) {
             let marks = self.by_order.entry(order.clone()).or_default();
-            if let Entry::Vacant(place) = marks.entry(user.clone()) {
-                place.insert(*seq);
-                self.count += 1;
+            match marks.entry(user.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert(PendingMark { seq: *seq, is_receipt: *is_receipt });
+                    self.count += 1;
+                }
+                Entry::Occupied(mut newer) => newer.get_mut().is_receipt |= is_receipt,
             }
         }
     }
@@ -210,7 +236,7 @@ impl PendingReadMarks {
         let begun = self.writing.iter().filter(|mark| mark.order == *order);
         let begun = begun.map(|mark| (mark.user.clone(), mark.seq));
         let later = self.by_order.get(order).into_iter().flatten();
-        begun.chain(later.map(|(user, seq)| (user.clone(), *seq))).collect()
+        begun.chain(later.map(|(user, mark)| (user.clone(), mark.seq))).collect()
     }
 }
 
@@ -233,12 +259,16 @@ mod tests {
         (order.parse().expect("an id"), user.parse().expect("an id"))
     }
 
+    fn mark(seq: i64) -> PendingMark {
+        PendingMark { seq, is_receipt: true }
+    }
+
     #[test]
     fn the_newest_of_each_waits_and_there_is_an_end_to_how_many() {
         let mut noted = PendingReadMarks::default();
         let put = |noted: &mut PendingReadMarks, order: &str, user: &str, seq| {
             let (order, user) = ids(order, user);
-            noted.put(&order, &user, seq)
+            noted.put(&order, &user, mark(seq))
         };
         for number in 0..MAX_WAITING_MARKS {
             assert!(put(&mut noted, "o", &format!("u{number:05}"), 1));
@@ -250,7 +280,7 @@ mod tests {
         assert!(put(&mut noted, "o", "u00000", 9));
         noted.finish_part(true);
         let (order, first) = ids("o", "u00000");
-        assert_eq!((noted.count, noted.by_order[&order][&first]), (MAX_WAITING_MARKS, 9));
+        assert_eq!((noted.count, noted.by_order[&order][&first].seq), (MAX_WAITING_MARKS, 9));
         noted.take();
         noted.finish_part(false);
         assert_eq!(noted.count, MAX_WAITING_MARKS - MAX_BATCH);
@@ -263,16 +293,16 @@ mod tests {
         let mut noted = PendingReadMarks::default();
         let (order, ann) = ids("o", "ann");
         let (other, bob) = ids("p", "bob");
-        noted.put(&order, &ann, 3);
-        noted.put(&other, &bob, 8);
+        noted.put(&order, &ann, mark(3));
+        noted.put(&other, &bob, mark(8));
         noted.take();
-        noted.put(&order, &bob, 4);
+        noted.put(&order, &bob, mark(4));
         assert_eq!(noted.unwritten_of(&order), [(ann.clone(), 3), (bob.clone(), 4)]);
-        noted.put(&order, &ann, 5);
+        noted.put(&order, &ann, mark(5));
         let stored = vec![(ann.clone(), 2), (bob.clone(), 7), (ids("o", "carl").1, 1)];
         let told = merge(stored.clone(), noted.unwritten_of(&order));
         assert_eq!(told, [(ann.clone(), 5), (bob.clone(), 7), (ids("o", "carl").1, 1)]);
-        noted.put(&order, &bob, 0);
+        noted.put(&order, &bob, mark(0));
         let told = merge(stored, noted.unwritten_of(&order));
         assert_eq!(told, [(ann, 5), (ids("o", "carl").1, 1)], "forgotten");
     }

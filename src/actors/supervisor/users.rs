@@ -11,6 +11,7 @@ use crate::actors::broadcast::{PushOutcome, broadcast};
 use crate::actors::peer::Peer;
 use crate::actors::reachable::Reachable;
 use crate::actors::store::CommittedChange;
+use crate::actors::webhooks::FindOnline;
 use crate::permits::Permit;
 use protocol::back_end::BackEndEvent;
 use protocol::close::CloseCode;
@@ -51,6 +52,15 @@ pub struct UserOrderChanged {
     pub session: SessionId,
     /// The committed change.
     pub change: Arc<CommittedChange>,
+}
+
+impl Handler<FindOnline> for Supervisor {
+    type Result = MessageResult<FindOnline>;
+
+    fn handle(&mut self, FindOnline(users): FindOnline, _: &mut Context<Self>) -> Self::Result {
+        let online = users.into_iter().filter(|user| self.users.contains_key(user));
+        MessageResult(online.collect())
+    }
 }
 
 /// Removes a session that has ended.

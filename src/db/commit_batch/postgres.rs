@@ -10,6 +10,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::messages;
+use crate::db::webhooks::{self, NewEvent};
+use crate::webhooks::outbox::Audience;
 use protocol::time::Timestamp;
 
 impl ChatTables for PgConnection {
@@ -64,6 +66,15 @@ impl ChatTables for PgConnection {
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()> {
         let (ids, seqs) = orders.iter().copied().unzip();
         SetLastSeqs { ids, seqs, now_ms: now.as_millis() }.execute(self).map(drop)
+    }
+
+    fn tell(
+        &mut self,
+        events: &[NewEvent<'_>],
+        audience: Audience<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        webhooks::insert_on_postgres(self, events, audience, now)
     }
 }
 

@@ -9,6 +9,8 @@ use diesel::sqlite::SqliteConnection;
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::{messages, orders};
+use crate::db::webhooks::{self, NewEvent};
+use crate::webhooks::outbox::Audience;
 use protocol::time::Timestamp;
 
 impl ChatTables for SqliteConnection {
@@ -79,6 +81,15 @@ impl ChatTables for SqliteConnection {
                 .execute(self)?;
         }
         Ok(())
+    }
+
+    fn tell(
+        &mut self,
+        events: &[NewEvent<'_>],
+        audience: Audience<'_>,
+        now: Timestamp,
+    ) -> QueryResult<()> {
+        webhooks::insert_on_sqlite(self, events, audience, now)
     }
 }
 

@@ -71,9 +71,9 @@ fn begin_change(
     let decide = move |known: &StoredState, command: &OrderCommand| {
         shared.rules.decide(known, command, Timestamp::now())
     };
-    let change = OrderChange { order, command, decide: Arc::new(decide), idempotent };
+    let change = OrderChange { order, command, decide: Arc::new(decide), note, idempotent };
     let tell = hub.supervisor().addr.clone().recipient();
-    hub.shared.store.change_order(ChangeRequest { change, note, tell })
+    hub.shared.store.change_order(ChangeRequest { change, tell })
 }
 
 /// Resolves when committed changes are on their way to rooms and sessions.
@@ -81,7 +81,7 @@ async fn await_forwarded(hub: &Hub) -> Result<(), Problem> {
     hub.supervisor().addr.send(SupervisorBarrier).await.map_err(|_| super::admin::hub_stopping())
 }
 
-fn store_problem(error: StoreError) -> Problem {
+pub(in crate::http) fn store_problem(error: StoreError) -> Problem {
     store_failure(&error).into()
 }
 

@@ -6,6 +6,7 @@ pub mod back_end;
 mod client;
 mod databases;
 pub mod fixes;
+pub mod hooks;
 pub mod keys;
 #[path = "../../common/launch.rs"]
 mod launch;
@@ -18,6 +19,7 @@ mod postgres;
 pub mod postgres_server;
 mod process;
 pub mod raw;
+pub mod receiver;
 pub mod resume;
 pub mod rooms;
 pub mod socketio;

@@ -1,0 +1,177 @@
+//! What endpoints are told of what is written, and the turns of those who send it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::db_thread::DbThread;
+use super::{CallerClass, DbConnection, Store, StoreError};
+use crate::db::commit_batch::{ChatRefusal, StoredChat};
+use crate::db::webhooks::{
+    self, DeadRow, EndpointCounts, MAX_STEP, NewEvent, Replay, TurnOutcome, TurnRequest,
+};
+use crate::webhooks::event::EventKind;
+use crate::webhooks::health::EndpointState;
+use crate::webhooks::outbox::{Audience, Listeners};
+use protocol::time::Timestamp;
+
+// === impl Store ===
+
+impl Store {
+    /// Takes a turn for an endpoint. It waits behind the chat that waits.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable. What was to be recorded may have been all
+    /// the same; recording it again has no effect.
+    pub async fn webhook_turn(&self, request: TurnRequest) -> Result<TurnOutcome, StoreError> {
+        let turn =
+            move |connection: &mut DbConnection| webhooks::take_turn(connection, &request, None);
+        self.webhook_write("a turn of a webhook was not taken", turn).await
+    }
+
+    /// Writes something to tell that no other transaction writes.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn tell_webhooks(
+        &self,
+        kind: EventKind,
+        listeners: Arc<Listeners>,
+        data: String,
+    ) -> Result<(), StoreError> {
+        let (id, at) = (uuid::Uuid::now_v7().to_string(), Timestamp::now());
+        let insert = move |connection: &mut DbConnection| {
+            let audience = Audience { listeners: &listeners, is_full: false };
+            let event = NewEvent { kind, order: "", id: id.clone(), data: data.clone(), at };
+            webhooks::insert(connection, &[event], audience, at)
+        };
+        self.webhook_write("a webhook was not written", insert).await
+    }
+
+    /// Counts the rows of every endpoint.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn webhook_counts(&self) -> Result<BTreeMap<String, EndpointCounts>, StoreError> {
+        self.on_behalf_of(CallerClass::Admin).try_read(webhooks::counts).await
+    }
+
+    /// Reads how endpoints fare.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn webhook_states(&self) -> Result<HashMap<String, EndpointState>, StoreError> {
+        self.on_behalf_of(CallerClass::Admin).try_read(webhooks::states).await
+    }
+
+    /// Reads dead rows of an endpoint after a number.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn dead_webhooks(
+        &self,
+        endpoint: String,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<DeadRow>, StoreError> {
+        let read = move |connection: &mut DbConnection| {
+            webhooks::dead(connection, &endpoint, after, limit)
+        };
+        self.on_behalf_of(CallerClass::Admin).try_read(read).await
+    }
+
+    /// Makes dead rows of an endpoint new again, some at a time. Returns how many.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable; some may have been made new by then.
+    pub async fn replay_webhooks(
+        &self,
+        endpoint: String,
+        replay: Replay,
+    ) -> Result<usize, StoreError> {
+        let mut replayed = 0;
+        loop {
+            let (endpoint, replay) = (endpoint.clone(), replay.clone());
+            let step = move |connection: &mut DbConnection| {
+                webhooks::replay(connection, &endpoint, &replay)
+            };
+            let count = self.webhook_write("dead webhooks were not taken up again", step).await?;
+            replayed += count;
+            if i64::try_from(count).is_ok_and(|count| count < MAX_STEP) {
+                return Ok(replayed);
+            }
+        }
+    }
+
+    /// Starts an endpoint that is stopped or down.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn enable_webhook(&self, endpoint: String) -> Result<(), StoreError> {
+        let enable = move |connection: &mut DbConnection| {
+            webhooks::enable(connection, &endpoint, Timestamp::now())
+        };
+        self.webhook_write("a webhook was not started", enable).await
+    }
+
+    /// Deletes what was delivered or died long ago, some rows at a time.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn delete_old_webhooks(&self, known: Vec<String>) -> Result<(), StoreError> {
+        loop {
+            let known = known.clone();
+            let step = move |connection: &mut DbConnection| {
+                webhooks::delete_done(connection, &known, Timestamp::now())
+            };
+            let deleted = self.webhook_write("old webhooks were not deleted", step).await?;
+            if i64::try_from(deleted).is_ok_and(|deleted| deleted < MAX_STEP) {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn webhook_write<T: Send + 'static>(
+        &self,
+        failed: &'static str,
+        work: impl FnMut(&mut DbConnection) -> diesel::QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.on_behalf_of(CallerClass::Admin).write(failed, work).await
+    }
+}
+
+// === impl DbThread ===
+
+impl DbThread {
+    /// The endpoints that listen now; none without webhooks.
+    pub(super) fn listeners(&self) -> Option<Arc<Listeners>> {
+        self.outbox.as_ref().map(|outbox| outbox.listeners())
+    }
+
+    /// For whom a transaction writes.
+    pub(super) fn audience<'a>(&self, listeners: Option<&'a Listeners>) -> Option<Audience<'a>> {
+        let (outbox, listeners) = (self.outbox.as_ref()?, listeners?);
+        Some(Audience { listeners, is_full: outbox.is_full() })
+    }
+
+    /// Wakes those who send, after a commit that may have written rows of these kinds.
+    pub(super) fn announce(&self, kinds: &[EventKind]) {
+        if let Some(outbox) = &self.outbox {
+            outbox.committed(kinds, 0);
+        }
+    }
+
+    /// The same after a batch of chat, whose rows are counted: most are of this kind.
+    pub(super) fn announce_chat(
+        &self,
+        written: &[Result<StoredChat, ChatRefusal>],
+        listeners: Option<&Listeners>,
+    ) {
+        let (Some(outbox), Some(listeners)) = (&self.outbox, listeners) else { return };
+        let is_new = |written: &&Result<StoredChat, ChatRefusal>| matches!(written, Ok(stored) if !stored.duplicate);
+        let rows = written.iter().filter(is_new).count();
+        outbox.committed(
+            &[EventKind::ChatMessage],
+            rows * listeners.of(EventKind::ChatMessage).count(),
+        );
+    }
+}

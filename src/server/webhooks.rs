@@ -1,0 +1,37 @@
+//! Starts what tells webhooks.
+
+use std::sync::{Arc, OnceLock};
+
+use actix::Arbiter;
+use tokio::sync::Notify;
+
+use crate::actors::shared::Shared;
+use crate::actors::supervisor::SupervisorHandle;
+use crate::actors::webhooks::{DispatchContext, Dispatcher, WebhookFile};
+use crate::config::Config;
+use crate::webhooks::outbox::Outbox;
+
+/// What writers and rooms tell endpoints.
+pub(super) fn outbox(config: &Config, file: &WebhookFile) -> Arc<Outbox> {
+    let node = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    Arc::new(Outbox::new(&file.endpoints, config.webhooks.max_rows, node))
+}
+
+/// Starts to send what is told, on a thread of its own. `reread` asks to read the file at once.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    supervisor: &Arc<OnceLock<Arc<SupervisorHandle>>>,
+    file: WebhookFile,
+    reread: Arc<Notify>,
+) -> Option<Arc<Dispatcher>> {
+    let supervisor = Arc::clone(supervisor);
+    let context = DispatchContext {
+        store: shared.store.clone(),
+        outbox: Arc::clone(shared.outbox.as_ref()?),
+        metrics: Arc::clone(&shared.metrics),
+        schedule: Arc::new(shared.config.webhooks.retry_schedule.clone()),
+        concurrency: shared.config.webhooks.concurrency,
+        online: Box::new(move || supervisor.get().map(|handle| handle.addr.clone().recipient())),
+    };
+    Some(Arc::new(Dispatcher::start(context, file, reread, &Arbiter::new().handle())))
+}

@@ -1,0 +1,438 @@
+//! The endpoints of `WEBHOOKS_FILE`: what an entry must be, and how a request to it is signed.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use standardwebhooks::{Webhook, WebhookError};
+use toml::Spanned;
+
+use super::event::{EventKind, EventSet};
+
+/// The largest file, in bytes.
+pub const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// The most endpoints. Each has connections and deliveries of its own.
+const MAX_ENDPOINTS: usize = 32;
+/// The most secrets of an endpoint: each signs every request.
+const MAX_SECRETS: usize = 10;
+/// The longest name, in characters. It stands in paths and metrics.
+const MAX_NAME_CHARS: usize = 64;
+/// The length of a secret in bytes, as Standard Webhooks recommends.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// How long an endpoint may take to answer by default, and the bounds of that, in milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 5000;
+const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+/// The endpoints in force.
+#[derive(Debug, Default)]
+pub struct Endpoints(Vec<Arc<Endpoint>>);
+
+/// One entry of the file.
+pub struct Endpoint {
+    /// Its name, which the database and the admin API use.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub url: Uri,
+    /// What it is told.
+    pub events: EventSet,
+    /// How long it may take to answer.
+    pub timeout: Duration,
+    /// Whether `http` may reach more than loopback.
+    pub allow_http: bool,
+    /// Those of whom one must have signed its certificate; `None`: the public ones.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// A hash of the whole entry: another entry under the same name has another one.
+    pub entry: String,
+    /// One for each secret, newest first.
+    signers: Vec<Webhook>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    endpoints: Vec<Spanned<Entry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Spanned<String>,
+    url: Spanned<String>,
+    secrets: Spanned<Vec<Spanned<String>>>,
+    events: Spanned<Vec<Spanned<String>>>,
+    timeout_ms: Option<Spanned<u64>>,
+    #[serde(default)]
+    allow_http: bool,
+    ca: Option<Spanned<PathBuf>>,
+}
+
+/// What is wrong, and where in the file it begins.
+struct Mistake {
+    at: usize,
+    problem: String,
+}
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    /// Reads the file's text, and the certificates that it names.
+    ///
+    /// # Errors
+    /// What is wrong with the text, in one line. It repeats no secret.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let text = str::from_utf8(text).map_err(|_| "is no text in UTF-8".to_owned())?;
+        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            format!("line {}: {}", line(at), error.message().replace('\n', " "))
+        })?;
+        let parsed = Self::check(document);
+        parsed.map_err(|Mistake { at, problem }| format!("line {}: {problem}", line(at)))
+    }
+
+    fn check(document: Document) -> Result<Self, Mistake> {
+        let mut names = HashSet::new();
+        let mut endpoints = Vec::with_capacity(document.endpoints.len());
+        for entry in document.endpoints {
+            let (at, name_at) = (entry.span().start, entry.get_ref().name.span().start);
+            if endpoints.len() == MAX_ENDPOINTS {
+                return Err(Mistake::at(
+                    at,
+                    format!("there are more than {MAX_ENDPOINTS} endpoints"),
+                ));
+            }
+            let endpoint = entry.into_inner().check()?;
+            if !names.insert(Arc::clone(&endpoint.name)) {
+                let problem = format!("the name {:?} comes twice", endpoint.name);
+                return Err(Mistake::at(name_at, problem));
+            }
+            endpoints.push(Arc::new(endpoint));
+        }
+        Ok(Self(endpoints))
+    }
+
+    /// All of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.0.iter()
+    }
+
+    /// The endpoint of this name.
+    pub fn find(&self, name: &str) -> Option<&Arc<Endpoint>> {
+        self.0.iter().find(|endpoint| &*endpoint.name == name)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// The address as it may be shown: without its query, which may hold a secret.
+    pub fn shown_url(&self) -> String {
+        let authority = self.url.authority().map_or("", http::uri::Authority::as_str);
+        format!("{}://{authority}{}", self.url.scheme_str().unwrap_or_default(), self.url.path())
+    }
+
+    /// Whether it may be connected to only on this machine.
+    pub fn needs_loopback(&self) -> bool {
+        self.url.scheme_str() == Some("http") && !self.allow_http
+    }
+
+    /// The value of `webhook-signature`: one signature for each secret.
+    ///
+    /// # Errors
+    /// Never for a body in UTF-8.
+    pub fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> Result<String, WebhookError> {
+        let signed = self.signers.iter().map(|signer| signer.sign(id, timestamp, body));
+        Ok(signed.collect::<Result<Vec<_>, _>>()?.join(" "))
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+// === impl Mistake ===
+
+impl Mistake {
+    fn at(at: usize, problem: impl Into<String>) -> Self {
+        Self { at, problem: problem.into() }
+    }
+
+    fn of<T>(part: &Spanned<T>, problem: impl Into<String>) -> Self {
+        Self::at(part.span().start, problem)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn check(self) -> Result<Endpoint, Mistake> {
+        let entry = self.hash();
+        let name = self.name.get_ref();
+        check_name(name).map_err(|allowed| {
+            Mistake::of(&self.name, format!("the name {name:?} must be {allowed}"))
+        })?;
+        let timeout_ms = self.timeout_ms.as_ref().map_or(DEFAULT_TIMEOUT_MS, |ms| *ms.get_ref());
+        if let Some(given) =
+            self.timeout_ms.as_ref().filter(|ms| !TIMEOUT_MS.contains(ms.get_ref()))
+        {
+            let (least, most) = (TIMEOUT_MS.start(), TIMEOUT_MS.end());
+            return Err(Mistake::of(given, format!("timeout_ms must be {least} to {most}")));
+        }
+        Ok(Endpoint {
+            url: url(&self.url, self.allow_http)?,
+            events: events(&self.events)?,
+            signers: signers(&self.secrets)?,
+            authorities: self.ca.as_ref().map(authorities).transpose()?.map(Arc::new),
+            timeout: Duration::from_millis(timeout_ms),
+            allow_http: self.allow_http,
+            name: name.as_str().into(),
+            entry,
+        })
+    }
+
+    /// A hash of all that the entry says.
+    fn hash(&self) -> String {
+        let texts = |all: &[Spanned<String>]| -> Vec<String> {
+            all.iter().map(|one| one.get_ref().clone()).collect()
+        };
+        let said = format!(
+            "{:?}",
+            (
+                (self.name.get_ref(), self.url.get_ref()),
+                (texts(self.secrets.get_ref()), texts(self.events.get_ref())),
+                (self.timeout_ms.as_ref().map(Spanned::get_ref), self.allow_http),
+                self.ca.as_ref().map(Spanned::get_ref),
+            )
+        );
+        let hash = digest(&SHA256, said.as_bytes());
+        hash.as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+            // Writing into a text cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let good = (1..=MAX_NAME_CHARS).contains(&name.len()) && name.chars().all(plain);
+    good.then_some(()).ok_or_else(|| "1 to 64 of A-Z a-z 0-9 . _ -".to_owned())
+}
+
+fn url(given: &Spanned<String>, allow_http: bool) -> Result<Uri, Mistake> {
+    let refused = |problem: &str| Mistake::of(given, format!("the url {problem}"));
+    let uri: Uri = given.get_ref().parse().map_err(|_| refused("cannot be read"))?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    let Some(authority) = authority else { return Err(refused("must be an https address")) };
+    if authority.as_str().contains('@') {
+        return Err(refused("must have no user and no password"));
+    }
+    let host = authority.host().trim_matches(['[', ']']);
+    let is_local = host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_local || allow_http => Ok(uri),
+        Some("http") => Err(refused("must be https: http beyond loopback needs allow_http = true")),
+        _ => Err(refused("must be an https address")),
+    }
+}
+
+fn events(given: &Spanned<Vec<Spanned<String>>>) -> Result<EventSet, Mistake> {
+    if given.get_ref().is_empty() {
+        return Err(Mistake::of(given, "events is empty, so nothing would be told"));
+    }
+    given.get_ref().iter().try_fold(EventSet::default(), |all, pattern| {
+        let named = EventSet::matching(pattern.get_ref()).ok_or_else(|| {
+            let known: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let problem = format!(
+                "the pattern {:?} names none of {} (nor a group of them like chat.*)",
+                pattern.get_ref(),
+                known.join(", ")
+            );
+            Mistake::of(pattern, problem)
+        })?;
+        Ok(all.union(named))
+    })
+}
+
+fn signers(given: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Webhook>, Mistake> {
+    if !(1..=MAX_SECRETS).contains(&given.get_ref().len()) {
+        return Err(Mistake::of(given, format!("secrets must be 1 to {MAX_SECRETS} secrets")));
+    }
+    let signer = |secret: &Spanned<String>| {
+        let bytes = secret.get_ref().strip_prefix("whsec_").map(|text| STANDARD.decode(text));
+        let bytes = bytes.and_then(Result::ok).filter(|bytes| SECRET_BYTES.contains(&bytes.len()));
+        let signer = bytes.and_then(|bytes| Webhook::from_bytes(bytes).ok());
+        signer.ok_or_else(|| {
+            Mistake::of(secret, "a secret must be whsec_ and the base64 of 24 to 64 bytes")
+        })
+    };
+    given.get_ref().iter().map(signer).collect()
+}
+
+/// The certificates in a PEM file.
+fn authorities(given: &Spanned<PathBuf>) -> Result<RootCertStore, Mistake> {
+    let read = |path: &Path| -> Result<RootCertStore, String> {
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(roots) }
+    };
+    let path = given.get_ref();
+    read(path).map_err(|problem| Mistake::of(given, format!("ca {}: {problem}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+    fn parse(text: &str) -> Result<Endpoints, String> {
+        Endpoints::parse(text.as_bytes())
+    }
+
+    /// An entry with these lines in place of the usual ones of the same keys.
+    fn entry(changed: &[&str]) -> String {
+        let secrets = format!("secrets = [{SECRET:?}]");
+        let usual = [
+            "name = \"push\"",
+            "url = \"https://shop.example/hooks?key=1\"",
+            &secrets,
+            "events = [\"chat.*\"]",
+        ];
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let mut lines: Vec<String> = usual.map(ToOwned::to_owned).to_vec();
+        for change in changed {
+            match lines.iter_mut().find(|line| key(line) == key(change)) {
+                Some(line) => *line = (*change).to_owned(),
+                None => lines.push((*change).to_owned()),
+            }
+        }
+        format!("[[endpoints]]\n{}\n", lines.join("\n"))
+    }
+
+    #[test]
+    fn an_entry_says_where_and_what() {
+        let endpoints = parse(&entry(&["events = [\"chat.message\", \"order.*\"]"])).expect("good");
+        let push = endpoints.find("push").expect("there");
+        assert_eq!(push.shown_url(), "https://shop.example/hooks");
+        assert_eq!((push.timeout, push.needs_loopback()), (Duration::from_secs(5), false));
+        assert!(push.events.contains(EventKind::ChatMessage));
+        assert!(push.events.contains(EventKind::OrderDeleted));
+        assert!(!push.events.contains(EventKind::ChatRead));
+        assert!(!format!("{endpoints:?}").contains("whsec"));
+        assert_eq!(parse("# none yet\n").expect("good").len(), 0);
+    }
+
+    #[test]
+    fn every_secret_signs_and_each_try_has_its_own_time() {
+        let other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let both = parse(&entry(&[&format!("secrets = [{other:?}, {SECRET:?}]")])).expect("good");
+        let body = br#"{"email":"test@example.com","username":"test_user"}"#;
+        let push = both.find("push").expect("there");
+        let sign = |timestamp| push.sign("msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", timestamp, body);
+        let signed = sign(1_649_367_553).expect("signed");
+        // The example of the library's own tests.
+        let known = "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=";
+        assert_eq!(signed.split(' ').nth(1), Some(known));
+        assert_eq!(signed.split(' ').count(), 2);
+        assert_ne!(sign(1_649_367_554).expect("signed"), signed);
+    }
+
+    #[test]
+    fn another_entry_has_another_hash() {
+        let hash =
+            |text: &str| parse(text).expect("good").find("push").expect("there").entry.clone();
+        let first = hash(&entry(&[]));
+        assert_eq!(first, hash(&format!("# the same\n{}", entry(&[]))));
+        for change in ["url = \"https://shop.example/hooks?key=2\"", "timeout_ms = 4000"] {
+            assert_ne!(first, hash(&entry(&[change])), "{change}");
+        }
+    }
+
+    #[test]
+    fn http_is_for_loopback_or_where_it_is_allowed() {
+        for url in ["http://127.0.0.1:9/x", "http://localhost/x", "http://[::1]:9/x"] {
+            let endpoints = parse(&entry(&[&format!("url = {url:?}")])).expect(url);
+            assert!(endpoints.find("push").expect("there").needs_loopback());
+        }
+        let allowed = entry(&["url = \"http://10.0.0.7/x\"", "allow_http = true"]);
+        assert!(!parse(&allowed).expect("good").find("push").expect("there").needs_loopback());
+    }
+
+    #[test]
+    fn what_cannot_work_is_told_with_its_line() {
+        let twice = entry(&[]) + &entry(&[]);
+        let many: String = (0..33).map(|n| entry(&[&format!("name = \"n{n}\"")])).collect();
+        let short = format!("secrets = [\"whsec_{}\"]", STANDARD.encode([7; 23]));
+        for (text, part) in [
+            ("endpoints = 7".to_owned(), "line 1: "),
+            ("[[endpoints".to_owned(), "line 1: "),
+            (entry(&["uri = \"https://shop.example\""]), "line 6: unknown field `uri`"),
+            ("[[endpoints]]\nname = \"push\"\n".to_owned(), "missing field"),
+            (entry(&["name = \"a/b\""]), "line 2: the name \"a/b\" must be 1 to 64"),
+            (entry(&["url = \"http://shop.example/\""]), "line 3: the url must be https"),
+            (entry(&["url = \"http://localhost.example/\""]), "line 3: the url must be https"),
+            (
+                entry(&["url = \"http://127.0.0.1@shop.example/\""]),
+                "line 3: the url must have no user",
+            ),
+            (entry(&["url = \"ftp://shop.example/\""]), "line 3: the url must be an https address"),
+            (entry(&["url = \"/hooks\""]), "line 3: the url must be an https address"),
+            (entry(&["url = \"https://\""]), "line 3: the url "),
+            (entry(&["url = \"\""]), "line 3: the url cannot be read"),
+            (entry(&["secrets = []"]), "line 4: secrets must be 1 to 10"),
+            (entry(&[&short]), "line 4: a secret must be whsec_"),
+            (
+                entry(&["secrets = [\"C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]"]),
+                "line 4: a secret must be",
+            ),
+            (entry(&["secrets = [\"whsec_!\"]"]), "line 4: a secret must be"),
+            (entry(&["events = []"]), "line 5: events is empty"),
+            (
+                entry(&["events = [\n\"chat.*\",\n\"chat.said\"]"]),
+                "line 7: the pattern \"chat.said\"",
+            ),
+            (entry(&["timeout_ms = 99"]), "line 6: timeout_ms must be 100 to 60000"),
+            (entry(&["timeout_ms = \"5s\""]), "line 6: invalid type"),
+            (entry(&["ca = \"/no/such/file\""]), "line 6: ca /no/such/file: "),
+            (entry(&["ca = \"/dev/null\""]), "line 6: ca /dev/null: it holds no certificate"),
+            (twice, "line 7: the name \"push\" comes twice"),
+            (many, "there are more than 32 endpoints"),
+        ] {
+            let error = parse(&text).expect_err(&text);
+            assert!(error.contains(part) && !error.contains('\n'), "{text}: {error}");
+            assert!(!error.contains("C2FV") && !error.contains("whsec_!"), "{error}");
+        }
+        assert!(Endpoints::parse(b"\xff").is_err());
+    }
+}

@@ -1,0 +1,12 @@
+//! Webhooks: what is told, to which endpoints, and when a failed delivery is tried again. It does no
+//! I/O but for reading the certificates that an entry of `WEBHOOKS_FILE` names.
+
+pub mod address;
+pub mod endpoints;
+pub mod event;
+pub mod health;
+pub mod momentary;
+pub mod order_events;
+pub mod outbox;
+pub mod payload;
+pub mod schedule;
