@@ -251,6 +251,7 @@ async fn count(
 ) {
     let mut ticks = tokio::time::interval(COUNT_INTERVAL);
     let (mut shown, mut was_full, mut swept) = (HashSet::new(), false, tokio::time::Instant::now());
+    let mut left = Vec::new();
     while !*stopped.borrow() {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -260,6 +261,7 @@ async fn count(
         // The store has logged why it failed.
         if let Ok(counts) = context.store.webhook_counts().await {
             show(&context, &endpoints, &counts, &mut shown);
+            left = counts.keys().filter(|name| endpoints.find(name).is_none()).cloned().collect();
             let is_full = context.outbox.is_full();
             if is_full && !was_full {
                 log::error!(
@@ -272,8 +274,7 @@ async fn count(
         }
         if swept.elapsed() >= SWEEP_INTERVAL {
             swept = tokio::time::Instant::now();
-            let known = endpoints.iter().map(|endpoint| endpoint.name.to_string()).collect();
-            context.store.delete_old_webhooks(known).await.ok();
+            context.store.delete_old_webhooks(left.clone()).await.ok();
         }
     }
 }

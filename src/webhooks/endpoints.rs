@@ -83,6 +83,14 @@ struct Mistake {
     problem: String,
 }
 
+/// What is wrong with a value, without a text that stands there: it may be a secret.
+fn without_value(message: &str) -> String {
+    match (message.find("string \""), message.rfind('"')) {
+        (Some(from), Some(to)) => format!("{}a text{}", &message[..from], &message[to + 1..]),
+        _ => message.to_owned(),
+    }
+}
+
 // === impl Endpoints ===
 
 impl Endpoints {
@@ -95,7 +103,7 @@ impl Endpoints {
         let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let document: Document = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            format!("line {}: {}", line(at), error.message().replace('\n', " "))
+            format!("line {}: {}", line(at), without_value(error.message()).replace('\n', " "))
         })?;
         let parsed = Self::check(document);
         parsed.map_err(|Mistake { at, problem }| format!("line {}: {problem}", line(at)))
@@ -411,6 +419,10 @@ mod tests {
             (entry(&["url = \"https://\""]), "line 3: the url "),
             (entry(&["url = \"\""]), "line 3: the url cannot be read"),
             (entry(&["secrets = []"]), "line 4: secrets must be 1 to 10"),
+            (
+                entry(&[&format!("secrets = {SECRET:?}")]),
+                "line 4: invalid type: a text, expected a sequence",
+            ),
             (entry(&[&short]), "line 4: a secret must be whsec_"),
             (
                 entry(&["secrets = [\"C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]"]),

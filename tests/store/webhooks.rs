@@ -219,16 +219,16 @@ fn old_rows_are_deleted_in_steps() {
         let dead = Some((of("b").rows[0].number, "it answers 400".to_owned()));
         let dead = OrderResult { dead, ..delivered(of("b"), 0) };
         node.report(at(1), vec![delivered(of("a"), 1), dead]);
-        let known = ["push".to_owned()];
-        let mut deleted = |days: i64, known: &[String]| {
+        let gone = ["push".to_owned()];
+        let mut deleted = |days: i64, left: &[String]| {
             let now = at(days * 86_400 + 60);
-            webhooks::delete_done(&mut node.connection, known, now).expect("deleted")
+            webhooks::delete_done(&mut node.connection, left, now).expect("deleted")
         };
-        assert_eq!(deleted(0, &known), 0);
-        assert_eq!(deleted(1, &known), 1, "what was delivered");
-        assert_eq!(deleted(13, &known), 0);
-        assert_eq!(deleted(14, &known), 1, "what died");
-        assert_eq!(deleted(99, &known), 0);
-        assert_eq!(deleted(99, &[]), 1, "what waits for an endpoint that is not there any more");
+        assert_eq!(deleted(0, &[]), 0);
+        assert_eq!(deleted(1, &[]), 1, "what was delivered");
+        assert_eq!(deleted(13, &[]), 0);
+        assert_eq!(deleted(14, &[]), 1, "what died");
+        assert_eq!(deleted(99, &[]), 0);
+        assert_eq!(deleted(99, &gone), 1, "what waits for an endpoint that is not there any more");
     });
 }

@@ -78,12 +78,12 @@ impl OrderRoom {
     }
 
     /// Publishes a new last position: to every member that may see it, and from time to time,
-    /// write-behind, to the database. Returns whether a member is gone.
+    /// write-behind, to the database. Returns whether the room's next deadline may have changed.
     pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
-        self.watch_fix();
+        let was_stale = self.watch_fix();
         self.handle.stats.location(at);
-        let Some(position) = self.track.last() else { return false };
+        let Some(position) = self.track.last() else { return was_stale };
         let taken_ms = position.taken_at().as_millis();
         let every = self.shared.config.rooms.trail_interval.min(MAX_SAVE_INTERVAL);
         let lane = match self.lanes.get_recent(&position.driver_id) {
@@ -109,7 +109,7 @@ impl OrderRoom {
         if outcome.gone {
             self.remove_closed_members();
         }
-        outcome.gone
+        outcome.gone || was_stale
     }
 }
 

@@ -45,14 +45,15 @@ impl OrderRoom {
         }
     }
 
-    /// Notes that a position came.
-    pub(super) fn watch_fix(&mut self) {
+    /// Notes that a position came. Returns whether the driver was stale until now: then the next
+    /// time to be so is not set yet.
+    pub(super) fn watch_fix(&mut self) -> bool {
         let (Some(watch), Some(position)) = (&mut self.driver_watch, self.track.last()) else {
-            return;
+            return false;
         };
-        if let Some(news) = watch.fix(&position.driver_id, Instant::now()) {
-            self.tell_driver(&news);
-        }
+        let Some(news) = watch.fix(&position.driver_id, Instant::now()) else { return false };
+        self.tell_driver(&news);
+        true
     }
 
     fn tell_driver(&self, (kind, driver): &DriverNews) {

@@ -113,15 +113,16 @@ impl Store {
         self.webhook_write("a webhook was not started", enable).await
     }
 
-    /// Deletes what was delivered or died long ago, some rows at a time.
+    /// Deletes what was delivered or died long ago, some rows at a time; of endpoints that `left`
+    /// the file also what waits for as long.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn delete_old_webhooks(&self, known: Vec<String>) -> Result<(), StoreError> {
+    pub async fn delete_old_webhooks(&self, left: Vec<String>) -> Result<(), StoreError> {
         loop {
-            let known = known.clone();
+            let left = left.clone();
             let step = move |connection: &mut DbConnection| {
-                webhooks::delete_done(connection, &known, Timestamp::now())
+                webhooks::delete_done(connection, &left, Timestamp::now())
             };
             let deleted = self.webhook_write("old webhooks were not deleted", step).await?;
             if i64::try_from(deleted).is_ok_and(|deleted| deleted < MAX_STEP) {

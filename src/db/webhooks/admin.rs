@@ -192,15 +192,15 @@ pub fn enable(connection: &mut DbConnection, name: &str, now: Timestamp) -> Quer
     })
 }
 
-/// Deletes some rows that were delivered or died long ago, and of endpoints that are not `known` any
-/// more also those that wait for so long. Returns how many at most one kind had; if it is
+/// Deletes some rows that were delivered or died long ago, and of the endpoints that `left` the
+/// file also those that wait for so long. Returns how many at most one kind had; if it is
 /// [`MAX_STEP`], there may be more.
 ///
 /// # Errors
 /// If a query fails.
 pub fn delete_done(
     connection: &mut DbConnection,
-    known: &[String],
+    left: &[String],
     now: Timestamp,
 ) -> QueryResult<usize> {
     let mut most = 0;
@@ -215,10 +215,7 @@ pub fn delete_done(
         most = most.max(delete(connection, numbers)?);
     }
     let long_ago = now.minus(DEAD_RETENTION);
-    let left = counts(connection)?.into_iter().filter(|(endpoint, counts)| {
-        !known.contains(endpoint) && counts.oldest.is_some_and(|oldest| oldest < long_ago)
-    });
-    for (endpoint, _) in left {
+    for endpoint in left {
         let numbers: Vec<i64> = outbox::table
             .filter(outbox::endpoint.eq(endpoint))
             .filter(in_state!(new).or(in_state!(queued)))

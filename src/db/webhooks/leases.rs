@@ -108,7 +108,8 @@ fn release(
     Ok(())
 }
 
-/// Makes every order of an endpoint due that waits for its next try.
+/// Makes every order of an endpoint due that waits for its next try. Failures of before do not
+/// count: an endpoint that is limited or comes and goes would use up their tries in minutes.
 pub(super) fn make_due(
     connection: &mut DbConnection,
     endpoint: &str,
@@ -118,7 +119,10 @@ pub(super) fn make_due(
         .filter(leases::endpoint.eq(endpoint))
         .filter(leases::token.is_null())
         .filter(leases::due_at_ms.gt(now.as_millis()));
-    diesel::update(waiting).set(leases::due_at_ms.eq(now.as_millis())).execute(connection).map(drop)
+    diesel::update(waiting)
+        .set((leases::due_at_ms.eq(now.as_millis()), leases::failures.eq(0)))
+        .execute(connection)
+        .map(drop)
 }
 
 /// Queues new rows: from then on they are found by their order. Returns whether there may be more.
