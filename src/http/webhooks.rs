@@ -6,9 +6,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Hub;
 use super::admin::run_to_completion;
+use super::api::json::OptionalJson;
 use super::api::store_problem;
 use super::authorization::{ManageWebhooks, May, ReadNode};
-use super::body::Body;
 use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
 use super::problem::Problem;
 use crate::actors::webhooks::Dispatcher;
@@ -16,7 +16,6 @@ use crate::db::webhooks::{DeadRow, EndpointCounts, Replay};
 use crate::webhooks::endpoints::Endpoint;
 use crate::webhooks::health::EndpointState;
 use protocol::error::{ErrorCode, Failure};
-use protocol::json::read_object;
 use protocol::time::Timestamp;
 
 /// Dead webhooks on a page by default, and the most of them.
@@ -221,14 +220,12 @@ pub(super) async fn replay(
     hub: web::Data<Hub>,
     admin: May<ManageWebhooks>,
     name: web::Path<String>,
-    body: Body,
+    OptionalJson(form): OptionalJson<ReplayForm>,
 ) -> Result<web::Json<Replayed>, Problem> {
-    let name = known(&hub, name.into_inner())?;
-    let text = body.text()?;
-    let form = if text.is_empty() { ReplayForm::default() } else { read_object(text, "body")? };
     if form.ids.as_ref().is_some_and(|ids| ids.len() > MAX_IDS) {
         return Err(Failure::invalid("ids", "has more than 1000").into());
     }
+    let name = known(&hub, name.into_inner())?;
     let which = form.ids.map_or_else(|| Replay::All(Timestamp::now()), Replay::Ids);
     run_to_completion(async move {
         let replayed = hub.shared.store.replay_webhooks(name.clone(), which).await;

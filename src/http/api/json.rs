@@ -21,7 +21,7 @@ pub(super) struct Json<T>(pub(super) T);
 pub(super) struct NdJson(pub(super) String);
 
 /// Like [`Json`], for a body that may be absent: then all fields have their defaults.
-pub(super) struct OptionalJson<T>(pub(super) T);
+pub(in crate::http) struct OptionalJson<T>(pub(in crate::http) T);
 
 /// A body that is parsed from text.
 pub(super) trait FromText: Sized {
@@ -64,6 +64,16 @@ impl FromText for NdJson {
 }
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let read = text::<Self>(request, payload);
+        async { Ok(Self::from_text(read.await?)?) }.boxed_local()
+    }
+}
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 

@@ -7,7 +7,7 @@ mod fix_upload;
 mod forms;
 mod geojson;
 mod idempotency;
-mod json;
+pub(super) mod json;
 mod locations;
 mod messages;
 mod orders;
