@@ -119,7 +119,7 @@ struct DeadView {
 #[serde(deny_unknown_fields)]
 pub(super) struct ReplayForm {
     /// Their ids, at most 1,000; absent: all
-    #[schema(nullable = false, max_items = 1000)]
+    #[schema(max_items = 1000)]
     ids: Option<Vec<String>>,
 }
 
@@ -196,6 +196,9 @@ pub(super) async fn dead(
         return Err(Failure::invalid("limit", "must be 1 to 500").into());
     }
     let after = query.cursor.unwrap_or(0);
+    if after < 0 {
+        return Err(Failure::invalid("cursor", "must be the nextCursor of a page").into());
+    }
     let name = known(&hub, name.into_inner())?;
     // One more, to know whether there is a next page.
     let rows = hub.shared.store.dead_webhooks(name, after, limit + 1).await;

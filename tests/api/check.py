@@ -6,6 +6,7 @@ that schemathesis makes up from it, that every answer is one that it names.
 The requests follow from a fixed seed. The last line counts the calls that were checked.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -40,6 +41,8 @@ def hub(folder, *arguments, **options):
         "CHAT_PER_SECOND": "0",
         "PATH": os.environ["PATH"],
     }
+    if (folder / "webhooks.toml").exists():
+        settings["WEBHOOKS_FILE"] = str(folder / "webhooks.toml")
     return subprocess.Popen([HUB, *arguments], env=settings, text=True, **options)
 
 
@@ -91,6 +94,12 @@ def schemathesis(folder, base, name, credential, *arguments):
 def running_hub(folder):
     """A hub that ends behind it: its process, where it listens, and its description, which is also in
     openapi.json."""
+    # Nothing listens there: its webhooks wait, which is what admins look at.
+    secret = base64.b64encode(bytes(32)).decode()
+    (folder / "webhooks.toml").write_text(
+        f'[[endpoints]]\nname = "push"\nurl = "http://127.0.0.1:9/"\n'
+        f'secrets = ["whsec_{secret}"]\nevents = ["*"]\n'
+    )
     with (folder / "log").open("w") as log:
         process = hub(folder, stdout=subprocess.PIPE, stderr=log)
     try:

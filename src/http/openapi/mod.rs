@@ -56,7 +56,7 @@ this document and its page are on that address, and the rest on the other.";
 struct Hub;
 
 /// Additions to the document that attributes cannot express: general parts, and that the body of a
-/// `DELETE` is optional.
+/// `DELETE` or of a replay is optional.
 struct Rest;
 
 impl Modify for Rest {
@@ -71,8 +71,11 @@ impl Modify for Rest {
         let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).description(Some(password));
         components.add_security_scheme("password", SecurityScheme::Http(basic.build()));
         problems::describe(components);
-        let deletes = document.paths.paths.values_mut().filter_map(|item| item.delete.as_mut());
-        for body in deletes.filter_map(|call| call.request_body.as_mut()) {
+        let calls = document.paths.paths.iter_mut().flat_map(|(path, item)| {
+            let replay = item.post.as_mut().filter(|_| path.ends_with(":replay"));
+            item.delete.as_mut().into_iter().chain(replay)
+        });
+        for body in calls.filter_map(|call| call.request_body.as_mut()) {
             if let RefOr::T(body) = body {
                 body.required = Some(Required::False);
             }
