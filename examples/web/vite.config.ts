@@ -1,5 +1,5 @@
-// Two pages: `index.html`, one person's screen, and `demo.html`, the three that the hub serves at
-// /demo. The hub has the built demo in it, so its files have fixed names and nothing stands inline.
+// The pages: `index.html`, one person's screen; `demo.html`, the three that the hub serves at /demo;
+// and that of the tests. The hub has the built demo in it, so its files have fixed names and nothing stands inline.
 
 import { defineConfig } from 'vite';
 
@@ -17,7 +17,7 @@ export default defineConfig(({ mode }) => {
       modulePreload: false,
       assetsInlineLimit: 0,
       rollupOptions: {
-        input: isDemo ? 'demo.html' : 'index.html',
+        input: { demo: 'demo.html', faults: 'tests/page.html' }[mode] ?? 'index.html',
         output: { entryFileNames: '[name].js', assetFileNames: '[name][extname]' },
       },
     },
