@@ -9,6 +9,7 @@ mod api_rights;
 mod back_end_events;
 mod bad_input;
 mod database_file;
+mod demo;
 mod drain;
 mod durability;
 mod envelopes;
