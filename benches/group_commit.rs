@@ -51,6 +51,7 @@ impl Rooms {
             content: "I am at the door, the bell does not work. Please call me.".into(),
             client_msg_id: Some(id.clone()),
             created_at: Timestamp::now(),
+            judged_by: None,
             id,
         };
         self.store.write_chat(message, room, reply.recipient()).expect("admitted");
@@ -92,8 +93,13 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     let words = LabelValues::default();
     let system = System::new();
     let rooms = system.block_on(async {
-        let options =
-            StoreOptions { url, pool_size: 4, trail: TrailOptions::default(), outbox: None };
+        let options = StoreOptions {
+            url,
+            pool_size: 4,
+            trail: TrailOptions::default(),
+            outbox: None,
+            relay: None,
+        };
         let metrics = Arc::new(Metrics::new(&words));
         let store = Store::start(&options, metrics, &Arbiter::current()).expect("a store");
         store.ping().await.expect("an answer");

@@ -40,6 +40,7 @@ use crate::http::connection::{
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
+use crate::relay::Relay;
 use crate::room::bans::BanScope;
 use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
@@ -173,7 +174,8 @@ async fn start_hub(
     metrics.show_limits(limits::limits(&config));
     let metrics = Arc::new(metrics);
     let outbox = file.as_ref().map(|file| webhooks::outbox(&config, file));
-    let options = store_options(&config, outbox.clone());
+    let relay = config.cluster.redis_url.is_some().then(Arc::<Relay>::default);
+    let options = store_options(&config, outbox.clone(), relay.clone());
     verifier.watch_keys()?;
     let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
     let checked = ownership::run_on_thread(move || {
@@ -183,7 +185,7 @@ async fn start_hub(
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
-    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox));
+    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, relay));
     restore_bans(&shared).await?;
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
         shared.verifier.revoke(user_id, issued_before);
@@ -215,11 +217,15 @@ async fn start_hub(
     })
 }
 
-fn store_options(config: &Config, outbox: Option<Arc<Outbox>>) -> StoreOptions {
+fn store_options(
+    config: &Config,
+    outbox: Option<Arc<Outbox>>,
+    relay: Option<Arc<Relay>>,
+) -> StoreOptions {
     let (database, rooms) = (&config.database, &config.rooms);
     let trail =
         TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
-    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail, outbox }
+    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail, outbox, relay }
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {

@@ -17,6 +17,7 @@ mod members;
 mod order_change;
 mod posted_fixes;
 mod receipts;
+mod relay;
 mod removal;
 mod requests;
 mod rights;
@@ -39,6 +40,8 @@ pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
 pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
+use self::relay::RoomRelay;
+pub use self::relay::{LookAgain, RelayedEvents};
 pub use self::removal::{RemoveUser, UpdateIdentity};
 pub use self::requests::ClientRequest;
 pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};
@@ -202,15 +205,25 @@ pub struct OrderRoom {
     typing_users: TypingUsers<LatestKey>,
     /// Watches the order's driver, if there are webhooks.
     driver_watch: Option<Box<DriverWatch>>,
-    /// Messages that the store has not answered yet, by their rising tokens: since when, and the
-    /// answer for the client.
-    writes: BTreeMap<u64, (Instant, Answer)>,
+    /// Messages that the store has not answered yet, by their rising tokens.
+    writes: BTreeMap<u64, PendingWrite>,
+    /// What the room has to do with other nodes, if there are any.
+    relay: Option<Box<RoomRelay>>,
     /// The last number that a write or a read for a snapshot was given.
     next_token: u64,
     /// Since when the room is empty.
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
+}
+
+/// A message that the store has not answered yet.
+struct PendingWrite {
+    since: Instant,
+    /// Who sent it.
+    session: SessionId,
+    /// The answer for the client.
+    answer: Answer,
 }
 
 /// What waits while the order is read from the database.
@@ -268,6 +281,7 @@ impl OrderRoom {
         let handle = Arc::new(RoomHandle { addr: ctx.address(), stats });
         Self {
             driver_watch: Self::driver_watch(&params.shared),
+            relay: params.shared.relay.clone().map(RoomRelay::new),
             order: params.order,
             shared: params.shared,
             reports: params.reports,

@@ -12,6 +12,7 @@ use crate::config::{Config, JoinPolicy};
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
 use crate::rate_limit::users::{UserLimits, UserRateTable};
+use crate::relay::Relay;
 use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
@@ -56,6 +57,8 @@ pub struct Shared {
     pub store: Store,
     /// What webhooks are told, if there are any.
     pub outbox: Option<Arc<Outbox>>,
+    /// Tells other nodes what happens in rooms, if there are any.
+    pub relay: Option<Arc<Relay>>,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -87,6 +90,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         store: Store,
         outbox: Option<Arc<Outbox>>,
+        relay: Option<Arc<Relay>>,
     ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
@@ -110,6 +114,7 @@ impl Shared {
             metrics,
             store,
             outbox,
+            relay,
             bans: Bans::default(),
             resumes,
             users,
@@ -208,6 +213,7 @@ pub fn chat_failure(error: ChatWriteError) -> Failure {
         ChatWriteError::Refused => {
             Failure::new(ErrorCode::InvalidPayload, "the database cannot store this message")
         }
+        ChatWriteError::Outdated => unavailable("the order has just changed"),
         ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }

@@ -2,6 +2,7 @@
 //! It spawns a room when its order is first joined, on the thread of the session that joins.
 //! Sessions ask it once for each join, and not for each message.
 
+mod relayed;
 mod rooms;
 mod users;
 
@@ -11,6 +12,8 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
+use self::relayed::RelayedUsers;
+pub use self::relayed::RoomEvents;
 pub use self::rooms::{FindRoom, GetRoom, GetRooms, LeaveRoom, ListRooms};
 pub use self::users::{
     Disconnect, DisconnectAll, DisconnectUser, NotifyUsers, Register, SessionAddress, Unregister,
@@ -51,6 +54,8 @@ pub struct Supervisor {
     crashes: HashMap<OrderId, Crash>,
     /// The sessions of each user, oldest first.
     users: HashMap<UserId, Vec<SessionEntry>>,
+    /// What users are told of what happens on other nodes.
+    relayed: RelayedUsers,
     /// Counts all rooms of the process, so that a late report of an old room is recognised.
     next_epoch: u64,
 }
@@ -91,6 +96,7 @@ impl Supervisor {
             rooms: BTreeMap::new(),
             crashes: HashMap::new(),
             users: HashMap::new(),
+            relayed: RelayedUsers::default(),
             next_epoch: 0,
         });
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
@@ -112,6 +118,7 @@ impl Handler<OrderChanged> for Supervisor {
             entry.handle.addr.do_send(change.clone());
         }
         if change.0.changed.raised {
+            self.note_change(&change.0);
             self.notify_involved(&change.0);
         }
     }

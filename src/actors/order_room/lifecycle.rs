@@ -42,7 +42,11 @@ impl OrderRoom {
     /// Reads the order; sessions that enter wait for it.
     pub(super) fn load(&mut self, ctx: &mut Context<Self>) {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.load_order(order, DEFAULT_PAGE).await };
+        let subscribed = self.subscribe(ctx);
+        let read = async move {
+            subscribed.await;
+            store.load_order(order, DEFAULT_PAGE).await
+        };
         ctx.spawn(read.into_actor(self).map(|loaded, room, ctx| {
             match loaded {
                 Ok(order) => room.on_loaded(order, ctx),
@@ -61,6 +65,7 @@ impl OrderRoom {
         if let Some(change) = change {
             self.order_changed(&change.0);
         }
+        self.release_relayed(ctx);
         for enter in waiting {
             self.admit(enter, ctx);
         }

@@ -31,7 +31,8 @@ impl OrderRoom {
         self.exists = !order.facts.deleted;
         let before = std::mem::replace(&mut self.facts, order.facts.clone());
         if order.facts.deleted {
-            return self.close(order.last_seq);
+            self.close(order.last_seq);
+            return self.post_outdated();
         }
         if order.facts.remade_at != before.remade_at {
             // The room was not told of the deletion before this change: a room that is being read
@@ -59,6 +60,7 @@ impl OrderRoom {
             self.remove_closed_members();
         }
         self.count_occupants();
+        self.post_outdated();
     }
 
     /// Notes what members knew of the order before the events that follow.
@@ -120,7 +122,11 @@ impl Handler<OrderChanged> for OrderRoom {
 
     fn handle(&mut self, change: OrderChanged, ctx: &mut Context<Self>) {
         if let Some(loading) = &mut self.loading {
-            loading.change = Some(change);
+            // From several nodes changes come in any order.
+            let rev = |change: &OrderChanged| change.0.changed.order.rev;
+            if loading.change.as_ref().is_none_or(|known| rev(known) <= rev(&change)) {
+                loading.change = Some(change);
+            }
             return;
         }
         self.order_changed(&change.0);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use actix::{Context, Handler};
 
+use super::chat::WrittenBy;
 use super::{ClientRequest, OrderRoom};
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
@@ -56,10 +57,23 @@ impl OrderRoom {
     }
 
     /// A user who sends a message has read all before it. System messages move no read mark.
-    pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
-        if message.kind != ChatKind::System {
-            self.stop_typing(&message.sender_id, now);
-            self.advance_mark(&message.sender_id, message.seq, false);
+    pub(super) fn on_message_from_sender(
+        &mut self,
+        message: &ChatMessage,
+        by: WrittenBy,
+        now: Instant,
+    ) {
+        if message.kind == ChatKind::System {
+            return;
+        }
+        self.stop_typing(&message.sender_id, now);
+        match by {
+            WrittenBy::ThisNode => {
+                self.advance_mark(&message.sender_id, message.seq, false);
+            }
+            WrittenBy::AnotherNode => {
+                self.read_marks.advance(&message.sender_id, message.seq);
+            }
         }
     }
 

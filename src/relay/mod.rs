@@ -1,0 +1,100 @@
+//! What the nodes of a cluster tell each other of rooms, and what a room makes of it.
+//!
+//! One file for each kind of event says what travels: `chat`, `order`, `position`, `presence`,
+//! `typing`, `receipt`, `hello`. What comes in was written by another node, perhaps by one of
+//! another version: a field that is not known is skipped, and what cannot be read has no effect.
+//! What is lost on the way is found by comparing with the database ([`comparison`]).
+
+pub mod chat;
+pub mod commits;
+pub mod hello;
+pub mod interest;
+pub mod order;
+pub mod position;
+pub mod presence;
+pub mod receipt;
+pub mod typing;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use self::commits::{Commit, RecentCommits};
+use crate::bus::{Bus, Confirmation, Event, Kind, State, Subscription, Topic};
+use crate::db::order_changes::{AppliedChange, ChangeNote};
+use protocol::chat::ChatMessage;
+use protocol::ids::OrderId;
+use protocol::time::Timestamp;
+
+/// The worker that takes the events of rooms: the supervisor's.
+const WORKER: usize = 0;
+
+/// Publishes what happens in the rooms of this node. There is one if the hub is a node of a
+/// cluster.
+#[derive(Default)]
+pub struct Relay {
+    /// Set once, before the first client comes.
+    bus: OnceLock<Arc<dyn Bus>>,
+    /// What this node has committed in the last seconds.
+    commits: Mutex<RecentCommits>,
+}
+
+impl Relay {
+    /// Publishes over this bus from now on.
+    pub fn connect(&self, bus: Arc<dyn Bus>) {
+        // A second bus would be a mistake; the first one stays.
+        self.bus.set(bus).ok();
+    }
+
+    /// Publishes an event to the other nodes that subscribe to a topic.
+    pub fn publish(&self, topic: &Topic, event: Event) {
+        if let Some(bus) = self.bus.get() {
+            bus.publish(topic, event);
+        }
+    }
+
+    /// Subscribes to a topic until the subscription is dropped.
+    pub fn subscribe(&self, topic: Topic) -> Option<(Subscription, Confirmation)> {
+        self.bus.get().map(|bus| bus.subscribe(topic, WORKER))
+    }
+
+    /// Whether this node hears the others.
+    pub fn is_up(&self) -> bool {
+        self.bus.get().is_some_and(|bus| bus.state() == State::Up)
+    }
+
+    /// A message was committed, or found again by a retry, which may be what others have missed.
+    pub fn chat_committed(&self, message: &ChatMessage) {
+        let Ok(data) = serde_json::to_vec(message) else { return };
+        self.publish(&Topic::Order(message.order_id.clone()), Event::new(Kind::Chat, data));
+        self.note(&message.order_id, message.seq, 0);
+    }
+
+    /// A change of an order was committed, or repeated, which may be what others have missed. The
+    /// users whom it concerns are told on the nodes that they are on.
+    pub fn order_committed(&self, changed: &AppliedChange, note: &ChangeNote, at: Timestamp) {
+        let Some(data) = order::write(changed, note, at).map(Bytes::from) else { return };
+        let event = Event::new(Kind::Order, data);
+        self.publish(&Topic::Order(changed.order.id.clone()), event.clone());
+        self.note(&changed.order.id, changed.order.last_seq, changed.order.rev);
+        if changed.raised {
+            let (before, now) = (&changed.before, &changed.order.facts);
+            let users: BTreeSet<_> = before.involved_users().chain(now.involved_users()).collect();
+            for user in users {
+                self.publish(&Topic::User(user.clone()), event.clone());
+            }
+        }
+    }
+
+    /// What this node has committed lately, for its next beat.
+    pub fn recent_commits(&self) -> Vec<Commit> {
+        self.commits.lock().recent(Instant::now())
+    }
+
+    fn note(&self, order: &OrderId, last_seq: i64, rev: i64) {
+        self.commits.lock().note(order, last_seq, rev, Instant::now());
+    }
+}
