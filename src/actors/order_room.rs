@@ -6,6 +6,7 @@
 //! in one order.
 
 mod announce;
+mod bus;
 mod catch_up;
 mod chat;
 mod entry;
@@ -33,6 +34,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Spa
 use foldhash::fast::RandomState;
 
 pub use self::announce::Announce;
+pub use self::bus::BusEvents;
 pub use self::entry::{JoinAgain, Leave};
 use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};

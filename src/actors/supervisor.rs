@@ -2,6 +2,7 @@
 //! It spawns a room when its order is first joined, on the thread of the session that joins.
 //! Sessions ask it once for each join, and not for each message.
 
+mod bus;
 mod rooms;
 mod users;
 
@@ -85,6 +86,7 @@ struct SessionEntry {
 impl Supervisor {
     /// Starts the supervisor of a node on this thread's arbiter.
     pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> Arc<SupervisorHandle> {
+        let receiver = Arc::clone(&shared.bus_receiver);
         let addr = Self::start_in_arbiter(arbiter, move |ctx: &mut Context<Self>| Self {
             shared,
             reports: ctx.address().recipient(),
@@ -93,6 +95,7 @@ impl Supervisor {
             users: HashMap::new(),
             next_epoch: 0,
         });
+        receiver.listen(Arc::new(addr.clone()));
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }
