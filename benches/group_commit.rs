@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
 use criterion::{Criterion, Throughput};
 use diesel::connection::SimpleConnection;
-use orderhub::actors::store::{ChatWritten, NewMessage, Store, StoreOptions, TrailOptions};
+use orderhub::actors::store::{
+    ChatWritten, NewMessage, Sharing, Store, StoreOptions, TrailOptions,
+};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
@@ -95,6 +97,7 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     let rooms = system.block_on(async {
         let options = StoreOptions {
             url,
+            sharing: Sharing::Alone,
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,

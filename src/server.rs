@@ -1,5 +1,6 @@
 //! Builds the hub from store, supervisor and addresses, and stops it.
 
+mod cluster;
 mod limits;
 mod ownership;
 mod signals;
@@ -28,6 +29,7 @@ use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOpt
 use crate::actors::supervisor::{DisconnectAll, GetRooms, SupervisorHandle};
 use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
+use crate::bus::redis::StartError;
 use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
@@ -95,7 +97,9 @@ pub enum ServeError {
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
     /// Another hub uses the database, and has not ended within this many seconds.
-    #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s")]
+    #[error(
+        "DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s; hubs that share a database need REDIS_URL"
+    )]
     InUse(Holder, u64),
     /// The database accepts queries and has answered none for this many seconds.
     #[error("DATABASE_URL: the database has not answered within {0} s")]
@@ -103,6 +107,9 @@ pub enum ServeError {
     /// Another hub has taken the database over while this one could not reach it.
     #[error("DATABASE_URL: another hub has taken this database over ({0})")]
     TakenOver(Holder),
+    /// The other nodes cannot be reached.
+    #[error(transparent)]
+    Bus(#[from] StartError),
     /// The system refused an operation.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -143,6 +150,7 @@ pub fn run(
         let config = &hub.shared.config;
         let mut owned = DatabaseOwnership::hold_lock(
             move || lock.acquire(),
+            cluster::sharing(config),
             Arc::clone(hub.shared.store.file_guard()),
         )?;
         let (listener, address) = bind(config.server.bind)?;
@@ -185,7 +193,8 @@ async fn start_hub(
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
-    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, relay));
+    let node = cluster::join(&config, &metrics, &store, relay).await?;
+    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, node));
     restore_bans(&shared).await?;
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
         shared.verifier.revoke(user_id, issued_before);
@@ -225,7 +234,14 @@ fn store_options(
     let (database, rooms) = (&config.database, &config.rooms);
     let trail =
         TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
-    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail, outbox, relay }
+    StoreOptions {
+        url: database.url.clone(),
+        sharing: cluster::sharing(config),
+        pool_size: database.pool_size,
+        trail,
+        outbox,
+        relay,
+    }
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -404,6 +420,7 @@ async fn drain(hub: &Hub, server: ServerHandle) {
     }
     run_step(written, "the store", hub.shared.store.drained()).await;
     run_step(written, "the database's file", checkpoint_database(hub)).await;
+    run_step(written, "the bus", close_bus(hub)).await;
     server.stop(false).await;
     log::info!("stopped");
 }
@@ -481,6 +498,14 @@ async fn checkpoint_database(hub: &Hub) {
     if let Err(error) = hub.shared.store.checkpoint().await {
         // Nothing is lost: the next start reads the log beside the file.
         log::warn!("the database's log stays beside its file: {error}");
+    }
+}
+
+/// Publishes what waits for the other nodes.
+async fn close_bus(hub: &Hub) {
+    let bus = Arc::clone(&hub.shared.bus);
+    if let Err(error) = ownership::run_on_thread(move || bus.close()).await {
+        log::warn!("the other nodes may not have heard the last events: {error}");
     }
 }
 

@@ -41,7 +41,7 @@ pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
 use self::relay::RoomRelay;
-pub use self::relay::{LookAgain, RelayedEvents};
+pub use self::relay::{BusEvents, LookAgain};
 pub use self::removal::{RemoveUser, UpdateIdentity};
 pub use self::requests::ClientRequest;
 pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};

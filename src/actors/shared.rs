@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::actors::cluster::BusReceiver;
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
-use crate::bus;
+use crate::bus::{self, Bus, Node};
 use crate::config::{Config, JoinPolicy};
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
@@ -57,6 +58,14 @@ pub struct Shared {
     pub store: Store,
     /// What webhooks are told, if there are any.
     pub outbox: Option<Arc<Outbox>>,
+    /// How the nodes of this cluster tell each other what happens.
+    pub bus: Arc<dyn Bus>,
+    /// This run of this hub.
+    pub node: Node,
+    /// Whether there may be other nodes.
+    pub is_cluster: bool,
+    /// Takes what comes over the bus.
+    pub bus_receiver: Arc<BusReceiver>,
     /// Tells other nodes what happens in rooms, if there are any.
     pub relay: Option<Arc<Relay>>,
     /// The bans.
@@ -80,6 +89,20 @@ pub struct Shared {
     pub panic_on: Option<String>,
 }
 
+/// This hub among the nodes of its cluster.
+pub struct ClusterNode {
+    /// How they tell each other what happens.
+    pub bus: Arc<dyn Bus>,
+    /// This run of this hub.
+    pub node: Node,
+    /// Whether there may be others.
+    pub is_cluster: bool,
+    /// Takes what comes over the bus.
+    pub receiver: Arc<BusReceiver>,
+    /// Tells the others what happens in rooms, if there may be any.
+    pub relay: Option<Arc<Relay>>,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -90,7 +113,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         store: Store,
         outbox: Option<Arc<Outbox>>,
-        relay: Option<Arc<Relay>>,
+        cluster: ClusterNode,
     ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
@@ -114,7 +137,11 @@ impl Shared {
             metrics,
             store,
             outbox,
-            relay,
+            bus: cluster.bus,
+            node: cluster.node,
+            is_cluster: cluster.is_cluster,
+            bus_receiver: cluster.receiver,
+            relay: cluster.relay,
             bans: Bans::default(),
             resumes,
             users,

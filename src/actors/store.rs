@@ -6,6 +6,7 @@
 
 mod batcher;
 mod chat;
+mod cluster;
 mod commit_chat;
 mod db_thread;
 mod error;
@@ -39,6 +40,7 @@ pub use crate::db::commit_batch::StoredChat;
 use crate::db::connection::DbConnection;
 use crate::db::file_guard::FileGuard;
 pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
+pub use crate::db::instance_lock::Sharing;
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::order_changes::{AppliedChange, ChangeNote, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
@@ -85,6 +87,8 @@ pub const MAX_WAITING_READS: usize = 1024;
 pub struct StoreOptions {
     /// The database. Its tables must be up to date ([`crate::db::migrate`]).
     pub url: DatabaseUrl,
+    /// Which hubs may use it at the same time.
+    pub sharing: Sharing,
     /// Connections in all; the store uses at least one more than it has writers.
     pub pool_size: u32,
     /// How much of the trail is kept.
@@ -148,7 +152,7 @@ impl Store {
             DatabaseUrl::Postgres(_) => 2,
         };
         let pool_size = options.pool_size.max(writer_count + 1);
-        let pool = DbPool::new(&options.url, pool_size);
+        let pool = DbPool::new(&options.url, pool_size, options.sharing);
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
         let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone())

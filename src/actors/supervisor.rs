@@ -13,7 +13,6 @@ use std::time::Instant;
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
 use self::relayed::RelayedUsers;
-pub use self::relayed::RoomEvents;
 pub use self::rooms::{FindRoom, GetRoom, GetRooms, LeaveRoom, ListRooms};
 pub use self::users::{
     Disconnect, DisconnectAll, DisconnectUser, NotifyUsers, Register, SessionAddress, Unregister,
@@ -90,6 +89,7 @@ struct SessionEntry {
 impl Supervisor {
     /// Starts the supervisor of a node on this thread's arbiter.
     pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> Arc<SupervisorHandle> {
+        let receiver = Arc::clone(&shared.bus_receiver);
         let addr = Self::start_in_arbiter(arbiter, move |ctx: &mut Context<Self>| Self {
             shared,
             reports: ctx.address().recipient(),
@@ -99,6 +99,7 @@ impl Supervisor {
             relayed: RelayedUsers::default(),
             next_epoch: 0,
         });
+        receiver.listen(Arc::new(addr.clone()));
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }

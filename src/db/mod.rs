@@ -2,6 +2,7 @@
 //! rules.
 
 pub mod bans;
+pub mod cluster;
 pub mod commit_batch;
 pub mod connection;
 pub mod error_class;

@@ -26,44 +26,48 @@ use self::commits::{Commit, RecentCommits};
 use crate::bus::{Bus, Confirmation, Event, Kind, State, Subscription, Topic};
 use crate::db::order_changes::{AppliedChange, ChangeNote};
 use protocol::chat::ChatMessage;
-use protocol::ids::OrderId;
+use protocol::ids::{BootId, OrderId};
 use protocol::time::Timestamp;
 
-/// The worker that takes the events of rooms: the supervisor's.
+/// The worker that takes all events: the supervisor gets them.
 const WORKER: usize = 0;
 
 /// Publishes what happens in the rooms of this node. There is one if the hub is a node of a
 /// cluster.
 #[derive(Default)]
 pub struct Relay {
-    /// Set once, before the first client comes.
-    bus: OnceLock<Arc<dyn Bus>>,
+    /// The bus and this run of this hub: set once, before the first client comes.
+    bus: OnceLock<(Arc<dyn Bus>, BootId)>,
     /// What this node has committed in the last seconds.
     commits: Mutex<RecentCommits>,
 }
 
 impl Relay {
-    /// Publishes over this bus from now on.
-    pub fn connect(&self, bus: Arc<dyn Bus>) {
-        // A second bus would be a mistake; the first one stays.
-        self.bus.set(bus).ok();
+    /// Publishes over this bus from now on, as this run of this hub.
+    pub fn connect(&self, bus: Arc<dyn Bus>, boot: BootId) {
+        self.bus.get_or_init(|| (bus, boot));
+    }
+
+    /// This run of this hub.
+    pub fn boot(&self) -> Option<BootId> {
+        self.bus.get().map(|(_, boot)| *boot)
     }
 
     /// Publishes an event to the other nodes that subscribe to a topic.
     pub fn publish(&self, topic: &Topic, event: Event) {
-        if let Some(bus) = self.bus.get() {
+        if let Some((bus, _)) = self.bus.get() {
             bus.publish(topic, event);
         }
     }
 
     /// Subscribes to a topic until the subscription is dropped.
     pub fn subscribe(&self, topic: Topic) -> Option<(Subscription, Confirmation)> {
-        self.bus.get().map(|bus| bus.subscribe(topic, WORKER))
+        self.bus.get().map(|(bus, _)| bus.subscribe(topic, WORKER))
     }
 
     /// Whether this node hears the others.
     pub fn is_up(&self) -> bool {
-        self.bus.get().is_some_and(|bus| bus.state() == State::Up)
+        self.bus.get().is_some_and(|(bus, _)| bus.state() == State::Up)
     }
 
     /// A message was committed, or found again by a retry, which may be what others have missed.

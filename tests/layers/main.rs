@@ -38,6 +38,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("relay", 2),
     ("actors", 4),
     ("actors::broadcast", 4),
+    ("actors::cluster", 4),
     ("actors::store", 4),
     ("actors::resumes", 4),
     ("actors::reachable", 4),

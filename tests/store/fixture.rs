@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, System};
 use orderhub::actors::store::{
-    ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat, TrailOptions,
+    ChatWriteError, ChatWritten, NewMessage, Sharing, Store, StoreOptions, StoredChat, TrailOptions,
 };
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
@@ -59,6 +59,7 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let options = StoreOptions {
             url: url.clone(),
+            sharing: Sharing::Alone,
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,

@@ -9,11 +9,12 @@ use tokio::time::timeout;
 
 use super::OrderRoom;
 use super::chat::WrittenBy;
+use crate::actors::cluster::BusStateChanged;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{
     AppliedChange, ChangeNote, CommittedChange, NewMessage, StoreError, StoredOrder,
 };
-use crate::bus::{Confirmation, Kind, Received, Subscription, Topic};
+use crate::bus::{Batch, Confirmation, Kind, Received, Subscription, Topic};
 use crate::relay::{self, Relay};
 use protocol::ids::OrderId;
 use protocol::time::Timestamp;
@@ -23,10 +24,10 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many events may wait for the order to be read. What is beyond is looked up.
 const MAX_HELD: usize = 256;
 
-/// Events of the order from other nodes, in their order.
-#[derive(Message)]
+/// Events of other nodes about this room's order, in their order.
+#[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct RelayedEvents(pub Vec<Received>);
+pub struct BusEvents(pub Batch);
 
 /// What a room keeps for what it hears from other nodes.
 pub(super) struct RoomRelay {
@@ -212,12 +213,12 @@ impl OrderRoom {
 #[rtype(result = "()")]
 pub struct LookAgain;
 
-impl Handler<RelayedEvents> for OrderRoom {
+impl Handler<BusEvents> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, RelayedEvents(events): RelayedEvents, ctx: &mut Context<Self>) {
+    fn handle(&mut self, BusEvents(batch): BusEvents, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        for event in events {
+        for event in batch.events {
             self.on_relayed(event, now);
         }
         self.tick(now, ctx);
@@ -233,4 +234,10 @@ impl Handler<LookAgain> for OrderRoom {
             _ => self.reread_order(ctx),
         }
     }
+}
+
+impl Handler<BusStateChanged> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, _: BusStateChanged, _: &mut Context<Self>) {}
 }

@@ -126,6 +126,7 @@ mod tests {
     use super::super::queue_limit::QueueLimit;
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::db::instance_lock::Sharing;
     use crate::db::migrate;
     use crate::db::pool::DbPool;
     use crate::metrics::LabelValues;
@@ -167,7 +168,7 @@ mod tests {
         migrate::bring_up_to_date(&url).expect("tables");
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(DbPool::new(&url, 1), health, None);
+        let thread = DbThread::new(DbPool::new(&url, 1, Sharing::Alone), health, None);
         let room = Room.start().recipient();
         let limit = QueueLimit::new(9, 9, Gauge::default());
         let (mut batch, mut answers) = (Vec::new(), Vec::new());

@@ -204,12 +204,13 @@ mod tests {
 
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::db::instance_lock::Sharing;
     use crate::metrics::{LabelValues, Metrics};
 
     fn thread(folder: &tempfile::TempDir) -> DbThread {
         let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
-        DbThread::new(DbPool::new(&url, 1), Arc::new(Health::new(metrics)), None)
+        DbThread::new(DbPool::new(&url, 1, Sharing::Alone), Arc::new(Health::new(metrics)), None)
     }
 
     #[test]

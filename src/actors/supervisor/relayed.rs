@@ -1,26 +1,22 @@
 //! What came from other nodes: given to the rooms of this node, and changes of orders to the users
 //! whom they concern.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler};
 
 use super::Supervisor;
-use crate::actors::order_room::RelayedEvents;
+use crate::actors::cluster::{BusBatch, BusStateChanged};
+use crate::actors::order_room::BusEvents;
 use crate::actors::store::{AppliedChange, CommittedChange, OrderChanged};
-use crate::bus::{Kind, Received, Subscription, Topic};
+use crate::bus::{Batch, Kind, Received, Subscription, Topic};
 use crate::relay;
 use protocol::ids::{OrderId, UserId};
 
 /// Of how many orders the changes are known that were told lately. The copies of one change come
 /// within moments.
 const MAX_KNOWN: usize = 4096;
-
-/// Events of other nodes that concern rooms, in the order of each topic.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct RoomEvents(pub Vec<Received>);
 
 /// The subscriptions to users with a session on this node, and what they were told.
 #[derive(Default)]
@@ -107,36 +103,22 @@ impl Supervisor {
         }
     }
 
-    /// Gives each room its events, in one message.
-    fn relay_events(&mut self, events: Vec<Received>) {
-        let mut by_order: BTreeMap<OrderId, Vec<Received>> = BTreeMap::new();
-        for event in events {
-            match (&event.topic, event.kind) {
-                (_, Kind::Order) => {
-                    // Chat that came before it goes to the room before it.
-                    self.give_to_rooms(&mut by_order);
-                    self.on_relayed_change(&event);
-                }
-                (Topic::Order(order), _) => {
-                    by_order.entry(order.clone()).or_default().push(event);
-                }
-                _ => {}
-            }
+    /// Gives events of one topic to those whom they concern.
+    fn relay_events(&mut self, topic: &Topic, events: Batch) {
+        if events.events.iter().any(|event| event.kind == Kind::Order) {
+            events.events.iter().for_each(|event| self.on_relayed_change(event));
         }
-        self.give_to_rooms(&mut by_order);
-    }
-
-    fn give_to_rooms(&self, by_order: &mut BTreeMap<OrderId, Vec<Received>>) {
-        for (order, events) in std::mem::take(by_order) {
-            if let Some(entry) = self.rooms.get(&order) {
-                entry.handle.addr.do_send(RelayedEvents(events));
-            }
+        if let Topic::Order(order) = topic
+            && let Some(entry) = self.rooms.get(order)
+        {
+            entry.handle.addr.do_send(BusEvents(events));
         }
     }
 
     /// Tells the room of a change, and then the users whom it concerns.
     fn on_relayed_change(&mut self, event: &Received) {
-        let Some(change) = relay::order::read(&event.data) else { return };
+        let read = (event.kind == Kind::Order).then(|| relay::order::read(&event.data));
+        let Some(change) = read.flatten() else { return };
         let (changed, note, at) = (change.changed, change.note, change.at);
         let change = Arc::new(CommittedChange { changed, note, at });
         let order = &change.changed.order.id;
@@ -154,11 +136,24 @@ impl Supervisor {
     }
 }
 
-impl Handler<RoomEvents> for Supervisor {
+impl Handler<BusBatch> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, RoomEvents(events): RoomEvents, _: &mut Context<Self>) {
-        self.relay_events(events);
+    /// Events that follow each other and are of one topic are one message to its room.
+    fn handle(&mut self, BusBatch(batch): BusBatch, _: &mut Context<Self>) {
+        for (topic, events) in batch.by_topic() {
+            self.relay_events(&topic, events);
+        }
+    }
+}
+
+impl Handler<BusStateChanged> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, changed: BusStateChanged, _: &mut Context<Self>) {
+        for entry in self.rooms.values() {
+            entry.handle.addr.do_send(changed);
+        }
     }
 }
 
