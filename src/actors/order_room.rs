@@ -14,6 +14,7 @@ mod lanes;
 mod lifecycle;
 mod location;
 mod members;
+mod neighbours;
 mod order_change;
 mod posted_fixes;
 mod receipts;
@@ -39,16 +40,17 @@ use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
 pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
+pub use self::neighbours::{NodeGone, SayHello};
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
 use self::relay::RoomRelay;
-pub use self::relay::{BusEvents, LookAgain};
+pub use self::relay::{BusEvents, CatchUp, StartAnew};
 pub use self::removal::{RemoveUser, UpdateIdentity};
 pub use self::requests::ClientRequest;
 pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};
 use super::peer::{Answer, MembershipEvent, MembershipGuard, SubscriptionId};
 use super::reachable::Reachable;
 use super::shared::Shared;
-use super::store::{ChatWritten, OrderChanged};
+use super::store::{ChatWritten, LoadedOrder, OrderChanged};
 use crate::auth::Identity;
 use crate::permits::{Permit, take};
 use crate::recent::RecentMap;
@@ -127,6 +129,8 @@ pub enum RoomReport {
         order: OrderId,
         /// The number of this room among all rooms of the process.
         epoch: u64,
+        /// Whether it panicked. Otherwise it has found that it must start anew.
+        is_panic: bool,
     },
 }
 
@@ -180,6 +184,8 @@ pub struct OrderRoom {
     used: bool,
     /// Whether the supervisor has stopped it.
     stopped: bool,
+    /// Whether it ends because the database has less than it has sent out.
+    starts_anew: bool,
     reports: Recipient<RoomReport>,
     epoch: u64,
     /// Joins that the supervisor forwarded and that the room has processed.
@@ -235,6 +241,8 @@ struct Loading {
     change: Option<OrderChanged>,
     /// Whether chat arrived meanwhile: the read may be older.
     has_new_chat: bool,
+    /// The order, once it was read, while the rooms of other nodes have not answered.
+    order: Option<LoadedOrder>,
 }
 
 // === impl EntryKind ===
@@ -312,6 +320,7 @@ impl OrderRoom {
             used: false,
             timer: None,
             stopped: false,
+            starts_anew: false,
         }
     }
 
@@ -344,11 +353,14 @@ impl OrderRoom {
         self.fill_gap(now, ctx);
         self.give_up_writes(now);
         self.watch_driver(now);
+        self.keep_up_with_nodes(now);
+        self.open_when_answered(now, ctx);
         self.watch_idleness(now, ctx);
         let due = [self.roster.next_expiry(), self.delivery.gap_due(), self.idle_due()];
         let driver_due = self.driver_watch.as_ref().and_then(|watch| watch.next_due());
         let others = [self.typing_users.next_due(), self.writes_due(), driver_due];
-        if let Some(next) = due.into_iter().chain(others).flatten().min() {
+        let of_nodes = [self.nodes_due(), self.answers_due()];
+        if let Some(next) = due.into_iter().chain(others).chain(of_nodes).flatten().min() {
             self.wake_at(next, ctx);
         }
     }
@@ -369,7 +381,8 @@ impl Drop for OrderRoom {
         self.shared.metrics.rooms.dec();
         if !self.stopped {
             let (order, epoch) = (self.order.clone(), self.epoch);
-            self.reports.do_send(RoomReport::Crashed { order, epoch });
+            let is_panic = !self.starts_anew;
+            self.reports.do_send(RoomReport::Crashed { order, epoch, is_panic });
         }
     }
 }

@@ -2,6 +2,7 @@
 //! It spawns a room when its order is first joined, on the thread of the session that joins.
 //! Sessions ask it once for each join, and not for each message.
 
+mod comparison;
 mod relayed;
 mod rooms;
 mod users;
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
+pub use self::comparison::{BeatHeard, CutOff};
 use self::relayed::RelayedUsers;
 pub use self::rooms::{FindRoom, GetRoom, GetRooms, LeaveRoom, ListRooms};
 pub use self::users::{
@@ -23,6 +25,7 @@ use super::peer::Peer;
 use super::shared::Shared;
 use super::store::{ChatPosted, OrderChanged};
 use crate::permits::Permits;
+use crate::relay::comparison::Comparison;
 use protocol::ids::{ConnectionId, OrderId, UserId};
 
 /// How many events of back ends may wait for the supervisor. Joins take no permit: a session has at
@@ -55,6 +58,8 @@ pub struct Supervisor {
     users: HashMap<UserId, Vec<SessionEntry>>,
     /// What users are told of what happens on other nodes.
     relayed: RelayedUsers,
+    /// Which rooms are to be compared with the database.
+    comparison: Comparison,
     /// Counts all rooms of the process, so that a late report of an old room is recognised.
     next_epoch: u64,
 }
@@ -97,6 +102,7 @@ impl Supervisor {
             crashes: HashMap::new(),
             users: HashMap::new(),
             relayed: RelayedUsers::default(),
+            comparison: Comparison::default(),
             next_epoch: 0,
         });
         receiver.listen(Arc::new(addr.clone()));
@@ -106,6 +112,10 @@ impl Supervisor {
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.start_comparing(ctx);
+    }
 }
 
 impl Handler<OrderChanged> for Supervisor {

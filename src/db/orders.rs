@@ -11,6 +11,7 @@ use super::messages::{self, PageRange, unreadable};
 use super::participants;
 use super::read_marks;
 use super::schema::{orders, participants as participant_rows};
+use crate::relay::commits::Commit;
 use crate::room::order::OrderFacts;
 use protocol::chat::ChatMessage;
 use protocol::ids::{OrderId, UserId};
@@ -136,6 +137,22 @@ pub fn find(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Optio
         .get_result(connection)
         .optional()?;
     row.map(|row| row.stored(connection)).transpose()
+}
+
+/// Reads the newest message and the revision of these orders. Unknown ones are absent.
+///
+/// # Errors
+/// If the query fails.
+pub fn progress_of(connection: &mut DbConnection, of: &[OrderId]) -> QueryResult<Vec<Commit>> {
+    let rows: Vec<(String, i64, i64)> = orders::table
+        .filter(orders::id.eq_any(of.iter().map(OrderId::as_str)))
+        .select((orders::id, orders::last_seq, orders::rev))
+        .load(connection)?;
+    let progress = |(id, last_seq, rev): (String, i64, i64)| {
+        let order_id = OrderId::new(&id).map_err(unreadable)?;
+        Ok(Commit { order_id, last_seq, rev })
+    };
+    rows.into_iter().map(progress).collect()
 }
 
 /// Reads the orders after `after`, by ascending id: orders that are created meanwhile do not

@@ -5,8 +5,10 @@
 //! another version: a field that is not known is skipped, and what cannot be read has no effect.
 //! What is lost on the way is found by comparing with the database ([`comparison`]).
 
+pub mod beat;
 pub mod chat;
 pub mod commits;
+pub mod comparison;
 pub mod hello;
 pub mod interest;
 pub mod order;
@@ -22,7 +24,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use self::commits::{Commit, RecentCommits};
+use self::beat::BeatContent;
+use self::commits::RecentCommits;
 use crate::bus::{Bus, Confirmation, Event, Kind, State, Subscription, Topic};
 use crate::db::order_changes::{AppliedChange, ChangeNote};
 use protocol::chat::ChatMessage;
@@ -93,9 +96,13 @@ impl Relay {
         }
     }
 
-    /// What this node has committed lately, for its next beat.
-    pub fn recent_commits(&self) -> Vec<Commit> {
-        self.commits.lock().recent(Instant::now())
+    /// What the next beat of this node says of its rooms.
+    pub fn beat_content(&self) -> BeatContent {
+        let commits = self.commits.lock().recent(Instant::now());
+        BeatContent::new(
+            commits,
+            self.bus.get().map(|(bus, _)| bus.take_dropped()).unwrap_or_default(),
+        )
     }
 
     fn note(&self, order: &OrderId, last_seq: i64, rev: i64) {

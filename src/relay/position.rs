@@ -56,6 +56,20 @@ pub fn write(update: &LocationUpdate<'_>, rev: i64, now: Timestamp) -> Vec<u8> {
     bytes
 }
 
+/// The order of a position.
+pub fn order(data: &[u8]) -> Option<OrderId> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Addressed {
+        order_id: OrderId,
+    }
+    #[derive(Deserialize)]
+    struct Letter {
+        data: Addressed,
+    }
+    serde_json::from_slice::<Letter>(data).ok().map(|letter| letter.data.order_id)
+}
+
 /// Reads a position.
 pub fn read(data: &[u8], now: Timestamp) -> Option<RelayedPosition> {
     let Written { rev, age_ms, data } = serde_json::from_slice(data).ok()?;
@@ -101,6 +115,7 @@ mod tests {
         let relayed = read(&written, Timestamp::from_secs(5000)).expect("a position");
         let expected = Position { timestamp: Timestamp::from_secs(4998), ..position };
         assert_eq!(relayed.position, expected);
+        assert_eq!(super::order(&written), Some(order.clone()));
         assert_eq!((relayed.order, relayed.rev, relayed.battery), (order, 7, Some(0.5)));
     }
 

@@ -20,9 +20,10 @@ use protocol::events::history::MAX_PAGE;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
-/// Which node wrote a message, and so moves its sender's read mark.
+/// Which node has taken a message or a position. That node writes what follows from it: the sender's
+/// read mark, the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WrittenBy {
+pub(super) enum Origin {
     ThisNode,
     AnotherNode,
 }
@@ -98,7 +99,7 @@ impl OrderRoom {
                         duplicate: stored.duplicate,
                     }));
                 }
-                self.deliver(message, json(message), WrittenBy::ThisNode, now);
+                self.deliver(message, json(message), Origin::ThisNode, now);
             }
             Err(error) => {
                 if let Some(answer) = answer {
@@ -129,7 +130,7 @@ impl OrderRoom {
         &mut self,
         message: &ChatMessage,
         json: MessageJson,
-        by: WrittenBy,
+        by: Origin,
         now: Instant,
     ) {
         if message.seq > self.delivery.delivered() {
@@ -138,6 +139,7 @@ impl OrderRoom {
         for (seq, json) in self.delivery.accept(message.seq, json, now) {
             self.fan_out(seq, json);
         }
+        self.release_receipts();
     }
 
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
@@ -146,6 +148,7 @@ impl OrderRoom {
         let gone = self.send_to_all(event).gone;
         self.handle.stats.chat(Timestamp::now());
         self.recent_messages.push(seq, json);
+        self.handle.stats.set_progress(seq, self.rev);
         if gone {
             self.remove_closed_members();
         }
@@ -185,7 +188,7 @@ impl OrderRoom {
 
     fn on_missing_read(&mut self, page: &Page, now: Instant) {
         // The node that wrote a message that another node may have written moves its sender's mark.
-        let by = if self.relay.is_some() { WrittenBy::AnotherNode } else { WrittenBy::ThisNode };
+        let by = if self.relay.is_some() { Origin::AnotherNode } else { Origin::ThisNode };
         for message in &page.messages {
             self.deliver(message, json(message), by, now);
         }
@@ -224,7 +227,7 @@ impl Handler<ChatPosted> for OrderRoom {
             return;
         }
         self.exists = true;
-        self.deliver(&message, json(&message), WrittenBy::ThisNode, Instant::now());
+        self.deliver(&message, json(&message), Origin::ThisNode, Instant::now());
         self.tick(Instant::now(), ctx);
     }
 }

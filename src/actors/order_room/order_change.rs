@@ -30,6 +30,7 @@ impl OrderRoom {
         self.rev = order.rev;
         self.exists = !order.facts.deleted;
         let before = std::mem::replace(&mut self.facts, order.facts.clone());
+        self.handle.stats.set_progress(self.delivery.delivered(), self.rev);
         if order.facts.deleted {
             self.close(order.last_seq);
             return self.post_outdated();
@@ -109,6 +110,7 @@ impl OrderRoom {
         (self.recent_messages, self.delivery) =
             (RecentMessages::new(last_seq), Delivery::new(last_seq));
         self.floor = last_seq;
+        self.handle.stats.set_progress(last_seq, self.rev);
         (self.track, self.track_dirty) = (PositionTracker::default(), false);
         (self.read_marks, self.read_marks_unsaved) = (ReadMarks::default(), false);
         self.shared.store.forget_read_marks(&self.order);

@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use actix::{Context, Handler};
 
-use super::chat::WrittenBy;
+use super::chat::Origin;
 use super::{ClientRequest, OrderRoom};
+use crate::bus::Kind;
+use crate::relay::receipt::RelayedReceipt;
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
 use protocol::chat::{ChatKind, ChatMessage};
@@ -47,6 +49,11 @@ impl OrderRoom {
         if !advances {
             return false;
         }
+        self.tell_nodes(Kind::Receipt, || RelayedReceipt::new(kind, user, seq).write());
+        self.show_receipt(kind, user, seq)
+    }
+
+    fn show_receipt(&mut self, kind: ReceiptKind, user: &UserId, seq: i64) -> bool {
         let order = self.order.clone();
         let update = ReceiptUpdate { order_id: &order, user_id: user, seq, at: Timestamp::now() };
         let event = match kind {
@@ -56,11 +63,25 @@ impl OrderRoom {
         self.send_to_all(event).gone
     }
 
+    /// Shows a receipt of another node, which stores it.
+    pub(super) fn show_relayed_receipt(&mut self, receipt: &RelayedReceipt) {
+        let (kind, user, seq) = (receipt.kind(), &receipt.user_id, receipt.seq);
+        let advances = seq > self.floor
+            && match kind {
+                ReceiptKind::Read => self.read_marks.advance(user, seq).is_some(),
+                ReceiptKind::Delivered => true,
+            };
+        // A closed member is noticed at the next fan-out.
+        if advances {
+            self.show_receipt(kind, user, seq);
+        }
+    }
+
     /// A user who sends a message has read all before it. System messages move no read mark.
     pub(super) fn on_message_from_sender(
         &mut self,
         message: &ChatMessage,
-        by: WrittenBy,
+        by: Origin,
         now: Instant,
     ) {
         if message.kind == ChatKind::System {
@@ -68,10 +89,10 @@ impl OrderRoom {
         }
         self.stop_typing(&message.sender_id, now);
         match by {
-            WrittenBy::ThisNode => {
+            Origin::ThisNode => {
                 self.advance_mark(&message.sender_id, message.seq, false);
             }
-            WrittenBy::AnotherNode => {
+            Origin::AnotherNode => {
                 self.read_marks.advance(&message.sender_id, message.seq);
             }
         }

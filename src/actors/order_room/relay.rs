@@ -1,26 +1,39 @@
 //! What the room hears from its like on other nodes, and what it looks up in the database where it
 //! may have heard too little. What came from another node is shown to the members and never written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::time::timeout;
 
 use super::OrderRoom;
-use super::chat::WrittenBy;
+use super::chat::Origin;
+use super::lanes::next_latest_key;
 use crate::actors::cluster::BusStateChanged;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{
     AppliedChange, ChangeNote, CommittedChange, NewMessage, StoreError, StoredOrder,
 };
-use crate::bus::{Batch, Confirmation, Kind, Received, Subscription, Topic};
+use crate::bus::{Batch, Confirmation, Event, Kind, Received, Subscription, Topic, Unconfirmed};
+use crate::relay::hello::Hello;
+use crate::relay::interest::Interest;
+use crate::relay::presence::RemoteMembers;
+use crate::relay::receipt::RelayedReceipt;
+use crate::relay::typing::RelayedTyping;
 use crate::relay::{self, Relay};
-use protocol::ids::OrderId;
+use protocol::ids::{BootId, OrderId, SessionId};
 use protocol::time::Timestamp;
 
 /// How long a room waits for the confirmation of its subscription before it reads the order without.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long the room waits to be told how many rooms may answer to its first hello,
+const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
+/// and for their answers: what comes later is told to members as events.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
+/// How many receipts may wait for their messages. Beyond it they are not shown.
+const MAX_RECEIPTS: usize = 64;
 /// How many events may wait for the order to be read. What is beyond is looked up.
 const MAX_HELD: usize = 256;
 
@@ -43,6 +56,20 @@ pub(super) struct RoomRelay {
     outdated: Vec<(u64, Box<NewMessage>)>,
     /// Whether the order is being read again.
     is_rereading: bool,
+    /// Which nodes have the room.
+    pub(super) interest: Interest,
+    /// Who is in the rooms of other nodes.
+    pub(super) members: RemoteMembers,
+    /// Whether other nodes are to be told who is in this room.
+    pub(super) has_new_members: bool,
+    /// How many rooms have answered.
+    pub(super) answers: usize,
+    /// How many rooms may answer to the first hello, and until when they are waited for.
+    awaits: Option<(usize, Instant)>,
+    /// A device for each node on which users type.
+    typists: HashMap<BootId, SessionId>,
+    /// Receipts for messages that this room has not sent out yet.
+    receipts: Vec<RelayedReceipt>,
 }
 
 impl RoomRelay {
@@ -54,6 +81,13 @@ impl RoomRelay {
             has_missed: false,
             outdated: Vec::new(),
             is_rereading: false,
+            interest: Interest::default(),
+            members: RemoteMembers::default(),
+            has_new_members: false,
+            answers: 0,
+            awaits: None,
+            typists: HashMap::new(),
+            receipts: Vec::new(),
         })
     }
 
@@ -77,26 +111,77 @@ impl RoomRelay {
 }
 
 impl OrderRoom {
-    /// Subscribes to the order before it is read, so that nothing is missed in between. Resolves
-    /// when the subscription is confirmed, or when that takes too long.
+    /// Subscribes to the order and says hello before the order is read, so that nothing is missed in
+    /// between. Resolves when the subscription is confirmed, or when that takes too long.
     pub(super) fn subscribe(
         &mut self,
         ctx: &mut Context<Self>,
     ) -> impl Future<Output = ()> + use<> {
         let order = &self.order;
         let confirmation = self.relay.as_mut().and_then(|relay| relay.subscribe(order));
-        let (room, order) = (ctx.address(), self.order.clone());
+        let room = ctx.address();
         async move {
             let Some(mut confirmation) = confirmation else { return };
-            if timeout(CONFIRM_TIMEOUT, &mut confirmation).await.is_err() {
-                // The bus is slow. What comes before the confirmation may be missed.
-                actix::spawn(async move {
+            match timeout(CONFIRM_TIMEOUT, &mut confirmation).await {
+                Ok(Ok(())) => room.do_send(Confirmed { in_time: true }),
+                // Everything is compared when the bus is up again.
+                Ok(Err(Unconfirmed)) => {}
+                Err(_) => drop(actix::spawn(async move {
                     if confirmation.await.is_ok() {
-                        log::debug!(order = order.as_str(); "a subscription was confirmed late");
-                        room.do_send(LookAgain);
+                        room.do_send(Confirmed { in_time: false });
                     }
-                });
+                })),
             }
+        }
+    }
+
+    /// The subscription is confirmed: the others are told of this room.
+    fn on_confirmed(&mut self, in_time: bool, now: Instant, ctx: &mut Context<Self>) {
+        let topic = Topic::Order(self.order.clone());
+        let Some(relay) = &mut self.relay else { return };
+        let hello = Hello { asks: true, ..Hello::default() };
+        let (event, count) = Event::new(Kind::Hello, hello.write()).counted();
+        relay.relay.publish(&topic, event);
+        relay.interest.said_hello(now);
+        if !in_time {
+            // What came before the confirmation may have been missed.
+            relay.has_missed = true;
+        } else if self.loading.is_some() {
+            relay.awaits = Some((usize::MAX, now + COUNT_TIMEOUT));
+            let until = now + ANSWER_TIMEOUT;
+            ctx.spawn(count.into_actor(self).map(move |count, room, ctx| {
+                if let (Some(relay), Ok(count)) = (&mut room.relay, count) {
+                    // This node is among them.
+                    relay.awaits = Some((count.saturating_sub(1), until));
+                }
+                room.tick(Instant::now(), ctx);
+            }));
+        }
+        if self.loading.is_none() {
+            self.release_relayed(ctx);
+        }
+    }
+
+    /// Whether the rooms of other nodes may still answer.
+    fn awaits_answers(&self, now: Instant) -> bool {
+        let Some(relay) = &self.relay else { return false };
+        relay.awaits.is_some_and(|(count, until)| relay.answers < count && now < until)
+    }
+
+    /// When the room does not wait for answers any more.
+    pub(super) fn answers_due(&self) -> Option<Instant> {
+        self.loading.as_ref()?.order.as_ref()?;
+        self.relay.as_ref()?.awaits.map(|(_, until)| until)
+    }
+
+    /// Opens the room with the order that was read: once the others have answered, so that its first
+    /// snapshot shows their members and the last position.
+    pub(super) fn open_when_answered(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.awaits_answers(now) {
+            return;
+        }
+        if let Some(order) = self.loading.as_mut().and_then(|loading| loading.order.take()) {
+            self.open(order, ctx);
         }
     }
 
@@ -105,32 +190,90 @@ impl OrderRoom {
         let Some(relay) = &mut self.relay else { return };
         let (held, has_missed) = (std::mem::take(&mut relay.held), relay.has_missed);
         relay.has_missed = false;
+        let now = Instant::now();
         for event in held {
-            self.on_relayed(event, Instant::now());
+            match Hello::read(&event.data).filter(|_| event.kind == Kind::Hello) {
+                // The rest was done when it came.
+                Some(hello) => self.on_hello_progress(&hello, &event, now, ctx),
+                None => self.on_relayed(&event, now, ctx),
+            }
         }
         if has_missed {
             self.reread_order(ctx);
         }
     }
 
-    fn on_relayed(&mut self, event: Received, now: Instant) {
-        if self.loading.is_some() {
-            if let Some(relay) = &mut self.relay {
-                relay.hold(event);
+    /// Keeps an event until the order is read.
+    pub(super) fn hold_relayed(&mut self, event: &Received) {
+        if let Some(relay) = &mut self.relay {
+            relay.hold(event.clone());
+        }
+    }
+
+    fn on_relayed(&mut self, event: &Received, now: Instant, ctx: &mut Context<Self>) {
+        match event.kind {
+            // Who is there does not depend on the order.
+            Kind::Hello => self.on_hello(event, now, ctx),
+            Kind::Presence => self.on_presence(event, now),
+            _ if self.loading.is_some() => self.hold_relayed(event),
+            Kind::Chat => self.on_relayed_chat(&event.data, now),
+            Kind::Position => {
+                self.notice_node(event, now);
+                self.on_relayed_position(event, &event.data, false, now, ctx);
+            }
+            Kind::Typing => {
+                self.notice_node(event, now);
+                self.on_relayed_typing(event, now);
+            }
+            Kind::Receipt => {
+                self.notice_node(event, now);
+                if let Some(receipt) = RelayedReceipt::read(&event.data) {
+                    self.on_relayed_receipt(receipt, now);
+                }
+            }
+            // The supervisor handles changes of orders; what is not for rooms has another topic.
+            _ => {}
+        }
+    }
+
+    fn on_relayed_typing(&mut self, event: &Received, now: Instant) {
+        let Some(RelayedTyping { user_id, typing }) = RelayedTyping::read(&event.data) else {
+            return;
+        };
+        let Some(relay) = &mut self.relay else { return };
+        let device = *relay.typists.entry(event.from.boot).or_insert_with(SessionId::random);
+        self.typing_users.set(&user_id, device, typing, now, next_latest_key);
+    }
+
+    /// A receipt of another node. It is shown once the messages are here that it covers.
+    fn on_relayed_receipt(&mut self, receipt: RelayedReceipt, now: Instant) {
+        if receipt.seq > self.delivery.delivered() {
+            self.delivery.learn(receipt.seq, now);
+            if let Some(relay) = &mut self.relay
+                && relay.receipts.len() < MAX_RECEIPTS
+            {
+                relay.receipts.push(receipt);
             }
             return;
         }
-        match event.kind {
-            Kind::Chat => self.on_relayed_chat(&event.data, now),
-            // What is not for rooms has another topic.
-            _ => {}
-        }
+        self.show_relayed_receipt(&receipt);
+    }
+
+    /// Shows the receipts whose messages are here by now.
+    pub(super) fn release_receipts(&mut self) {
+        let delivered = self.delivery.delivered();
+        let Some(relay) = self.relay.as_mut().filter(|relay| !relay.receipts.is_empty()) else {
+            return;
+        };
+        let is_due = |receipt: &mut RelayedReceipt| receipt.seq <= delivered;
+        let due: Vec<_> = relay.receipts.extract_if(.., is_due).collect();
+        due.iter().for_each(|receipt| self.show_relayed_receipt(receipt));
     }
 
     fn on_relayed_chat(&mut self, data: &[u8], now: Instant) {
         if let Some((message, json)) = relay::chat::read(data, &self.order) {
             self.exists |= !self.facts.deleted;
-            self.deliver(&message, json, WrittenBy::AnotherNode, now);
+            self.deliver(&message, json, Origin::AnotherNode, now);
         }
     }
 
@@ -208,36 +351,98 @@ impl OrderRoom {
     }
 }
 
-/// The room may have missed something.
+/// The subscription to the order is confirmed.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct LookAgain;
+struct Confirmed {
+    /// Whether the room has waited for it.
+    in_time: bool,
+}
+
+/// Another node, or the database, has more than this room had.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CatchUp {
+    /// The newest message.
+    pub last_seq: i64,
+    /// The revision of the order.
+    pub rev: i64,
+}
+
+/// The database has less than this room has sent out.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StartAnew {
+    /// The newest message in the database.
+    pub last_seq: i64,
+    /// The revision of the order in the database.
+    pub rev: i64,
+}
+
+impl Handler<Confirmed> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, Confirmed { in_time }: Confirmed, ctx: &mut Context<Self>) {
+        self.on_confirmed(in_time, Instant::now(), ctx);
+    }
+}
 
 impl Handler<BusEvents> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, BusEvents(batch): BusEvents, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        for event in batch.events {
-            self.on_relayed(event, now);
+        for event in &batch.events {
+            self.on_relayed(event, now, ctx);
         }
         self.tick(now, ctx);
     }
 }
 
-impl Handler<LookAgain> for OrderRoom {
+impl Handler<CatchUp> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, _: LookAgain, ctx: &mut Context<Self>) {
-        match &mut self.relay {
-            Some(relay) if self.loading.is_some() => relay.has_missed = true,
-            _ => self.reread_order(ctx),
+    fn handle(&mut self, CatchUp { last_seq, rev }: CatchUp, ctx: &mut Context<Self>) {
+        if self.loading.is_some() {
+            if let Some(relay) = &mut self.relay {
+                relay.has_missed = true;
+            }
+            return;
         }
+        let now = Instant::now();
+        self.delivery.learn(last_seq, now);
+        if rev > self.rev {
+            self.reread_order(ctx);
+        }
+        self.tick(now, ctx);
+    }
+}
+
+impl Handler<StartAnew> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, StartAnew { last_seq, rev }: StartAnew, ctx: &mut Context<Self>) {
+        log::error!(
+            order = self.order.as_str(), last_seq = last_seq, rev = rev;
+            "the database has lost what was committed: message {} of revision {} was sent",
+            self.delivery.delivered(), self.rev
+        );
+        self.shared.metrics.bus.rooms_ahead.inc();
+        // The members come back to a room that reads the order.
+        self.starts_anew = true;
+        ctx.stop();
     }
 }
 
 impl Handler<BusStateChanged> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, _: BusStateChanged, _: &mut Context<Self>) {}
+    /// After the bus was down, the rooms of other nodes say hello one after the other, and the
+    /// supervisor gives each its turn.
+    fn handle(&mut self, _: BusStateChanged, _: &mut Context<Self>) {
+        if let Some(relay) = &mut self.relay {
+            relay.interest.be_unsure();
+            self.handle.stats.set_hello_due();
+        }
+    }
 }

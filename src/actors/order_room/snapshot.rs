@@ -179,7 +179,7 @@ impl OrderRoom {
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
             last_location: last.filter(|last| visibility.shows_position(last.position)),
-            members: self.roster.members().collect(),
+            members: self.all_members(),
             read_marks: self.shown_marks(),
         }
     }

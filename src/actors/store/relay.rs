@@ -4,6 +4,7 @@ use super::db_thread::DbThread;
 use super::{Store, StoreError, StoredOrder};
 use crate::db::commit_batch::{ChatRefusal, StoredChat};
 use crate::db::orders;
+use crate::relay::commits::Commit;
 use protocol::ids::OrderId;
 
 impl Store {
@@ -13,6 +14,14 @@ impl Store {
     /// If the store is busy or the database unavailable.
     pub async fn stored_order(&self, order: OrderId) -> Result<Option<StoredOrder>, StoreError> {
         self.wait_and_read(move |connection| orders::find(connection, &order)).await
+    }
+
+    /// Reads how far these orders are. Unknown ones are absent.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn progress_of(&self, orders: Vec<OrderId>) -> Result<Vec<Commit>, StoreError> {
+        self.wait_and_read(move |connection| orders::progress_of(connection, &orders)).await
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::{Context, Handler};
 
@@ -10,7 +11,7 @@ use super::Supervisor;
 use crate::actors::cluster::{BusBatch, BusStateChanged};
 use crate::actors::order_room::BusEvents;
 use crate::actors::store::{AppliedChange, CommittedChange, OrderChanged};
-use crate::bus::{Batch, Kind, Received, Subscription, Topic};
+use crate::bus::{Batch, Kind, Received, State, Subscription, Topic};
 use crate::relay;
 use protocol::ids::{OrderId, UserId};
 
@@ -108,10 +109,23 @@ impl Supervisor {
         if events.events.iter().any(|event| event.kind == Kind::Order) {
             events.events.iter().for_each(|event| self.on_relayed_change(event));
         }
-        if let Topic::Order(order) = topic
-            && let Some(entry) = self.rooms.get(order)
-        {
+        match topic {
+            Topic::Order(order) => self.give_to_room(order, events),
+            Topic::Node(_) => self.give_positions(events),
+            Topic::User(_) | Topic::All => {}
+        }
+    }
+
+    fn give_to_room(&self, order: &OrderId, events: Batch) {
+        if let Some(entry) = self.rooms.get(order) {
             entry.handle.addr.do_send(BusEvents(events));
+        }
+    }
+
+    /// Gives positions, which come many at once from one node, to their rooms.
+    fn give_positions(&self, events: Batch) {
+        for (order, positions) in events.split_by(|event| relay::position::order(&event.data)) {
+            self.give_to_room(&order, positions);
         }
     }
 
@@ -151,6 +165,7 @@ impl Handler<BusStateChanged> for Supervisor {
     type Result = ();
 
     fn handle(&mut self, changed: BusStateChanged, _: &mut Context<Self>) {
+        self.comparison.set_up(changed.0 == State::Up, Instant::now());
         for entry in self.rooms.values() {
             entry.handle.addr.do_send(changed);
         }
