@@ -114,6 +114,7 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.subscribe_node();
         self.start_comparing(ctx);
     }
 }

@@ -13,6 +13,9 @@ pub struct Hello {
     /// Whether the others are to say the same of themselves.
     #[serde(default)]
     pub asks: bool,
+    /// The node that is answered; none where the room speaks by itself.
+    #[serde(default)]
+    pub to: Option<String>,
     /// The highest number of a message that it has sent out.
     #[serde(default)]
     pub last_seq: i64,

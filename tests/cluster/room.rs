@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::support::socketio::SocketIoClient;
-use super::support::{Client, Hub, rooms};
+use super::support::{Client, Hub, back_end, rooms};
 
 pub struct Room {
     pub driver: Client,
@@ -18,6 +18,7 @@ pub type Shown = Vec<(i64, String)>;
 impl Room {
     /// Lets all three join the order.
     pub async fn enter(nodes: &[Hub; 3], order: &str) -> Self {
+        back_end::put(&nodes[0], order, json!({ "status": "NEW" })).await;
         let mut driver = nodes[0].connect("dan", "driver", &[order]).await;
         driver.join(order).await;
         let mut customer = SocketIoClient::login(&nodes[1], "ann", "customer", &[order]).await;
@@ -38,8 +39,10 @@ impl Room {
 
     /// What each of them is shown of chat, until there are so many messages.
     pub async fn shown(&mut self, count: usize) -> [Shown; 3] {
-        let customer = self.customer.hear(count).await;
-        let customer = customer.into_iter().map(|(content, seq)| (seq, content)).collect();
+        let mut customer = Vec::new();
+        for _ in 0..count {
+            customer.push(place_of(&self.customer.expect("chat:message").await));
+        }
         [shown(&mut self.driver, count).await, customer, shown(&mut self.support, count).await]
     }
 }
@@ -48,11 +51,15 @@ impl Room {
 pub async fn shown(client: &mut Client, count: usize) -> Shown {
     let mut shown = Vec::new();
     for _ in 0..count {
-        let message = client.expect("chat:message").await;
-        let content = message["content"].as_str().expect("text").to_owned();
-        shown.push((message["seq"].as_i64().expect("a number"), content));
+        shown.push(place_of(&client.expect("chat:message").await));
     }
     shown
+}
+
+/// The number and content of a message.
+pub fn place_of(message: &Value) -> (i64, String) {
+    let content = message["content"].as_str().expect("text").to_owned();
+    (message["seq"].as_i64().expect("a number"), content)
 }
 
 /// The users of a snapshot, in its order.

@@ -90,8 +90,12 @@ impl OrderRoom {
         relay.tell_position(&update, self.rev, Instant::now());
     }
 
-    /// Says what this room knows, and asks the others for the same.
-    pub(super) fn say_hello(&mut self, asks: bool, now: Instant) {
+    /// Says what this room knows, and perhaps asks the others for the same.
+    fn say_hello(&mut self, asks: bool, now: Instant) {
+        self.speak(asks, None, now);
+    }
+
+    fn speak(&mut self, asks: bool, to: Option<BootId>, now: Instant) {
         let position = self.track.last().and_then(|position| {
             let update = LocationUpdate { order_id: &self.order, position, battery: None };
             let text = position::write(&update, self.rev, Timestamp::now());
@@ -99,7 +103,8 @@ impl OrderRoom {
         });
         let users = self.roster.members().map(RemoteUser::of).collect();
         let (last_seq, rev) = (self.delivery.delivered(), self.rev);
-        let hello = Hello { asks, last_seq, rev, users, position };
+        let to = to.map(|boot| boot.to_string());
+        let hello = Hello { asks, to, last_seq, rev, users, position };
         let topic = self.topic();
         let Some(relay) = &mut self.relay else { return };
         relay.relay.publish(&topic, Event::new(Kind::Hello, hello.write()));
@@ -114,9 +119,10 @@ impl OrderRoom {
         let Some(mut hello) = Hello::read(&event.data) else { return };
         let Some(relay) = &mut self.relay else { return };
         relay.interest.heard(event.from.boot, now);
-        relay.answers += usize::from(!hello.asks);
+        let own = relay.relay.boot().map(|boot| boot.to_string());
+        relay.answers += usize::from(hello.to.is_some() && hello.to == own);
         if hello.asks {
-            self.say_hello(false, now);
+            self.speak(false, Some(event.from.boot), now);
         }
         self.replace_members(event, std::mem::take(&mut hello.users));
         if self.loading.is_some() {

@@ -29,8 +29,7 @@ use protocol::time::Timestamp;
 /// How long a room waits for the confirmation of its subscription before it reads the order without.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long the room waits to be told how many rooms may answer to its first hello,
-const COUNT_TIMEOUT: Duration = Duration::from_millis(100);
-/// and for their answers: what comes later is told to members as events.
+/// and for their answers. What comes later is told to members as events.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many receipts may wait for their messages. Beyond it they are not shown.
 const MAX_RECEIPTS: usize = 64;
@@ -147,12 +146,13 @@ impl OrderRoom {
             // What came before the confirmation may have been missed.
             relay.has_missed = true;
         } else if self.loading.is_some() {
-            relay.awaits = Some((usize::MAX, now + COUNT_TIMEOUT));
             let until = now + ANSWER_TIMEOUT;
+            relay.awaits = Some((usize::MAX, until));
             ctx.spawn(count.into_actor(self).map(move |count, room, ctx| {
-                if let (Some(relay), Ok(count)) = (&mut room.relay, count) {
-                    // This node is among them.
-                    relay.awaits = Some((count.saturating_sub(1), until));
+                if let Some(relay) = &mut room.relay {
+                    // This node is among them. Without a count the bus is down.
+                    let others = count.map_or(0, |count| count.saturating_sub(1));
+                    relay.awaits = Some((others, until));
                 }
                 room.tick(Instant::now(), ctx);
             }));
