@@ -22,9 +22,10 @@ pub struct Hello {
     /// The revision of the order that it knows.
     #[serde(default)]
     pub rev: i64,
-    /// The users in it.
+    /// The users in it; none while the room does not know: those who were in a room that panicked
+    /// come back in a moment.
     #[serde(default)]
-    pub users: Vec<RemoteUser>,
+    pub users: Option<Vec<RemoteUser>>,
     /// The last position, as it is relayed.
     #[serde(default)]
     pub position: Option<Box<RawValue>>,

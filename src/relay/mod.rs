@@ -26,9 +26,10 @@ use parking_lot::Mutex;
 
 use self::beat::BeatContent;
 use self::commits::RecentCommits;
-use crate::bus::{Bus, Confirmation, Event, Kind, State, Subscription, Topic};
+use crate::bus::{Bus, Confirmation, Event, Kind, PositionKey, State, Subscription, Topic};
 use crate::db::order_changes::{AppliedChange, ChangeNote};
 use protocol::chat::ChatMessage;
+use protocol::events::location::LocationUpdate;
 use protocol::ids::{BootId, OrderId};
 use protocol::time::Timestamp;
 
@@ -78,6 +79,14 @@ impl Relay {
         let Ok(data) = serde_json::to_vec(message) else { return };
         self.publish(&Topic::Order(message.order_id.clone()), Event::new(Kind::Chat, data));
         self.note(&message.order_id, message.seq, 0);
+    }
+
+    /// This node has taken a position for an order and has no room of it.
+    pub fn position_taken(&self, update: &LocationUpdate<'_>, rev: i64) {
+        let (order, driver) = (update.order_id.clone(), update.position.driver_id.clone());
+        let data = position::write(update, rev, false, Timestamp::now());
+        let event = Event::position(PositionKey { order: order.clone(), driver }, data);
+        self.publish(&Topic::Order(order), event);
     }
 
     /// A change of an order was committed, or repeated, which may be what others have missed. The

@@ -20,6 +20,8 @@ pub struct RelayedPosition {
     pub position: Position,
     /// Charge of the phone; staff only.
     pub battery: Option<f64>,
+    /// Whether the node that took it has the room. A position by HTTP needs none.
+    pub has_room: bool,
 }
 
 #[derive(Deserialize)]
@@ -27,6 +29,8 @@ pub struct RelayedPosition {
 struct Written {
     #[serde(default)]
     rev: i64,
+    #[serde(default)]
+    has_room: bool,
     age_ms: u64,
     data: Data,
 }
@@ -48,9 +52,10 @@ struct Data {
 }
 
 /// Writes a position: its age, and the data of `location:updated`.
-pub fn write(update: &LocationUpdate<'_>, rev: i64, now: Timestamp) -> Vec<u8> {
+pub fn write(update: &LocationUpdate<'_>, rev: i64, has_room: bool, now: Timestamp) -> Vec<u8> {
     let age_ms = now.millis_since(update.position.timestamp);
-    let mut bytes = format!("{{\"rev\":{rev},\"ageMs\":{age_ms},\"data\":").into_bytes();
+    let head = format!("{{\"rev\":{rev},\"hasRoom\":{has_room},\"ageMs\":{age_ms},\"data\":");
+    let mut bytes = head.into_bytes();
     update.write(&mut bytes);
     bytes.push(b'}');
     bytes
@@ -72,7 +77,7 @@ pub fn order(data: &[u8]) -> Option<OrderId> {
 
 /// Reads a position.
 pub fn read(data: &[u8], now: Timestamp) -> Option<RelayedPosition> {
-    let Written { rev, age_ms, data } = serde_json::from_slice(data).ok()?;
+    let Written { rev, has_room, age_ms, data } = serde_json::from_slice(data).ok()?;
     let is_on_earth = data.lat.abs() <= 90.0 && data.lng.abs() <= 180.0;
     let age = i64::try_from(age_ms).ok().filter(|_| is_on_earth)?;
     let position = Position {
@@ -86,7 +91,8 @@ pub fn read(data: &[u8], now: Timestamp) -> Option<RelayedPosition> {
         altitude: data.altitude,
         recorded_at: data.recorded_at,
     };
-    Some(RelayedPosition { order: data.order_id, rev, position, battery: data.battery })
+    let (order, battery) = (data.order_id, data.battery);
+    Some(RelayedPosition { order, rev, position, battery, has_room })
 }
 
 #[cfg(test)]
@@ -111,12 +117,15 @@ mod tests {
     fn a_position_is_as_old_on_the_other_node_whatever_its_clock_says() {
         let (order, position) = (OrderId::new("o1").expect("an id"), position());
         let update = LocationUpdate { order_id: &order, position: &position, battery: Some(0.5) };
-        let written = write(&update, 7, Timestamp::from_secs(1002));
+        let written = write(&update, 7, true, Timestamp::from_secs(1002));
         let relayed = read(&written, Timestamp::from_secs(5000)).expect("a position");
         let expected = Position { timestamp: Timestamp::from_secs(4998), ..position };
         assert_eq!(relayed.position, expected);
         assert_eq!(super::order(&written), Some(order.clone()));
-        assert_eq!((relayed.order, relayed.rev, relayed.battery), (order, 7, Some(0.5)));
+        assert_eq!(
+            (relayed.order, relayed.rev, relayed.battery, relayed.has_room),
+            (order, 7, Some(0.5), true)
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One room on several nodes: positions, members, typing, receipts, the order's status.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::room::{Room, members};
@@ -16,7 +18,10 @@ async fn positions_of_the_driver_are_shown_on_all_nodes_and_in_the_snapshot_of_a
     driver.join("o1").await;
     let mut customer = nodes[1].connect("ann", "customer", &["o1"]).await;
     customer.join("o1").await;
+    // For longer than it takes until the nodes know of each other's rooms.
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
     for n in 0..20 {
+        ticks.tick().await;
         let lng = 13.0 + f64::from(n) / 100.0;
         let accepted = driver.request("driver:location", fix("o1", lng)).await;
         assert_eq!(accepted["accepted"], 1, "{accepted}");

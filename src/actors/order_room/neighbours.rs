@@ -52,7 +52,7 @@ impl RoomRelay {
             return;
         }
         let (order, driver) = (update.order_id.clone(), update.position.driver_id.clone());
-        let data = position::write(update, rev, Timestamp::now());
+        let data = position::write(update, rev, true, Timestamp::now());
         let event = Event::position(PositionKey { order: order.clone(), driver }, data);
         match audience {
             Audience::Nobody => {}
@@ -98,10 +98,11 @@ impl OrderRoom {
     fn speak(&mut self, asks: bool, to: Option<BootId>, now: Instant) {
         let position = self.track.last().and_then(|position| {
             let update = LocationUpdate { order_id: &self.order, position, battery: None };
-            let text = position::write(&update, self.rev, Timestamp::now());
+            let text = position::write(&update, self.rev, true, Timestamp::now());
             RawValue::from_string(String::from_utf8(text).ok()?).ok()
         });
-        let users = self.roster.members().map(RemoteUser::of).collect();
+        let users =
+            self.loading.is_none().then(|| self.roster.members().map(RemoteUser::of).collect());
         let (last_seq, rev) = (self.delivery.delivered(), self.rev);
         let to = to.map(|boot| boot.to_string());
         let hello = Hello { asks, to, last_seq, rev, users, position };
@@ -124,7 +125,9 @@ impl OrderRoom {
         if hello.asks {
             self.speak(false, Some(event.from.boot), now);
         }
-        self.replace_members(event, std::mem::take(&mut hello.users));
+        if let Some(users) = hello.users.take() {
+            self.replace_members(event, users);
+        }
         if self.loading.is_some() {
             return self.hold_relayed(event);
         }
@@ -221,9 +224,12 @@ impl OrderRoom {
     ) {
         let at = Timestamp::now();
         let Some(relayed) = position::read(data, at) else { return };
-        let RelayedPosition { order, rev, position, battery } = relayed;
+        let RelayedPosition { order, rev, position, battery, has_room } = relayed;
         let boot = self.relay.as_ref().and_then(|relay| relay.relay.boot());
         let Some(own) = boot.filter(|_| order == self.order) else { return };
+        if has_room {
+            self.notice_node(event, now);
+        }
         if rev > self.rev {
             self.reread_order(ctx);
         }

@@ -34,7 +34,11 @@ impl OrderRoom {
             }
         };
         let user = &identity.user;
-        // A receipt cannot confirm messages that were not delivered yet.
+        // A receipt cannot confirm messages that were not delivered yet. In a cluster another node
+        // may have delivered them; the next receipt counts then.
+        if self.is_behind(Some(receipt.seq)) {
+            self.delivery.learn(receipt.seq, Instant::now());
+        }
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
         let advances = seq > self.floor

@@ -9,12 +9,13 @@ use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Messag
 use tokio::time::timeout;
 
 use super::OrderRoom;
-use super::chat::Origin;
+use super::chat::{Origin, json};
 use super::lanes::next_latest_key;
 use crate::actors::cluster::BusStateChanged;
+use crate::actors::peer::Answer;
 use crate::actors::shared::unavailable;
 use crate::actors::store::{
-    AppliedChange, ChangeNote, CommittedChange, NewMessage, StoreError, StoredOrder,
+    AppliedChange, ChangeNote, CommittedChange, NewMessage, PageRange, StoreError, StoredOrder,
 };
 use crate::bus::{Batch, Confirmation, Event, Kind, Received, Subscription, Topic, Unconfirmed};
 use crate::relay::hello::Hello;
@@ -23,6 +24,8 @@ use crate::relay::presence::RemoteMembers;
 use crate::relay::receipt::RelayedReceipt;
 use crate::relay::typing::RelayedTyping;
 use crate::relay::{self, Relay};
+use protocol::events::history::MAX_PAGE;
+use protocol::events::join::Join;
 use protocol::ids::{BootId, OrderId, SessionId};
 use protocol::time::Timestamp;
 
@@ -185,6 +188,33 @@ impl OrderRoom {
         }
     }
 
+    /// Whether a client has seen more, on another node, than this room has sent out.
+    pub(super) fn is_behind(&self, seen: Option<i64>) -> bool {
+        self.relay.is_some() && seen.is_some_and(|seq| seq > self.delivery.delivered())
+    }
+
+    /// Reads what a client has seen already before it gets its snapshot, which would be older.
+    pub(super) fn read_ahead(
+        &mut self,
+        session: SessionId,
+        join: Join,
+        answer: Answer,
+        ctx: &mut Context<Self>,
+    ) {
+        let delivered = self.delivery.delivered();
+        let page = self.read_page(PageRange::After(delivered), MAX_PAGE);
+        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
+            let now = Instant::now();
+            for message in page.iter().flat_map(|page| &page.messages) {
+                room.deliver(message, json(message), Origin::AnotherNode, now);
+            }
+            // If that was not all, there is no more, or the database does not answer.
+            let since_seq = join.since_seq.map(|seq| seq.min(room.delivery.delivered()));
+            room.send_snapshot(session, Join { since_seq, ..join }, answer, ctx);
+            room.tick(now, ctx);
+        }));
+    }
+
     /// Handles what came while the order was read.
     pub(super) fn release_relayed(&mut self, ctx: &mut Context<Self>) {
         let Some(relay) = &mut self.relay else { return };
@@ -217,10 +247,7 @@ impl OrderRoom {
             Kind::Presence => self.on_presence(event, now),
             _ if self.loading.is_some() => self.hold_relayed(event),
             Kind::Chat => self.on_relayed_chat(&event.data, now),
-            Kind::Position => {
-                self.notice_node(event, now);
-                self.on_relayed_position(event, &event.data, false, now, ctx);
-            }
+            Kind::Position => self.on_relayed_position(event, &event.data, false, now, ctx),
             Kind::Typing => {
                 self.notice_node(event, now);
                 self.on_relayed_typing(event, now);

@@ -46,6 +46,9 @@ impl OrderRoom {
         if let Some(held) = &mut member.held {
             return held.queue(join, answer);
         }
+        if self.is_behind(join.since_seq) {
+            return self.read_ahead(session, join, answer, ctx);
+        }
         let cut = self.delivery.delivered();
         let request = SnapshotRequest { since: join.since_seq, limit: join.limit };
         if let Some(page) = self.recent_messages.page(join.since_seq, join.limit) {
