@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::actors::cluster::BusReceiver;
+use crate::actors::cluster::{BusReceiver, Peers};
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
@@ -22,7 +22,7 @@ use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
 use protocol::error::{ErrorCode, Failure};
-use protocol::ids::OrderId;
+use protocol::ids::{BootId, OrderId};
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
@@ -65,6 +65,10 @@ pub struct Shared {
     pub is_cluster: bool,
     /// Takes what comes over the bus.
     pub bus_receiver: Arc<BusReceiver>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// When the hub started.
+    pub started_at: Timestamp,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -96,6 +100,8 @@ pub struct ClusterNode {
     pub is_cluster: bool,
     /// Takes what comes over the bus.
     pub receiver: Arc<BusReceiver>,
+    /// The others.
+    pub peers: Arc<Peers>,
 }
 
 // === impl Shared ===
@@ -132,6 +138,8 @@ impl Shared {
             metrics,
             store,
             outbox,
+            peers: cluster.peers,
+            started_at: Timestamp::now(),
             bus: cluster.bus,
             node: cluster.node,
             is_cluster: cluster.is_cluster,
@@ -163,6 +171,11 @@ impl Shared {
     /// Starts the drain: from now on no new work is accepted.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// This node, where others must hear of what it decides.
+    pub fn author(&self) -> Option<BootId> {
+        self.is_cluster.then_some(self.node.boot)
     }
 
     /// The rights of a user in an order with these facts:

@@ -95,7 +95,7 @@ impl Supervisor {
             users: HashMap::new(),
             next_epoch: 0,
         });
-        receiver.listen(Arc::new(addr.clone()));
+        receiver.set_rooms(Arc::new(addr.clone()));
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }

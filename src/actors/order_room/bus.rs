@@ -3,7 +3,7 @@
 use actix::{Context, Handler, Message};
 
 use super::OrderRoom;
-use crate::actors::cluster::BusStateChanged;
+use crate::actors::cluster::{BusStateChanged, NodeGone};
 use crate::bus::Batch;
 
 /// Events of other nodes about this room's order.
@@ -21,4 +21,10 @@ impl Handler<BusStateChanged> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, _: BusStateChanged, _: &mut Context<Self>) {}
+}
+
+impl Handler<NodeGone> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, _: NodeGone, _: &mut Context<Self>) {}
 }

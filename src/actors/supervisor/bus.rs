@@ -3,7 +3,7 @@
 use actix::{Context, Handler};
 
 use super::Supervisor;
-use crate::actors::cluster::{BusBatch, BusStateChanged};
+use crate::actors::cluster::{BusBatch, BusStateChanged, NodeGone};
 use crate::actors::order_room::BusEvents;
 use crate::bus::{Batch, Topic};
 use protocol::ids::OrderId;
@@ -22,7 +22,7 @@ impl Handler<BusBatch> for Supervisor {
 
     /// Events that follow each other and are of one order are one message to its room.
     fn handle(&mut self, BusBatch(batch): BusBatch, _: &mut Context<Self>) {
-        for (topic, events) in batch.by_topic() {
+        for (topic, events) in batch.by(|event| event.topic.clone()) {
             if let Topic::Order(order) = topic {
                 self.forward_events(&order, events);
             }
@@ -36,6 +36,16 @@ impl Handler<BusStateChanged> for Supervisor {
     fn handle(&mut self, changed: BusStateChanged, _: &mut Context<Self>) {
         for entry in self.rooms.values() {
             entry.handle.addr.do_send(changed);
+        }
+    }
+}
+
+impl Handler<NodeGone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, gone: NodeGone, _: &mut Context<Self>) {
+        for entry in self.rooms.values() {
+            entry.handle.addr.do_send(gone.clone());
         }
     }
 }
