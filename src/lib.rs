@@ -12,7 +12,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | the program | [`cli`] |
-//! | wiring, drain, routes | [`server`], [`http`] |
+//! | wiring, drain, routes; this hub among the nodes of its cluster | [`server`], [`http`], [`cluster`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
 //! | registry of rooms and sessions | [`actors::supervisor`] |
 //! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
@@ -59,6 +59,7 @@ pub mod actors;
 pub mod auth;
 pub mod bus;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod db;

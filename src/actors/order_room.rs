@@ -40,7 +40,7 @@ use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
 pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
-pub use self::neighbours::{NodeGone, SayHello};
+pub use self::neighbours::SayHello;
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
 use self::relay::RoomRelay;
 pub use self::relay::{BusEvents, CatchUp, StartAnew};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::actors::cluster::BusReceiver;
+use crate::actors::cluster::{BusReceiver, Peers};
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
@@ -23,7 +23,7 @@ use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
 use protocol::error::{ErrorCode, Failure};
-use protocol::ids::OrderId;
+use protocol::ids::{BootId, OrderId};
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
@@ -68,6 +68,10 @@ pub struct Shared {
     pub bus_receiver: Arc<BusReceiver>,
     /// Tells other nodes what happens in rooms, if there are any.
     pub relay: Option<Arc<Relay>>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// When the hub started.
+    pub started_at: Timestamp,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -101,6 +105,8 @@ pub struct ClusterNode {
     pub receiver: Arc<BusReceiver>,
     /// Tells the others what happens in rooms, if there may be any.
     pub relay: Option<Arc<Relay>>,
+    /// The others.
+    pub peers: Arc<Peers>,
 }
 
 // === impl Shared ===
@@ -137,6 +143,8 @@ impl Shared {
             metrics,
             store,
             outbox,
+            peers: cluster.peers,
+            started_at: Timestamp::now(),
             bus: cluster.bus,
             node: cluster.node,
             is_cluster: cluster.is_cluster,
@@ -169,6 +177,11 @@ impl Shared {
     /// Starts the drain: from now on no new work is accepted.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// This node, where others must hear of what it decides.
+    pub fn author(&self) -> Option<BootId> {
+        self.is_cluster.then_some(self.node.boot)
     }
 
     /// The rights of a user in an order with these facts:

@@ -60,7 +60,7 @@ use health::Health;
 use orders::ChangeQueue;
 pub use orders::{ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
 pub use pending_chat::{ChatPosted, ChatWritten};
-use protocol::ids::{OrderId, UserId};
+use protocol::ids::{BootId, OrderId, UserId};
 use protocol::time::Timestamp;
 use queue_limit::QueueLimit;
 pub use read_marks::MAX_WAITING_MARKS;
@@ -233,13 +233,19 @@ impl Store {
     }
 
     /// Writes a ban in place of an earlier one of the same user and order. A ban that ends in the
-    /// past lifts one; expired ones are deleted on the way.
+    /// past lifts one; expired ones are deleted on the way. An author tells the other nodes of its
+    /// cluster by the entry of this number.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
-        let put =
-            move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
+    pub async fn put_ban(
+        &self,
+        ban: Ban,
+        author: Option<BootId>,
+    ) -> Result<Option<i64>, StoreError> {
+        let put = move |connection: &mut DbConnection| {
+            bans::put(connection, &ban, author, Timestamp::now())
+        };
         self.on_behalf_of(CallerClass::Admin).write("a ban was not written", put).await
     }
 

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
-pub use self::comparison::{BeatHeard, CutOff};
 use self::relayed::RelayedUsers;
 pub use self::rooms::{FindRoom, GetRoom, GetRooms, LeaveRoom, ListRooms};
 pub use self::users::{
@@ -105,7 +104,7 @@ impl Supervisor {
             comparison: Comparison::default(),
             next_epoch: 0,
         });
-        receiver.listen(Arc::new(addr.clone()));
+        receiver.set_rooms(Arc::new(addr.clone()));
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }
@@ -114,7 +113,6 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.subscribe_node();
         self.start_comparing(ctx);
     }
 }

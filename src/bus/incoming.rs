@@ -97,16 +97,16 @@ impl Batch {
         parts.into_iter().map(move |(key, events)| (key, batch(events)))
     }
 
-    /// A batch for each run of events of one topic, in their order.
-    pub fn by_topic(self) -> impl Iterator<Item = (Topic, Self)> {
+    /// A batch for each run of events with the same key, in their order.
+    pub fn by<K: PartialEq>(self, key: impl Fn(&Received) -> K) -> impl Iterator<Item = (K, Self)> {
         let mut events = self.events.into_iter().peekable();
         let permits = self.permits;
         std::iter::from_fn(move || {
             let first = events.next()?;
-            let topic = first.topic.clone();
+            let of = key(&first);
             let mut run = vec![first];
-            run.extend(std::iter::from_fn(|| events.next_if(|next| next.topic == topic)));
-            Some((topic, Self { events: run, permits: Arc::clone(&permits) }))
+            run.extend(std::iter::from_fn(|| events.next_if(|next| key(next) == of)));
+            Some((of, Self { events: run, permits: Arc::clone(&permits) }))
         })
     }
 }
@@ -225,13 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_taken_apart_by_topic_and_counts_until_its_last_part_is_gone() {
+    fn a_batch_is_taken_apart_and_counts_until_its_last_part_is_gone() {
         let metrics = metrics();
         let raw = [("a", 1), ("a", 2), ("b", 3), ("a", 4)];
         let raw = raw.map(|(channel, number)| (channel, message(1, number, &["x"])));
         let events = sorted(&metrics, raw.into()).remove(0).1;
         let limit = IncomingLimit::new();
-        let parts: Vec<_> = limit.admit(events).expect("a place").by_topic().collect();
+        let batch = limit.admit(events).expect("a place");
+        let parts: Vec<_> = batch.by(|event| event.topic.clone()).collect();
         let numbers = |batch: &Batch| batch.events.iter().map(|e| e.number).collect::<Vec<_>>();
         let shown: Vec<_> = parts.iter().map(|(topic, part)| (topic, numbers(part))).collect();
         let (a, b) = (order("a"), order("b"));

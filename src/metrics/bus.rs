@@ -23,6 +23,8 @@ pub struct BusLabels {
 pub struct BusMetrics {
     /// 1 while this node hears the others; also where there are no others.
     pub up: Gauge,
+    /// The nodes that are there, this one included.
+    pub nodes: Gauge,
     /// Published events, by kind.
     pub published: LabeledCounters,
     /// Events of other nodes, by kind.
@@ -57,8 +59,11 @@ impl BusMetrics {
         };
         let up = gauge(r, "bus_up", "1: this node hears the others, or is the only one");
         up.set(1);
+        let nodes = gauge(r, "nodes", "Nodes of the cluster that are there, this one included");
+        nodes.set(1);
         Self {
             up,
+            nodes,
             published: kinds(r, "bus_published", "Events published to other nodes"),
             received: kinds(r, "bus_received", "Events of other nodes"),
             conflated: counter(r, "bus_conflated", "Waiting positions that a newer one replaced"),

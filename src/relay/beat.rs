@@ -34,6 +34,11 @@ impl BeatContent {
         let dropped = dropped.topics.into_iter().filter_map(order).collect();
         Self { commits, dropped, more }
     }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.commits.is_empty() && self.dropped.is_empty() && !self.more
+    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::room::place_of;
 use super::support::{Client, Hub, back_end};
-use super::test_cluster::TestCluster;
+use super::test_cluster::{TestCluster, know_each_other};
 
 /// How often each member says something.
 const EVERY: Duration = Duration::from_millis(50);
@@ -157,6 +159,58 @@ async fn redis_stands_still_and_is_flushed_while_all_talk() {
     pause().await;
     let _: i64 = cluster.redis.tell("CLIENT KILL TYPE pubsub");
     pause().await;
+    let latest = talk.end(&nodes[0]).await;
+    assert!(latest < LATEST, "{latest:?}");
+}
+
+/// Talks until the connection breaks, and gives what was acknowledged before.
+async fn talk_until_the_end(mut client: Client) -> Vec<(i64, String)> {
+    let mut acknowledged = Vec::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    for n in 0_u64.. {
+        ticks.tick().await;
+        let data = json!({ "orderId": "o1", "content": format!("doomed{n}") });
+        let text = json!({ "event": "chat:message", "data": data, "id": n }).to_string();
+        if client.socket.send(Message::text(text)).await.is_err() {
+            break;
+        }
+        let ack = loop {
+            match client.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let message: Value = serde_json::from_str(&text).expect("JSON");
+                    if message["event"] == "ack" && message["id"] == n {
+                        break message;
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return acknowledged,
+            }
+        };
+        assert_eq!(ack["data"]["ok"], true, "{ack}");
+        let seq = ack["data"]["seq"].as_i64().expect("a number");
+        acknowledged.push((seq, format!("doomed{n}")));
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn a_node_is_killed_while_all_talk() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let nodes: [Hub; 3] = cluster.nodes();
+    know_each_other(&[&nodes[0], &nodes[1], &nodes[2]]).await;
+    let talk = Talk::begin(&[&nodes[0], &nodes[1]]).await;
+    let mut client = nodes[2].connect("c", "customer", &["o1"]).await;
+    client.join("o1").await;
+    let doomed = tokio::spawn(talk_until_the_end(client));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    nodes[2].signal("KILL");
+    let acknowledged = doomed.await.expect("what was acknowledged");
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stored = stored(&nodes[0]).await;
+    for message in &acknowledged {
+        assert!(stored.contains(message), "{message:?}");
+    }
     let latest = talk.end(&nodes[0]).await;
     assert!(latest < LATEST, "{latest:?}");
 }

@@ -67,8 +67,3 @@ pub fn members(snapshot: &Value) -> Vec<&str> {
     let members = snapshot["members"].as_array().expect("members");
     members.iter().map(|member| member["userId"].as_str().expect("an id")).collect()
 }
-
-/// A message with a key of the sender's own.
-pub fn keyed(order: &str, key: &str) -> Value {
-    json!({ "orderId": order, "content": key, "clientMsgId": key })
-}

@@ -50,3 +50,24 @@ async fn a_redis_that_does_not_answer_is_refused_and_the_setting_named() {
     let log = refused(cluster.node("n").env("REDIS_URL", "redis://127.0.0.1:1").launch()).await;
     assert!(log.contains("REDIS_URL: "), "{log}");
 }
+
+#[tokio::test]
+async fn a_node_with_another_prefix_waits_until_the_others_have_ended() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let mut first = cluster.node("node-0").start();
+    let other = cluster.node("node-1").env("REDIS_PREFIX", "staging").launch();
+    let said = "the node node-0 has REDIS_PREFIX=orderhub; waiting for its end";
+    until("the other node to wait", async || other.log().contains(said)).await;
+    first.signal("TERM");
+    assert!(first.ended().await.success());
+    assert_eq!(other.listening().status("/readyz").await, 200);
+}
+
+#[tokio::test]
+async fn a_node_with_another_prefix_gives_up_and_names_the_setting() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let _first = cluster.node("node-0").start();
+    let other = cluster.node("node-1").env("REDIS_PREFIX", "staging").env("DRAIN_SECS", 1);
+    let log = refused(other.launch()).await;
+    assert!(log.contains("REDIS_PREFIX: the node node-0 of this database has orderhub"), "{log}");
+}

@@ -49,6 +49,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("actors::order_room", 6),
     ("actors::supervisor", 7),
     ("actors::connection", 8),
+    ("cluster", 9),
     ("server", 9),
     ("http", 9),
     ("transport::engineio", 9),

@@ -1,7 +1,7 @@
 //! The rooms of the same order on other nodes: which there are, who is in them, and what this one
 //! tells them.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{Context, Handler, Message};
 use serde_json::value::RawValue;
@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::OrderRoom;
 use super::chat::Origin;
 use super::relay::RoomRelay;
+use crate::actors::cluster::NodeGone;
 use crate::bus::{Event, Kind, PositionKey, Received, Topic};
 use crate::relay::hello::Hello;
 use crate::relay::interest::Audience;
@@ -21,16 +22,6 @@ use protocol::events::presence::{MemberInfo, Presence};
 use protocol::ids::{BootId, UserId};
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
-
-/// A node is gone.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct NodeGone {
-    /// The run of the hub that is gone.
-    pub boot: BootId,
-    /// How long it was not heard.
-    pub silent_for: Duration,
-}
 
 /// The room says hello, since it may have missed others.
 #[derive(Message)]
@@ -288,13 +279,13 @@ impl OrderRoom {
 impl Handler<NodeGone> for OrderRoom {
     type Result = ();
 
-    fn handle(&mut self, gone: NodeGone, ctx: &mut Context<Self>) {
+    fn handle(&mut self, NodeGone(node): NodeGone, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let grace = self.shared.config.rooms.presence_grace;
         let Some(relay) = &mut self.relay else { return };
-        relay.interest.left(gone.boot);
-        // As if each had lost the connection when the node was last heard.
-        relay.members.expire_at(gone.boot, now + grace.saturating_sub(gone.silent_for));
+        relay.interest.left(node.boot);
+        // As if each of its users had lost the connection.
+        relay.members.expire_at(node.boot, now + grace);
         self.tick(now, ctx);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Mutex, PoisonError};
 
 use actix::{Context, Handler, Message, MessageResult};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::OrderRoom;
@@ -55,7 +55,7 @@ struct WindowedRate {
 }
 
 /// A room in a list.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomActivity {
     /// The order.
@@ -73,7 +73,7 @@ pub struct RoomActivity {
 }
 
 /// One room as an admin sees it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomDetail {
     /// The room as in a list.
@@ -95,7 +95,7 @@ pub struct RoomDetail {
 }
 
 /// One session in a room.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDetail {
     /// The session's id.
@@ -113,6 +113,35 @@ pub struct SessionDetail {
     pub backlog_frames: usize,
     /// The bytes of these frames.
     pub backlog_bytes: usize,
+}
+
+// === impl RoomActivity ===
+
+impl RoomActivity {
+    /// Adds the room of the same order on another node. A user with sessions on both counts twice.
+    /// What happens in the order happens in both rooms, so the higher rates are its rates.
+    pub fn add(&mut self, other: &Self) {
+        self.users = self.users.saturating_add(other.users);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+        self.locations_per_second = self.locations_per_second.max(other.locations_per_second);
+        self.chats_per_second = self.chats_per_second.max(other.chats_per_second);
+        self.last_activity = self.last_activity.max(other.last_activity);
+    }
+}
+
+// === impl RoomDetail ===
+
+impl RoomDetail {
+    /// Adds the room of the same order on another node.
+    pub fn add(&mut self, other: Self) {
+        self.activity.add(&other.activity);
+        if other.last_seq > self.last_seq {
+            (self.status, self.driver_id) = (other.status, other.driver_id);
+            self.last_seq = other.last_seq;
+        }
+        self.last_location = self.last_location.take().or(other.last_location);
+        self.sessions_detail.extend(other.sessions_detail);
+    }
 }
 
 // === impl RoomStats ===

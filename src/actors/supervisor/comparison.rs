@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 
 use super::Supervisor;
-use crate::actors::order_room::{CatchUp, NodeGone, SayHello, StartAnew};
+use crate::actors::cluster::{BeatHeard, CutOff, NodeGone};
+use crate::actors::order_room::{CatchUp, SayHello, StartAnew};
 use crate::actors::store::StoreError;
-use crate::relay::beat::BeatContent;
 use crate::relay::commits::Commit;
 use crate::relay::comparison::AFTER_VANISHING;
 use protocol::ids::OrderId;
@@ -19,16 +19,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// The least time from an answer to the next query, so that many rooms say hello one after the
 /// other.
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// A beat of another node came.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct BeatHeard(pub BeatContent);
-
-/// Whether there is a node that uses the database and cannot be heard.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct CutOff(pub bool);
 
 /// How far a room was when the database was asked.
 type Before = HashMap<OrderId, (i64, i64)>;
@@ -127,8 +117,11 @@ impl Handler<NodeGone> for Supervisor {
 
     fn handle(&mut self, gone: NodeGone, _: &mut Context<Self>) {
         self.comparison.hurry(Instant::now() + AFTER_VANISHING);
-        for entry in self.rooms.values() {
-            entry.handle.addr.do_send(gone);
+        // A node that hears nobody cannot say who is gone.
+        if self.shared.relay.as_ref().is_some_and(|relay| relay.is_up()) {
+            for entry in self.rooms.values() {
+                entry.handle.addr.do_send(gone.clone());
+            }
         }
     }
 }

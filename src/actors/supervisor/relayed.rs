@@ -19,10 +19,9 @@ use protocol::ids::{OrderId, UserId};
 /// within moments.
 const MAX_KNOWN: usize = 4096;
 
-/// The subscriptions to this node and to users with a session on it, and what these were told.
+/// The subscriptions to users with a session on this node, and what they were told.
 #[derive(Default)]
 pub(super) struct RelayedUsers {
-    node: Option<Subscription>,
     subscriptions: HashMap<UserId, Subscription>,
     known: KnownChanges,
 }
@@ -82,15 +81,6 @@ fn overtaken(change: &CommittedChange, newest: &CommittedChange) -> CommittedCha
 // === impl Supervisor ===
 
 impl Supervisor {
-    /// Listens to what other nodes tell this one alone: positions for its rooms.
-    pub(super) fn subscribe_node(&mut self) {
-        let subscribed = self.shared.relay.as_ref().and_then(|relay| {
-            let (subscription, _) = relay.subscribe(Topic::Node(relay.boot()?))?;
-            Some(subscription)
-        });
-        self.relayed.node = subscribed;
-    }
-
     /// Listens to what concerns a user with a session on this node.
     pub(super) fn subscribe_user(&mut self, user: &UserId) {
         let Some(relay) = &self.shared.relay else { return };
@@ -165,7 +155,7 @@ impl Handler<BusBatch> for Supervisor {
 
     /// Events that follow each other and are of one topic are one message to its room.
     fn handle(&mut self, BusBatch(batch): BusBatch, _: &mut Context<Self>) {
-        for (topic, events) in batch.by_topic() {
+        for (topic, events) in batch.by(|event| event.topic.clone()) {
             self.relay_events(&topic, events);
         }
     }
