@@ -81,11 +81,12 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
         match shared.resumes.claim(pid, &identity.user, now) {
             Claim::Detached(record) => return Some(*record),
             Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
-            // A session that has ended already has left its record, too.
+            // If the old session has ended meanwhile, its record is there for the next claim.
             Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
                 owner.send(TakeOver { pid }).timeout(give_up_at - now).await.ok();
             }
-            // Another connection holds it for a moment; ask again if it stays attached.
+            // Another connection has claimed the record, or the old session has not ended yet:
+            // claim again after a moment.
             Claim::Attached(_) | Claim::Claimed => {
                 asked = false;
                 actix_rt::time::sleep(CLAIM_RETRY).await;

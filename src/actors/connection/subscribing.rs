@@ -126,8 +126,8 @@ impl Session {
         }));
     }
 
-    /// A join takes no permit of the supervisor: each session asks once for each room, and its
-    /// rooms are bounded. So no join is refused because many sessions join at once.
+    /// An entry takes no permit of the supervisor: each session asks once for each room, and its
+    /// rooms are bounded. So no entry is refused because many sessions enter at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
         let Some(guard) = self.membership_guard(&order, permit) else { return };
         let (identity, connection) = (Arc::clone(&self.identity), self.connection.clone());
