@@ -21,7 +21,8 @@
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | the crate [`transport`], [`transport::engineio`] |
-//! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
+//! | the protocol: events, both framings, ids, times | the crate [`protocol`],
+//! [`protocol::socketio`] |
 //!
 //! The load generator is the crate [`load`]. It uses [`protocol`] and nothing of the hub.
 //!

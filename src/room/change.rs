@@ -232,7 +232,7 @@ mod tests {
         };
         let moves = [("NEW", 1), ("NEAR", 2), ("THERE", 3), ("NEW", 4), ("NEAR", 5)];
         assert_eq!(moves.map(|(status, at)| shown_after(status, at)), [0, 2, 2, 0, 5]);
-        assert_eq!(shown_after("DELIVERED", 6), 0, "after the end nobody does");
+        assert_eq!(shown_after("DELIVERED", 6), 0, "after the end no user does");
     }
 
     #[test]

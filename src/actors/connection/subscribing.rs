@@ -331,7 +331,7 @@ impl Session {
         });
     }
 
-    /// Notes that this many events no longer wait.
+    /// Lowers the count of queued events, and ends the read pause below the limit.
     fn dequeued(&mut self, events: usize) {
         self.queued -= events;
         if self.queued < MAX_QUEUED {
@@ -339,7 +339,7 @@ impl Session {
         }
     }
 
-    /// Notes that one more event waits for a room.
+    /// Raises the count of queued events, and pauses reading at the limit.
     pub(super) fn count_queued(&mut self) {
         self.queued += 1;
         if self.queued >= MAX_QUEUED && self.queue_full_hold.is_none() {

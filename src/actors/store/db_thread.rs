@@ -41,7 +41,7 @@ pub(super) struct DbThreads(Addr<DbThread>);
 /// Threads that end with the last [`DbThreads`].
 pub(super) struct WeakDbThreads(WeakAddr<DbThread>);
 
-/// Work for one of the threads. Whoever wants an answer puts a channel in.
+/// Work for one of the threads. A caller that wants a result sends it through a channel of its own.
 pub(super) type Job = Box<dyn FnOnce(&DbThread) + Send>;
 
 #[derive(Message)]
