@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn more_than_one_turn_lets_go_off_all_go_off() {
+    async fn alarms_beyond_the_limit_of_one_poll_all_fire() {
         let (log, mut told) = unbounded_channel();
         let alarms: Vec<_> =
             (0..=ALARMS_PER_POLL * 2).map(|_| alarm(&log, "one of many", MS)).collect();

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_found_whatever_its_name() {
+    fn a_password_is_found_under_every_name() {
         for (header, expected) in [
             ("Basic ZGFuOmEuYi5j", Some("a.b.c")),
             ("bASIC  OmEuYi5j ", Some("a.b.c")),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_the_address_counts_only_where_that_is_allowed() {
+    fn a_token_in_the_address_is_accepted_only_where_allowed() {
         let alone = find_token(None, None, Some("token=a"), false);
         assert_eq!(alone.token, Err(TokenProblem::QueryNotAllowed));
         for beside in ["token=a", "token=b"] {

@@ -56,7 +56,7 @@ fn each_kind_of_key_is_taken_for_its_algorithm_by_its_name() {
 }
 
 #[test]
-fn what_does_not_matter_may_be_there_or_not() {
+fn unknown_members_of_a_key_are_ignored() {
     let key = public(Algorithm::RS256, "k");
     let padded = {
         use base64::Engine as _;

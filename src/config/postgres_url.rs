@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_libpq_can_use_is_taken_apart() {
+    fn addresses_that_libpq_can_use_are_parsed() {
         let url = "postgresql://hub:s%40c:ret@[::1]:5433,b.example/orders?sslmode=disable&options=-c%20a%3Db";
         let parts = UrlParts::read(url).expect("an address");
         assert_eq!((parts.user, parts.password), (Some("hub"), Some("s%40c:ret")));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_could_not_is_told_without_what_stands_there() {
+    fn addresses_that_libpq_cannot_use_are_refused_and_not_repeated() {
         for (url, expected) in [
             ("postgres://hub:5%secret@h/db", Invalid::Escape),
             ("postgres://hub:secret%0@h/db", Invalid::Escape),

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_without_what_stands_there() {
+    fn an_invalid_address_is_refused_and_not_repeated() {
         for (text, expected) in [
             ("cache:6379", Invalid::Scheme),
             ("http://secret", Invalid::Scheme),

@@ -103,7 +103,7 @@ async fn a_user_needs_the_rights_that_the_manual_lists_and_no_others() {
 }
 
 #[tokio::test]
-async fn tls_needs_an_authority_that_counts() {
+async fn tls_needs_a_trusted_authority() {
     let files = ["--tls-cert-file", CERTIFICATE, "--tls-key-file", PRIVATE_KEY];
     let tls = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"];
     let files = [&files[..], &["--tls-ca-cert-file", AUTHORITY], &tls].concat();

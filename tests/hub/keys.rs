@@ -31,7 +31,7 @@ async fn until_status(hub: &Hub, token: &str, expected: u16) {
 }
 
 #[tokio::test]
-async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
+async fn a_key_rotation_needs_no_restart_and_keeps_sessions() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
@@ -65,7 +65,7 @@ async fn an_unknown_key_is_401_once_the_source_has_been_asked() {
 }
 
 #[tokio::test]
-async fn a_source_that_dies_costs_only_whose_key_is_new() {
+async fn an_unreachable_key_server_refuses_only_tokens_with_unknown_keys() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let mut server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
@@ -104,7 +104,7 @@ async fn a_hub_starts_without_its_source_and_finds_it_later() {
 }
 
 #[tokio::test]
-async fn a_source_that_lies_changes_nothing() {
+async fn an_invalid_answer_of_the_key_server_keeps_the_previous_keys() {
     let good = Signer::new("good");
     let elsewhere = KeyServer::start(ServerBehavior::Serve(set(&[&good])));
     let mut private = good.public();
@@ -251,7 +251,7 @@ async fn on_socket_io_a_login_waits_for_keys_or_ends_so_that_stock_clients_come_
 }
 
 #[tokio::test]
-async fn the_secret_of_before_counts_as_long_as_it_is_set() {
+async fn the_previous_secret_is_accepted_while_it_is_set() {
     let hub = Hub::start();
     let old = claims(hour("ann"));
     assert_eq!(status(&hub, &old).await, 101);
@@ -310,7 +310,7 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
 }
 
 #[tokio::test]
-async fn where_staff_has_an_audience_an_admin_without_it_is_none() {
+async fn an_admin_token_without_the_staff_audience_is_refused() {
     let hub = Hub::builder().env("JWT_STAFF_AUDIENCE", "back-office").start();
     for (audience, expected) in [("back-office", 200), ("app", 403)] {
         let mut said = hour("root");

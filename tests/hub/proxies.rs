@@ -21,7 +21,7 @@ async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_address_is_what_trusted_proxies_say() {
+async fn the_client_address_comes_from_trusted_proxies() {
     let trusting = Hub::builder().env("LOG_FORMAT", "json");
     let hub = trusting.env("TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8").start();
     for (user, forwarded, remote) in [

@@ -117,7 +117,7 @@ async fn nothing_is_there(hub: &Hub, next: i64) {
 }
 
 #[tokio::test]
-async fn an_order_that_is_made_again_shows_no_chat_of_before() {
+async fn a_recreated_order_shows_no_earlier_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         remade(&database, &hub, async || {}).await;
@@ -127,7 +127,7 @@ async fn an_order_that_is_made_again_shows_no_chat_of_before() {
 }
 
 #[tokio::test]
-async fn a_room_that_stays_shows_no_chat_of_before() {
+async fn an_open_room_of_a_recreated_order_shows_no_earlier_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         // Support hears of the end, and the room is still there when the order is made again.
@@ -175,7 +175,7 @@ async fn an_order_that_is_deleted_twice_shows_only_the_third() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
+async fn a_session_resumes_into_a_recreated_order_and_gets_its_new_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", order_of("bob")).await;
