@@ -38,10 +38,10 @@ pub enum TokenProblem {
     Ambiguous,
     /// The list of subprotocols has a token but not `orderhub.v1`: the hub could only answer with
     /// the token itself.
-    #[error("orderhub.jwt.… without orderhub.v1 beside it")]
+    #[error("the subprotocol orderhub.jwt.… needs orderhub.v1 beside it")]
     WithoutSubprotocol,
     /// The token is only in the address, where it is not accepted.
-    #[error("?token= does not count here (ALLOW_QUERY_TOKEN)")]
+    #[error("a token in the address is not accepted here (ALLOW_QUERY_TOKEN)")]
     QueryNotAllowed,
 }
 

@@ -104,10 +104,10 @@ pub enum InvalidPostgresUrl {
     #[error("{}", escape!("its port must be a number from 1 to 65535"))]
     Port,
     /// The database name contains an `@`, and so is probably the end of a password.
-    #[error("{}", escape!("there is an @ behind its host"))]
+    #[error("{}", escape!("there is an @ after its host"))]
     Name,
     /// A parameter is not of the form `NAME=VALUE`.
-    #[error("{}", escape!("behind the ? must be NAME=VALUE, with & between several"))]
+    #[error("{}", escape!("after the ? must come NAME=VALUE, separated by &"))]
     Parameters,
     /// A parameter that libpq does not know.
     #[error("libpq knows no parameter {0}")]

@@ -68,10 +68,10 @@ pub enum InvalidRedisUrl {
     )]
     Hosts,
     /// The database is not a number.
-    #[error("behind the hosts may only be /DATABASE, a number from 0 to 65535")]
+    #[error("after the hosts only /DATABASE is allowed, a number from 0 to 65535")]
     Database,
     /// The name of the master is missing.
-    #[error("behind the Sentinels must be /MASTER, the name that they have for the master")]
+    #[error("after the Sentinels must come /MASTER, the name that they have for the master")]
     Master,
     /// It has a parameter that is not known.
     #[error("the only parameters are sentinel_user and sentinel_password, for Sentinels")]

@@ -27,7 +27,7 @@ pub struct RoomConfig {
     #[arg(default_value = "members", value_parser = join_policy)]
     pub join_policy: JoinPolicy,
 
-    /// A Socket.IO session can be taken up again for so long (seconds); 0 switches it off
+    /// How long a Socket.IO session can be resumed (seconds); 0 switches resume off
     ///
     /// `RESUME_SECS`, seconds, default 120, counted from its unclean end. Long times cost memory:
     /// what a session would need to go on is kept until then.

@@ -17,7 +17,7 @@ fn an_invalid_database_url_is_shown_without_its_password() {
         ("postgres://hub:hunter2%@127.0.0.1:1/db", "two hexadecimal digits"),
         ("postgres://hub:x@hunter2@127.0.0.1:1/db", "its host cannot be read"),
         ("postgres://hub:hunter2/x@127.0.0.1:1/db", "its port must be a number"),
-        ("postgres://hub:1/hunter2@127.0.0.1:1/db", "an @ behind its host"),
+        ("postgres://hub:1/hunter2@127.0.0.1:1/db", "an @ after its host"),
         ("postgres://hub:hunter2@127.0.0.1:99999/db", "its port must be a number"),
         ("postgres://127.0.0.1:1/db?pasword=hunter2", "libpq knows no parameter pasword"),
         ("postgres://127.0.0.1:1/db?password=a=hunter2", "NAME=VALUE"),

@@ -380,7 +380,7 @@ async fn the_log_names_users_and_no_secrets() {
     bob.close().await;
     hub.until_admin("/admin/v1/stats", |_, stats| stats["connections"]["open"] == 0).await;
     let log = hub.whole_log().await;
-    assert!(log.contains("connected") && log.contains("user=bob"), "{log}");
+    assert!(log.contains("session started") && log.contains("user=bob"), "{log}");
     for secret in [pass.as_str(), SECRET, "1234"] {
         assert!(!log.contains(secret), "{log}");
     }

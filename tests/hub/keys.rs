@@ -78,7 +78,7 @@ async fn an_unreachable_key_server_refuses_only_tokens_with_unknown_keys() {
     assert_eq!(raw.ending().await.announced(), 1013);
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
     assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
-    hub.logged("the keys of before still count").await;
+    hub.logged("the previous keys stay in use").await;
     server.conduct(ServerBehavior::Serve(set(&[&old, &new])));
     server.come_back();
     until_status(&hub, &new.token("bob"), 101).await;
@@ -120,8 +120,8 @@ async fn an_invalid_answer_of_the_key_server_keeps_the_previous_keys() {
         ("is a symmetric key", keys(json!([oct]))),
         ("no key that can be used", keys(json!([]))),
         ("no key that can be used", keys(json!([{ "kty": "AKP", "alg": "ML-DSA-44" }]))),
-        ("it is no JWKS", ServerBehavior::Serve("<html>".to_owned())),
-        ("it is no JWKS", ServerBehavior::Serve(String::new())),
+        ("it is not a JWKS", ServerBehavior::Serve("<html>".to_owned())),
+        ("it is not a JWKS", ServerBehavior::Serve(String::new())),
     ] {
         let server = KeyServer::start(conduct);
         let hub = hub_of(&server.url());
@@ -179,7 +179,8 @@ async fn keys_of_a_file_are_noticed_and_a_broken_file_changes_nothing() {
     put(&set(&[&old]));
     until_status(&hub, &new.token("ann"), 401).await;
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
-    for (broken, said) in [("{", "it is no JWKS"), ("{\"keys\":[]}", "no key that can be used")] {
+    for (broken, said) in [("{", "it is not a JWKS"), ("{\"keys\":[]}", "no key that can be used")]
+    {
         put(broken);
         hub.logged(said).await;
         assert_eq!(status(&hub, &old.token("ann")).await, 101);

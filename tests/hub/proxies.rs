@@ -16,7 +16,7 @@ async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
     assert_eq!(raw.event().await["event"], "connected");
     let log = hub.logged(&format!("\"user\":\"{user}\"")).await;
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut lines = lines.filter(|line| line["msg"] == "connected" && line["user"] == user);
+    let mut lines = lines.filter(|line| line["msg"] == "session started" && line["user"] == user);
     lines.next().expect("a line")["remote"].as_str().expect("an address").to_owned()
 }
 

@@ -1,5 +1,5 @@
-//! An order that was deleted and is made again: nothing of what was said and seen before is there,
-//! also while the chat of before is still being removed.
+//! An order that was deleted and is created again: nothing of its earlier chat and positions is
+//! there, also while the earlier chat is still being removed.
 
 use diesel::connection::SimpleConnection;
 use reqwest::Method;
@@ -40,7 +40,7 @@ fn order_of(user: &str) -> Value {
     json!({ "status": "NEW", "driverId": "dan", "participants": participants })
 }
 
-/// An order that ann and dan have talked about, deleted and made again for bob; its old chat is
+/// An order that ann and dan have talked about, deleted and created again for bob; its old chat is
 /// still there.
 async fn remade(database: &Database, hub: &Hub, meanwhile: impl AsyncFnOnce()) {
     put(hub, "o1", order_of("ann")).await;
@@ -130,7 +130,7 @@ async fn a_recreated_order_shows_no_earlier_chat() {
 async fn an_open_room_of_a_recreated_order_shows_no_earlier_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        // Support hears of the end, and the room is still there when the order is made again.
+        // Support hears of the end, and the room is still there when the order is created again.
         let mut sue = hub.connect("sue", "support", &[]).await;
         put(&hub, "o1", order_of("ann")).await;
         sue.join("o1").await;

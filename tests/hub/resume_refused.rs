@@ -1,5 +1,5 @@
-//! What is not taken up again: sessions that are over, expired or somebody else's, and rooms that
-//! their user may not be in any more.
+//! What is not resumed: sessions that are over, expired or of another user, and rooms that their user
+//! may not be in any more.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -29,7 +29,7 @@ pub enum UnreadableBody {
     #[error("more than 1,000 fixes")]
     TooManyFixes,
     /// The body is cut off, in another encoding, or not JSON at all.
-    #[error("the body is no JSON")]
+    #[error("the body is not JSON")]
     NotJson,
     /// The body is JSON, but has no fix in any known form.
     #[error("expected {0}")]

@@ -94,7 +94,9 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
             Claim::Unknown => {
                 let taken = shared.store.take_resume_record(pid, identity.user.clone()).await;
                 return taken.unwrap_or_else(|error| {
-                    log::warn!("cannot look for a session to take up again: {error}");
+                    log::warn!(
+                        "cannot read a session record, so its client gets a new session: {error}"
+                    );
                     None
                 });
             }
@@ -111,7 +113,9 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     }
     let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
     let known = shared.store.rights_of(orders, identity.user.clone()).await;
-    let known = known.inspect_err(|error| log::warn!("cannot look for rights to return: {error}"));
+    let known = known.inspect_err(|error| {
+        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}")
+    });
     let unknown = OrderFacts::default();
     let may = |order: &OrderId| match &known {
         Ok(known) => {

@@ -259,7 +259,7 @@ impl Session {
             role = self.identity.role.as_str(),
             framing = self.peer.codec.framing().as_str(),
             remote;
-            "connected"
+            "session started"
         );
     }
 
@@ -269,7 +269,7 @@ impl Session {
             user:% = self.identity.user,
             reason = reason,
             duration_ms = millis(self.opened.elapsed());
-            "closed"
+            "session ended"
         );
     }
 

@@ -121,7 +121,7 @@ impl Handler<RunJob> for DbThread {
     fn handle(&mut self, RunJob(job): RunJob, _: &mut Self::Context) {
         // A job also sends answers, and a panic there would end this thread for good.
         if catch_unwind(AssertUnwindSafe(|| job(self))).is_err() {
-            log::error!("work for the database panicked");
+            log::error!("a database job panicked");
         }
     }
 }
