@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn at_zero_nobody_is_stale() {
+    fn a_stale_time_of_zero_is_off() {
         let now = Instant::now();
         let mut watch = DriverWatch::new(SECOND, Duration::ZERO, now);
         assert!(watch.observe(None, Some(&user("dan")), now + 9999 * SECOND).is_empty());

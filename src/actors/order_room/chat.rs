@@ -236,7 +236,7 @@ impl Handler<ChatPosted> for OrderRoom {
 pub(super) fn json(message: &ChatMessage) -> MessageJson {
     let raw = serde_json::value::to_raw_value(message).unwrap_or_else(|error| {
         // Only a bug in one of our `Serialize` impls leads here.
-        log::error!("cannot write a message: {error}");
+        log::error!("cannot encode a message: {error}");
         RawValue::NULL.to_owned()
     });
     MessageJson::from(raw)
