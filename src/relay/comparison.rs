@@ -76,7 +76,7 @@ impl Comparison {
     }
 
     /// Once a second: whose turn it is. What still waits goes first.
-    pub fn tick<'a>(&mut self, orders: &BTreeSet<&'a OrderId>, now: Instant) {
+    pub fn tick(&mut self, orders: &BTreeSet<&OrderId>, now: Instant) {
         if !self.queue.is_empty() {
             return;
         }

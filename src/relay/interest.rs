@@ -113,7 +113,9 @@ impl Interest {
         let is_silent = |at: &Instant| now.saturating_duration_since(*at) >= FORGOTTEN_AFTER;
         let both = self.nodes.iter().zip(&self.heard);
         let silent: Vec<_> = both.filter(|(_, at)| is_silent(at)).map(|(node, _)| *node).collect();
-        silent.iter().for_each(|node| self.left(*node));
+        for node in &silent {
+            self.left(*node);
+        }
         silent
     }
 }

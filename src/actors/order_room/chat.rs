@@ -63,12 +63,12 @@ impl OrderRoom {
     }
 
     /// Judges a message by the state of the order now, and hands it to the store once more.
-    pub(super) fn post_again(&mut self, token: u64, message: Box<NewMessage>) {
+    pub(super) fn post_again(&mut self, token: u64, message: NewMessage) {
         // If the room has given up, the client knows that the message may not be stored.
         let Some(write) = self.writes.get(&token) else { return };
         let failure = match self.authorize(write.session, Action::Chat) {
             Ok(_) => {
-                let message = NewMessage { judged_by: Some(self.rev), ..*message };
+                let message = NewMessage { judged_by: Some(self.rev), ..message };
                 let written =
                     self.shared.store.write_chat(message, token, self.writes_reply.clone());
                 let Err(_) = written else { return };

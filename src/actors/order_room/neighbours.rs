@@ -166,30 +166,32 @@ impl OrderRoom {
         let Some(relay) = &mut self.relay else { return };
         let diff = relay.members.replace(event.from.boot, event.number, users);
         for user in &diff.joined {
-            self.announce_remote(user, |presence| ServerEvent::PresenceJoined(presence));
+            self.announce_remote(user, true);
         }
         for user in &diff.left {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
     }
 
     fn forget_node(&mut self, node: BootId) {
         let left = self.relay.as_mut().map(|relay| relay.members.remove(node));
         for user in &left.unwrap_or_default() {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
     }
 
     /// Tells the members that a user came to or left another node, and is not on this one.
-    fn announce_remote(
-        &mut self,
-        user: &RemoteUser,
-        event: impl for<'a> FnOnce(Presence<'a>) -> ServerEvent<'a>,
-    ) {
-        if !self.roster.contains(&user.user_id) {
-            let order = self.order.clone();
-            self.send_to_all(event(Presence { order_id: &order, member: user.info() }));
+    fn announce_remote(&mut self, user: &RemoteUser, has_joined: bool) {
+        if self.roster.contains(&user.user_id) {
+            return;
         }
+        let order = self.order.clone();
+        let presence = Presence { order_id: &order, member: user.info() };
+        self.send_to_all(if has_joined {
+            ServerEvent::PresenceJoined(presence)
+        } else {
+            ServerEvent::PresenceLeft(presence)
+        });
     }
 
     /// All users in the room, on whichever nodes, sorted by id.
@@ -244,9 +246,11 @@ impl OrderRoom {
         let has_new_members = std::mem::take(&mut relay.has_new_members);
         let expired = relay.members.expired(now);
         for user in &expired {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
-        silent.into_iter().for_each(|node| self.forget_node(node));
+        for node in silent {
+            self.forget_node(node);
+        }
         if is_refresh_due {
             self.say_hello(false, now);
         } else if has_new_members && self.loading.is_none() {

@@ -294,7 +294,9 @@ impl OrderRoom {
         };
         let is_due = |receipt: &mut RelayedReceipt| receipt.seq <= delivered;
         let due: Vec<_> = relay.receipts.extract_if(.., is_due).collect();
-        due.iter().for_each(|receipt| self.show_relayed_receipt(receipt));
+        for receipt in &due {
+            self.show_relayed_receipt(receipt);
+        }
     }
 
     fn on_relayed_chat(&mut self, data: &[u8], now: Instant) {
@@ -349,7 +351,7 @@ impl OrderRoom {
         ctx: &mut Context<Self>,
     ) {
         if message.judged_by < Some(self.rev) {
-            return self.post_again(token, message);
+            return self.post_again(token, *message);
         }
         if let Some(relay) = &mut self.relay {
             relay.outdated.push((token, message));
@@ -363,7 +365,7 @@ impl OrderRoom {
         let Some(relay) = &mut self.relay else { return };
         let is_due = |(_, message): &mut (u64, Box<NewMessage>)| message.judged_by < Some(rev);
         for (token, message) in relay.outdated.extract_if(.., is_due).collect::<Vec<_>>() {
-            self.post_again(token, message);
+            self.post_again(token, *message);
         }
     }
 
