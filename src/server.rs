@@ -83,11 +83,10 @@ pub enum ServeError {
     /// The hub could not find out whether another hub uses the database.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
-    /// Another hub uses the database, and has not ended within this many seconds.
-    #[error(
-        "DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s; hubs that share a database need REDIS_URL"
-    )]
-    InUse(Holder, u64),
+    /// Another hub uses the database, and has not ended within this many seconds; and what else can
+    /// be done.
+    #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s{2}")]
+    InUse(Holder, u64, &'static str),
     /// The database accepts queries and has answered none for this many seconds.
     #[error("DATABASE_URL: the database has not answered within {0} s")]
     Silent(u64),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::{ServeError, cluster};
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::db::file_guard::FileGuard;
 use crate::db::instance_lock::{Holder, InstanceLock, LockError, LockState, Sharing};
 
@@ -42,7 +42,7 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
         match claim {
             Ok(LockState::Held) => return Ok(lock),
             Ok(LockState::HeldByOther(holder)) if begun.elapsed() >= time_limit => {
-                return Err(ServeError::InUse(holder, time_limit.as_secs()));
+                return Err(in_use(holder, time_limit, &config.database.url));
             }
             Err(error @ (LockError::Earlier | LockError::StillUsed))
                 if begun.elapsed() < time_limit =>
@@ -68,6 +68,14 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
             }
         }
     }
+}
+
+fn in_use(holder: Holder, time_limit: Duration, url: &DatabaseUrl) -> ServeError {
+    let hint = match url {
+        DatabaseUrl::Sqlite(_) => "",
+        DatabaseUrl::Postgres(_) => "; several hubs on one database need REDIS_URL",
+    };
+    ServeError::InUse(holder, time_limit.as_secs(), hint)
 }
 
 /// Claims the lock on another thread: the database may be slow, and a stop must not wait for it.
@@ -179,7 +187,6 @@ impl DatabaseOwnership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DatabaseUrl;
 
     #[tokio::test]
     async fn after_a_panic_the_lock_is_looked_at_as_before() {
