@@ -16,7 +16,9 @@ mod location;
 mod members;
 mod neighbours;
 mod order_change;
+mod outdated;
 mod posted_fixes;
+mod read_ahead;
 mod receipts;
 mod relay;
 mod removal;
@@ -230,6 +232,8 @@ struct PendingWrite {
     session: SessionId,
     /// The answer for the client.
     answer: Answer,
+    /// By which revision of the order it was judged. None while it waits behind others.
+    judged_by: Option<i64>,
 }
 
 /// What waits while the order is read from the database.
