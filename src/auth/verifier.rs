@@ -148,6 +148,11 @@ impl Verifier {
         self.revocations.refuse(identity)
     }
 
+    /// Whether the tokens that a user had at this time were revoked since.
+    pub fn has_revoked_since(&self, user: &UserId, since: Timestamp) -> bool {
+        self.revocations.has_one_since(user, since)
+    }
+
     /// Verifies an API key or a token of an HTTP request.
     ///
     /// # Errors

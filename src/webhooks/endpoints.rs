@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +53,10 @@ pub struct Endpoint {
     pub allow_http: bool,
     /// Those of whom one must have signed its certificate; `None`: the public ones.
     pub authorities: Option<Arc<RootCertStore>>,
-    /// A hash of the whole entry: another entry under the same name has another one.
+    /// Where they are read from, and a hash of what was read.
+    ca: Option<(PathBuf, String)>,
+    /// A hash of the whole entry, and of what it names: another entry under the same name has another
+    /// one.
     pub entry: String,
     /// One for each secret, newest first.
     signers: Vec<Webhook>,
@@ -140,6 +145,14 @@ impl Endpoints {
         self.0.iter().find(|endpoint| &*endpoint.name == name)
     }
 
+    /// Whether a file of certificates that an entry names has changed since it was read.
+    pub fn have_other_authorities(&self) -> bool {
+        self.0.iter().filter_map(|endpoint| endpoint.ca.as_ref()).any(|(path, hash)| {
+            // One that cannot be read counts as changed: the next read says why.
+            read_file(path).ok().is_none_or(|content| hex_hash(&content) != *hash)
+        })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -197,7 +210,9 @@ impl Mistake {
 
 impl Entry {
     fn check(self) -> Result<Endpoint, Mistake> {
-        let entry = self.hash();
+        let ca = self.ca.as_ref().map(authorities).transpose()?;
+        let (ca, authorities) = ca.map(|(ca, roots)| (ca, Arc::new(roots))).unzip();
+        let entry = self.hash(ca.as_ref());
         let name = self.name.get_ref();
         check_name(name).map_err(|allowed| {
             Mistake::of(&self.name, format!("the name {name:?} must be {allowed}"))
@@ -213,7 +228,8 @@ impl Entry {
             url: url(&self.url, self.allow_http)?,
             events: events(&self.events)?,
             signers: signers(&self.secrets)?,
-            authorities: self.ca.as_ref().map(authorities).transpose()?.map(Arc::new),
+            authorities,
+            ca,
             timeout: Duration::from_millis(timeout_ms),
             allow_http: self.allow_http,
             name: name.as_str().into(),
@@ -221,8 +237,8 @@ impl Entry {
         })
     }
 
-    /// A hash of all that the entry says.
-    fn hash(&self) -> String {
+    /// A hash of all that the entry says, with the certificates that it names.
+    fn hash(&self, ca: Option<&(PathBuf, String)>) -> String {
         let texts = |all: &[Spanned<String>]| -> Vec<String> {
             all.iter().map(|one| one.get_ref().clone()).collect()
         };
@@ -232,16 +248,20 @@ impl Entry {
                 (self.name.get_ref(), self.url.get_ref()),
                 (texts(self.secrets.get_ref()), texts(self.events.get_ref())),
                 (self.timeout_ms.as_ref().map(Spanned::get_ref), self.allow_http),
-                self.ca.as_ref().map(Spanned::get_ref),
+                ca,
             )
         );
-        let hash = digest(&SHA256, said.as_bytes());
-        hash.as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-            // Writing into a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex_hash(said.as_bytes())
     }
+}
+
+fn hex_hash(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    hash.as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -302,20 +322,36 @@ fn signers(given: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Webhook>, Mistak
     given.get_ref().iter().map(signer).collect()
 }
 
-/// The certificates in a PEM file.
-fn authorities(given: &Spanned<PathBuf>) -> Result<RootCertStore, Mistake> {
-    let read = |path: &Path| -> Result<RootCertStore, String> {
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+/// What a file holds, if it is no larger than the file of endpoints may be.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut content, most) = (Vec::new(), MAX_FILE_BYTES as u64);
+    File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if content.len() > MAX_FILE_BYTES {
+        Err(io::ErrorKind::FileTooLarge.into())
+    } else {
+        Ok(content)
+    }
+}
+
+/// The certificates in a PEM file, with its path and a hash of it.
+fn authorities(given: &Spanned<PathBuf>) -> Result<((PathBuf, String), RootCertStore), Mistake> {
+    let read = |path: &Path| -> Result<(String, RootCertStore), String> {
+        let content = read_file(path).map_err(|error| error.to_string())?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates {
+        for certificate in CertificateDer::pem_slice_iter(&content) {
             let certificate = certificate.map_err(|error| error.to_string())?;
             roots.add(certificate).map_err(|error| error.to_string())?;
         }
-        if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(roots) }
+        if roots.is_empty() {
+            return Err("it holds no certificate in PEM".to_owned());
+        }
+        Ok((hex_hash(&content), roots))
     };
     let path = given.get_ref();
-    read(path).map_err(|problem| Mistake::of(given, format!("ca {}: {problem}", path.display())))
+    let read = read(path);
+    let (hash, roots) =
+        read.map_err(|problem| Mistake::of(given, format!("ca {}: {problem}", path.display())))?;
+    Ok(((path.clone(), hash), roots))
 }
 
 #[cfg(test)]

@@ -10,3 +10,4 @@ pub mod order_events;
 pub mod outbox;
 pub mod payload;
 pub mod schedule;
+pub mod unread;

@@ -68,4 +68,5 @@ mod webhook_failures;
 mod webhook_file;
 mod webhook_kills;
 mod webhook_moments;
+mod webhook_unread;
 mod webhooks;

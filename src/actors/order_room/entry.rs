@@ -108,6 +108,7 @@ impl OrderRoom {
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
+        self.note_joined(&session.identity);
         let visibility = visibility(self.rights_of(&session.identity));
         self.members.insert(session.guard.peer.id, Member::new(session, visibility));
     }
@@ -134,6 +135,7 @@ impl OrderRoom {
     /// passed.
     pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
+        self.note_shown(&member);
         self.forget_latest(&member.outbox);
         self.forget_typing(session, Instant::now());
         let grace = (!clean).then_some(self.shared.config.rooms.presence_grace);

@@ -176,6 +176,7 @@ impl Handler<SaveRoomState> for OrderRoom {
     fn handle(&mut self, _: SaveRoomState, _: &mut Context<Self>) -> Self::Result {
         let save = self.save_position();
         self.save_read_marks();
+        self.note_all_shown();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
 }

@@ -9,6 +9,7 @@ use crate::db::commit_batch;
 use crate::db::connection::DbConnection;
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
+use crate::webhooks::event::EventKind;
 use protocol::time::Timestamp;
 
 /// How long a refused batch is retried message by message. After that the rest is given up, so that
@@ -55,12 +56,12 @@ fn commit(
 ) -> Result<(), (QueryError, Vec<ReplyGuard>)> {
     let now = Timestamp::now();
     let listeners = thread.listeners();
-    let audience = thread.audience(listeners.as_deref());
-    let commit =
-        |connection: &mut DbConnection| commit_batch::commit(connection, messages, audience, now);
+    let commit = |connection: &mut DbConnection| {
+        commit_batch::commit(connection, messages, listeners.as_deref(), now)
+    };
     match thread.try_query_once(commit) {
         Ok(outcomes) => {
-            thread.announce_chat(&outcomes, listeners.as_deref());
+            thread.announce(&[EventKind::ChatMessage]);
             #[expect(clippy::cast_precision_loss, reason = "at most 256")]
             metrics.chat_batch.observe(messages.len() as f64);
             for (reply_guard, outcome) in reply_guards.into_iter().zip(outcomes) {

@@ -10,8 +10,9 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::messages;
+use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use protocol::time::Timestamp;
 
 impl ChatTables for PgConnection {
@@ -68,13 +69,17 @@ impl ChatTables for PgConnection {
         SetLastSeqs { ids, seqs, now_ms: now.as_millis() }.execute(self).map(drop)
     }
 
+    fn note_unread(&mut self, orders: &[&str], due: Timestamp) -> QueryResult<()> {
+        unread::note_due_on_postgres(self, orders, due)
+    }
+
     fn tell(
         &mut self,
         events: &[NewEvent<'_>],
-        audience: Audience<'_>,
+        listeners: &Listeners,
         now: Timestamp,
     ) -> QueryResult<()> {
-        webhooks::insert_on_postgres(self, events, audience, now)
+        webhooks::insert_on_postgres(self, events, listeners, now)
     }
 }
 

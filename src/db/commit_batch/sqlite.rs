@@ -9,8 +9,9 @@ use diesel::sqlite::SqliteConnection;
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
 use crate::db::messages::{MessageRow, NewMessage};
 use crate::db::schema::{messages, orders};
+use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use protocol::time::Timestamp;
 
 impl ChatTables for SqliteConnection {
@@ -83,13 +84,17 @@ impl ChatTables for SqliteConnection {
         Ok(())
     }
 
+    fn note_unread(&mut self, orders: &[&str], due: Timestamp) -> QueryResult<()> {
+        unread::note_due_on_sqlite(self, orders, due)
+    }
+
     fn tell(
         &mut self,
         events: &[NewEvent<'_>],
-        audience: Audience<'_>,
+        listeners: &Listeners,
         now: Timestamp,
     ) -> QueryResult<()> {
-        webhooks::insert_on_sqlite(self, events, audience, now)
+        webhooks::insert_on_sqlite(self, events, listeners, now)
     }
 }
 

@@ -1,0 +1,326 @@
+//! What `chat.unread` needs to know of orders: which are to be looked at and when, and what was shown
+//! and told to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel::upsert::excluded;
+
+use super::connection::DbConnection;
+use super::messages::unreadable;
+use super::schema::{chat_readers, unread_orders, unread_users};
+use crate::webhooks::unread::{Note, Notes, Progress};
+use protocol::ids::{OrderId, UserId};
+use protocol::role::Role;
+use protocol::time::Timestamp;
+
+/// The most users of an order who are looked at.
+const MOST_USERS: i64 = 10_000;
+
+/// Locks no row that another hub has: it looks at that order itself.
+const CLAIM_ON_POSTGRES: &str = "UPDATE unread_orders SET due_at_ms = $2 WHERE order_id IN \
+     (SELECT order_id FROM unread_orders WHERE due_at_ms <= $1 ORDER BY due_at_ms LIMIT $3 \
+     FOR UPDATE SKIP LOCKED) RETURNING order_id";
+const NOTE_DUE_ON_POSTGRES: &str = "INSERT INTO unread_orders (order_id, due_at_ms) \
+     SELECT unnest($1), $2 ON CONFLICT (order_id) DO UPDATE SET due_at_ms = excluded.due_at_ms \
+     WHERE unread_orders.due_at_ms > excluded.due_at_ms";
+const NOTE_USERS_ON_POSTGRES: &str = "INSERT INTO chat_readers (user_id) SELECT unnest($1) \
+     ON CONFLICT (user_id) DO NOTHING";
+
+/// A user of an order who joined by a token, or of whom something was shown or told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnreadUser {
+    /// The role by which a token let the user in, and when.
+    pub joined: Option<(Role, Timestamp)>,
+    /// How far the user is, without the read mark.
+    pub progress: Progress,
+}
+
+/// What a round writes and takes.
+#[derive(Debug, Clone, Default)]
+pub struct Round {
+    /// What is new of users.
+    pub notes: Notes,
+    /// Orders that were looked at, with the time until which this hub had them, and when they are to
+    /// be looked at again.
+    pub settled: Vec<(OrderId, Timestamp, Option<Timestamp>)>,
+    /// How long after one webhook a user gets the next for the same order.
+    pub repeat: Duration,
+    /// The most orders to take.
+    pub most: i64,
+    /// Until when this hub has them.
+    pub until: Timestamp,
+}
+
+#[derive(QueryableByName)]
+struct ClaimedId {
+    #[diesel(sql_type = Text)]
+    order_id: String,
+}
+
+#[derive(Queryable)]
+struct UserRow {
+    user_id: String,
+    role: Option<String>,
+    joined_at_ms: Option<i64>,
+    shown_seq: i64,
+    told_seq: i64,
+    told_at_ms: i64,
+}
+
+/// Writes what is new of users. What is stored is only raised.
+macro_rules! write_notes {
+    ($connection:expr, $round:expr) => {
+        let mut notes: Vec<_> = $round.notes.iter().collect();
+        // Two hubs lock the rows in the same order.
+        notes.sort_unstable_by_key(|(key, _)| *key);
+        for ((order, user), note) in notes {
+            write_note!($connection, order, user, note);
+        }
+    };
+}
+
+macro_rules! write_note {
+    ($connection:expr, $order:expr, $user:expr, $note:expr) => {
+        let Note { joined, shown, told } = *$note;
+        let (role, joined_at) = joined.unzip();
+        let (told_seq, told_at) = told.unwrap_or_default();
+        diesel::insert_into(unread_users::table)
+            .values((
+                unread_users::order_id.eq($order.as_str()),
+                unread_users::user_id.eq($user.as_str()),
+                unread_users::shown_seq.eq(0),
+                unread_users::told_seq.eq(0),
+                unread_users::told_at_ms.eq(0),
+            ))
+            .on_conflict_do_nothing()
+            .execute($connection)?;
+        let row = || unread_users::table.find(($order.as_str(), $user.as_str()));
+        if let (Some(role), Some(joined_at)) = (role, joined_at) {
+            let joined_at = joined_at.as_millis();
+            diesel::update(row())
+                .set((
+                    unread_users::role.eq(Role::as_str(role)),
+                    unread_users::joined_at_ms.eq(joined_at),
+                ))
+                .execute($connection)?;
+        }
+        diesel::update(row().filter(unread_users::shown_seq.lt(shown)))
+            .set(unread_users::shown_seq.eq(shown))
+            .execute($connection)?;
+        diesel::update(row().filter(unread_users::told_seq.lt(told_seq)))
+            .set((
+                unread_users::told_seq.eq(told_seq),
+                unread_users::told_at_ms.eq(told_at.as_millis()),
+            ))
+            .execute($connection)?;
+    };
+}
+
+/// Sets when the orders that were looked at are due again. Where a message came meanwhile, that is
+/// sooner already.
+macro_rules! settle {
+    ($connection:expr, $round:expr) => {
+        for (order, until, next) in &$round.settled {
+            let row = unread_orders::table
+                .find(order.as_str())
+                .filter(unread_orders::due_at_ms.eq(until.as_millis()));
+            match next {
+                Some(next) => diesel::update(row)
+                    .set(unread_orders::due_at_ms.eq(next.as_millis()))
+                    .execute($connection)?,
+                None => diesel::delete(row).execute($connection)?,
+            };
+        }
+    };
+}
+
+/// Notes that orders are to be looked at, at this time or before.
+///
+/// # Errors
+/// If a query fails.
+pub fn note_due_on_sqlite(
+    sqlite: &mut SqliteConnection,
+    orders: &[&str],
+    due: Timestamp,
+) -> QueryResult<()> {
+    use diesel::query_dsl::methods::FilterDsl;
+
+    orders.iter().try_for_each(|order| {
+        diesel::insert_into(unread_orders::table)
+            .values((
+                unread_orders::order_id.eq(order),
+                unread_orders::due_at_ms.eq(due.as_millis()),
+            ))
+            .on_conflict(unread_orders::order_id)
+            .do_update()
+            .set(unread_orders::due_at_ms.eq(excluded(unread_orders::due_at_ms)))
+            .filter(unread_orders::due_at_ms.gt(excluded(unread_orders::due_at_ms)))
+            .execute(sqlite)
+            .map(drop)
+    })
+}
+
+/// The same on PostgreSQL. The orders are sorted, so that two transactions never deadlock.
+///
+/// # Errors
+/// If the query fails.
+pub fn note_due_on_postgres(
+    postgres: &mut PgConnection,
+    orders: &[&str],
+    due: Timestamp,
+) -> QueryResult<()> {
+    diesel::sql_query(NOTE_DUE_ON_POSTGRES)
+        .bind::<Array<Text>, _>(orders)
+        .bind::<BigInt, _>(due.as_millis())
+        .execute(postgres)
+        .map(drop)
+}
+
+/// Notes that the apps of these users tell what was read.
+///
+/// # Errors
+/// If a query fails.
+pub fn note_readers(connection: &mut DbConnection, users: &BTreeSet<&str>) -> QueryResult<()> {
+    match connection {
+        DbConnection::Sqlite(sqlite) => users.iter().try_for_each(|user| {
+            diesel::insert_into(chat_readers::table)
+                .values(chat_readers::user_id.eq(user))
+                .on_conflict_do_nothing()
+                .execute(sqlite)
+                .map(drop)
+        }),
+        DbConnection::Postgres(postgres) => diesel::sql_query(NOTE_USERS_ON_POSTGRES)
+            .bind::<Array<Text>, _>(users.iter().copied().collect::<Vec<_>>())
+            .execute(postgres)
+            .map(drop),
+    }
+}
+
+/// Writes what is new, and takes orders that are due: until then another hub, or this one after a
+/// restart, does not look at them.
+///
+/// # Errors
+/// If a query fails; nothing is written and nothing is taken then.
+pub fn take_round(
+    connection: &mut DbConnection,
+    round: &Round,
+    now: Timestamp,
+) -> QueryResult<Vec<OrderId>> {
+    match connection {
+        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
+            write_notes!(sqlite, round);
+            for (due, orders) in told_again(round) {
+                note_due_on_sqlite(sqlite, &orders, due)?;
+            }
+            settle!(sqlite, round);
+            let due = unread_orders::table
+                .filter(unread_orders::due_at_ms.le(now.as_millis()))
+                .order(unread_orders::due_at_ms)
+                .limit(round.most)
+                .select(unread_orders::order_id);
+            let ids: Vec<String> = due.load(sqlite)?;
+            diesel::update(unread_orders::table.filter(unread_orders::order_id.eq_any(&ids)))
+                .set(unread_orders::due_at_ms.eq(round.until.as_millis()))
+                .execute(sqlite)?;
+            ids.iter().map(|id| OrderId::new(id).map_err(unreadable)).collect()
+        }),
+        DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
+            write_notes!(postgres, round);
+            for (due, orders) in told_again(round) {
+                note_due_on_postgres(postgres, &orders, due)?;
+            }
+            settle!(postgres, round);
+            let claimed: Vec<ClaimedId> = diesel::sql_query(CLAIM_ON_POSTGRES)
+                .bind::<BigInt, _>(now.as_millis())
+                .bind::<BigInt, _>(round.until.as_millis())
+                .bind::<BigInt, _>(round.most)
+                .load(postgres)?;
+            claimed.iter().map(|one| OrderId::new(&one.order_id).map_err(unreadable)).collect()
+        }),
+    }
+}
+
+/// Orders of which something was told, by the time of the next webhook to the same user.
+fn told_again(round: &Round) -> BTreeMap<Timestamp, Vec<&str>> {
+    let mut by_time: BTreeMap<Timestamp, Vec<&str>> = BTreeMap::new();
+    for ((order, _), note) in &round.notes {
+        if let Some((_, at)) = note.told {
+            by_time.entry(at.plus(round.repeat)).or_default().push(order.as_str());
+        }
+    }
+    for orders in by_time.values_mut() {
+        orders.sort_unstable();
+        orders.dedup();
+    }
+    by_time
+}
+
+/// What is stored of the users of an order, or of one of them.
+///
+/// # Errors
+/// If a query fails.
+pub fn users_of(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    user: Option<&UserId>,
+) -> QueryResult<BTreeMap<UserId, UnreadUser>> {
+    let mut query = unread_users::table
+        .filter(unread_users::order_id.eq(order.as_str()))
+        .select((
+            unread_users::user_id,
+            unread_users::role,
+            unread_users::joined_at_ms,
+            unread_users::shown_seq,
+            unread_users::told_seq,
+            unread_users::told_at_ms,
+        ))
+        .limit(MOST_USERS)
+        .into_boxed();
+    if let Some(user) = user {
+        query = query.filter(unread_users::user_id.eq(user.as_str()));
+    }
+    let rows: Vec<UserRow> = query.load(connection)?;
+    rows.into_iter().map(UserRow::read).collect()
+}
+
+/// Those of these users whose apps tell what was read.
+///
+/// # Errors
+/// If the query fails.
+pub fn readers_among(
+    connection: &mut DbConnection,
+    users: &[UserId],
+) -> QueryResult<BTreeSet<String>> {
+    let users = users.iter().map(UserId::as_str);
+    let rows: Vec<String> = chat_readers::table
+        .filter(chat_readers::user_id.eq_any(users))
+        .select(chat_readers::user_id)
+        .load(connection)?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Forgets an order that was deleted.
+///
+/// # Errors
+/// If a query fails.
+pub(super) fn forget(connection: &mut DbConnection, order: &OrderId) -> QueryResult<()> {
+    diesel::delete(unread_orders::table.find(order.as_str())).execute(connection)?;
+    let users = unread_users::table.filter(unread_users::order_id.eq(order.as_str()));
+    diesel::delete(users).execute(connection).map(drop)
+}
+
+// === impl UserRow ===
+
+impl UserRow {
+    fn read(self) -> QueryResult<(UserId, UnreadUser)> {
+        let role = self.role.as_deref().and_then(Role::from_name);
+        let told =
+            (self.told_seq > 0).then(|| (self.told_seq, Timestamp::from_millis(self.told_at_ms)));
+        let progress = Progress { shown: self.shown_seq, told, ..Progress::default() };
+        let joined = role.zip(self.joined_at_ms.map(Timestamp::from_millis));
+        Ok((UserId::new(&self.user_id).map_err(unreadable)?, UnreadUser { joined, progress }))
+    }
+}
