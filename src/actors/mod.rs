@@ -9,6 +9,7 @@ mod alarms;
 mod authentication;
 mod broadcast;
 pub mod connection;
+pub mod hooks;
 pub mod order_room;
 pub mod peer;
 pub mod reachable;

@@ -8,6 +8,7 @@
 mod announce;
 mod catch_up;
 mod chat;
+mod chat_hook;
 mod entry;
 mod history;
 mod lanes;
@@ -33,6 +34,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Spa
 use foldhash::fast::RandomState;
 
 pub use self::announce::Announce;
+use self::chat_hook::AskedChat;
 pub use self::entry::{JoinAgain, Leave};
 use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
@@ -207,6 +209,8 @@ pub struct OrderRoom {
     writes: BTreeMap<u64, (Instant, Answer)>,
     /// The last number that a write or a read for a snapshot was given.
     next_token: u64,
+    /// Messages about which the back end is asked.
+    asked_chat: AskedChat,
     /// Since when the room is empty.
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
@@ -294,6 +298,7 @@ impl OrderRoom {
             typing_users: TypingUsers::default(),
             writes: BTreeMap::new(),
             next_token: 0,
+            asked_chat: AskedChat::new(),
             idle_since: None,
             used: false,
             timer: None,

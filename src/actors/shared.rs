@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::actors::hooks::Hooks;
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
@@ -56,6 +57,8 @@ pub struct Shared {
     pub store: Store,
     /// What webhooks are told, if there are any.
     pub outbox: Option<Arc<Outbox>>,
+    /// What the back end is asked.
+    pub hooks: Hooks,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -87,6 +90,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         store: Store,
         outbox: Option<Arc<Outbox>>,
+        hooks: Hooks,
     ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
@@ -110,6 +114,7 @@ impl Shared {
             metrics,
             store,
             outbox,
+            hooks,
             bans: Bans::default(),
             resumes,
             users,
@@ -148,7 +153,8 @@ impl Shared {
         facts: &'a OrderFacts,
     ) -> Rights<'a> {
         let (user, now) = (&identity.user, Timestamp::now());
-        let banned = self.bans.from_order(user, order, now);
+        let is_removed = identity.by_hook && facts.participants.has_removed(user);
+        let banned = is_removed || self.bans.from_order(user, order, now);
         let subject = Subject { user, role: identity.role, named: identity.names(order), banned };
         Rights { rules: &self.rules, order: facts, subject, now }
     }
@@ -196,6 +202,13 @@ pub fn unavailable(message: &'static str) -> Failure {
 /// A refusal of what exceeds the user's rate.
 pub fn rate_limited(message: &'static str, wait: Duration) -> Failure {
     Failure::new(ErrorCode::RateLimited, message).retry_after(wait.max(SHORTEST_WAIT))
+}
+
+/// The refusal of a message that the back end rejects.
+pub fn hook_failure(reason: Option<String>) -> Failure {
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason.map_or_else(|| "the message was rejected".into(), std::borrow::Cow::from);
+    Failure::new(ErrorCode::Rejected, reason)
 }
 
 /// The refusal for a message that was not stored.

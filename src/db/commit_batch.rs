@@ -76,6 +76,8 @@ trait ChatTables {
     fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()>;
     /// Inserts numbered messages.
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
+    /// Inserts the hashes of what was sent, of messages that a hook has changed.
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
     /// Sets `last_seq` of the orders, given in the order in which they were locked.
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
     /// Notes that these orders (sorted) are to be looked at for unread messages.
@@ -160,6 +162,7 @@ fn number_and_insert(
     let fresh = plan.fresh(batch);
     if !fresh.is_empty() {
         tables.insert(&fresh)?;
+        tables.insert_hashes(&fresh)?;
         tables.set_last_seqs(&plan.new_last_seqs(ids), now)?;
         if let Some(listeners) = listeners
             && listeners.any().contains(EventKind::ChatMessage)

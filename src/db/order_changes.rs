@@ -11,7 +11,7 @@ use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::orders::{self, StoredOrder};
 use super::participants;
 use super::read_marks;
-use super::schema::{messages, orders as table};
+use super::schema::{chat_sent, messages, orders as table};
 use super::{trail, unread, webhooks};
 use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
@@ -298,6 +298,8 @@ pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool
     let upto = purge_to.min(first.saturating_add(PURGE_STEP - 1));
     let part = messages::table.filter(of_order).filter(messages::seq.le(upto));
     diesel::delete(part).execute(connection)?;
+    let hashes = chat_sent::table.filter(chat_sent::order_id.eq(order.as_str()));
+    diesel::delete(hashes.filter(chat_sent::seq.le(upto))).execute(connection)?;
     Ok(true)
 }
 

@@ -84,6 +84,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Of messages that a hook has changed, a keyed hash of what was sent.
+    chat_sent (order_id, seq) {
+        /// The order.
+        order_id -> Text,
+        /// The message's number.
+        seq -> BigInt,
+        /// The hash.
+        hash -> Text,
+    }
+}
+
+diesel::table! {
     /// How far users have read.
     read_marks (order_id, user_id) {
         /// The order.

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel::upsert::excluded;
 
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::{chat_readers, unread_orders, unread_users};
-use crate::webhooks::unread::{Note, Notes, Progress};
+use crate::webhooks::unread::{Notes, Progress};
 use protocol::ids::{OrderId, UserId};
 use protocol::role::Role;
 use protocol::time::Timestamp;
@@ -26,6 +26,23 @@ const CLAIM_ON_POSTGRES: &str = "UPDATE unread_orders SET due_at_ms = $2 WHERE o
 const NOTE_DUE_ON_POSTGRES: &str = "INSERT INTO unread_orders (order_id, due_at_ms) \
      SELECT unnest($1), $2 ON CONFLICT (order_id) DO UPDATE SET due_at_ms = excluded.due_at_ms \
      WHERE unread_orders.due_at_ms > excluded.due_at_ms";
+/// What is stored of a user is only raised.
+const WRITE_NOTE_ON_SQLITE: &str = "INSERT INTO unread_users (order_id, user_id, role, \
+     joined_at_ms, shown_seq, told_seq, told_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?) \
+     ON CONFLICT (order_id, user_id) DO UPDATE SET \
+     role = coalesce(excluded.role, unread_users.role), \
+     joined_at_ms = coalesce(excluded.joined_at_ms, unread_users.joined_at_ms), \
+     shown_seq = max(unread_users.shown_seq, excluded.shown_seq), \
+     told_seq = max(unread_users.told_seq, excluded.told_seq), \
+     told_at_ms = max(unread_users.told_at_ms, excluded.told_at_ms)";
+const WRITE_NOTES_ON_POSTGRES: &str = "INSERT INTO unread_users (order_id, user_id, role, \
+     joined_at_ms, shown_seq, told_seq, told_at_ms) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+     ON CONFLICT (order_id, user_id) DO UPDATE SET \
+     role = coalesce(excluded.role, unread_users.role), \
+     joined_at_ms = coalesce(excluded.joined_at_ms, unread_users.joined_at_ms), \
+     shown_seq = greatest(unread_users.shown_seq, excluded.shown_seq), \
+     told_seq = greatest(unread_users.told_seq, excluded.told_seq), \
+     told_at_ms = greatest(unread_users.told_at_ms, excluded.told_at_ms)";
 const NOTE_USERS_ON_POSTGRES: &str = "INSERT INTO chat_readers (user_id) SELECT unnest($1) \
      ON CONFLICT (user_id) DO NOTHING";
 
@@ -68,55 +85,6 @@ struct UserRow {
     shown_seq: i64,
     told_seq: i64,
     told_at_ms: i64,
-}
-
-/// Writes what is new of users. What is stored is only raised.
-macro_rules! write_notes {
-    ($connection:expr, $round:expr) => {
-        let mut notes: Vec<_> = $round.notes.iter().collect();
-        // Two hubs lock the rows in the same order.
-        notes.sort_unstable_by_key(|(key, _)| *key);
-        for ((order, user), note) in notes {
-            write_note!($connection, order, user, note);
-        }
-    };
-}
-
-macro_rules! write_note {
-    ($connection:expr, $order:expr, $user:expr, $note:expr) => {
-        let Note { joined, shown, told } = *$note;
-        let (role, joined_at) = joined.unzip();
-        let (told_seq, told_at) = told.unwrap_or_default();
-        diesel::insert_into(unread_users::table)
-            .values((
-                unread_users::order_id.eq($order.as_str()),
-                unread_users::user_id.eq($user.as_str()),
-                unread_users::shown_seq.eq(0),
-                unread_users::told_seq.eq(0),
-                unread_users::told_at_ms.eq(0),
-            ))
-            .on_conflict_do_nothing()
-            .execute($connection)?;
-        let row = || unread_users::table.find(($order.as_str(), $user.as_str()));
-        if let (Some(role), Some(joined_at)) = (role, joined_at) {
-            let joined_at = joined_at.as_millis();
-            diesel::update(row())
-                .set((
-                    unread_users::role.eq(Role::as_str(role)),
-                    unread_users::joined_at_ms.eq(joined_at),
-                ))
-                .execute($connection)?;
-        }
-        diesel::update(row().filter(unread_users::shown_seq.lt(shown)))
-            .set(unread_users::shown_seq.eq(shown))
-            .execute($connection)?;
-        diesel::update(row().filter(unread_users::told_seq.lt(told_seq)))
-            .set((
-                unread_users::told_seq.eq(told_seq),
-                unread_users::told_at_ms.eq(told_at.as_millis()),
-            ))
-            .execute($connection)?;
-    };
 }
 
 /// Sets when the orders that were looked at are due again. Where a message came meanwhile, that is
@@ -211,7 +179,7 @@ pub fn take_round(
 ) -> QueryResult<Vec<OrderId>> {
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            write_notes!(sqlite, round);
+            write_notes_on_sqlite(sqlite, &note_rows(round))?;
             for (due, orders) in told_again(round) {
                 note_due_on_sqlite(sqlite, &orders, due)?;
             }
@@ -228,7 +196,7 @@ pub fn take_round(
             ids.iter().map(|id| OrderId::new(id).map_err(unreadable)).collect()
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
-            write_notes!(postgres, round);
+            write_notes_on_postgres(postgres, &note_rows(round))?;
             for (due, orders) in told_again(round) {
                 note_due_on_postgres(postgres, &orders, due)?;
             }
@@ -241,6 +209,71 @@ pub fn take_round(
             claimed.iter().map(|one| OrderId::new(&one.order_id).map_err(unreadable)).collect()
         }),
     }
+}
+
+/// A note as a row.
+struct NoteRow<'a> {
+    order: &'a str,
+    user: &'a str,
+    role: Option<&'static str>,
+    joined_at_ms: Option<i64>,
+    shown: i64,
+    told: i64,
+    told_at_ms: i64,
+}
+
+/// The notes of a round, sorted: two hubs lock the rows in the same order.
+fn note_rows(round: &Round) -> Vec<NoteRow<'_>> {
+    let mut rows: Vec<_> = round.notes.iter().collect();
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    rows.into_iter()
+        .map(|(key, note)| {
+            let (told, told_at) = note.told.unwrap_or_default();
+            NoteRow {
+                order: key.0.as_str(),
+                user: key.1.as_str(),
+                role: note.joined.map(|(role, _)| role.as_str()),
+                joined_at_ms: note.joined.map(|(_, at)| at.as_millis()),
+                shown: note.shown,
+                told,
+                told_at_ms: told_at.as_millis(),
+            }
+        })
+        .collect()
+}
+
+fn write_notes_on_sqlite(sqlite: &mut SqliteConnection, rows: &[NoteRow<'_>]) -> QueryResult<()> {
+    rows.iter().try_for_each(|row| {
+        diesel::sql_query(WRITE_NOTE_ON_SQLITE)
+            .bind::<Text, _>(row.order)
+            .bind::<Text, _>(row.user)
+            .bind::<Nullable<Text>, _>(row.role)
+            .bind::<Nullable<BigInt>, _>(row.joined_at_ms)
+            .bind::<BigInt, _>(row.shown)
+            .bind::<BigInt, _>(row.told)
+            .bind::<BigInt, _>(row.told_at_ms)
+            .execute(sqlite)
+            .map(drop)
+    })
+}
+
+fn write_notes_on_postgres(postgres: &mut PgConnection, rows: &[NoteRow<'_>]) -> QueryResult<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let numbers = |of: fn(&NoteRow<'_>) -> i64| rows.iter().map(of).collect::<Vec<_>>();
+    diesel::sql_query(WRITE_NOTES_ON_POSTGRES)
+        .bind::<Array<Text>, _>(rows.iter().map(|row| row.order).collect::<Vec<_>>())
+        .bind::<Array<Text>, _>(rows.iter().map(|row| row.user).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Text>>, _>(rows.iter().map(|row| row.role).collect::<Vec<_>>())
+        .bind::<Array<Nullable<BigInt>>, _>(
+            rows.iter().map(|row| row.joined_at_ms).collect::<Vec<_>>(),
+        )
+        .bind::<Array<BigInt>, _>(numbers(|row| row.shown))
+        .bind::<Array<BigInt>, _>(numbers(|row| row.told))
+        .bind::<Array<BigInt>, _>(numbers(|row| row.told_at_ms))
+        .execute(postgres)
+        .map(drop)
 }
 
 /// Orders of which something was told, by the time of the next webhook to the same user.

@@ -252,6 +252,9 @@ impl Removal {
         })?;
         let scope = order.map_or(BanScope::Hub, |order| BanScope::Order(order.clone()));
         shared.bans.insert(scope, user.clone(), until, now);
+        if let Some(hook) = &shared.hooks.join {
+            hook.forget_user(user);
+        }
         Ok(())
     }
 }

@@ -66,17 +66,16 @@ fn meanings(ip: IpAddr) -> Vec<IpAddr> {
     let embedded = match words {
         // No embedded address: loopback and the unspecified one.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => vec![],
-        // Compatible, mapped, and translated (RFC 2765).
-        [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
-        // NAT64.
-        [0x64, 0xff9b, 0, ..] => vec![last],
+        // Compatible and mapped; translated (RFC 2765); NAT64; ISATAP.
+        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        | [0, 0, 0, 0, 0xffff, 0, ..]
+        | [0x64, 0xff9b, 0, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => vec![last],
         [0x64, 0xff9b, 1, ..] => local_nat64(words),
         // 6to4.
         [0x2002, high, low, ..] => vec![pair(high, low)],
         // Teredo: its server, and its client in the complement.
         [0x2001, 0, high, low, ..] => vec![pair(high, low), pair(!words[6], !words[7])],
-        // ISATAP.
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => vec![last],
         _ => vec![],
     };
     let mapped = ip.to_canonical();
@@ -89,13 +88,13 @@ fn meanings(ip: IpAddr) -> Vec<IpAddr> {
 
 /// The IPv4 addresses for which an address under NAT64's prefix for local use (RFC 8215) may stand: the
 /// prefix may be 96, 64, 56 or 48 bits long (RFC 6052). Those in 0.0.0.0/8 come from a wrong length.
-fn local_nat64([_, _, _, a, b, c, d, e]: [u16; 8]) -> Vec<Ipv4Addr> {
-    let [a, b, c, d, e] = [a, b, c, d, e].map(u32::from);
+fn local_nat64(words: [u16; 8]) -> Vec<Ipv4Addr> {
+    let [.., third, fourth, fifth, sixth, seventh] = words.map(u32::from);
     let lengths = [
-        (d << 16) | e,
-        ((b & 0xff) << 24) | (c << 8) | (d >> 8),
-        ((a & 0xff) << 24) | ((b & 0xff) << 16) | c,
-        (a << 16) | ((b & 0xff) << 8) | (c >> 8),
+        (sixth << 16) | seventh,
+        ((fourth & 0xff) << 24) | (fifth << 8) | (sixth >> 8),
+        ((third & 0xff) << 24) | ((fourth & 0xff) << 16) | fifth,
+        (third << 16) | ((fourth & 0xff) << 8) | (fifth >> 8),
     ];
     let right: Vec<u32> = lengths.into_iter().filter(|bits| *bits > 0x00ff_ffff).collect();
     let meant = if right.is_empty() { vec![0] } else { right };

@@ -169,14 +169,23 @@ impl NoteBook {
         note
     }
 
-    /// Takes all notes, to be written.
-    pub fn take(&self) -> Notes {
+    /// Takes some notes, to be written.
+    pub fn take(&self, most: usize) -> Notes {
         let mut books = self.waiting.lock();
-        let (waiting, writing) = &mut *books;
-        for (key, note) in waiting.drain() {
-            writing.entry(key).or_default().merge(note);
+        let (new, taken) = &mut *books;
+        let room = most.saturating_sub(taken.len());
+        let keys: Vec<_> = new.keys().take(room).cloned().collect();
+        for key in keys {
+            if let Some(note) = new.remove(&key) {
+                taken.entry(key).or_default().merge(note);
+            }
         }
-        writing.clone()
+        taken.clone()
+    }
+
+    /// Whether some wait.
+    pub fn has_more(&self) -> bool {
+        !self.waiting.lock().0.is_empty()
     }
 
     /// The notes that were taken are written.
@@ -261,12 +270,12 @@ mod tests {
             (NoteBook::default(), "o".parse().expect("an id"), "ann".parse().expect("an id"));
         let joined = Some((Role::Customer, at(1)));
         book.note(&order, &ann, Note { joined, ..Note::default() });
-        assert_eq!(book.take().len(), 1);
+        assert_eq!(book.take(9).len(), 1);
         book.note(&order, &ann, Note { shown: 3, ..Note::default() });
         assert_eq!(book.of(&order, &ann), Note { joined, shown: 3, told: None });
         // The write failed: all of it is taken again.
-        assert_eq!(book.take()[&(order.clone(), ann.clone())].joined, joined);
+        assert_eq!(book.take(9)[&(order.clone(), ann.clone())].joined, joined);
         book.written();
-        assert_eq!((book.of(&order, &ann), book.take().len()), (Note::default(), 0));
+        assert_eq!((book.of(&order, &ann), book.take(9).len()), (Note::default(), 0));
     }
 }

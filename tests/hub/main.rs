@@ -43,6 +43,7 @@ mod poolers;
 mod positions;
 mod presence;
 mod proxies;
+mod questions;
 mod rates;
 mod receipts;
 mod relay;

@@ -44,8 +44,8 @@ async fn read(client: &mut Client, order: &str, seq: i64) {
 
 /// The users who were told of for an order, with what is unread.
 fn told(receiver: &Receiver, order: &str) -> Vec<(String, i64)> {
-    let received = receiver.received();
-    let of_order = received.iter().filter(|one| one.data["orderId"] == order);
+    let all = receiver.received();
+    let of_order = all.iter().filter(|one| one.data["orderId"] == order);
     let mut told: Vec<_> = of_order
         .map(|one| {
             let unread = one.data["unread"].as_i64().expect("a number");
@@ -260,8 +260,8 @@ async fn a_thousand_users_at_once_are_told_of() {
         futures_util::future::join_all(written).await;
     }
     let users = || -> BTreeSet<String> {
-        let received = receiver.received();
-        received.iter().map(|one| one.data["userId"].as_str().expect("a user").to_owned()).collect()
+        let all = receiver.received();
+        all.iter().map(|one| one.data["userId"].as_str().expect("a user").to_owned()).collect()
     };
     until("all of them", async || users().len() == 1000).await;
     assert_eq!(receiver.count(), 1000);

@@ -9,14 +9,16 @@ use actix::fut::wrap_future;
 use actix::{ActorFutureExt, Arbiter, AsyncContext, Context};
 
 use super::Connection;
+use super::join_hook::hook_for;
 use super::session::{MAX_QUEUED, Session};
 use super::subscription::{RoomEvent, Subscription, SubscriptionState};
-use crate::actors::order_room::{Enter, Entered, EntryKind, Leave, UpdateIdentity};
+use crate::actors::order_room::{Enter, Entered, EntryKind, Leave};
 use crate::actors::peer::{
     LeaveReply, MembershipEvent, MembershipGuard, MembershipNotice, SubscriptionId,
 };
 use crate::actors::shared::unavailable;
 use crate::actors::supervisor::FindRoom;
+use crate::auth::Identity;
 use crate::permits::Permit;
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
 use crate::room::policy::Action;
@@ -110,18 +112,19 @@ impl Session {
         let (store, wanted) = (self.shared.store.clone(), order.clone());
         let session_id = self.peer.id;
         let read = wrap_future::<_, Connection>(async move { store.load_order(wanted, 0).await });
-        ctx.spawn(read.map(move |loaded, connection, _| {
+        ctx.spawn(read.map(move |loaded, connection, ctx| {
             let Some(session) = connection.session(session_id) else { return };
-            let right = match &loaded {
-                Ok(loaded) => session
-                    .shared
-                    .rights_of(&session.identity, &order, &loaded.facts)
-                    .to(Action::Join),
-                Err(_) => Err(unavailable("the database does not answer")),
+            let Ok(loaded) = &loaded else {
+                let failure = unavailable("the database does not answer");
+                return session.refuse_entry(order, failure, kind);
             };
-            match right {
+            let (shared, identity) = (Arc::clone(&session.shared), Arc::clone(&session.identity));
+            match shared.rights_of(&identity, &order, &loaded.facts).to(Action::Join) {
                 Ok(()) => session.find_room(order, kind, permit),
-                Err(failure) => session.refuse_entry(order, failure, kind),
+                Err(failure) => match hook_for(&shared, &identity, &order, &loaded.facts) {
+                    Some(hook) => session.ask_to_enter(hook, order, (kind, permit), ctx),
+                    None => session.refuse_entry(order, failure, kind),
+                },
             }
         }));
     }
@@ -129,8 +132,26 @@ impl Session {
     /// A join takes no permit of the supervisor: each session asks once for each room, and its
     /// rooms are bounded. So no join is refused because many sessions join at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
+        self.find_room_as(order, kind, permit, None);
+    }
+
+    /// The same; where the back end lets the session in, with the identity about which it was asked
+    /// and the one that it has in the room.
+    pub(super) fn find_room_as(
+        &mut self,
+        order: OrderId,
+        kind: EntryKind,
+        permit: Option<Permit>,
+        by_hook: Option<(Arc<Identity>, Arc<Identity>)>,
+    ) {
         let Some(guard) = self.membership_guard(&order, permit) else { return };
-        let (identity, connection) = (Arc::clone(&self.identity), self.connection.clone());
+        let is_by_hook = by_hook.is_some();
+        let same = || (Arc::clone(&self.identity), Arc::clone(&self.identity));
+        let (asked, identity) = by_hook.unwrap_or_else(same);
+        if let Some(subscription) = self.subscriptions.get_mut(&order) {
+            (subscription.identity, subscription.by_hook) = (asked, is_by_hook);
+        }
+        let connection = self.connection.clone();
         let enter = Enter { guard, identity, kind, connection };
         self.supervisor.addr.do_send(FindRoom { enter, arbiter: Arbiter::current() });
     }
@@ -148,7 +169,7 @@ impl Session {
     }
 
     /// Refuses an entry before a room was asked. The session is told as if by the room.
-    fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
+    pub(super) fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
         if let Some(guard) = self.membership_guard(&order, None) {
             kind.refuse(guard, failure);
         }
@@ -197,15 +218,18 @@ impl Session {
         let Entered { order, subscription: id, room, .. } = entered;
         let subscription = self.subscriptions.get_mut(&order);
         let Some(subscription) = subscription.filter(|known| known.id == id) else { return };
+        let mut renewed = None;
         if !Arc::ptr_eq(&subscription.identity, &self.identity) {
             // A new token came while the room checked the old one.
-            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
-            room.addr.do_send(UpdateIdentity { session: session_id, identity });
+            renewed = Some(subscription.by_hook);
         }
         subscription.on_subscribed(Instant::now());
         let unwanted = subscription.has_snapshot() && subscription.joins == 0;
-        let before =
-            std::mem::replace(&mut subscription.state, SubscriptionState::Subscribed(room));
+        let entered = SubscriptionState::Subscribed(Arc::clone(&room));
+        let before = std::mem::replace(&mut subscription.state, entered);
+        if let Some(by_hook) = renewed {
+            self.update_identity(&order, &room, by_hook);
+        }
         if unwanted {
             self.leave_room(&order, None);
         }
@@ -235,8 +259,11 @@ impl Session {
             self.remember_removal(&order);
         }
         self.close_subscription(&order, failure);
-        // A ban is cheap to look up, and may end before the memory of the refusal does.
-        if !self.shared.bans.from_order(&self.identity.user, &order, Timestamp::now()) {
+        // A ban is cheap to look up, and may end before the memory of the refusal does. What a back
+        // end has said is remembered for all sessions.
+        let is_asked = self.shared.hooks.join.is_some();
+        if !is_asked && !self.shared.bans.from_order(&self.identity.user, &order, Timestamp::now())
+        {
             self.refusals.remember(order, failure, Instant::now());
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::{Session, expiry};
-use crate::actors::order_room::UpdateIdentity;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
@@ -51,9 +50,10 @@ impl Session {
         self.identity = Arc::new(identity);
         self.count(1);
         self.refusals.clear();
-        for room in self.subscriptions.values().filter_map(|subscription| subscription.room()) {
-            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
-            room.addr.do_send(UpdateIdentity { session: session_id, identity });
+        for (order, subscription) in self.subscriptions.iter() {
+            if let Some(room) = subscription.room() {
+                self.update_identity(order, room, subscription.by_hook);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
 use super::{ClientRequest, OrderRoom};
+use crate::actors::peer::Answer;
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
     ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
@@ -21,8 +22,8 @@ use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
 impl OrderRoom {
-    /// Hands a message to the store.
-    fn post(&mut self, post: ClientRequest<Chat>) {
+    /// Handles a message: where there is a hook, the back end is asked first.
+    fn post(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
         let ClientRequest { session, data: chat, answer, .. } = post;
         #[cfg(debug_assertions)]
         assert!(self.shared.panic_on.as_ref() != Some(&chat.content), "asked to by a test");
@@ -33,7 +34,6 @@ impl OrderRoom {
             Ok(identity) => Arc::clone(identity),
             Err(failure) => return answer.refuse(failure),
         };
-        let token = self.take_token();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
             order_id: self.order.clone(),
@@ -44,7 +44,17 @@ impl OrderRoom {
             content: chat.content,
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
+            sent_hash: None,
         };
+        match self.shared.hooks.chat.clone() {
+            Some(hook) => self.ask_about(&hook, identity, (message, answer), ctx),
+            None => self.write(message, answer),
+        }
+    }
+
+    /// Hands a message to the store.
+    pub(super) fn write(&mut self, message: NewMessage, answer: Answer) {
+        let token = self.take_token();
         match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
                 self.writes.insert(token, (Instant::now(), answer));
@@ -154,7 +164,7 @@ impl Handler<ClientRequest<Chat>> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
-        self.post(post);
+        self.post(post, ctx);
         if let Some(due) = self.writes_due() {
             self.wake_at(due, ctx);
         }

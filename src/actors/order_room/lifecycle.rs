@@ -117,6 +117,7 @@ impl OrderRoom {
             && self.senders.is_empty()
             && self.roster.is_empty()
             && self.writes.is_empty()
+            && self.asked_chat.is_empty()
             && self.loading.as_ref().is_none_or(|loading| loading.waiting.is_empty())
             && self.driver_watch.as_ref().is_none_or(|watch| watch.is_settled())
     }

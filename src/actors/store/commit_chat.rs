@@ -152,6 +152,7 @@ mod tests {
             content: text.to_owned(),
             client_msg_id: None,
             created_at: Timestamp::now(),
+            sent_hash: None,
         }
     }
 

@@ -24,6 +24,8 @@ use protocol::time::Timestamp;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The most orders of one round.
 const MOST_ORDERS: i64 = 64;
+/// The most users of whom one round writes something: chat waits for it.
+const MOST_NOTES: usize = 256;
 /// How long this hub has an order that it looks at.
 const CLAIM: Duration = Duration::from_secs(30);
 /// Within this time what is being told is looked at again, in case the hub ends meanwhile.
@@ -51,7 +53,7 @@ pub(super) async fn run(
             // The store has logged why it failed; the orders are due again when the claim ends.
             let orders = round(&context, std::mem::take(&mut settled), MOST_ORDERS).await;
             let (until, orders) = orders.unwrap_or_default();
-            is_more = !orders.is_empty();
+            is_more = !orders.is_empty() || (until > Timestamp::default() && has_notes(&context));
             for order in orders {
                 if let Ok(next) = look_at(&context, &order).await {
                     settled.push((order, until, next));
@@ -65,11 +67,18 @@ pub(super) async fn run(
 }
 
 /// Writes what is still to be written when nothing is sent any more.
-pub(super) async fn finish(context: &DispatchContext, settled: Vec<Settled>) {
-    if context.outbox.listeners().unread_due(Timestamp::now()).is_some() {
-        // The store has logged why it failed.
-        round(context, settled, 0).await.ok();
+pub(super) async fn finish(context: &DispatchContext, mut settled: Vec<Settled>) {
+    while context.outbox.listeners().unread_due(Timestamp::now()).is_some() {
+        // The store has logged why it failed; the rest is lost with this life of the hub.
+        let is_written = round(context, std::mem::take(&mut settled), 0).await.is_ok();
+        if !is_written || !has_notes(context) {
+            return;
+        }
     }
+}
+
+fn has_notes(context: &DispatchContext) -> bool {
+    context.outbox.unread().has_more()
 }
 
 /// Writes what is new, and takes orders. Returns until when this hub has them.
@@ -80,7 +89,7 @@ async fn round(
 ) -> Result<(Timestamp, Vec<OrderId>), StoreError> {
     let (book, rules) = (context.outbox.unread(), context.outbox.unread_rules());
     let until = Timestamp::now().plus(CLAIM);
-    let round = Round { notes: book.take(), settled, repeat: rules.repeat, most, until };
+    let round = Round { notes: book.take(MOST_NOTES), settled, repeat: rules.repeat, most, until };
     let orders = context.shared.store.unread_round(round).await?;
     book.written();
     Ok((until, orders))

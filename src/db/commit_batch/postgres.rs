@@ -8,7 +8,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
-use crate::db::messages::{MessageRow, NewMessage};
+use crate::db::messages::{MessageRow, NewMessage, insert_hashes};
 use crate::db::schema::messages;
 use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
@@ -62,6 +62,11 @@ impl ChatTables for PgConnection {
             created: rows.iter().map(|row| row.1.created_at.as_millis()).collect(),
         };
         query.execute(self).map(drop)
+    }
+
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
+        insert_hashes!(self, rows);
+        Ok(())
     }
 
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()> {

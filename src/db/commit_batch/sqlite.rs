@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
-use crate::db::messages::{MessageRow, NewMessage};
+use crate::db::messages::{MessageRow, NewMessage, insert_hashes};
 use crate::db::schema::{messages, orders};
 use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
@@ -72,6 +72,11 @@ impl ChatTables for SqliteConnection {
                 ))
                 .execute(self)?;
         }
+        Ok(())
+    }
+
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
+        insert_hashes!(self, rows);
         Ok(())
     }
 

@@ -92,6 +92,9 @@ async fn revoke_and_close(
     let answer = answer.unwrap_or_else(|| answer_to(&counts));
     let Revocation { user_id, issued_before } = counts;
     hub.shared.verifier.revoke(user_id.clone(), issued_before);
+    if let Some(hook) = &hub.shared.hooks.join {
+        hook.forget_user(&user_id);
+    }
     // A connection that registers after this checks revocations after that, and finds this one.
     let connections = hub.supervisor().addr.send(UserConnections(user_id.clone())).await;
     let end = Disconnect {
