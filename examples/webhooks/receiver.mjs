@@ -15,6 +15,7 @@ const REMEMBER_MS = 24 * 3600 * 1000;
 const verifiers = process.env.WEBHOOK_SECRETS.split(',').map((secret) => new Webhook(secret.trim()));
 const pushTokens = JSON.parse(process.env.PUSH_TOKENS ?? '{}'); // A back end has a table of them.
 const done = new Map(); // webhook-id -> when: each may come more than once.
+const underWay = new Set(); // Those that are being done now.
 
 /** The webhook, if one of the secrets has signed it. */
 function verified(body, headers) {
@@ -63,9 +64,15 @@ async function receive(request) {
   if (!webhook) return 401;
   const id = request.headers['webhook-id'];
   if (alreadyDone(id, Date.now())) return 204;
-  // The push comes before the answer: where it fails, the hub tries again.
-  if (webhook.type === 'chat.unread') await push(webhook.data);
-  done.set(id, Date.now());
+  if (underWay.has(id)) return 503;
+  underWay.add(id);
+  try {
+    // The push comes before the answer: where it fails, the hub tries again.
+    if (webhook.type === 'chat.unread') await push(webhook.data);
+    done.set(id, Date.now());
+  } finally {
+    underWay.delete(id);
+  }
   return 204;
 }
 

@@ -9,6 +9,7 @@ endpoint in WEBHOOKS_FILE has `events = ["chat.unread"]`. EXPO_URL is where push
 import json
 import os
 import sys
+import threading
 import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,8 @@ REMEMBER_SECS = 24 * 3600
 VERIFIERS = [Webhook(secret.strip()) for secret in os.environ["WEBHOOK_SECRETS"].split(",")]
 PUSH_TOKENS = json.loads(os.environ.get("PUSH_TOKENS", "{}"))  # A back end has a table of them.
 DONE = {}  # webhook-id -> when: each may come more than once.
+UNDER_WAY = set()  # Those that are being done now.
+LOCK = threading.Lock()
 
 
 def verified(body, headers):
@@ -57,6 +60,7 @@ def already_done(name, now):
 
 class Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 10  # For a client that says nothing.
 
     def do_POST(self):
         try:
@@ -70,7 +74,7 @@ class Receiver(BaseHTTPRequestHandler):
 
     def receive(self):
         length = int(self.headers.get("content-length", 0))
-        if length > MAX_BODY_BYTES:
+        if not 0 <= length <= MAX_BODY_BYTES:
             self.close_connection = True
             return 413
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -78,12 +82,19 @@ class Receiver(BaseHTTPRequestHandler):
         if webhook is None:
             return 401
         name = headers["webhook-id"]
-        if already_done(name, time.time()):
-            return 204
-        # The push comes before the answer: where it fails, the hub tries again.
-        if webhook["type"] == "chat.unread":
-            push(webhook["data"])
-        DONE[name] = time.time()
+        with LOCK:
+            if already_done(name, time.time()):
+                return 204
+            if name in UNDER_WAY:
+                return 503
+            UNDER_WAY.add(name)
+        try:
+            # The push comes before the answer: where it fails, the hub tries again.
+            if webhook["type"] == "chat.unread":
+                push(webhook["data"])
+            DONE[name] = time.time()
+        finally:
+            UNDER_WAY.discard(name)
         return 204
 
     def log_message(self, *_):

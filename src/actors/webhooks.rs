@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use actix::{ArbiterHandle, Message, Recipient};
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::endpoint_task::EndpointTask;
+use super::cluster::{Peers, Question};
 use super::shared::Shared;
 use super::store::Store;
 use crate::auth::WatchedSource;
@@ -34,8 +36,10 @@ use protocol::time::Timestamp;
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a task that panicked, or could not write, waits before it goes on.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long other nodes may take to say who is connected to them.
+const OTHERS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Asks which of these users are connected.
+/// Asks which of these users are connected to this node.
 #[derive(Message)]
 #[rtype(result = "BTreeSet<UserId>")]
 pub struct FindOnline(pub Vec<UserId>);
@@ -79,10 +83,12 @@ pub struct DispatchContext {
     pub schedule: Arc<RetrySchedule>,
     /// `WEBHOOK_CONCURRENCY`.
     pub concurrency: usize,
-    /// Who is connected.
+    /// Who is connected to this node.
     pub online: OnlineSource,
     /// Who was shown what.
     pub rooms: RoomSource,
+    /// The other nodes, which know who is connected to them.
+    pub peers: Arc<Peers>,
 }
 
 /// `WEBHOOKS_FILE` as it was read at the start.
@@ -111,6 +117,23 @@ struct Keeper {
     /// The running task of each endpoint: the hash of its entry, and what stops it.
     running: HashMap<Arc<str>, (String, watch::Sender<bool>)>,
     tasks: JoinSet<()>,
+}
+
+// === impl DispatchContext ===
+
+impl DispatchContext {
+    /// Which of these users are connected, to this node or another one; none if it cannot be known
+    /// yet.
+    async fn online_among(&self, users: Vec<UserId>) -> Option<BTreeSet<UserId>> {
+        let question = Question::Online(users.clone());
+        let others = self.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
+        let here = (self.online)()?.send(FindOnline(users));
+        // Who is connected to a node that does not answer counts as offline.
+        let (here, others) = join(here, others).await;
+        let mut online = here.ok()?;
+        online.extend(others.answers.into_iter().flatten());
+        Some(online)
+    }
 }
 
 // === impl WebhookFile ===

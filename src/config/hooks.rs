@@ -25,11 +25,13 @@ pub struct HookConfig {
 #[derive(Args)]
 pub(super) struct HookArgs {
     /// Asked before a join that nothing else allows [default: it is refused]
-    #[arg(long, env = "JOIN_HOOK_URL", value_name = "URL", value_parser = parse::text)]
+    #[arg(long, env = "JOIN_HOOK_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(value_parser = parse::text)]
     join_hook_url: Option<String>,
 
     /// Asked before a message of a user is stored [default: it is stored]
-    #[arg(long, env = "CHAT_HOOK_URL", value_name = "URL", value_parser = parse::text)]
+    #[arg(long, env = "CHAT_HOOK_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(value_parser = parse::text)]
     chat_hook_url: Option<String>,
 
     /// Signs the questions, whsec_…; several with commas, newest first

@@ -202,6 +202,24 @@ fn a_hub_that_others_can_reach_needs_a_key_of_its_own() {
 }
 
 #[test]
+fn the_demo_is_for_loopback_unless_it_is_set() {
+    let demo = |flags: &[&str]| {
+        let config = read(flags);
+        (config.server.demo, config.auth.development_secret.is_some())
+    };
+    assert_eq!(demo(&[]), (true, true));
+    assert_eq!(demo(&["--demo=false"]), (false, true));
+    assert_eq!(demo(&["--jwt-secret", SECRET]), (true, false));
+    assert_eq!(demo(&["--bind=0.0.0.0:80", "--jwt-secret", SECRET]), (false, false));
+    assert_eq!(demo(&["--admin-bind=0.0.0.0:80", "--jwt-secret", SECRET]), (false, false));
+    assert_eq!(demo(&["--bind=0.0.0.0:80", "--demo=true"]), (true, true));
+    assert_eq!(blamed(&["--bind=0.0.0.0:80", "--demo=false"]), "JWT_SECRET");
+    let warnings = read(&["--bind=0.0.0.0:80", "--demo=true"]).warnings();
+    assert!(warnings.iter().any(|warning| warning.starts_with("DEMO=true")), "{warnings:?}");
+    assert_eq!(read(&[]).warnings(), Vec::<String>::new());
+}
+
+#[test]
 fn keys_may_come_from_a_file_or_an_address_that_is_safe() {
     for (text, is_file) in [
         ("keys/jwks.json", true),
@@ -284,10 +302,13 @@ fn postgres_needs_a_connection_more() {
 }
 
 #[test]
-fn redis_is_refused_as_long_as_rooms_do_not_use_it() {
+fn redis_is_for_hubs_that_share_a_postgresql() {
     let shared = "--database-url=postgres://db/orders";
-    assert_eq!(blamed(&["--redis-url=redis://cache/1", shared]), "REDIS_URL");
+    assert_eq!(blamed(&["--redis-url=redis://cache/1"]), "REDIS_URL");
     assert_eq!(blamed(&["--redis-ca=ca.pem", shared]), "REDIS_CA");
+    assert_eq!(blamed(&["--redis-url=redis://cache", "--redis-ca=ca.pem", shared]), "REDIS_CA");
+    let config = read(&["--redis-url=rediss://cache/1", "--redis-ca=ca.pem", shared]);
+    assert_eq!(config.cluster.redis_prefix, "orderhub");
     assert_eq!(read(&["--redis-prefix=staging", shared]).cluster.redis_prefix, "staging");
 }
 

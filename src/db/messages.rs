@@ -44,6 +44,9 @@ pub struct NewMessage {
     pub created_at: Timestamp,
     /// If a hook has changed the content, a keyed hash of what was sent.
     pub sent_hash: Option<String>,
+    /// The revision of the order by which a room has judged the sender's right. If the order has a
+    /// higher one, the message is not stored. `None` where no other node changes orders.
+    pub judged_by: Option<i64>,
 }
 
 // === impl NewMessage ===

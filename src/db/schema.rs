@@ -114,6 +114,8 @@ diesel::table! {
         order_id -> Text,
         /// When it is to be looked at again.
         due_at_ms -> BigInt,
+        /// Raised by every message.
+        version -> BigInt,
     }
 }
 

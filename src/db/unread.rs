@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
-use diesel::upsert::excluded;
 
 use super::connection::DbConnection;
 use super::messages::unreadable;
@@ -22,13 +21,23 @@ const MOST_USERS: i64 = 10_000;
 /// Locks no row that another hub has: it looks at that order itself.
 const CLAIM_ON_POSTGRES: &str = "UPDATE unread_orders SET due_at_ms = $2 WHERE order_id IN \
      (SELECT order_id FROM unread_orders WHERE due_at_ms <= $1 ORDER BY due_at_ms LIMIT $3 \
-     FOR UPDATE SKIP LOCKED) RETURNING order_id";
+     FOR UPDATE SKIP LOCKED) RETURNING order_id, version";
+/// Each note raises the version: an order that is being looked at is looked at once more then.
 const NOTE_DUE_ON_POSTGRES: &str = "INSERT INTO unread_orders (order_id, due_at_ms) \
-     SELECT unnest($1), $2 ON CONFLICT (order_id) DO UPDATE SET due_at_ms = excluded.due_at_ms \
-     WHERE unread_orders.due_at_ms > excluded.due_at_ms";
-/// What is stored of a user is only raised.
+     SELECT * FROM unnest($1, $2) ON CONFLICT (order_id) DO UPDATE SET \
+     due_at_ms = least(unread_orders.due_at_ms, excluded.due_at_ms), \
+     version = unread_orders.version + 1";
+const NOTE_DUE_ON_SQLITE: &str = "INSERT INTO unread_orders (order_id, due_at_ms) VALUES (?, ?) \
+     ON CONFLICT (order_id) DO UPDATE SET \
+     due_at_ms = min(unread_orders.due_at_ms, excluded.due_at_ms), \
+     version = unread_orders.version + 1";
+/// In the order in which chat locks them.
+const LOCK_ON_POSTGRES: &str = "SELECT order_id, version FROM unread_orders \
+     WHERE order_id = ANY($1) ORDER BY order_id FOR UPDATE";
+/// What is stored of a user is only raised. Of a deleted order nothing is written any more.
 const WRITE_NOTE_ON_SQLITE: &str = "INSERT INTO unread_users (order_id, user_id, role, \
-     joined_at_ms, shown_seq, told_seq, told_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?) \
+     joined_at_ms, shown_seq, told_seq, told_at_ms) SELECT ?, ?, ?, ?, ?, ?, ? \
+     WHERE NOT EXISTS (SELECT 1 FROM orders WHERE id = ? AND deleted_at_ms IS NOT NULL) \
      ON CONFLICT (order_id, user_id) DO UPDATE SET \
      role = coalesce(excluded.role, unread_users.role), \
      joined_at_ms = coalesce(excluded.joined_at_ms, unread_users.joined_at_ms), \
@@ -36,7 +45,8 @@ const WRITE_NOTE_ON_SQLITE: &str = "INSERT INTO unread_users (order_id, user_id,
      told_seq = max(unread_users.told_seq, excluded.told_seq), \
      told_at_ms = max(unread_users.told_at_ms, excluded.told_at_ms)";
 const WRITE_NOTES_ON_POSTGRES: &str = "INSERT INTO unread_users (order_id, user_id, role, \
-     joined_at_ms, shown_seq, told_seq, told_at_ms) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+     joined_at_ms, shown_seq, told_seq, told_at_ms) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS new (id) \
+     WHERE NOT EXISTS (SELECT 1 FROM orders WHERE orders.id = new.id AND deleted_at_ms IS NOT NULL) \
      ON CONFLICT (order_id, user_id) DO UPDATE SET \
      role = coalesce(excluded.role, unread_users.role), \
      joined_at_ms = coalesce(excluded.joined_at_ms, unread_users.joined_at_ms), \
@@ -60,9 +70,9 @@ pub struct UnreadUser {
 pub struct Round {
     /// What is new of users.
     pub notes: Notes,
-    /// Orders that were looked at, with the time until which this hub had them, and when they are to
-    /// be looked at again.
-    pub settled: Vec<(OrderId, Timestamp, Option<Timestamp>)>,
+    /// Orders that were looked at, sorted, with their versions then, and when they are to be looked at
+    /// again.
+    pub settled: Vec<(OrderId, i64, Option<Timestamp>)>,
     /// How long after one webhook a user gets the next for the same order.
     pub repeat: Duration,
     /// The most orders to take.
@@ -72,9 +82,11 @@ pub struct Round {
 }
 
 #[derive(QueryableByName)]
-struct ClaimedId {
+struct ClaimedOrder {
     #[diesel(sql_type = Text)]
     order_id: String,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
 }
 
 #[derive(Queryable)]
@@ -87,14 +99,14 @@ struct UserRow {
     told_at_ms: i64,
 }
 
-/// Sets when the orders that were looked at are due again. Where a message came meanwhile, that is
-/// sooner already.
+/// Sets when the orders that were looked at are due again. Where a message came meanwhile, the version
+/// is another one, and the order is looked at once more when the claim ends, or before.
 macro_rules! settle {
     ($connection:expr, $round:expr) => {
-        for (order, until, next) in &$round.settled {
+        for (order, version, next) in &$round.settled {
             let row = unread_orders::table
                 .find(order.as_str())
-                .filter(unread_orders::due_at_ms.eq(until.as_millis()));
+                .filter(unread_orders::version.eq(version));
             match next {
                 Some(next) => diesel::update(row)
                     .set(unread_orders::due_at_ms.eq(next.as_millis()))
@@ -105,27 +117,18 @@ macro_rules! settle {
     };
 }
 
-/// Notes that orders are to be looked at, at this time or before.
+/// Notes that orders are to be looked at, each at this time or before.
 ///
 /// # Errors
 /// If a query fails.
 pub fn note_due_on_sqlite(
     sqlite: &mut SqliteConnection,
-    orders: &[&str],
-    due: Timestamp,
+    orders: &[(&str, Timestamp)],
 ) -> QueryResult<()> {
-    use diesel::query_dsl::methods::FilterDsl;
-
-    orders.iter().try_for_each(|order| {
-        diesel::insert_into(unread_orders::table)
-            .values((
-                unread_orders::order_id.eq(order),
-                unread_orders::due_at_ms.eq(due.as_millis()),
-            ))
-            .on_conflict(unread_orders::order_id)
-            .do_update()
-            .set(unread_orders::due_at_ms.eq(excluded(unread_orders::due_at_ms)))
-            .filter(unread_orders::due_at_ms.gt(excluded(unread_orders::due_at_ms)))
+    orders.iter().try_for_each(|(order, due)| {
+        diesel::sql_query(NOTE_DUE_ON_SQLITE)
+            .bind::<Text, _>(order)
+            .bind::<BigInt, _>(due.as_millis())
             .execute(sqlite)
             .map(drop)
     })
@@ -137,12 +140,14 @@ pub fn note_due_on_sqlite(
 /// If the query fails.
 pub fn note_due_on_postgres(
     postgres: &mut PgConnection,
-    orders: &[&str],
-    due: Timestamp,
+    orders: &[(&str, Timestamp)],
 ) -> QueryResult<()> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     diesel::sql_query(NOTE_DUE_ON_POSTGRES)
-        .bind::<Array<Text>, _>(orders)
-        .bind::<BigInt, _>(due.as_millis())
+        .bind::<Array<Text>, _>(orders.iter().map(|(order, _)| *order).collect::<Vec<_>>())
+        .bind::<Array<BigInt>, _>(orders.iter().map(|(_, due)| due.as_millis()).collect::<Vec<_>>())
         .execute(postgres)
         .map(drop)
 }
@@ -176,39 +181,53 @@ pub fn take_round(
     connection: &mut DbConnection,
     round: &Round,
     now: Timestamp,
-) -> QueryResult<Vec<OrderId>> {
+) -> QueryResult<Vec<(OrderId, i64)>> {
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
             write_notes_on_sqlite(sqlite, &note_rows(round))?;
-            for (due, orders) in told_again(round) {
-                note_due_on_sqlite(sqlite, &orders, due)?;
-            }
             settle!(sqlite, round);
+            note_due_on_sqlite(sqlite, &told_again(round))?;
             let due = unread_orders::table
                 .filter(unread_orders::due_at_ms.le(now.as_millis()))
                 .order(unread_orders::due_at_ms)
                 .limit(round.most)
-                .select(unread_orders::order_id);
-            let ids: Vec<String> = due.load(sqlite)?;
-            diesel::update(unread_orders::table.filter(unread_orders::order_id.eq_any(&ids)))
+                .select((unread_orders::order_id, unread_orders::version));
+            let taken: Vec<(String, i64)> = due.load(sqlite)?;
+            let ids = taken.iter().map(|(id, _)| id);
+            diesel::update(unread_orders::table.filter(unread_orders::order_id.eq_any(ids)))
                 .set(unread_orders::due_at_ms.eq(round.until.as_millis()))
                 .execute(sqlite)?;
-            ids.iter().map(|id| OrderId::new(id).map_err(unreadable)).collect()
+            taken.into_iter().map(|(id, version)| claimed(&id, version)).collect()
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
+            lock_on_postgres(postgres, round)?;
             write_notes_on_postgres(postgres, &note_rows(round))?;
-            for (due, orders) in told_again(round) {
-                note_due_on_postgres(postgres, &orders, due)?;
-            }
             settle!(postgres, round);
-            let claimed: Vec<ClaimedId> = diesel::sql_query(CLAIM_ON_POSTGRES)
+            note_due_on_postgres(postgres, &told_again(round))?;
+            let taken: Vec<ClaimedOrder> = diesel::sql_query(CLAIM_ON_POSTGRES)
                 .bind::<BigInt, _>(now.as_millis())
                 .bind::<BigInt, _>(round.until.as_millis())
                 .bind::<BigInt, _>(round.most)
                 .load(postgres)?;
-            claimed.iter().map(|one| OrderId::new(&one.order_id).map_err(unreadable)).collect()
+            taken.iter().map(|one| claimed(&one.order_id, one.version)).collect()
         }),
     }
+}
+
+fn claimed(order: &str, version: i64) -> QueryResult<(OrderId, i64)> {
+    Ok((OrderId::new(order).map_err(unreadable)?, version))
+}
+
+/// Locks all rows that a round changes before it changes one, in the order in which chat does.
+fn lock_on_postgres(postgres: &mut PgConnection, round: &Round) -> QueryResult<()> {
+    let told = told_again(round).into_iter().map(|(order, _)| order);
+    let settled = round.settled.iter().map(|(order, ..)| order.as_str());
+    let orders: BTreeSet<&str> = told.chain(settled).collect();
+    let locked: Vec<ClaimedOrder> = diesel::sql_query(LOCK_ON_POSTGRES)
+        .bind::<Array<Text>, _>(orders.into_iter().collect::<Vec<_>>())
+        .load(postgres)?;
+    drop(locked);
+    Ok(())
 }
 
 /// A note as a row.
@@ -252,6 +271,7 @@ fn write_notes_on_sqlite(sqlite: &mut SqliteConnection, rows: &[NoteRow<'_>]) ->
             .bind::<BigInt, _>(row.shown)
             .bind::<BigInt, _>(row.told)
             .bind::<BigInt, _>(row.told_at_ms)
+            .bind::<Text, _>(row.order)
             .execute(sqlite)
             .map(drop)
     })
@@ -276,19 +296,17 @@ fn write_notes_on_postgres(postgres: &mut PgConnection, rows: &[NoteRow<'_>]) ->
         .map(drop)
 }
 
-/// Orders of which something was told, by the time of the next webhook to the same user.
-fn told_again(round: &Round) -> BTreeMap<Timestamp, Vec<&str>> {
-    let mut by_time: BTreeMap<Timestamp, Vec<&str>> = BTreeMap::new();
+/// Orders of which something was told, sorted, with the time of the next webhook to the same user.
+fn told_again(round: &Round) -> Vec<(&str, Timestamp)> {
+    let mut due: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for ((order, _), note) in &round.notes {
         if let Some((_, at)) = note.told {
-            by_time.entry(at.plus(round.repeat)).or_default().push(order.as_str());
+            let at = at.plus(round.repeat);
+            let known = due.entry(order.as_str()).or_insert(at);
+            *known = at.min(*known);
         }
     }
-    for orders in by_time.values_mut() {
-        orders.sort_unstable();
-        orders.dedup();
-    }
-    by_time
+    due.into_iter().collect()
 }
 
 /// What is stored of the users of an order, or of one of them.

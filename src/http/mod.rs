@@ -14,7 +14,9 @@ pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
+pub mod demo;
 mod health;
+mod nodes;
 mod openapi;
 pub mod origin;
 mod path_id;
@@ -23,8 +25,9 @@ pub mod problem;
 mod request_body;
 mod request_head;
 mod request_lifecycle;
-mod rooms;
+pub mod rooms;
 mod socketio;
+pub mod stats;
 mod timeouts;
 mod upgrade;
 mod webhooks;
@@ -68,7 +71,7 @@ pub struct Hub {
     /// The budget of bytes for requests and answers in progress.
     pub byte_budget: Arc<budget::ByteBudget>,
     /// Events per second.
-    pub rates: Arc<crate::http::admin::Rates>,
+    pub rates: Arc<stats::Rates>,
     /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
     /// What sends webhooks, if there are any.
@@ -84,6 +87,11 @@ impl Hub {
     pub fn supervisor(&self) -> &Arc<SupervisorHandle> {
         self.supervisor_handle
             .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
+    }
+
+    /// The supervisor, for threads that are no worker's: none before the first worker runs.
+    pub fn running_supervisor(&self) -> Option<&Arc<SupervisorHandle>> {
+        self.supervisor_handle.get()
     }
 }
 
@@ -132,6 +140,9 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     move |config| {
         if route_set != RouteSet::Admin {
             config.configure(client_routes(&hub)).configure(api::Calls::register);
+            if demo::is_served(&hub.shared.config) {
+                config.configure(demo::routes);
+            }
         }
         config
             .app_data(web::Data::new(hub))

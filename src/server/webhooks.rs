@@ -14,7 +14,8 @@ use crate::webhooks::unread::UnreadRules;
 
 /// What writers and rooms tell endpoints.
 pub(super) fn outbox(config: &Config, file: &WebhookFile) -> Arc<Outbox> {
-    let node = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let machine = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let node = config.cluster.node_name.clone().unwrap_or_else(machine);
     let WebhookConfig { max_rows, unread_after: after, unread_repeat: repeat, .. } =
         config.webhooks;
     let unread = UnreadRules { after, repeat };
@@ -36,6 +37,7 @@ pub(super) fn start(
         metrics: Arc::clone(&shared.metrics),
         schedule: Arc::new(shared.config.webhooks.retry_schedule.clone()),
         concurrency: shared.config.webhooks.concurrency,
+        peers: Arc::clone(&shared.peers),
         online: Box::new(move || online.get().map(|handle| handle.addr.clone().recipient())),
         rooms: Box::new(move || rooms.get().map(|handle| handle.addr.clone().recipient())),
     };

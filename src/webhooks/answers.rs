@@ -1,6 +1,6 @@
 //! Answers that are kept for a while, and questions that many wait for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use protocol::ids::{OrderId, UserId};
@@ -8,8 +8,11 @@ use protocol::role::Role;
 
 /// How long an answer is kept.
 const MEMORY: Duration = Duration::from_secs(60);
-/// The most answers and questions.
+/// After that a question is asked again, whatever became of it.
+const MAX_WAIT: Duration = Duration::from_secs(15);
+/// The most answers and questions, of all and of one user. Beyond, the oldest goes.
 const MOST: usize = 10_000;
+const MOST_OF_USER: usize = 64;
 
 /// What is asked of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,44 +25,55 @@ pub struct QuestionKey {
     pub claims: Vec<u8>,
 }
 
-/// What is known of a question: its answer, or what waits for it.
+/// What is known of a question.
 #[derive(Debug, Clone)]
 pub enum Known<A, W> {
-    /// The answer, and when it came.
-    Answer(A, Instant),
-    /// It is being asked; the number tells it from later questions.
-    Asked(W, u64),
+    /// The answer.
+    Answer(A),
+    /// It is being asked: what waits for the answer.
+    Asked(W),
+}
+
+#[derive(Debug)]
+struct Entry<A, W> {
+    known: Known<A, W>,
+    /// When it was asked, or answered.
+    at: Instant,
+    /// Tells it from later questions, and says which is older.
+    number: u64,
 }
 
 /// The answers, and the questions under way.
 #[derive(Debug)]
 pub struct Answers<A, W> {
-    by_order: HashMap<OrderId, HashMap<QuestionKey, Known<A, W>>>,
-    count: usize,
+    by_order: HashMap<OrderId, HashMap<QuestionKey, Entry<A, W>>>,
+    by_age: BTreeMap<u64, (OrderId, QuestionKey)>,
+    by_user: BTreeSet<(UserId, u64)>,
     newest: u64,
-}
-
-// === impl Known ===
-
-impl<A, W> Known<A, W> {
-    fn is_old(&self, now: Instant) -> bool {
-        matches!(self, Self::Answer(_, at) if now >= *at + MEMORY)
-    }
 }
 
 // === impl Answers ===
 
 impl<A, W> Default for Answers<A, W> {
     fn default() -> Self {
-        Self { by_order: HashMap::new(), count: 0, newest: 0 }
+        Self {
+            by_order: HashMap::new(),
+            by_age: BTreeMap::new(),
+            by_user: BTreeSet::new(),
+            newest: 0,
+        }
     }
 }
 
 impl<A: Clone, W: Clone> Answers<A, W> {
     /// What is known of a question.
     pub fn find(&self, order: &OrderId, key: &QuestionKey, now: Instant) -> Option<Known<A, W>> {
-        let known = self.by_order.get(order)?.get(key)?;
-        (!known.is_old(now)).then(|| known.clone())
+        let entry = self.by_order.get(order)?.get(key)?;
+        let until = match entry.known {
+            Known::Answer(_) => entry.at + MEMORY,
+            Known::Asked(_) => entry.at + MAX_WAIT,
+        };
+        (now < until).then(|| entry.known.clone())
     }
 
     /// The number of the next question.
@@ -69,21 +83,28 @@ impl<A: Clone, W: Clone> Answers<A, W> {
     }
 
     /// Notes that a question is being asked.
-    pub fn ask(&mut self, order: &OrderId, key: QuestionKey, asked: (W, u64), now: Instant) {
-        if self.count >= MOST {
-            self.retain(|_, known| !known.is_old(now));
+    pub fn ask(&mut self, order: &OrderId, key: QuestionKey, wait: W, number: u64, now: Instant) {
+        self.remove(order, &key);
+        let user = key.user.clone();
+        let of_user = (user.clone(), 0)..=(user.clone(), u64::MAX);
+        if self.by_user.range(of_user.clone()).count() >= MOST_OF_USER
+            && let Some((_, oldest)) = self.by_user.range(of_user).next().cloned()
+        {
+            self.forget(oldest);
         }
-        if self.count >= MOST {
-            // They are asked again.
-            self.retain(|_, known| matches!(known, Known::Asked(..)));
+        if self.by_age.len() >= MOST
+            && let Some((oldest, _)) = self.by_age.first_key_value()
+        {
+            self.forget(*oldest);
         }
-        let of_order = self.by_order.entry(order.clone()).or_default();
-        let (wait, number) = asked;
-        self.count += usize::from(of_order.insert(key, Known::Asked(wait, number)).is_none());
+        self.by_age.insert(number, (order.clone(), key.clone()));
+        self.by_user.insert((user, number));
+        let entry = Entry { known: Known::Asked(wait), at: now, number };
+        self.by_order.entry(order.clone()).or_default().insert(key, entry);
     }
 
-    /// Notes the answer to a question. Where it was forgotten meanwhile, nothing is kept; and so if
-    /// there is none.
+    /// Notes the answer to a question, or that there is none. False where it was forgotten meanwhile:
+    /// then nothing is kept.
     pub fn answer(
         &mut self,
         order: &OrderId,
@@ -91,35 +112,47 @@ impl<A: Clone, W: Clone> Answers<A, W> {
         number: u64,
         answer: Option<A>,
         now: Instant,
-    ) {
-        let Some(of_order) = self.by_order.get_mut(order) else { return };
-        if !matches!(of_order.get(key), Some(Known::Asked(_, asked)) if *asked == number) {
-            return;
-        }
+    ) -> bool {
+        let of_order = self.by_order.get_mut(order);
+        let entry = of_order.and_then(|of_order| of_order.get_mut(key));
+        let Some(entry) = entry.filter(|entry| entry.number == number) else { return false };
         if let Some(answer) = answer {
-            of_order.insert(key.clone(), Known::Answer(answer, now));
+            (entry.known, entry.at) = (Known::Answer(answer), now);
         } else {
-            of_order.remove(key);
-            self.count -= 1;
+            self.forget(number);
         }
+        true
     }
 
     /// Forgets all of a user.
     pub fn forget_user(&mut self, user: &UserId) {
-        self.retain(|key, _| key.user != *user);
+        let of_user = (user.clone(), 0)..=(user.clone(), u64::MAX);
+        let numbers: Vec<u64> = self.by_user.range(of_user).map(|(_, number)| *number).collect();
+        numbers.into_iter().for_each(|number| self.forget(number));
     }
 
     /// Forgets all of an order.
     pub fn forget_order(&mut self, order: &OrderId) {
-        self.count -= self.by_order.remove(order).map_or(0, |of_order| of_order.len());
+        for (key, entry) in self.by_order.remove(order).into_iter().flatten() {
+            self.by_age.remove(&entry.number);
+            self.by_user.remove(&(key.user, entry.number));
+        }
     }
 
-    fn retain(&mut self, wanted: impl Fn(&QuestionKey, &Known<A, W>) -> bool) {
-        for of_order in self.by_order.values_mut() {
-            of_order.retain(|key, known| wanted(key, known));
+    fn forget(&mut self, number: u64) {
+        if let Some((order, key)) = self.by_age.get(&number).cloned() {
+            self.remove(&order, &key);
         }
-        self.by_order.retain(|_, of_order| !of_order.is_empty());
-        self.count = self.by_order.values().map(HashMap::len).sum();
+    }
+
+    fn remove(&mut self, order: &OrderId, key: &QuestionKey) {
+        let Some(of_order) = self.by_order.get_mut(order) else { return };
+        let Some(entry) = of_order.remove(key) else { return };
+        if of_order.is_empty() {
+            self.by_order.remove(order);
+        }
+        self.by_age.remove(&entry.number);
+        self.by_user.remove(&(key.user.clone(), entry.number));
     }
 }
 
@@ -136,53 +169,82 @@ mod tests {
         QuestionKey { user, role: Role::Customer, claims: Vec::new() }
     }
 
-    fn answer(answers: &Answers<bool, u8>, of: &str, user: &str, now: Instant) -> Option<bool> {
-        match answers.find(&order(of), &key(user), now)? {
-            Known::Answer(answer, _) => Some(answer),
-            Known::Asked(..) => None,
+    /// The answers, and what is asked and answered in one word.
+    struct Scene(Answers<bool, u8>, Instant);
+
+    impl Scene {
+        fn new() -> Self {
+            Self(Answers::default(), Instant::now())
+        }
+
+        fn ask(&mut self, of: &str, user: &str) -> u64 {
+            let number = self.0.number();
+            self.0.ask(&order(of), key(user), 7, number, self.1);
+            number
+        }
+
+        fn answer(&mut self, of: &str, user: &str, number: u64, answer: Option<bool>) -> bool {
+            self.0.answer(&order(of), &key(user), number, answer, self.1)
+        }
+
+        fn known(&self, of: &str, user: &str, secs: u64) -> Option<Option<bool>> {
+            let known = self.0.find(&order(of), &key(user), self.1 + Duration::from_secs(secs));
+            known.map(|known| match known {
+                Known::Answer(answer) => Some(answer),
+                Known::Asked(_) => None,
+            })
         }
     }
 
     #[test]
     fn an_answer_is_kept_for_a_minute_and_no_answer_is_not() {
-        let (mut answers, now) = (Answers::<bool, u8>::default(), Instant::now());
-        let (o, ann) = (order("o"), key("a"));
-        answers.ask(&o, ann.clone(), (7, 1), now);
-        assert!(matches!(answers.find(&o, &ann, now), Some(Known::Asked(7, 1))));
-        answers.answer(&o, &ann, 1, Some(false), now);
-        assert_eq!(answer(&answers, "o", "a", now + Duration::from_secs(59)), Some(false));
-        assert!(answers.find(&o, &ann, now + MEMORY).is_none());
-        answers.ask(&o, ann.clone(), (7, 2), now);
-        answers.answer(&o, &ann, 2, None, now);
-        assert!(answers.find(&o, &ann, now).is_none());
-        assert_eq!(answers.count, 0);
+        let mut scene = Scene::new();
+        let number = scene.ask("o", "ann");
+        assert_eq!((scene.known("o", "ann", 14), scene.known("o", "ann", 15)), (Some(None), None));
+        assert!(scene.answer("o", "ann", number, Some(false)));
+        assert_eq!(scene.known("o", "ann", 59), Some(Some(false)));
+        assert_eq!(scene.known("o", "ann", 60), None);
+        let number = scene.ask("o", "ann");
+        assert!(scene.answer("o", "ann", number, None));
+        assert_eq!((scene.known("o", "ann", 0), scene.0.by_age.len()), (None, 0));
     }
 
     #[test]
     fn what_is_forgotten_while_it_is_asked_is_not_kept() {
         type Forget = fn(&mut Answers<bool, u8>);
-        let (mut answers, now) = (Answers::<bool, u8>::default(), Instant::now());
-        let by_user: Forget = |answers| answers.forget_user(&key("a").user);
+        let by_user: Forget = |answers| answers.forget_user(&key("ann").user);
         let by_order: Forget = |answers| answers.forget_order(&order("o"));
         for forget in [by_user, by_order] {
-            answers.ask(&order("o"), key("a"), (0, 1), now);
-            answers.ask(&order("p"), key("b"), (0, 2), now);
-            forget(&mut answers);
-            answers.answer(&order("o"), &key("a"), 1, Some(true), now);
-            answers.answer(&order("p"), &key("b"), 2, Some(true), now);
-            let kept = (answer(&answers, "o", "a", now), answer(&answers, "p", "b", now));
-            assert_eq!((kept, answers.count), ((None, Some(true)), 1));
+            let mut scene = Scene::new();
+            let (ann, bob) = (scene.ask("o", "ann"), scene.ask("p", "bob"));
+            forget(&mut scene.0);
+            assert!(!scene.answer("o", "ann", ann, Some(true)));
+            assert!(scene.answer("p", "bob", bob, Some(true)));
+            assert_eq!(scene.known("o", "ann", 0), None);
+            assert_eq!(scene.known("p", "bob", 0), Some(Some(true)));
+            assert_eq!((scene.0.by_age.len(), scene.0.by_user.len()), (1, 1));
         }
     }
 
     #[test]
-    fn there_is_an_end_to_how_many_are_kept() {
-        let (mut answers, now) = (Answers::<bool, u8>::default(), Instant::now());
-        for number in 0..=MOST {
-            let key = key(&format!("u{number}"));
-            answers.ask(&order("o"), key.clone(), (0, 1), now);
-            answers.answer(&order("o"), &key, 1, Some(true), now);
+    fn a_user_who_asks_much_loses_only_answers_of_their_own() {
+        let mut scene = Scene::new();
+        let number = scene.ask("o", "ann");
+        scene.answer("o", "ann", number, Some(true));
+        for many in 0..=MOST_OF_USER {
+            scene.ask(&format!("o{many}"), "eve");
         }
-        assert_eq!(answers.count, 1);
+        assert_eq!((scene.known("o0", "eve", 0), scene.known("o1", "eve", 0)), (None, Some(None)));
+        assert_eq!(scene.known("o", "ann", 0), Some(Some(true)));
+    }
+
+    #[test]
+    fn beyond_the_bound_of_all_the_oldest_goes() {
+        let mut scene = Scene::new();
+        for number in 0..=MOST {
+            scene.ask("o", &format!("u{number}"));
+        }
+        assert_eq!((scene.known("o", "u0", 0), scene.known("o", "u1", 0)), (None, Some(None)));
+        assert_eq!(scene.0.by_age.len(), MOST);
     }
 }

@@ -327,24 +327,81 @@ async fn without_an_answer_a_message_is_refused_or_stored_as_it_is_set() {
         let hub = builder.env("CHAT_HOOK_FAIL", fail).start();
         let mut ann = hub.connect("ann", "customer", &["o1"]).await;
         ann.join("o1").await;
-        for reaction in [
-            Reaction::Status(503),
-            Reaction::Says(AT_ONCE, "ok".to_owned()),
-            Reaction::Says(AT_ONCE, r#"{"content":""}"#.to_owned()),
-            Reaction::Says(AT_ONCE, r#"{"text":"hi"}"#.to_owned()),
-            Reaction::Big(10 * 1024 * 1024),
-            Reaction::Says(Duration::from_secs(2), r#"{"allow":false}"#.to_owned()),
+        // An answer that cannot be used is never a yes: its sender may have brought it about.
+        for (reaction, is_answer) in [
+            (Reaction::Status(503), false),
+            (Reaction::Status(429), false),
+            (Reaction::Close, false),
+            (Reaction::Says(Duration::from_secs(2), r#"{"allow":false}"#.to_owned()), false),
+            (Reaction::Status(422), true),
+            (Reaction::Says(AT_ONCE, "ok".to_owned()), true),
+            (Reaction::Says(AT_ONCE, r#"{"content":""}"#.to_owned()), true),
+            (Reaction::Says(AT_ONCE, r#"{"text":"hi"}"#.to_owned()), true),
+            (Reaction::Big(10 * 1024 * 1024), true),
         ] {
             let does = reaction.clone();
             back_end.react(move |_| does.clone());
             let message = json!({"orderId": "o1", "content": "hi"});
             let reply = ann.request("chat:message", message).await;
-            assert_eq!(reply["ok"], stored, "{fail} {reaction:?}: {reply}");
-            if !stored {
+            let is_stored = stored && !is_answer;
+            assert_eq!(reply["ok"], is_stored, "{fail} {reaction:?}: {reply}");
+            if !is_stored {
                 assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_retry_behind_its_original_is_not_asked_about() {
+    let back_end = moderator();
+    let hub = asking(Hub::builder(), "CHAT_HOOK_URL", &back_end).start();
+    let mut ann = hub.connect("ann", "customer", &["o1"]).await;
+    ann.join("o1").await;
+    let message = json!({"orderId": "o1", "content": "slow", "clientMsgId": "1"});
+    let first = ann.ask("chat:message", message.clone()).await;
+    let retry = ann.ask("chat:message", message).await;
+    assert_eq!(ann.reply(first).await["seq"], 1);
+    let retry = ann.reply(retry).await;
+    assert_eq!((&retry["seq"], &retry["duplicate"]), (&json!(1), &json!(true)), "{retry}");
+    assert_eq!(back_end.count(), 1);
+}
+
+#[tokio::test]
+async fn those_who_only_send_cause_no_question() {
+    let back_end = back_end(json!({"allow": true}));
+    let hub = asking(Hub::builder(), "JOIN_HOOK_URL", &back_end).start();
+    put(&hub, "o1", json!({})).await;
+    let mut gus = guest(&hub).await;
+    let fix = json!({"orderId": "o1", "lat": 45.0, "lng": 13.0});
+    for _ in 0..3 {
+        let refused = gus.request("driver:location", fix.clone()).await;
+        assert_eq!(refused["error"]["code"], "forbidden", "{refused}");
+    }
+    assert_eq!(back_end.count(), 0);
+    gus.join("o1").await;
+    assert_eq!(back_end.count(), 1);
+}
+
+#[tokio::test]
+async fn messages_that_wait_are_not_asked_about_when_their_sender_is_out() {
+    let back_end = moderator();
+    let hub = asking(Hub::builder(), "CHAT_HOOK_URL", &back_end).start();
+    put(&hub, "o1", json!({})).await;
+    let mut ann = hub.connect("ann", "customer", &["o1"]).await;
+    ann.join("o1").await;
+    let mut ids = Vec::new();
+    for text in ["slow", "one", "two"] {
+        let message = json!({"orderId": "o1", "content": text});
+        ids.push(ann.ask("chat:message", message).await);
+    }
+    until("the question", async || back_end.count() == 1).await;
+    let other = token("ann", "customer", &["o2"]);
+    assert_eq!(ann.request("auth:refresh", json!({"token": other})).await["ok"], true);
+    for id in ids {
+        assert_eq!(ann.reply(id).await["ok"], false);
+    }
+    assert_eq!(back_end.count(), 1);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use orderhub::actors::store::NewMessage;
 use orderhub::db::commit_batch;
 use orderhub::db::connection::DbConnection;
+use orderhub::db::unread::{self, Round};
 use orderhub::db::webhooks::{
     self, ClaimedOrder, OrderResult, Replay, TurnOutcome, TurnRequest, take_turn,
 };
@@ -310,5 +311,35 @@ fn an_endpoint_that_takes_nothing_takes_no_room_from_others() {
         assert_eq!(counted(), [(1, 1), (2, 1)]);
         let dead = webhooks::dead(&mut connection, "push", 0, 9).expect("read");
         assert_eq!(dead[0].id, messages[2].id, "the oldest goes");
+    });
+}
+
+#[test]
+fn a_message_that_comes_while_its_order_is_looked_at_is_not_forgotten() {
+    each_database(async |fixture: Fixture| {
+        let unread = UnreadRules { after: Duration::from_secs(600), repeat: Duration::ZERO };
+        let file = FILE.replace("chat.*", "chat.unread");
+        let endpoints = Endpoints::parse(file.as_bytes()).expect("endpoints");
+        let settings = OutboxSettings { max_rows: 1000, unread, node: "node".to_owned() };
+        let outbox = Outbox::new(&endpoints, settings);
+        let mut node = Node { connection: fixture.connection(), listeners: outbox.listeners() };
+        let round = |secs: i64, settled| {
+            let until = at(secs).plus(Duration::from_secs(30));
+            let round = Round { settled, most: 9, until, ..Round::default() };
+            unread::take_round(&mut fixture.connection(), &round, at(secs)).expect("a round")
+        };
+        node.store(&[message("a", "1")]);
+        assert_eq!(round(599, Vec::new()), []);
+        let taken = round(600, Vec::new());
+        assert_eq!(taken.len(), 1);
+        // Its own time is later than the end of the claim.
+        let (later, listeners) = (message("a", "2"), Some(&*node.listeners));
+        commit_batch::commit(&mut node.connection, &[later], listeners, at(600)).expect("stored");
+        let (order, version) = taken[0].clone();
+        assert_eq!(round(601, vec![(order.clone(), version, None)]), []);
+        let again = round(630, Vec::new());
+        assert_eq!(again.len(), 1, "it is looked at once more");
+        assert_eq!(round(631, vec![(order, again[0].1, None)]), []);
+        assert_eq!(round(9999, Vec::new()), []);
     });
 }

@@ -1,7 +1,9 @@
--- Orders in which a message may be unread, and when they are looked at again.
+-- Orders in which a message may be unread, and when they are looked at again. Each message raises the
+-- version.
 CREATE TABLE unread_orders (
     order_id TEXT NOT NULL PRIMARY KEY,
-    due_at_ms BIGINT NOT NULL
+    due_at_ms BIGINT NOT NULL,
+    version BIGINT NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE INDEX unread_orders_due ON unread_orders (due_at_ms);

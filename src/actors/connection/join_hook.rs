@@ -7,8 +7,9 @@ use actix::{ActorFutureExt, AsyncContext, Context};
 
 use super::Connection;
 use super::session::Session;
+use super::subscription::Subscription;
 use crate::actors::hooks::{JoinHook, JoinVerdict};
-use crate::actors::order_room::{EntryKind, RoomHandle, UpdateIdentity};
+use crate::actors::order_room::{EntryKind, UpdateIdentity};
 use crate::actors::shared::{Shared, unavailable};
 use crate::auth::Identity;
 use crate::permits::Permit;
@@ -65,12 +66,14 @@ impl Session {
 
     /// Tells a room of the session's new identity; where the back end had let it in, it is asked
     /// again, and without a yes only other grounds count.
-    pub(super) fn update_identity(&self, order: &OrderId, room: &Arc<RoomHandle>, by_hook: bool) {
-        let (session, identity, room) =
-            (self.peer.id, Arc::clone(&self.identity), Arc::clone(room));
-        let hook = self.shared.hooks.join.as_ref().filter(|_| by_hook);
-        let Some(hook) = hook else {
-            return room.addr.do_send(UpdateIdentity { session, identity });
+    pub(super) fn update_identity(&self, order: &OrderId, subscription: &Subscription) {
+        let Some(room) = subscription.room().cloned() else { return };
+        let (session, renewal, subscription, by_hook) =
+            (self.peer.id, self.renewals, subscription.id, subscription.by_hook);
+        let update = move |identity| UpdateIdentity { session, subscription, identity, renewal };
+        let identity = Arc::clone(&self.identity);
+        let Some(hook) = self.shared.hooks.join.as_ref().filter(|_| by_hook) else {
+            return room.addr.do_send(update(identity));
         };
         let (asked, order) = (hook.ask(&identity, order), order.clone());
         actix::spawn(async move {
@@ -78,7 +81,7 @@ impl Session {
                 JoinVerdict::Yes(role) => Arc::new(identity.admitted_to(&order, role)),
                 JoinVerdict::No | JoinVerdict::Unavailable => identity,
             };
-            room.addr.do_send(UpdateIdentity { session, identity });
+            room.addr.do_send(update(identity));
         });
     }
 }

@@ -44,10 +44,12 @@ impl Session {
         if let RoomEvent::Client(ClientEvent::Leave(_), answer) = event {
             return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
         }
-        if let Some(failure) = self.refusals.find(&order, now) {
+        let joins = matches!(event, RoomEvent::Client(ClientEvent::Join(_), _));
+        // What a back end has said about joins is kept for all sessions.
+        let is_asked = joins && self.shared.hooks.join.is_some();
+        if let Some(failure) = self.refusals.find(&order, now).filter(|_| !is_asked) {
             return event.refuse(failure.clone(), &self.peer);
         }
-        let joins = matches!(event, RoomEvent::Client(ClientEvent::Join(_), _));
         if let Err(failure) = self.check_room_limit(&order, joins) {
             return event.refuse(failure, &self.peer);
         }
@@ -121,7 +123,10 @@ impl Session {
             let (shared, identity) = (Arc::clone(&session.shared), Arc::clone(&session.identity));
             match shared.rights_of(&identity, &order, &loaded.facts).to(Action::Join) {
                 Ok(()) => session.find_room(order, kind, permit),
-                Err(failure) => match hook_for(&shared, &identity, &order, &loaded.facts) {
+                // About those who only send nothing is asked.
+                Err(failure) => match hook_for(&shared, &identity, &order, &loaded.facts)
+                    .filter(|_| !matches!(kind, EntryKind::SendOnly))
+                {
                     Some(hook) => session.ask_to_enter(hook, order, (kind, permit), ctx),
                     None => session.refuse_entry(order, failure, kind),
                 },
@@ -218,17 +223,14 @@ impl Session {
         let Entered { order, subscription: id, room, .. } = entered;
         let subscription = self.subscriptions.get_mut(&order);
         let Some(subscription) = subscription.filter(|known| known.id == id) else { return };
-        let mut renewed = None;
-        if !Arc::ptr_eq(&subscription.identity, &self.identity) {
-            // A new token came while the room checked the old one.
-            renewed = Some(subscription.by_hook);
-        }
+        // A new token came while the room checked the old one.
+        let is_renewed = !Arc::ptr_eq(&subscription.identity, &self.identity);
         subscription.on_subscribed(Instant::now());
         let unwanted = subscription.has_snapshot() && subscription.joins == 0;
-        let entered = SubscriptionState::Subscribed(Arc::clone(&room));
-        let before = std::mem::replace(&mut subscription.state, entered);
-        if let Some(by_hook) = renewed {
-            self.update_identity(&order, &room, by_hook);
+        let before =
+            std::mem::replace(&mut subscription.state, SubscriptionState::Subscribed(room));
+        if is_renewed && let Some(subscription) = self.subscriptions.get(&order) {
+            self.update_identity(&order, subscription);
         }
         if unwanted {
             self.leave_room(&order, None);
@@ -259,11 +261,8 @@ impl Session {
             self.remember_removal(&order);
         }
         self.close_subscription(&order, failure);
-        // A ban is cheap to look up, and may end before the memory of the refusal does. What a back
-        // end has said is remembered for all sessions.
-        let is_asked = self.shared.hooks.join.is_some();
-        if !is_asked && !self.shared.bans.from_order(&self.identity.user, &order, Timestamp::now())
-        {
+        // A ban is cheap to look up, and may end before the memory of the refusal does.
+        if !self.shared.bans.from_order(&self.identity.user, &order, Timestamp::now()) {
             self.refusals.remember(order, failure, Instant::now());
         }
     }

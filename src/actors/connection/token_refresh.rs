@@ -50,10 +50,9 @@ impl Session {
         self.identity = Arc::new(identity);
         self.count(1);
         self.refusals.clear();
+        self.renewals += 1;
         for (order, subscription) in self.subscriptions.iter() {
-            if let Some(room) = subscription.room() {
-                self.update_identity(order, room, subscription.by_hook);
-            }
+            self.update_identity(order, subscription);
         }
     }
 }

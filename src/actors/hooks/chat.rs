@@ -45,7 +45,8 @@ impl ChatHook {
             Err(_) => return Decision::Unavailable,
         }
         let question = question_of(&message);
-        let answer = self.asker.ask(question.body(), |body| question.answer(body)).await;
+        let answer =
+            self.asker.ask(&message.sender_id, question.body(), |body| question.answer(body)).await;
         match answer {
             Ok(ChatAnswer::AsWritten) => {
                 self.asker.count(HookResult::Yes);

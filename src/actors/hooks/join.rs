@@ -1,27 +1,22 @@
 //! The question whether a user may join an order.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 
-use super::{Asker, JOIN_TIMEOUT};
+use super::Asker;
 use crate::auth::Identity;
 use crate::metrics::HookResult;
 use crate::webhooks::answers::{Answers, Known, QuestionKey};
 use crate::webhooks::questions::{JoinAnswer, JoinQuestion};
 use protocol::ids::{OrderId, UserId};
 use protocol::role::Role;
-
-/// The most questions of one user at once; others wait.
-const MOST_OF_USER: usize = 4;
 
 /// Whether a user may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,16 +40,24 @@ type Waiting = Shared<BoxFuture<'static, JoinVerdict>>;
 pub struct JoinHook {
     asker: Asker,
     answers: Mutex<Answers<JoinVerdict, Waiting>>,
-    /// What users with questions under way may ask at once.
-    users: Mutex<HashMap<UserId, Arc<Semaphore>>>,
     orders: OnceLock<OrderWriter>,
+}
+
+/// A question that is being asked.
+struct Asked {
+    order: OrderId,
+    key: QuestionKey,
+    claims: Arc<str>,
+    number: u64,
+    /// What others wait on.
+    waiting: oneshot::Receiver<WeakShared<BoxFuture<'static, JoinVerdict>>>,
 }
 
 // === impl JoinHook ===
 
 impl JoinHook {
     pub(super) fn new(asker: Asker) -> Self {
-        Self { asker, answers: Mutex::default(), users: Mutex::default(), orders: OnceLock::new() }
+        Self { asker, answers: Mutex::default(), orders: OnceLock::new() }
     }
 
     /// Sets what puts the orders that answers bring.
@@ -81,51 +84,50 @@ impl JoinHook {
         };
         let mut answers = self.answers.lock();
         match answers.find(order, &key, Instant::now()) {
-            Some(Known::Answer(verdict, _)) => std::future::ready(verdict).boxed(),
-            Some(Known::Asked(waiting, _)) => waiting.boxed(),
+            Some(Known::Answer(verdict)) => std::future::ready(verdict).boxed(),
+            Some(Known::Asked(waiting)) => waiting.boxed(),
             None => {
-                let (hook, number) = (Arc::clone(self), answers.number());
-                let asked = (order.clone(), key.clone());
+                let (hook, number, (give, own)) =
+                    (Arc::clone(self), answers.number(), oneshot::channel());
+                let order_id = order.clone();
+                let asked =
+                    Asked { order: order_id, key: key.clone(), claims, number, waiting: own };
                 // A task of its own: those who asked may go, and others wait for it.
-                let task = tokio::spawn(async move {
-                    let (order, key) = asked;
-                    let verdict = hook.put_in_turn(&order, &key, &claims).await;
-                    hook.keep(&order, &key, number, verdict);
-                    verdict
-                });
+                let task = tokio::spawn(async move { hook.decide(asked).await });
                 let waiting = task.map(|verdict| verdict.unwrap_or(JoinVerdict::Unavailable));
                 let waiting = waiting.boxed().shared();
-                answers.ask(order, key, (waiting.clone(), number), Instant::now());
+                // A task that has panicked takes it no more.
+                waiting.downgrade().map(|own| give.send(own).ok());
+                answers.ask(order, key, waiting.clone(), number, Instant::now());
                 waiting.boxed()
             }
         }
     }
 
-    fn keep(&self, order: &OrderId, key: &QuestionKey, number: u64, verdict: JoinVerdict) {
-        let kept = Some(verdict).filter(|verdict| *verdict != JoinVerdict::Unavailable);
-        self.answers.lock().answer(order, key, number, kept, Instant::now());
+    /// Puts a question; once more if what it was about has changed meanwhile.
+    async fn decide(&self, asked: Asked) -> JoinVerdict {
+        let Asked { order, key, claims, number, waiting } = asked;
+        let verdict = self.put(&order, &key, &claims).await;
+        if self.keep(&order, &key, number, verdict) || !matches!(verdict, JoinVerdict::Yes(_)) {
+            return verdict;
+        }
+        let Some(waiting) = waiting.await.ok().and_then(|waiting| waiting.upgrade()) else {
+            return JoinVerdict::Unavailable;
+        };
+        let number = {
+            let mut answers = self.answers.lock();
+            let number = answers.number();
+            answers.ask(&order, key.clone(), waiting, number, Instant::now());
+            number
+        };
+        let verdict = self.put(&order, &key, &claims).await;
+        if self.keep(&order, &key, number, verdict) { verdict } else { JoinVerdict::Unavailable }
     }
 
-    /// Puts a question when it is its turn among those of its user.
-    async fn put_in_turn(&self, order: &OrderId, key: &QuestionKey, claims: &str) -> JoinVerdict {
-        let of_user = {
-            let mut users = self.users.lock();
-            let of_user = users.entry(key.user.clone());
-            Arc::clone(of_user.or_insert_with(|| Arc::new(Semaphore::new(MOST_OF_USER))))
-        };
-        // It is never closed.
-        let verdict = if let Ok(_turn) = timeout(JOIN_TIMEOUT, of_user.acquire()).await {
-            self.put(order, key, claims).await
-        } else {
-            self.asker.count(HookResult::Busy);
-            JoinVerdict::Unavailable
-        };
-        drop(of_user);
-        let mut users = self.users.lock();
-        if users.get(&key.user).is_some_and(|of_user| Arc::strong_count(of_user) == 1) {
-            users.remove(&key.user);
-        }
-        verdict
+    /// Keeps an answer. False if it was forgotten while it was asked for.
+    fn keep(&self, order: &OrderId, key: &QuestionKey, number: u64, verdict: JoinVerdict) -> bool {
+        let kept = Some(verdict).filter(|verdict| *verdict != JoinVerdict::Unavailable);
+        self.answers.lock().answer(order, key, number, kept, Instant::now())
     }
 
     async fn put(&self, order: &OrderId, key: &QuestionKey, claims: &str) -> JoinVerdict {
@@ -133,7 +135,7 @@ impl JoinHook {
         let Ok(claims) = serde_json::from_str(claims) else { return JoinVerdict::No };
         let QuestionKey { user, role, .. } = key;
         let question = JoinQuestion { order_id: order, user_id: user, role: *role, claims };
-        match self.asker.ask(question.body(), JoinQuestion::answer).await {
+        match self.asker.ask(user, question.body(), JoinQuestion::answer).await {
             Ok(JoinAnswer::Yes { role: granted, order: put }) => {
                 if let (Some(put), Some(writer)) = (put, self.orders.get())
                     && !writer(order.clone(), put).await

@@ -60,7 +60,7 @@ impl OrderRoom {
         let (id, order, room) = (guard.peer.id, guard.order.clone(), Arc::clone(&self.handle));
         connection.tell(Entered { session: id, order, subscription: guard.subscription, room });
         let location_right = location_right(self.rights_of(&identity));
-        let session = RoomSession { guard, identity, location_right };
+        let session = RoomSession { guard, identity, location_right, renewal: 0 };
         match kind {
             EntryKind::SendOnly => {
                 if let Some(replaced) = self.senders.insert(id, session) {
@@ -102,13 +102,18 @@ impl OrderRoom {
     /// Makes a session a member.
     fn add_member(&mut self, session: RoomSession, announce: bool) {
         let Identity { user, name, role, .. } = &*session.identity;
-        if self.roster.enter(user, name, *role) && announce {
+        let is_elsewhere = self.relay.as_ref().is_some_and(|relay| relay.has(user));
+        let is_new = self.roster.enter(user, name, *role);
+        if is_new && announce && !is_elsewhere {
             let member = MemberInfo { user_id: user, name, role: *role };
             self.tell_member(EventKind::MemberJoined, &member);
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
         self.note_joined(&session.identity);
+        if is_new {
+            self.note_new_members();
+        }
         let visibility = visibility(self.rights_of(&session.identity));
         self.members.insert(session.guard.peer.id, Member::new(session, visibility));
     }
@@ -153,6 +158,11 @@ impl OrderRoom {
     }
 
     pub(super) fn announce_departure(&mut self, departed: &Departed) {
+        self.note_new_members();
+        // On another node the user is still there.
+        if self.relay.as_ref().is_some_and(|relay| relay.has(&departed.user)) {
+            return;
+        }
         self.tell_member(EventKind::MemberLeft, &departed.info());
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };

@@ -71,11 +71,13 @@ impl OrderRoom {
         }
     }
 
-    /// Notes that a user joined by a token, not as staff that only looks in.
+    /// Notes that a user joined by a token, not as staff that only looks in, nor because a back end
+    /// said so: that may end without a word to the hub.
     pub(super) fn note_joined(&self, identity: &Identity) {
         let is_member = identity.names(&self.order) || self.shared.rules.open;
         if let Some(outbox) = self.shared.outbox.as_deref()
             && is_member
+            && !identity.by_hook
             && !identity.role.is_staff()
         {
             let joined = Some((identity.role, Timestamp::now()));

@@ -27,7 +27,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn unread_round(&self, round: Round) -> Result<Vec<OrderId>, StoreError> {
+    pub async fn unread_round(&self, round: Round) -> Result<Vec<(OrderId, i64)>, StoreError> {
         let take = move |connection: &mut DbConnection| {
             unread::take_round(connection, &round, Timestamp::now())
         };

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::client::WebhookClient;
 use super::delivery::{Delivered, Delivery, random};
-use super::{DispatchContext, FindOnline, RETRY, unread};
+use super::{DispatchContext, RETRY, unread};
 use crate::db::webhooks::{ClaimedOrder, OrderResult, TurnOutcome, TurnRequest};
 use crate::metrics::WebhookResult;
 use crate::webhooks::endpoints::Endpoint;
@@ -263,8 +263,7 @@ impl EndpointTask {
             return Some(Arc::default());
         }
         let users = involved.into_iter().cloned().collect();
-        let found = (self.context.online)()?.send(FindOnline(users)).await;
-        found.ok().map(Arc::new)
+        self.context.online_among(users).await.map(Arc::new)
     }
 
     fn log_change(&self, state: &EndpointState) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{DispatchContext, FindOnline, FindSeen, SeenInRoom};
+use super::{DispatchContext, FindSeen, SeenInRoom};
 use crate::actors::store::{StoreError, UnreadOrder};
 use crate::db::unread::{Round, UnreadUser};
 use crate::room::order::OrderFacts;
@@ -31,8 +31,8 @@ const CLAIM: Duration = Duration::from_secs(30);
 /// Within this time what is being told is looked at again, in case the hub ends meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// An order that was looked at, until when this hub had it, and when it is to be looked at again.
-type Settled = (OrderId, Timestamp, Option<Timestamp>);
+/// An order that was looked at, its version then, and when it is to be looked at again.
+type Settled = (OrderId, i64, Option<Timestamp>);
 
 /// Runs until the dispatcher is stopped. Returns what is still to be written.
 pub(super) async fn run(
@@ -52,11 +52,12 @@ pub(super) async fn run(
         while is_more && !*stopped.borrow() {
             // The store has logged why it failed; the orders are due again when the claim ends.
             let orders = round(&context, std::mem::take(&mut settled), MOST_ORDERS).await;
-            let (until, orders) = orders.unwrap_or_default();
-            is_more = !orders.is_empty() || (until > Timestamp::default() && has_notes(&context));
-            for order in orders {
+            let is_written = orders.is_ok();
+            let orders = orders.unwrap_or_default();
+            is_more = !orders.is_empty() || (is_written && has_notes(&context));
+            for (order, version) in orders {
                 if let Ok(next) = look_at(&context, &order).await {
-                    settled.push((order, until, next));
+                    settled.push((order, version, next));
                 }
             }
             // As chat locks them.
@@ -81,18 +82,18 @@ fn has_notes(context: &DispatchContext) -> bool {
     context.outbox.unread().has_more()
 }
 
-/// Writes what is new, and takes orders. Returns until when this hub has them.
+/// Writes what is new, and takes orders.
 async fn round(
     context: &DispatchContext,
     settled: Vec<Settled>,
     most: i64,
-) -> Result<(Timestamp, Vec<OrderId>), StoreError> {
+) -> Result<Vec<(OrderId, i64)>, StoreError> {
     let (book, rules) = (context.outbox.unread(), context.outbox.unread_rules());
     let until = Timestamp::now().plus(CLAIM);
     let round = Round { notes: book.take(MOST_NOTES), settled, repeat: rules.repeat, most, until };
     let orders = context.shared.store.unread_round(round).await?;
     book.written();
-    Ok((until, orders))
+    Ok(orders)
 }
 
 /// Tells of an order what is to be told now. Returns when it is to be looked at again.
@@ -134,11 +135,14 @@ async fn read(
     order: &OrderId,
     user: Option<&UserId>,
 ) -> Result<UnreadOrder, StoreError> {
+    // Before the read: what is written meanwhile is found by the read.
+    let noted = user.map(|user| context.outbox.unread().of(order, user)).unwrap_or_default();
     let mut state = context.shared.store.unread_order(order.clone(), user.cloned()).await?;
     let users: Vec<UserId> = state.users.keys().cloned().collect();
     let in_room = find_seen(context, order, users).await;
     for (id, user) in &mut state.users {
         let progress = &mut user.progress;
+        progress.add(noted);
         progress.add(context.outbox.unread().of(order, id));
         if let Some(SeenInRoom { read, shown }) = in_room.get(id) {
             progress.read = progress.read.max(*read);
@@ -219,6 +223,6 @@ pub(super) async fn data(
 }
 
 async fn is_online(context: &DispatchContext, user: &UserId) -> bool {
-    let Some(users) = (context.online)() else { return false };
-    users.send(FindOnline(vec![user.clone()])).await.is_ok_and(|online| !online.is_empty())
+    let online = context.online_among(vec![user.clone()]).await;
+    online.is_some_and(|online| !online.is_empty())
 }

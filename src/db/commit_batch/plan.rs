@@ -158,6 +158,7 @@ mod tests {
             client_msg_id: key.map(str::to_owned),
             created_at: Timestamp::from_millis(0),
             sent_hash: None,
+            judged_by: None,
         }
     }
 

@@ -159,6 +159,7 @@ pub(super) async fn post(
         client_msg_id: form.client_msg_id.or_else(|| call.as_ref().map(message_key)),
         created_at: now,
         sent_hash: None,
+        judged_by: None,
     };
     let message = match (&hub.shared.hooks.chat, caller.reach(Scope::ChatWrite)?) {
         (Some(hook), Reach::OrdersOf(user)) => match ask(&hub, hook, user, message).await? {
