@@ -265,7 +265,7 @@ fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOption
 fn can_use_io_uring() -> bool {
     match transport::check_io_uring() {
         Ok(()) => {
-            log::info!("io_uring: many sockets are written by one system call");
+            log::info!("io_uring is in use: one system call writes many sockets");
             true
         }
         Err(error) => {

@@ -17,7 +17,9 @@ mod location;
 mod members;
 mod neighbours;
 mod order_change;
+mod outdated;
 mod posted_fixes;
+mod read_ahead;
 mod receipts;
 mod relay;
 mod removal;
@@ -122,8 +124,8 @@ pub enum RoomReport {
         order: OrderId,
         /// The number of this room among all rooms of the process.
         epoch: u64,
-        /// How many forwarded joins it has processed.
-        seen: u64,
+        /// How many forwarded entries it has handled.
+        entries_handled: u64,
     },
     /// It ended without being stopped.
     Crashed {
@@ -190,8 +192,8 @@ pub struct OrderRoom {
     starts_anew: bool,
     reports: Recipient<RoomReport>,
     epoch: u64,
-    /// Joins that the supervisor forwarded and that the room has processed.
-    seen: u64,
+    /// How many forwarded entries it has handled.
+    entries_handled: u64,
     /// Takes the store's answers.
     writes_reply: Recipient<ChatWritten>,
     /// What waits until the order is read from the database. `None` once it was read.
@@ -234,6 +236,8 @@ struct PendingWrite {
     session: SessionId,
     /// The answer for the client.
     answer: Answer,
+    /// By which revision of the order it was judged. None while it waits behind others.
+    judged_by: Option<i64>,
 }
 
 /// What waits while the order is read from the database.
@@ -299,7 +303,7 @@ impl OrderRoom {
             reports: params.reports,
             epoch: params.epoch,
             after_crash: params.after_crash,
-            seen: 0,
+            entries_handled: 0,
             writes_reply: ctx.address().recipient(),
             handle,
             loading: Some(Box::default()),
@@ -397,7 +401,7 @@ impl Handler<Enter> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
-        self.seen += 1;
+        self.entries_handled += 1;
         match &mut self.loading {
             Some(loading) => {
                 loading.waiting.push(enter);

@@ -292,12 +292,13 @@ impl Store {
         }
     }
 
-    /// An order always has the same writer, so its messages are numbered in the order of admission.
+    /// An order always has the same batcher, and a batcher has one batch in flight. So the messages
+    /// of an order are numbered in the order of admission.
     fn batcher_of(&self, order: &OrderId) -> &Addr<Batcher> {
         let mut hasher = DefaultHasher::new();
         order.hash(&mut hasher);
-        let writers = self.batchers.len() as u64;
-        // The remainder is less than the number of writers.
-        &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
+        let batchers = self.batchers.len() as u64;
+        // The remainder is less than the number of batchers.
+        &self.batchers[usize::try_from(hasher.finish() % batchers).unwrap_or(0)]
     }
 }

@@ -274,7 +274,7 @@ impl Keeper {
         let (endpoints, outbox) = (Arc::clone(&self.endpoints), Arc::clone(&self.context.outbox));
         // A small file on this thread: if its disk hangs, only webhooks wait.
         self.source.read_if_changed(Endpoints::parse, |parsed| {
-            log::info!("{variable}: {} endpoints of {name} count", parsed.len());
+            log::info!("{variable}: {} endpoints of {name} are in use", parsed.len());
             outbox.set_endpoints(&parsed);
             endpoints.store(Arc::new(parsed));
         });

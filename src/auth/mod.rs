@@ -110,7 +110,7 @@ pub enum AuthError {
     #[error("the token was revoked, unless the clock of its back end is behind")]
     RevokedJustNow,
     /// The hub does not have the token's key and is fetching keys: see [`Verifier::wait_for_keys`].
-    #[error("the token's key is being looked for")]
+    #[error("the token's key is being fetched")]
     Pending,
     /// The hub does not have the token's key, and the source of keys does not answer.
     #[error("the token's key is unknown, and the keys cannot be fetched")]

@@ -172,7 +172,9 @@ impl Verifier {
             return self.verify(presented, now).map(Principal::Identity);
         }
         let service = self.api_keys.load().find(presented);
-        service.map(Principal::Service).ok_or_else(|| invalid("it is no API key of API_KEYS_FILE"))
+        service
+            .map(Principal::Service)
+            .ok_or_else(|| invalid("it is not an API key of API_KEYS_FILE"))
     }
 
     /// Verifies a token at an instant.
@@ -215,12 +217,13 @@ impl Verifier {
     /// The payload, after the signature was verified.
     fn signed_payload(&self, token: &str) -> Result<Box<RawValue>, AuthError> {
         // `none` and every unknown algorithm are refused here.
-        let header = decode_header(token).map_err(|_| invalid("it is no JWT"))?;
+        let header = decode_header(token).map_err(|_| invalid("it is not a JWT"))?;
         if header.crit.is_some() {
             // RFC 7515, section 4.1.11: a header that is not understood makes the token invalid.
             return Err(invalid("it has critical headers"));
         }
-        let (message, signature) = token.rsplit_once('.').ok_or_else(|| invalid("it is no JWT"))?;
+        let (message, signature) =
+            token.rsplit_once('.').ok_or_else(|| invalid("it is not a JWT"))?;
         // The library only verifies the signature. Its `decode` would read the header once more and
         // the claims twice, and has defaults of its own for them (60 s of leeway, no `aud` unless
         // it is told which).
@@ -240,7 +243,7 @@ impl Verifier {
         }
         match claims.not_before()? {
             Some(not_before) if not_before > now.plus(self.leeway) => {
-                Err(invalid("it does not count yet (nbf)"))
+                Err(invalid("it is not valid yet (nbf)"))
             }
             _ => Ok(()),
         }
@@ -265,7 +268,7 @@ impl Verifier {
     fn log_unknown_role(&self, said: &str) {
         if let Some(shown) = self.unknown_roles.first(said) {
             log::warn!(
-                "a token has the role {shown}, which is none: it counts as customer (JWT_ROLE_MAP)"
+                "a token has the unknown role {shown}; its user is treated as a customer (JWT_ROLE_MAP)"
             );
         }
     }

@@ -133,7 +133,7 @@ impl WatchedSource {
             return;
         }
         let Self { source, variable, content, .. } = self;
-        let rest = self.current.as_ref().map(|_| format!("; the {content} of before still count"));
+        let rest = self.current.as_ref().map(|_| format!("; the previous {content} stay in use"));
         let rest = rest.unwrap_or_default();
         log::warn!("{variable}: cannot use {source}: {problem}{rest}");
         self.warned = Some((problem, now));

@@ -14,7 +14,7 @@ pub(super) fn run(mut config: Config) -> Result<(), CliError> {
     // Every client is a file. The limit is raised before anything computes a share of it.
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => config.check_files(usize::try_from(limit).unwrap_or(usize::MAX))?,
-        Err(error) => log::warn!("the file limit stays as it is: {error}"),
+        Err(error) => log::warn!("cannot raise the file limit: {error}"),
     }
     config.prepare()?;
     for warning in config.warnings() {

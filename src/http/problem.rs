@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_asks_too_much_is_told_when_to_come_back() {
+    fn a_rate_limited_answer_has_retry_after() {
         let wait = Duration::from_millis(1500);
         let failure = Failure::new(ErrorCode::RateLimited, "too much").retry_after(wait);
         let answer = Problem::from(failure).error_response();

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn at_zero_nobody_is_stale() {
+    fn a_stale_time_of_zero_is_off() {
         let (now, dan) = (Instant::now(), user("dan"));
         let mut watch = DriverWatch::new(SECOND, Duration::ZERO, now);
         assert!(watch.observe(&[], Some(&dan), true, now + 9999 * SECOND).is_empty());

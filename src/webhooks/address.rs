@@ -10,7 +10,7 @@ pub enum RefusedAddress {
     #[error("{0} is a link-local address or one of a cloud's metadata, which are always refused")]
     LinkLocal(IpAddr),
     /// No single machine has it.
-    #[error("{0} is no address of a machine")]
+    #[error("{0} is not the address of a host")]
     NoMachine(IpAddr),
     /// Only loopback may be reached by `http`.
     #[error("{0} is not loopback, and http needs allow_http = true")]

@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_says_where_and_what() {
+    fn an_entry_has_a_url_and_events() {
         let endpoints = parse(&entry(&["events = [\"chat.message\", \"order.*\"]"])).expect("good");
         let push = endpoints.find("push").expect("there");
         assert_eq!(push.shown_url(), "https://shop.example/hooks");
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_told_with_its_line() {
+    fn an_invalid_entry_is_refused_with_its_line() {
         let twice = entry(&[]) + &entry(&[]);
         let many: String = (0..33).map(|n| entry(&[&format!("name = \"n{n}\"")])).collect();
         let short = format!("secrets = [\"whsec_{}\"]", STANDARD.encode([7; 23]));

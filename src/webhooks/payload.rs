@@ -152,7 +152,7 @@ pub fn body(kind: &str, timestamp: Timestamp, data: &str) -> Result<String, serd
 pub(super) fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| {
         // Only a bug in one of our `Serialize` implementations leads here.
-        log::error!("cannot write a webhook: {error}");
+        log::error!("cannot encode a webhook: {error}");
         "null".to_owned()
     })
 }

@@ -132,7 +132,7 @@ async fn a_poison_message_holds_back_no_other_order() {
 }
 
 #[tokio::test]
-async fn retry_after_of_a_busy_endpoint_counts_for_every_order() {
+async fn retry_after_of_a_busy_endpoint_delays_every_order() {
     let receiver = Receiver::start();
     let file = WebhooksFile::new(&receiver.entry("push", "chat.message", ""));
     let hub = telling(Hub::builder(), &file).start();
@@ -151,7 +151,7 @@ async fn retry_after_of_a_busy_endpoint_counts_for_every_order() {
 }
 
 #[tokio::test]
-async fn what_an_endpoint_does_wrong_is_told_and_tried_again() {
+async fn faults_of_an_endpoint_are_listed_and_retried() {
     let elsewhere = Receiver::start();
     let location = format!("location: http://{}/hooks\r\n", elsewhere.addr);
     for (reaction, reason) in [
@@ -197,7 +197,7 @@ async fn a_large_answer_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_certificate_counts_only_of_an_authority_of_the_entry() {
+async fn a_certificate_is_accepted_only_from_an_authority_of_the_entry() {
     let receiver = Receiver::start_tls();
     let file = WebhooksFile::new(&receiver.entry("push", "chat.message", ""));
     let hub = telling(Hub::builder(), &file).env("WEBHOOK_RETRY_SCHEDULE", "1h").start();
@@ -216,7 +216,7 @@ async fn a_certificate_counts_only_of_an_authority_of_the_entry() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_is_listed_and_sent_again_under_its_id() {
+async fn dead_webhooks_are_listed_and_replayed_under_their_ids() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let file = WebhooksFile::new(&receiver.entry("push", "chat.message", ""));

@@ -141,7 +141,7 @@ fn an_order_is_in_one_hand_and_in_its_order() {
 }
 
 #[test]
-fn a_hub_that_hung_for_a_minute_reports_nothing_that_counts() {
+fn results_of_a_hub_that_hung_for_a_minute_are_not_recorded() {
     each_database(async |fixture: Fixture| {
         let (mut hung, mut other) = (Node::new(&fixture), Node::new(&fixture));
         hung.store(&[message("a", "1"), message("a", "2")]);

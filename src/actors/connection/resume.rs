@@ -82,11 +82,12 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
         match shared.resumes.claim(pid, &identity.user, now) {
             Claim::Detached(record) => return Some(*record),
             Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
-            // A session that has ended already has left its record, too.
+            // If the old session has ended meanwhile, its record is there for the next claim.
             Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
                 owner.send(TakeOver { pid }).timeout(give_up_at - now).await.ok();
             }
-            // Another connection holds it for a moment; ask again if it stays attached.
+            // Another connection has claimed the record, or the old session has not ended yet:
+            // claim again after a moment.
             Claim::Attached(_) | Claim::Claimed => {
                 asked = false;
                 actix_rt::time::sleep(CLAIM_RETRY).await;
@@ -94,7 +95,9 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
             Claim::Unknown => {
                 let taken = shared.store.take_resume_record(pid, identity.user.clone()).await;
                 return taken.unwrap_or_else(|error| {
-                    log::warn!("cannot look for a session to take up again: {error}");
+                    log::warn!(
+                        "cannot read a session record, so its client gets a new session: {error}"
+                    );
                     None
                 });
             }
@@ -111,7 +114,9 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     }
     let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
     let known = shared.store.rights_of(orders, identity.user.clone()).await;
-    let known = known.inspect_err(|error| log::warn!("cannot look for rights to return: {error}"));
+    let known = known.inspect_err(|error| {
+        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}")
+    });
     let unknown = OrderFacts::default();
     let may = |order: &OrderId| match &known {
         Ok(known) => {

@@ -216,7 +216,8 @@ impl Session {
         self.log_end(end.reason);
     }
 
-    /// Notes that it was removed from a room. The event may be lost with the connection.
+    /// Keeps a removal from a room until its event is confirmed: it may be lost with the
+    /// connection.
     pub(super) fn remember_removal(&mut self, order: &OrderId) {
         self.forget_removal(order);
         if self.pid.is_some() {
@@ -231,7 +232,7 @@ impl Session {
         self.removed.retain(|(removed, _)| removed != order);
     }
 
-    /// Notes that the client has received all that was sent until then.
+    /// Forgets what the client has confirmed: all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
         self.removed.retain(|(_, at)| *at > until);
         if let Some(mut push_log) = self.peer.push_log() {
@@ -261,7 +262,7 @@ impl Session {
             role = self.identity.role.as_str(),
             framing = self.peer.codec.framing().as_str(),
             remote;
-            "connected"
+            "session started"
         );
     }
 
@@ -271,7 +272,7 @@ impl Session {
             user:% = self.identity.user,
             reason = reason,
             duration_ms = millis(self.opened.elapsed());
-            "closed"
+            "session ended"
         );
     }
 

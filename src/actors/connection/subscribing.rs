@@ -134,8 +134,8 @@ impl Session {
         }));
     }
 
-    /// A join takes no permit of the supervisor: each session asks once for each room, and its
-    /// rooms are bounded. So no join is refused because many sessions join at once.
+    /// An entry takes no permit of the supervisor: each session asks once for each room, and its
+    /// rooms are bounded. So no entry is refused because many sessions enter at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
         self.find_room_as(order, kind, permit, None);
     }
@@ -357,7 +357,7 @@ impl Session {
         });
     }
 
-    /// Notes that this many events no longer wait.
+    /// Lowers the count of queued events, and ends the read pause below the limit.
     fn dequeued(&mut self, events: usize) {
         self.queued -= events;
         if self.queued < MAX_QUEUED {
@@ -365,7 +365,7 @@ impl Session {
         }
     }
 
-    /// Notes that one more event waits for a room.
+    /// Raises the count of queued events, and pauses reading at the limit.
     pub(super) fn count_queued(&mut self) {
         self.queued += 1;
         if self.queued >= MAX_QUEUED && self.queue_full_hold.is_none() {

@@ -131,7 +131,7 @@ impl Subscription {
         self.restored = Some((joins, None));
     }
 
-    /// Notes that it is in.
+    /// Starts the time in which a join replaces a restored one.
     pub(super) fn on_subscribed(&mut self, now: Instant) {
         if let Some((_, until @ None)) = &mut self.restored {
             *until = Some(now + REJOIN_WINDOW);
@@ -143,7 +143,7 @@ impl Subscription {
         self.sent_seq.load(Ordering::Relaxed)
     }
 
-    /// Notes that the client has the room's chat up to this message.
+    /// Sets the `seq` of the last chat message in the outbox.
     pub(super) fn set_sent_seq(&self, seq: i64) {
         self.sent_seq.store(seq, Ordering::Relaxed);
     }

@@ -27,7 +27,10 @@ impl Session {
         let identity = match self.shared.authenticate_user(&refresh.token) {
             Ok(identity) if identity.user == self.identity.user => identity,
             Ok(_) => {
-                return answer.refuse(Failure::new(ErrorCode::Forbidden, "the token is another's"));
+                return answer.refuse(Failure::new(
+                    ErrorCode::Forbidden,
+                    "the token belongs to another user",
+                ));
             }
             Err(failure) => return answer.refuse(failure),
         };

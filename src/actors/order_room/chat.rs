@@ -70,9 +70,17 @@ impl OrderRoom {
         answer: Answer,
     ) -> Option<u64> {
         let token = self.take_token();
+        if self.has_older_writes() {
+            let write = PendingWrite { since: Instant::now(), session, answer, judged_by: None };
+            self.writes.insert(token, write);
+            self.queue_behind(token, message);
+            return Some(token);
+        }
+        let judged_by = message.judged_by;
         match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
-                self.writes.insert(token, PendingWrite { since: Instant::now(), session, answer });
+                let write = PendingWrite { since: Instant::now(), session, answer, judged_by };
+                self.writes.insert(token, write);
                 Some(token)
             }
             Err(_) => {
@@ -83,12 +91,15 @@ impl OrderRoom {
     }
 
     /// Judges a message by the state of the order now, and hands it to the store once more.
-    pub(super) fn post_again(&mut self, token: u64, message: Box<NewMessage>) {
+    pub(super) fn post_again(&mut self, token: u64, message: NewMessage) {
         // If the room has given up, the client knows that the message may not be stored.
-        let Some(write) = self.writes.get(&token) else { return };
-        let failure = match self.authorize(write.session, Action::Chat) {
+        let rev = self.rev;
+        let Some(write) = self.writes.get_mut(&token) else { return };
+        write.judged_by = Some(rev);
+        let session = write.session;
+        let failure = match self.authorize(session, Action::Chat) {
             Ok(_) => {
-                let message = NewMessage { judged_by: Some(self.rev), ..*message };
+                let message = NewMessage { judged_by: Some(self.rev), ..message };
                 let written =
                     self.shared.store.write_chat(message, token, self.writes_reply.clone());
                 let Err(_) = written else { return };
@@ -104,7 +115,8 @@ impl OrderRoom {
     /// Handles the store's answer: acknowledges the message, and sends out what is next.
     fn on_chat_written(&mut self, written: ChatWritten, now: Instant, ctx: &mut Context<Self>) {
         if let Some(message) = written.outdated {
-            return self.judge_again(written.token, message, ctx);
+            self.judge_again(written.token, message, ctx);
+            return self.post_behind();
         }
         let answer = self.writes.remove(&written.token).map(|write| write.answer);
         match written.outcome {
@@ -127,6 +139,7 @@ impl OrderRoom {
                 }
             }
         }
+        self.post_behind();
     }
 
     /// When the room gives up waiting for the store's oldest outstanding answer.
@@ -143,6 +156,7 @@ impl OrderRoom {
             write.answer.refuse(unavailable("the database does not answer"));
             self.shared.store.report_timeout();
         }
+        self.post_behind();
     }
 
     /// Sends a stored message out as soon as all messages before it are sent.
@@ -256,7 +270,7 @@ impl Handler<ChatPosted> for OrderRoom {
 pub(super) fn json(message: &ChatMessage) -> MessageJson {
     let raw = serde_json::value::to_raw_value(message).unwrap_or_else(|error| {
         // Only a bug in one of our `Serialize` impls leads here.
-        log::error!("cannot write a message: {error}");
+        log::error!("cannot encode a message: {error}");
         RawValue::NULL.to_owned()
     });
     MessageJson::from(raw)

@@ -16,8 +16,8 @@ use protocol::chat::ChatMessage;
 use protocol::ids::{OrderId, UserId};
 
 impl Store {
-    /// Admits a message for the next batch of its order's writer. `to` gets the answer, with this
-    /// `token`; the message is stored even if that actor is gone by then.
+    /// Admits a message for the next batch of its order. `to` gets the answer, with this `token`;
+    /// the message is stored even if that actor is gone by then.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when [`super::MAX_WAITING_MESSAGES`] or [`super::MAX_WAITING_BYTES`]
@@ -33,9 +33,9 @@ impl Store {
         Ok(())
     }
 
-    /// Has a message committed with the next batch of its order's writer. It is admitted at once,
-    /// even if the future is not awaited: a caller that goes away cancels nothing. The order's room
-    /// gets the message before the caller gets the answer.
+    /// Has a message committed with the next batch of its order. It is admitted at once, even if
+    /// the future is not awaited: a caller that goes away cancels nothing. The order's room gets
+    /// the message before the caller gets the answer.
     ///
     /// # Errors
     /// If the message is refused, too much waits, or the database is unavailable.

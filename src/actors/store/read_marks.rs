@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_told_with_what_is_not_written_yet() {
+    fn unwritten_read_marks_of_an_order_are_returned() {
         let mut noted = PendingReadMarks::default();
         let (order, ann) = ids("o", "ann");
         let (other, bob) = ids("p", "bob");

@@ -64,7 +64,7 @@ pub struct GetRoom(pub OrderId);
 pub struct GetRooms;
 
 impl Supervisor {
-    /// Forwards a join to its room, which it creates where there is none.
+    /// Forwards a session's entry to the room, which it creates if there is none.
     fn forward(&mut self, find: FindRoom) {
         let order = find.enter.guard.order.clone();
         if !self.rooms.contains_key(&order) {
@@ -72,7 +72,7 @@ impl Supervisor {
             self.rooms.insert(order.clone(), entry);
         }
         let Some(entry) = self.rooms.get_mut(&order) else { return };
-        entry.forwarded += 1;
+        entry.entries_forwarded += 1;
         entry.handle.addr.do_send(find.enter);
     }
 
@@ -92,12 +92,13 @@ impl Supervisor {
             OrderRoom::create(params, counted, ctx)
         });
         let handle = Arc::new(RoomHandle { addr, stats });
-        RoomEntry { handle, epoch, forwarded: 0 }
+        RoomEntry { handle, epoch, entries_forwarded: 0 }
     }
 
-    /// Forgets an idle room, unless a forwarded join is on its way to it.
-    fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
-        let is_known = |entry: &&RoomEntry| entry.epoch == epoch && entry.forwarded == seen;
+    /// Forgets an idle room, unless a forwarded entry is on its way to it.
+    fn forget_idle(&mut self, order: &OrderId, epoch: u64, entries_handled: u64) {
+        let is_known =
+            |entry: &&RoomEntry| entry.epoch == epoch && entry.entries_forwarded == entries_handled;
         if let Some(entry) = self.rooms.get(order).filter(is_known) {
             entry.handle.addr.do_send(Stop);
             self.rooms.remove(order);
@@ -158,7 +159,9 @@ impl Handler<RoomReport> for Supervisor {
 
     fn handle(&mut self, report: RoomReport, _: &mut Context<Self>) {
         match report {
-            RoomReport::Idle { order, epoch, seen } => self.forget_idle(&order, epoch, seen),
+            RoomReport::Idle { order, epoch, entries_handled } => {
+                self.forget_idle(&order, epoch, entries_handled);
+            }
             RoomReport::Crashed { order, epoch, is_panic } => {
                 self.crashed(&order, epoch, is_panic, Instant::now());
             }

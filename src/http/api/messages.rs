@@ -227,7 +227,10 @@ fn author_of_service(
     let name = checked_name(form.sender_name.clone(), "senderName".to_owned())?;
     if form.kind == Some(ChatKind::System) {
         if form.sender_role.is_some() {
-            return Err(Failure::invalid("senderRole", "a SYSTEM message is a service's"));
+            return Err(Failure::invalid(
+                "senderRole",
+                "only a back end may send a SYSTEM message",
+            ));
         }
         let system = || UserId::new(SYSTEM).map_err(|_| Failure::invalid("senderId", "is missing"));
         let id = form.sender_id.clone().map_or_else(system, Ok)?;
@@ -248,7 +251,9 @@ fn author_of_service(
         (None, Some(identity)) if name.is_none() && form.sender_role.is_none() => {
             Ok(Author::from(identity))
         }
-        (None, _) => Err(Failure::invalid("senderId", "is missing: who says it?")),
+        (None, _) => {
+            Err(Failure::invalid("senderId", "is missing: a back end must name the sender"))
+        }
     }
 }
 
