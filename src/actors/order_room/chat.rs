@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
 use super::{ClientRequest, OrderRoom, PendingWrite};
+use crate::actors::peer::Answer;
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
     ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
@@ -17,6 +18,7 @@ use protocol::chat::ChatMessage;
 use protocol::client::Reply;
 use protocol::events::chat::{Chat, ChatPush, Stored};
 use protocol::events::history::MAX_PAGE;
+use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
@@ -29,8 +31,8 @@ pub(super) enum Origin {
 }
 
 impl OrderRoom {
-    /// Hands a message to the store.
-    fn post(&mut self, post: ClientRequest<Chat>) {
+    /// Handles a message: where there is a hook, the back end is asked first.
+    fn post(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
         let ClientRequest { session, data: chat, answer, .. } = post;
         #[cfg(debug_assertions)]
         assert!(self.shared.panic_on.as_ref() != Some(&chat.content), "asked to by a test");
@@ -41,7 +43,6 @@ impl OrderRoom {
             Ok(identity) => Arc::clone(identity),
             Err(failure) => return answer.refuse(failure),
         };
-        let token = self.take_token();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
             order_id: self.order.clone(),
@@ -52,20 +53,40 @@ impl OrderRoom {
             content: chat.content,
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
+            sent_hash: None,
             judged_by: self.relay.is_some().then_some(self.rev),
         };
+        match self.shared.hooks.chat.clone() {
+            Some(hook) => self.ask_about(&hook, session, (message, answer), ctx),
+            None => drop(self.write(message, session, answer)),
+        }
+    }
+
+    /// Hands a message to the store. Returns its token, unless it is refused.
+    pub(super) fn write(
+        &mut self,
+        message: NewMessage,
+        session: SessionId,
+        answer: Answer,
+    ) -> Option<u64> {
+        let token = self.take_token();
         if self.has_older_writes() {
             let write = PendingWrite { since: Instant::now(), session, answer, judged_by: None };
             self.writes.insert(token, write);
-            return self.queue_behind(token, message);
+            self.queue_behind(token, message);
+            return Some(token);
         }
         let judged_by = message.judged_by;
         match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
                 let write = PendingWrite { since: Instant::now(), session, answer, judged_by };
                 self.writes.insert(token, write);
+                Some(token)
             }
-            Err(_) => answer.refuse(unavailable("too many messages wait to be stored")),
+            Err(_) => {
+                answer.refuse(unavailable("too many messages wait to be stored"));
+                None
+            }
         }
     }
 
@@ -215,7 +236,7 @@ impl Handler<ClientRequest<Chat>> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
-        self.post(post);
+        self.post(post, ctx);
         if let Some(due) = self.writes_due() {
             self.wake_at(due, ctx);
         }

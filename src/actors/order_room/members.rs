@@ -30,6 +30,8 @@ pub(super) struct RoomSession {
     pub(super) identity: Arc<Identity>,
     /// The driver for whom its positions count. Computed once, and again when rights change.
     pub(super) location_right: LocationRight,
+    /// Which token of the session it is; 0: the one with which it entered.
+    pub(super) renewal: u64,
 }
 
 /// A session that is shown the room. Fan-out visits all members for every event, so the fields that
@@ -59,6 +61,15 @@ pub(super) struct HeldFrames {
     pub(super) frames: VecDeque<(Frame, Option<i64>)>,
     /// Joins of the same session that wait for this snapshot.
     pub(super) joins: VecDeque<(Join, Answer)>,
+}
+
+// === impl RoomSession ===
+
+impl RoomSession {
+    /// Takes the identity of a newer token.
+    pub(super) fn renew(&mut self, right: LocationRight, identity: Arc<Identity>, renewal: u64) {
+        (self.location_right, self.identity, self.renewal) = (right, identity, renewal);
+    }
 }
 
 // === impl Member ===
