@@ -1,10 +1,12 @@
 //! Answers the questions of other nodes, and notes their beats and answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::follow::LogFollower;
 use super::presence;
@@ -16,6 +18,9 @@ use crate::bus::{Batch, Kind, Received};
 use crate::http::{Hub, rooms, stats};
 use protocol::back_end::BackEndEvent;
 use protocol::ids::OrderId;
+
+/// How long an answer may take. No node waits longer for one.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Takes what other nodes tell this one, until the hub ends.
 pub(super) async fn answer_all(
@@ -53,10 +58,10 @@ fn take(hub: &Hub, part: Batch, follower: &Arc<LogFollower>) {
     }
 }
 
-/// Answers a question. One that cannot be answered is not: the asking node gives up after its time.
+/// Answers a question. One that cannot be answered in time is not: the asking node has given up.
 async fn reply(hub: &Hub, event: &Received, follower: &LogFollower) {
     let Ok(Asked { number, question }) = serde_json::from_slice(&event.data) else { return };
-    if let Some(answer) = answer(hub, question, follower).await {
+    if let Ok(Some(answer)) = timeout(ANSWER_TIMEOUT, answer(hub, question, follower)).await {
         hub.shared.peers.reply(event.from.boot, number, answer);
     }
 }

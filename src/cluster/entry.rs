@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use actix::MailboxError;
 use futures_util::future::{join, join_all};
+use tokio::time::timeout;
 
-use crate::actors::cluster::{Answers, Question};
+use crate::actors::cluster::Question;
 use crate::actors::order_room::RemoveUser;
 use crate::actors::supervisor::{Disconnect, DisconnectUser, GetRoom, UserConnections};
 use crate::db::cluster_log::Entry;
@@ -41,17 +42,18 @@ pub async fn carry_out_everywhere(
     entry: &Entry,
     number: Option<i64>,
 ) -> Result<Done, MailboxError> {
-    let others = async {
-        match number {
-            Some(number) => {
-                hub.shared.peers.ask::<usize>(Question::Log(number), OTHERS_TIMEOUT).await
-            }
-            None => Answers { answers: Vec::new(), silent: Vec::new() },
-        }
+    let (Some(number), Some(follower)) = (number, &hub.follower) else {
+        return Ok(Done { closed: carry_out(hub, entry).await?, pending: Vec::new() });
     };
-    let (here, others) = join(carry_out(hub, entry), others).await;
-    let closed = here? + others.answers.iter().sum::<usize>();
-    Ok(Done { closed, pending: others.silent })
+    let others = hub.shared.peers.ask::<usize>(Question::Log(number), OTHERS_TIMEOUT);
+    let here = timeout(OTHERS_TIMEOUT, follower.result_of(number));
+    let (here, others) = join(here, others).await;
+    // Where the log cannot be read just now, this node does not wait for it.
+    let here = match here {
+        Ok(closed) => closed,
+        Err(_) => carry_out(hub, entry).await?,
+    };
+    Ok(Done { closed: here + others.answers.iter().sum::<usize>(), pending: others.silent })
 }
 
 /// Carries out an entry on this node, which has no sessions and rooms before its first worker runs. How

@@ -24,8 +24,9 @@ const TOO_LONG: Duration = Duration::from_secs(KEPT_HOURS * 3600 / 2);
 /// How many results are remembered for the nodes that ask for them.
 const MAX_RESULTS: usize = 1024;
 
-/// How far this node has carried out the log.
-pub(super) struct LogFollower {
+/// How far this node has carried out the log. It carries out what it decided itself in the same way:
+/// of a ban and its lifting by two nodes, the later one counts on all of them.
+pub struct LogFollower {
     /// The last entry that was carried out.
     done: watch::Sender<i64>,
     /// Wakes the reader.
@@ -125,9 +126,6 @@ async fn read(hub: &Hub, follower: &LogFollower) -> Result<(), FollowError> {
 }
 
 async fn carry_out_row(hub: &Hub, row: &LogRow) -> Result<usize, MailboxError> {
-    if row.author == Some(hub.shared.node.boot) {
-        return Ok(0);
-    }
     let Some(entry) = &row.entry else {
         log::warn!("an entry of the cluster's log is of a newer version: it is not carried out");
         return Ok(0);

@@ -20,7 +20,7 @@ use actix::Arbiter;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use self::follow::LogFollower;
+pub use self::follow::LogFollower;
 use crate::actors::cluster::WORKER;
 use crate::actors::shared::Shared;
 use crate::actors::store::StoreError;
@@ -37,8 +37,8 @@ pub struct Listening {
     batches: mpsc::UnboundedReceiver<Batch>,
     /// To all nodes, and to this one.
     subscriptions: [Subscription; 2],
-    /// The last entry of the log that was there before anything was read.
-    position: i64,
+    /// It begins behind the last entry of the log that was there before anything was read.
+    pub follower: Arc<LogFollower>,
 }
 
 /// The tasks of a node, which run until it stops.
@@ -62,7 +62,8 @@ impl Listening {
         }
         presence::read_rows(shared).await?;
         let position = shared.store.last_log_entry().await?;
-        Ok(Self { batches, subscriptions: [all, own], position })
+        let follower = Arc::new(LogFollower::new(position));
+        Ok(Self { batches, subscriptions: [all, own], follower })
     }
 }
 
@@ -70,8 +71,7 @@ impl NodeTasks {
     /// Starts the tasks of this node, on a thread of their own.
     pub fn start(hub: Hub, listening: Listening) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let Listening { batches, subscriptions, position } = listening;
-        let follower = Arc::new(LogFollower::new(position));
+        let Listening { batches, subscriptions, follower } = listening;
         let arbiter = Arbiter::new().handle();
         arbiter.spawn(presence::beat(hub.clone(), stopped.clone()));
         arbiter.spawn(presence::write_row(hub.clone(), stopped.clone()));

@@ -43,7 +43,6 @@ pub(super) async fn join(
         let peers = Arc::new(Peers::new(Arc::clone(&bus)));
         return Ok(ClusterNode { bus, node, is_cluster: false, receiver, peers });
     };
-    enter(config, &node, store).await?;
     let options = RedisOptions {
         url,
         ca: config.cluster.redis_ca.clone(),
@@ -53,6 +52,7 @@ pub(super) async fn join(
     };
     let started = RedisBus::start(options, Arc::clone(metrics), Arc::clone(&receiver) as _).await?;
     let bus: Arc<dyn Bus> = Arc::new(started);
+    enter(config, &node, store).await?;
     log::info!(node = &*node.name; "this hub is a node of a cluster");
     let peers = Arc::new(Peers::new(Arc::clone(&bus)));
     Ok(ClusterNode { bus, node, is_cluster: true, receiver, peers })

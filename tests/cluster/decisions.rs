@@ -122,3 +122,23 @@ async fn readiness(hub: &Hub) -> Value {
     assert_eq!(answer.status(), 200);
     answer.json().await.expect("JSON")
 }
+
+#[tokio::test]
+async fn of_decisions_at_the_same_time_the_same_one_counts_on_every_node() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let [first, second] = cluster.nodes();
+    know_each_other(&[&first, &second]).await;
+    for _ in 0..10 {
+        let lift = format!("{SESSIONS}?banSecs=0");
+        let decisions = tokio::join!(
+            first.admin(Method::DELETE, SESSIONS),
+            second.admin(Method::DELETE, &lift),
+            second.admin(Method::DELETE, SESSIONS),
+            first.admin(Method::DELETE, &lift),
+        );
+        for (status, answer) in [decisions.0, decisions.1, decisions.2, decisions.3] {
+            assert_eq!((status, answer), (200, json!({ "closed": 0 })));
+        }
+        assert_eq!(is_barred(&first).await, is_barred(&second).await);
+    }
+}
