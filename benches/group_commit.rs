@@ -53,6 +53,7 @@ impl Rooms {
             content: "I am at the door, the bell does not work. Please call me.".into(),
             client_msg_id: Some(id.clone()),
             created_at: Timestamp::now(),
+            judged_by: None,
             id,
         };
         self.store.write_chat(message, room, reply.recipient()).expect("admitted");
@@ -100,6 +101,7 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,
+            relay: None,
         };
         let metrics = Arc::new(Metrics::new(&words));
         let store = Store::start(&options, metrics, &Arbiter::current()).expect("a store");

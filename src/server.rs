@@ -42,6 +42,7 @@ use crate::http::connection::{
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
+use crate::relay::Relay;
 use crate::room::bans::BanScope;
 use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
@@ -170,7 +171,8 @@ async fn start_hub(
     metrics.show_limits(limits::limits(&config));
     let metrics = Arc::new(metrics);
     let outbox = file.as_ref().map(|file| webhooks::outbox(&config, file));
-    let options = store_options(&config, outbox.clone());
+    let relay = config.cluster.redis_url.is_some().then(Arc::<Relay>::default);
+    let options = store_options(&config, outbox.clone(), relay.clone());
     verifier.watch_keys()?;
     let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
     let checked = ownership::run_on_thread(move || {
@@ -180,7 +182,7 @@ async fn start_hub(
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
-    let node = cluster::join(&config, &metrics, &store).await?;
+    let node = cluster::join(&config, &metrics, &store, relay).await?;
     let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, node));
     let listening = if shared.is_cluster { Some(Listening::begin(&shared).await?) } else { None };
     restore_bans(&shared).await?;
@@ -217,7 +219,11 @@ async fn start_hub(
     Ok((hub, node_tasks))
 }
 
-fn store_options(config: &Config, outbox: Option<Arc<Outbox>>) -> StoreOptions {
+fn store_options(
+    config: &Config,
+    outbox: Option<Arc<Outbox>>,
+    relay: Option<Arc<Relay>>,
+) -> StoreOptions {
     let (database, rooms) = (&config.database, &config.rooms);
     let trail =
         TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
@@ -227,6 +233,7 @@ fn store_options(config: &Config, outbox: Option<Arc<Outbox>>) -> StoreOptions {
         pool_size: database.pool_size,
         trail,
         outbox,
+        relay,
     }
 }
 

@@ -14,6 +14,7 @@ pub use self::peers::{Answers, Peer, Peers};
 pub use self::question::{Asked, Question};
 pub use self::receiver::{BusListener, BusReceiver};
 use crate::bus::{Batch, Node, State};
+use crate::relay::beat::BeatContent;
 
 /// Events of other nodes, in the order of each topic.
 #[derive(Debug, Message)]
@@ -30,6 +31,16 @@ pub struct BusStateChanged(pub State);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct NodeGone(pub Node);
+
+/// What a beat of another node says of rooms.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BeatHeard(pub BeatContent);
+
+/// Whether there is a node that uses the database and is not heard over the bus.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct CutOff(pub bool);
 
 /// The worker of all subscriptions. One is enough: the bus's thread hands a batch to the supervisor,
 /// which sends each room its own events.

@@ -13,6 +13,7 @@ use crate::config::{Config, JoinPolicy};
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
 use crate::rate_limit::users::{UserLimits, UserRateTable};
+use crate::relay::Relay;
 use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub is_cluster: bool,
     /// Takes what comes over the bus.
     pub bus_receiver: Arc<BusReceiver>,
+    /// Tells other nodes what happens in rooms, if there are any.
+    pub relay: Option<Arc<Relay>>,
     /// The other nodes.
     pub peers: Arc<Peers>,
     /// When the hub started.
@@ -100,6 +103,8 @@ pub struct ClusterNode {
     pub is_cluster: bool,
     /// Takes what comes over the bus.
     pub receiver: Arc<BusReceiver>,
+    /// Tells the others what happens in rooms, if there may be any.
+    pub relay: Option<Arc<Relay>>,
     /// The others.
     pub peers: Arc<Peers>,
 }
@@ -144,6 +149,7 @@ impl Shared {
             node: cluster.node,
             is_cluster: cluster.is_cluster,
             bus_receiver: cluster.receiver,
+            relay: cluster.relay,
             bans: Bans::default(),
             resumes,
             users,
@@ -247,6 +253,7 @@ pub fn chat_failure(error: ChatWriteError) -> Failure {
         ChatWriteError::Refused => {
             Failure::new(ErrorCode::InvalidPayload, "the database cannot store this message")
         }
+        ChatWriteError::Outdated => unavailable("the order has just changed"),
         ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }

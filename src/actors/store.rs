@@ -20,6 +20,7 @@ mod queries;
 mod queue_limit;
 mod read_marks;
 mod read_queue;
+mod relay;
 mod resumes;
 mod revocations;
 mod sweeps;
@@ -48,6 +49,7 @@ pub use crate::db::revocations::Revocation;
 pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
 use crate::db::{bans, messages, orders as order_rows, participants};
 use crate::metrics::Metrics;
+use crate::relay::Relay;
 use crate::room::order::OrderFacts;
 use crate::webhooks::outbox::Outbox;
 use batcher::Batcher;
@@ -93,6 +95,8 @@ pub struct StoreOptions {
     pub trail: TrailOptions,
     /// Who is told of what is written, if there are webhooks.
     pub outbox: Option<Arc<Outbox>>,
+    /// Tells other nodes of what is written, if there are any.
+    pub relay: Option<Arc<Relay>>,
 }
 
 /// A handle to the store. Clones are the same store.
@@ -151,7 +155,8 @@ impl Store {
         let pool = DbPool::new(&options.url, pool_size, options.sharing);
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone());
+        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone())
+            .with_relay(options.relay.clone());
         let writers = DbThreads::start(writer_count, thread.clone());
         let readers = DbThreads::start(pool_size - writer_count, thread);
         let marks = ReadMarkWriter::start(writers.clone(), arbiter);

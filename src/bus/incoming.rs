@@ -81,6 +81,22 @@ impl IncomingLimit {
 // === impl Batch ===
 
 impl Batch {
+    /// A batch for each key, of those events that have one, in their order.
+    pub fn split_by<K: Ord>(
+        self,
+        key: impl Fn(&Received) -> Option<K>,
+    ) -> impl Iterator<Item = (K, Self)> {
+        let mut parts: BTreeMap<K, Vec<Received>> = BTreeMap::new();
+        for event in self.events {
+            if let Some(key) = key(&event) {
+                parts.entry(key).or_default().push(event);
+            }
+        }
+        let permits = self.permits;
+        let batch = move |events| Self { events, permits: Arc::clone(&permits) };
+        parts.into_iter().map(move |(key, events)| (key, batch(events)))
+    }
+
     /// A batch for each run of events with the same key, in their order.
     pub fn by<K: PartialEq>(self, key: impl Fn(&Received) -> K) -> impl Iterator<Item = (K, Self)> {
         let mut events = self.events.into_iter().peekable();

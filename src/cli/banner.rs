@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::healthcheck::reachable;
 use crate::config::Config;
+use crate::http::demo;
 use crate::process::VERSION;
 
 /// The text for a hub that listens on this address, with commands that can be pasted.
@@ -24,6 +25,10 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
     if config.auth.secret.is_none() {
         // Only the owner of the private key can make tokens.
         return text;
+    }
+    if demo::is_served(config) {
+        let to = reachable(address);
+        let _ = write!(text, "\nTry it in a browser: http://{to}/demo\n");
     }
     let token = token_command(program, config);
     let same = match config.auth.development_secret {
@@ -97,6 +102,7 @@ mod tests {
                 "orderhub listens on http://127.0.0.1:4711\nversion {VERSION}, pid {}\n",
                 std::process::id()
             ),
+            "\nTry it in a browser: http://127.0.0.1:4711/demo\n",
             "DRIVER=$('/opt/my hub/orderhub' token --data-dir '/srv/it'\\''s here' --user driver-1 \
              --role driver --order order-1)\n",
             "CUSTOMER=$('/opt/my hub/orderhub' token --data-dir",
@@ -116,6 +122,7 @@ mod tests {
         assert!(text.contains("JWT_* settings"));
         assert!(!text.contains("?token="));
         assert!(!text.contains("--data-dir"));
+        assert!(!text.contains("/demo"));
         assert!(!text.contains(&secret));
     }
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::actors::cluster::{Beat, NodeGone};
+use crate::actors::cluster::{Beat, BeatHeard, CutOff, NodeGone};
 use crate::actors::shared::Shared;
 use crate::actors::store::StoreError;
 use crate::bus::{Event, Kind, Node, Topic};
 use crate::db::nodes::{NodeRow, SeenNode};
 use crate::http::Hub;
 use crate::process::VERSION;
+use crate::relay::beat::BeatContent;
 
 /// How often a node beats over the bus.
 const BEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,7 +26,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn beat(hub: Hub, mut stopped: watch::Receiver<bool>) {
     let mut ticks = interval(BEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
+    let (mut last, mut was_cut_off) = (Instant::now(), false);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -33,6 +34,12 @@ pub(super) async fn beat(hub: Hub, mut stopped: watch::Receiver<bool>) {
         }
         publish(&hub.shared, own_beat(&hub.shared, false));
         let now = Instant::now();
+        let is_cut_off = hub.shared.peers.has_cut_off(now);
+        if is_cut_off != std::mem::replace(&mut was_cut_off, is_cut_off)
+            && let Some(rooms) = hub.shared.bus_receiver.rooms()
+        {
+            rooms.tell(CutOff(is_cut_off));
+        }
         // A node that stood still has not heard the others because of itself.
         if now - last < 2 * BEAT_INTERVAL {
             forget_gone(&hub.shared, now);
@@ -74,9 +81,13 @@ pub(super) async fn leave(shared: &Shared) {
 
 /// Notes a beat that came over the bus.
 pub(super) fn hear(shared: &Shared, from: &Node, data: &[u8]) {
-    let Ok(beat) = serde_json::from_slice::<Beat>(data) else { return };
-    let leaves = beat.leaves;
-    let is_news = shared.peers.heard(from, beat, Instant::now());
+    let Ok(mut beat) = serde_json::from_slice::<Beat>(data) else { return };
+    let (leaves, content, now) = (beat.leaves, std::mem::take(&mut beat.content), Instant::now());
+    let is_news = shared.peers.heard(from, beat, now);
+    shared.peers.heard_over_bus(from.boot, now);
+    if let Some(rooms) = shared.bus_receiver.rooms().filter(|_| !content.is_empty()) {
+        rooms.tell(BeatHeard(content));
+    }
     match (is_news, leaves) {
         (true, true) => {
             log::info!(node = &*from.name; "another node has stopped");
@@ -98,6 +109,7 @@ fn note_rows(shared: &Shared, seen: Vec<SeenNode>, now: Instant) {
             connections: row.connections,
             rooms: row.rooms,
             leaves: false,
+            content: BeatContent::default(),
         };
         if shared.peers.heard(&node, beat, at) {
             tell_new(shared, &node);
@@ -138,12 +150,14 @@ fn publish(shared: &Shared, beat: Beat) {
 }
 
 fn own_beat(shared: &Shared, leaves: bool) -> Beat {
+    let content = shared.relay.as_ref().map(|relay| relay.beat_content());
     Beat {
         version: VERSION.to_owned(),
         started_at: shared.started_at,
         connections: shared.metrics.connections.total(),
         rooms: shared.metrics.rooms.get(),
         leaves,
+        content: content.unwrap_or_default(),
     }
 }
 

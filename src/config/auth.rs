@@ -21,8 +21,8 @@ const FIXED_CLAIMS: &[&str] = &["exp", "nbf", "iat", "iss", "aud", "orders"];
 /// Which tokens are valid, and what their claims are called.
 #[derive(Debug, Clone)]
 pub struct AuthConfig {
-    /// `JWT_SECRET` or `JWT_SECRET_FILE`: for HS256, at least 32 bytes. On loopback the hub makes a
-    /// secret if neither this nor a public key is set. Until [`super::Config::prepare`] has done
+    /// `JWT_SECRET` or `JWT_SECRET_FILE`: for HS256, at least 32 bytes. On loopback, or with
+    /// `DEMO=true`, the hub makes a secret if neither this nor a public key is set. Until [`super::Config::prepare`] has done
     /// so, this is none.
     pub secret: Option<Secret>,
     /// `JWT_SECRET_PREVIOUS` or `JWT_SECRET_PREVIOUS_FILE`: tokens that were signed with it are
@@ -210,7 +210,7 @@ impl AuthArgs {
         let public_key = self.jwt_public_key.as_deref().map(read_pem).transpose()?;
         // A previous secret without a current key is an incomplete rotation.
         let no_key = secret.is_none() && public_key.is_none() && self.jwt_jwks.is_none();
-        if no_key && !server.is_local() {
+        if no_key && !server.is_local() && !server.demo {
             let problem = "the hub can be reached from other machines, so it must be set, at \
                  least 32 bytes (or JWT_SECRET_FILE, JWT_PUBLIC_KEY or JWT_JWKS)";
             return Err(ConfigError::new("JWT_SECRET", problem));

@@ -100,6 +100,10 @@ impl Config {
         if self.server.allow_query_token && !self.server.is_local() {
             warnings.push("ALLOW_QUERY_TOKEN=true: proxies may log tokens".to_owned());
         }
+        if self.auth.development_secret.is_some() && !self.server.is_local() {
+            let warning = "DEMO=true: everyone who reaches the hub can take part in demo-… orders";
+            warnings.push(warning.to_owned());
+        }
         let (statuses, terminal) = (&self.rooms.order_statuses, &self.rooms.terminal_statuses);
         if statuses.as_ref().is_some_and(|known| known.is_disjoint(terminal)) {
             let warning = "TERMINAL_STATUSES: none is one of ORDER_STATUSES, so no order ever ends";

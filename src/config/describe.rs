@@ -67,6 +67,7 @@ impl Config {
             "max_connections" => Some(self.server.max_connections.to_string()),
             "max_http_connections" => Some(self.http.max_connections.to_string()),
             "allow_query_token" => Some(self.server.allow_query_token.to_string()),
+            "demo" => Some(self.server.demo.to_string()),
             "database_url" => Some(self.database.url.to_string()),
             "redis_url" => self.cluster.redis_url.as_ref().map(ToString::to_string),
             "jwt_jwks" => self.auth.jwks.as_ref().map(ToString::to_string),

@@ -37,6 +37,10 @@ pub struct ServerConfig {
     /// `ALLOW_QUERY_TOKEN`: whether `?token=` is accepted, default only on loopback, because
     /// proxies log addresses.
     pub allow_query_token: bool,
+    /// `DEMO`: whether `/demo` is served, if the hub made its own secret; default only where the hub
+    /// can be reached from this machine alone. `true` also lets a hub that others can reach make
+    /// that secret.
+    pub demo: bool,
     /// `IO_URING`: whether one system call writes many sockets, if the system allows it (Linux 6.1
     /// and later), default true.
     pub io_uring: bool,
@@ -48,8 +52,7 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Whether the hub can be reached only from this machine.
     pub fn is_local(&self) -> bool {
-        let admin_is_local = self.admin_bind.is_none_or(|address| address.ip().is_loopback());
-        self.bind.ip().is_loopback() && admin_is_local
+        is_local(self.bind, self.admin_bind)
     }
 
     /// The most files that this process may open.
@@ -58,6 +61,10 @@ impl ServerConfig {
         let limit = rlimit::Resource::NOFILE.get_hard().unwrap_or(USUAL_FILE_LIMIT);
         usize::try_from(limit).unwrap_or(usize::MAX)
     }
+}
+
+fn is_local(bind: SocketAddr, admin_bind: Option<SocketAddr>) -> bool {
+    bind.ip().is_loopback() && admin_bind.is_none_or(|address| address.ip().is_loopback())
 }
 
 /// The settings as they are given.
@@ -90,6 +97,10 @@ pub(super) struct ServerArgs {
     #[arg(long, env = "ALLOW_QUERY_TOKEN", value_name = "BOOL", value_parser = parse::boolean)]
     allow_query_token: Option<bool>,
 
+    /// Serve /demo, if no key is set [default: on loopback only]
+    #[arg(long, env = "DEMO", value_name = "BOOL", value_parser = parse::boolean)]
+    demo: Option<bool>,
+
     /// Origins of web pages that may connect, with commas, or * for all
     #[arg(long, env = "ALLOWED_ORIGINS", value_name = "ORIGINS")]
     #[arg(default_value = "*", value_parser = origins)]
@@ -118,6 +129,7 @@ impl ServerArgs {
 
     pub(super) fn resolve(self, max_connections: usize) -> ServerConfig {
         ServerConfig {
+            demo: self.demo.unwrap_or(is_local(self.bind, self.admin_bind)),
             bind: self.bind,
             admin_bind: self.admin_bind,
             workers: self.workers(),

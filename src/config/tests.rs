@@ -202,6 +202,24 @@ fn a_hub_that_others_can_reach_needs_a_key_of_its_own() {
 }
 
 #[test]
+fn the_demo_is_for_loopback_unless_it_is_set() {
+    let demo = |flags: &[&str]| {
+        let config = read(flags);
+        (config.server.demo, config.auth.development_secret.is_some())
+    };
+    assert_eq!(demo(&[]), (true, true));
+    assert_eq!(demo(&["--demo=false"]), (false, true));
+    assert_eq!(demo(&["--jwt-secret", SECRET]), (true, false));
+    assert_eq!(demo(&["--bind=0.0.0.0:80", "--jwt-secret", SECRET]), (false, false));
+    assert_eq!(demo(&["--admin-bind=0.0.0.0:80", "--jwt-secret", SECRET]), (false, false));
+    assert_eq!(demo(&["--bind=0.0.0.0:80", "--demo=true"]), (true, true));
+    assert_eq!(blamed(&["--bind=0.0.0.0:80", "--demo=false"]), "JWT_SECRET");
+    let warnings = read(&["--bind=0.0.0.0:80", "--demo=true"]).warnings();
+    assert!(warnings.iter().any(|warning| warning.starts_with("DEMO=true")), "{warnings:?}");
+    assert_eq!(read(&[]).warnings(), Vec::<String>::new());
+}
+
+#[test]
 fn keys_may_come_from_a_file_or_an_address_that_is_safe() {
     for (text, is_file) in [
         ("keys/jwks.json", true),

@@ -14,6 +14,7 @@ pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
+pub mod demo;
 mod health;
 mod nodes;
 mod openapi;
@@ -141,6 +142,9 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     move |config| {
         if route_set != RouteSet::Admin {
             config.configure(client_routes(&hub)).configure(api::Calls::register);
+            if demo::is_served(&hub.shared.config) {
+                config.configure(demo::routes);
+            }
         }
         config
             .app_data(web::Data::new(hub))

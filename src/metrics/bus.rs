@@ -41,6 +41,8 @@ pub struct BusMetrics {
     pub failures: LabeledCounters,
     /// How long the node's own echo took.
     pub round_trip: Histogram,
+    /// Rooms that had sent out what the database does not have.
+    pub rooms_ahead: Counter,
 }
 
 impl BusMetrics {
@@ -74,6 +76,11 @@ impl BusMetrics {
             ignored: reasons(r, "bus_ignored", "What came in and is not read", labels.ignored),
             failures: reasons(r, "bus_failures", "Connections that ended", labels.failures),
             round_trip,
+            rooms_ahead: counter(
+                r,
+                "rooms_ahead",
+                "Rooms that had sent out what the database does not have",
+            ),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::db::instance_lock::Sharing;
 use crate::db::nodes::NodeRow;
 use crate::metrics::Metrics;
 use crate::process::VERSION;
+use crate::relay::Relay;
 
 /// How much longer than its drain a node with another prefix may take to end: one that was killed is
 /// there for five seconds more.
@@ -35,13 +36,14 @@ pub(super) async fn join(
     config: &Config,
     metrics: &Arc<Metrics>,
     store: &Store,
+    relay: Option<Arc<Relay>>,
 ) -> Result<ClusterNode, ServeError> {
     let node = Node::new(config.cluster.node_name.as_deref());
     let receiver = Arc::<BusReceiver>::default();
     let Some(url) = config.cluster.redis_url.clone() else {
         let bus: Arc<dyn Bus> = Arc::new(SingleNode);
         let peers = Arc::new(Peers::new(Arc::clone(&bus)));
-        return Ok(ClusterNode { bus, node, is_cluster: false, receiver, peers });
+        return Ok(ClusterNode { bus, node, is_cluster: false, receiver, peers, relay });
     };
     let options = RedisOptions {
         url,
@@ -53,9 +55,12 @@ pub(super) async fn join(
     let started = RedisBus::start(options, Arc::clone(metrics), Arc::clone(&receiver) as _).await?;
     let bus: Arc<dyn Bus> = Arc::new(started);
     enter(config, &node, store).await?;
+    if let Some(relay) = &relay {
+        relay.connect(Arc::clone(&bus), node.boot);
+    }
     log::info!(node = &*node.name; "this hub is a node of a cluster");
     let peers = Arc::new(Peers::new(Arc::clone(&bus)));
-    Ok(ClusterNode { bus, node, is_cluster: true, receiver, peers })
+    Ok(ClusterNode { bus, node, is_cluster: true, receiver, peers, relay })
 }
 
 /// Writes that this node is there. Nodes with another prefix would not hear it, so it waits for

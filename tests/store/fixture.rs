@@ -63,6 +63,7 @@ impl Fixture {
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,
+            relay: None,
         };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
         let answers = Arc::<Mutex<Vec<_>>>::default();
@@ -129,6 +130,7 @@ pub fn message(order: &str, content: &str) -> NewMessage {
         content: content.into(),
         client_msg_id: None,
         created_at: Timestamp::from_millis(1_700_000_000_123),
+        judged_by: None,
     }
 }
 

@@ -113,6 +113,7 @@ fn expired_sessions_are_not_given_and_gone_after_the_next_start() {
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,
+            relay: None,
         };
         let next = Store::start(&options, hub.metrics.clone(), &Arbiter::current());
         let next = next.expect("a store");

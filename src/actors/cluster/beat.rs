@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::relay::beat::BeatContent;
 use protocol::time::Timestamp;
 
 /// What a node says of itself every second. Fields that are not known are skipped.
@@ -21,6 +22,9 @@ pub struct Beat {
     /// Whether it stops now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves: bool,
+    /// What it says of its rooms.
+    #[serde(default, skip_serializing_if = "BeatContent::is_empty")]
+    pub content: BeatContent,
 }
 
 #[cfg(test)]
@@ -32,7 +36,14 @@ mod tests {
         let text = r#"{"version":"0.1.0","startedAt":"2027-01-15T08:00:00.000Z","connections":3,"rooms":2}"#;
         let at = Timestamp::from_millis(1_800_000_000_000);
         let (version, started_at) = ("0.1.0".to_owned(), at);
-        let beat = Beat { version, started_at, connections: 3, rooms: 2, leaves: false };
+        let beat = Beat {
+            version,
+            started_at,
+            connections: 3,
+            rooms: 2,
+            leaves: false,
+            content: BeatContent::default(),
+        };
         assert_eq!(serde_json::to_string(&beat).expect("JSON"), text);
         let newer = text.replace('}', r#","leaves":true,"new":[1]}"#);
         let read: Beat = serde_json::from_str(&newer).expect("a beat");

@@ -21,6 +21,10 @@ use protocol::ids::BootId;
 /// How many answers to one question may wait for the asker. More nodes than that do not answer.
 const MAX_ANSWERS: usize = 1024;
 
+/// A node whose beat over the bus is older than this, and whose row is fresh, is cut off from the
+/// bus.
+const CUT_OFF_AFTER: Duration = Duration::from_millis(1500);
+
 /// The other nodes of this one.
 pub struct Peers {
     bus: Arc<dyn Bus>,
@@ -37,6 +41,8 @@ type RawAnswer = (BootId, Box<RawValue>);
 struct Known {
     nodes: Nodes,
     beats: HashMap<BootId, Beat>,
+    /// When each was last heard over the bus, or at first.
+    over_bus: HashMap<BootId, Instant>,
 }
 
 /// A node that is there.
@@ -79,10 +85,29 @@ impl Peers {
         let mut known = self.known.lock();
         if beat.leaves {
             known.beats.remove(&node.boot);
+            known.over_bus.remove(&node.boot);
             return known.nodes.left(node.boot);
         }
         known.beats.insert(node.boot, beat);
+        known.over_bus.entry(node.boot).or_insert(at);
         known.nodes.heard(node, at)
+    }
+
+    /// A node was heard over the bus.
+    pub fn heard_over_bus(&self, boot: BootId, at: Instant) {
+        if let Some(last) = self.known.lock().over_bus.get_mut(&boot) {
+            *last = at;
+        }
+    }
+
+    /// Whether a node is there that is not heard over the bus: it goes on storing.
+    pub fn has_cut_off(&self, now: Instant) -> bool {
+        let known = self.known.lock();
+        let is_cut_off = |present: &Present| {
+            let heard = known.over_bus.get(&present.node.boot);
+            heard.is_some_and(|at| now.saturating_duration_since(*at) > CUT_OFF_AFTER)
+        };
+        known.nodes.present(now).iter().any(is_cut_off)
     }
 
     /// Forgets the nodes that are gone, and names them.
@@ -91,6 +116,7 @@ impl Peers {
         let gone = known.nodes.take_gone(now);
         for node in &gone {
             known.beats.remove(&node.boot);
+            known.over_bus.remove(&node.boot);
         }
         gone
     }
@@ -176,6 +202,7 @@ impl Drop for Asking<'_> {
 mod tests {
     use super::*;
     use crate::bus::{Confirmation, Dropped, Subscription};
+    use crate::relay::beat::BeatContent;
     use protocol::time::Timestamp;
 
     /// A bus that notes what is published.
@@ -219,7 +246,14 @@ mod tests {
 
     fn beat() -> Beat {
         let (version, started_at) = ("1".to_owned(), Timestamp::from_secs(1));
-        Beat { version, started_at, connections: 0, rooms: 0, leaves: false }
+        Beat {
+            version,
+            started_at,
+            connections: 0,
+            rooms: 0,
+            leaves: false,
+            content: BeatContent::default(),
+        }
     }
 
     fn reply(number: u64, answer: &str) -> String {
@@ -270,6 +304,22 @@ mod tests {
             assert_eq!(answers.silent, [Arc::from("a"), Arc::from("b")]);
             assert!(answers.answers.is_empty() && bus.published.lock().is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_there_and_not_heard_over_the_bus_is_cut_off() {
+        let (_bus, peers) = peers(State::Up);
+        let start = Instant::now();
+        let later = start + Duration::from_secs(3);
+        assert!(!peers.has_cut_off(start));
+        for (name, boot) in [("a", 1), ("b", 2)] {
+            assert!(!peers.heard(&node(name, boot), beat(), later), "by its row");
+        }
+        assert!(peers.has_cut_off(later));
+        peers.heard_over_bus(node("a", 1).boot, later);
+        assert!(peers.has_cut_off(later));
+        peers.heard_over_bus(node("b", 2).boot, later);
+        assert!(!peers.has_cut_off(later));
     }
 
     #[tokio::test]

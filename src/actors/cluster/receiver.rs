@@ -4,17 +4,28 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{BusBatch, BusStateChanged, NodeGone};
+use super::{BeatHeard, BusBatch, BusStateChanged, CutOff, NodeGone};
 use crate::actors::reachable::Reachable;
 use crate::bus::{Batch, Kind, Receiver, State};
 
 /// An actor that hears what comes over the bus for rooms.
 pub trait BusListener:
-    Reachable<BusBatch> + Reachable<BusStateChanged> + Reachable<NodeGone>
+    Reachable<BusBatch>
+    + Reachable<BusStateChanged>
+    + Reachable<NodeGone>
+    + Reachable<BeatHeard>
+    + Reachable<CutOff>
 {
 }
 
-impl<T: Reachable<BusBatch> + Reachable<BusStateChanged> + Reachable<NodeGone>> BusListener for T {}
+impl<T> BusListener for T where
+    T: Reachable<BusBatch>
+        + Reachable<BusStateChanged>
+        + Reachable<NodeGone>
+        + Reachable<BeatHeard>
+        + Reachable<CutOff>
+{
+}
 
 /// Sends on what comes over the bus. Its batches have a bound of their own: they count as waiting
 /// until they are handled.

@@ -1,6 +1,6 @@
 //! A room's counters, readable from any thread, and the room's details for an admin.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use actix::{Context, Handler, Message, MessageResult};
@@ -37,6 +37,13 @@ pub struct RoomStats {
     chats: WindowedRate,
     /// What its members were last told of the order.
     known_order: Mutex<KnownOrder>,
+    /// The newest message that was sent out, and the revision of the order: what is compared with
+    /// the database. 0 and 0 until the order is read.
+    progress: (AtomicI64, AtomicI64),
+    /// Whether the order was read.
+    is_loaded: AtomicBool,
+    /// Whether the room is to say hello, because it may have missed others.
+    is_hello_due: AtomicBool,
 }
 
 /// Counts events in windows of ten seconds.
@@ -155,6 +162,30 @@ impl RoomStats {
     /// moment has an unsent entry for it in its push log.
     pub fn known_order(&self) -> KnownOrder {
         self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how far the room is.
+    pub(super) fn set_progress(&self, last_seq: i64, rev: i64) {
+        self.progress.0.store(last_seq, Ordering::Relaxed);
+        self.progress.1.store(rev, Ordering::Relaxed);
+        self.is_loaded.store(true, Ordering::Release);
+    }
+
+    /// How far the room is: its last message and its revision. None until it has read the order.
+    pub fn progress(&self) -> Option<(i64, i64)> {
+        let progress =
+            || (self.progress.0.load(Ordering::Relaxed), self.progress.1.load(Ordering::Relaxed));
+        self.is_loaded.load(Ordering::Acquire).then(progress)
+    }
+
+    /// The room may have missed others.
+    pub(super) fn set_hello_due(&self) {
+        self.is_hello_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the room is to say hello; from now on it has.
+    pub fn take_hello_due(&self) -> bool {
+        self.is_hello_due.swap(false, Ordering::Relaxed)
     }
 
     /// Counts a chat message.

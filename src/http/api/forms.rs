@@ -196,7 +196,7 @@ impl ParticipantForm {
 // === impl AllowedValues ===
 
 impl AllowedValues<'_> {
-    fn status(self, status: String) -> Result<String, Failure> {
+    pub(super) fn status(self, status: String) -> Result<String, Failure> {
         if !is_status(&status) {
             return Err(Failure::invalid("status", "must be 1 to 40 of A-Z, 0-9 and _"));
         }

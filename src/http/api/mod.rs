@@ -18,6 +18,7 @@ mod view;
 
 use std::sync::Arc;
 
+pub(super) use self::orders::checked_status;
 use super::Hub;
 use super::calls::calls;
 use super::problem::Problem;
@@ -46,7 +47,7 @@ calls! { Calls:
 
 /// Changes an order. Returns after the change was forwarded, so members and users get it before
 /// anything that is sent after the answer.
-async fn change(
+pub(super) async fn change(
     hub: &Hub,
     order: OrderId,
     command: OrderCommand,

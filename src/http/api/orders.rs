@@ -75,6 +75,11 @@ pub(super) fn allowed_values(hub: &Hub) -> AllowedValues<'_> {
     AllowedValues { statuses: config.rooms.order_statuses.as_ref(), roles: &config.auth.role_map }
 }
 
+/// The status, if orders of this hub may have it.
+pub(in crate::http) fn checked_status(hub: &Hub, status: String) -> Result<String, Failure> {
+    allowed_values(hub).status(status)
+}
+
 /// The order as it is now, or the answer of the first such call.
 fn answer(change: &CommittedChange) -> Result<HttpResponse, Problem> {
     respond(change.changed.answer.clone().unwrap_or_else(|| answer_to(&change.changed)))

@@ -29,6 +29,12 @@ export class Hub {
   /** `http://127.0.0.1:PORT` */
   url;
 
+  /** What tokens are signed with; the hub's own secret where `JWT_SECRET` was given as undefined. */
+  get secret() {
+    const isOwn = 'JWT_SECRET' in this.#env && this.#env.JWT_SECRET === undefined;
+    return isOwn ? readFileSync(join(this.#dir, 'data/jwt-secret'), 'utf8').trim() : SECRET;
+  }
+
   async launch(port) {
     const log = openSync(join(this.#dir, 'log'), 'a');
     const child = spawn(BINARY, [], {
@@ -92,7 +98,7 @@ export class Hub {
 
   /** Asks over HTTP, as an admin: `{ status, body }`. */
   async admin(method, path) {
-    const headers = { authorization: `Bearer ${admin()}`, connection: 'close' };
+    const headers = { authorization: `Bearer ${admin(this.secret)}`, connection: 'close' };
     const response = await within(fetch(this.url + path, { method, headers }), `an answer to ${path}`);
     return { status: response.status, body: await response.json().catch(() => null) };
   }

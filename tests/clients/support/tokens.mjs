@@ -14,13 +14,13 @@ export function sign(claims, secret = SECRET) {
 }
 
 /** A user's token for these orders; for an hour, where nothing else is said. */
-export function token(user, { role = 'customer', orders = [], secs = 3600, ...claims } = {}) {
+export function token(user, { role = 'customer', orders = [], secs = 3600, secret, ...claims } = {}) {
   const now = Math.floor(Date.now() / 1000);
-  return sign({ id: user, name: `Name of ${user}`, role, orders, exp: now + secs, ...claims });
+  return sign({ id: user, name: `Name of ${user}`, role, orders, exp: now + secs, ...claims }, secret);
 }
 
 /** An admin's. */
-export const admin = () => token('admin-1', { role: 'admin' });
+export const admin = (secret) => token('admin-1', { role: 'admin', secret });
 
 /** Bytes that look like a token and are none. */
 export const FORGED = sign({ id: 'mallory', exp: 4_000_000_000 }, 'another-secret-0123456789abcdef012345');

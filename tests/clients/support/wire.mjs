@@ -7,6 +7,7 @@ export class Wire {
   #links = new Set();
   #down = false;
   #deaf = false;
+  #stalled = false;
 
   constructor(hub) {
     this.#server = createServer((near) => this.#link(near, hub));
@@ -25,16 +26,19 @@ export class Wire {
     if (this.#down) return near.destroy();
     const far = createConnection({ host: '127.0.0.1', port: hub.port });
     far.on('error', () => {});
-    const link = { near, far, lost: false };
+    const link = { near, far, lost: false, stalled: this.#stalled };
     this.#links.add(link);
-    near.pipe(far);
+    if (!this.#stalled) near.pipe(far);
     if (this.#deaf) far.resume();
-    else far.pipe(near);
+    else if (!this.#stalled) far.pipe(near);
     // Whichever end goes first takes the other with it, unless the network lost it.
-    near.on('close', () => !link.lost && far.destroy());
+    near.on('close', () => {
+      if (!link.lost) far.destroy();
+      if (far.destroyed) this.#links.delete(link);
+    });
     far.on('close', () => {
-      near.destroy();
-      this.#links.delete(link);
+      if (!link.stalled) near.destroy();
+      if (near.destroyed) this.#links.delete(link);
     });
   }
 
@@ -53,7 +57,7 @@ export class Wire {
   }
 
   up() {
-    this.#down = this.#deaf = false;
+    this.#down = this.#deaf = this.#stalled = false;
   }
 
   /** Ends every connection; the next one comes through. */
@@ -68,6 +72,31 @@ export class Wire {
     for (const { near, far } of this.#links) {
       far.unpipe(near);
       far.resume();
+    }
+  }
+
+  /** Nothing gets through, and nobody is told; new connections are as bad until `up` or `flow`. */
+  stall() {
+    this.#stalled = true;
+    for (const link of this.#links) {
+      const { near, far } = link;
+      link.stalled = true;
+      near.unpipe(far);
+      near.pause();
+      far.unpipe(near);
+      far.pause();
+    }
+  }
+
+  /** What was stalled goes on. */
+  flow() {
+    this.#stalled = false;
+    for (const link of this.#links) {
+      const { near, far } = link;
+      link.stalled = false;
+      if (far.destroyed) near.destroy();
+      near.pipe(far);
+      far.pipe(near);
     }
   }
 
