@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use crate::actors::cluster::Question;
 use crate::actors::order_room::RemoveUser;
 use crate::actors::supervisor::{Disconnect, DisconnectUser, GetRoom, UserConnections};
-use crate::db::cluster_log::Entry;
+use crate::db::cluster_log::{Added, Entry};
 use crate::http::Hub;
 use crate::room::bans::BanScope;
 use protocol::close::CloseCode;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
-/// How long the caller waits for the other nodes.
+/// How long the caller waits for the nodes.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// When clients reconnect. By then a new token has a later second than the revoked ones: `iat`
 /// counts seconds.
@@ -32,49 +32,63 @@ pub struct Done {
     pub pending: Vec<Arc<str>>,
 }
 
-/// Carries out an entry here, and waits until the other nodes have done so. `number` is that of its
-/// row in the log; none where there are no other nodes.
+/// Has all nodes carry out an entry, this one too, and waits until they have. `added` is the entry in
+/// the log. This node carries it out when it reads the log, so that the order of entries is the same
+/// everywhere. A hub alone carries it out at once.
 ///
 /// # Errors
 /// If the hub stops.
 pub async fn carry_out_everywhere(
     hub: &Hub,
     entry: &Entry,
-    number: Option<i64>,
+    added: Option<Added>,
 ) -> Result<Done, MailboxError> {
-    let (Some(number), Some(follower)) = (number, &hub.follower) else {
-        return Ok(Done { closed: carry_out(hub, entry).await?, pending: Vec::new() });
+    let (Some(Added { number, mut nodes }), Some(follower)) = (added, &hub.follower) else {
+        know(hub, entry);
+        return Ok(Done { closed: end(hub, entry).await?, pending: Vec::new() });
     };
-    let others = hub.shared.peers.ask::<usize>(Question::Log(number), OTHERS_TIMEOUT);
+    let (own, peers) = (&hub.shared.node, &hub.shared.peers);
+    nodes.retain(|node| node.boot != own.boot);
+    let question = Some(Question::Log(number));
+    let others = peers.ask_also::<usize>(question, &nodes, OTHERS_TIMEOUT);
     let here = timeout(OTHERS_TIMEOUT, follower.result_of(number));
     let (here, others) = join(here, others).await;
-    // Where the log cannot be read just now, this node does not wait for it.
-    let here = match here {
-        Ok(closed) => closed,
-        Err(_) => carry_out(hub, entry).await?,
-    };
-    Ok(Done { closed: here + others.answers.iter().sum::<usize>(), pending: others.silent })
+    let (mut closed, mut pending) = (others.answers.iter().sum(), others.silent);
+    match here {
+        Ok(Some(here)) => closed += here,
+        // The log cannot be read just now, or a worker does not answer.
+        Ok(None) | Err(_) => pending.push(Arc::clone(&own.name)),
+    }
+    Ok(Done { closed, pending })
 }
 
-/// Carries out an entry on this node, which has no sessions and rooms before its first worker runs. How
-/// many connections were closed.
-///
-/// # Errors
-/// If the hub stops.
-pub(super) async fn carry_out(hub: &Hub, entry: &Entry) -> Result<usize, MailboxError> {
+/// From now on this node knows of an entry: who is barred does not get in any more.
+pub(super) fn know(hub: &Hub, entry: &Entry) {
     match entry {
-        Entry::Ban { order, user, until, reason } => {
+        Entry::Ban { order, user, until, .. } => {
             let scope = order.clone().map_or(BanScope::Hub, BanScope::Order);
             hub.shared.bans.insert(scope, user.clone(), *until, Timestamp::now());
-            match order {
-                Some(order) => remove_from_room(hub, order, user).await.map(|()| 0),
-                None => end_sessions(hub, user, reason.clone()).await,
-            }
         }
         Entry::Revoke { user, issued_before } => {
             hub.shared.verifier.revoke(user.clone(), *issued_before);
-            close_revoked(hub, user, *issued_before).await
         }
+    }
+}
+
+/// Removes those whom an entry bars from this node, which has no sessions and rooms before its first
+/// worker runs. How many connections were closed.
+///
+/// # Errors
+/// If the hub stops.
+pub(super) async fn end(hub: &Hub, entry: &Entry) -> Result<usize, MailboxError> {
+    match entry {
+        Entry::Ban { order: Some(order), user, .. } => {
+            remove_from_room(hub, order, user).await.map(|()| 0)
+        }
+        Entry::Ban { order: None, user, reason, .. } => {
+            end_sessions(hub, user, reason.clone()).await
+        }
+        Entry::Revoke { user, issued_before } => close_revoked(hub, user, *issued_before).await,
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::timeout;
 
 pub use self::follow::LogFollower;
@@ -44,6 +44,8 @@ pub struct Listening {
 /// The tasks of a node, which run until it stops.
 pub struct NodeTasks {
     stop: watch::Sender<bool>,
+    /// Held while the row of this node is written.
+    row_turn: Arc<Mutex<()>>,
 }
 
 impl Listening {
@@ -74,19 +76,19 @@ impl NodeTasks {
         let Listening { batches, subscriptions, follower } = listening;
         let arbiter = Arbiter::new().handle();
         arbiter.spawn(presence::beat(hub.clone(), stopped.clone()));
-        arbiter.spawn(presence::write_row(hub.clone(), stopped.clone()));
-        arbiter.spawn(follow::follow(hub.clone(), Arc::clone(&follower), stopped.clone()));
-        arbiter.spawn(follow::sweep(hub.clone(), stopped));
+        let row_turn = Arc::<Mutex<()>>::default();
+        arbiter.spawn(presence::write_row(hub.clone(), Arc::clone(&row_turn), stopped.clone()));
+        arbiter.spawn(follow::follow(hub.clone(), Arc::clone(&follower), stopped));
         arbiter.spawn(async move {
             answer::answer_all(hub, batches, follower).await;
             drop(subscriptions);
         });
-        Self { stop }
+        Self { stop, row_turn }
     }
 
     /// Says to the others that this node stops. The tasks end by themselves.
     pub async fn stop(&self, hub: &Hub) {
         self.stop.send_replace(true);
-        presence::leave(&hub.shared).await;
+        presence::leave(&hub.shared, &self.row_turn).await;
     }
 }

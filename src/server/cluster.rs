@@ -42,7 +42,7 @@ pub(super) async fn join(
     let receiver = Arc::<BusReceiver>::default();
     let Some(url) = config.cluster.redis_url.clone() else {
         let bus: Arc<dyn Bus> = Arc::new(SingleNode);
-        let peers = Arc::new(Peers::new(Arc::clone(&bus)));
+        let peers = Arc::new(Peers::new(Arc::clone(&bus), false));
         return Ok(ClusterNode { bus, node, is_cluster: false, receiver, peers, relay });
     };
     let options = RedisOptions {
@@ -59,7 +59,7 @@ pub(super) async fn join(
         relay.connect(Arc::clone(&bus), node.boot);
     }
     log::info!(node = &*node.name; "this hub is a node of a cluster");
-    let peers = Arc::new(Peers::new(Arc::clone(&bus)));
+    let peers = Arc::new(Peers::new(Arc::clone(&bus), true));
     Ok(ClusterNode { bus, node, is_cluster: true, receiver, peers, relay })
 }
 

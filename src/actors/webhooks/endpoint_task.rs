@@ -215,7 +215,7 @@ impl EndpointTask {
             return Some(Arc::default());
         }
         let users: Vec<UserId> = involved.into_iter().cloned().collect();
-        let question = Question::Online(users.clone());
+        let question = self.context.peers.question(|| Question::Online(users.clone()));
         let others = self.context.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
         let here = (self.context.online)()?.send(FindOnline(users));
         // Who is connected to a node that does not answer counts as offline.
