@@ -68,9 +68,11 @@ pub(super) fn know(hub: &Hub, entry: &Entry) {
         Entry::Ban { order, user, until, .. } => {
             let scope = order.clone().map_or(BanScope::Hub, BanScope::Order);
             hub.shared.bans.insert(scope, user.clone(), *until, Timestamp::now());
+            hub.shared.hooks.forget_user(user);
         }
         Entry::Revoke { user, issued_before } => {
             hub.shared.verifier.revoke(user.clone(), *issued_before);
+            hub.shared.hooks.forget_user(user);
         }
     }
 }

@@ -23,7 +23,7 @@ const MAX_ANSWERS: usize = 1024;
 
 /// A node whose beat over the bus is older than this, and whose row is fresh, is cut off from the
 /// bus.
-const CUT_OFF_AFTER: Duration = Duration::from_millis(1500);
+const CUT_OFF_AFTER: Duration = Duration::from_millis(2500);
 
 /// For how long it is known that a node has said that it stops: longer than its row counts.
 const LEFT_FOR: Duration = Duration::from_secs(60);
