@@ -53,7 +53,7 @@ pub async fn carry_out_everywhere(
     let others = peers.ask_also::<usize>(question, &nodes, OTHERS_TIMEOUT);
     let here = timeout(OTHERS_TIMEOUT, follower.result_of(number));
     let (here, others) = join(here, others).await;
-    let (mut closed, mut pending) = (others.answers.iter().sum(), others.silent);
+    let (mut closed, mut pending) = (others.answers.iter().sum::<usize>(), others.silent);
     match here {
         Ok(Some(here)) => closed += here,
         // The log cannot be read just now, or a worker does not answer.

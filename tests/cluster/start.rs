@@ -82,11 +82,18 @@ async fn a_hub_without_redis_does_not_take_the_database_of_nodes_that_have_lost_
     let alone = cluster.database.hub().launch();
     until("the other hub to wait", async || alone.log().contains("another hub uses")).await;
     // As after a failover: the session that has the lock is gone.
-    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' \
-               AND classid = 1869768821 AND granted";
-    diesel::sql_query(end).execute(&mut cluster.database.connection(&node)).expect("ended");
+    let end = format!(
+        "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a JOIN pg_locks l \
+         ON l.pid = a.pid WHERE a.application_name LIKE 'orderhub {}@%' AND l.classid = 1869768821",
+        node.pid()
+    );
+    let mut connection = cluster.database.connection(&node);
     let said = "another hub uses the database (the nodes of a cluster)";
-    until("the other hub to see the nodes", async || alone.log().contains(said)).await;
+    until("the other hub to see the nodes", async || {
+        diesel::sql_query(&end).execute(&mut connection).expect("ended");
+        alone.log().contains(said)
+    })
+    .await;
     let mut ann = node.connect("ann", "customer", &["o1"]).await;
     ann.join("o1").await;
     say(&mut ann, "o1", "still here").await;
