@@ -221,6 +221,7 @@ async fn start_hub(
         rates,
         readiness,
         dispatcher,
+        follower: listening.as_ref().map(|listening| Arc::clone(&listening.follower)),
         started,
     };
     let node_tasks = listening.map(|listening| NodeTasks::start(hub.clone(), listening));

@@ -42,6 +42,7 @@ use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::actors::webhooks::Dispatcher;
+use crate::cluster::LogFollower;
 use crate::log_once::LogOnce;
 use transport::TransportOptions;
 use transport::engineio::PollingSessions;
@@ -76,6 +77,8 @@ pub struct Hub {
     pub readiness: Arc<health::ReadinessCache>,
     /// What sends webhooks, if there are any.
     pub dispatcher: Option<Arc<Dispatcher>>,
+    /// How far this node has carried out the log of its cluster; none where it is alone.
+    pub follower: Option<Arc<LogFollower>>,
     /// When the hub started.
     pub started: std::time::Instant,
 }
