@@ -429,6 +429,9 @@ async fn a_sender_who_lost_the_right_meanwhile_writes_nothing() {
     assert_eq!(call(&hub, Method::DELETE, path, json!({})).await, 200);
     answered.store(true, Ordering::SeqCst);
     let refused = ann.reply(id).await;
+    // The session is out of the room by then; its next try is forbidden.
+    assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
+    let refused = ann.request("chat:message", json!({"orderId": "o1", "content": "again"})).await;
     assert_eq!(refused["error"]["code"], "forbidden", "{refused}");
     assert_eq!(say(&mut bob, "o1", "mine").await["seq"], 1, "nothing was stored before");
 }
