@@ -7,7 +7,7 @@ import { type FormEvent, useEffect, useId, useLayoutEffect, useRef, useState } f
 import { clock } from './map';
 import { nameOf, type Person } from './people';
 
-const names = (userIds: string[]) => new Intl.ListFormat('en').format(userIds.map(nameOf));
+const names = (userIds: string[]) => new Intl.ListFormat('en').format(userIds.map(nameOf).sort());
 
 /** How far an own message has come, in words. */
 function progress({ status, seq = 0, error }: Message, readers: [string, number][]): string {
