@@ -13,6 +13,8 @@ const SHOWN: &[(&str, &[&str], &str)] = &[
     ("healthcheck", &["BIND_ADDR"], OTHERS),
     ("webhook", &["WEBHOOKS_FILE"], OTHERS),
     ("load", &[], LOAD),
+    ("completions", &[], COMPLETIONS),
+    ("man", &[], ""),
 ];
 
 const TOKEN_SETTINGS: &[&str] = &[
@@ -40,6 +42,10 @@ in the --data-dir of a hub on this machine, which makes it when it first starts.
 The other settings of the hub are accepted too: see orderhub --help.";
 
 const CHECK_CONFIG: &str = "Looks at all settings of the hub: see orderhub --help.";
+
+const COMPLETIONS: &str = "\
+The Debian package installs them. By hand, for bash in a user's home:
+  orderhub completions bash >~/.local/share/bash-completion/completions/orderhub";
 
 const LOAD: &str = "\
 Examples:

@@ -17,6 +17,7 @@ use clap::{ArgMatches, Args, Subcommand};
 
 use self::files::Files;
 use super::{CliError, output};
+use load::address::Spread;
 use load::engine::{self, RunEnd, RunOutcome, RunPlan};
 use load::report::assertion::Assertion;
 use load::report::{Report, compare, table};
@@ -46,9 +47,12 @@ pub(super) struct LoadArgs {
     /// List the scenarios that come with the program
     #[arg(long)]
     list: bool,
-    /// The hub: ws://, http://, wss:// or https://HOST:PORT
+    /// The hub: ws://, http://, wss:// or https://HOST:PORT; several times for a cluster
     #[arg(long, default_value = "http://127.0.0.1:8080")]
-    url: String,
+    url: Vec<String>,
+    /// With several hubs, what is spread over them: the members of a `room`, or whole rooms by `order`
+    #[arg(long, default_value = "room", value_name = "room|order")]
+    spread: Spread,
     /// Authorities for wss:// and https://, a PEM file [default: the public ones, built in]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -85,12 +89,12 @@ pub(super) struct LoadArgs {
     /// What must hold, like 'chat.p99<50ms' or 'errors==0'; can be given several times
     #[arg(long = "assert", value_name = "ASSERTION", num_args = 1..)]
     assertions: Vec<String>,
-    /// The hub's process on this machine: its processor and memory are shown too
+    /// The hub's process on this machine: its processor and memory are shown too; several are added
     #[arg(long, value_name = "PID", conflicts_with = "metrics")]
-    pid: Option<u32>,
+    pid: Vec<u32>,
     /// The address of the hub's /metrics, for the same
     #[arg(long, value_name = "URL")]
-    metrics: Option<String>,
+    metrics: Vec<String>,
     #[command(flatten)]
     files: Files,
 }

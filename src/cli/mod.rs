@@ -12,6 +12,7 @@ mod load;
 mod logging;
 mod migrate;
 mod serve;
+mod shell;
 mod token;
 mod webhook;
 
@@ -55,6 +56,10 @@ enum Command {
     Healthcheck,
     /// Send a webhook to an endpoint, and print its answer
     Webhook(webhook::WebhookArgs),
+    /// Print the script with which a shell completes this program's commands and flags
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, for man
+    Man,
 }
 
 /// Why a command failed.
@@ -125,6 +130,8 @@ fn dispatch(matches: &ArgMatches) -> Result<(), CliError> {
         Command::CheckConfig => check_config::run(Config::from_matches(matches)?, matches),
         Command::Healthcheck => healthcheck::run(matches),
         Command::Webhook(args) => webhook::run(&Config::from_matches(matches)?, &args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man => shell::man(),
     }
 }
 

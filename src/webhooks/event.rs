@@ -1,38 +1,58 @@
 //! The events that webhooks tell of, and the patterns by which an endpoint chooses among them.
 
-/// What an event tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EventKind {
+macro_rules! event_kinds {
+    ($($(#[$doc:meta])* $name:literal $kind:ident,)*) => {
+        /// What an event tells of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum EventKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl EventKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// The `type` of the webhook.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+event_kinds! {
     /// A back end created an order.
-    OrderCreated,
+    "order.created" OrderCreated,
     /// An order has another status.
-    OrderStatus,
+    "order.status" OrderStatus,
     /// An order has another driver, or none any more.
-    OrderAssigned,
+    "order.assigned" OrderAssigned,
     /// An order was deleted.
-    OrderDeleted,
+    "order.deleted" OrderDeleted,
     /// A user takes part in an order, or has another role there.
-    ParticipantAdded,
+    "participant.added" ParticipantAdded,
     /// A user was removed from an order.
-    ParticipantRemoved,
+    "participant.removed" ParticipantRemoved,
     /// A message was stored.
-    ChatMessage,
+    "chat.message" ChatMessage,
     /// A user has read an order's chat further than before.
-    ChatRead,
+    "chat.read" ChatRead,
     /// A user is in an order's room.
-    MemberJoined,
+    "member.joined" MemberJoined,
     /// A user is not in it any more.
-    MemberLeft,
+    "member.left" MemberLeft,
     /// An order's driver is connected to its room.
-    DriverOnline,
+    "driver.online" DriverOnline,
     /// An order's driver is not connected any more.
-    DriverOffline,
+    "driver.offline" DriverOffline,
     /// An order's driver has sent no position for a while.
-    DriverStale,
+    "driver.stale" DriverStale,
     /// The driver sends positions again.
-    DriverFresh,
+    "driver.fresh" DriverFresh,
     /// A hub has started.
-    HubStarted,
+    "hub.started" HubStarted,
 }
 
 /// A set of kinds.
@@ -42,25 +62,6 @@ pub struct EventSet(u32);
 // === impl EventKind ===
 
 impl EventKind {
-    /// All of them.
-    pub const ALL: &[Self] = &[
-        Self::OrderCreated,
-        Self::OrderStatus,
-        Self::OrderAssigned,
-        Self::OrderDeleted,
-        Self::ParticipantAdded,
-        Self::ParticipantRemoved,
-        Self::ChatMessage,
-        Self::ChatRead,
-        Self::MemberJoined,
-        Self::MemberLeft,
-        Self::DriverOnline,
-        Self::DriverOffline,
-        Self::DriverStale,
-        Self::DriverFresh,
-        Self::HubStarted,
-    ];
-
     /// Those that changes of orders are told as.
     pub const OF_ORDERS: &[Self] = &[
         Self::OrderCreated,
@@ -70,27 +71,6 @@ impl EventKind {
         Self::ParticipantAdded,
         Self::ParticipantRemoved,
     ];
-
-    /// The `type` of the webhook.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OrderCreated => "order.created",
-            Self::OrderStatus => "order.status",
-            Self::OrderAssigned => "order.assigned",
-            Self::OrderDeleted => "order.deleted",
-            Self::ParticipantAdded => "participant.added",
-            Self::ParticipantRemoved => "participant.removed",
-            Self::ChatMessage => "chat.message",
-            Self::ChatRead => "chat.read",
-            Self::MemberJoined => "member.joined",
-            Self::MemberLeft => "member.left",
-            Self::DriverOnline => "driver.online",
-            Self::DriverOffline => "driver.offline",
-            Self::DriverStale => "driver.stale",
-            Self::DriverFresh => "driver.fresh",
-            Self::HubStarted => "hub.started",
-        }
-    }
 }
 
 // === impl EventSet ===

@@ -377,7 +377,7 @@ fn a_command_shows_the_settings_that_it_uses() {
     }
     assert!(settings_in_help(&["migrate", "--help"]).contains(&"DATABASE_URL".to_owned()));
     assert_eq!(settings_in_help(&["healthcheck", "--help"]), ["BIND_ADDR"]);
-    for command in ["api-key", "load", "check-config"] {
+    for command in ["api-key", "load", "check-config", "completions", "man"] {
         assert_eq!(settings_in_help(&[command, "--help"]), [""; 0], "{command}");
     }
     assert_eq!(settings_in_help(&["load", "compare", "--help"]), [""; 0]);
@@ -398,6 +398,26 @@ fn the_help_says_where_the_number_of_a_token_goes() {
     let usage = ["token", "--count", "3", "--user", "user-{n}", "--order", "order-{n}"];
     let made = shell.run(&usage, &[("JWT_SECRET", SECRET)]);
     assert_eq!((made.status, made.stdout.lines().count()), (0, 3), "{}", made.stderr);
+}
+
+#[test]
+fn a_shell_completes_every_command_and_setting() {
+    let shell = Shell::new();
+    for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = shell.run(&["completions", name], &[]);
+        assert_eq!((script.status, script.stderr.as_str()), (0, ""), "{name}");
+        for word in ["check-config", "database-url", "spread"] {
+            assert!(script.stdout.contains(word), "{name} does not know {word}");
+        }
+    }
+    let unknown = shell.run(&["completions", "tcsh"], &[]);
+    assert!(unknown.status == 2 && unknown.stderr.contains("tcsh"), "{}", unknown.stderr);
+    let page = shell.run(&["man"], &[]);
+    assert_eq!((page.status, page.stderr.as_str()), (0, ""));
+    for part in [".TH orderhub 1", "DATABASE_URL", "orderhub check\\-config\n"] {
+        assert!(part.split('|').any(|part| page.stdout.contains(part)), "{part}");
+    }
+    assert!(shell.is_untouched());
 }
 
 #[test]

@@ -53,7 +53,8 @@ class Contents(unittest.TestCase):
         self.assertLessEqual({
             "./usr/bin/orderhub", "./etc/orderhub/env", "./usr/lib/systemd/system/orderhub.service",
             "./usr/share/doc/orderhub/copyright", "./usr/share/doc/orderhub/THIRD-PARTY.txt",
-            "./usr/share/doc/orderhub/operations.md",
+            "./usr/share/doc/orderhub/operations.md", "./usr/share/man/man1/orderhub.1.gz",
+            "./usr/share/bash-completion/completions/orderhub", "./usr/share/zsh/vendor-completions/_orderhub",
         }, names)
 
     def test_systemd_rates_the_unit_as_well_contained(self):

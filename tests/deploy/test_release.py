@@ -24,7 +24,7 @@ class Release(unittest.TestCase):
             run("tar", "--extract", "--file", RELEASE / f"{name}.tar.gz", "--directory", folder)
             root = Path(folder, name)
             self.assertEqual(run(root / "orderhub", "--version").strip(), f"orderhub {version()}")
-            for file in ("THIRD-PARTY.txt", "LICENSE-MIT", "orderhub.service", "env", "seccomp.json", "docs/operations.md"):
+            for file in ("THIRD-PARTY.txt", "LICENSE-MIT", "orderhub.service", "env", "seccomp.json", "orderhub.1", "orderhub.bash", "docs/operations.md"):
                 self.assertTrue((root / file).is_file(), file)
 
     def test_the_packed_chart_is_the_chart(self):

@@ -134,6 +134,7 @@ async fn head_works_wherever_get_does() {
         "/docs",
         "/docs/index.css",
         "/openapi.json",
+        "/asyncapi.json",
         "/admin/v1/stats",
         "/admin/v1/rooms",
         "/api/v1/orders",

@@ -33,6 +33,7 @@ mod login;
 mod logs;
 mod namespaces;
 mod odd_positions;
+mod off_duty;
 mod openapi;
 mod order_life;
 mod ordering;

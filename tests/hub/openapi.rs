@@ -133,7 +133,7 @@ async fn every_call_says_what_it_is_and_how_it_fails() {
 #[tokio::test]
 async fn strangers_on_a_public_address_read_neither() {
     let hub = Hub::builder().env("BIND_ADDR", "0.0.0.0:0").start();
-    for path in ["/openapi.json", "/docs", "/docs/swagger-ui.css"] {
+    for path in ["/openapi.json", "/asyncapi.json", "/docs", "/docs/swagger-ui.css"] {
         assert_eq!(get(&hub, path).await.status(), 401, "{path}");
         let as_role = async |role: &str| {
             let request = reqwest::Client::new().get(hub.url(path));
@@ -143,6 +143,18 @@ async fn strangers_on_a_public_address_read_neither() {
         assert_eq!(as_role("customer").await, 403, "{path}");
         assert_eq!(as_role("admin").await, 200, "{path}");
     }
+}
+
+/// The file is what tools read that have no hub, such as the client kit.
+#[tokio::test]
+async fn the_events_are_described_as_in_the_file_of_the_documents() {
+    let hub = Hub::start();
+    let served: Value = get(&hub, "/asyncapi.json").await.json().await.expect("JSON");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/asyncapi.json");
+    let written: Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("a file")).expect("JSON");
+    let hint = "write it anew: curl http://127.0.0.1:8080/asyncapi.json >docs/asyncapi.json";
+    assert!(served == written, "docs/asyncapi.json is not what the hub serves; {hint}");
 }
 
 /// What a page loads.

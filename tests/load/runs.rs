@@ -274,3 +274,29 @@ fn a_hub_that_drains_is_left_by_its_codes() {
     let ran = run.end().failed(3, &["the hub was lost"]);
     assert!(same(ran.number("closes.1012"), 6.0), "{}", ran.stdout);
 }
+
+#[test]
+fn members_of_a_hub_that_a_step_kills_go_to_another_hub() {
+    let (first, second) = (Hub::start(), Hub::start());
+    // Two hubs with databases of their own: rooms are kept together, and nothing is stored.
+    let args = format!(
+        "tracking --url ws://{} --spread order --rooms 4 --ramp-up 300ms --hold 4s \
+         --set driver.chat=0 --set customer.chat=0 --set driver.locations=5",
+        second.addr
+    );
+    let kill = format!("step=[{{at=\"1s\",run=\"kill -9 {}\"}}]", first.child.id());
+    let load = LoadRun::new(first.addr, &args).arg("--set").arg(kill);
+    let ran = load.arg("--assert").arg("reconnect.p95<4s").run().good();
+    assert!(same(ran.number("connections.atEnd"), 12.0), "{}", ran.stdout);
+    assert!(same(ran.number("timings.reconnect.count"), 6.0), "{}", ran.stdout);
+    assert!(ran.stdout.contains("95 % of 6 lost connections"), "{}", ran.stdout);
+    assert!(ran.json["url"].as_str().is_some_and(|url| url.contains(&second.addr.to_string())));
+}
+
+#[test]
+fn a_step_that_fails_is_counted() {
+    let hub = Hub::start();
+    let args = format!("tracking --rooms 1 {SHORT} --set step=[{{at=\"100ms\",run=\"false\"}}]");
+    let ran = LoadRun::new(hub.addr, &args).run().good();
+    assert!(same(ran.number("errors.step_failed"), 1.0), "{}", ran.stdout);
+}

@@ -20,6 +20,16 @@ pub struct HubTarget {
     pub framing: Framing,
 }
 
+/// How the members of a room are spread over several hubs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spread {
+    /// Each member of a room is on another hub than the one before.
+    #[default]
+    Room,
+    /// All members of a room are on one hub, as behind a balancer that keeps orders together.
+    Order,
+}
+
 /// A parsed address of a hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -80,6 +90,31 @@ impl Address {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { url: url.to_owned(), secure, authority: authority.to_owned(), host, port })
+    }
+}
+
+// === impl Spread ===
+
+impl Spread {
+    /// Which of `hubs` a member begins with: the member at this place of its room, from 0.
+    pub fn home(self, room: usize, place: usize, hubs: usize) -> usize {
+        match self {
+            // Rooms begin with different hubs, so that each has its share of drivers.
+            Self::Room => (room + place) % hubs,
+            Self::Order => room % hubs,
+        }
+    }
+}
+
+impl std::str::FromStr for Spread {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "room" => Ok(Self::Room),
+            "order" => Ok(Self::Order),
+            _ => Err("it must be room or order".to_owned()),
+        }
     }
 }
 
@@ -204,6 +239,15 @@ mod tests {
             let error = find(url, Framing::Plain).expect_err(url);
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn members_are_spread_over_the_hubs_or_rooms_are() {
+        let homes = |spread: Spread| -> Vec<usize> {
+            (0..6).map(|id| spread.home(id / 3, id % 3, 3)).collect()
+        };
+        assert_eq!(homes(Spread::Room), [0, 1, 2, 1, 2, 0]);
+        assert_eq!(homes(Spread::Order), [0, 0, 0, 1, 1, 1]);
     }
 
     #[test]

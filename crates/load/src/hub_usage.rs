@@ -17,6 +17,8 @@ use crate::process::{self, Usage};
 pub enum UsageSource {
     /// A process on this machine, by its id.
     Process(u32),
+    /// The sum of several hubs.
+    Sum(Vec<UsageSource>),
     /// An address that answers as `/metrics` does.
     Metrics {
         /// The HTTP client.
@@ -59,6 +61,7 @@ impl std::fmt::Debug for UsageSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Process(pid) => write!(f, "Process({pid})"),
+            Self::Sum(sources) => f.debug_list().entries(sources).finish(),
             Self::Metrics { url, .. } => write!(f, "Metrics({url})"),
         }
     }
@@ -87,6 +90,9 @@ impl UsageSource {
             Self::Process(pid) => process::usage_of(*pid).ok_or_else(|| {
                 format!("--pid {pid}: there is no such process, or the system does not tell of it")
             }),
+            Self::Sum(sources) => {
+                sources.iter().try_fold(Usage::default(), |sum, source| Ok(sum + source.read()?))
+            }
             Self::Metrics { agent, url, token } => {
                 metrics(agent, url, token.as_deref()).map_err(|error| format!("{url}: {error}"))
             }
@@ -97,6 +103,7 @@ impl UsageSource {
     pub fn version(&self) -> Option<String> {
         match self {
             Self::Process(_) => None,
+            Self::Sum(sources) => sources.first()?.version(),
             Self::Metrics { agent, url, token } => {
                 version(&exposition(agent, url, token.as_deref()).ok()?)
             }

@@ -21,6 +21,8 @@ pub enum Timing {
     Chat,
     /// From when a chat message was due to its acknowledgement.
     ChatAck,
+    /// From when the hub or the network ended a connection until the member was in its room again.
+    Reconnect,
     /// How late this program sent what was due.
     Late,
 }
@@ -85,8 +87,15 @@ pub const LATE: u64 = 10_000;
 
 impl Timing {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Connect, Self::Join, Self::Location, Self::Chat, Self::ChatAck, Self::Late];
+    pub const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Join,
+        Self::Location,
+        Self::Chat,
+        Self::ChatAck,
+        Self::Reconnect,
+        Self::Late,
+    ];
 
     /// The name in reports and assertions.
     pub fn as_str(self) -> &'static str {
@@ -96,6 +105,7 @@ impl Timing {
             Self::Location => "location",
             Self::Chat => "chat",
             Self::ChatAck => "chat-ack",
+            Self::Reconnect => "reconnect",
             Self::Late => "late",
         }
     }

@@ -4,12 +4,20 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The processor time that a process has used, and the memory that it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Processor time of all its threads since it began.
     pub cpu: Duration,
     /// Resident memory, in bytes.
     pub resident: u64,
+}
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { cpu: self.cpu + other.cpu, resident: self.resident + other.resident }
+    }
 }
 
 /// The usage of a process; `None` where there is no such process.

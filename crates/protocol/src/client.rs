@@ -17,13 +17,15 @@ use crate::events::refresh::{Refresh, Refreshed};
 use crate::events::typing::Typing;
 use crate::events::{ClientData, Done};
 use crate::ids::OrderId;
+#[cfg(feature = "openapi")]
+use crate::openapi::{DescribedEvent, DescribedType};
 
 macro_rules! client_events {
-    (<$a:lifetime> $($(#[$doc:meta])* $name:literal $event:ident($data:ty) -> $reply:ty,)*) => {
+    (<$a:lifetime> $($(#[doc = $about:literal])* $name:literal $event:ident($data:ty) -> $reply:ty,)*) => {
         /// An event of a client.
         #[derive(Debug, Clone)]
         pub enum ClientEvent {
-            $($(#[$doc])* $event($data),)*
+            $($(#[doc = $about])* $event($data),)*
         }
 
         /// The name of an event of a client.
@@ -75,6 +77,19 @@ macro_rules! client_events {
                 match self {
                     $(Self::$event(_) => ClientEventName::$event,)*
                 }
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl<$a> Reply<$a> {
+            /// What all events of clients are, with their replies.
+            pub fn describe_events() -> Vec<DescribedEvent> {
+                vec![$(DescribedEvent {
+                    name: $name,
+                    about: concat!($($about),*),
+                    data: DescribedType::of::<$data>(),
+                    reply: Some(DescribedType::of::<$reply>()),
+                },)*]
             }
         }
     };

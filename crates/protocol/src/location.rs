@@ -21,18 +21,23 @@ pub struct Position {
     pub driver_id: UserId,
     /// Radius in metres within which the position is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub accuracy: Option<f64>,
     /// Direction of travel in degrees from north, clockwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub heading: Option<f64>,
     /// Metres per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub speed: Option<f64>,
     /// Metres above the ellipsoid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub altitude: Option<f64>,
     /// When the phone took it, by the phone's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub recorded_at: Option<Timestamp>,
 }
 

@@ -16,13 +16,15 @@ use crate::events::receipt::ReceiptUpdate;
 use crate::events::refresh::Expiring;
 use crate::events::session_end::SessionEnd;
 use crate::events::typing::TypingUpdate;
+#[cfg(feature = "openapi")]
+use crate::openapi::{DescribedEvent, DescribedType};
 
 macro_rules! hub_events {
-    (<$a:lifetime> $($(#[$doc:meta])* $name:literal $event:ident($data:ty),)*) => {
+    (<$a:lifetime> $($(#[doc = $about:literal])* $name:literal $event:ident($data:ty),)*) => {
         /// An event of the hub.
         #[derive(Debug, Clone)]
         pub enum ServerEvent<$a> {
-            $($(#[$doc])* $event($data),)*
+            $($(#[doc = $about])* $event($data),)*
         }
 
         enum Index {
@@ -46,6 +48,19 @@ macro_rules! hub_events {
                 match self {
                     $(Self::$event(data) => data.write(out),)*
                 }
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl<$a> ServerEvent<$a> {
+            /// What all events of the hub are.
+            pub fn describe() -> Vec<DescribedEvent> {
+                vec![$(DescribedEvent {
+                    name: $name,
+                    about: concat!($($about),*),
+                    data: DescribedType::of::<$data>(),
+                    reply: None,
+                },)*]
             }
         }
     };

@@ -26,6 +26,8 @@ use protocol::time::Timestamp;
 const TURN_INTERVAL: Duration = Duration::from_millis(20);
 /// The most orders in hand.
 const MAX_IN_HAND: usize = 256;
+/// The most attempts that wait to be recorded, as while the database is down.
+const MAX_ATTEMPTS: usize = 256;
 /// How much longer than a request a lease is,
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// and for how much of that requests are begun. The rest is for recording their results.
@@ -252,7 +254,11 @@ impl EndpointTask {
     }
 
     /// How many events that are in no table may be begun. They take none of the orders' places.
+    /// They wait in their own queue while no turn records how the last ones ended.
     fn momentary_room(&self) -> usize {
+        if self.attempts.len() >= MAX_ATTEMPTS {
+            return 0;
+        }
         let most = match self.admission() {
             Admission::Open => self.context.concurrency.div_ceil(4),
             // Where no order waits, an event shows as well whether the endpoint is back.

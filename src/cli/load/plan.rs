@@ -41,7 +41,9 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
         None => Authorities::public(),
         Some(path) => of_file(path, |text| Authorities::read(text.as_bytes())).map_err(&bad)?,
     };
-    let address = Address::read(&args.url).map_err(&bad)?;
+    let addresses: Result<Vec<Address>, String> =
+        args.url.iter().map(|url| Address::read(url)).collect();
+    let addresses = addresses.map_err(&bad)?;
     let (people, sign) = if let Some(path) = &args.tokens {
         let listed = |text: &str| People::from_token_lines(&scenario, text, Timestamp::now());
         (of_file(path, listed).map_err(&bad)?, None)
@@ -49,14 +51,17 @@ pub(super) fn plan(name: &str, args: &LoadArgs, matches: &ArgMatches) -> Result<
         let sign = Signer::new(args, &scenario, matches)?;
         (sign.people(&scenario).map_err(&bad)?, Some(sign))
     };
-    let mut target =
-        HubTarget::find(&address, args.framing, &authorities).map_err(refused(NO_HUB))?;
     let token = people.persons.first().map_or("", |person| &person.token);
-    probe::ask(&mut target, token).map_err(refused(NO_HUB))?;
-    // After the hub was reached: without a hub, an error about its metrics would mislead.
-    let hub = source(args, &address, sign.as_ref(), &authorities).map_err(&bad)?;
+    let reach = |address: &Address| {
+        let mut hub = HubTarget::find(address, args.framing, &authorities)?;
+        probe::ask(&mut hub, token).map(|()| hub)
+    };
+    let hubs: Result<Vec<HubTarget>, String> = addresses.iter().map(reach).collect();
+    let hubs = hubs.map_err(refused(NO_HUB))?;
+    // After the hubs were reached: without a hub, an error about its metrics would mislead.
+    let hub = source(args, &addresses, sign.as_ref(), &authorities).map_err(&bad)?;
     let hub_version = hub.as_ref().and_then(|(source, _)| source.version());
-    Ok(RunPlan { scenario, target, people, track, hub, hub_version })
+    Ok(RunPlan { scenario, hubs, spread: args.spread, people, track, hub, hub_version })
 }
 
 /// Reads a file, and adds its name to an error.
@@ -126,25 +131,27 @@ impl Signer {
     }
 }
 
-/// Where the hub's resource usage can be read, if anywhere, and its current value.
+/// Where the resource usage of the hubs can be read, if anywhere, and its current value.
 fn source(
     args: &LoadArgs,
-    hub: &Address,
+    hubs: &[Address],
     sign: Option<&Signer>,
     authorities: &Authorities,
 ) -> Result<Option<(UsageSource, Usage)>, String> {
-    let source = match (args.pid, &args.metrics) {
-        (None, None) => return Ok(None),
-        (Some(pid), _) => UsageSource::Process(pid),
-        (None, Some(url)) => {
-            // The holder of the secret may read metrics. But a token is for the hub alone, and is
-            // sent only to the origin to which clients send theirs.
-            let ours = hub.is_origin_of(url);
-            let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
-            let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));
-            UsageSource::metrics(url.clone(), token.transpose()?, authorities)
-        }
+    let metrics = |url: &String| {
+        // The holder of the secret may read metrics. But a token is for the hub alone, and is sent
+        // only to the origin to which clients send theirs.
+        let ours = hubs.iter().any(|hub| hub.is_origin_of(url));
+        let admin = UserId::new(WATCHER).map_err(|error| error.to_string())?;
+        let token = sign.filter(|_| ours).map(|it| it.token(admin, Role::Admin, Vec::new()));
+        Ok::<_, String>(UsageSource::metrics(url.clone(), token.transpose()?, authorities))
     };
+    let mut sources: Vec<_> = args.pid.iter().copied().map(UsageSource::Process).collect();
+    sources.extend(args.metrics.iter().map(metrics).collect::<Result<Vec<_>, _>>()?);
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let source = UsageSource::Sum(sources);
     let first = source.read()?;
     Ok(Some((source, first)))
 }

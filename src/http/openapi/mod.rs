@@ -1,7 +1,8 @@
-//! The description of the HTTP API, for programs and for people: `/openapi.json` (`OpenAPI` 3.1,
-//! made from the handlers and their types) and `/docs`, a page that shows it. Neither loads
-//! anything from other hosts.
+//! What the hub says of itself, for programs and for people: `/openapi.json` (the HTTP API as
+//! `OpenAPI` 3.1, made from the handlers and their types), `/docs`, a page that shows it, and
+//! `/asyncapi.json` (the events). None loads anything from other hosts.
 
+mod asyncapi;
 pub(super) mod fixes;
 mod page;
 pub(super) mod problems;
@@ -22,6 +23,8 @@ use super::{admin, api, health};
 
 /// The path of the document.
 const DOCUMENT: &str = "/openapi.json";
+/// The path of the document of events.
+const EVENTS: &str = "/asyncapi.json";
 
 /// The introduction of the document. The paths come from the handlers.
 const ABOUT: &str = "\
@@ -103,17 +106,30 @@ static JSON: LazyLock<Result<Bytes, serde_json::Error>> = LazyLock::new(|| {
     document.to_pretty_json().map(Bytes::from)
 });
 
+/// The document of events, serialised once.
+static EVENTS_JSON: LazyLock<Result<Bytes, serde_json::Error>> =
+    LazyLock::new(|| serde_json::to_vec_pretty(&asyncapi::document()).map(Bytes::from));
+
 pub(super) fn routes(config: &mut ServiceConfig) {
     config
-        .service(web::resource(DOCUMENT).get(document).default_service(other_methods("GET")))
+        .service(web::resource(DOCUMENT).get(calls).default_service(other_methods("GET")))
+        .service(web::resource(EVENTS).get(events).default_service(other_methods("GET")))
         .configure(page::routes);
 }
 
-async fn document(_: Operator) -> Result<HttpResponse, Problem> {
-    match &*JSON {
+async fn calls(_: Operator) -> Result<HttpResponse, Problem> {
+    answer(&JSON)
+}
+
+async fn events(_: Operator) -> Result<HttpResponse, Problem> {
+    answer(&EVENTS_JSON)
+}
+
+fn answer(document: &Result<Bytes, serde_json::Error>) -> Result<HttpResponse, Problem> {
+    match document {
         Ok(json) => Ok(HttpResponse::Ok().content_type("application/json").body(json.clone())),
         Err(error) => {
-            log::error!("the OpenAPI document cannot be written: {error}");
+            log::error!("the document cannot be written: {error}");
             Err(Problem::internal("the document cannot be written"))
         }
     }

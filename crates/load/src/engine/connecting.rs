@@ -31,8 +31,11 @@ impl Engine<'_> {
             return;
         }
         let slow = self.members[id].is_slow().then_some(SLOW_BUFFER);
-        let link = HubConnection::open(&self.plan.target, self.poll.registry(), id, slow);
         let member = &mut self.members[id];
+        // After a failure it tries the next hub, as a balancer would choose it.
+        member.hub = (member.home + member.failures as usize) % self.plan.hubs.len();
+        let hub = &self.plan.hubs[member.hub];
+        let link = HubConnection::open(hub, self.poll.registry(), id, slow);
         member.due = due;
         member.generation += 1;
         self.timers.at(self.now + STEP_TIMEOUT, Wake::Overdue(id, member.generation));
@@ -74,7 +77,7 @@ impl Engine<'_> {
             Ok(true) => {
                 member.phase = ConnectionPhase::Upgrading;
                 let token = &self.plan.people.persons[id].token;
-                let request = self.plan.target.upgrade(token);
+                let request = self.plan.hubs[member.hub].upgrade(token);
                 let sent = link.send(request.as_bytes());
                 self.written(sent);
             }
@@ -116,8 +119,12 @@ impl Engine<'_> {
         member.phase = ConnectionPhase::Inside;
         member.failures = 0;
         member.in_flight = 0;
+        let lost_at = member.lost_at.take();
         let (room, generation, stay) = (member.room, member.generation, member.part.stay);
         let (slow, window) = (member.is_slow(), member.window());
+        if let Some(lost_at) = lost_at {
+            self.time(id, Timing::Reconnect, lost_at);
+        }
         self.inside[room] += 1;
         self.all_inside += 1;
         self.peak = self.peak.max(self.all_inside);
@@ -163,7 +170,7 @@ impl Engine<'_> {
 
     /// Closes the connection as a client does.
     pub(super) fn send_close(&mut self, id: MemberId) {
-        if self.plan.target.framing == Framing::SocketIo {
+        if self.framing == Framing::SocketIo {
             self.write(id, frame::TEXT, b"41/events,");
         }
         self.write(id, frame::CLOSE, &1000_u16.to_be_bytes());
@@ -242,6 +249,7 @@ impl Engine<'_> {
             return self.drop_connection(id, ConnectionPhase::Gone);
         }
         self.drop_connection(id, ConnectionPhase::Away);
+        self.members[id].lost_at.get_or_insert(self.now);
         self.try_again(id, announced.and_then(|(_, after)| after));
     }
 

@@ -46,6 +46,10 @@ pub struct Member {
     pub room: usize,
     /// The settings of its role.
     pub part: Part,
+    /// The hub that it tries first.
+    pub home: usize,
+    /// The hub of its connection.
+    pub hub: usize,
     /// The state of its connection.
     pub phase: ConnectionPhase,
     /// The connection.
@@ -56,6 +60,8 @@ pub struct Member {
     pub due: u64,
     /// Failed connections in a row.
     pub failures: u32,
+    /// When the hub or the network ended its connection, until it is in its room again.
+    pub lost_at: Option<u64>,
     /// The number of the last event that asked for a reply.
     pub last_ack: u64,
     /// Awaited replies, oldest first.
@@ -83,11 +89,14 @@ impl Member {
         Self {
             room,
             part,
+            home: 0,
+            hub: 0,
             phase: ConnectionPhase::Away,
             link: None,
             generation: 0,
             due: 0,
             failures: 0,
+            lost_at: None,
             last_ack: 0,
             asked: VecDeque::new(),
             stamp: 0,

@@ -3,6 +3,7 @@
 //! Messages are due by the schedule, whatever the hub does, and their times are measured from
 //! there. Only the parts of a message that [`super::check`] and [`super::measure`] need are read.
 
+mod commands;
 mod connecting;
 mod interval;
 mod member;
@@ -19,10 +20,11 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mio::{Events, Poll};
 
+use self::commands::Commands;
 use self::interval::Counters;
 use self::member::Member;
 use self::timers::{Timers, Wake};
-use super::address::HubTarget;
+use super::address::{HubTarget, Spread};
 use super::check::{Checker, MemberId};
 use super::hub_usage::{UsageSource, UsageWatch};
 use super::measure::{Measure, Timing};
@@ -32,6 +34,7 @@ use super::seconds;
 use super::tokens::People;
 use super::track::Track;
 use crate::process::Usage;
+use protocol::codec::Framing;
 use protocol::time::Timestamp;
 
 pub use self::interval::Interval;
@@ -41,8 +44,10 @@ pub use self::interval::Interval;
 pub struct RunPlan {
     /// The scenario.
     pub scenario: Scenario,
-    /// The hub.
-    pub target: HubTarget,
+    /// The hubs, at least one. All have the same framing.
+    pub hubs: Vec<HubTarget>,
+    /// How the members of a room are spread over them.
+    pub spread: Spread,
     /// The users.
     pub people: People,
     /// The track of the drivers.
@@ -124,6 +129,7 @@ enum RunStage {
 
 struct Engine<'a> {
     plan: &'a RunPlan,
+    framing: Framing,
     started: Instant,
     /// The wall clock at the beginning.
     wall: Timestamp,
@@ -150,6 +156,8 @@ struct Engine<'a> {
     alive: u64,
     /// When the stage ends at the latest.
     deadline: u64,
+    /// The commands of the scenario that still run.
+    commands: Commands,
     peak: usize,
     inside_at_end: usize,
     /// The counters at the start of the hold; none before.
@@ -211,14 +219,19 @@ impl<'a> Engine<'a> {
         let nothing = |role| unreachable!("nobody of the role {role:?} was planned");
         let part = |role| -> Part { scenario.part(role).cloned().unwrap_or_else(|| nothing(role)) };
         let persons = &plan.people.persons;
+        let mut places = vec![0; plan.people.rooms.len()];
         let member = |(id, person): (MemberId, &super::tokens::Person)| {
-            Member::new(id, person.room, part(person.role), scenario.seed)
+            let room = person.room;
+            let home = plan.spread.home(room, places[room], plan.hubs.len());
+            places[room] += 1;
+            Member { hub: home, home, ..Member::new(id, room, part(person.role), scenario.seed) }
         };
         let drivers = persons.iter().enumerate().map(|(id, person)| (person.user.as_str(), id));
         let wall = Timestamp::now();
         let mut run = Rng::new(u64::from(std::process::id()) ^ wall.as_millis().unsigned_abs());
         Ok(Self {
             plan,
+            framing: plan.hubs.first().map_or(Framing::Plain, |hub| hub.framing),
             started: Instant::now(),
             wall,
             run: u32::try_from(run.next() >> 32).unwrap_or(0),
@@ -239,6 +252,7 @@ impl<'a> Engine<'a> {
             ended: RunEnd::Complete,
             alive: 0,
             deadline: from,
+            commands: Commands::default(),
             peak: 0,
             inside_at_end: 0,
             at_hold: None,
@@ -270,6 +284,9 @@ impl<'a> Engine<'a> {
         for (place, storm) in scenario.storm.iter().enumerate() {
             self.timers.at(self.measure.from + micros(storm.at.0), Wake::Storm(place));
         }
+        for (place, step) in scenario.step.iter().enumerate() {
+            self.timers.at(self.measure.from + micros(step.at.0), Wake::Step(place));
+        }
         self.timers.at(1_000_000, Wake::Second);
     }
 
@@ -283,6 +300,7 @@ impl<'a> Engine<'a> {
             Wake::Location(id) => self.location_due(id, due),
             Wake::Chat(id) => self.chat_due(id, due),
             Wake::Storm(place) => self.storm(place, due),
+            Wake::Step(place) => self.commands.start(&self.plan.scenario.step[place]),
             Wake::Second => {
                 watch(&self.second());
                 self.timers.at(due + 1_000_000, Wake::Second);
@@ -315,6 +333,7 @@ impl<'a> Engine<'a> {
 
     fn outcome(mut self) -> RunOutcome {
         self.end_hold();
+        self.commands.count(&mut self.measure);
         self.measure.turn();
         RunOutcome {
             ended: self.ended,

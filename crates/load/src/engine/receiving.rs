@@ -141,11 +141,10 @@ impl Engine<'_> {
     }
 
     fn message(&mut self, id: MemberId, payload: &[u8]) {
-        let framing = self.plan.target.framing;
         let Ok(text) = simdutf8::basic::from_utf8(payload) else {
             return self.measure.error("invalid_utf8");
         };
-        match parse(framing, text) {
+        match parse(self.framing, text) {
             HubMessage::Event(name, data) => self.event(id, &name, data),
             HubMessage::Reply(ack, result) => self.reply(id, ack, result),
             HubMessage::EnginePing => self.write(id, frame::TEXT, b"3"),

@@ -155,7 +155,7 @@ impl Engine<'_> {
 
     fn say(&mut self, id: MemberId, name: ClientEventName, ack: Option<u64>, data: &str) {
         let mut text = std::mem::take(&mut self.text);
-        client_message::event(self.plan.target.framing, name, ack, data, &mut text);
+        client_message::event(self.framing, name, ack, data, &mut text);
         self.write(id, frame::TEXT, text.as_bytes());
         self.text = text;
     }

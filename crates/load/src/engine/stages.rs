@@ -117,6 +117,7 @@ impl Engine<'_> {
 
     /// A second has ended: records its results, and returns them.
     pub(super) fn second(&mut self) -> RunProgress {
+        self.commands.count(&mut self.measure);
         let mark = self.mark();
         let second = std::mem::replace(&mut self.at_second, mark).until(&mark);
         let (stretch, gone) = &mut self.seconds;

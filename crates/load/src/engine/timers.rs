@@ -25,6 +25,8 @@ pub enum Wake {
     Turn(MemberId, u32),
     /// All connections break.
     Storm(usize),
+    /// A command of the scenario.
+    Step(usize),
     /// A second has ended.
     Second,
 }

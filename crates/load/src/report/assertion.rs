@@ -54,7 +54,7 @@ const COMPARES: [(&str, Compare); 6] = [
     (">", Compare::Above),
 ];
 
-const OF_TIMES: [&str; 7] = ["count", "p50", "p90", "p99", "p999", "max", "mean"];
+const OF_TIMES: [&str; 8] = ["count", "p50", "p90", "p95", "p99", "p999", "max", "mean"];
 
 impl Assertion {
     /// Reads an assertion.
@@ -92,8 +92,8 @@ impl Assertion {
     }
 }
 
-const KNOWN: &str = "there are connect, join, location, chat, chat-ack and late with .p50 .p90 \
-     .p99 .p999 .max .mean .count; errors, errors.CODE, closes, closes.CODE, broken, \
+const KNOWN: &str = "there are connect, join, location, chat, chat-ack, reconnect and late with \
+     .p50 .p90 .p95 .p99 .p999 .max .mean .count; errors, errors.CODE, closes, closes.CODE, broken, \
      broken.PROMISE, sent.rate, deliveries.rate, connects.rate, connections.peak, \
      connections.at-end, client.cpu, client.late, hub.cpu and hub.memory";
 
@@ -143,6 +143,7 @@ fn of_times(times: &Times, which: &str) -> Option<f64> {
         "count" => float(times.count),
         "p50" => times.p50,
         "p90" => times.p90,
+        "p95" => times.p95,
         "p99" => times.p99,
         "p999" => times.p999,
         "max" => times.max,

@@ -107,14 +107,14 @@ fn times(page: &mut String, report: &Report) {
     page.push_str(
         "<h2>Times in milliseconds</h2>\n<div class=\"scroll\"><table><thead><tr><th></th>",
     );
-    for title in ["count", "p50", "p90", "p99", "p99.9", "max", "mean"] {
+    for title in ["count", "p50", "p90", "p95", "p99", "p99.9", "max", "mean"] {
         let _ = write!(page, "<th>{title}</th>");
     }
     page.push_str("</tr></thead><tbody>\n");
     for (name, times) in report.times() {
-        let Times { count, p50, p90, p99, p999, max, mean } = times;
+        let Times { count, p50, p90, p95, p99, p999, max, mean } = times;
         let _ = write!(page, "<tr><td>{name}</td><td>{count}</td>");
-        for value in [p50, p90, p99, p999, max, mean] {
+        for value in [p50, p90, p95, p99, p999, max, mean] {
             let _ = write!(page, "<td>{value:.2}</td>");
         }
         page.push_str("</tr>\n");

@@ -37,7 +37,7 @@ pub struct Report {
     pub at: Timestamp,
     /// The scenario's name.
     pub scenario: String,
-    /// The hub.
+    /// The hub, or several of them.
     pub url: String,
     /// `plain` or `socketio`.
     pub framing: String,
@@ -108,6 +108,9 @@ pub struct Times {
     pub p50: f64,
     /// The 90th percentile.
     pub p90: f64,
+    /// The 95th percentile; 0 in the results of older programs.
+    #[serde(default)]
+    pub p95: f64,
     /// The 99th percentile.
     pub p99: f64,
     /// The 99.9th percentile.
@@ -177,8 +180,8 @@ impl Report {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: Timestamp::now(),
             scenario: plan.scenario.name.clone(),
-            url: plan.target.url.clone(),
-            framing: plan.target.framing.as_str().to_owned(),
+            url: plan.hubs.iter().map(|hub| &*hub.url).collect::<Vec<_>>().join(", "),
+            framing: plan.hubs.first().map_or("", |hub| hub.framing.as_str()).to_owned(),
             seed: plan.scenario.seed,
             workload: Some(Workload::new(&plan.scenario)),
             machine: Some(Machine::this()),
@@ -284,6 +287,7 @@ fn hint(code: &str) -> Option<&'static str> {
         "unavailable" => "the hub had too much to do at once, or its database was not there",
         "forbidden" => "the token does not name the order, or another driver has it",
         "no_local_port" => "this machine has no more ports to one address; use several machines",
+        "step_failed" => "a command of the scenario could not be run, or failed",
         "connect_refused" => "nobody listened there",
         "4008" => "the hub found this program, or a slow reader of the scenario, too slow",
         "4409" => "the user had too many connections; see MAX_CONNECTIONS_PER_USER",
@@ -301,6 +305,7 @@ impl Times {
             count: times.len(),
             p50: at(0.5),
             p90: at(0.9),
+            p95: at(0.95),
             p99: at(0.99),
             p999: at(0.999),
             max: float(times.max()) / 1000.0,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Report, Times};
 use crate::engine::RunProgress;
+use crate::measure::Timing;
 
 /// The whole report, as lines.
 pub fn table(report: &Report) -> String {
@@ -34,6 +35,13 @@ pub fn table(report: &Report) -> String {
         let _ = writeln!(
             text,
             "{name:<10} {count:>9} {p50:>9.2} {p90:>9.2} {p99:>9.2} {p999:>9.2} {max:>9.2}"
+        );
+    }
+    if let Some(lost) = report.timings.get(Timing::Reconnect.as_str()) {
+        let _ = writeln!(
+            text,
+            "\nreconnected     95 % of {} lost connections were back in their rooms after {:.0} ms",
+            lost.count, lost.p95
         );
     }
     text.push('\n');

@@ -9,6 +9,7 @@ pub const BUILTIN: &[(&str, &str)] = &[
     ("churn", include_str!("../../../../benches/load/churn.toml")),
     ("reconnect-storm", include_str!("../../../../benches/load/reconnect-storm.toml")),
     ("slow-readers", include_str!("../../../../benches/load/slow-readers.toml")),
+    ("cluster", include_str!("../../../../benches/load/cluster.toml")),
     ("soak", include_str!("../../../../benches/load/soak.toml")),
     ("mixed", include_str!("../../../../benches/load/mixed.toml")),
 ];

@@ -60,6 +60,9 @@ pub struct Scenario {
     /// When all connections break at once.
     #[serde(default)]
     pub storm: Vec<Storm>,
+    /// Commands that run during the hold.
+    #[serde(default)]
+    pub step: Vec<Step>,
 }
 
 /// The settings of one role.
@@ -110,6 +113,16 @@ pub struct Storm {
     /// The time in which they come back; 0 is all at once.
     #[serde(default)]
     pub jitter: TimeSpan,
+}
+
+/// A command that runs at a moment, like one that kills a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Step {
+    /// When, counted from the beginning of the hold.
+    pub at: TimeSpan,
+    /// The command, for `sh -c`.
+    pub run: String,
 }
 
 /// Why a scenario cannot be run.
@@ -202,9 +215,11 @@ impl Scenario {
                 return Err(bad(format!("{name}: chat or chat-in-flight, not both")));
             }
         }
-        if let Some(storm) = self.storm.iter().find(|storm| storm.at.0 >= self.hold.0) {
-            let at = humantime::format_duration(storm.at.0);
-            return Err(bad(format!("storm: at {at} the hold is over")));
+        let storms = self.storm.iter().map(|storm| ("storm", storm.at));
+        let mut moments = storms.chain(self.step.iter().map(|step| ("step", step.at)));
+        if let Some((key, at)) = moments.find(|(_, at)| at.0 >= self.hold.0) {
+            let at = humantime::format_duration(at.0);
+            return Err(bad(format!("{key}: at {at} the hold is over")));
         }
         Ok(())
     }

@@ -54,7 +54,11 @@ fn values_that_do_not_go_together_are_refused() {
         ("name = \"x\"\nrooms = 1000000\n[driver]\nper-room = 2\n", "2000000 connections"),
         (
             "name = \"x\"\nrooms = 1\nhold = \"3s\"\nstorm = [{ at = \"3s\" }]\n[driver]\nper-room = 1\n",
-            "at 3s the hold is over",
+            "storm: at 3s the hold is over",
+        ),
+        (
+            "name = \"x\"\nrooms = 1\nhold = \"3s\"\nstep = [{ at = \"4s\", run = \"true\" }]\n[driver]\nper-room = 1\n",
+            "step: at 4s the hold is over",
         ),
     ] {
         let said = refused(text);

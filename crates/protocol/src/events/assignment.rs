@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 /// The data of `order:assigned` and `order:unassigned`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Assignment<'a> {
     /// The id of the order.
@@ -15,6 +16,7 @@ pub struct Assignment<'a> {
     /// The driver who was assigned or unassigned.
     pub driver_id: &'a UserId,
     /// The driver's name, null if the back end gave none.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub driver_name: Option<&'a str>,
     /// When it changed.
     pub at: Timestamp,

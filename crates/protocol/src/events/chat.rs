@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 
 /// The data of `chat:message`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Chat {
     /// The id of the order.
@@ -29,6 +30,7 @@ pub struct Chat {
 
 /// The reply to `chat:message`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Stored<'a> {
     /// The message's id.

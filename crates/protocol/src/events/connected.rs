@@ -12,6 +12,7 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The data of `connected`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Connected<'a> {
     /// The session's id.

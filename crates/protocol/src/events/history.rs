@@ -16,15 +16,18 @@ pub const DEFAULT_PAGE: i64 = 50;
 
 /// The data of `chat:history`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct History {
     /// The id of the order.
     pub order_id: OrderId,
     /// A page that ends before this message.
     #[serde(default, deserialize_with = "seq")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub before_seq: Option<i64>,
     /// A page that begins after this message; 0 is the beginning.
     #[serde(default, deserialize_with = "seq")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub after_seq: Option<i64>,
     /// How many messages at most, 1 to 200.
     #[serde(default = "default_page", deserialize_with = "limit")]
@@ -33,9 +36,11 @@ pub struct History {
 
 /// The reply to `chat:history`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryPage<'a> {
     /// Messages in order of `seq`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::chat::ChatMessage>))]
     pub messages: Vec<&'a RawValue>,
     /// Whether there are more in that direction.
     pub has_more: bool,

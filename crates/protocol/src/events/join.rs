@@ -13,12 +13,14 @@ use crate::location::Position;
 
 /// The data of `order:join`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Join {
     /// The id of the order.
     pub order_id: OrderId,
     /// The last message that the client has.
     #[serde(default, deserialize_with = "seq")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub since_seq: Option<i64>,
     /// How many messages at most, 0 to 200.
     #[serde(default = "default_page", deserialize_with = "limit")]
@@ -27,13 +29,16 @@ pub struct Join {
 
 /// The state of a room when a session joins it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot<'a> {
     /// The id of the order.
     pub order_id: &'a OrderId,
     /// The order's status, null if no back end has set one.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub status: Option<&'a str>,
     /// The assigned driver.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub driver_id: Option<&'a UserId>,
     /// The number of the newest message; live ones follow with the next number.
     pub last_seq: i64,
@@ -42,8 +47,10 @@ pub struct Snapshot<'a> {
     /// Whether `messages` is everything since `sinceSeq`.
     pub recovered: bool,
     /// Messages in order of `seq`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<crate::chat::ChatMessage>))]
     pub messages: Vec<&'a RawValue>,
     /// Where the driver was last seen.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub last_location: Option<LastLocation<'a>>,
     /// The users in the room, each once.
     pub members: Vec<MemberInfo<'a>>,
@@ -53,6 +60,7 @@ pub struct Snapshot<'a> {
 
 /// The last position of a room, with its age.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LastLocation<'a> {
     /// The position.

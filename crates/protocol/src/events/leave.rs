@@ -10,6 +10,7 @@ use crate::ids::OrderId;
 
 /// The data of `order:leave`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Leave {
     /// The id of the order.
@@ -21,6 +22,7 @@ pub struct Leave {
 
 /// The reply to `order:leave`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Remaining {
     /// Joins of this session that remain.
     pub remaining: u32,
@@ -28,6 +30,7 @@ pub struct Remaining {
 
 /// The data of `order:left`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Left<'a> {
     /// The id of the order.
@@ -38,6 +41,7 @@ pub struct Left<'a> {
 
 /// Why a session is no longer in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum LeftReason {
     /// The client asked for it.

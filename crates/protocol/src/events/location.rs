@@ -56,6 +56,7 @@ pub struct Fix {
 
 /// The reply to `driver:location`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Accepted<'a> {
     /// How many orders took the position.
     pub accepted: usize,
@@ -66,6 +67,7 @@ pub struct Accepted<'a> {
 
 /// An order that refused a location.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedOrder {
     /// The id of the order.
@@ -76,6 +78,7 @@ pub struct RejectedOrder {
 
 /// The data of `location:updated`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LocationUpdate<'a> {
     /// The id of the order.
@@ -85,6 +88,7 @@ pub struct LocationUpdate<'a> {
     pub position: &'a Position,
     /// Charge of the phone; staff only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub battery: Option<f64>,
 }
 
@@ -102,26 +106,38 @@ impl HubData for LocationUpdate<'_> {
     }
 }
 
-/// A location before it is checked.
+/// The data of `driver:location`. Without an order it is for every open order of the driver.
 #[derive(Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Location))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RawLocation {
+    /// One order.
     #[serde(default)]
     pub(crate) order_id: Option<OrderId>,
+    /// Or 1 to 20.
     #[serde(default)]
     pub(crate) order_ids: Option<Vec<OrderId>>,
+    /// Degrees, -90 to 90.
     pub(crate) lat: f64,
+    /// Degrees, -180 to 180.
     pub(crate) lng: f64,
+    /// Metres.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) accuracy: Option<f64>,
+    /// Degrees from north, clockwise, 0 to 360.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) heading: Option<f64>,
+    /// Metres per second.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) speed: Option<f64>,
+    /// Metres.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) altitude: Option<f64>,
+    /// Charge of the phone, 0 to 1; shown to staff only.
     #[serde(default, deserialize_with = "lenient::number")]
     pub(crate) battery: Option<f64>,
+    /// When the phone took it.
     #[serde(default, deserialize_with = "lenient::time")]
     pub(crate) recorded_at: Option<Timestamp>,
 }

@@ -54,6 +54,7 @@ pub trait HubData: Serialize + Sized {
 
 /// The reply to an event that says nothing beside `ok`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Done {}
 
 fn object<'de, T: Deserialize<'de>>(data: Option<&'de RawValue>) -> Result<T, Failure> {

@@ -8,6 +8,7 @@ use crate::role::Role;
 
 /// The data of `presence:joined` and `presence:left`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Presence<'a> {
     /// The id of the order.
@@ -19,6 +20,7 @@ pub struct Presence<'a> {
 
 /// A user in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MemberInfo<'a> {
     /// The user.

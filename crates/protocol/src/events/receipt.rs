@@ -20,6 +20,7 @@ pub enum ReceiptKind {
 
 /// The data of `chat:delivered` and `chat:read`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// The id of the order.
@@ -31,6 +32,7 @@ pub struct Receipt {
 
 /// The data of `chat:delivered` and `chat:read`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiptUpdate<'a> {
     /// The id of the order.
@@ -45,6 +47,7 @@ pub struct ReceiptUpdate<'a> {
 
 /// How far a user has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ReadMark<'a> {
     /// The user.

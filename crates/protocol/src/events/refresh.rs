@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 
 /// The data of `auth:refresh`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refresh {
     /// A token of the same user.
     pub token: String,
@@ -18,6 +19,7 @@ pub struct Refresh {
 
 /// The reply to `auth:refresh`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Refreshed {
     /// When the new token ends.
@@ -26,6 +28,7 @@ pub struct Refreshed {
 
 /// The data of `auth:expiring`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Expiring {
     /// When the token ends.

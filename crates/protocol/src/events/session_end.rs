@@ -7,6 +7,7 @@ use crate::close::CloseCode;
 
 /// The data of `session:end`.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SessionEnd<'a> {
     /// The close code that follows.
@@ -17,6 +18,7 @@ pub struct SessionEnd<'a> {
     pub retry: bool,
     /// When the client should reconnect.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub reconnect_after_ms: Option<u64>,
 }
 

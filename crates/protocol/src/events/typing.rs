@@ -9,6 +9,7 @@ use crate::ids::{OrderId, UserId};
 
 /// The data of `chat:typing`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Typing {
     /// The id of the order.
@@ -19,6 +20,7 @@ pub struct Typing {
 
 /// The data of `chat:typing`.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TypingUpdate<'a> {
     /// The id of the order.
