@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, AsyncContext, Context, Handler, Message, System};
 use criterion::{Criterion, Throughput};
 use diesel::connection::SimpleConnection;
-use orderhub::actors::store::{ChatWritten, NewMessage, Store, StoreOptions, TrailOptions};
+use orderhub::actors::store::{
+    ChatWritten, NewMessage, Sharing, Store, StoreOptions, TrailOptions,
+};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
@@ -51,6 +53,7 @@ impl Rooms {
             content: "I am at the door, the bell does not work. Please call me.".into(),
             client_msg_id: Some(id.clone()),
             created_at: Timestamp::now(),
+            judged_by: None,
             id,
         };
         self.store.write_chat(message, room, reply.recipient()).expect("admitted");
@@ -92,8 +95,14 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
     let words = LabelValues::default();
     let system = System::new();
     let rooms = system.block_on(async {
-        let options =
-            StoreOptions { url, pool_size: 4, trail: TrailOptions::default(), outbox: None };
+        let options = StoreOptions {
+            url,
+            sharing: Sharing::Alone,
+            pool_size: 4,
+            trail: TrailOptions::default(),
+            outbox: None,
+            relay: None,
+        };
         let metrics = Arc::new(Metrics::new(&words));
         let store = Store::start(&options, metrics, &Arbiter::current()).expect("a store");
         store.ping().await.expect("an answer");

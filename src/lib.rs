@@ -12,12 +12,12 @@
 //! | layer | modules |
 //! |---|---|
 //! | the program | [`cli`] |
-//! | wiring, drain, routes | [`server`], [`http`] |
+//! | wiring, drain, routes; this hub among the nodes of its cluster | [`server`], [`http`], [`cluster`] |
 //! | one client: a connection and its sessions | [`actors::connection`] |
 //! | registry of rooms and sessions | [`actors::supervisor`] |
 //! | rooms, sessions as rooms see them | [`actors::order_room`], [`actors::peer`] |
 //! | the database's threads, session records for resume | [`actors::store`], [`actors::resumes`] |
-//! | how nodes tell each other what happens | [`bus`] |
+//! | how nodes tell each other what happens, and what they tell of rooms | [`bus`], [`relay`] |
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | the crate [`transport`], [`transport::engineio`] |
@@ -59,6 +59,7 @@ pub mod actors;
 pub mod auth;
 pub mod bus;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod db;
@@ -72,6 +73,7 @@ pub mod permits;
 pub mod process;
 pub mod rate_limit;
 pub mod recent;
+pub mod relay;
 pub mod room;
 pub mod server;
 pub mod session;

@@ -1,5 +1,7 @@
 //! Builds the hub from store, supervisor and addresses, and stops it.
 
+mod cluster;
+mod drain;
 mod limits;
 mod ownership;
 mod signals;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use actix::Arbiter;
 use actix_http::{HttpService, KeepAlive};
-use actix_server::{Server, ServerHandle};
+use actix_server::Server;
 use actix_service::{ServiceFactoryExt as _, map_config};
 use actix_web::App;
 use actix_web::dev::AppConfig;
@@ -22,12 +24,12 @@ use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
-use crate::actors::order_room::{RoomBarrier, SaveRoomState};
 use crate::actors::shared::{LABEL_VALUES, Shared};
 use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOptions};
-use crate::actors::supervisor::{DisconnectAll, GetRooms, SupervisorHandle};
 use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
+use crate::bus::redis::StartError;
+use crate::cluster::{Listening, NodeTasks};
 use crate::config::Config;
 use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
@@ -40,10 +42,10 @@ use crate::http::connection::{
 use crate::http::{self, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
+use crate::relay::Relay;
 use crate::room::bans::BanScope;
 use crate::webhooks::outbox::Outbox;
 use ownership::DatabaseOwnership;
-use protocol::close::CloseCode;
 use protocol::time::Timestamp;
 use transport::engineio::PollingSessions;
 use transport::{OutboxBudget, TransportMetrics, TransportOptions};
@@ -59,18 +61,6 @@ const WRITE_BUFFER: usize = 16 * 1024;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the node's rates are sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
-/// The share of `DRAIN_SECS` that chat may take when the database is slow.
-const CHAT_SHARE: f64 = 0.5;
-/// The share of `DRAIN_SECS` after which all sessions must have ended. The rest is for storing the
-/// last positions.
-const CLOSED_SHARE: f64 = 0.85;
-/// The share of the remaining time over which closes are spread. The rest is for the connections to
-/// end.
-const CLOSING_SHARE: f64 = 0.8;
-/// How often the records of closed sessions are stored during the drain, for the next process.
-const SAVE_INTERVAL: Duration = Duration::from_millis(200);
-/// The least time that each step of the drain gets. A step ends as soon as it is done.
-const MIN_STEP: Duration = Duration::from_secs(1);
 
 /// Why the hub could not run.
 #[derive(Debug, thiserror::Error)]
@@ -93,15 +83,22 @@ pub enum ServeError {
     /// The hub could not find out whether another hub uses the database.
     #[error("DATABASE_URL: {0}")]
     Lock(#[from] LockError),
-    /// Another hub uses the database, and has not ended within this many seconds.
-    #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s")]
-    InUse(Holder, u64),
+    /// Another hub uses the database, and has not ended within this many seconds; and what else can
+    /// be done.
+    #[error("DATABASE_URL: another hub uses this database ({0}) and has not ended within {1} s{2}")]
+    InUse(Holder, u64, &'static str),
     /// The database accepts queries and has answered none for this many seconds.
     #[error("DATABASE_URL: the database has not answered within {0} s")]
     Silent(u64),
     /// Another hub has taken the database over while this one could not reach it.
     #[error("DATABASE_URL: another hub has taken this database over ({0})")]
     TakenOver(Holder),
+    /// A node with another prefix uses the database, which would not hear this one.
+    #[error("REDIS_PREFIX: the node {0} of this database has {1}; all nodes need the same")]
+    OtherPrefix(String, String),
+    /// The other nodes cannot be reached.
+    #[error(transparent)]
+    Bus(#[from] StartError),
     /// The system refused an operation.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -135,13 +132,14 @@ pub fn run(
             let lock = ownership::acquire(&config).await?;
             start_hub(config, verifier, webhooks, endpoints).await.map(|hub| (lock, hub))
         };
-        let (mut lock, hub) = tokio::select! {
+        let (mut lock, (hub, node_tasks)) = tokio::select! {
             started = start => started?,
             () = &mut stop => return Ok(()),
         };
         let config = &hub.shared.config;
         let mut owned = DatabaseOwnership::hold_lock(
             move || lock.acquire(),
+            cluster::sharing(config),
             Arc::clone(hub.shared.store.file_guard()),
         )?;
         let (listener, address) = bind(config.server.bind)?;
@@ -156,7 +154,7 @@ pub fn run(
             () = &mut stop => None,
             holder = owned.lost() => Some(holder),
         };
-        drain(&hub, handle).await;
+        drain::drain(&hub, node_tasks.as_ref(), handle).await;
         running.await.map_err(io::Error::other)??;
         lost.map_or(Ok(()), |holder| Err(ServeError::TakenOver(holder)))
     })
@@ -168,12 +166,13 @@ async fn start_hub(
     verifier: Verifier,
     file: Option<WebhookFile>,
     reread: Arc<Notify>,
-) -> Result<Hub, ServeError> {
+) -> Result<(Hub, Option<NodeTasks>), ServeError> {
     let mut metrics = Metrics::new(&LABEL_VALUES);
     metrics.show_limits(limits::limits(&config));
     let metrics = Arc::new(metrics);
     let outbox = file.as_ref().map(|file| webhooks::outbox(&config, file));
-    let options = store_options(&config, outbox.clone());
+    let relay = config.cluster.redis_url.is_some().then(Arc::<Relay>::default);
+    let options = store_options(&config, outbox.clone(), relay.clone());
     verifier.watch_keys()?;
     let (url, auto_migrate) = (options.url.clone(), config.database.auto_migrate);
     let checked = ownership::run_on_thread(move || {
@@ -183,7 +182,9 @@ async fn start_hub(
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
     let transport = Arc::new(transport_options(&config, &metrics));
-    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox));
+    let node = cluster::join(&config, &metrics, &store, relay).await?;
+    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, node));
+    let listening = if shared.is_cluster { Some(Listening::begin(&shared).await?) } else { None };
     restore_bans(&shared).await?;
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
         shared.verifier.revoke(user_id, issued_before);
@@ -200,7 +201,7 @@ async fn start_hub(
     let connection_limits =
         Arc::new(ConnectionLimits::new(&shared.config, shared.connections.clone()));
     let (byte_budget, readiness) = (Arc::new(ByteBudget::new(&shared.config.http)), Arc::default());
-    Ok(Hub {
+    let hub = Hub {
         shared,
         supervisor_handle,
         transport,
@@ -212,14 +213,27 @@ async fn start_hub(
         readiness,
         dispatcher,
         started,
-    })
+    };
+    let node_tasks = listening.map(|listening| NodeTasks::start(hub.clone(), listening));
+    Ok((hub, node_tasks))
 }
 
-fn store_options(config: &Config, outbox: Option<Arc<Outbox>>) -> StoreOptions {
+fn store_options(
+    config: &Config,
+    outbox: Option<Arc<Outbox>>,
+    relay: Option<Arc<Relay>>,
+) -> StoreOptions {
     let (database, rooms) = (&config.database, &config.rooms);
     let trail =
         TrailOptions { interval: rooms.trail_interval, retention: rooms.location_retention };
-    StoreOptions { url: database.url.clone(), pool_size: database.pool_size, trail, outbox }
+    StoreOptions {
+        url: database.url.clone(),
+        sharing: cluster::sharing(config),
+        pool_size: database.pool_size,
+        trail,
+        outbox,
+        relay,
+    }
 }
 
 fn transport_options(config: &Config, metrics: &Arc<Metrics>) -> TransportOptions {
@@ -366,124 +380,5 @@ async fn sample_and_sweep(hub: Hub) {
         let now = Instant::now();
         hub.rates.sample(&hub.shared, now);
         hub.shared.resumes.sweep(now);
-    }
-}
-
-/// Stops the hub in an order that loses nothing that was acknowledged, and tells every client when
-/// to come back.
-async fn drain(hub: &Hub, server: ServerHandle) {
-    let drain = &hub.shared.config.drain;
-    log::info!("draining");
-    // From here on the hub is not ready, and takes no upgrades and no chat.
-    hub.shared.start_draining();
-    tokio::time::sleep(drain.delay).await;
-    let began = Instant::now();
-    run_step(step_deadline(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", finish_chat(hub)).await;
-    // Time that chat took is deducted from the time for closing sessions. So there is time to store
-    // the last positions, even if a client does not read its last frames.
-    let closed = step_deadline(began, drain.drain.mul_f64(CLOSED_SHARE));
-    let spread = (closed - Instant::now()).mul_f64(CLOSING_SHARE);
-    let end_all = DisconnectAll { close: CloseCode::RESTART, spread };
-    match hub.supervisor().addr.send(end_all).await {
-        Ok(count) => log::info!("closing {count} sessions"),
-        Err(error) => log::error!("the supervisor is gone: {error}"),
-    }
-    run_step(closed, "sessions", wait_for_sessions(hub)).await;
-    let written = step_deadline(began, drain.drain);
-    run_step(written, "positions", persist_rooms(hub.supervisor())).await;
-    run_step(written, "read marks", save_marks(hub)).await;
-    run_step(written, "sessions to be taken up again", save_sessions(hub)).await;
-    if let Some(dispatcher) = &hub.dispatcher {
-        run_step(written, "webhooks", dispatcher.stop()).await;
-    }
-    run_step(written, "the store", hub.shared.store.drained()).await;
-    run_step(written, "the database's file", checkpoint_database(hub)).await;
-    server.stop(false).await;
-    log::info!("stopped");
-}
-
-/// The deadline of a step: a share of the whole, but at least `MIN_STEP` from now.
-fn step_deadline(began: Instant, share: Duration) -> Instant {
-    (began + share).max(Instant::now() + MIN_STEP)
-}
-
-/// Resolves when every message that a room has admitted is stored, acknowledged and sent out.
-async fn finish_chat(hub: &Hub) {
-    // After this, the store has every message that a room took before it saw the drain,
-    settle_rooms(hub).await;
-    hub.shared.store.drained().await;
-    // and after this, the rooms have handled all results of the store.
-    settle_rooms(hub).await;
-}
-
-/// Resolves when every room has handled all messages sent to it so far.
-async fn settle_rooms(hub: &Hub) {
-    let rooms = hub.supervisor().addr.send(GetRooms).await.unwrap_or_default();
-    // A room that has stopped meanwhile has nothing left to handle.
-    futures_util::future::join_all(rooms.iter().map(|room| room.addr.send(RoomBarrier))).await;
-}
-
-/// Runs a step of the drain until its deadline.
-async fn run_step(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
-    if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
-        log::warn!("the time of the drain had passed before {what} were done");
-    }
-}
-
-/// Resolves when the last session has ended and its outbox is flushed. Unauthenticated connections
-/// have nothing to lose.
-async fn wait_for_sessions(hub: &Hub) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(20));
-    let mut kept = Instant::now();
-    while hub.shared.connections.taken() > hub.shared.unauthenticated.taken() {
-        ticks.tick().await;
-        // Clients may reach the next process before this one has closed its last session.
-        if kept.elapsed() > SAVE_INTERVAL {
-            save_sessions(hub).await;
-            kept = Instant::now();
-        }
-    }
-}
-
-/// Stores the records of sessions that were just closed, for the next process. It goes on by itself
-/// after its deadline; the calls run one after the other.
-async fn save_sessions(hub: &Hub) {
-    let (shared, turn) = (Arc::clone(&hub.shared), Arc::clone(&hub.shared.resume_write_lock));
-    let keep = async move {
-        let _turn = turn.lock().await;
-        let records = shared.resumes.drain(Instant::now());
-        let expires = Timestamp::now().plus(shared.config.rooms.resume);
-        if let Err(error) = shared.store.save_resume_records(records, expires).await {
-            // No stored data is lost: these clients join their rooms again.
-            log::warn!("sessions cannot be taken up again after this: {error}");
-        }
-    };
-    if let Err(error) = actix_rt::spawn(keep).await {
-        log::error!("writing sessions to be taken up again panicked: {error}");
-    }
-}
-
-/// Stores the read marks that are not stored yet.
-async fn save_marks(hub: &Hub) {
-    if let Err(error) = hub.shared.store.flush_read_marks().await {
-        log::warn!("some of what was read is unread again after this: {error}");
-    }
-}
-
-/// Merges the log into the database file, so that the file alone can be copied.
-async fn checkpoint_database(hub: &Hub) {
-    if let Err(error) = hub.shared.store.checkpoint().await {
-        // Nothing is lost: the next start reads the log beside the file.
-        log::warn!("the database's log stays beside its file: {error}");
-    }
-}
-
-async fn persist_rooms(supervisor: &SupervisorHandle) {
-    let rooms = supervisor.addr.send(GetRooms).await.unwrap_or_default();
-    let saves = rooms.iter().map(|room| room.addr.send(SaveRoomState));
-    for saved in futures_util::future::join_all(saves).await {
-        if let Err(error) = saved {
-            log::debug!("a room was gone before its position was saved: {error}");
-        }
     }
 }

@@ -8,6 +8,7 @@
 mod alarms;
 mod authentication;
 mod broadcast;
+pub mod cluster;
 pub mod connection;
 pub mod order_room;
 pub mod peer;

@@ -14,9 +14,11 @@ mod lanes;
 mod lifecycle;
 mod location;
 mod members;
+mod neighbours;
 mod order_change;
 mod posted_fixes;
 mod receipts;
+mod relay;
 mod removal;
 mod requests;
 mod rights;
@@ -38,14 +40,17 @@ use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
 pub use self::location::UpdateLocation;
 use self::members::{Member, RoomSession};
+pub use self::neighbours::SayHello;
 pub use self::posted_fixes::{FixSource, PublishFixes, PublishedFixes, driver_for_fixes};
+use self::relay::RoomRelay;
+pub use self::relay::{BusEvents, CatchUp, StartAnew};
 pub use self::removal::{RemoveUser, UpdateIdentity};
 pub use self::requests::ClientRequest;
 pub use self::stats::{Inspect, RoomActivity, RoomDetail, RoomStats, SessionDetail};
 use super::peer::{Answer, MembershipEvent, MembershipGuard, SubscriptionId};
 use super::reachable::Reachable;
 use super::shared::Shared;
-use super::store::{ChatWritten, OrderChanged};
+use super::store::{ChatWritten, LoadedOrder, OrderChanged};
 use crate::auth::Identity;
 use crate::permits::{Permit, take};
 use crate::recent::RecentMap;
@@ -124,6 +129,8 @@ pub enum RoomReport {
         order: OrderId,
         /// The number of this room among all rooms of the process.
         epoch: u64,
+        /// Whether it panicked. Otherwise it has found that it must start anew.
+        is_panic: bool,
     },
 }
 
@@ -177,6 +184,8 @@ pub struct OrderRoom {
     used: bool,
     /// Whether the supervisor has stopped it.
     stopped: bool,
+    /// Whether it ends because the database has less than it has sent out.
+    starts_anew: bool,
     reports: Recipient<RoomReport>,
     epoch: u64,
     /// Joins that the supervisor forwarded and that the room has processed.
@@ -202,15 +211,25 @@ pub struct OrderRoom {
     typing_users: TypingUsers<LatestKey>,
     /// Watches the order's driver, if there are webhooks.
     driver_watch: Option<Box<DriverWatch>>,
-    /// Messages that the store has not answered yet, by their rising tokens: since when, and the
-    /// answer for the client.
-    writes: BTreeMap<u64, (Instant, Answer)>,
+    /// Messages that the store has not answered yet, by their rising tokens.
+    writes: BTreeMap<u64, PendingWrite>,
+    /// What the room has to do with other nodes, if there are any.
+    relay: Option<Box<RoomRelay>>,
     /// The last number that a write or a read for a snapshot was given.
     next_token: u64,
     /// Since when the room is empty.
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
     timer: Option<(SpawnHandle, Instant)>,
+}
+
+/// A message that the store has not answered yet.
+struct PendingWrite {
+    since: Instant,
+    /// Who sent it.
+    session: SessionId,
+    /// The answer for the client.
+    answer: Answer,
 }
 
 /// What waits while the order is read from the database.
@@ -222,6 +241,8 @@ struct Loading {
     change: Option<OrderChanged>,
     /// Whether chat arrived meanwhile: the read may be older.
     has_new_chat: bool,
+    /// The order, once it was read, while the rooms of other nodes have not answered.
+    order: Option<LoadedOrder>,
 }
 
 // === impl EntryKind ===
@@ -268,6 +289,7 @@ impl OrderRoom {
         let handle = Arc::new(RoomHandle { addr: ctx.address(), stats });
         Self {
             driver_watch: Self::driver_watch(&params.shared),
+            relay: params.shared.relay.clone().map(RoomRelay::new),
             order: params.order,
             shared: params.shared,
             reports: params.reports,
@@ -298,6 +320,7 @@ impl OrderRoom {
             used: false,
             timer: None,
             stopped: false,
+            starts_anew: false,
         }
     }
 
@@ -330,11 +353,14 @@ impl OrderRoom {
         self.fill_gap(now, ctx);
         self.give_up_writes(now);
         self.watch_driver(now);
+        self.keep_up_with_nodes(now);
+        self.open_when_answered(now, ctx);
         self.watch_idleness(now, ctx);
         let due = [self.roster.next_expiry(), self.delivery.gap_due(), self.idle_due()];
         let driver_due = self.driver_watch.as_ref().and_then(|watch| watch.next_due());
         let others = [self.typing_users.next_due(), self.writes_due(), driver_due];
-        if let Some(next) = due.into_iter().chain(others).flatten().min() {
+        let of_nodes = [self.nodes_due(), self.answers_due()];
+        if let Some(next) = due.into_iter().chain(others).chain(of_nodes).flatten().min() {
             self.wake_at(next, ctx);
         }
     }
@@ -355,7 +381,8 @@ impl Drop for OrderRoom {
         self.shared.metrics.rooms.dec();
         if !self.stopped {
             let (order, epoch) = (self.order.clone(), self.epoch);
-            self.reports.do_send(RoomReport::Crashed { order, epoch });
+            let is_panic = !self.starts_anew;
+            self.reports.do_send(RoomReport::Crashed { order, epoch, is_panic });
         }
     }
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::actors::cluster::{BusReceiver, Peers};
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
-use crate::bus;
+use crate::bus::{self, Bus, Node};
 use crate::config::{Config, JoinPolicy};
 use crate::metrics::{LabelValues, Metrics};
 use crate::permits::Permits;
 use crate::rate_limit::users::{UserLimits, UserRateTable};
+use crate::relay::Relay;
 use crate::room::bans::Bans;
 use crate::room::fix_times::Correction;
 use crate::room::order::OrderFacts;
@@ -21,7 +23,7 @@ use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
 use protocol::error::{ErrorCode, Failure};
-use protocol::ids::OrderId;
+use protocol::ids::{BootId, OrderId};
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
@@ -56,6 +58,20 @@ pub struct Shared {
     pub store: Store,
     /// What webhooks are told, if there are any.
     pub outbox: Option<Arc<Outbox>>,
+    /// How the nodes of this cluster tell each other what happens.
+    pub bus: Arc<dyn Bus>,
+    /// This run of this hub.
+    pub node: Node,
+    /// Whether there may be other nodes.
+    pub is_cluster: bool,
+    /// Takes what comes over the bus.
+    pub bus_receiver: Arc<BusReceiver>,
+    /// Tells other nodes what happens in rooms, if there are any.
+    pub relay: Option<Arc<Relay>>,
+    /// The other nodes.
+    pub peers: Arc<Peers>,
+    /// When the hub started.
+    pub started_at: Timestamp,
     /// The bans.
     pub bans: Bans,
     /// The sessions that can be resumed.
@@ -77,6 +93,22 @@ pub struct Shared {
     pub panic_on: Option<String>,
 }
 
+/// This hub among the nodes of its cluster.
+pub struct ClusterNode {
+    /// How they tell each other what happens.
+    pub bus: Arc<dyn Bus>,
+    /// This run of this hub.
+    pub node: Node,
+    /// Whether there may be others.
+    pub is_cluster: bool,
+    /// Takes what comes over the bus.
+    pub receiver: Arc<BusReceiver>,
+    /// Tells the others what happens in rooms, if there may be any.
+    pub relay: Option<Arc<Relay>>,
+    /// The others.
+    pub peers: Arc<Peers>,
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -87,6 +119,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         store: Store,
         outbox: Option<Arc<Outbox>>,
+        cluster: ClusterNode,
     ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
@@ -110,6 +143,13 @@ impl Shared {
             metrics,
             store,
             outbox,
+            peers: cluster.peers,
+            started_at: Timestamp::now(),
+            bus: cluster.bus,
+            node: cluster.node,
+            is_cluster: cluster.is_cluster,
+            bus_receiver: cluster.receiver,
+            relay: cluster.relay,
             bans: Bans::default(),
             resumes,
             users,
@@ -137,6 +177,11 @@ impl Shared {
     /// Starts the drain: from now on no new work is accepted.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// This node, where others must hear of what it decides.
+    pub fn author(&self) -> Option<BootId> {
+        self.is_cluster.then_some(self.node.boot)
     }
 
     /// The rights of a user in an order with these facts:
@@ -208,6 +253,7 @@ pub fn chat_failure(error: ChatWriteError) -> Failure {
         ChatWriteError::Refused => {
             Failure::new(ErrorCode::InvalidPayload, "the database cannot store this message")
         }
+        ChatWriteError::Outdated => unavailable("the order has just changed"),
         ChatWriteError::Unavailable => unavailable("the message could not be stored"),
     }
 }

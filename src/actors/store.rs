@@ -6,6 +6,7 @@
 
 mod batcher;
 mod chat;
+mod cluster;
 mod commit_chat;
 mod db_thread;
 mod error;
@@ -19,6 +20,7 @@ mod queries;
 mod queue_limit;
 mod read_marks;
 mod read_queue;
+mod relay;
 mod resumes;
 mod revocations;
 mod sweeps;
@@ -38,6 +40,7 @@ pub use crate::db::commit_batch::StoredChat;
 use crate::db::connection::DbConnection;
 use crate::db::file_guard::FileGuard;
 pub use crate::db::idempotency::{Idempotent, IdempotentCall, StoredAnswer};
+pub use crate::db::instance_lock::Sharing;
 pub use crate::db::messages::{NewMessage, Page, PageRange};
 pub use crate::db::order_changes::{AppliedChange, ChangeNote, Decide, OrderChange};
 pub use crate::db::orders::{LoadedOrder, OrderFilter, StoredOrder};
@@ -46,6 +49,7 @@ pub use crate::db::revocations::Revocation;
 pub use crate::db::trail::{TrailPage, TrailPoint, TrailRange};
 use crate::db::{bans, messages, orders as order_rows, participants};
 use crate::metrics::Metrics;
+use crate::relay::Relay;
 use crate::room::order::OrderFacts;
 use crate::webhooks::outbox::Outbox;
 use batcher::Batcher;
@@ -56,7 +60,7 @@ use health::Health;
 use orders::ChangeQueue;
 pub use orders::{ChangeOutcome, ChangeRequest, CommittedChange, OrderChanged};
 pub use pending_chat::{ChatPosted, ChatWritten};
-use protocol::ids::{OrderId, UserId};
+use protocol::ids::{BootId, OrderId, UserId};
 use protocol::time::Timestamp;
 use queue_limit::QueueLimit;
 pub use read_marks::MAX_WAITING_MARKS;
@@ -83,12 +87,16 @@ pub const MAX_WAITING_READS: usize = 1024;
 pub struct StoreOptions {
     /// The database. Its tables must be up to date ([`crate::db::migrate`]).
     pub url: DatabaseUrl,
+    /// Which hubs may use it at the same time.
+    pub sharing: Sharing,
     /// Connections in all; the store uses at least one more than it has writers.
     pub pool_size: u32,
     /// How much of the trail is kept.
     pub trail: TrailOptions,
     /// Who is told of what is written, if there are webhooks.
     pub outbox: Option<Arc<Outbox>>,
+    /// Tells other nodes of what is written, if there are any.
+    pub relay: Option<Arc<Relay>>,
 }
 
 /// A handle to the store. Clones are the same store.
@@ -144,10 +152,11 @@ impl Store {
             DatabaseUrl::Postgres(_) => 2,
         };
         let pool_size = options.pool_size.max(writer_count + 1);
-        let pool = DbPool::new(&options.url, pool_size);
+        let pool = DbPool::new(&options.url, pool_size, options.sharing);
         let file_guard = Arc::clone(pool.file_guard());
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone());
+        let thread = DbThread::new(pool, Arc::clone(&health), options.outbox.clone())
+            .with_relay(options.relay.clone());
         let writers = DbThreads::start(writer_count, thread.clone());
         let readers = DbThreads::start(pool_size - writer_count, thread);
         let marks = ReadMarkWriter::start(writers.clone(), arbiter);
@@ -224,13 +233,19 @@ impl Store {
     }
 
     /// Writes a ban in place of an earlier one of the same user and order. A ban that ends in the
-    /// past lifts one; expired ones are deleted on the way.
+    /// past lifts one; expired ones are deleted on the way. An author tells the other nodes of its
+    /// cluster by the entry of this number.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn put_ban(&self, ban: Ban) -> Result<(), StoreError> {
-        let put =
-            move |connection: &mut DbConnection| bans::put(connection, &ban, Timestamp::now());
+    pub async fn put_ban(
+        &self,
+        ban: Ban,
+        author: Option<BootId>,
+    ) -> Result<Option<i64>, StoreError> {
+        let put = move |connection: &mut DbConnection| {
+            bans::put(connection, &ban, author, Timestamp::now())
+        };
         self.on_behalf_of(CallerClass::Admin).write("a ban was not written", put).await
     }
 

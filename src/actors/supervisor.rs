@@ -2,6 +2,8 @@
 //! It spawns a room when its order is first joined, on the thread of the session that joins.
 //! Sessions ask it once for each join, and not for each message.
 
+mod comparison;
+mod relayed;
 mod rooms;
 mod users;
 
@@ -11,6 +13,7 @@ use std::time::Instant;
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, Recipient};
 
+use self::relayed::RelayedUsers;
 pub use self::rooms::{FindRoom, GetRoom, GetRooms, LeaveRoom, ListRooms};
 pub use self::users::{
     Disconnect, DisconnectAll, DisconnectUser, NotifyUsers, Register, SessionAddress, Unregister,
@@ -21,6 +24,7 @@ use super::peer::Peer;
 use super::shared::Shared;
 use super::store::{ChatPosted, OrderChanged};
 use crate::permits::Permits;
+use crate::relay::comparison::Comparison;
 use protocol::ids::{ConnectionId, OrderId, UserId};
 
 /// How many events of back ends may wait for the supervisor. Joins take no permit: a session has at
@@ -51,6 +55,10 @@ pub struct Supervisor {
     crashes: HashMap<OrderId, Crash>,
     /// The sessions of each user, oldest first.
     users: HashMap<UserId, Vec<SessionEntry>>,
+    /// What users are told of what happens on other nodes.
+    relayed: RelayedUsers,
+    /// Which rooms are to be compared with the database.
+    comparison: Comparison,
     /// Counts all rooms of the process, so that a late report of an old room is recognised.
     next_epoch: u64,
 }
@@ -85,20 +93,28 @@ struct SessionEntry {
 impl Supervisor {
     /// Starts the supervisor of a node on this thread's arbiter.
     pub fn launch(shared: Arc<Shared>, arbiter: &ArbiterHandle) -> Arc<SupervisorHandle> {
+        let receiver = Arc::clone(&shared.bus_receiver);
         let addr = Self::start_in_arbiter(arbiter, move |ctx: &mut Context<Self>| Self {
             shared,
             reports: ctx.address().recipient(),
             rooms: BTreeMap::new(),
             crashes: HashMap::new(),
             users: HashMap::new(),
+            relayed: RelayedUsers::default(),
+            comparison: Comparison::default(),
             next_epoch: 0,
         });
+        receiver.set_rooms(Arc::new(addr.clone()));
         Arc::new(SupervisorHandle { addr, permits: Permits::new(MAILBOX) })
     }
 }
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.start_comparing(ctx);
+    }
 }
 
 impl Handler<OrderChanged> for Supervisor {
@@ -112,6 +128,7 @@ impl Handler<OrderChanged> for Supervisor {
             entry.handle.addr.do_send(change.clone());
         }
         if change.0.changed.raised {
+            self.note_change(&change.0);
             self.notify_involved(&change.0);
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::endpoint_task::EndpointTask;
+use super::cluster::Peers;
 use super::store::{Store, StoreError};
 use crate::auth::WatchedSource;
 use crate::config::{ConfigError, WebhookConfig};
@@ -38,7 +39,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a task that panicked, or could not write, waits before it goes on.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Asks which of these users are connected.
+/// Asks which of these users are connected to this node.
 #[derive(Message)]
 #[rtype(result = "BTreeSet<UserId>")]
 pub struct FindOnline(pub Vec<UserId>);
@@ -58,8 +59,10 @@ pub struct DispatchContext {
     pub schedule: Arc<RetrySchedule>,
     /// `WEBHOOK_CONCURRENCY`.
     pub concurrency: usize,
-    /// Who is connected.
+    /// Who is connected to this node.
     pub online: OnlineSource,
+    /// The other nodes, which know who is connected to them.
+    pub peers: Arc<Peers>,
 }
 
 /// `WEBHOOKS_FILE` as it was read at the start.

@@ -60,12 +60,14 @@ kinds! {
     Receipt = 7, "receipt";
     /// A back end's event for a room or a user.
     Event = 8, "event";
-    /// A node has made a room, or asks something.
+    /// A node has made a room.
     Hello = 9, "hello";
     /// The answer to a question of another node.
     Answer = 10, "answer";
     /// A node is there.
     Beat = 11, "beat";
+    /// A node asks the others something.
+    Ask = 12, "ask";
 }
 
 /// What a message does not say to this hub.
@@ -195,7 +197,7 @@ mod tests {
         expected.extend(b"\x01\x00\x00\x00\x00");
         assert_eq!(sample(), expected);
         let kinds: Vec<u8> = Kind::ALL.iter().map(|kind| *kind as u8).collect();
-        assert_eq!(kinds, (0..=11).collect::<Vec<u8>>());
+        assert_eq!(kinds, (0..=12).collect::<Vec<u8>>());
         assert_eq!(Kind::NAMES.len(), Kind::ALL.len());
     }
 

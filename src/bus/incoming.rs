@@ -1,6 +1,7 @@
 //! What came in: bounded, read, and sorted by worker.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -31,12 +32,12 @@ pub struct Received {
     pub data: Bytes,
 }
 
-/// Events for one worker. They count as waiting until this is dropped.
+/// Events for one worker. They count as waiting until this, and every part of it, is dropped.
 #[derive(Debug)]
 pub struct Batch {
     /// The events.
     pub events: Vec<Received>,
-    _permits: (Permit, Permit),
+    permits: Arc<(Permit, Permit)>,
 }
 
 /// A message as a server handed it over.
@@ -73,7 +74,40 @@ impl IncomingLimit {
         let bytes = events.iter().map(|event| event.data.len()).sum();
         let permits = (self.events.take_many(events.len()), self.bytes.take_many(bytes));
         let (Some(places), Some(bytes)) = permits else { return Err(events) };
-        Ok(Batch { events, _permits: (places, bytes) })
+        Ok(Batch { events, permits: Arc::new((places, bytes)) })
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// A batch for each key, of those events that have one, in their order.
+    pub fn split_by<K: Ord>(
+        self,
+        key: impl Fn(&Received) -> Option<K>,
+    ) -> impl Iterator<Item = (K, Self)> {
+        let mut parts: BTreeMap<K, Vec<Received>> = BTreeMap::new();
+        for event in self.events {
+            if let Some(key) = key(&event) {
+                parts.entry(key).or_default().push(event);
+            }
+        }
+        let permits = self.permits;
+        let batch = move |events| Self { events, permits: Arc::clone(&permits) };
+        parts.into_iter().map(move |(key, events)| (key, batch(events)))
+    }
+
+    /// A batch for each run of events with the same key, in their order.
+    pub fn by<K: PartialEq>(self, key: impl Fn(&Received) -> K) -> impl Iterator<Item = (K, Self)> {
+        let mut events = self.events.into_iter().peekable();
+        let permits = self.permits;
+        std::iter::from_fn(move || {
+            let first = events.next()?;
+            let of = key(&first);
+            let mut run = vec![first];
+            run.extend(std::iter::from_fn(|| events.next_if(|next| key(next) == of)));
+            Some((of, Self { events: run, permits: Arc::clone(&permits) }))
+        })
     }
 }
 
@@ -188,6 +222,25 @@ mod tests {
         assert_eq!(sorted(&metrics, raw), []);
         let counts: Vec<_> = metrics.ignored.iter().collect();
         assert_eq!(counts, [("malformed", 1), ("unknown_version", 1), ("unknown_kind", 1)]);
+    }
+
+    #[test]
+    fn a_batch_is_taken_apart_and_counts_until_its_last_part_is_gone() {
+        let metrics = metrics();
+        let raw = [("a", 1), ("a", 2), ("b", 3), ("a", 4)];
+        let raw = raw.map(|(channel, number)| (channel, message(1, number, &["x"])));
+        let events = sorted(&metrics, raw.into()).remove(0).1;
+        let limit = IncomingLimit::new();
+        let batch = limit.admit(events).expect("a place");
+        let parts: Vec<_> = batch.by(|event| event.topic.clone()).collect();
+        let numbers = |batch: &Batch| batch.events.iter().map(|e| e.number).collect::<Vec<_>>();
+        let shown: Vec<_> = parts.iter().map(|(topic, part)| (topic, numbers(part))).collect();
+        let (a, b) = (order("a"), order("b"));
+        assert_eq!(shown, [(&a, vec![1, 2]), (&b, vec![3]), (&a, vec![4])]);
+        let last = parts.into_iter().last();
+        assert_eq!(limit.events.taken(), 4);
+        drop(last);
+        assert_eq!(limit.events.taken(), 0);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::metrics::BusLabels;
@@ -88,7 +89,13 @@ pub struct Event {
     pub data: Bytes,
     /// While it waits, a newer one of the same key takes its place.
     replaces: Option<PositionKey>,
+    /// Who wants to know how many nodes got it.
+    counter: Option<Arc<Counter>>,
 }
+
+/// Takes the number of nodes that got an event.
+#[derive(Debug)]
+struct Counter(Mutex<Option<oneshot::Sender<usize>>>);
 
 /// Whose position it is, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -141,12 +148,32 @@ impl State {
 impl Event {
     /// An event that is published in the order of its topic.
     pub fn new(kind: Kind, data: impl Into<Bytes>) -> Self {
-        Self { kind, data: data.into(), replaces: None }
+        Self { kind, data: data.into(), replaces: None, counter: None }
+    }
+
+    /// The same, and how many nodes got it, this one among them. It is a hint: a server of a cluster
+    /// of Redis knows only its own, and counts connections that are dead.
+    pub fn counted(self) -> (Self, oneshot::Receiver<usize>) {
+        let (sender, count) = oneshot::channel();
+        let counter = Some(Arc::new(Counter(Mutex::new(Some(sender)))));
+        (Self { counter, ..self }, count)
     }
 
     /// A position, which takes the place of the one that still waits.
     pub fn position(key: PositionKey, data: impl Into<Bytes>) -> Self {
-        Self { kind: Kind::Position, data: data.into(), replaces: Some(key) }
+        Self { kind: Kind::Position, data: data.into(), replaces: Some(key), counter: None }
+    }
+}
+
+// === impl Counter ===
+
+impl Counter {
+    /// So many nodes got the event.
+    fn tell(&self, count: usize) {
+        if let Some(sender) = self.0.lock().take() {
+            // The room may not wait any more.
+            sender.send(count).ok();
+        }
     }
 }
 

@@ -57,9 +57,15 @@ impl Node {
 // === impl Nodes ===
 
 impl Nodes {
-    /// A node was heard. Whether it is new.
-    pub fn heard(&mut self, node: &Node, now: Instant) -> bool {
-        self.heard.insert(node.boot, (node.name.clone(), now)).is_none()
+    /// A node was heard at a time, perhaps one before it was last heard. Whether it is new.
+    pub fn heard(&mut self, node: &Node, at: Instant) -> bool {
+        let mut is_new = false;
+        let (_, last) = self.heard.entry(node.boot).or_insert_with(|| {
+            is_new = true;
+            (node.name.clone(), at)
+        });
+        *last = at.max(*last);
+        is_new
     }
 
     /// A node has said that it stops. Whether it was there.
@@ -102,6 +108,7 @@ mod tests {
         assert!(nodes.heard(&node("a", 2), start));
         assert!(nodes.heard(&node("b", 1), start + 3 * SECOND));
         assert!(!nodes.heard(&node("b", 1), start + 4 * SECOND), "it is known");
+        assert!(!nodes.heard(&node("b", 1), start + SECOND), "old news");
         let now = start + 49 * SECOND / 10;
         assert_eq!(nodes.take_gone(now), []);
         let present: Vec<_> =

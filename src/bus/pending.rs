@@ -1,11 +1,12 @@
 //! Events that wait to be published through one connection, and those whose answer is awaited.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::envelope::Kind;
-use super::{Event, PositionKey, Topic};
+use super::{Counter, Event, PositionKey, Topic};
 
 /// How many events may wait for one server of Redis, those under way included.
 const MAX_EVENTS: usize = 8192;
@@ -66,6 +67,8 @@ pub(super) struct Lost {
 pub(super) struct Message {
     pub(super) topic: Topic,
     pub(super) events: Vec<(Kind, Bytes)>,
+    /// Who wants to know how many nodes got it.
+    pub(super) counters: Vec<Arc<Counter>>,
     bytes: usize,
 }
 
@@ -111,19 +114,20 @@ impl Pending {
         while under_way.len() < WRITE_EVENTS && bytes < WRITE_BYTES {
             let Some(Waiting { topic, event }) = self.queue.pop_front() else { break };
             self.first += 1;
-            if let Some(key) = event.replaces {
-                self.positions.remove(&(topic.clone(), key));
+            if let Some(key) = &event.replaces {
+                self.positions.remove(&(topic.clone(), key.clone()));
             }
             let (kind, size) = (event.kind, event.data.len());
             bytes += size;
             under_way.push(Lost { topic: topic.clone(), kind, bytes: size });
             let open = latest.get(&topic).and_then(|place| messages.get_mut(*place));
             if let Some(message) = open.filter(|message| message.has_place(size)) {
-                message.add(kind, event.data);
+                message.add(event);
             } else {
                 latest.insert(topic.clone(), messages.len());
-                let mut message = Message { topic, events: Vec::new(), bytes: 0 };
-                message.add(kind, event.data);
+                let mut message =
+                    Message { topic, events: Vec::new(), counters: Vec::new(), bytes: 0 };
+                message.add(event);
                 messages.push(message);
             }
         }
@@ -170,9 +174,10 @@ impl Message {
         self.events.len() < MESSAGE_EVENTS && self.bytes + size <= MESSAGE_BYTES
     }
 
-    fn add(&mut self, kind: Kind, data: Bytes) {
-        self.bytes += data.len();
-        self.events.push((kind, data));
+    fn add(&mut self, event: Event) {
+        self.bytes += event.data.len();
+        self.events.push((event.kind, event.data));
+        self.counters.extend(event.counter);
     }
 }
 

@@ -1,7 +1,9 @@
 //! Checks settings that are each valid but cannot work together.
 
 use super::http::{ConnectionShares, FileNeeds};
-use super::{ClusterConfig, Config, ConfigError, JoinPolicy, JwksSource, ServerConfig};
+use super::{
+    ClusterConfig, Config, ConfigError, DatabaseUrl, JoinPolicy, JwksSource, ServerConfig,
+};
 
 /// Finds the first setting that contradicts another.
 pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
@@ -16,7 +18,7 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
         let problem = "it is for a JWT_JWKS that is an https URL";
         return Err(ConfigError::new("JWT_JWKS_CA", problem));
     }
-    check_cluster(&config.cluster)?;
+    check_cluster(&config.cluster, &config.database.url)?;
     check_burst("EVENTS", limits.events_per_second, limits.events_burst)?;
     check_burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
     check_burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
@@ -45,17 +47,23 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Rooms do not use the bus yet. A hub that took `REDIS_URL` all the same would let an operator
-/// believe in a cluster that is none.
-fn check_cluster(cluster: &ClusterConfig) -> Result<(), ConfigError> {
-    let set = if cluster.redis_url.is_some() {
-        "REDIS_URL"
-    } else if cluster.redis_ca.is_some() {
-        "REDIS_CA"
-    } else {
-        return Ok(());
+/// Nodes share a server; a file has one hub.
+fn check_cluster(cluster: &ClusterConfig, database: &DatabaseUrl) -> Result<(), ConfigError> {
+    let Some(url) = &cluster.redis_url else {
+        return match cluster.redis_ca {
+            Some(_) => Err(ConfigError::new("REDIS_CA", "it is for REDIS_URL, which is not set")),
+            None => Ok(()),
+        };
     };
-    Err(ConfigError::new(set, "this version runs one hub on a database, without Redis: unset it"))
+    if matches!(database, DatabaseUrl::Sqlite(_)) {
+        let problem = "hubs share a PostgreSQL, and DATABASE_URL is a SQLite file: set it to \
+                       postgres://…, or unset REDIS_URL";
+        return Err(ConfigError::new("REDIS_URL", problem));
+    }
+    if cluster.redis_ca.is_some() && !url.tls {
+        return Err(ConfigError::new("REDIS_CA", "it is for rediss://, and REDIS_URL has no TLS"));
+    }
+    Ok(())
 }
 
 /// A rate with a burst of 0 would allow nothing at all.

@@ -302,10 +302,13 @@ fn postgres_needs_a_connection_more() {
 }
 
 #[test]
-fn redis_is_refused_as_long_as_rooms_do_not_use_it() {
+fn redis_is_for_hubs_that_share_a_postgresql() {
     let shared = "--database-url=postgres://db/orders";
-    assert_eq!(blamed(&["--redis-url=redis://cache/1", shared]), "REDIS_URL");
+    assert_eq!(blamed(&["--redis-url=redis://cache/1"]), "REDIS_URL");
     assert_eq!(blamed(&["--redis-ca=ca.pem", shared]), "REDIS_CA");
+    assert_eq!(blamed(&["--redis-url=redis://cache", "--redis-ca=ca.pem", shared]), "REDIS_CA");
+    let config = read(&["--redis-url=rediss://cache/1", "--redis-ca=ca.pem", shared]);
+    assert_eq!(config.cluster.redis_prefix, "orderhub");
     assert_eq!(read(&["--redis-prefix=staging", shared]).cluster.redis_prefix, "staging");
 }
 

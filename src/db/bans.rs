@@ -2,10 +2,11 @@
 
 use diesel::prelude::*;
 
+use super::cluster_log::{self, Entry};
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::bans;
-use protocol::ids::{OrderId, UserId};
+use protocol::ids::{BootId, OrderId, UserId};
 use protocol::time::Timestamp;
 
 /// A ban of one user.
@@ -42,11 +43,17 @@ pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ba
 }
 
 /// Writes a ban in place of an earlier one of the same user and order, and deletes those that have
-/// expired at `now`: a ban that ends in the past lifts one.
+/// expired at `now`: a ban that ends in the past lifts one. Returns the number of the entry by which
+/// the other nodes of the author's cluster hear of it.
 ///
 /// # Errors
 /// If the query fails.
-pub fn put(connection: &mut DbConnection, ban: &Ban, now: Timestamp) -> QueryResult<()> {
+pub fn put(
+    connection: &mut DbConnection,
+    ban: &Ban,
+    author: Option<BootId>,
+    now: Timestamp,
+) -> QueryResult<Option<i64>> {
     // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! put_on {
         ($connection:expr) => {{
@@ -60,12 +67,29 @@ pub fn put(connection: &mut DbConnection, ban: &Ban, now: Timestamp) -> QueryRes
                 .set(changed)
                 .execute($connection)?;
             diesel::delete(bans::table.filter(bans::until_ms.le(now.as_millis())))
-                .execute($connection)
-                .map(drop)
+                .execute($connection)?;
         }};
     }
     match connection {
-        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| put_on!(sqlite)),
-        DbConnection::Postgres(postgres) => postgres.transaction(|postgres| put_on!(postgres)),
+        DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
+            put_on!(sqlite);
+            Ok(None)
+        }),
+        DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
+            put_on!(postgres);
+            cluster_log::add(postgres, author, &ban.entry())
+        }),
+    }
+}
+
+impl Ban {
+    /// What every node carries out.
+    pub fn entry(&self) -> Entry {
+        Entry::Ban {
+            order: self.order_id.clone(),
+            user: self.user_id.clone(),
+            until: self.until,
+            reason: Some(self.reason.clone()).filter(|reason| !reason.is_empty()),
+        }
     }
 }

@@ -36,6 +36,8 @@ pub enum ChatRefusal {
     Conflict,
     /// Its order was deleted.
     Gone,
+    /// Its order has changed since the sender's right was judged.
+    Outdated,
 }
 
 /// Stores a batch in one transaction; one outcome per message, in their order. New messages are told
@@ -94,6 +96,8 @@ type LockedOrders = HashMap<String, LockedOrder>;
 struct LockedOrder {
     /// The highest number given to a message.
     last_seq: i64,
+    /// The revision of its rights.
+    rev: i64,
     /// Up to this number messages are of the order before it was deleted and made again.
     purge_to: Option<i64>,
 }
@@ -116,18 +120,27 @@ fn commit_locked(
     ids.sort_unstable();
     ids.dedup();
     let locked = tables.lock_orders(&ids, now)?;
-    if locked.len() == ids.len() {
+    if batch.iter().all(|message| refusal(message, &locked).is_none()) {
         return number_and_insert(tables, batch, (&ids, &locked), audience, now);
     }
-    // A message that is stored in a deleted order would outlive the order.
-    let lives = |message: &NewMessage| locked.contains_key(message.order_id.as_str());
-    let not_deleted: Vec<NewMessage> =
-        batch.iter().filter(|message| lives(message)).cloned().collect();
+    let accepted: Vec<NewMessage> =
+        batch.iter().filter(|message| refusal(message, &locked).is_none()).cloned().collect();
     ids.retain(|id| locked.contains_key(*id));
-    let written = number_and_insert(tables, &not_deleted, (&ids, &locked), audience, now)?;
+    let written = number_and_insert(tables, &accepted, (&ids, &locked), audience, now)?;
     let mut written = written.into_iter();
-    let outcome = |message| lives(message).then(|| written.next()).flatten();
-    Ok(batch.iter().map(outcome).map(|stored| stored.unwrap_or(Err(ChatRefusal::Gone))).collect())
+    let outcome = |message| match refusal(message, &locked) {
+        Some(refusal) => Err(refusal),
+        None => written.next().unwrap_or(Err(ChatRefusal::Gone)),
+    };
+    Ok(batch.iter().map(outcome).collect())
+}
+
+/// Why a message is not stored, by the state of its order. One that is stored in a deleted order
+/// would outlive the order.
+fn refusal(message: &NewMessage, locked: &LockedOrders) -> Option<ChatRefusal> {
+    let Some(order) = locked.get(message.order_id.as_str()) else { return Some(ChatRefusal::Gone) };
+    let is_outdated = message.judged_by.is_some_and(|rev| rev < order.rev);
+    is_outdated.then_some(ChatRefusal::Outdated)
 }
 
 /// Stores messages of orders that are locked.

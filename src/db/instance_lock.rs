@@ -1,21 +1,24 @@
-//! One hub at a time uses a database. Bans, revoked tokens and rooms are in a hub's memory, so a
-//! second hub would admit users whom the first one has banned.
+//! One hub uses a database, or a cluster of hubs that hear each other. Bans, revoked tokens and
+//! rooms are in a hub's memory, so a hub that does not hear the others would admit users whom they
+//! have banned.
 //!
 //! The lock lives as long as the process. In PostgreSQL it is an advisory lock of a session of its
-//! own; for SQLite it is a locked file beside the database. Both end with the process, however it
-//! ends. If several hubs ever share a database, this file must change.
+//! own, which the nodes of a cluster share and a hub alone does not; for SQLite it is a locked file
+//! beside the database. Both end with the process, however it ends.
 //!
 //! PostgreSQL may lose the lock and keep the hub's other connections, or accept new ones after a
-//! crash. So each working connection of a hub holds a second, shared lock ([`admit`]), and a hub
-//! that starts waits until no other hub's connection holds it. After that, no other hub changes
-//! what it reads.
+//! crash. So each working connection of a hub holds a second, shared lock ([`admit`]), one of two:
+//! that of hubs alone or that of clusters. A hub alone that starts waits until no connection holds
+//! either, a node of a cluster until none holds the first. After that, no hub that it does not hear
+//! changes what it reads.
+
+mod file;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use diesel::connection::SimpleConnection as _;
@@ -24,14 +27,14 @@ use diesel::sql_types::{Bool, Text};
 
 use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
-use protocol::time::Timestamp;
 
-/// The lock's key in a statement: a constant for all hubs, and the schema, since a database may
-/// hold several.
-const KEY: &str = "1869768821, hashtext(coalesce(current_schema(), ''))";
+/// The lock of a hub alone, which the nodes of a cluster share.
+const LOCK: u32 = 1_869_768_821;
 
-/// The key of the lock that a hub's working connections share.
-const USERS_KEY: &str = "1869768822, hashtext(coalesce(current_schema(), ''))";
+/// The lock that the working connections of a hub alone share.
+const USERS_OF_ONE: u32 = 1_869_768_822;
+/// The lock that the working connections of all nodes of a cluster share.
+const USERS_OF_CLUSTER: u32 = 1_869_768_823;
 
 /// Who has the lock. A session's name has at most 63 bytes.
 const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(to_char(\
@@ -41,11 +44,16 @@ const HOLDER: &str = "SELECT coalesce(a.application_name, '') AS name, coalesce(
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
+/// Follows [`HOLDER`]: a hub alone.
+const IS_ALONE: &str = " AND l.mode = 'ExclusiveLock'";
+
 /// Ends the connections of a hub that has lost the lock, if they belong to the same user.
-/// Connections of other users end when their hub notices.
+/// Connections of other users end when their hub notices. Others that only look whether they share
+/// the lock have it exclusively.
 const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
      FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
-     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = 1869768822 \
+     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = $1::oid \
+     AND l.mode = 'ShareLock' \
      AND l.objid::bigint = (hashtext(coalesce(current_schema(), ''))::bigint & 4294967295) \
      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
      AND a.usename = session_user";
@@ -57,8 +65,15 @@ const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend
 const NAME_PREFIX: &str = "orderhub ";
 /// The longest host name that is reported.
 const MAX_HOST: usize = 36;
-/// How many bytes of a lock file are read.
-const MAX_HOLDER: u64 = 200;
+
+/// Which hubs may use a database at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// This one alone.
+    Alone,
+    /// All nodes of its cluster.
+    Cluster,
+}
 
 /// Describes the holder of the lock: process, host and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,11 +125,12 @@ enum LockLocation {
     },
     Server {
         url: DatabaseUrl,
+        sharing: Sharing,
         session: Option<LockSession>,
         /// The server's name for the session that has the lock or may have it. The session may live
         /// on at the server after this process has lost its connection.
         acquiring_session: Option<String>,
-        /// Whether this process has been the only user of the database once.
+        /// Whether no hub that this process does not hear has used the database once.
         alone: bool,
     },
 }
@@ -124,6 +140,7 @@ struct LockSession {
     connection: DbConnection,
     /// The server's name for it.
     backend: String,
+    sharing: Sharing,
     /// Whether it has the lock.
     held: bool,
 }
@@ -132,11 +149,12 @@ struct LockSession {
 
 impl InstanceLock {
     /// The lock of this database, not taken yet.
-    pub fn new(url: &DatabaseUrl) -> Self {
+    pub fn new(url: &DatabaseUrl, sharing: Sharing) -> Self {
         let place = match url {
             DatabaseUrl::Sqlite(path) => LockLocation::File { database: path.clone(), held: None },
             DatabaseUrl::Postgres(_) => LockLocation::Server {
                 url: url.clone(),
+                sharing,
                 session: None,
                 acquiring_session: None,
                 alone: false,
@@ -152,8 +170,8 @@ impl InstanceLock {
     /// If it is unknown who has the lock.
     pub fn acquire(&mut self) -> Result<LockState, LockError> {
         match &mut self.place {
-            LockLocation::File { database, held } => acquire_file(database, held, &self.host),
-            LockLocation::Server { url, session, acquiring_session, alone } => {
+            LockLocation::File { database, held } => file::acquire(database, held, &self.host),
+            LockLocation::Server { url, sharing, session, acquiring_session, alone } => {
                 if let Some(session) = session {
                     match session.acquire(acquiring_session, alone) {
                         Err(LockError::Database(_)) => {}
@@ -162,7 +180,7 @@ impl InstanceLock {
                 }
                 // There is no session yet, or it was lost: a new one is opened at once.
                 *session = None;
-                session.insert(LockSession::open(url)?).acquire(acquiring_session, alone)
+                session.insert(LockSession::open(url, *sharing)?).acquire(acquiring_session, alone)
             }
         }
     }
@@ -195,20 +213,23 @@ impl Holder {
 
 // === PostgreSQL ===
 
-/// Registers a connection that works for this process, unless another hub has the lock. It may work
-/// until another hub starts and takes the lock.
+/// Registers a connection that works for this process, unless a hub that this one does not hear has
+/// the lock. It may work until such a hub starts and takes the lock.
 ///
 /// # Errors
-/// If another hub has the lock or is about to take it, or if the database does not answer.
-pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
+/// If such a hub has the lock or is about to take it, or if the database does not answer.
+pub fn admit(connection: &mut DbConnection, sharing: Sharing) -> ConnectionResult<()> {
     if matches!(connection, DbConnection::Sqlite(_)) {
         return Ok(());
     }
     // First, because from here on a hub that starts waits for the end of this connection.
-    let shared = format!("SELECT pg_try_advisory_lock_shared({USERS_KEY}) AS yes");
+    let shared = format!("SELECT pg_try_advisory_lock_shared({}) AS yes", sharing.users_key());
     let failed = ConnectionError::CouldntSetupConfiguration;
     let is_shared = query_bool(connection, &shared).map_err(failed)?;
-    let holder = holder(connection).map_err(failed)?;
+    let holder = match sharing {
+        Sharing::Alone => holder(connection, "").map_err(failed)?,
+        Sharing::Cluster => holder(connection, IS_ALONE).map_err(failed)?,
+    };
     let is_another = |holder: &NamedSession| holder.name != own_name();
     if !is_shared || holder.as_ref().is_some_and(is_another) {
         let other = holder.map_or_else(|| Holder::from_lock_file(""), |holder| holder.told());
@@ -217,6 +238,40 @@ pub fn admit(connection: &mut DbConnection) -> ConnectionResult<()> {
         )));
     }
     Ok(())
+}
+
+// === impl Sharing ===
+
+impl Sharing {
+    /// The key of the lock that working connections share.
+    fn users_key(self) -> String {
+        match self {
+            Self::Alone => key(USERS_OF_ONE),
+            Self::Cluster => key(USERS_OF_CLUSTER),
+        }
+    }
+
+    /// The locks of connections of hubs that this one does not hear.
+    fn others(self) -> &'static [u32] {
+        match self {
+            Self::Alone => &[USERS_OF_ONE, USERS_OF_CLUSTER],
+            Self::Cluster => &[USERS_OF_ONE],
+        }
+    }
+
+    /// How its session takes the lock.
+    fn take(self) -> &'static str {
+        match self {
+            Self::Alone => "pg_try_advisory_lock",
+            Self::Cluster => "pg_try_advisory_lock_shared",
+        }
+    }
+}
+
+/// A lock's key in a statement: a constant for all hubs, and the schema, since a database may hold
+/// several.
+fn key(lock: u32) -> String {
+    format!("{lock}, hashtext(coalesce(current_schema(), ''))")
 }
 
 /// The name of this machine, if it can be read.
@@ -248,8 +303,8 @@ struct NamedSession {
     since: String,
 }
 
-fn holder(connection: &mut DbConnection) -> QueryResult<Option<NamedSession>> {
-    diesel::sql_query(HOLDER).get_result(connection).optional()
+fn holder(connection: &mut DbConnection, which: &str) -> QueryResult<Option<NamedSession>> {
+    diesel::sql_query(format!("{HOLDER}{which}")).get_result(connection).optional()
 }
 
 fn query_bool(connection: &mut DbConnection, question: &str) -> QueryResult<bool> {
@@ -269,7 +324,7 @@ impl NamedSession {
 }
 
 impl LockSession {
-    fn open(url: &DatabaseUrl) -> Result<Self, LockError> {
+    fn open(url: &DatabaseUrl, sharing: Sharing) -> Result<Self, LockError> {
         #[derive(QueryableByName)]
         struct Backend {
             #[diesel(sql_type = Text)]
@@ -281,11 +336,11 @@ impl LockSession {
             "SELECT {BACKEND} AS backend FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()"
         );
         let Backend { backend } = diesel::sql_query(own).get_result(&mut connection)?;
-        Ok(Self { connection, backend, held: false })
+        Ok(Self { connection, backend, sharing, held: false })
     }
 
-    /// As [`Self::take`]. It also ends every connection of another hub, until this process has been
-    /// `alone` once.
+    /// As [`Self::take`]. It also ends every connection of hubs that this one does not hear, until
+    /// it has been `alone` once.
     fn acquire(
         &mut self,
         acquiring_session: &mut Option<String>,
@@ -293,19 +348,28 @@ impl LockSession {
     ) -> Result<LockState, LockError> {
         let claim = self.take(acquiring_session)?;
         if claim == LockState::Held && !*alone {
-            // Taken and released at once: from now on this process's own connections share it.
-            *alone = self
-                .query_bool(&format!("SELECT pg_try_advisory_lock({USERS_KEY}) AS yes"))?
-                && self.query_bool(&format!("SELECT pg_advisory_unlock({USERS_KEY}) AS yes"))?;
-            if !*alone {
-                // Where that is not allowed, the other hub ends them when it sees the lock.
-                if let Err(error) = self.query_bool(END_USERS) {
-                    log::warn!("the connections of another hub cannot be ended: {error}");
-                }
-                return Err(LockError::StillUsed);
+            for lock in self.sharing.others() {
+                self.wait_for_users(*lock)?;
             }
+            *alone = true;
         }
         Ok(claim)
+    }
+
+    /// Checks that no connection holds this lock, and ends those that do.
+    fn wait_for_users(&mut self, lock: u32) -> Result<(), LockError> {
+        let key = key(lock);
+        // Taken and released at once: from now on this process's own connections may share it.
+        let is_free = self.query_bool(&format!("SELECT pg_try_advisory_lock({key}) AS yes"))?
+            && self.query_bool(&format!("SELECT pg_advisory_unlock({key}) AS yes"))?;
+        if is_free {
+            return Ok(());
+        }
+        // Where that is not allowed, the other hub ends them when it sees the lock.
+        if let Err(error) = self.query_bool(&END_USERS.replace("$1", &lock.to_string())) {
+            log::warn!("the connections of another hub cannot be ended: {error}");
+        }
+        Err(LockError::StillUsed)
     }
 
     /// Takes the lock, or checks that the session is alive and may write. `acquiring_session` is
@@ -327,12 +391,13 @@ impl LockSession {
         }
         // Set before the query: if its answer is lost, the lock may have been taken.
         *acquiring_session = Some(self.backend.clone());
-        self.held = self.query_bool(&format!("SELECT pg_try_advisory_lock({KEY}) AS yes"))?;
+        let take = format!("SELECT {}({}) AS yes", self.sharing.take(), key(LOCK));
+        self.held = self.query_bool(&take)?;
         if self.held {
             return Ok(LockState::Held);
         }
         *acquiring_session = None;
-        let other = holder(&mut self.connection)?;
+        let other = holder(&mut self.connection, "")?;
         Ok(LockState::HeldByOther(
             other.map_or_else(|| Holder::from_lock_file(""), |other| other.told()),
         ))
@@ -353,79 +418,16 @@ impl LockSession {
     }
 }
 
-// === SQLite ===
-
-fn acquire_file(
-    database: &Path,
-    held: &mut Option<(File, PathBuf)>,
-    host: &str,
-) -> Result<LockState, LockError> {
-    if let Some((file, path)) = held {
-        let failed = |error| LockError::File(path.clone(), error);
-        if is_same_file(file, path).map_err(failed)? {
-            return Ok(LockState::Held);
-        }
-    }
-    *held = None;
-    let path = lock_file_of(database).map_err(|error| LockError::File(database.into(), error))?;
-    let failed = |error| LockError::File(path.clone(), error);
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = file.map_err(failed)?;
-    match file.try_lock() {
-        // The file was replaced between the two calls; the next check finds the other one.
-        Ok(()) if !is_same_file(&file, &path).map_err(failed)? => {
-            Err(failed(io::Error::other("it was replaced just now")))
-        }
-        Ok(()) => {
-            let (pid, since) = (std::process::id(), Timestamp::now());
-            let line = format!("process {pid} on {host}, since {since}\n");
-            file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-            file.write_all(line.as_bytes()).map_err(failed)?;
-            *held = Some((file, path));
-            Ok(LockState::Held)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let mut text = Vec::new();
-            file.take(MAX_HOLDER).read_to_end(&mut text).map_err(failed)?;
-            Ok(LockState::HeldByOther(Holder::from_lock_file(&String::from_utf8_lossy(&text))))
-        }
-        Err(TryLockError::Error(error)) => Err(failed(error)),
-    }
-}
-
-/// The lock file lies beside the database's own file, whichever path leads to it.
-fn lock_file_of(database: &Path) -> io::Result<PathBuf> {
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let file = if database.exists() {
-        database.canonicalize()?
-    } else {
-        fs::create_dir_all(folder)?;
-        folder.canonicalize()?.join(database.file_name().unwrap_or_default())
-    };
-    let mut path = file.into_os_string();
-    path.push(".lock");
-    Ok(path.into())
-}
-
-/// Whether an open file is still the one at its path.
-fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(theirs) => Ok((ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     fn two(database: &Path) -> (InstanceLock, InstanceLock) {
         let url = DatabaseUrl::Sqlite(database.to_owned());
-        (InstanceLock::new(&url), InstanceLock::new(&url))
+        (InstanceLock::new(&url, Sharing::Alone), InstanceLock::new(&url, Sharing::Alone))
     }
 
     fn is_held(lock: &mut InstanceLock) -> bool {

@@ -42,6 +42,9 @@ pub struct NewMessage {
     pub client_msg_id: Option<String>,
     /// When the hub admitted it.
     pub created_at: Timestamp,
+    /// The revision of the order by which a room has judged the sender's right. If the order has a
+    /// higher one, the message is not stored. `None` where no other node changes orders.
+    pub judged_by: Option<i64>,
 }
 
 // === impl NewMessage ===

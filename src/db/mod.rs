@@ -2,6 +2,8 @@
 //! rules.
 
 pub mod bans;
+pub mod cluster;
+pub mod cluster_log;
 pub mod commit_batch;
 pub mod connection;
 pub mod error_class;
@@ -10,6 +12,7 @@ pub mod idempotency;
 pub mod instance_lock;
 pub mod messages;
 pub mod migrate;
+pub mod nodes;
 pub mod order_changes;
 pub mod orders;
 pub mod participants;

@@ -11,6 +11,7 @@ use super::messages::{self, PageRange, unreadable};
 use super::participants;
 use super::read_marks;
 use super::schema::{orders, participants as participant_rows};
+use crate::relay::commits::Commit;
 use crate::room::order::OrderFacts;
 use protocol::chat::ChatMessage;
 use protocol::ids::{OrderId, UserId};
@@ -136,6 +137,22 @@ pub fn find(connection: &mut DbConnection, order: &OrderId) -> QueryResult<Optio
         .get_result(connection)
         .optional()?;
     row.map(|row| row.stored(connection)).transpose()
+}
+
+/// Reads the newest message and the revision of these orders. Unknown ones are absent.
+///
+/// # Errors
+/// If the query fails.
+pub fn progress_of(connection: &mut DbConnection, of: &[OrderId]) -> QueryResult<Vec<Commit>> {
+    let rows: Vec<(String, i64, i64)> = orders::table
+        .filter(orders::id.eq_any(of.iter().map(OrderId::as_str)))
+        .select((orders::id, orders::last_seq, orders::rev))
+        .load(connection)?;
+    let progress = |(id, last_seq, rev): (String, i64, i64)| {
+        let order_id = OrderId::new(&id).map_err(unreadable)?;
+        Ok(Commit { order_id, last_seq, rev })
+    };
+    rows.into_iter().map(progress).collect()
 }
 
 /// Reads the orders after `after`, by ascending id: orders that are created meanwhile do not
@@ -277,7 +294,8 @@ pub(super) fn save_positions_on_postgres(
         return Ok(());
     }
     let (ids, json) = rows.iter().map(|(order, json)| (*order, json.as_str())).unzip();
-    SavePositions { ids, json, now_ms: now.as_millis() }.execute(postgres).map(drop)
+    let now_text = now.to_string();
+    SavePositions { ids, json, now_ms: now.as_millis(), now_text }.execute(postgres).map(drop)
 }
 
 fn save_position(
@@ -312,7 +330,11 @@ struct SavePositions<'a> {
     ids: Vec<&'a str>,
     json: Vec<&'a str>,
     now_ms: i64,
+    now_text: String,
 }
+
+/// The time of a stored position, as text that sorts by time.
+const TAKEN_AT: &str = "last_location from '\"timestamp\":\"([0-9TZ:.-]+)\"'";
 
 // === impl SavePositions ===
 
@@ -337,8 +359,15 @@ impl QueryFragment<Pg> for SavePositions<'_> {
         out.push_sql(
             " AS now_ms) AS new ORDER BY new.id COLLATE \"C\" ON CONFLICT (id) DO UPDATE SET \
              last_location = excluded.last_location, updated_at_ms = excluded.updated_at_ms \
-             WHERE orders.deleted_at_ms IS NULL",
+             WHERE orders.deleted_at_ms IS NULL AND NOT coalesce(",
         );
+        // Another node may have written a newer one. A time ahead of the clock is no reason.
+        out.push_sql(&format!(
+            "substring(orders.{TAKEN_AT}) > substring(excluded.{TAKEN_AT}) \
+             AND substring(orders.{TAKEN_AT}) <= "
+        ));
+        out.push_bind_param::<Text, _>(&self.now_text)?;
+        out.push_sql(", false)");
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use diesel::r2d2::R2D2Connection;
 use super::connection::DbConnection;
 use super::error_class::{ErrorClass, classify};
 use super::file_guard::FileGuard;
-use super::instance_lock;
+use super::instance_lock::{self, Sharing};
 use crate::config::DatabaseUrl;
 
 /// How long work waits for a connection while the database counts as up.
@@ -100,11 +100,12 @@ struct Throttle(Mutex<Option<Instant>>);
 
 impl DbPool {
     /// A pool that opens its connections in the background; it neither waits nor fails here.
-    pub fn new(url: &DatabaseUrl, size: u32) -> Self {
+    pub fn new(url: &DatabaseUrl, size: u32, sharing: Sharing) -> Self {
         let ages = Arc::<ConnectionAges>::default();
         let file_guard = Arc::new(FileGuard::new(url));
         let (url, guard) = (url.clone(), Arc::clone(&file_guard));
-        let manager = ConnectionManager { url, ages: Arc::clone(&ages), file_guard: guard };
+        let manager =
+            ConnectionManager { url, sharing, ages: Arc::clone(&ages), file_guard: guard };
         let connections = r2d2::Pool::builder()
             .max_size(size.max(1))
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -248,6 +249,7 @@ impl Throttle {
 /// Opens connections and tells r2d2 which to keep.
 struct ConnectionManager {
     url: DatabaseUrl,
+    sharing: Sharing,
     ages: Arc<ConnectionAges>,
     file_guard: Arc<FileGuard>,
 }
@@ -271,7 +273,7 @@ impl r2d2::ManageConnection for ConnectionManager {
     fn connect(&self) -> Result<TrackedConnection, Self::Error> {
         let age = self.ages.now.load(Ordering::SeqCst);
         let mut connection = DbConnection::open(&self.url)?;
-        instance_lock::admit(&mut connection)?;
+        instance_lock::admit(&mut connection, self.sharing)?;
         self.file_guard.record_files()?;
         Ok(TrackedConnection { connection, opened_in: age, verified_in: age, broken: false })
     }
@@ -298,7 +300,8 @@ mod tests {
     #[test]
     fn a_closed_connection_is_thrown_away_and_another_one_opened() {
         let folder = tempfile::tempdir().expect("a folder");
-        let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1);
+        let pool =
+            DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 1, Sharing::Alone);
         let mark = |sql: &str| {
             pool.run(|conn| diesel::sql_query(sql).execute(conn)).map_err(|error| error.to_string())
         };
@@ -313,7 +316,8 @@ mod tests {
     /// How often work runs whose first run fails, and whether it succeeds.
     fn tries(once: bool, failure: impl Fn() -> Error) -> (u32, bool) {
         let folder = tempfile::tempdir().expect("a folder");
-        let pool = DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 2);
+        let pool =
+            DbPool::new(&DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3")), 2, Sharing::Alone);
         let mut tries = 0;
         let work = |_: &mut DbConnection| {
             tries += 1;
@@ -352,7 +356,8 @@ mod tests {
 
     #[test]
     fn a_database_that_is_down_is_waited_for_once_and_then_given_up_quickly() {
-        let pool = DbPool::new(&DatabaseUrl::Sqlite("/dev/null/no/such/folder".into()), 1);
+        let pool =
+            DbPool::new(&DatabaseUrl::Sqlite("/dev/null/no/such/folder".into()), 1, Sharing::Alone);
         let first = pool.run(|_| Ok(())).expect_err("no connection");
         assert!(matches!(first, DbError::NoConnection(_)), "{first}");
         let started = Instant::now();

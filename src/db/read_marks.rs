@@ -16,10 +16,11 @@ use crate::webhooks::payload;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
-/// A deletion waits for this lock, so that no mark is written after it. Rows are locked in the same
-/// order as by chat, so that the two never deadlock.
+/// A deletion waits for this lock, so that no mark is written after it, and so do the marks of other
+/// nodes: what endpoints are told of an order is numbered under it, in the order of commits. Rows are
+/// locked in the same order as by chat, so that the two never deadlock.
 const LOCK_ON_POSTGRES: &str = "SELECT id FROM orders WHERE id = ANY($1) \
-     AND deleted_at_ms IS NULL ORDER BY id FOR SHARE";
+     AND deleted_at_ms IS NULL ORDER BY id FOR NO KEY UPDATE";
 
 const PUT_ON_POSTGRES: &str = "INSERT INTO read_marks (order_id, user_id, seq) \
      SELECT order_id, user_id, seq FROM unnest($1, $2, $3) AS new (order_id, user_id, seq) \

@@ -3,12 +3,13 @@
 use diesel::prelude::*;
 use diesel::query_dsl::methods::FilterDsl;
 
+use super::cluster_log::{self, Entry};
 use super::connection::DbConnection;
 use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::messages::unreadable;
 use super::schema::revocations;
 use protocol::error::Failure;
-use protocol::ids::UserId;
+use protocol::ids::{BootId, UserId};
 use protocol::time::Timestamp;
 
 /// A revocation of a user's tokens.
@@ -34,8 +35,12 @@ pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
         .collect()
 }
 
-/// Writes a revocation, unless a stored one of the same user reaches as far. Returns the one that
-/// counts then, and the answer of an idempotent call.
+/// The revocation that counts now, the answer of an idempotent call, and the number of the entry by
+/// which the other nodes of the author's cluster hear of it.
+pub type Revoked = (Revocation, Option<StoredAnswer>, Option<i64>);
+
+/// Writes a revocation, unless a stored one of the same user reaches as far. Each call tells the
+/// other nodes, so that a repeated one closes what the first one left open.
 ///
 /// # Errors
 /// If a query fails; nothing is written then.
@@ -43,21 +48,36 @@ pub fn put(
     connection: &mut DbConnection,
     revocation: &Revocation,
     idempotent: Option<&Idempotent<Revocation>>,
+    author: Option<BootId>,
     now: Timestamp,
-) -> QueryResult<Result<(Revocation, Option<StoredAnswer>), Failure>> {
+) -> QueryResult<Result<Revoked, Failure>> {
     connection.transaction(|connection| {
         let done = idempotency::apply_once(connection, idempotent, now, |connection| {
             raise(connection, revocation)?;
             find(connection, &revocation.user_id).map(Ok)
         })?;
-        Ok(match done {
-            Ok(CallOutcome::New(counts, answer)) => Ok((counts, answer)),
+        let (counts, answer) = match done {
+            Ok(CallOutcome::New(counts, answer)) => (counts, answer),
             Ok(CallOutcome::Replayed(answer)) => {
-                Ok((find(connection, &revocation.user_id)?, Some(answer)))
+                (find(connection, &revocation.user_id)?, Some(answer))
             }
-            Err(failure) => Err(failure),
-        })
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let entry = match connection {
+            DbConnection::Sqlite(_) => None,
+            DbConnection::Postgres(postgres) => {
+                cluster_log::add(postgres, author, &counts.entry())?
+            }
+        };
+        Ok(Ok((counts, answer, entry)))
     })
+}
+
+impl Revocation {
+    /// What every node carries out.
+    pub fn entry(&self) -> Entry {
+        Entry::Revoke { user: self.user_id.clone(), issued_before: self.issued_before }
+    }
 }
 
 fn find(connection: &mut DbConnection, user: &UserId) -> QueryResult<Revocation> {

@@ -1,28 +1,22 @@
-//! `/admin/v1`: its routes, statistics of the hub, and ending a user's connections.
+//! `/admin/v1`: its routes, and ending a user's connections.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::authorization::{May, ReadNode, RemoveUsers};
+use super::authorization::{May, RemoveUsers};
 use super::body::Body;
 use super::calls::calls;
 use super::openapi::problems::{BadOptionalBody, Refused};
 use super::openapi::schemas::OfUser;
 use super::path_id::PathId;
 use super::problem::Problem;
-use super::{Hub, rooms, webhooks};
-use crate::actors::shared::Shared;
+use super::{Hub, nodes, rooms, stats, webhooks};
 use crate::actors::store::Ban;
-use crate::actors::supervisor::{Disconnect, DisconnectUser};
-use crate::process;
-use crate::room::bans::BanScope;
-use protocol::close::CloseCode;
+use crate::cluster::entry::{Done, carry_out_everywhere};
 use protocol::error::Failure;
 use protocol::ids::{OrderId, UserId};
 use protocol::json::read_object;
@@ -37,30 +31,8 @@ const MAX_BAN_SECS: u64 = 366 * 24 * 3600;
 const MAX_REASON: usize = 120;
 
 calls! {
-    Calls: self::{stats, end_sessions}, rooms::{list, show, remove},
+    Calls: stats::{stats}, nodes::{nodes}, self::{end_sessions}, rooms::{list, show, remove},
         webhooks::{list, enable, dead, replay}
-}
-
-/// Events per second, measured over the last samples.
-#[derive(Debug, Default)]
-pub struct Rates {
-    last: Mutex<Sample>,
-}
-
-#[derive(Debug, Default, Clone, Copy)]
-struct Sample {
-    at: Option<Instant>,
-    events_in: u64,
-    deliveries: u64,
-    per_second: PerSecond,
-}
-
-/// Rates of the node.
-#[derive(Debug, Default, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct PerSecond {
-    events_in: f64,
-    deliveries: f64,
 }
 
 /// How a user is removed. In the query or as a JSON body.
@@ -79,97 +51,17 @@ pub(super) struct Removal {
     ban_secs: Option<u64>,
 }
 
-/// Statistics of the hub.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    uptime_secs: u64,
-    /// Whether the hub is draining.
-    draining: bool,
-    connections: Connections,
-    /// Rooms in memory.
-    rooms: i64,
-    per_second: PerSecond,
-    /// Chat messages that wait to be stored.
-    store_queue: usize,
-    /// Bytes that wait for slow clients.
-    outbox_bytes: i64,
-    /// Ended sessions by reason.
-    closes: BTreeMap<&'static str, u64>,
-    /// Refused events by error code.
-    rejected: BTreeMap<&'static str, u64>,
-    /// Resident memory of the process, where the system tells it.
-    #[schema(required)]
-    memory_bytes: Option<u64>,
-}
-
-/// Open sessions, and how many connections there may be.
-#[derive(Serialize, ToSchema)]
-struct Connections {
-    open: i64,
-    /// `MAX_CONNECTIONS`.
-    most: usize,
-    /// By framing, then by role.
-    by: BTreeMap<&'static str, BTreeMap<&'static str, i64>>,
-}
-
 /// The result of ending a user's connections.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct Ended {
     /// How many connections were closed.
     closed: usize,
-}
-
-// === impl Rates ===
-
-impl Rates {
-    /// Takes a sample. The server calls this every few seconds.
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    pub fn sample(&self, shared: &Shared, now: Instant) {
-        let events_in = shared.metrics.events_in.iter().map(|(_, count)| count).sum();
-        let deliveries = shared.metrics.deliveries.get();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = last.at.map(|at| (now - at).as_secs_f64()).filter(|seconds| *seconds > 0.0);
-        if let Some(seconds) = seconds {
-            last.per_second = PerSecond {
-                events_in: (events_in - last.events_in) as f64 / seconds,
-                deliveries: (deliveries - last.deliveries) as f64 / seconds,
-            };
-        }
-        *last = Sample { at: Some(now), events_in, deliveries, ..*last };
-    }
-
-    fn per_second(&self) -> PerSecond {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).per_second
-    }
-}
-
-/// Statistics of the hub
-#[utoipa::path(get, path = "/admin/v1/stats", tag = "Admin",
-    security(("token" = []), ("apiKey" = ["admin:read"])),
-    responses((status = 200, description = "As of now", body = Stats), Refused))]
-async fn stats(hub: web::Data<Hub>, _: May<ReadNode>) -> web::Json<Stats> {
-    let (shared, metrics) = (&hub.shared, &hub.shared.metrics);
-    let mut by = BTreeMap::<_, BTreeMap<_, _>>::new();
-    for (framing, role, count) in metrics.connections.iter() {
-        by.entry(framing).or_default().insert(role, count);
-    }
-    web::Json(Stats {
-        uptime_secs: hub.started.elapsed().as_secs(),
-        draining: shared.is_draining(),
-        connections: Connections {
-            open: metrics.connections.total(),
-            most: shared.config.server.max_connections,
-            by,
-        },
-        rooms: metrics.rooms.get(),
-        per_second: hub.rates.per_second(),
-        store_queue: shared.store.queued(),
-        outbox_bytes: metrics.outbox_bytes.get(),
-        closes: metrics.closes.iter().collect(),
-        rejected: metrics.rejected.iter().collect(),
-        memory_bytes: process::own_usage().map(|usage| usage.resident),
-    })
+    /// Nodes of the cluster that have not said that they are done. They are within two seconds, or
+    /// when they reach the database again; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pending_nodes: Vec<Arc<str>>,
 }
 
 /// Closes all connections of a user
@@ -191,12 +83,9 @@ async fn end_sessions(
     let removal = query.into_inner().or_body(&body)?;
     let PathId(user) = user.into_inner();
     run_to_completion(async move {
-        removal.ban(&hub.shared, None, &user).await?;
-        let end = Disconnect { reason: removal.reason, ..Disconnect::now(CloseCode::REMOVED) };
-        let closed = hub.supervisor().addr.send(DisconnectUser { user: user.clone(), end }).await;
-        let closed = closed.map_err(|_| hub_stopping())?;
+        let Done { closed, pending } = removal.ban(&hub, None, &user).await?;
         log::info!(admin = admin.caller.name(), user = user.as_str(); "ended {closed} sessions");
-        Ok(web::Json(Ended { closed }))
+        Ok(web::Json(Ended { closed, pending_nodes: pending }))
     })
     .await
 }
@@ -234,25 +123,23 @@ impl Removal {
         Ok(())
     }
 
-    /// Bans the user for the requested time, even across a restart.
+    /// Bans the user for the requested time, even across a restart, and removes them, on all nodes.
     pub(super) async fn ban(
-        &self,
-        shared: &Shared,
+        self,
+        hub: &Hub,
         order: Option<&OrderId>,
         user: &UserId,
-    ) -> Result<(), Problem> {
+    ) -> Result<Done, Problem> {
         let secs = self.ban_secs.unwrap_or(DEFAULT_BAN_SECS);
-        let now = Timestamp::now();
-        let until = now.plus(Duration::from_secs(secs));
-        let reason = self.reason.clone().unwrap_or_default();
+        let until = Timestamp::now().plus(Duration::from_secs(secs));
+        let reason = self.reason.unwrap_or_default();
         let ban = Ban { order_id: order.cloned(), user_id: user.clone(), until, reason };
-        shared.store.put_ban(ban).await.map_err(|error| {
+        let stored = hub.shared.store.put_ban(ban.clone(), hub.shared.author()).await;
+        let number = stored.map_err(|error| {
             log::warn!("cannot store a ban: {error}");
             Problem::unavailable("the database does not answer", 1)
         })?;
-        let scope = order.map_or(BanScope::Hub, |order| BanScope::Order(order.clone()));
-        shared.bans.insert(scope, user.clone(), until, now);
-        Ok(())
+        carry_out_everywhere(hub, &ban.entry(), number).await.map_err(|_| hub_stopping())
     }
 }
 

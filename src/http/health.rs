@@ -15,6 +15,7 @@ use super::authorization::Operator;
 use super::calls::calls;
 use super::openapi::problems::{Refused, Unavailable};
 use super::problem::Problem;
+use crate::bus::State;
 
 /// How long `/readyz` waits for the database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -41,6 +42,17 @@ struct Health {
     status: &'static str,
 }
 
+/// Whether the hub takes clients, and what does not work meanwhile.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// What does not work: `bus` while the other nodes are not heard. Absent where all works.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    reasons: &'static [&'static str],
+}
+
 /// The process is alive
 #[utoipa::path(get, path = "/healthz", tag = "Operation", security(()),
     responses((status = 200, description = "It is", body = Health)))]
@@ -51,9 +63,10 @@ async fn healthz() -> HttpResponse {
 /// The hub takes clients
 ///
 /// It is not draining, and the database answers, takes writes and is still the one that was opened.
-/// A hub that could only read would refuse every chat message.
+/// A hub that could only read would refuse every chat message. A node of a cluster that does not hear
+/// the others serves its clients all the same, so it is `degraded`, and still 200.
 #[utoipa::path(get, path = "/readyz", tag = "Operation", security(()),
-    responses((status = 200, description = "It does", body = Health), Unavailable))]
+    responses((status = 200, description = "It does", body = Readiness), Unavailable))]
 async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
     let shared = &hub.shared;
     if shared.is_draining() {
@@ -62,11 +75,20 @@ async fn readyz(hub: web::Data<Hub>) -> HttpResponse {
     let file_guard = shared.store.file_guard();
     let answer = hub.readiness.check(|| file_guard.is_usable(), || shared.store.ping());
     match tokio::time::timeout(DATABASE_TIMEOUT, answer).await {
-        Ok(Ok(())) => HttpResponse::Ok().json(Health { status: "ready" }),
+        Ok(Ok(())) => HttpResponse::Ok().json(Readiness::of(shared.bus.state())),
         Ok(Err(_)) if file_guard.reason().is_some() => {
             not_ready("the database is not used any more, the log says why")
         }
         Ok(Err(_)) | Err(_) => not_ready("the database does not answer or takes no writes"),
+    }
+}
+
+impl Readiness {
+    fn of(bus: State) -> Self {
+        match bus {
+            State::Up => Self { status: "ready", reasons: &[] },
+            State::Deaf | State::Down => Self { status: "degraded", reasons: &["bus"] },
+        }
     }
 }
 

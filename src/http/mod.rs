@@ -16,6 +16,7 @@ mod cors;
 mod decoding;
 pub mod demo;
 mod health;
+mod nodes;
 mod openapi;
 pub mod origin;
 mod path_id;
@@ -24,8 +25,9 @@ pub mod problem;
 mod request_body;
 mod request_head;
 mod request_lifecycle;
-mod rooms;
+pub mod rooms;
 mod socketio;
+pub mod stats;
 mod timeouts;
 mod upgrade;
 mod webhooks;
@@ -68,7 +70,7 @@ pub struct Hub {
     /// The budget of bytes for requests and answers in progress.
     pub byte_budget: Arc<budget::ByteBudget>,
     /// Events per second.
-    pub rates: Arc<crate::http::admin::Rates>,
+    pub rates: Arc<stats::Rates>,
     /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
     /// What sends webhooks, if there are any.
@@ -84,6 +86,11 @@ impl Hub {
     pub fn supervisor(&self) -> &Arc<SupervisorHandle> {
         self.supervisor_handle
             .get_or_init(|| Supervisor::launch(Arc::clone(&self.shared), &Arbiter::current()))
+    }
+
+    /// The supervisor, for threads that are no worker's: none before the first worker runs.
+    pub fn running_supervisor(&self) -> Option<&Arc<SupervisorHandle>> {
+        self.supervisor_handle.get()
     }
 }
 

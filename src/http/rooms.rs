@@ -1,9 +1,13 @@
 //! `/admin/v1/rooms`: lists the rooms of the hub, shows one, and removes a user from one.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,8 +19,11 @@ use super::openapi::problems::{BadOptionalBody, BadRequest, NotFound, Refused};
 use super::openapi::schemas::{InOrder, OfUser};
 use super::path_id::PathId;
 use super::problem::Problem;
-use crate::actors::order_room::{Inspect, RemoveUser, RoomActivity, RoomDetail};
+use super::stats::OTHERS_TIMEOUT;
+use crate::actors::cluster::Question;
+use crate::actors::order_room::{Inspect, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{GetRoom, ListRooms};
+use crate::cluster::entry::Done;
 use protocol::error::{ErrorCode, Failure};
 use protocol::ids::{OrderId, UserId};
 
@@ -60,15 +67,26 @@ pub(super) struct RoomList {
     /// The cursor of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<OrderId>,
+    /// Nodes of the cluster whose rooms are missing, because they did not answer within a second;
+    /// absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    partial: Vec<Arc<str>>,
 }
 
 /// The answer to a removal.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Removed {
     removed: bool,
+    /// Nodes of the cluster that have not said that they are done. They are within two seconds, or
+    /// when they reach the database again; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pending_nodes: Vec<Arc<str>>,
 }
 
-/// Lists the rooms of the hub
+/// Lists the rooms of the hub, those of all its nodes
 #[utoipa::path(get, path = "/admin/v1/rooms", tag = "Admin", operation_id = "list_rooms",
     security(("token" = []), ("apiKey" = ["admin:read"])), params(ListQuery),
     responses(
@@ -82,24 +100,45 @@ pub(super) async fn list(
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Failure::invalid("limit", "must be 1 to 500").into());
     }
-    let wanted = match query.sort {
-        Some(_) if query.cursor.is_some() => {
-            return Err(Failure::invalid("cursor", "either sort or cursor, not both").into());
-        }
-        Some(_) => ListRooms { after: None, limit: None },
-        // Asks for one more, to know whether there is a next page.
-        None => ListRooms { after: query.cursor.clone(), limit: Some(limit + 1) },
-    };
-    let mut rooms = hub.supervisor().addr.send(wanted).await.map_err(|_| hub_stopping())?;
+    if query.sort.is_some() && query.cursor.is_some() {
+        return Err(Failure::invalid("cursor", "either sort or cursor, not both").into());
+    }
+    // Asks for one more, to know whether there is a next page.
+    let (after, most) = (query.cursor.clone(), query.sort.map_or(Some(limit + 1), |_| None));
+    let (mut rooms, partial) = rooms_of_all_nodes(&hub, after, most).await?;
     if let Some(sort) = query.sort {
         sort.order(&mut rooms);
         rooms.truncate(limit);
-        return Ok(web::Json(RoomList { rooms, next_cursor: None }));
+        return Ok(web::Json(RoomList { rooms, next_cursor: None, partial }));
     }
     let more = rooms.len() > limit;
     rooms.truncate(limit);
     let next_cursor = rooms.last().filter(|_| more).map(|room| room.order_id.clone());
-    Ok(web::Json(RoomList { rooms, next_cursor }))
+    Ok(web::Json(RoomList { rooms, next_cursor, partial }))
+}
+
+/// The rooms of all nodes in the order of their ids, one for each order, and the nodes that did not
+/// answer.
+async fn rooms_of_all_nodes(
+    hub: &Hub,
+    after: Option<OrderId>,
+    limit: Option<usize>,
+) -> Result<(Vec<RoomActivity>, Vec<Arc<str>>), Problem> {
+    let question = Question::Rooms { after: after.clone(), limit };
+    let others = hub.shared.peers.ask::<Vec<RoomActivity>>(question, OTHERS_TIMEOUT);
+    let (own, others) = join(hub.supervisor().addr.send(ListRooms { after, limit }), others).await;
+    let mut own = own.map_err(|_| hub_stopping())?;
+    if others.answers.is_empty() {
+        return Ok((own, others.silent));
+    }
+    let mut all = BTreeMap::<OrderId, RoomActivity>::new();
+    for room in own.drain(..).chain(others.answers.into_iter().flatten()) {
+        match all.entry(room.order_id.clone()) {
+            Entry::Occupied(mut known) => known.get_mut().add(&room),
+            Entry::Vacant(place) => drop(place.insert(room)),
+        }
+    }
+    Ok((all.into_values().collect(), others.silent))
 }
 
 // === impl Sort ===
@@ -120,7 +159,7 @@ impl Sort {
     }
 }
 
-/// Reads a room and its connections
+/// Reads a room and its connections, on all nodes
 #[utoipa::path(get, path = "/admin/v1/rooms/{order}", tag = "Admin", operation_id = "show_room",
     security(("token" = []), ("apiKey" = ["admin:read"])), params(InOrder),
     responses((status = 200, description = "As of now", body = RoomDetail), BadRequest, NotFound,
@@ -130,17 +169,29 @@ pub(super) async fn show(
     _: May<ReadNode>,
     order: web::Path<PathId<OrderId>>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
-    let room = hub
-        .supervisor()
-        .addr
-        .send(GetRoom(order.into_inner().0))
-        .await
-        .map_err(|_| hub_stopping())?;
-    let room = room.ok_or_else(no_such_room)?;
+    let order = order.into_inner().0;
+    let question = Question::Room(order.clone());
+    let others = hub.shared.peers.ask::<Option<RoomDetail>>(question, OTHERS_TIMEOUT);
+    let (own, others) = join(own_room(&hub, order), others).await;
+    let mut rooms = own?.into_iter().chain(others.answers.into_iter().flatten());
+    let mut room = rooms.next().ok_or_else(no_such_room)?;
+    for other in rooms {
+        room.add(other);
+    }
+    Ok(web::Json(room))
+}
+
+/// The room of an order on this node, if there is one.
+///
+/// # Errors
+/// If the room is too busy, or the hub stops.
+pub async fn own_room(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, Problem> {
+    let Some(supervisor) = hub.running_supervisor() else { return Ok(None) };
+    let room = supervisor.addr.send(GetRoom(order)).await.map_err(|_| hub_stopping())?;
+    let Some(room) = room else { return Ok(None) };
     match tokio::time::timeout(ROOM_TIMEOUT, room.addr.send(Inspect)).await {
-        Ok(Ok(detail)) => Ok(web::Json(detail)),
-        // The room was removed since `GetRoom`.
-        Ok(Err(_)) => Err(no_such_room()),
+        // The room may have been removed since `GetRoom`.
+        Ok(detail) => Ok(detail.ok()),
         Err(_) => Err(Problem::unavailable("the room is too busy", 1)),
     }
 }
@@ -167,14 +218,10 @@ pub(super) async fn remove(
     let removal = query.into_inner().or_body(&body)?;
     let (PathId(order), PathId(user)) = path.into_inner();
     run_to_completion(async move {
-        removal.ban(&hub.shared, Some(&order), &user).await?;
-        let room = hub.supervisor().addr.send(GetRoom(order.clone())).await;
-        if let Some(room) = room.map_err(|_| hub_stopping())? {
-            room.addr.do_send(RemoveUser(user.clone()));
-        }
+        let Done { pending, .. } = removal.ban(&hub, Some(&order), &user).await?;
         let (admin, user) = (admin.caller.name(), user.as_str());
         log::info!(admin = admin, user = user, order = order.as_str(); "removed from a room");
-        Ok(web::Json(Removed { removed: true }))
+        Ok(web::Json(Removed { removed: true, pending_nodes: pending }))
     })
     .await
 }

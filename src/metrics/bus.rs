@@ -23,6 +23,8 @@ pub struct BusLabels {
 pub struct BusMetrics {
     /// 1 while this node hears the others; also where there are no others.
     pub up: Gauge,
+    /// The nodes that are there, this one included.
+    pub nodes: Gauge,
     /// Published events, by kind.
     pub published: LabeledCounters,
     /// Events of other nodes, by kind.
@@ -39,6 +41,8 @@ pub struct BusMetrics {
     pub failures: LabeledCounters,
     /// How long the node's own echo took.
     pub round_trip: Histogram,
+    /// Rooms that had sent out what the database does not have.
+    pub rooms_ahead: Counter,
 }
 
 impl BusMetrics {
@@ -55,8 +59,11 @@ impl BusMetrics {
         };
         let up = gauge(r, "bus_up", "1: this node hears the others, or is the only one");
         up.set(1);
+        let nodes = gauge(r, "nodes", "Nodes of the cluster that are there, this one included");
+        nodes.set(1);
         Self {
             up,
+            nodes,
             published: kinds(r, "bus_published", "Events published to other nodes"),
             received: kinds(r, "bus_received", "Events of other nodes"),
             conflated: counter(r, "bus_conflated", "Waiting positions that a newer one replaced"),
@@ -69,6 +76,11 @@ impl BusMetrics {
             ignored: reasons(r, "bus_ignored", "What came in and is not read", labels.ignored),
             failures: reasons(r, "bus_failures", "Connections that ended", labels.failures),
             round_trip,
+            rooms_ahead: counter(
+                r,
+                "rooms_ahead",
+                "Rooms that had sent out what the database does not have",
+            ),
         }
     }
 }

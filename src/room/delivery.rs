@@ -58,6 +58,20 @@ impl<T> Delivery<T> {
         ready
     }
 
+    /// Notes that all messages up to this one exist. Those that do not come are read.
+    pub fn learn(&mut self, seq: i64, now: Instant) {
+        if seq > self.known.max(self.delivered) {
+            self.known = seq;
+            self.gap_since.get_or_insert(now);
+        }
+    }
+
+    /// The database has nothing of the gap: what was said to be behind it does not exist.
+    pub fn forget_gap(&mut self) {
+        self.waiting.clear();
+        (self.known, self.gap_since) = (self.delivered, None);
+    }
+
     /// When the gap will be old enough for a read.
     pub fn gap_due(&self) -> Option<Instant> {
         self.gap_since.map(|since| since + GAP_AGE)
@@ -107,6 +121,24 @@ mod tests {
         assert_eq!(delivery.gap(later + GAP_AGE), Some((1, 2)));
         delivery.accept(2, (), later);
         assert_eq!((delivery.delivered(), delivery.gap_due()), (3, None));
+    }
+
+    #[test]
+    fn what_others_know_of_is_read_if_it_does_not_come() {
+        let (mut delivery, now) = (Delivery::new(4), Instant::now());
+        delivery.learn(4, now);
+        assert_eq!(delivery.gap_due(), None, "it is here");
+        delivery.learn(6, now);
+        delivery.learn(5, now + GAP_AGE);
+        assert_eq!(delivery.gap(now + GAP_AGE), Some((4, 6)));
+        delivery.accept(5, (), now);
+        delivery.accept(6, (), now);
+        assert_eq!(delivery.gap_due(), None);
+        delivery.learn(i64::MAX, now);
+        assert!(delivery.accept(9, (), now).is_empty());
+        delivery.forget_gap();
+        assert_eq!(delivery.gap_due(), None);
+        assert_eq!(seqs(&delivery.accept(7, (), now)), [7]);
     }
 
     #[test]

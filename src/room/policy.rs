@@ -131,6 +131,17 @@ pub fn driver_to_report(rules: &Rules, order: &OrderFacts) -> Result<UserId, Fai
     driver.ok_or_else(|| Failure::new(ErrorCode::NotFound, "no such order, or it has no driver"))
 }
 
+/// Whether positions of this driver count here that another node has accepted. That node has judged
+/// the driver's own rights; this one judges by what it knows of the order.
+pub fn counts_as_driver(rules: &Rules, order: &OrderFacts, driver: &UserId) -> bool {
+    let is_taken = match &order.driver_id {
+        Some(assigned) => assigned != driver,
+        None => order.dispatched,
+    };
+    let is_removed = order.participants.has_removed(driver) && order.driver_id.is_none();
+    !is_taken && !is_removed && !order.deleted && !has_ended(rules, order)
+}
+
 impl Rules {
     /// Whether customers see the driver's position in this status.
     pub fn shows_driver(&self, status: &str) -> bool {

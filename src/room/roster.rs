@@ -104,6 +104,11 @@ impl Roster {
         })
     }
 
+    /// Whether a user is here.
+    pub fn contains(&self, user: &UserId) -> bool {
+        self.index_of(user).is_ok()
+    }
+
     /// How many users there are.
     pub fn len(&self) -> usize {
         self.users.len()

@@ -1,10 +1,11 @@
 //! The driver's position: which fixes count, and how old the last one is.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use protocol::events::join::LastLocation;
 use protocol::events::location::Fix;
-use protocol::ids::UserId;
+use protocol::ids::{BootId, UserId};
 use protocol::location::Position;
 use protocol::time::Timestamp;
 
@@ -20,6 +21,19 @@ pub struct PositionTracker {
     last: Option<Position>,
     /// When it was accepted. `None` for an old one from the database.
     accepted: Option<Instant>,
+    /// The node that relayed it, and its number there. `None` for one that this node took.
+    relayed_by: Option<(BootId, u64)>,
+}
+
+/// Where a position came from that another node relayed.
+#[derive(Debug, Clone, Copy)]
+pub struct RelayedFrom {
+    /// The node and its number for the event: of two with the same time the higher one counts.
+    pub by: (BootId, u64),
+    /// This node.
+    pub own: BootId,
+    /// Whether it comes as the last known one, which may be known here too.
+    pub is_answer: bool,
 }
 
 impl PositionTracker {
@@ -27,7 +41,7 @@ impl PositionTracker {
     pub fn new(last: Option<Position>, at: Timestamp, now: Instant) -> Self {
         let age = last.as_ref().map(|last| Duration::from_millis(at.millis_since(last.timestamp)));
         let accepted = age.filter(|age| *age < FORGET_ORDER).and_then(|age| now.checked_sub(age));
-        Self { last, accepted }
+        Self { last, accepted, relayed_by: None }
     }
 
     /// The last position.
@@ -55,7 +69,36 @@ impl PositionTracker {
             return None;
         }
         self.accepted = Some(now);
+        self.relayed_by = None;
         Some(self.last.insert(Position::of(fix, driver.clone(), at)))
+    }
+
+    /// Accepts a position that another node has accepted, if it is strictly newer than the last one of
+    /// the same driver. All nodes come to the same one.
+    pub fn accept_relayed(&mut self, position: Position, from: RelayedFrom, now: Instant) -> bool {
+        if let Some(last) = self.last.as_ref().filter(|last| last.driver_id == position.driver_id) {
+            let is_same_place = (last.lat, last.lng) == (position.lat, position.lng);
+            if from.is_answer && is_same_place {
+                return false;
+            }
+            let recent = self.accepted.is_some_and(|accepted| now < accepted + FORGET_ORDER);
+            let times = match (position.recorded_at, last.recorded_at) {
+                (Some(new), Some(known)) => new.cmp(&known),
+                _ => position.timestamp.cmp(&last.timestamp),
+            };
+            let known_by = self.relayed_by.unwrap_or((from.own, 0));
+            let is_newer = match times {
+                Ordering::Greater => true,
+                Ordering::Equal => !from.is_answer && from.by > known_by,
+                Ordering::Less => !recent && !from.is_answer,
+            };
+            if !is_newer {
+                return false;
+            }
+        }
+        (self.last, self.accepted) = (Some(position), Some(now));
+        self.relayed_by = Some(from.by);
+        true
     }
 
     /// Accepts the newest of several fixes, which are sorted by time, if it is not older than the
@@ -116,6 +159,34 @@ mod tests {
         assert!(track.accept(&ann, &FIX, at, now).is_some(), "without a time it is new");
         assert!(track.accept(&bob, &recorded(10), at, now).is_some());
         assert_eq!(track.last().map(|last| last.driver_id.clone()), Some(bob));
+    }
+
+    #[test]
+    fn all_nodes_come_to_the_same_position_whatever_the_order() {
+        let (a, b) = (BootId::from_bytes([1; 16]), BootId::from_bytes([2; 16]));
+        let (at, now) = (Timestamp::from_secs(1000), Instant::now());
+        let ann: UserId = "ann".parse().expect("id");
+        let fix = |secs, lat| Fix { lat, ..recorded(secs) };
+        let position = |fix: &Fix| Position::of(fix, ann.clone(), at);
+        let from = |by, own| RelayedFrom { by, own, is_answer: false };
+        let (of_a, of_b) = (fix(500, 1.0), fix(500, 2.0));
+        let (mut on_a, mut on_b) = (PositionTracker::default(), PositionTracker::default());
+        on_a.accept(&ann, &of_a, at, now);
+        on_b.accept(&ann, &of_b, at, now);
+        assert!(on_a.accept_relayed(position(&of_b), from((b, 1), a), now));
+        assert!(!on_b.accept_relayed(position(&of_a), from((a, 1), b), now));
+        assert_eq!(on_a.last(), on_b.last());
+        assert!(!on_a.accept_relayed(position(&of_b), from((b, 1), a), now), "twice");
+        let newer = position(&fix(501, 3.0));
+        assert!(on_b.accept_relayed(newer.clone(), from((a, 2), b), now));
+        assert!(on_a.accept(&ann, &fix(501, 3.0), at, now).is_some());
+        let older = position(&fix(499, 4.0));
+        assert!(!on_b.accept_relayed(older.clone(), from((a, 9), b), now));
+        assert!(on_b.accept_relayed(older, from((a, 9), b), now + FORGET_ORDER));
+        let answer = RelayedFrom { is_answer: true, ..from((a, 9), b) };
+        let mut fresh = PositionTracker::default();
+        assert!(fresh.accept_relayed(newer.clone(), answer, now), "the first");
+        assert!(!fresh.accept_relayed(newer, RelayedFrom { by: (a, 10), ..answer }, now));
     }
 
     #[test]

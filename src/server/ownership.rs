@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::ServeError;
-use crate::config::Config;
+use super::{ServeError, cluster};
+use crate::config::{Config, DatabaseUrl};
 use crate::db::file_guard::FileGuard;
-use crate::db::instance_lock::{Holder, InstanceLock, LockError, LockState};
+use crate::db::instance_lock::{Holder, InstanceLock, LockError, LockState, Sharing};
 
 /// How much longer than its drain the previous hub may take to end.
 const TAKEOVER_MARGIN: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the other process does not end, or the database fails or does not answer.
 pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError> {
-    let mut lock = InstanceLock::new(&config.database.url);
+    let mut lock = InstanceLock::new(&config.database.url, cluster::sharing(config));
     let (begun, time_limit) = (Instant::now(), config.drain.drain + TAKEOVER_MARGIN);
     let (mut told, mut told_of_connections) = (None, false);
     loop {
@@ -42,7 +42,7 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
         match claim {
             Ok(LockState::Held) => return Ok(lock),
             Ok(LockState::HeldByOther(holder)) if begun.elapsed() >= time_limit => {
-                return Err(ServeError::InUse(holder, time_limit.as_secs()));
+                return Err(in_use(holder, time_limit, &config.database.url));
             }
             Err(error @ (LockError::Earlier | LockError::StillUsed))
                 if begun.elapsed() < time_limit =>
@@ -68,6 +68,14 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
             }
         }
     }
+}
+
+fn in_use(holder: Holder, time_limit: Duration, url: &DatabaseUrl) -> ServeError {
+    let hint = match url {
+        DatabaseUrl::Sqlite(_) => "",
+        DatabaseUrl::Postgres(_) => "; several hubs on one database need REDIS_URL",
+    };
+    ServeError::InUse(holder, time_limit.as_secs(), hint)
 }
 
 /// Claims the lock on another thread: the database may be slow, and a stop must not wait for it.
@@ -114,12 +122,14 @@ pub(super) struct DatabaseOwnership {
 
 impl DatabaseOwnership {
     /// Holds the lock that `claim` claims, on a thread of its own, and watches the files of the
-    /// database.
+    /// database. A node of a cluster does not stop for a hub alone that has taken the lock: it serves
+    /// its clients without the database until that hub has ended.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn hold_lock(
         mut claim: impl FnMut() -> Result<LockState, LockError> + Send + 'static,
+        sharing: Sharing,
         file_guard: Arc<FileGuard>,
     ) -> std::io::Result<Self> {
         let (keeping, kept) = mpsc::channel();
@@ -136,6 +146,14 @@ impl DatabaseOwnership {
                 let looked = catch_unwind(AssertUnwindSafe(look));
                 match looked.unwrap_or(Err(LockError::Panic)) {
                     Ok(LockState::Held) => told = false,
+                    Ok(LockState::HeldByOther(holder)) if sharing == Sharing::Cluster => {
+                        if !told {
+                            log::error!(
+                                "a hub without REDIS_URL uses the database ({holder}); stop it"
+                            );
+                        }
+                        told = true;
+                    }
                     Ok(LockState::HeldByOther(holder)) => {
                         file_guard
                             .disable(format!("another hub has taken the database over ({holder})"));
@@ -169,14 +187,15 @@ impl DatabaseOwnership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DatabaseUrl;
 
     #[tokio::test]
     async fn after_a_panic_the_lock_is_looked_at_as_before() {
         let folder = tempfile::tempdir().expect("a folder");
         let url = |name| DatabaseUrl::Sqlite(folder.path().join(name));
-        let (mut lock, mut other) =
-            (InstanceLock::new(&url("hub")), InstanceLock::new(&url("hub")));
+        let (mut lock, mut other) = (
+            InstanceLock::new(&url("hub"), Sharing::Alone),
+            InstanceLock::new(&url("hub"), Sharing::Alone),
+        );
         assert_eq!(other.acquire().expect("a look"), LockState::Held);
         let mut looks = 0;
         let claim = move || {
@@ -186,7 +205,8 @@ mod tests {
         };
         let file_guard = Arc::new(FileGuard::new(&url("hub")));
         let mut owned =
-            DatabaseOwnership::hold_lock(claim, Arc::clone(&file_guard)).expect("a thread");
+            DatabaseOwnership::hold_lock(claim, Sharing::Alone, Arc::clone(&file_guard))
+                .expect("a thread");
         let lost = timeout(Duration::from_secs(30), owned.lost()).await;
         assert!(lost.expect("in time").to_string().starts_with("process "));
         assert!(!file_guard.is_usable());

@@ -13,7 +13,8 @@ use crate::webhooks::outbox::Outbox;
 
 /// What writers and rooms tell endpoints.
 pub(super) fn outbox(config: &Config, file: &WebhookFile) -> Arc<Outbox> {
-    let node = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let machine = || nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let node = config.cluster.node_name.clone().unwrap_or_else(machine);
     Arc::new(Outbox::new(&file.endpoints, config.webhooks.max_rows, node))
 }
 
@@ -31,6 +32,7 @@ pub(super) fn start(
         metrics: Arc::clone(&shared.metrics),
         schedule: Arc::new(shared.config.webhooks.retry_schedule.clone()),
         concurrency: shared.config.webhooks.concurrency,
+        peers: Arc::clone(&shared.peers),
         online: Box::new(move || supervisor.get().map(|handle| handle.addr.clone().recipient())),
     };
     Some(Arc::new(Dispatcher::start(context, file, reread, &Arbiter::new().handle())))

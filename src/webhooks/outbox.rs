@@ -60,7 +60,7 @@ pub struct Outbox {
     max_rows: i64,
     /// Events that are in no table, by endpoint.
     momentary: Mutex<HashMap<Arc<str>, MomentaryQueue>>,
-    /// The name of this machine.
+    /// `NODE_NAME`, or the name of this machine.
     node: String,
     /// Another one at each start.
     boot_id: String,

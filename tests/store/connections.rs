@@ -4,7 +4,7 @@
 use actix::System;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use orderhub::actors::store::PageRange;
+use orderhub::actors::store::{PageRange, Sharing};
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::pool::DbPool;
@@ -80,7 +80,7 @@ fn chat_and_changes_of_one_order_do_not_hinder_each_other_on_a_serializable_data
 #[test]
 fn a_connection_whose_prepared_statements_are_gone_is_replaced() {
     with_postgres(|url| {
-        let pool = DbPool::new(&url, 3);
+        let pool = DbPool::new(&url, 3, Sharing::Alone);
         let prepared = |connection: &mut DbConnection| {
             diesel::select(diesel::dsl::now).execute(connection).map(drop)
         };

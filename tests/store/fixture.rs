@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, Context, Handler, System};
 use orderhub::actors::store::{
-    ChatWriteError, ChatWritten, NewMessage, Store, StoreOptions, StoredChat, TrailOptions,
+    ChatWriteError, ChatWritten, NewMessage, Sharing, Store, StoreOptions, StoredChat, TrailOptions,
 };
 use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
@@ -59,9 +59,11 @@ impl Fixture {
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let options = StoreOptions {
             url: url.clone(),
+            sharing: Sharing::Alone,
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,
+            relay: None,
         };
         let store = Store::start(&options, Arc::clone(&metrics), &Arbiter::current());
         let answers = Arc::<Mutex<Vec<_>>>::default();
@@ -128,6 +130,7 @@ pub fn message(order: &str, content: &str) -> NewMessage {
         content: content.into(),
         client_msg_id: None,
         created_at: Timestamp::from_millis(1_700_000_000_123),
+        judged_by: None,
     }
 }
 

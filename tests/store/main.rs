@@ -2,6 +2,7 @@
 //! on which databases may be made, on PostgreSQL.
 
 mod chat;
+mod cluster;
 mod connections;
 mod fixture;
 mod idempotency;

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Context, Handler, Recipient};
 use orderhub::actors::store::{
-    ChangeNote, ChangeOutcome, ChangeRequest, ChatWriteError, OrderChange, OrderChanged,
-    OrderFilter, Store, StoreError, StoredOrder,
+    ChangeNote, ChangeOutcome, ChangeRequest, ChatWriteError, NewMessage, OrderChange,
+    OrderChanged, OrderFilter, Store, StoreError, StoredChat, StoredOrder,
 };
+use orderhub::db::commit_batch::{self, ChatRefusal};
 use orderhub::room::change::{Edit, OrderCommand, OrderPatch, ParticipantsEdit};
 use orderhub::room::order::{OrderFacts, Participant};
 use orderhub::room::policy::Rules;
@@ -334,5 +335,24 @@ fn two_nodes_that_change_the_same_orders_beside_chat_lose_nothing() {
             assert_eq!(found.facts.participants.present().count(), 20);
             assert_eq!(found.last_seq, i64::try_from(2 * ROUNDS).expect("small"));
         }
+    });
+}
+
+#[test]
+fn a_message_judged_by_an_outdated_order_is_given_back_and_takes_no_number() {
+    each_database(async |hub: Fixture| {
+        let (witness, now) = (Witness::new(), Timestamp::now());
+        assert_eq!(witness.change(&hub.store, "o", status("NEW")).await, Ok(true));
+        let rev = hub.store.load_order(order("o"), 0).await.expect("loaded").rev;
+        assert_eq!(witness.change(&hub.store, "o", status("DONE")).await, Ok(true));
+        let judged_by = |rev| NewMessage { judged_by: Some(rev), ..message("o", "x") };
+        let batch = [judged_by(rev), judged_by(rev + 1), message("o", "any")];
+        let written =
+            commit_batch::commit(&mut hub.connection(), &batch, None, now).expect("stored");
+        let seq =
+            |stored: &Result<StoredChat, _>| stored.as_ref().map(|chat| chat.message.seq).ok();
+        assert_eq!(written[0], Err(ChatRefusal::Outdated));
+        assert_eq!([seq(&written[1]), seq(&written[2])], [Some(1), Some(2)]);
+        assert_eq!(hub.say(judged_by(rev)).await, Err(ChatWriteError::Outdated));
     });
 }

@@ -1,13 +1,23 @@
 //! How far users have read: written behind, never back, and never for what is gone.
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{SimpleConnection, TransactionManager as _};
+use diesel::{Connection, QueryableByName, RunQueryDsl as _};
 use orderhub::actors::store::{MAX_WAITING_MARKS, StoreError};
 use orderhub::config::DatabaseUrl;
+use orderhub::db::connection::DbConnection;
 use orderhub::db::read_marks::{self, StoredReadMark};
 use protocol::ids::UserId;
 use protocol::time::Timestamp;
 
-use crate::fixture::{Fixture, each_database, message, order, until};
+use crate::fixture::{Fixture, each_database, message, on_postgres, order, until};
+
+type Transactions = <DbConnection as Connection>::TransactionManager;
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    count: i64,
+}
 
 fn user(id: &str) -> UserId {
     id.parse().expect("an id")
@@ -145,5 +155,37 @@ fn two_nodes_that_write_the_same_orders_do_not_wait_in_a_ring() {
             writer.join().expect("no panic");
         }
         assert_eq!(marks(&hub, "o20").await, [is("ann", 21)]);
+    });
+}
+
+#[test]
+fn marks_of_two_nodes_in_one_order_are_written_one_after_the_other() {
+    on_postgres(async |hub: Fixture| {
+        with_chat(&hub, &["o"]).await;
+        let mark = |who: &str| StoredReadMark {
+            order: order("o"),
+            user: user(who),
+            seq: 1,
+            is_receipt: true,
+        };
+        let save = move |connection: &mut DbConnection, who: &str| {
+            read_marks::save(connection, &[mark(who)], None, Timestamp::now()).expect("written");
+        };
+        let mut first = hub.connection();
+        Transactions::begin_transaction(&mut first).expect("begun");
+        save(&mut first, "ann");
+        let mut second = hub.connection();
+        let waits = std::thread::spawn(move || save(&mut second, "bob"));
+        until("the second node to wait", async || {
+            let waiting = "SELECT count(*) AS count FROM pg_locks l JOIN pg_stat_activity a \
+                           ON a.pid = l.pid WHERE NOT l.granted AND a.datname = current_database()";
+            let waiting: Count =
+                diesel::sql_query(waiting).get_result(&mut hub.connection()).expect("a count");
+            waiting.count > 0
+        })
+        .await;
+        Transactions::commit_transaction(&mut first).expect("committed");
+        waits.join().expect("no panic");
+        assert_eq!(marks(&hub, "o").await, [is("ann", 1), is("bob", 1)]);
     });
 }

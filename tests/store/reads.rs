@@ -122,14 +122,14 @@ fn bans_replace_each_other_and_expire() {
         };
         let (hub_wide, one_order) = (ban(None, "ann", 900), ban(Some("o"), "ann", 900));
         for ban in [&hub_wide, &one_order] {
-            hub.store.put_ban(ban.clone()).await.expect("written");
+            hub.store.put_ban(ban.clone(), None).await.expect("written");
         }
         let longer = ban(Some("o"), "ann", 1800);
-        hub.store.put_ban(longer.clone()).await.expect("written");
+        hub.store.put_ban(longer.clone(), None).await.expect("written");
         let mut bans = hub.store.bans().await.expect("read");
         bans.sort_by_key(|ban| ban.order_id.clone());
         assert_eq!(bans, [hub_wide, longer.clone()]);
-        hub.store.put_ban(ban(None, "ann", -1)).await.expect("written");
+        hub.store.put_ban(ban(None, "ann", -1), None).await.expect("written");
         assert_eq!(hub.store.bans().await.expect("read"), [longer]);
     });
 }
@@ -173,11 +173,11 @@ fn users_who_read_hold_up_neither_back_ends_nor_admins() {
             let until = Timestamp::from_millis(Timestamp::now().as_millis() + 60_000);
             let user_id = "ann".parse().expect("an id");
             let ban = Ban { order_id: None, user_id, until, reason: String::new() };
-            hub.store.put_ban(ban).await.expect("written");
+            hub.store.put_ban(ban, None).await.expect("written");
             hub.store.ping().await.expect("an answer");
             let user_id = "ann".parse().expect("an id");
             let revocation = Revocation { user_id, issued_before: Timestamp::now() };
-            hub.store.revoke(revocation, None).await.expect("written").expect("no key");
+            hub.store.revoke(revocation, None, None).await.expect("written").expect("no key");
             read.load(Ordering::Relaxed)
         };
         let (read_in_time, before_back_end, before_admin) = tokio::join!(crowd, back_end, admin);

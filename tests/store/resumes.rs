@@ -6,7 +6,7 @@ use actix::Arbiter;
 use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
 use futures_util::future::{join_all, select};
-use orderhub::actors::store::{Store, StoreError, StoreOptions, TrailOptions};
+use orderhub::actors::store::{Sharing, Store, StoreError, StoreOptions, TrailOptions};
 use orderhub::config::DatabaseUrl;
 use orderhub::session::resume::{PushLog, SavedRoom, SessionRecord};
 use protocol::ids::{Pid, SessionId, UserId};
@@ -109,9 +109,11 @@ fn expired_sessions_are_not_given_and_gone_after_the_next_start() {
         assert_eq!(rows(&hub), 2101);
         let options = StoreOptions {
             url: hub.url.clone(),
+            sharing: Sharing::Alone,
             pool_size: 4,
             trail: TrailOptions::default(),
             outbox: None,
+            relay: None,
         };
         let next = Store::start(&options, hub.metrics.clone(), &Arbiter::current());
         let next = next.expect("a store");

@@ -10,7 +10,7 @@ use protocol::ids::{OrderId, UserId};
 use protocol::location::Position;
 use protocol::time::Timestamp;
 
-use crate::fixture::{Fixture, each_database, order, until};
+use crate::fixture::{Fixture, each_database, on_postgres, order, until};
 
 const SECOND: i64 = 1000;
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -140,5 +140,22 @@ fn what_has_expired_is_deleted_step_by_step() {
         assert_eq!([step(), step(), step()], [true, true, false]);
         until("nothing else", async || ages(&fixture, "o0", now).await == [0]).await;
         assert_eq!(ages(&fixture, "o1", now).await, [0; 0]);
+    });
+}
+
+#[test]
+fn a_last_position_is_not_replaced_by_an_older_one_of_another_node() {
+    on_postgres(async |fixture| {
+        let now = Timestamp::now();
+        let taken = |secs_ago: i64| {
+            let timestamp = Timestamp::from_millis(now.as_millis() - secs_ago * SECOND);
+            Position { timestamp, ..position("dan", now, secs_ago) }
+        };
+        // The last one was stored by a node whose clock was ahead, and counts no more.
+        for (stored, expected) in [(20, 20), (30, 20), (10, 10), (-3600, -3600), (5, 5)] {
+            fixture.store.save_position(order("o1"), taken(stored)).await.expect("written");
+            let loaded = fixture.store.load_order(order("o1"), 0).await.expect("loaded");
+            assert_eq!(loaded.last_position, Some(taken(expected)));
+        }
     });
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
-use super::{ClientRequest, OrderRoom};
+use super::{ClientRequest, OrderRoom, PendingWrite};
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
     ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
@@ -19,6 +19,14 @@ use protocol::events::chat::{Chat, ChatPush, Stored};
 use protocol::events::history::MAX_PAGE;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
+
+/// Which node has taken a message or a position. That node writes what follows from it: the sender's
+/// read mark, the trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    ThisNode,
+    AnotherNode,
+}
 
 impl OrderRoom {
     /// Hands a message to the store.
@@ -44,18 +52,41 @@ impl OrderRoom {
             content: chat.content,
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
+            judged_by: self.relay.is_some().then_some(self.rev),
         };
         match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
-                self.writes.insert(token, (Instant::now(), answer));
+                self.writes.insert(token, PendingWrite { since: Instant::now(), session, answer });
             }
             Err(_) => answer.refuse(unavailable("too many messages wait to be stored")),
         }
     }
 
+    /// Judges a message by the state of the order now, and hands it to the store once more.
+    pub(super) fn post_again(&mut self, token: u64, message: Box<NewMessage>) {
+        // If the room has given up, the client knows that the message may not be stored.
+        let Some(write) = self.writes.get(&token) else { return };
+        let failure = match self.authorize(write.session, Action::Chat) {
+            Ok(_) => {
+                let message = NewMessage { judged_by: Some(self.rev), ..*message };
+                let written =
+                    self.shared.store.write_chat(message, token, self.writes_reply.clone());
+                let Err(_) = written else { return };
+                unavailable("too many messages wait to be stored")
+            }
+            Err(failure) => failure,
+        };
+        if let Some(write) = self.writes.remove(&token) {
+            write.answer.refuse(failure);
+        }
+    }
+
     /// Handles the store's answer: acknowledges the message, and sends out what is next.
-    fn on_chat_written(&mut self, written: ChatWritten, now: Instant) {
-        let answer = self.writes.remove(&written.token).map(|(_, answer)| answer);
+    fn on_chat_written(&mut self, written: ChatWritten, now: Instant, ctx: &mut Context<Self>) {
+        if let Some(message) = written.outdated {
+            return self.judge_again(written.token, message, ctx);
+        }
+        let answer = self.writes.remove(&written.token).map(|write| write.answer);
         match written.outcome {
             Ok(stored) => {
                 self.exists = true;
@@ -68,7 +99,7 @@ impl OrderRoom {
                         duplicate: stored.duplicate,
                     }));
                 }
-                self.deliver(&stored.message, now);
+                self.deliver(message, json(message), Origin::ThisNode, now);
             }
             Err(error) => {
                 if let Some(answer) = answer {
@@ -80,28 +111,35 @@ impl OrderRoom {
 
     /// When the room gives up waiting for the store's oldest outstanding answer.
     pub(super) fn writes_due(&self) -> Option<Instant> {
-        self.writes.first_key_value().map(|(_, (since, _))| *since + ANSWER_TIMEOUT)
+        self.writes.first_key_value().map(|(_, write)| write.since + ANSWER_TIMEOUT)
     }
 
     /// Refuses messages for which the store's answer is overdue, as when the database hangs. If
     /// such a message is stored after all, it is sent out then, and a retry finds it.
     pub(super) fn give_up_writes(&mut self, now: Instant) {
         while self.writes_due().is_some_and(|due| due <= now)
-            && let Some((_, (_, answer))) = self.writes.pop_first()
+            && let Some((_, write)) = self.writes.pop_first()
         {
-            answer.refuse(unavailable("the database does not answer"));
+            write.answer.refuse(unavailable("the database does not answer"));
             self.shared.store.report_timeout();
         }
     }
 
     /// Sends a stored message out as soon as all messages before it are sent.
-    pub(super) fn deliver(&mut self, message: &ChatMessage, now: Instant) {
+    pub(super) fn deliver(
+        &mut self,
+        message: &ChatMessage,
+        json: MessageJson,
+        by: Origin,
+        now: Instant,
+    ) {
         if message.seq > self.delivery.delivered() {
-            self.on_message_from_sender(message, now);
+            self.on_message_from_sender(message, by, now);
         }
-        for (seq, json) in self.delivery.accept(message.seq, json(message), now) {
+        for (seq, json) in self.delivery.accept(message.seq, json, now) {
             self.fan_out(seq, json);
         }
+        self.release_receipts();
     }
 
     fn fan_out(&mut self, seq: i64, json: MessageJson) {
@@ -110,6 +148,7 @@ impl OrderRoom {
         let gone = self.send_to_all(event).gone;
         self.handle.stats.chat(Timestamp::now());
         self.recent_messages.push(seq, json);
+        self.handle.stats.set_progress(seq, self.rev);
         if gone {
             self.remove_closed_members();
         }
@@ -137,9 +176,7 @@ impl OrderRoom {
         let read = self.read_page(range, MAX_PAGE);
         ctx.spawn(read.into_actor(self).map(|page, room, ctx| {
             match page {
-                Ok(page) => {
-                    page.messages.iter().for_each(|message| room.deliver(message, Instant::now()));
-                }
+                Ok(page) => room.on_missing_read(&page, Instant::now()),
                 // The gap stays, so the next tick tries again.
                 Err(error) => {
                     log::warn!(order = room.order.as_str(); "cannot read missing messages: {error}");
@@ -147,6 +184,17 @@ impl OrderRoom {
             }
             room.tick(Instant::now(), ctx);
         }));
+    }
+
+    fn on_missing_read(&mut self, page: &Page, now: Instant) {
+        // The node that wrote a message that another node may have written moves its sender's mark.
+        let by = if self.relay.is_some() { Origin::AnotherNode } else { Origin::ThisNode };
+        for message in &page.messages {
+            self.deliver(message, json(message), by, now);
+        }
+        if page.messages.is_empty() && self.relay.is_some() {
+            self.delivery.forget_gap();
+        }
     }
 }
 
@@ -165,7 +213,7 @@ impl Handler<ChatWritten> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, written: ChatWritten, ctx: &mut Context<Self>) {
-        self.on_chat_written(written, Instant::now());
+        self.on_chat_written(written, Instant::now(), ctx);
         self.tick(Instant::now(), ctx);
     }
 }
@@ -179,7 +227,7 @@ impl Handler<ChatPosted> for OrderRoom {
             return;
         }
         self.exists = true;
-        self.deliver(&message, Instant::now());
+        self.deliver(&message, json(&message), Origin::ThisNode, Instant::now());
         self.tick(Instant::now(), ctx);
     }
 }

@@ -102,11 +102,16 @@ impl OrderRoom {
     /// Makes a session a member.
     fn add_member(&mut self, session: RoomSession, announce: bool) {
         let Identity { user, name, role, .. } = &*session.identity;
-        if self.roster.enter(user, name, *role) && announce {
+        let is_elsewhere = self.relay.as_ref().is_some_and(|relay| relay.has(user));
+        let is_new = self.roster.enter(user, name, *role);
+        if is_new && announce && !is_elsewhere {
             let member = MemberInfo { user_id: user, name, role: *role };
             self.tell_member(EventKind::MemberJoined, &member);
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
+        }
+        if is_new {
+            self.note_new_members();
         }
         let visibility = visibility(self.rights_of(&session.identity));
         self.members.insert(session.guard.peer.id, Member::new(session, visibility));
@@ -151,6 +156,11 @@ impl OrderRoom {
     }
 
     pub(super) fn announce_departure(&mut self, departed: &Departed) {
+        self.note_new_members();
+        // On another node the user is still there.
+        if self.relay.as_ref().is_some_and(|relay| relay.has(&departed.user)) {
+            return;
+        }
         self.tell_member(EventKind::MemberLeft, &departed.info());
         let order = self.order.clone();
         let presence = Presence { order_id: &order, member: departed.info() };

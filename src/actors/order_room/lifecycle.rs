@@ -42,18 +42,31 @@ impl OrderRoom {
     /// Reads the order; sessions that enter wait for it.
     pub(super) fn load(&mut self, ctx: &mut Context<Self>) {
         let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.load_order(order, DEFAULT_PAGE).await };
+        let subscribed = self.subscribe(ctx);
+        let read = async move {
+            subscribed.await;
+            store.load_order(order, DEFAULT_PAGE).await
+        };
         ctx.spawn(read.into_actor(self).map(|loaded, room, ctx| {
             match loaded {
-                Ok(order) => room.on_loaded(order, ctx),
+                Ok(order) => room.on_loaded(order),
                 Err(error) => room.on_load_failed(&error),
             }
             room.tick(Instant::now(), ctx);
         }));
     }
 
-    fn on_loaded(&mut self, order: LoadedOrder, ctx: &mut Context<Self>) {
-        let Some(Loading { waiting, change, has_new_chat }) = self.loading.take().map(|all| *all)
+    /// The room opens when the rooms of other nodes have answered, at the next tick if there are none.
+    fn on_loaded(&mut self, order: LoadedOrder) {
+        if let Some(loading) = &mut self.loading {
+            loading.order = Some(order);
+        }
+    }
+
+    /// Opens the room to those who wait.
+    pub(super) fn open(&mut self, order: LoadedOrder, ctx: &mut Context<Self>) {
+        let Some(Loading { waiting, change, has_new_chat, .. }) =
+            self.loading.take().map(|all| *all)
         else {
             return;
         };
@@ -61,6 +74,7 @@ impl OrderRoom {
         if let Some(change) = change {
             self.order_changed(&change.0);
         }
+        self.release_relayed(ctx);
         for enter in waiting {
             self.admit(enter, ctx);
         }
@@ -85,6 +99,7 @@ impl OrderRoom {
         (self.facts, self.rev) = (order.facts, order.rev);
         self.handle.stats.set_known_order(known_order(&self.facts));
         self.delivery = Delivery::new(order.last_seq);
+        self.handle.stats.set_progress(order.last_seq, order.rev);
         self.floor = order.floor;
         let before = order.recent.first().map_or(order.last_seq, |first| first.seq - 1);
         self.recent_messages = RecentMessages::new(before);
@@ -191,6 +206,7 @@ impl Handler<Stop> for OrderRoom {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         self.stopped = true;
+        self.say_goodbye();
         ctx.stop();
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Context, Handler, Message};
 
+use super::chat::Origin;
 use super::lanes::DriverLane;
 use super::members::Member;
 use super::rights::not_in_the_room;
@@ -77,10 +78,25 @@ impl OrderRoom {
         self.publish_position(fix.battery, at)
     }
 
-    /// Publishes a new last position: to every member that may see it, and from time to time,
-    /// write-behind, to the database. Returns whether the room's next deadline may have changed.
+    /// Publishes a new last position that this node took: to every member that may see it, to other
+    /// nodes, and from time to time, write-behind, to the database. Returns whether the room's next
+    /// deadline may have changed.
     pub(super) fn publish_position(&mut self, battery: Option<f64>, at: Timestamp) -> bool {
         self.track_dirty = true;
+        if self.relay.is_some() {
+            self.tell_nodes_position(battery);
+        }
+        self.show_position(battery, at, Origin::ThisNode)
+    }
+
+    /// Shows the last position to every member that may see it; one that this node took is written
+    /// from time to time. Returns whether the room's next deadline may have changed.
+    pub(super) fn show_position(
+        &mut self,
+        battery: Option<f64>,
+        at: Timestamp,
+        origin: Origin,
+    ) -> bool {
         let was_stale = self.watch_fix();
         self.handle.stats.location(at);
         let Some(position) = self.track.last() else { return was_stale };
@@ -90,7 +106,7 @@ impl OrderRoom {
             Some(lane) => lane,
             None => self.lanes.entry(position.driver_id.clone()).or_insert_with(DriverLane::new),
         };
-        if lane.is_due(taken_ms, every) {
+        if origin == Origin::ThisNode && lane.is_due(taken_ms, every) {
             self.shared.store.write_position_behind(&self.order, position);
         }
         let event = |battery| {

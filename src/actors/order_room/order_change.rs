@@ -30,8 +30,10 @@ impl OrderRoom {
         self.rev = order.rev;
         self.exists = !order.facts.deleted;
         let before = std::mem::replace(&mut self.facts, order.facts.clone());
+        self.handle.stats.set_progress(self.delivery.delivered(), self.rev);
         if order.facts.deleted {
-            return self.close(order.last_seq);
+            self.close(order.last_seq);
+            return self.post_outdated();
         }
         if order.facts.remade_at != before.remade_at {
             // The room was not told of the deletion before this change: a room that is being read
@@ -59,6 +61,7 @@ impl OrderRoom {
             self.remove_closed_members();
         }
         self.count_occupants();
+        self.post_outdated();
     }
 
     /// Notes what members knew of the order before the events that follow.
@@ -107,6 +110,7 @@ impl OrderRoom {
         (self.recent_messages, self.delivery) =
             (RecentMessages::new(last_seq), Delivery::new(last_seq));
         self.floor = last_seq;
+        self.handle.stats.set_progress(last_seq, self.rev);
         (self.track, self.track_dirty) = (PositionTracker::default(), false);
         (self.read_marks, self.read_marks_unsaved) = (ReadMarks::default(), false);
         self.shared.store.forget_read_marks(&self.order);
@@ -120,7 +124,11 @@ impl Handler<OrderChanged> for OrderRoom {
 
     fn handle(&mut self, change: OrderChanged, ctx: &mut Context<Self>) {
         if let Some(loading) = &mut self.loading {
-            loading.change = Some(change);
+            // From several nodes changes come in any order.
+            let rev = |change: &OrderChanged| change.0.changed.order.rev;
+            if loading.change.as_ref().is_none_or(|known| rev(known) <= rev(&change)) {
+                loading.change = Some(change);
+            }
             return;
         }
         self.order_changed(&change.0);

@@ -6,7 +6,10 @@ use std::time::Instant;
 
 use actix::{Context, Handler};
 
+use super::chat::Origin;
 use super::{ClientRequest, OrderRoom};
+use crate::bus::Kind;
+use crate::relay::receipt::RelayedReceipt;
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;
 use protocol::chat::{ChatKind, ChatMessage};
@@ -31,7 +34,11 @@ impl OrderRoom {
             }
         };
         let user = &identity.user;
-        // A receipt cannot confirm messages that were not delivered yet.
+        // A receipt cannot confirm messages that were not delivered yet. In a cluster another node
+        // may have delivered them; the next receipt counts then.
+        if self.is_behind(Some(receipt.seq)) {
+            self.delivery.learn(receipt.seq, Instant::now());
+        }
         let seq = receipt.seq.min(self.delivery.delivered());
         // A receipt for deleted chat is ignored.
         let advances = seq > self.floor
@@ -46,6 +53,11 @@ impl OrderRoom {
         if !advances {
             return false;
         }
+        self.tell_nodes(Kind::Receipt, || RelayedReceipt::new(kind, user, seq).write());
+        self.show_receipt(kind, user, seq)
+    }
+
+    fn show_receipt(&mut self, kind: ReceiptKind, user: &UserId, seq: i64) -> bool {
         let order = self.order.clone();
         let update = ReceiptUpdate { order_id: &order, user_id: user, seq, at: Timestamp::now() };
         let event = match kind {
@@ -55,11 +67,38 @@ impl OrderRoom {
         self.send_to_all(event).gone
     }
 
+    /// Shows a receipt of another node, which stores it.
+    pub(super) fn show_relayed_receipt(&mut self, receipt: &RelayedReceipt) {
+        let (kind, user, seq) = (receipt.kind(), &receipt.user_id, receipt.seq);
+        let advances = seq > self.floor
+            && match kind {
+                ReceiptKind::Read => self.read_marks.advance(user, seq).is_some(),
+                ReceiptKind::Delivered => true,
+            };
+        // A closed member is noticed at the next fan-out.
+        if advances {
+            self.show_receipt(kind, user, seq);
+        }
+    }
+
     /// A user who sends a message has read all before it. System messages move no read mark.
-    pub(super) fn on_message_from_sender(&mut self, message: &ChatMessage, now: Instant) {
-        if message.kind != ChatKind::System {
-            self.stop_typing(&message.sender_id, now);
-            self.advance_mark(&message.sender_id, message.seq, false);
+    pub(super) fn on_message_from_sender(
+        &mut self,
+        message: &ChatMessage,
+        by: Origin,
+        now: Instant,
+    ) {
+        if message.kind == ChatKind::System {
+            return;
+        }
+        self.stop_typing(&message.sender_id, now);
+        match by {
+            Origin::ThisNode => {
+                self.advance_mark(&message.sender_id, message.seq, false);
+            }
+            Origin::AnotherNode => {
+                self.read_marks.advance(&message.sender_id, message.seq);
+            }
         }
     }
 

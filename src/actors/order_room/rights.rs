@@ -44,7 +44,8 @@ impl OrderRoom {
         // Staff may see every order, so they may be told that an order does not exist. Other users
         // come with a right that names the order, and an order that only a token names exists from
         // its first write.
-        let exists = self.exists || !self.roster.is_empty();
+        let others = self.relay.as_ref().is_some_and(|relay| !relay.members.is_empty());
+        let exists = self.exists || others || !self.roster.is_empty();
         if known || rights.subject.named || exists || self.shared.rules.open {
             return Ok(());
         }

@@ -46,6 +46,9 @@ impl OrderRoom {
         if let Some(held) = &mut member.held {
             return held.queue(join, answer);
         }
+        if self.is_behind(join.since_seq) {
+            return self.read_ahead(session, join, answer, ctx);
+        }
         let cut = self.delivery.delivered();
         let request = SnapshotRequest { since: join.since_seq, limit: join.limit };
         if let Some(page) = self.recent_messages.page(join.since_seq, join.limit) {
@@ -179,7 +182,7 @@ impl OrderRoom {
             recovered: page.recovered,
             messages: page.messages.iter().map(AsRef::as_ref).collect(),
             last_location: last.filter(|last| visibility.shows_position(last.position)),
-            members: self.roster.members().collect(),
+            members: self.all_members(),
             read_marks: self.shown_marks(),
         }
     }

@@ -1,10 +1,10 @@
 //! A room's counters, readable from any thread, and the room's details for an admin.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use actix::{Context, Handler, Message, MessageResult};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::OrderRoom;
@@ -37,6 +37,13 @@ pub struct RoomStats {
     chats: WindowedRate,
     /// What its members were last told of the order.
     known_order: Mutex<KnownOrder>,
+    /// The newest message that was sent out, and the revision of the order: what is compared with
+    /// the database. 0 and 0 until the order is read.
+    progress: (AtomicI64, AtomicI64),
+    /// Whether the order was read.
+    is_loaded: AtomicBool,
+    /// Whether the room is to say hello, because it may have missed others.
+    is_hello_due: AtomicBool,
 }
 
 /// Counts events in windows of ten seconds.
@@ -48,7 +55,7 @@ struct WindowedRate {
 }
 
 /// A room in a list.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomActivity {
     /// The order.
@@ -66,7 +73,7 @@ pub struct RoomActivity {
 }
 
 /// One room as an admin sees it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomDetail {
     /// The room as in a list.
@@ -88,7 +95,7 @@ pub struct RoomDetail {
 }
 
 /// One session in a room.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionDetail {
     /// The session's id.
@@ -106,6 +113,35 @@ pub struct SessionDetail {
     pub backlog_frames: usize,
     /// The bytes of these frames.
     pub backlog_bytes: usize,
+}
+
+// === impl RoomActivity ===
+
+impl RoomActivity {
+    /// Adds the room of the same order on another node. A user with sessions on both counts twice.
+    /// What happens in the order happens in both rooms, so the higher rates are its rates.
+    pub fn add(&mut self, other: &Self) {
+        self.users = self.users.saturating_add(other.users);
+        self.sessions = self.sessions.saturating_add(other.sessions);
+        self.locations_per_second = self.locations_per_second.max(other.locations_per_second);
+        self.chats_per_second = self.chats_per_second.max(other.chats_per_second);
+        self.last_activity = self.last_activity.max(other.last_activity);
+    }
+}
+
+// === impl RoomDetail ===
+
+impl RoomDetail {
+    /// Adds the room of the same order on another node.
+    pub fn add(&mut self, other: Self) {
+        self.activity.add(&other.activity);
+        if other.last_seq > self.last_seq {
+            (self.status, self.driver_id) = (other.status, other.driver_id);
+            self.last_seq = other.last_seq;
+        }
+        self.last_location = self.last_location.take().or(other.last_location);
+        self.sessions_detail.extend(other.sessions_detail);
+    }
 }
 
 // === impl RoomStats ===
@@ -126,6 +162,30 @@ impl RoomStats {
     /// moment has an unsent entry for it in its push log.
     pub fn known_order(&self) -> KnownOrder {
         self.known_order.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how far the room is.
+    pub(super) fn set_progress(&self, last_seq: i64, rev: i64) {
+        self.progress.0.store(last_seq, Ordering::Relaxed);
+        self.progress.1.store(rev, Ordering::Relaxed);
+        self.is_loaded.store(true, Ordering::Release);
+    }
+
+    /// How far the room is: its last message and its revision. None until it has read the order.
+    pub fn progress(&self) -> Option<(i64, i64)> {
+        let progress =
+            || (self.progress.0.load(Ordering::Relaxed), self.progress.1.load(Ordering::Relaxed));
+        self.is_loaded.load(Ordering::Acquire).then(progress)
+    }
+
+    /// The room may have missed others.
+    pub(super) fn set_hello_due(&self) {
+        self.is_hello_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the room is to say hello; from now on it has.
+    pub fn take_hello_due(&self) -> bool {
+        self.is_hello_due.swap(false, Ordering::Relaxed)
     }
 
     /// Counts a chat message.

@@ -9,6 +9,8 @@ use super::lanes::next_latest_key;
 use super::members::Member;
 use super::{ClientRequest, OrderRoom};
 use crate::actors::broadcast::{PushOutcome, broadcast};
+use crate::bus::Kind;
+use crate::relay::typing::RelayedTyping;
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
 use protocol::client::Reply;
@@ -26,6 +28,7 @@ impl OrderRoom {
             Err(failure) => return answer.refuse(failure),
         };
         self.typing_users.set(&identity.user, session, typing, now, next_latest_key);
+        self.tell_nodes_typing(&identity.user, typing);
         answer.ok(Reply::Typing(Done {}));
     }
 
@@ -52,7 +55,12 @@ impl OrderRoom {
     pub(super) fn forget_typing(&mut self, session: SessionId, now: Instant) {
         if let Some(change) = self.typing_users.leave(session, now) {
             self.broadcast_typing(&change);
+            self.tell_nodes_typing(&change.user, false);
         }
+    }
+
+    fn tell_nodes_typing(&self, user: &UserId, typing: bool) {
+        self.tell_nodes(Kind::Typing, || RelayedTyping { user_id: user.clone(), typing }.write());
     }
 
     /// Tells every member but the user's own sessions. Returns whether a member's outbox was

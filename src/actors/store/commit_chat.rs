@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::db_thread::{BatchOutcome, DbThread, QUEUE_TIMEOUT};
 use super::error::{ChatWriteError, QueryError};
 use super::pending_chat::{PendingChat, ReplyGuard};
-use crate::db::commit_batch;
+use crate::db::commit_batch::{self, ChatRefusal};
 use crate::db::connection::DbConnection;
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
@@ -61,11 +61,16 @@ fn commit(
     match thread.try_query_once(commit) {
         Ok(outcomes) => {
             thread.announce_chat(&outcomes, listeners.as_deref());
+            thread.relay_chat(&outcomes);
             #[expect(clippy::cast_precision_loss, reason = "at most 256")]
             metrics.chat_batch.observe(messages.len() as f64);
-            for (reply_guard, outcome) in reply_guards.into_iter().zip(outcomes) {
+            for ((message, reply_guard), outcome) in messages.iter().zip(reply_guards).zip(outcomes)
+            {
                 metrics.chat_commit.observe(reply_guard.waited(Instant::now()).as_secs_f64());
-                reply_guard.answer(outcome.map_err(ChatWriteError::from));
+                match outcome {
+                    Err(ChatRefusal::Outdated) => reply_guard.give_back(message.clone()),
+                    outcome => reply_guard.answer(outcome.map_err(ChatWriteError::from)),
+                }
             }
             Ok(())
         }
@@ -121,6 +126,7 @@ mod tests {
     use super::super::queue_limit::QueueLimit;
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::db::instance_lock::Sharing;
     use crate::db::migrate;
     use crate::db::pool::DbPool;
     use crate::metrics::LabelValues;
@@ -151,6 +157,7 @@ mod tests {
             content: text.to_owned(),
             client_msg_id: None,
             created_at: Timestamp::now(),
+            judged_by: None,
         }
     }
 
@@ -161,7 +168,7 @@ mod tests {
         migrate::bring_up_to_date(&url).expect("tables");
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
         let health = Arc::new(Health::new(Arc::clone(&metrics)));
-        let thread = DbThread::new(DbPool::new(&url, 1), health, None);
+        let thread = DbThread::new(DbPool::new(&url, 1, Sharing::Alone), health, None);
         let room = Room.start().recipient();
         let limit = QueueLimit::new(9, 9, Gauge::default());
         let (mut batch, mut answers) = (Vec::new(), Vec::new());

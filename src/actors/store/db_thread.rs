@@ -13,6 +13,7 @@ use super::error::{QueryError, StoreError};
 use super::health::Health;
 use crate::db::connection::DbConnection;
 use crate::db::pool::{DbError, DbPool};
+use crate::relay::Relay;
 use crate::webhooks::outbox::Outbox;
 
 /// Work that has waited this long is not started, because its caller is about to give up. So a
@@ -32,6 +33,8 @@ pub(super) struct DbThread {
     health: Arc<Health>,
     /// Who is told of what is written, if there are webhooks.
     pub(super) outbox: Option<Arc<Outbox>>,
+    /// Tells other nodes of what is written, if there are any.
+    pub(super) relay: Option<Arc<Relay>>,
 }
 
 /// Threads with one queue: all those that write, or all those that read.
@@ -59,7 +62,12 @@ pub(super) enum BatchOutcome {
 
 impl DbThread {
     pub(super) fn new(pool: DbPool, health: Arc<Health>, outbox: Option<Arc<Outbox>>) -> Self {
-        Self { pool, health, outbox }
+        Self { pool, health, outbox, relay: None }
+    }
+
+    /// The same, which tells other nodes of what it writes.
+    pub(super) fn with_relay(self, relay: Option<Arc<Relay>>) -> Self {
+        Self { relay, ..self }
     }
 
     /// Runs a query, which may happen twice if a connection is lost. A failure is counted, and
@@ -196,12 +204,13 @@ mod tests {
 
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::db::instance_lock::Sharing;
     use crate::metrics::{LabelValues, Metrics};
 
     fn thread(folder: &tempfile::TempDir) -> DbThread {
         let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
         let metrics = Arc::new(Metrics::new(&LabelValues::default()));
-        DbThread::new(DbPool::new(&url, 1), Arc::new(Health::new(metrics)), None)
+        DbThread::new(DbPool::new(&url, 1, Sharing::Alone), Arc::new(Health::new(metrics)), None)
     }
 
     #[test]

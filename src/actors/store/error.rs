@@ -30,6 +30,9 @@ pub enum ChatWriteError {
     /// Its order was deleted.
     #[error("the order was deleted")]
     Gone,
+    /// Its order has changed since the sender's right was judged. The room judges anew.
+    #[error("the order has changed")]
+    Outdated,
     /// The database refused it, and would again.
     #[error("the database refused it")]
     Refused,
@@ -44,6 +47,7 @@ impl From<ChatRefusal> for ChatWriteError {
         match refusal {
             ChatRefusal::Conflict => Self::Conflict,
             ChatRefusal::Gone => Self::Gone,
+            ChatRefusal::Outdated => Self::Outdated,
         }
     }
 }

@@ -206,7 +206,7 @@ fn try_group(
         Ok(outcomes) => {
             thread.announce(EventKind::OF_ORDERS);
             for (change, outcome) in group.into_iter().zip(outcomes) {
-                publish(change, outcome, now);
+                publish(thread, change, outcome, now);
             }
             Ok(())
         }
@@ -216,12 +216,16 @@ fn try_group(
 
 /// Sends a change to its receivers, and then the answer.
 fn publish(
+    thread: &DbThread,
     (request, reply): PendingChange,
     outcome: Result<AppliedChange, Failure>,
     at: Timestamp,
 ) {
     let outcome = outcome.map(|changed| {
         let change = Arc::new(CommittedChange { changed, note: request.change.note, at });
+        if let Some(relay) = &thread.relay {
+            relay.order_committed(&change.changed, &change.note, at);
+        }
         request.tell.do_send(OrderChanged(Arc::clone(&change)));
         change
     });

@@ -20,6 +20,8 @@ pub struct ChatWritten {
     pub token: u64,
     /// Committed, or not.
     pub outcome: Result<StoredChat, ChatWriteError>,
+    /// The message, where the room is to judge it anew.
+    pub outdated: Option<Box<NewMessage>>,
 }
 
 /// A message from outside the room was committed. Also sent for a retry: a connection that was lost
@@ -66,7 +68,7 @@ pub(super) struct ReplyGuard {
 impl ChatReply {
     fn send(self, outcome: Result<StoredChat, ChatWriteError>) {
         match self {
-            Self::Room { token, to } => to.do_send(ChatWritten { token, outcome }),
+            Self::Room { token, to } => to.do_send(ChatWritten { token, outcome, outdated: None }),
             Self::Caller { tell, done } => {
                 if let Ok(stored) = &outcome {
                     tell.do_send(ChatPosted(stored.message.clone()));
@@ -93,6 +95,19 @@ impl ReplyGuard {
     pub(super) fn answer(mut self, outcome: Result<StoredChat, ChatWriteError>) {
         if let Some(reply) = self.reply.take() {
             reply.send(outcome);
+        }
+    }
+
+    /// Gives a message back that was judged by an outdated state of its order.
+    pub(super) fn give_back(mut self, message: NewMessage) {
+        match self.reply.take() {
+            Some(ChatReply::Room { token, to }) => to.do_send(ChatWritten {
+                token,
+                outcome: Err(ChatWriteError::Outdated),
+                outdated: Some(Box::new(message)),
+            }),
+            Some(caller) => caller.send(Err(ChatWriteError::Outdated)),
+            None => {}
         }
     }
 }

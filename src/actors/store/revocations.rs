@@ -1,13 +1,14 @@
 //! Revocations of tokens: all are read at the start, and a new one is written before it takes
 //! effect.
 
-use super::{CallerClass, DbConnection, Idempotent, Revocation, Store, StoreError, StoredAnswer};
-use crate::db::revocations;
+use super::{CallerClass, DbConnection, Idempotent, Revocation, Store, StoreError};
+use crate::db::revocations::{self, Revoked};
 use protocol::error::Failure;
+use protocol::ids::BootId;
 use protocol::time::Timestamp;
 
-/// The revocation that counts now, and the answer of an idempotent call; or why it was refused.
-pub type RevokeOutcome = Result<(Revocation, Option<StoredAnswer>), Failure>;
+/// What counts now, or why it was refused.
+pub type RevokeOutcome = Result<Revoked, Failure>;
 
 // === impl Store ===
 
@@ -20,7 +21,8 @@ impl Store {
         self.try_read(revocations::list).await
     }
 
-    /// Writes a revocation, unless one of the same user reaches as far.
+    /// Writes a revocation, unless one of the same user reaches as far. An author tells the
+    /// other nodes of its cluster.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
@@ -28,9 +30,10 @@ impl Store {
         &self,
         revocation: Revocation,
         idempotent: Option<Idempotent<Revocation>>,
+        author: Option<BootId>,
     ) -> Result<RevokeOutcome, StoreError> {
         let put = move |connection: &mut DbConnection| {
-            revocations::put(connection, &revocation, idempotent.as_ref(), Timestamp::now())
+            revocations::put(connection, &revocation, idempotent.as_ref(), author, Timestamp::now())
         };
         self.on_behalf_of(CallerClass::Admin).write("a revocation was not written", put).await
     }

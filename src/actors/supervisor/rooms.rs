@@ -101,12 +101,12 @@ impl Supervisor {
     }
 
     /// Handles a room that ended without being stopped.
-    fn crashed(&mut self, order: &OrderId, epoch: u64, now: Instant) {
+    fn crashed(&mut self, order: &OrderId, epoch: u64, is_panic: bool, now: Instant) {
         if self.rooms.get(order).is_none_or(|entry| entry.epoch != epoch) {
             return;
         }
         // At the end of a drain rooms end with their threads, which is no panic.
-        if !self.shared.is_draining() {
+        if is_panic && !self.shared.is_draining() {
             log::error!(order = order.as_str(); "the room of an order panicked");
             self.shared.metrics.room_panics.inc();
         }
@@ -155,7 +155,9 @@ impl Handler<RoomReport> for Supervisor {
     fn handle(&mut self, report: RoomReport, _: &mut Context<Self>) {
         match report {
             RoomReport::Idle { order, epoch, seen } => self.forget_idle(&order, epoch, seen),
-            RoomReport::Crashed { order, epoch } => self.crashed(&order, epoch, Instant::now()),
+            RoomReport::Crashed { order, epoch, is_panic } => {
+                self.crashed(&order, epoch, is_panic, Instant::now());
+            }
         }
     }
 }

@@ -155,6 +155,7 @@ impl Handler<Register> for Supervisor {
     fn handle(&mut self, register: Register, _: &mut Context<Self>) {
         let Register { peer, connection, address, user } = register;
         let most = self.shared.config.limits.max_connections_per_user;
+        self.subscribe_user(&user);
         // Nearly every user has one session; a first push would allocate room for four.
         let sessions = self.users.entry(user.clone()).or_insert_with(|| Vec::with_capacity(1));
         sessions.push(SessionEntry { peer, connection, address });
@@ -179,6 +180,7 @@ impl Handler<Unregister> for Supervisor {
         sessions.retain(|entry| entry.peer.id != session);
         if sessions.is_empty() {
             self.users.remove(&user);
+            self.unsubscribe_user(&user);
         }
     }
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use futures_util::future::join;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::client::WebhookClient;
 use super::delivery::{Delivered, Delivery, random};
 use super::{DispatchContext, FindOnline, RETRY};
+use crate::actors::cluster::Question;
 use crate::db::webhooks::{ClaimedOrder, OrderResult, TurnOutcome, TurnRequest};
 use crate::metrics::WebhookResult;
 use crate::webhooks::endpoints::Endpoint;
@@ -34,6 +36,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(5);
 const BEGIN_WITHIN: Duration = Duration::from_secs(4);
 /// How long the task waits for the first worker, which knows who is connected.
 const ONLINE_RETRY: Duration = Duration::from_millis(100);
+/// How long other nodes may take to say who is connected to them.
+const OTHERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The task of an endpoint.
 pub(super) struct EndpointTask {
@@ -210,9 +214,15 @@ impl EndpointTask {
         if involved.is_empty() {
             return Some(Arc::default());
         }
-        let users = involved.into_iter().cloned().collect();
-        let found = (self.context.online)()?.send(FindOnline(users)).await;
-        found.ok().map(Arc::new)
+        let users: Vec<UserId> = involved.into_iter().cloned().collect();
+        let question = Question::Online(users.clone());
+        let others = self.context.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
+        let here = (self.context.online)()?.send(FindOnline(users));
+        // Who is connected to a node that does not answer counts as offline.
+        let (here, others) = join(here, others).await;
+        let mut online = here.ok()?;
+        online.extend(others.answers.into_iter().flatten());
+        Some(Arc::new(online))
     }
 
     fn log_change(&self, state: &EndpointState) {

@@ -73,7 +73,10 @@ async fn write(
         }
         pipeline.cmd(command).arg(core.channels.name(&message.topic)).arg(bytes);
     }
-    pipeline.exec_async(&mut publisher).await?;
+    let counts: Vec<usize> = pipeline.query_async(&mut publisher).await?;
+    for (message, count) in messages.iter().zip(counts) {
+        message.counters.iter().for_each(|counter| counter.tell(count));
+    }
     for (kind, _) in messages.iter().flat_map(|message| &message.events) {
         core.metrics.bus.published.inc(kind.index());
     }

@@ -79,15 +79,15 @@ impl ChatTables for PgConnection {
 }
 
 /// The types of a [`LockedRow`].
-type OrderColumns = (Text, BigInt, Bool, Nullable<BigInt>);
+type OrderColumns = (Text, BigInt, BigInt, Bool, Nullable<BigInt>);
 
-/// An order: its id, its `last_seq`, whether it was deleted, its `purge_to`.
-type LockedRow = (String, i64, bool, Option<i64>);
+/// An order: its id, its `last_seq`, its `rev`, whether it was deleted, its `purge_to`.
+type LockedRow = (String, i64, i64, bool, Option<i64>);
 
 fn not_deleted(rows: Vec<LockedRow>) -> LockedOrders {
-    let not_deleted = rows.into_iter().filter(|(_, _, deleted, _)| !deleted);
+    let not_deleted = rows.into_iter().filter(|(_, _, _, deleted, _)| !deleted);
     not_deleted
-        .map(|(id, last_seq, _, purge_to)| (id, LockedOrder { last_seq, purge_to }))
+        .map(|(id, last_seq, rev, _, purge_to)| (id, LockedOrder { last_seq, rev, purge_to }))
         .collect()
 }
 
@@ -119,7 +119,8 @@ prepared!(LockOrders returns OrderColumns);
 impl QueryFragment<Pg> for LockOrders<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "SELECT id, last_seq, deleted_at_ms IS NOT NULL, purge_to FROM orders WHERE id = ANY(",
+            "SELECT id, last_seq, rev, deleted_at_ms IS NOT NULL, purge_to FROM orders \
+             WHERE id = ANY(",
         );
         out.push_bind_param::<Array<Text>, [&str]>(self.ids)?;
         out.push_sql(") ORDER BY id FOR UPDATE");
@@ -146,7 +147,7 @@ impl QueryFragment<Pg> for CreateOrders<'_> {
         out.push_bind_param::<BigInt, _>(&self.now_ms)?;
         out.push_sql(
             " AS now_ms) AS new ORDER BY new.id COLLATE \"C\" ON CONFLICT (id) DO UPDATE SET \
-             last_seq = orders.last_seq RETURNING id, last_seq, deleted_at_ms IS NOT NULL, \
+             last_seq = orders.last_seq RETURNING id, last_seq, rev, deleted_at_ms IS NOT NULL, \
              purge_to",
         );
         Ok(())

@@ -18,12 +18,12 @@ impl ChatTables for SqliteConnection {
         // BEGIN IMMEDIATE has locked the whole database already.
         let mut locked = HashMap::with_capacity(ids.len());
         for id in ids {
-            let columns = (orders::last_seq, orders::deleted_at_ms, orders::purge_to);
-            let found: Option<(i64, Option<i64>, Option<i64>)> =
+            let columns = (orders::last_seq, orders::rev, orders::deleted_at_ms, orders::purge_to);
+            let found: Option<(i64, i64, Option<i64>, Option<i64>)> =
                 orders::table.find(*id).select(columns).first(self).optional()?;
             let order = match found {
-                Some((last_seq, None, purge_to)) => LockedOrder { last_seq, purge_to },
-                Some((_, Some(_), _)) => continue,
+                Some((last_seq, rev, None, purge_to)) => LockedOrder { last_seq, rev, purge_to },
+                Some((_, _, Some(_), _)) => continue,
                 None => create_order(self, id, now)?,
             };
             locked.insert((*id).to_owned(), order);

@@ -1,13 +1,16 @@
 //! Events of back ends, which are not stored: to the room of an order, to a user, to many users.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use actix_web::web;
+use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::json::Json;
+use crate::actors::cluster::Question;
 use crate::actors::order_room::Announce;
 use crate::actors::shared::unavailable;
 use crate::actors::supervisor::{GetRoom, NotifyUsers};
@@ -22,6 +25,8 @@ use protocol::back_end::BackEndEvent;
 use protocol::error::Failure;
 use protocol::ids::{OrderId, UserId};
 
+/// How long other nodes may take to say how many connections they have sent an event on.
+const OTHERS_TIMEOUT: Duration = Duration::from_millis(300);
 /// The most users of one call.
 const MAX_USERS: usize = 1000;
 
@@ -69,15 +74,21 @@ pub(super) async fn to_room(
     order: web::Path<PathId<OrderId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
+    let order = order.into_inner().0;
+    let (name, data) = (form.event.clone(), form.data.clone());
     let event = BackEndEvent::new(form.event, form.data)?;
-    let room = hub.supervisor().addr.send(GetRoom(order.into_inner().0)).await;
-    let Some(room) = room.map_err(|_| hub_stopping())? else {
-        return Ok(web::Json(DeliveredView { delivered: 0 }));
-    };
+    let question = Question::Announce { order: order.clone(), event: name, data };
+    let others = hub.shared.peers.ask::<usize>(question, OTHERS_TIMEOUT);
+    let (own, others) = join(to_own_room(&hub, order, event), others).await;
+    Ok(web::Json(DeliveredView { delivered: own? + others.answers.iter().sum::<usize>() }))
+}
+
+async fn to_own_room(hub: &Hub, order: OrderId, event: BackEndEvent) -> Result<usize, Problem> {
+    let room = hub.supervisor().addr.send(GetRoom(order)).await.map_err(|_| hub_stopping())?;
+    let Some(room) = room else { return Ok(0) };
     let permit = room.permit().ok_or_else(|| unavailable("the room is too busy"))?;
     // A room that was removed or ended since `GetRoom` has no members.
-    let delivered = room.addr.send(Announce { event, permit }).await.unwrap_or(0);
-    Ok(web::Json(DeliveredView { delivered }))
+    Ok(room.addr.send(Announce { event, permit }).await.unwrap_or(0))
 }
 
 /// Sends an event to all connections of a user
@@ -92,8 +103,7 @@ pub(super) async fn to_user(
     user: web::Path<PathId<UserId>>,
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
-    let event = BackEndEvent::new(form.event, form.data)?;
-    tell(&hub, BTreeSet::from([user.into_inner().0]), event).await
+    tell(&hub, BTreeSet::from([user.into_inner().0]), form.event, form.data).await
 }
 
 /// Sends an event to all connections of up to 1,000 users
@@ -108,17 +118,23 @@ pub(super) async fn to_users(
     if form.user_ids.len() > MAX_USERS {
         return Err(Failure::invalid("userIds", "are more than 1,000").into());
     }
-    let event = BackEndEvent::new(form.event, form.data)?;
-    tell(&hub, form.user_ids.into_iter().collect(), event).await
+    tell(&hub, form.user_ids.into_iter().collect(), form.event, form.data).await
 }
 
 async fn tell(
     hub: &Hub,
     users: BTreeSet<UserId>,
-    event: BackEndEvent,
+    event: String,
+    data: Box<RawValue>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
+    let question =
+        Question::NotifyUsers { users: users.clone(), event: event.clone(), data: data.clone() };
+    let event = BackEndEvent::new(event, data)?;
     let supervisor = hub.supervisor();
     let permit = supervisor.permits.take().ok_or_else(|| unavailable("the hub is too busy"))?;
-    let told = supervisor.addr.send(NotifyUsers { users, event, permit }).await;
-    Ok(web::Json(DeliveredView { delivered: told.map_err(|_| hub_stopping())? }))
+    let others = hub.shared.peers.ask::<usize>(question, OTHERS_TIMEOUT);
+    let own = supervisor.addr.send(NotifyUsers { users, event, permit });
+    let (own, others) = join(own, others).await;
+    let delivered = own.map_err(|_| hub_stopping())? + others.answers.iter().sum::<usize>();
+    Ok(web::Json(DeliveredView { delivered }))
 }

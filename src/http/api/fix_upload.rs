@@ -22,7 +22,7 @@ use crate::room::order::{MAX_LOCATION_TARGETS, location_targets};
 use crate::room::posted_fixes::{FixOutcome, thin_trail};
 use crate::room::track::PositionTracker;
 use protocol::error::{ErrorCode, Failure};
-use protocol::events::location::{Fix, Location, Target};
+use protocol::events::location::{Fix, Location, LocationUpdate, Target};
 use protocol::ids::OrderId;
 use protocol::location::Position;
 use protocol::time::Timestamp;
@@ -262,6 +262,12 @@ async fn accept_without_room(
     let now = Instant::now();
     let mut track = PositionTracker::new(loaded.last_position, at, now);
     let stale = track.accept_newest(&driver, fixes, at, now);
-    let last = fixes.get(stale..).and_then(<[Fix]>::last).and(track.last()).cloned();
+    let newest = fixes.get(stale..).and_then(<[Fix]>::last);
+    let last = newest.and(track.last()).cloned();
+    if let (Some(relay), Some(newest), Some(position)) = (&hub.shared.relay, newest, &last) {
+        // Other nodes may have the room.
+        let update = LocationUpdate { order_id: order, position, battery: newest.battery };
+        relay.position_taken(&update, loaded.rev);
+    }
     Ok(PublishedFixes { driver, stale, last })
 }

@@ -157,6 +157,7 @@ pub(super) async fn post(
         content: form.content,
         client_msg_id: form.client_msg_id.or_else(|| call.as_ref().map(message_key)),
         created_at: now,
+        judged_by: None,
     };
     let tell = hub.supervisor().addr.clone().recipient();
     let stored = hub.shared.store.post_chat(message, tell).await.map_err(chat_failure)?;

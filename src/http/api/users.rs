@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
-use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +11,7 @@ use super::idempotency::{IdempotentBody, respond};
 use super::json::OptionalJson;
 use super::store_problem;
 use crate::actors::store::{Idempotent, Revocation, StoredAnswer};
-use crate::actors::supervisor::{Disconnect, UserConnections};
+use crate::cluster::entry::{Done, carry_out_everywhere};
 use crate::http::Hub;
 use crate::http::admin::{hub_stopping, run_to_completion};
 use crate::http::authorization::{May, RevokeTokens};
@@ -20,7 +19,6 @@ use crate::http::openapi::problems::{BadBody, KeyReused, Refused};
 use crate::http::openapi::schemas::{OfUser, OnceKey};
 use crate::http::path_id::PathId;
 use crate::http::problem::Problem;
-use protocol::close::CloseCode;
 use protocol::error::Failure;
 use protocol::ids::UserId;
 use protocol::json;
@@ -29,9 +27,6 @@ use protocol::time::Timestamp;
 /// How far the clock of a back end may be ahead. A revocation's time never moves back, so a wrong
 /// time further ahead would keep the user out until then.
 const MAX_CLOCK_LEAD: Duration = Duration::from_secs(60);
-/// When clients reconnect. By then a new token has a later second than the revoked ones: `iat`
-/// counts seconds.
-const RETURN_AFTER_MS: u64 = 1000;
 
 /// Which tokens are revoked.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -48,6 +43,11 @@ pub(super) struct RevokedView<'a> {
     user_id: &'a UserId,
     /// Tokens issued before this time are refused.
     issued_before: Timestamp,
+    /// Nodes of the cluster that have not said that they are done. They are within two seconds, or
+    /// when they reach the database again; absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    pending_nodes: Vec<Arc<str>>,
 }
 
 /// Revokes a user's older tokens
@@ -87,29 +87,30 @@ async fn revoke_and_close(
     idempotent: Option<Idempotent<Revocation>>,
     by: &str,
 ) -> Result<StoredAnswer, Problem> {
-    let (counts, answer) =
-        hub.shared.store.revoke(revocation, idempotent).await.map_err(store_problem)??;
-    let answer = answer.unwrap_or_else(|| answer_to(&counts));
-    let Revocation { user_id, issued_before } = counts;
-    hub.shared.verifier.revoke(user_id.clone(), issued_before);
-    // A connection that registers after this checks revocations after that, and finds this one.
-    let connections = hub.supervisor().addr.send(UserConnections(user_id.clone())).await;
-    let end = Disconnect {
-        reconnect_after_ms: Some(RETURN_AFTER_MS),
-        issued_before: Some(issued_before),
-        ..Disconnect::now(CloseCode::TOKEN_REVOKED).of(user_id.clone())
-    };
-    let ends = connections.map_err(|_| hub_stopping())?;
-    let ends = join_all(ends.iter().map(|connection| connection.send(end.clone()))).await;
-    // A connection that is gone has ended by itself.
-    let closed = ends.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
-    log::info!(by = by, user = user_id.as_str(); "revoked tokens, closed {closed} connections");
-    Ok(answer)
+    let author = hub.shared.author();
+    let revoked = hub.shared.store.revoke(revocation, idempotent, author).await;
+    let (counts, answer, number) = revoked.map_err(store_problem)??;
+    let done = carry_out_everywhere(hub, &counts.entry(), number).await;
+    let Done { closed, pending } = done.map_err(|_| hub_stopping())?;
+    let user = counts.user_id.as_str();
+    log::info!(by = by, user = user; "revoked tokens, closed {closed} connections");
+    // What is stored for a repeated call says nothing of nodes: they may have done it by then.
+    if pending.is_empty()
+        && let Some(answer) = answer
+    {
+        return Ok(answer);
+    }
+    Ok(answer_with(&counts, pending))
 }
 
 fn answer_to(revocation: &Revocation) -> StoredAnswer {
+    answer_with(revocation, Vec::new())
+}
+
+fn answer_with(revocation: &Revocation, pending_nodes: Vec<Arc<str>>) -> StoredAnswer {
     let Revocation { user_id, issued_before } = revocation;
     let mut body = Vec::new();
-    json::write(&RevokedView { user_id, issued_before: *issued_before }, &mut body);
+    let view = RevokedView { user_id, issued_before: *issued_before, pending_nodes };
+    json::write(&view, &mut body);
     StoredAnswer { status: 200, body: String::from_utf8(body).unwrap_or_default() }
 }

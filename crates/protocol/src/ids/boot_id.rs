@@ -1,6 +1,7 @@
 //! The id of one run of a hub.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The id of one run of a hub: a node that restarts has a new one. That of a later millisecond
 /// sorts later.
@@ -27,6 +28,14 @@ impl BootId {
     }
 }
 
+impl FromStr for BootId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.simple(), f)
@@ -36,5 +45,17 @@ impl fmt::Display for BootId {
 impl fmt::Debug for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let id = BootId::random();
+        assert_eq!(id.to_string().parse().ok(), Some(id));
+        assert!("hub-1".parse::<BootId>().is_err());
     }
 }

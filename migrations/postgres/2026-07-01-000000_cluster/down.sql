@@ -1,0 +1,3 @@
+DROP TABLE cluster_log;
+DROP TABLE nodes;
+DROP TABLE cluster;

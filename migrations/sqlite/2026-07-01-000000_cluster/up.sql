@@ -1,0 +1,2 @@
+-- Only hubs on PostgreSQL form a cluster.
+SELECT 1;

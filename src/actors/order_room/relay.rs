@@ -1,0 +1,475 @@
+//! What the room hears from its like on other nodes, and what it looks up in the database where it
+//! may have heard too little. What came from another node is shown to the members and never written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::time::timeout;
+
+use super::OrderRoom;
+use super::chat::{Origin, json};
+use super::lanes::next_latest_key;
+use crate::actors::cluster::BusStateChanged;
+use crate::actors::peer::Answer;
+use crate::actors::shared::unavailable;
+use crate::actors::store::{
+    AppliedChange, ChangeNote, CommittedChange, NewMessage, PageRange, StoreError, StoredOrder,
+};
+use crate::bus::{Batch, Confirmation, Event, Kind, Received, Subscription, Topic, Unconfirmed};
+use crate::relay::hello::Hello;
+use crate::relay::interest::Interest;
+use crate::relay::presence::RemoteMembers;
+use crate::relay::receipt::RelayedReceipt;
+use crate::relay::typing::RelayedTyping;
+use crate::relay::{self, Relay};
+use protocol::events::history::MAX_PAGE;
+use protocol::events::join::Join;
+use protocol::ids::{BootId, OrderId, SessionId};
+use protocol::time::Timestamp;
+
+/// How long a room waits for the confirmation of its subscription before it reads the order without.
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long the room waits to be told how many rooms may answer to its first hello,
+/// and for their answers. What comes later is told to members as events.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
+/// How many receipts may wait for their messages. Beyond it they are not shown.
+const MAX_RECEIPTS: usize = 64;
+/// How many events may wait for the order to be read. What is beyond is looked up.
+const MAX_HELD: usize = 256;
+
+/// Events of other nodes about this room's order, in their order.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BusEvents(pub Batch);
+
+/// What a room keeps for what it hears from other nodes.
+pub(super) struct RoomRelay {
+    pub(super) relay: Arc<Relay>,
+    /// Its subscription to the order, from when the order is read for the first time.
+    subscription: Option<Subscription>,
+    /// What came while the order was being read.
+    held: Vec<Received>,
+    /// Whether more came than is held.
+    has_missed: bool,
+    /// Messages that the store gave back, with their tokens: the order has changed since their
+    /// senders' rights were judged.
+    outdated: Vec<(u64, Box<NewMessage>)>,
+    /// Whether the order is being read again.
+    is_rereading: bool,
+    /// Which nodes have the room.
+    pub(super) interest: Interest,
+    /// Who is in the rooms of other nodes.
+    pub(super) members: RemoteMembers,
+    /// Whether other nodes are to be told who is in this room.
+    pub(super) has_new_members: bool,
+    /// How many rooms have answered.
+    pub(super) answers: usize,
+    /// How many rooms may answer to the first hello, and until when they are waited for.
+    awaits: Option<(usize, Instant)>,
+    /// A device for each node on which users type.
+    typists: HashMap<BootId, SessionId>,
+    /// Receipts for messages that this room has not sent out yet.
+    receipts: Vec<RelayedReceipt>,
+}
+
+impl RoomRelay {
+    pub(super) fn new(relay: Arc<Relay>) -> Box<Self> {
+        Box::new(Self {
+            relay,
+            subscription: None,
+            held: Vec::new(),
+            has_missed: false,
+            outdated: Vec::new(),
+            is_rereading: false,
+            interest: Interest::default(),
+            members: RemoteMembers::default(),
+            has_new_members: false,
+            answers: 0,
+            awaits: None,
+            typists: HashMap::new(),
+            receipts: Vec::new(),
+        })
+    }
+
+    /// Subscribes to the order, unless that is done.
+    fn subscribe(&mut self, order: &OrderId) -> Option<Confirmation> {
+        if self.subscription.is_some() {
+            return None;
+        }
+        let (subscription, confirmation) = self.relay.subscribe(Topic::Order(order.clone()))?;
+        self.subscription = Some(subscription);
+        Some(confirmation)
+    }
+
+    fn hold(&mut self, event: Received) {
+        if self.held.len() < MAX_HELD {
+            self.held.push(event);
+        } else {
+            self.has_missed = true;
+        }
+    }
+}
+
+impl OrderRoom {
+    /// Subscribes to the order and says hello before the order is read, so that nothing is missed in
+    /// between. Resolves when the subscription is confirmed, or when that takes too long.
+    pub(super) fn subscribe(
+        &mut self,
+        ctx: &mut Context<Self>,
+    ) -> impl Future<Output = ()> + use<> {
+        let order = &self.order;
+        let confirmation = self.relay.as_mut().and_then(|relay| relay.subscribe(order));
+        let room = ctx.address();
+        async move {
+            let Some(mut confirmation) = confirmation else { return };
+            match timeout(CONFIRM_TIMEOUT, &mut confirmation).await {
+                Ok(Ok(())) => room.do_send(Confirmed { in_time: true }),
+                // Everything is compared when the bus is up again.
+                Ok(Err(Unconfirmed)) => {}
+                Err(_) => drop(actix::spawn(async move {
+                    if confirmation.await.is_ok() {
+                        room.do_send(Confirmed { in_time: false });
+                    }
+                })),
+            }
+        }
+    }
+
+    /// The subscription is confirmed: the others are told of this room.
+    fn on_confirmed(&mut self, in_time: bool, now: Instant, ctx: &mut Context<Self>) {
+        let topic = Topic::Order(self.order.clone());
+        let Some(relay) = &mut self.relay else { return };
+        let hello = Hello { asks: true, ..Hello::default() };
+        let (event, count) = Event::new(Kind::Hello, hello.write()).counted();
+        relay.relay.publish(&topic, event);
+        relay.interest.said_hello(now);
+        if !in_time {
+            // What came before the confirmation may have been missed.
+            relay.has_missed = true;
+        } else if self.loading.is_some() {
+            let until = now + ANSWER_TIMEOUT;
+            relay.awaits = Some((usize::MAX, until));
+            ctx.spawn(count.into_actor(self).map(move |count, room, ctx| {
+                if let Some(relay) = &mut room.relay {
+                    // This node is among them. Without a count the bus is down.
+                    let others = count.map_or(0, |count| count.saturating_sub(1));
+                    relay.awaits = Some((others, until));
+                }
+                room.tick(Instant::now(), ctx);
+            }));
+        }
+        if self.loading.is_none() {
+            self.release_relayed(ctx);
+        }
+    }
+
+    /// Whether the rooms of other nodes may still answer.
+    fn awaits_answers(&self, now: Instant) -> bool {
+        let Some(relay) = &self.relay else { return false };
+        relay.awaits.is_some_and(|(count, until)| relay.answers < count && now < until)
+    }
+
+    /// When the room does not wait for answers any more.
+    pub(super) fn answers_due(&self) -> Option<Instant> {
+        self.loading.as_ref()?.order.as_ref()?;
+        self.relay.as_ref()?.awaits.map(|(_, until)| until)
+    }
+
+    /// Opens the room with the order that was read: once the others have answered, so that its first
+    /// snapshot shows their members and the last position.
+    pub(super) fn open_when_answered(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if self.awaits_answers(now) {
+            return;
+        }
+        if let Some(order) = self.loading.as_mut().and_then(|loading| loading.order.take()) {
+            self.open(order, ctx);
+        }
+    }
+
+    /// Whether a client has seen more, on another node, than this room has sent out.
+    pub(super) fn is_behind(&self, seen: Option<i64>) -> bool {
+        self.relay.is_some() && seen.is_some_and(|seq| seq > self.delivery.delivered())
+    }
+
+    /// Reads what a client has seen already before it gets its snapshot, which would be older.
+    pub(super) fn read_ahead(
+        &mut self,
+        session: SessionId,
+        join: Join,
+        answer: Answer,
+        ctx: &mut Context<Self>,
+    ) {
+        let delivered = self.delivery.delivered();
+        let page = self.read_page(PageRange::After(delivered), MAX_PAGE);
+        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
+            let now = Instant::now();
+            for message in page.iter().flat_map(|page| &page.messages) {
+                room.deliver(message, json(message), Origin::AnotherNode, now);
+            }
+            // If that was not all, there is no more, or the database does not answer.
+            let since_seq = join.since_seq.map(|seq| seq.min(room.delivery.delivered()));
+            room.send_snapshot(session, Join { since_seq, ..join }, answer, ctx);
+            room.tick(now, ctx);
+        }));
+    }
+
+    /// Handles what came while the order was read.
+    pub(super) fn release_relayed(&mut self, ctx: &mut Context<Self>) {
+        let Some(relay) = &mut self.relay else { return };
+        let (held, has_missed) = (std::mem::take(&mut relay.held), relay.has_missed);
+        relay.has_missed = false;
+        let now = Instant::now();
+        for event in held {
+            match Hello::read(&event.data).filter(|_| event.kind == Kind::Hello) {
+                // The rest was done when it came.
+                Some(hello) => self.on_hello_progress(&hello, &event, now, ctx),
+                None => self.on_relayed(&event, now, ctx),
+            }
+        }
+        if has_missed {
+            self.reread_order(ctx);
+        }
+    }
+
+    /// Keeps an event until the order is read.
+    pub(super) fn hold_relayed(&mut self, event: &Received) {
+        if let Some(relay) = &mut self.relay {
+            relay.hold(event.clone());
+        }
+    }
+
+    fn on_relayed(&mut self, event: &Received, now: Instant, ctx: &mut Context<Self>) {
+        match event.kind {
+            // Who is there does not depend on the order.
+            Kind::Hello => self.on_hello(event, now, ctx),
+            Kind::Presence => self.on_presence(event, now),
+            _ if self.loading.is_some() => self.hold_relayed(event),
+            Kind::Chat => self.on_relayed_chat(&event.data, now),
+            Kind::Position => self.on_relayed_position(event, &event.data, false, now, ctx),
+            Kind::Typing => {
+                self.notice_node(event, now);
+                self.on_relayed_typing(event, now);
+            }
+            Kind::Receipt => {
+                self.notice_node(event, now);
+                if let Some(receipt) = RelayedReceipt::read(&event.data) {
+                    self.on_relayed_receipt(receipt, now);
+                }
+            }
+            // The supervisor handles changes of orders; what is not for rooms has another topic.
+            _ => {}
+        }
+    }
+
+    fn on_relayed_typing(&mut self, event: &Received, now: Instant) {
+        let Some(RelayedTyping { user_id, typing }) = RelayedTyping::read(&event.data) else {
+            return;
+        };
+        let Some(relay) = &mut self.relay else { return };
+        let device = *relay.typists.entry(event.from.boot).or_insert_with(SessionId::random);
+        self.typing_users.set(&user_id, device, typing, now, next_latest_key);
+    }
+
+    /// A receipt of another node. It is shown once the messages are here that it covers.
+    fn on_relayed_receipt(&mut self, receipt: RelayedReceipt, now: Instant) {
+        if receipt.seq > self.delivery.delivered() {
+            self.delivery.learn(receipt.seq, now);
+            if let Some(relay) = &mut self.relay
+                && relay.receipts.len() < MAX_RECEIPTS
+            {
+                relay.receipts.push(receipt);
+            }
+            return;
+        }
+        self.show_relayed_receipt(&receipt);
+    }
+
+    /// Shows the receipts whose messages are here by now.
+    pub(super) fn release_receipts(&mut self) {
+        let delivered = self.delivery.delivered();
+        let Some(relay) = self.relay.as_mut().filter(|relay| !relay.receipts.is_empty()) else {
+            return;
+        };
+        let is_due = |receipt: &mut RelayedReceipt| receipt.seq <= delivered;
+        let due: Vec<_> = relay.receipts.extract_if(.., is_due).collect();
+        due.iter().for_each(|receipt| self.show_relayed_receipt(receipt));
+    }
+
+    fn on_relayed_chat(&mut self, data: &[u8], now: Instant) {
+        if let Some((message, json)) = relay::chat::read(data, &self.order) {
+            self.exists |= !self.facts.deleted;
+            self.deliver(&message, json, Origin::AnotherNode, now);
+        }
+    }
+
+    /// Reads the order again, and what it has more than the room.
+    pub(super) fn reread_order(&mut self, ctx: &mut Context<Self>) {
+        let Some(relay) = self.relay.as_mut().filter(|relay| !relay.is_rereading) else { return };
+        relay.is_rereading = true;
+        let (store, order) = (self.shared.store.clone(), self.order.clone());
+        let read = async move { store.stored_order(order).await };
+        ctx.spawn(read.into_actor(self).map(|read, room, ctx| {
+            room.on_order_reread(read);
+            room.tick(Instant::now(), ctx);
+        }));
+    }
+
+    fn on_order_reread(&mut self, read: Result<Option<StoredOrder>, StoreError>) {
+        let Some(relay) = &mut self.relay else { return };
+        relay.is_rereading = false;
+        match read {
+            Ok(Some(order)) => {
+                self.delivery.learn(order.last_seq, Instant::now());
+                self.apply_stored(order);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::warn!(order = self.order.as_str(); "cannot read an order again: {error}");
+            }
+        }
+        self.give_up_outdated();
+    }
+
+    /// Applies the state of the order in the database, if it is newer.
+    fn apply_stored(&mut self, order: StoredOrder) {
+        let before = self.facts.clone();
+        let changed = AppliedChange { before, order, created: false, raised: true, answer: None };
+        let note = ChangeNote::default();
+        self.order_changed(&CommittedChange { changed, note, at: Timestamp::now() });
+    }
+
+    /// The store gave a message back, because the order has changed since its sender's right was
+    /// judged. It is judged anew by the newest state.
+    pub(super) fn judge_again(
+        &mut self,
+        token: u64,
+        message: Box<NewMessage>,
+        ctx: &mut Context<Self>,
+    ) {
+        if message.judged_by < Some(self.rev) {
+            return self.post_again(token, message);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.outdated.push((token, message));
+        }
+        self.reread_order(ctx);
+    }
+
+    /// Judges and posts the messages that the store gave back, once the room has a newer state.
+    pub(super) fn post_outdated(&mut self) {
+        let rev = self.rev;
+        let Some(relay) = &mut self.relay else { return };
+        let is_due = |(_, message): &mut (u64, Box<NewMessage>)| message.judged_by < Some(rev);
+        for (token, message) in relay.outdated.extract_if(.., is_due).collect::<Vec<_>>() {
+            self.post_again(token, message);
+        }
+    }
+
+    /// The newest state could not be read.
+    fn give_up_outdated(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        for (token, _) in std::mem::take(&mut relay.outdated) {
+            if let Some(write) = self.writes.remove(&token) {
+                write.answer.refuse(unavailable("the order has just changed"));
+            }
+        }
+    }
+}
+
+/// The subscription to the order is confirmed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Confirmed {
+    /// Whether the room has waited for it.
+    in_time: bool,
+}
+
+/// Another node, or the database, has more than this room had.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CatchUp {
+    /// The newest message.
+    pub last_seq: i64,
+    /// The revision of the order.
+    pub rev: i64,
+}
+
+/// The database has less than this room has sent out.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StartAnew {
+    /// The newest message in the database.
+    pub last_seq: i64,
+    /// The revision of the order in the database.
+    pub rev: i64,
+}
+
+impl Handler<Confirmed> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, Confirmed { in_time }: Confirmed, ctx: &mut Context<Self>) {
+        self.on_confirmed(in_time, Instant::now(), ctx);
+    }
+}
+
+impl Handler<BusEvents> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, BusEvents(batch): BusEvents, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        for event in &batch.events {
+            self.on_relayed(event, now, ctx);
+        }
+        self.tick(now, ctx);
+    }
+}
+
+impl Handler<CatchUp> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, CatchUp { last_seq, rev }: CatchUp, ctx: &mut Context<Self>) {
+        if self.loading.is_some() {
+            if let Some(relay) = &mut self.relay {
+                relay.has_missed = true;
+            }
+            return;
+        }
+        let now = Instant::now();
+        self.delivery.learn(last_seq, now);
+        if rev > self.rev {
+            self.reread_order(ctx);
+        }
+        self.tick(now, ctx);
+    }
+}
+
+impl Handler<StartAnew> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, StartAnew { last_seq, rev }: StartAnew, ctx: &mut Context<Self>) {
+        log::error!(
+            order = self.order.as_str(), last_seq = last_seq, rev = rev;
+            "the database has lost what was committed: message {} of revision {} was sent",
+            self.delivery.delivered(), self.rev
+        );
+        self.shared.metrics.bus.rooms_ahead.inc();
+        // The members come back to a room that reads the order.
+        self.starts_anew = true;
+        ctx.stop();
+    }
+}
+
+impl Handler<BusStateChanged> for OrderRoom {
+    type Result = ();
+
+    /// After the bus was down, the rooms of other nodes say hello one after the other, and the
+    /// supervisor gives each its turn.
+    fn handle(&mut self, _: BusStateChanged, _: &mut Context<Self>) {
+        if let Some(relay) = &mut self.relay {
+            relay.interest.be_unsure();
+            self.handle.stats.set_hello_due();
+        }
+    }
+}
