@@ -21,7 +21,8 @@
 //! | decisions without I/O, tokens, queries | [`room`], [`connection`], [`session`], [`rate_limit`], [`auth`], [`db`] |
 //! | settings, counters, bounds | [`config`], [`metrics`], [`permits`], [`process`] |
 //! | frames in and out of a socket, or of polls and POSTs; an Engine.IO server | the crate [`transport`], [`transport::engineio`] |
-//! | words of the wire in both framings, ids, time | the crate [`protocol`], [`protocol::socketio`] |
+//! | the protocol: events, both framings, ids, times | the crate [`protocol`],
+//! [`protocol::socketio`] |
 //!
 //! The load generator is the crate [`load`]. It uses [`protocol`] and nothing of the hub.
 //!
@@ -30,8 +31,8 @@
 //! [`transport::Inbound`] gives whole messages to the connection actor, from a WebSocket or from
 //! POSTs. [`protocol::envelope`] or [`protocol::socketio::reader`] turns each into a typed event of
 //! one of the connection's sessions. The connection counts it against the user's rates and sends it
-//! to the room, whose address it has kept since the join. The room asks [`room::policy`], encodes
-//! the event once per framing ([`protocol::codec`]) and pushes one shared frame into every member's
+//! to the room, whose address it has kept since it entered. The room asks [`room::policy`], encodes
+//! the event once per codec ([`protocol::codec`]) and pushes one shared frame into every member's
 //! [`transport::Outbox`]. The thread that pushed writes the frame at the end of its turn, to the
 //! socket or to the GET that waits. Chat goes through the store first: the store commits a message
 //! before the room sends it to anyone.
@@ -42,16 +43,16 @@
 //! - Only the room writes room events into an outbox, and chat leaves it strictly in order of
 //!   `seq`.
 //! - A snapshot ends at the `seq` before the next live message: no gap, no duplicate.
-//! - There is one room per order: an idle room is removed only after every forwarded join was
-//!   processed.
+//! - There is one room per order: an idle room is removed only after every forwarded entry was
+//!   handled.
 //! - A room that panics restarts alone, and its members resume from the last `seq` in their
 //!   outboxes. While the database is down they try again every second.
 //! - Every queue has a bound, kept by permits. An actix mailbox alone bounds nothing.
 //! - A slow reader gets fewer positions, then its connection is closed; it never delays other
 //!   clients. A client that keeps up gets every position.
 //! - Every event that asked for a reply gets one, even when a room or the database fails.
-//! - `recovered` means that nothing was missed. An offset that is not in the push log starts a new
-//!   session.
+//! - `recovered` means that nothing was missed. An offset that is not in the push log resumes the
+//!   rooms under a new `sid` and `pid`, and `recovered` is false.
 
 #![forbid(unsafe_code)]
 

@@ -54,9 +54,9 @@ struct Ticker(Pin<Box<Sleep>>);
 // === impl Alarm ===
 
 impl Alarm {
-    /// Sends [`AlarmFired`] to `whom` at `at`. Only for arbiter threads.
-    pub fn set(at: Instant, whom: Arc<dyn Reachable<AlarmFired>>) -> Self {
-        let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, whom));
+    /// Sends [`AlarmFired`] to `receiver` at `at`. Only for arbiter threads.
+    pub fn set(at: Instant, receiver: Arc<dyn Reachable<AlarmFired>>) -> Self {
+        let (key, spawn, sleeper) = CLOCK.with_borrow_mut(|clock| clock.set(at, receiver));
         // Outside the borrow: a runtime that is ending drops a new task at once.
         if spawn {
             actix_rt::spawn(Ticker(Box::pin(sleep_until(at.into()))));
@@ -91,11 +91,11 @@ impl Clock {
     fn set(
         &mut self,
         at: Instant,
-        whom: Arc<dyn Reachable<AlarmFired>>,
+        receiver: Arc<dyn Reachable<AlarmFired>>,
     ) -> (AlarmKey, bool, Option<Waker>) {
         let key = (at, self.next);
         self.next += 1;
-        self.alarms.insert(key, whom);
+        self.alarms.insert(key, receiver);
         let spawn = !std::mem::replace(&mut self.running, true);
         let sooner =
             |(until, _): &mut (Option<Instant>, Waker)| until.is_none_or(|until| at < until);
@@ -131,8 +131,8 @@ impl Future for Ticker {
                 (due, next)
             });
             if !due.is_empty() {
-                for whom in due {
-                    whom.tell(AlarmFired);
+                for receiver in due {
+                    receiver.tell(AlarmFired);
                 }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn more_than_one_turn_lets_go_off_all_go_off() {
+    async fn alarms_beyond_the_limit_of_one_poll_all_fire() {
         let (log, mut told) = unbounded_channel();
         let alarms: Vec<_> =
             (0..=ALARMS_PER_POLL * 2).map(|_| alarm(&log, "one of many", MS)).collect();

@@ -6,6 +6,7 @@ mod deadlines;
 mod dialect;
 mod ending;
 mod incoming;
+mod join_hook;
 mod locations;
 mod order_changes;
 mod pacing;

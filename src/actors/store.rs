@@ -25,6 +25,7 @@ mod resumes;
 mod revocations;
 mod sweeps;
 mod trail;
+mod unread;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, ArbiterHandle, System};
 use tokio::sync::Semaphore;
 
+pub use self::unread::UnreadOrder;
 use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
 pub use crate::db::commit_batch::StoredChat;
@@ -290,12 +292,13 @@ impl Store {
         }
     }
 
-    /// An order always has the same writer, so its messages are numbered in the order of admission.
+    /// An order always has the same batcher, and a batcher has one batch in flight. So the messages
+    /// of an order are numbered in the order of admission.
     fn batcher_of(&self, order: &OrderId) -> &Addr<Batcher> {
         let mut hasher = DefaultHasher::new();
         order.hash(&mut hasher);
-        let writers = self.batchers.len() as u64;
-        // The remainder is less than the number of writers.
-        &self.batchers[usize::try_from(hasher.finish() % writers).unwrap_or(0)]
+        let batchers = self.batchers.len() as u64;
+        // The remainder is less than the number of batchers.
+        &self.batchers[usize::try_from(hasher.finish() % batchers).unwrap_or(0)]
     }
 }

@@ -1,6 +1,6 @@
 //! The registry of rooms and sessions: which room serves an order, and which sessions a user has.
-//! It spawns a room when its order is first joined, on the thread of the session that joins.
-//! Sessions ask it once for each join, and not for each message.
+//! It spawns a room when a session first enters it, on the thread of that session. Sessions ask it
+//! once for each room that they enter, and not for each event.
 
 mod comparison;
 mod relayed;
@@ -27,8 +27,8 @@ use crate::permits::Permits;
 use crate::relay::comparison::Comparison;
 use protocol::ids::{ConnectionId, OrderId, UserId};
 
-/// How many events of back ends may wait for the supervisor. Joins take no permit: a session has at
-/// most one pending join for each of its rooms, and few at a time.
+/// How many events of back ends may wait for the supervisor. Entries take no permit: a session has
+/// at most one pending entry for each of its rooms, and few at a time.
 const MAILBOX: usize = 1024;
 
 /// Answered when all earlier messages to the supervisor were handled.
@@ -67,9 +67,9 @@ pub struct Supervisor {
 struct RoomEntry {
     handle: Arc<RoomHandle>,
     epoch: u64,
-    /// Joins that were forwarded to it. The room may be forgotten only after it has processed all
+    /// Entries that were forwarded to it. The room may be forgotten only after it has handled all
     /// of them.
-    forwarded: u64,
+    entries_forwarded: u64,
 }
 
 /// A room that panicked.
@@ -124,6 +124,9 @@ impl Handler<OrderChanged> for Supervisor {
     /// that made the change holds one until it is answered, and a lost change would leave a user in
     /// a room without the right to be there.
     fn handle(&mut self, change: OrderChanged, _: &mut Self::Context) {
+        if let Some(hook) = &self.shared.hooks.join {
+            hook.forget_order(&change.0.changed.order.id);
+        }
         if let Some(entry) = self.rooms.get(&change.0.changed.order.id) {
             entry.handle.addr.do_send(change.clone());
         }

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_told_in_one_line() {
+    fn an_invalid_file_is_an_error_of_one_line() {
         let good = entry("a", HASH, "\"orders:read\"");
         let twice = entry("b", HASH, "\"orders:read\"");
         for (text, part) in [

@@ -64,7 +64,7 @@ impl ClaimNames {
     pub(super) fn find<'a>(&self, payload: &'a str) -> Result<Claims<'a>, AuthError> {
         let mut json = serde_json::Deserializer::from_str(payload);
         self.deserialize(&mut json)
-            .map_err(|_| invalid("the payload is no object with each claim once"))
+            .map_err(|_| invalid("the payload is not an object with each claim once"))
     }
 }
 
@@ -172,7 +172,7 @@ impl<'a> Claims<'a> {
         serde_json::from_str(raw).map_err(|error| {
             let problem = error.to_string();
             let problem = problem.split(" at line ").next().unwrap_or_default();
-            AuthError::Invalid(format!("its user is no id: {problem}").into())
+            AuthError::Invalid(format!("its user is not an id: {problem}").into())
         })
     }
 
@@ -210,7 +210,7 @@ impl<'a> Claims<'a> {
     pub(super) fn orders(&self) -> Result<Arc<[OrderId]>, AuthError> {
         let Some(raw) = self.get(Slot::Orders) else { return Ok(Arc::from([])) };
         let mut orders: Vec<OrderId> =
-            serde_json::from_str(raw).map_err(|_| invalid("its orders are no list of ids"))?;
+            serde_json::from_str(raw).map_err(|_| invalid("its orders are not a list of ids"))?;
         orders.sort_unstable();
         orders.dedup();
         Ok(orders.into())

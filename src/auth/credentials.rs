@@ -38,10 +38,10 @@ pub enum TokenProblem {
     Ambiguous,
     /// The list of subprotocols has a token but not `orderhub.v1`: the hub could only answer with
     /// the token itself.
-    #[error("orderhub.jwt.… without orderhub.v1 beside it")]
+    #[error("the subprotocol orderhub.jwt.… needs orderhub.v1 beside it")]
     WithoutSubprotocol,
     /// The token is only in the address, where it is not accepted.
-    #[error("?token= does not count here (ALLOW_QUERY_TOKEN)")]
+    #[error("a token in the address is not accepted here (ALLOW_QUERY_TOKEN)")]
     QueryNotAllowed,
 }
 
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_is_found_whatever_its_name() {
+    fn a_password_is_found_under_every_name() {
         for (header, expected) in [
             ("Basic ZGFuOmEuYi5j", Some("a.b.c")),
             ("bASIC  OmEuYi5j ", Some("a.b.c")),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_the_address_counts_only_where_that_is_allowed() {
+    fn a_token_in_the_address_is_accepted_only_where_allowed() {
         let alone = find_token(None, None, Some("token=a"), false);
         assert_eq!(alone.token, Err(TokenProblem::QueryNotAllowed));
         for beside in ["token=a", "token=b"] {

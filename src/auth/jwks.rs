@@ -64,7 +64,7 @@ pub(super) fn parse(json: &[u8]) -> Result<KeySet, String> {
         return Err(format!("it is larger than {MAX_SET_BYTES} bytes"));
     }
     let document: Document<'_> = serde_json::from_slice(json)
-        .map_err(|_| "it is no JWKS (a JSON object with a list \"keys\")".to_owned())?;
+        .map_err(|_| "it is not a JWKS (a JSON object with a list \"keys\")".to_owned())?;
     if document.keys.len() > MAX_KEYS {
         return Err(format!("it has more than {MAX_KEYS} keys"));
     }

@@ -56,7 +56,7 @@ fn each_kind_of_key_is_taken_for_its_algorithm_by_its_name() {
 }
 
 #[test]
-fn what_does_not_matter_may_be_there_or_not() {
+fn unknown_members_of_a_key_are_ignored() {
     let key = public(Algorithm::RS256, "k");
     let padded = {
         use base64::Engine as _;
@@ -148,12 +148,12 @@ fn a_set_without_a_key_or_out_of_bounds_is_refused() {
         (many(101).err(), "more than 100 keys"),
         (read(json!([])).err(), "it holds no key that can be used"),
         (read(json!([with(&key, json!({"d": "x"}))])).err(), "is a private key"),
-        (read(json!({})).err(), "it is no JWKS"),
-        (parse(b"").err(), "it is no JWKS"),
-        (parse(b"<html>").err(), "it is no JWKS"),
-        (parse(b"[]").err(), "it is no JWKS"),
-        (parse(b"{\"keys\":[]} x").err(), "it is no JWKS"),
-        (parse("[".repeat(100_000).as_bytes()).err(), "it is no JWKS"),
+        (read(json!({})).err(), "it is not a JWKS"),
+        (parse(b"").err(), "it is not a JWKS"),
+        (parse(b"<html>").err(), "it is not a JWKS"),
+        (parse(b"[]").err(), "it is not a JWKS"),
+        (parse(b"{\"keys\":[]} x").err(), "it is not a JWKS"),
+        (parse("[".repeat(100_000).as_bytes()).err(), "it is not a JWKS"),
         (parse(&vec![b' '; MAX_SET_BYTES + 1]).err(), "it is larger than"),
     ] {
         let refused = refused.expect("is refused");

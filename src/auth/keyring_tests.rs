@@ -99,7 +99,7 @@ fn a_token_is_checked_with_the_key_that_it_names() {
 }
 
 #[test]
-fn without_a_name_only_a_key_that_is_alone_counts() {
+fn a_token_without_a_key_id_is_checked_only_with_a_single_key() {
     let one = public(Algorithm::ES256, Some("k"));
     let nameless = token(Algorithm::ES256, None);
     let alone = verifier(json!([one, public(Algorithm::RS256, Some("r"))]), &[]);
@@ -188,7 +188,7 @@ fn an_unknown_key_is_asked_for_and_only_it_has_to_wait() {
 }
 
 #[test]
-fn until_a_server_has_answered_nobody_knows() {
+fn keys_are_unknown_until_a_server_has_answered() {
     let flags = ["--jwt-jwks=https://id.example/jwks.json", "--jwt-secret", SECRET];
     let config = Config::from_flags(flags).expect("good settings");
     let verifier = Verifier::new(&config.auth).expect("connects to nothing");
@@ -205,7 +205,7 @@ fn until_a_server_has_answered_nobody_knows() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_told_at_start() {
+fn an_unusable_file_is_an_error_at_the_start() {
     let (dir, path) = file(json!([public(Algorithm::ES256, Some("k"))]));
     let ca = dir.path().join("ca.pem");
     fs::write(&ca, "no certificate").expect("writes");

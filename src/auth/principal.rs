@@ -165,11 +165,13 @@ mod tests {
             expires_at: at,
             deadline: at,
             issued_at: None,
+            by_hook: false,
+            claims: None,
         })
     }
 
     #[test]
-    fn a_role_says_what_a_token_may_do() {
+    fn a_role_gives_the_rights_of_a_token() {
         let api = ["orders:read", "orders:write", "events:write", "chat:write", "users:write"];
         assert_eq!(may(&with_role(Role::Service)), api);
         assert_eq!(may(&with_role(Role::Admin)).len(), Scope::ALL.len());
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_what_its_scopes_say_and_nothing_else() {
+    fn a_key_has_the_rights_of_its_scopes_only() {
         for only in Scope::ALL.iter().copied() {
             let service = Service { name: "shop".into(), scopes: Scopes::from_iter([only]) };
             let principal = Principal::Service(service);

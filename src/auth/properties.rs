@@ -33,7 +33,7 @@ proptest! {
     #![proptest_config(mutate::config())]
 
     #[test]
-    fn a_file_of_api_keys_is_read_or_told_in_a_line(text in mutate::mutated(FILES, FILE_WORDS)) {
+    fn a_file_of_api_keys_is_read_or_refused_in_a_line(text in mutate::mutated(FILES, FILE_WORDS)) {
         match ApiKeys::parse(text.as_bytes()) {
             Ok(keys) => prop_assert!(keys.len() <= text.matches("sha256").count()),
             Err(problem) => prop_assert!(!problem.is_empty() && problem.lines().count() == 1, "{problem}"),

@@ -119,7 +119,7 @@ impl RefreshedSource<Weak<FetchedKeys>> {
                 for skipped in &set.skipped {
                     log::warn!("{variable}: {source}: {skipped}; it is left out");
                 }
-                log::info!("{variable}: {} keys of {source} count", set.keys.len());
+                log::info!("{variable}: {} keys of {source} are in use", set.keys.len());
                 fetched.replace(set.keys);
             });
             self.schedule.done(good, is_asked, Instant::now());
@@ -143,7 +143,7 @@ impl RefreshedSource<Weak<ArcSwap<ApiKeys>>> {
         if self.schedule.is_due(false, now) {
             let (source, variable) = (self.source.name(), self.source.variable());
             let good = self.source.read_if_changed(ApiKeys::parse, |parsed| {
-                log::info!("{variable}: {} keys of {source} count", parsed.len());
+                log::info!("{variable}: {} keys of {source} are in use", parsed.len());
                 keys.store(Arc::new(parsed));
             });
             self.schedule.done(good, false, now);

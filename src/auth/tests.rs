@@ -52,7 +52,7 @@ fn assert_invalid(result: Result<Identity, AuthError>) {
 }
 
 #[test]
-fn a_token_says_who_its_user_is() {
+fn a_token_names_its_user() {
     let identity = judge(
         &[],
         json!({"name": "Ana", "role": "driver", "orders": ["b", 7, "a", "b"], "iat": NOW - 9}),
@@ -122,7 +122,7 @@ fn exp_is_required_in_seconds() {
 }
 
 #[test]
-fn a_token_counts_until_exp_plus_leeway() {
+fn a_token_is_valid_until_exp_plus_leeway() {
     for (exp, leeway, good) in [
         (NOW + 1, "0", true),
         (NOW, "0", false),
@@ -243,7 +243,7 @@ fn a_claim_that_comes_twice_is_refused() {
 }
 
 #[test]
-fn what_is_no_token_is_refused_without_a_panic() {
+fn an_invalid_token_is_refused_without_a_panic() {
     let good = signed(&json!({"sub": "u", "exp": NOW + 1}));
     assert!(verify(&[], &good).is_ok());
     for bad in ["", ".", "..", "a.b.c", "....", "ä.ö.ü", "\0", &good[1..], &good[..good.len() - 2]]
@@ -297,7 +297,7 @@ fn a_role_without_a_word_cannot_be_minted() {
 }
 
 #[test]
-fn a_client_hears_the_code_and_not_the_reason() {
+fn a_client_gets_the_code_and_not_the_reason() {
     let heard = |error: &AuthError| {
         let failure = Failure::from(error);
         (failure.code, failure.message)
@@ -309,7 +309,7 @@ fn a_client_hears_the_code_and_not_the_reason() {
 
 /// Algorithms that the keys of the hub do not support.
 #[test]
-fn a_secret_counts_for_every_hash_of_its_family() {
+fn a_secret_is_valid_for_every_hash_of_its_family() {
     for algorithm in [Algorithm::HS384, Algorithm::HS512] {
         let claims = json!({"sub": "u", "exp": NOW + 1});
         let token = |secret: &str| {
@@ -322,7 +322,7 @@ fn a_secret_counts_for_every_hash_of_its_family() {
 }
 
 #[test]
-fn a_token_of_right_before_a_revocation_may_be_followed_by_one_that_counts() {
+fn a_token_from_before_a_revocation_can_be_replaced_by_a_valid_one() {
     let verifier = Verifier::new(&settings(&[])).expect("a key");
     let user = protocol::ids::UserId::new("u-1").expect("an id");
     verifier.revoke(user, now());

@@ -59,6 +59,8 @@ pub struct Verifier {
     unknown_roles: LogOnce,
     /// Users whose older tokens are not valid.
     revocations: Revocations,
+    /// Whether identities hold the claims of their tokens.
+    keeps_claims: bool,
 }
 
 impl Verifier {
@@ -91,7 +93,14 @@ impl Verifier {
             role_map: auth.role_map.clone(),
             unknown_roles: LogOnce::default(),
             revocations: Revocations::default(),
+            keeps_claims: false,
         })
+    }
+
+    /// The same verifier, which keeps the claims of tokens if they are needed.
+    #[must_use]
+    pub fn keeping_claims(self, keeps_claims: bool) -> Self {
+        Self { keeps_claims, ..self }
     }
 
     /// The algorithm of each key, key by key.
@@ -148,6 +157,11 @@ impl Verifier {
         self.revocations.refuse(identity)
     }
 
+    /// Whether the tokens that a user had at this time were revoked since.
+    pub fn has_revoked_since(&self, user: &UserId, since: Timestamp) -> bool {
+        self.revocations.has_one_since(user, since)
+    }
+
     /// Verifies an API key or a token of an HTTP request.
     ///
     /// # Errors
@@ -158,7 +172,9 @@ impl Verifier {
             return self.verify(presented, now).map(Principal::Identity);
         }
         let service = self.api_keys.load().find(presented);
-        service.map(Principal::Service).ok_or_else(|| invalid("it is no API key of API_KEYS_FILE"))
+        service
+            .map(Principal::Service)
+            .ok_or_else(|| invalid("it is not an API key of API_KEYS_FILE"))
     }
 
     /// Verifies a token at an instant.
@@ -186,6 +202,8 @@ impl Verifier {
             expires_at,
             deadline: expires_at.plus(self.leeway),
             issued_at: claims.issued_at()?,
+            by_hook: false,
+            claims: self.keeps_claims.then(|| payload.get().into()),
         };
         // Last, so that only tokens that were valid once are "expired": a client answers this code
         // with a fresh token, and would do so forever.
@@ -199,12 +217,13 @@ impl Verifier {
     /// The payload, after the signature was verified.
     fn signed_payload(&self, token: &str) -> Result<Box<RawValue>, AuthError> {
         // `none` and every unknown algorithm are refused here.
-        let header = decode_header(token).map_err(|_| invalid("it is no JWT"))?;
+        let header = decode_header(token).map_err(|_| invalid("it is not a JWT"))?;
         if header.crit.is_some() {
             // RFC 7515, section 4.1.11: a header that is not understood makes the token invalid.
             return Err(invalid("it has critical headers"));
         }
-        let (message, signature) = token.rsplit_once('.').ok_or_else(|| invalid("it is no JWT"))?;
+        let (message, signature) =
+            token.rsplit_once('.').ok_or_else(|| invalid("it is not a JWT"))?;
         // The library only verifies the signature. Its `decode` would read the header once more and
         // the claims twice, and has defaults of its own for them (60 s of leeway, no `aud` unless
         // it is told which).
@@ -224,7 +243,7 @@ impl Verifier {
         }
         match claims.not_before()? {
             Some(not_before) if not_before > now.plus(self.leeway) => {
-                Err(invalid("it does not count yet (nbf)"))
+                Err(invalid("it is not valid yet (nbf)"))
             }
             _ => Ok(()),
         }
@@ -249,7 +268,7 @@ impl Verifier {
     fn log_unknown_role(&self, said: &str) {
         if let Some(shown) = self.unknown_roles.first(said) {
             log::warn!(
-                "a token has the role {shown}, which is none: it counts as customer (JWT_ROLE_MAP)"
+                "a token has the unknown role {shown}; its user is treated as a customer (JWT_ROLE_MAP)"
             );
         }
     }

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_written_envelope_is_read_back() {
         let bytes = sample();
         let envelope = Envelope::read(&bytes).expect("a message");
         assert_eq!((envelope.node, envelope.number), ("hub-1", 258));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_skipped_and_an_unknown_version_told() {
+    fn an_unknown_kind_is_skipped_and_an_unknown_version_reported() {
         let mut bytes = sample();
         let place = bytes.len() - EVENT_HEAD;
         bytes[place] = 200;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_anywhere_is_malformed() {
+    fn a_truncated_envelope_is_malformed() {
         let bytes = sample();
         // Without its last event it is a message all the same.
         let whole = bytes.len() - EVENT_HEAD;

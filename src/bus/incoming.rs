@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_garbage_unknown_or_the_node_s_own_has_no_effect() {
+    fn garbage_unknown_kinds_and_own_messages_have_no_effect() {
         let metrics = metrics();
         let (mut newer, mut kind) = (message(1, 1, &["x"]), message(1, 1, &["x"]));
         newer[0] = 2;

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_lost_connection_held_is_named() {
+    fn topics_of_a_lost_connection_are_named() {
         let mut pending = Pending::default();
         pending.push(order(1), chat("x"));
         pending.next_write();

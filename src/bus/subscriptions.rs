@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_told_only_of_its_partitions_and_not_too_much_at_once() {
+    fn a_server_gets_only_its_partitions_and_a_bounded_number_at_once() {
         let mut subscriptions = Subscriptions::new();
         let here = topic("a").partition();
         let elsewhere = (0..100).map(|n| n.to_string()).find(|id| topic(id).partition() != here);

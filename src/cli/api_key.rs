@@ -9,7 +9,7 @@ use crate::auth::{Scope, check_name, new_key};
 
 #[derive(Args)]
 pub(super) struct ApiKeyArgs {
-    /// What the log calls whoever has the key
+    /// The name of the key's holder in the log
     #[arg(value_parser = name)]
     name: String,
     /// What it may do; can be given several times [default: everything under /api]

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_development_hub_says_where_it_is_and_how_to_get_in() {
+    fn a_development_hub_prints_its_address_and_how_to_log_in() {
         let text = text("127.0.0.1:4711", &["--data-dir", "/srv/it's here"]);
         for part in [
             &format!(

@@ -17,7 +17,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), CliError> {
         .copied()
         .ok_or_else(|| CliError::Failed("BIND_ADDR: there is none".to_owned()))?;
     if bind.port() == 0 {
-        let problem = "BIND_ADDR: with port 0 nobody knows where the hub listens";
+        let problem = "BIND_ADDR: with port 0 the hub's port is not known in advance";
         return Err(CliError::Failed(problem.to_owned()));
     }
     let url = format!("http://{}/readyz", reachable(bind));

@@ -128,6 +128,8 @@ impl Config {
             ("JOIN_POLICY=open", self.rooms.join_policy == JoinPolicy::Open),
             ("API_KEYS_FILE", self.auth.api_keys.is_some()),
             ("JWT_SECRET_PREVIOUS", self.auth.previous_secret.is_some()),
+            ("JOIN_HOOK_URL", self.hooks.join.is_some()),
+            ("CHAT_HOOK_URL", self.hooks.chat.is_some()),
             ("TRUSTED_PROXIES", self.server.trusted_proxies != Networks::default()),
         ])
     }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_libpq_is_told_without_the_password() {
+    fn a_text_of_libpq_is_shown_without_the_password() {
         let url: DatabaseUrl =
             "postgres://hub:s%40cret@h/db?sslpassword=other".parse().expect("one");
         let text = "no host \"s@cret\", \"s%40cret\" or \"other\"";

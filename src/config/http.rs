@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_cannot_work_is_told_with_what_to_set() {
+    fn an_impossible_limit_is_refused_with_a_remedy() {
         for limit in [1016, 5000, 1_048_576] {
             NEEDS.check(NEEDS.share(limit, None, None), limit).expect("what is shared out fits");
         }

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "host", "10.0.0.0/8,", "10.0.0.0/x"] {
             assert!(bad.parse::<Networks>().is_err(), "{bad:?}");
         }

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn an_invalid_origin_is_refused() {
         for bad in [
             "",
             "app.example.com",

@@ -104,10 +104,10 @@ pub enum InvalidPostgresUrl {
     #[error("{}", escape!("its port must be a number from 1 to 65535"))]
     Port,
     /// The database name contains an `@`, and so is probably the end of a password.
-    #[error("{}", escape!("there is an @ behind its host"))]
+    #[error("{}", escape!("there is an @ after its host"))]
     Name,
     /// A parameter is not of the form `NAME=VALUE`.
-    #[error("{}", escape!("behind the ? must be NAME=VALUE, with & between several"))]
+    #[error("{}", escape!("after the ? must come NAME=VALUE, separated by &"))]
     Parameters,
     /// A parameter that libpq does not know.
     #[error("libpq knows no parameter {0}")]
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_libpq_can_use_is_taken_apart() {
+    fn addresses_that_libpq_can_use_are_parsed() {
         let url = "postgresql://hub:s%40c:ret@[::1]:5433,b.example/orders?sslmode=disable&options=-c%20a%3Db";
         let parts = UrlParts::read(url).expect("an address");
         assert_eq!((parts.user, parts.password), (Some("hub"), Some("s%40c:ret")));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_could_not_is_told_without_what_stands_there() {
+    fn addresses_that_libpq_cannot_use_are_refused_and_not_repeated() {
         for (url, expected) in [
             ("postgres://hub:5%secret@h/db", Invalid::Escape),
             ("postgres://hub:secret%0@h/db", Invalid::Escape),

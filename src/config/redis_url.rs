@@ -68,10 +68,10 @@ pub enum InvalidRedisUrl {
     )]
     Hosts,
     /// The database is not a number.
-    #[error("behind the hosts may only be /DATABASE, a number from 0 to 65535")]
+    #[error("after the hosts only /DATABASE is allowed, a number from 0 to 65535")]
     Database,
     /// The name of the master is missing.
-    #[error("behind the Sentinels must be /MASTER, the name that they have for the master")]
+    #[error("after the Sentinels must come /MASTER, the name that they have for the master")]
     Master,
     /// It has a parameter that is not known.
     #[error("the only parameters are sentinel_user and sentinel_password, for Sentinels")]
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_without_what_stands_there() {
+    fn an_invalid_address_is_refused_and_not_repeated() {
         for (text, expected) in [
             ("cache:6379", Invalid::Scheme),
             ("http://secret", Invalid::Scheme),

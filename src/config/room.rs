@@ -19,7 +19,7 @@ pub enum JoinPolicy {
 /// Rules of the rooms.
 #[derive(Debug, Clone, Args)]
 pub struct RoomConfig {
-    /// Who may join an order: members, or open for everyone who is logged in
+    /// Who may join an order: members (users with a right to it), or open (every logged-in user)
     ///
     /// `JOIN_POLICY`, `members` or `open`, default `members`. `open` is for moving over from a
     /// gateway whose tokens name no orders; the hub warns of it at start.
@@ -27,7 +27,7 @@ pub struct RoomConfig {
     #[arg(default_value = "members", value_parser = join_policy)]
     pub join_policy: JoinPolicy,
 
-    /// A Socket.IO session can be taken up again for so long (seconds); 0 switches it off
+    /// How long a Socket.IO session can be resumed (seconds); 0 switches resume off
     ///
     /// `RESUME_SECS`, seconds, default 120, counted from its unclean end. Long times cost memory:
     /// what a session would need to go on is kept until then.
@@ -66,8 +66,8 @@ pub struct RoomConfig {
 
     /// Statuses in which customers see where the driver is, with commas
     ///
-    /// `LOCATION_VISIBLE_STATUSES`, default: every status that is not terminal, and none at all. The
-    /// driver and support see positions in every status. After the end nobody does.
+    /// `LOCATION_VISIBLE_STATUSES`, default: every status that is not terminal, and none at all.
+    /// The driver and support see positions in every status. After the end no user does.
     #[arg(long, env = "LOCATION_VISIBLE_STATUSES", value_name = "STATUSES")]
     #[arg(value_parser = statuses)]
     pub location_visible_statuses: Option<BTreeSet<String>>,

@@ -22,7 +22,7 @@ fn blamed(flags: &[&str]) -> String {
 }
 
 #[test]
-fn nothing_set_is_the_documented_default() {
+fn an_empty_environment_gives_the_documented_defaults() {
     let config = read(&[]);
     assert_eq!(config.server.bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.server.admin_bind, None);
@@ -152,7 +152,7 @@ fn a_value_that_cannot_be_read_is_refused_by_the_name_of_its_variable() {
 }
 
 #[test]
-fn an_error_says_what_is_allowed_and_repeats_no_secret() {
+fn an_error_names_the_allowed_values_and_repeats_no_secret() {
     let error = Config::from_flags(["--workers", "many"]).expect_err("is refused");
     let said = "WORKERS: \"many\" is refused, it must be a whole number from 1 to 1024";
     assert_eq!(error.to_string(), said);
@@ -175,7 +175,7 @@ fn an_unknown_flag_is_refused() {
 }
 
 #[test]
-fn zero_switches_off_only_what_says_so() {
+fn zero_switches_off_only_documented_settings() {
     let zero = ["--events-per-second=0", "--events-burst=0", "--chat-per-second=0"];
     let config = read(&[&zero[..], &["--resume-secs=0"]].concat());
     assert_eq!((config.limits.events_per_second, config.limits.chat_per_second), (0, 0));
@@ -362,7 +362,7 @@ fn the_development_secret_is_made_once_and_read_afterwards() {
 }
 
 #[test]
-fn nothing_is_made_where_nothing_would_live() {
+fn no_directory_is_created_that_is_not_used() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
     let flags = ["--data-dir", data.to_str().expect("UTF-8"), "--jwt-secret", SECRET];

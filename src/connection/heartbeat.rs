@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_pings_are_sent_whatever_arrives() {
+    fn steady_pings_are_sent_during_any_input() {
         let (mut heartbeat, start) = heartbeat(PingPolicy::Steady);
         heartbeat.on_received(start + S * 24);
         assert_eq!(heartbeat.due(start + S * 26, true), Some(HeartbeatAction::Ping));

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_into_a_timeout_is_known_by_its_time_whatever_the_language() {
+    fn a_timeout_is_recognised_by_its_time_in_every_language() {
         let error = failed(Kind::Unknown, "storniere Anfrage wegen Zeitüberschreitung");
         assert_eq!(classify(&error, Duration::from_secs(2)), ErrorClass::Unavailable);
         assert_eq!(classify(&error, Duration::ZERO), ErrorClass::Unexplained);

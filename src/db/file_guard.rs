@@ -56,7 +56,7 @@ impl FileGuard {
         if self.reason.set(reason).is_ok()
             && let Some(reason) = self.reason()
         {
-            log::error!("the database is not used any more, chat is refused: {reason}");
+            log::error!("the database is disabled until a restart, and chat is refused: {reason}");
         }
     }
 
@@ -124,7 +124,7 @@ impl FileGuard {
         let mut spare_connection =
             self.spare_connection.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = spare_connection.as_mut().map(DbConnection::checkpoint) {
-            log::error!("what stood in the database's log alone may be lost: {error}");
+            log::error!("data that only the write-ahead log had may be lost: {error}");
         }
     }
 }

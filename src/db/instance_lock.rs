@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_two_has_the_lock_and_the_other_hears_who() {
+    fn one_of_two_has_the_lock_and_the_other_learns_its_holder() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut first, mut second) = two(&folder.path().join("new/hub.sqlite3"));
         assert!(is_held(&mut first) && is_held(&mut first), "still");
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_was_removed_is_made_again_unless_another_has_it() {
+    fn a_removed_lock_file_is_created_again_unless_another_has_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut first, mut second) = two(&folder.path().join("hub.sqlite3"));
         assert!(is_held(&mut first));

@@ -84,7 +84,9 @@ pub fn check(url: &DatabaseUrl) -> Result<(), MigrateError> {
     let mut connection = DbConnection::open(url)?;
     check_encoding(&mut connection)?;
     let Some(status) = readable_status(&mut connection)? else {
-        log::warn!("this user may not read which migrations were run, so nothing checks them");
+        log::warn!(
+            "the database user may not read the list of migrations, so they are not checked"
+        );
         return Ok(());
     };
     refuse_unknown(&status)?;

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_certainly_not_done_is_done_again_and_what_is_refused_is_not() {
+    fn work_that_was_not_done_is_repeated_and_refused_work_is_not() {
         let failed = |kind, words: &str| Error::DatabaseError(kind, Box::new(words.to_owned()));
         let unknown = DatabaseErrorKind::Unknown;
         for once in [true, false] {

@@ -27,11 +27,11 @@ pub enum PoolerError {
     #[error("the database failed: {0}")]
     Database(#[from] diesel::result::Error),
     /// The server takes no transactions: PgBouncer with `pool_mode=statement`.
-    #[error("it takes no transaction; in PgBouncer set pool_mode=session: {0}")]
+    #[error("it accepts no transaction; in PgBouncer set pool_mode=session: {0}")]
     NoTransactions(diesel::result::Error),
     /// A connection was moved to another server session.
     #[error(
-        "it leads to a pooler that shares server sessions between connections; the hub needs one for \
+        "it points to a pooler that shares server sessions between connections; the hub needs one for \
          each: in PgBouncer set pool_mode=session"
     )]
     SharedSessions,

@@ -74,7 +74,7 @@ fn undecodable(reason: Undecodable) -> Problem {
 }
 
 fn full() -> Problem {
-    Problem::unavailable("too much is under way", 1)
+    Problem::unavailable("the hub has too many requests in progress", 1)
 }
 
 fn too_large() -> Problem {

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_coded_is_read_and_what_is_cut_off_is_not() {
+    fn compressed_bodies_are_read_and_truncated_ones_are_not() {
         let text = b"{\"lat\":1,\"lng\":2}".repeat(9);
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
         zlib.write_all(&text).expect("memory");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_would_be_huge_no_more_than_the_limit_is_decoded() {
+    fn a_huge_body_is_decoded_up_to_the_limit() {
         let bomb = gzip(&vec![b' '; 64 << 20]);
         assert!(bomb.len() < 1 << 17, "{}", bomb.len());
         let mut grown = 0;

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_who_ask_at_once_share_a_good_answer_and_no_bad_one() {
+    async fn concurrent_checks_share_a_good_answer_and_no_bad_one() {
         let (ready, probes) = (ReadinessCache::default(), Cell::new(0));
         let ask = async |answer: Result<(), ()>, counts: bool| {
             let probe = async || {

@@ -171,7 +171,7 @@ impl From<Failure> for Problem {
                 StatusCode::BAD_REQUEST
             }
             ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
-            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::Forbidden | ErrorCode::Rejected => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             // As RFC 9110 and drafts of the header require: the request was understood, but is
             // invalid.
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_asks_too_much_is_told_when_to_come_back() {
+    fn a_rate_limited_answer_has_retry_after() {
         let wait = Duration::from_millis(1500);
         let failure = Failure::new(ErrorCode::RateLimited, "too much").retry_after(wait);
         let answer = Problem::from(failure).error_response();

@@ -90,7 +90,7 @@ pub async fn one_request_if_unauthenticated<B: MessageBody + 'static>(
 fn limit_problem(full: LimitReached) -> Problem {
     use protocol::error::{ErrorCode, Failure};
     match full {
-        LimitReached::Node => Problem::unavailable("too much is under way", 1),
+        LimitReached::Node => Problem::unavailable("the hub has too many requests in progress", 1),
         LimitReached::Address => Problem::unavailable("too many requests without a token", 1),
         LimitReached::User => {
             Failure::new(ErrorCode::RateLimited, "too much of this user is under way")

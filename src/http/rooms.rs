@@ -197,7 +197,7 @@ pub async fn own_room(hub: &Hub, order: OrderId) -> Result<Option<RoomDetail>, P
 }
 
 fn no_such_room() -> Problem {
-    Failure::new(ErrorCode::NotFound, "nobody is in this room").into()
+    Failure::new(ErrorCode::NotFound, "this room has no members").into()
 }
 
 /// Removes a user from a room

@@ -70,7 +70,7 @@ impl EngineHandler for SocketIo {
         let address = address.map(|address| hub.connection_limits.admit_unauthenticated(address));
         let address = address.transpose().map_err(|full| {
             hub.shared.metrics.http_refused.inc(full as usize);
-            Problem::unavailable("too many connections of this address without a login", 5)
+            Problem::unavailable("too many unauthenticated connections from this address", 5)
         })?;
         let remote = remote_address(request, proxies);
         let (permit, unauthenticated) =

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_however_many_users_come_and_go() {
+    fn memory_is_bounded_for_any_number_of_users() {
         let begun = Instant::now();
         let users = users(&[], 50, begun);
         let here: Vec<_> = (0..20).map(|n| users.of(&id(&format!("here-{n}")), begun)).collect();

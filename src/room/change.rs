@@ -138,7 +138,10 @@ impl Rules {
             return Ok(());
         };
         if facts.status.as_ref().is_some_and(|status| self.terminal.contains(status)) {
-            return Err(Failure::new(ErrorCode::OrderClosed, "a terminal status is not left"));
+            return Err(Failure::new(
+                ErrorCode::OrderClosed,
+                "the order has ended: its status cannot change",
+            ));
         }
         facts.ended_at = self.terminal.contains(status).then_some(now);
         // `shown_since` stays between two statuses that show the driver.
@@ -172,7 +175,10 @@ fn set_participants(participants: &mut Participants, patch: &OrderPatch) -> Resu
         None => return Ok(()),
     }
     if participants.are_too_many() {
-        return Err(Failure::new(ErrorCode::Conflict, "too many take part, or were removed"));
+        return Err(Failure::new(
+            ErrorCode::Conflict,
+            "too many participants, or too many removed users",
+        ));
     }
     Ok(())
 }
@@ -232,7 +238,7 @@ mod tests {
         };
         let moves = [("NEW", 1), ("NEAR", 2), ("THERE", 3), ("NEW", 4), ("NEAR", 5)];
         assert_eq!(moves.map(|(status, at)| shown_after(status, at)), [0, 2, 2, 0, 5]);
-        assert_eq!(shown_after("DELIVERED", 6), 0, "after the end nobody does");
+        assert_eq!(shown_after("DELIVERED", 6), 0, "after the end no user does");
     }
 
     #[test]

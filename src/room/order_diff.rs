@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_knows_leads_to_the_same_events() {
+    fn a_known_order_leads_to_the_same_events() {
         let (before, now) = (facts("NEW", Some("dan")), facts("DONE", Some("eve")));
         assert_eq!(events(&as_facts(known_order(&before)), &now), events(&before, &now));
     }

@@ -263,7 +263,7 @@ mod tests {
     /// Who (role, in the token's orders) may do what of: join, read, see members, chat, send
     /// positions, see positions. `PICKED_UP` shows customers the driver, `DELIVERED` ends an order.
     #[test]
-    fn who_may_do_what() {
+    fn roles_have_their_rights() {
         use Role::{Admin, Customer, Driver, Service, Support};
         for (facts, role, named, expected) in [
             // By the token alone.

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_orders_the_best_outcome_counts() {
+    fn the_best_outcome_of_several_orders_is_returned() {
         use FixOutcome::{Accepted, Rejected, Stale};
         let refused = Rejected(ErrorCode::Forbidden);
         assert_eq!(refused.or(Stale).or(Accepted).or(refused), Accepted);

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(roster.leave(&ann, GRACE, now), None);
         assert_eq!(roster.next_expiry(), Some(now + Duration::from_secs(15)));
         assert!(roster.expired(now + Duration::from_secs(14)).is_empty());
-        assert!(!roster.enter(&ann, "Ann", Role::Customer), "back in time: nobody hears of it");
+        assert!(!roster.enter(&ann, "Ann", Role::Customer), "back in time: it is not announced");
         assert!(roster.expired(now + Duration::from_secs(99)).is_empty());
         roster.leave(&ann, GRACE, now);
         assert_eq!(roster.expired(now + Duration::from_secs(15)).len(), 1);

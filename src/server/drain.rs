@@ -35,7 +35,8 @@ pub(super) async fn drain(hub: &Hub, node_tasks: Option<&NodeTasks>, server: Ser
     hub.shared.start_draining();
     tokio::time::sleep(drain.delay).await;
     let began = Instant::now();
-    run_step(step_deadline(began, drain.drain.mul_f64(CHAT_SHARE)), "chat", finish_chat(hub)).await;
+    let stored = step_deadline(began, drain.drain.mul_f64(CHAT_SHARE));
+    run_step(stored, "storing chat", finish_chat(hub)).await;
     // Time that chat took is deducted from the time for closing sessions. So there is time to store
     // the last positions, even if a client does not read its last frames.
     let closed = step_deadline(began, drain.drain.mul_f64(CLOSED_SHARE));
@@ -45,20 +46,20 @@ pub(super) async fn drain(hub: &Hub, node_tasks: Option<&NodeTasks>, server: Ser
         Ok(count) => log::info!("closing {count} sessions"),
         Err(error) => log::error!("the supervisor is gone: {error}"),
     }
-    run_step(closed, "sessions", wait_for_sessions(hub)).await;
+    run_step(closed, "closing sessions", wait_for_sessions(hub)).await;
     let written = step_deadline(began, drain.drain);
-    run_step(written, "positions", persist_rooms(hub.supervisor())).await;
-    run_step(written, "read marks", save_marks(hub)).await;
-    run_step(written, "sessions to be taken up again", save_sessions(hub)).await;
+    run_step(written, "storing positions", persist_rooms(hub.supervisor())).await;
+    run_step(written, "storing read marks", save_marks(hub)).await;
+    run_step(written, "storing session records", save_sessions(hub)).await;
     if let Some(dispatcher) = &hub.dispatcher {
-        run_step(written, "webhooks", dispatcher.stop()).await;
+        run_step(written, "stopping webhooks", dispatcher.stop()).await;
     }
     if let Some(tasks) = node_tasks {
-        run_step(written, "the other nodes", tasks.stop(hub)).await;
+        run_step(written, "stopping the tasks of the node", tasks.stop(hub)).await;
     }
-    run_step(written, "the store", hub.shared.store.drained()).await;
-    run_step(written, "the database's file", checkpoint_database(hub)).await;
-    run_step(written, "the bus", close_bus(hub)).await;
+    run_step(written, "emptying the store's queue", hub.shared.store.drained()).await;
+    run_step(written, "merging the write-ahead log", checkpoint_database(hub)).await;
+    run_step(written, "closing the bus", close_bus(hub)).await;
     server.stop(false).await;
     log::info!("stopped");
 }
@@ -85,9 +86,9 @@ async fn settle_rooms(hub: &Hub) {
 }
 
 /// Runs a step of the drain until its deadline.
-async fn run_step(deadline: Instant, what: &str, step: impl Future<Output = ()>) {
-    if tokio::time::timeout_at(deadline.into(), step).await.is_err() {
-        log::warn!("the time of the drain had passed before {what} were done");
+async fn run_step(deadline: Instant, step: &str, work: impl Future<Output = ()>) {
+    if tokio::time::timeout_at(deadline.into(), work).await.is_err() {
+        log::warn!("drain: {step} did not finish in time");
     }
 }
 
@@ -116,18 +117,22 @@ async fn save_sessions(hub: &Hub) {
         let expires = Timestamp::now().plus(shared.config.rooms.resume);
         if let Err(error) = shared.store.save_resume_records(records, expires).await {
             // No stored data is lost: these clients join their rooms again.
-            log::warn!("sessions cannot be taken up again after this: {error}");
+            log::warn!(
+                "cannot save session records, so these clients join their rooms again: {error}"
+            );
         }
     };
     if let Err(error) = actix_rt::spawn(keep).await {
-        log::error!("writing sessions to be taken up again panicked: {error}");
+        log::error!("saving session records panicked: {error}");
     }
 }
 
 /// Stores the read marks that are not stored yet.
 async fn save_marks(hub: &Hub) {
     if let Err(error) = hub.shared.store.flush_read_marks().await {
-        log::warn!("some of what was read is unread again after this: {error}");
+        log::warn!(
+            "cannot store some read marks, so these messages count as unread again: {error}"
+        );
     }
 }
 
@@ -135,7 +140,7 @@ async fn save_marks(hub: &Hub) {
 async fn checkpoint_database(hub: &Hub) {
     if let Err(error) = hub.shared.store.checkpoint().await {
         // Nothing is lost: the next start reads the log beside the file.
-        log::warn!("the database's log stays beside its file: {error}");
+        log::warn!("cannot merge the write-ahead log into the database file: {error}");
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
                 let is_news = matches!(error, LockError::StillUsed) && !told_of_connections;
                 if is_news {
                     let seconds = time_limit.saturating_sub(begun.elapsed()).as_secs();
-                    log::warn!("{error}; waiting up to {seconds} s for their end");
+                    log::warn!("{error}; waiting up to {seconds} s until they end");
                     told_of_connections = true;
                 }
                 tokio::time::sleep(RETRY_INTERVAL).await;
@@ -60,7 +60,7 @@ pub(super) async fn acquire(config: &Config) -> Result<InstanceLock, ServeError>
                 if told.as_ref() != Some(&holder) {
                     let seconds = time_limit.saturating_sub(begun.elapsed()).as_secs();
                     log::warn!(
-                        "another hub uses the database ({holder}); waiting up to {seconds} s for its end"
+                        "another hub uses the database ({holder}); waiting up to {seconds} s until it ends"
                     );
                     told = Some(holder);
                 }
@@ -163,7 +163,7 @@ impl DatabaseOwnership {
                     }
                     Err(error) if !told => {
                         log::warn!(
-                            "it is not known whether the database is still this hub's: {error}"
+                            "cannot check whether this hub still has the instance lock: {error}"
                         );
                         told = true;
                     }

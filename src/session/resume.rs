@@ -24,7 +24,8 @@ pub const MAX_REMOVED: usize = 50;
 /// records are well below 1 KiB.
 pub const MAX_JSON_BYTES: usize = 2 * 1024 * 1024;
 
-/// Everything that is needed to resume a session.
+/// Everything that is needed to resume a session. Some names in its JSON differ from those here:
+/// records in the database outlive an upgrade, so their names stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionRecord {

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_part_by_part() {
+    fn a_change_is_one_event_for_each_part() {
         use Role::{Customer, Driver, Support};
         let before = facts(Some("NEW"), Some("dan"), &[("ann", Customer), ("bob", Support)]);
         let mut now =

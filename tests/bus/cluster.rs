@@ -152,7 +152,7 @@ async fn a_master_that_is_down_takes_only_its_own_channels_along() {
 }
 
 #[tokio::test]
-async fn a_master_that_stands_still_is_noticed_and_heals() {
+async fn a_hanging_master_is_noticed_and_recovers() {
     let Some(cluster) = Cluster::start() else { return };
     let (one, two, topics) = pair(&cluster).await;
     cluster.servers[1].freeze();

@@ -121,7 +121,7 @@ async fn many_subscriptions_at_once_are_all_confirmed() {
 }
 
 #[tokio::test]
-async fn two_clusters_with_one_prefix_do_not_hear_each_other() {
+async fn two_clusters_with_one_prefix_do_not_receive_each_others_messages() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let url = server.url();
     let staging = RedisOptions { cluster: "c2".to_owned(), ..options(&url) };

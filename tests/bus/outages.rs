@@ -78,7 +78,7 @@ async fn a_server_that_stands_still_is_noticed_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_are_made_again() {
+async fn cut_connections_are_opened_again() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let (one, two) = pair(&server).await;
     for kind in ["pubsub", "normal"] {

@@ -6,7 +6,7 @@ use crate::redis_server::RedisServer;
 use crate::support::{TestNode, exchange, order};
 
 #[tokio::test]
-async fn what_finds_no_place_is_named_and_the_rest_is_published() {
+async fn messages_without_a_place_are_named_and_the_rest_is_published() {
     let Some(server) = RedisServer::start(&[]) else { return };
     let (one, two) = (TestNode::start(&server.url()).await, TestNode::start(&server.url()).await);
     let _subscription = two.subscribe(&order("o1")).await;
@@ -24,7 +24,7 @@ async fn what_finds_no_place_is_named_and_the_rest_is_published() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_take_what_comes_is_deaf_and_hears_again_when_it_does() {
+async fn a_node_that_does_not_read_is_deaf_until_it_reads_again() {
     const ROUND: u64 = 4096;
     let Some(server) = RedisServer::start(&[]) else { return };
     let (one, two) = (TestNode::start(&server.url()).await, TestNode::start(&server.url()).await);

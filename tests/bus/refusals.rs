@@ -49,7 +49,7 @@ async fn an_address_that_is_no_redis_is_refused_in_time() {
     refused("redis://no-such-host.invalid", None, "REDIS_URL", "no-such-host.invalid").await;
     refused(&talker(&[]), None, "REDIS_URL", "no answer").await;
     let web = talker(&["HTTP/1.1 400 Bad Request\r\n\r\n"]);
-    refused(&web, None, "REDIS_URL", "is no Redis").await;
+    refused(&web, None, "REDIS_URL", "does not speak Redis").await;
 }
 
 /// A server before RESP3; the first `HELLO` has the name of the library behind it.
@@ -103,7 +103,7 @@ async fn a_user_needs_the_rights_that_the_manual_lists_and_no_others() {
 }
 
 #[tokio::test]
-async fn tls_needs_an_authority_that_counts() {
+async fn tls_needs_a_trusted_authority() {
     let files = ["--tls-cert-file", CERTIFICATE, "--tls-key-file", PRIVATE_KEY];
     let tls = ["--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no"];
     let files = [&files[..], &["--tls-ca-cert-file", AUTHORITY], &tls].concat();

@@ -151,7 +151,7 @@ fn the_first_value_that_cannot_work_is_named_in_one_line() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_limit_that_cannot_work_is_told_at_the_start() {
+fn an_impossible_file_limit_is_an_error_at_the_start() {
     let place = Shell::new();
     let started = |limit: &str| {
         let mut shell = Command::new("/bin/sh");
@@ -200,7 +200,7 @@ fn files_of_keys_are_read_by_check_config_and_servers_are_not_asked() {
 }
 
 #[test]
-fn an_api_key_is_told_once_and_kept_as_its_hash() {
+fn an_api_key_is_printed_once_and_stored_as_its_hash() {
     let shell = Shell::new();
     let ended = shell.run(&["api-key", "shop", "--scope", "admin:read"], &[]);
     assert_eq!(ended.status, 0, "{}", ended.stderr);
@@ -269,7 +269,7 @@ fn a_token_is_refused_where_no_hub_has_made_a_secret() {
 }
 
 #[test]
-fn what_only_looks_makes_no_database() {
+fn commands_that_only_read_create_no_database() {
     let shell = Shell::new();
     for url in [None, Some("sqlite:here.sqlite3"), Some("sqlite:folder/there.sqlite3")] {
         let variables: Vec<(&str, &str)> =
@@ -337,7 +337,7 @@ fn answer_once(status: &'static str) -> (String, std::thread::JoinHandle<String>
 }
 
 #[test]
-fn healthcheck_ends_with_what_readyz_says() {
+fn healthcheck_exits_with_the_state_of_readyz() {
     let shell = Shell::new();
     for (status, expected) in [("200 OK", 0), ("503 Service Unavailable", 1), ("302 Found", 1)] {
         let (address, answering) = answer_once(status);
@@ -391,7 +391,7 @@ fn a_command_shows_the_settings_that_it_uses() {
 }
 
 #[test]
-fn the_help_says_where_the_number_of_a_token_goes() {
+fn the_help_names_the_place_of_a_token_number() {
     let shell = Shell::new();
     let help = shell.run(&["token", "--help"], &[]).stdout;
     assert!(help.contains("--count 3 --user 'user-{n}' --order 'order-{n}'"), "{help}");

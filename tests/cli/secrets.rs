@@ -10,14 +10,14 @@ const COMMANDS: &[&[&str]] =
     &[&["check-config"], &["serve"], &["migrate"], &["token", "--user", "u"]];
 
 #[test]
-fn a_database_url_that_cannot_work_is_told_without_its_password() {
+fn an_invalid_database_url_is_shown_without_its_password() {
     let shell = Shell::new();
     for (url, said) in [
         ("postgres://hub:5%hunter2@127.0.0.1:1/db", "two hexadecimal digits"),
         ("postgres://hub:hunter2%@127.0.0.1:1/db", "two hexadecimal digits"),
         ("postgres://hub:x@hunter2@127.0.0.1:1/db", "its host cannot be read"),
         ("postgres://hub:hunter2/x@127.0.0.1:1/db", "its port must be a number"),
-        ("postgres://hub:1/hunter2@127.0.0.1:1/db", "an @ behind its host"),
+        ("postgres://hub:1/hunter2@127.0.0.1:1/db", "an @ after its host"),
         ("postgres://hub:hunter2@127.0.0.1:99999/db", "its port must be a number"),
         ("postgres://127.0.0.1:1/db?pasword=hunter2", "libpq knows no parameter pasword"),
         ("postgres://127.0.0.1:1/db?password=a=hunter2", "NAME=VALUE"),
@@ -37,7 +37,7 @@ fn a_database_url_that_cannot_work_is_told_without_its_password() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_told_without_its_password() {
+fn an_unreachable_server_is_shown_without_its_password() {
     let shell = Shell::new();
     // As it is written, as it is meant, and as a name that libpq repeats.
     for url in [
@@ -58,7 +58,7 @@ fn a_server_that_does_not_answer_is_told_without_its_password() {
 
 #[cfg(not(feature = "postgres-tls"))]
 #[test]
-fn tls_that_was_not_built_in_is_told_by_its_feature() {
+fn tls_that_was_not_built_in_names_its_feature() {
     let shell = Shell::new();
     for mode in ["require", "verify-ca", "verify-full"] {
         let url = format!("postgres://hub:hunter2@127.0.0.1:1/db?sslmode={mode}");
@@ -90,7 +90,7 @@ fn server_that_says(words: &str) -> (String, std::thread::JoinHandle<()>) {
 
 #[cfg(not(feature = "postgres-tls"))]
 #[test]
-fn tls_that_the_server_asks_for_is_told_by_its_feature() {
+fn tls_that_the_server_requires_names_its_feature() {
     let shell = Shell::new();
     for words in [
         "no pg_hba.conf entry for host \"10.0.0.7\", user \"hub\", database \"db\", no encryption",
@@ -126,7 +126,7 @@ fn the_address_of_keys_is_shown_without_its_query() {
 }
 
 #[test]
-fn an_address_in_the_wrong_place_is_told_without_its_password() {
+fn an_address_in_the_wrong_place_is_shown_without_its_password() {
     let shell = Shell::new();
     let url = "postgres://hub:hunter2@db.example/orders";
     for args in [&[url][..], &["serve", url], &["check-config", "--workers", url]] {

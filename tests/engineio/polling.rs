@@ -38,7 +38,7 @@ fn packets_of_a_post_come_in_order_and_so_do_their_answers() {
 }
 
 #[test]
-fn answers_say_what_they_are_and_are_not_stored() {
+fn answers_have_a_content_type_and_are_not_cached() {
     run(async {
         let mut server = Server::start(options());
         let (poller, session) = server.poller().await;
@@ -203,7 +203,7 @@ fn the_end_waits_for_a_poll_as_long_as_a_close_lingers() {
 }
 
 #[test]
-fn who_did_not_answer_a_ping_is_not_waited_for() {
+fn a_client_that_did_not_answer_a_ping_is_closed_at_once() {
     run(async {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;

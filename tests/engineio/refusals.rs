@@ -10,7 +10,7 @@ use transport::{Incoming, Overrun};
 use super::support::*;
 
 #[test]
-fn requests_that_begin_no_session_are_told_why() {
+fn requests_that_begin_no_session_get_the_reason() {
     run(async {
         let server = Server::start(options());
         let http = reqwest::Client::new();
@@ -84,7 +84,7 @@ fn a_body_that_is_no_payload_ends_the_session() {
 }
 
 #[test]
-fn a_body_over_the_limit_ends_the_session_however_it_comes() {
+fn a_body_over_the_limit_ends_the_session_in_every_encoding() {
     run(async {
         let mut server = Server::start(options());
         let (poller, session) = server.poller().await;
@@ -116,7 +116,7 @@ fn a_body_over_the_limit_ends_the_session_however_it_comes() {
 }
 
 #[test]
-fn a_second_poll_ends_the_session_and_the_first_hears_it() {
+fn a_second_poll_ends_the_session_and_the_first_gets_the_close() {
     run(async {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;

@@ -68,7 +68,7 @@ fn a_probe_ends_the_poll_that_waits_and_the_session_goes_on_over_the_websocket()
 }
 
 #[test]
-fn what_follows_the_move_in_the_same_bytes_is_read() {
+fn frames_behind_the_upgrade_packet_are_read() {
     run(async {
         let mut server = Server::start(options());
         let (poller, mut session) = server.poller().await;
@@ -125,7 +125,7 @@ fn only_one_websocket_is_tried_at_a_time_and_only_a_probe_is_understood() {
 }
 
 #[test]
-fn a_move_under_load_loses_and_doubles_nothing() {
+fn an_upgrade_under_load_loses_and_duplicates_nothing() {
     run(async {
         let mut server = Server::start(with_transport(|transport| {
             transport.outbox_messages = MANY * 4;

@@ -39,7 +39,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_node_tells_what_it_does() {
+async fn the_stats_show_what_the_hub_does() {
     let hub = Hub::start();
     let mut client = rooms(&hub, &["o1"]).await;
     client.request("order:join", json!({ "orderId": "foreign" })).await;
@@ -124,7 +124,7 @@ async fn one_room_is_shown_with_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_removed_member_is_told_and_kept_out() {
+async fn a_removed_member_gets_order_left_and_cannot_return() {
     let hub = Hub::start();
     let mut bob = rooms(&hub, &["o1", "o2"]).await;
     let mut second = hub.connect("bob", "customer", &["o1"]).await;
@@ -231,7 +231,7 @@ async fn support_reads_admins_change_and_others_see_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_is_a_problem() {
+async fn requests_that_cannot_be_answered_are_problems() {
     let hub = Hub::start();
     let reads = |path: &'static str| (Method::GET, path);
     for ((method, path), expected) in [
@@ -372,7 +372,7 @@ async fn health_is_public_and_readiness_asks_the_database() {
 }
 
 #[tokio::test]
-async fn the_log_tells_who_came_and_no_secret() {
+async fn the_log_names_users_and_no_secrets() {
     let mut hub = Hub::start();
     let pass = token("bob", "customer", &["o1"]);
     let mut bob = hub.connect_with(&pass).await;
@@ -380,7 +380,7 @@ async fn the_log_tells_who_came_and_no_secret() {
     bob.close().await;
     hub.until_admin("/admin/v1/stats", |_, stats| stats["connections"]["open"] == 0).await;
     let log = hub.whole_log().await;
-    assert!(log.contains("connected") && log.contains("user=bob"), "{log}");
+    assert!(log.contains("session started") && log.contains("user=bob"), "{log}");
     for secret in [pass.as_str(), SECRET, "1234"] {
         assert!(!log.contains(secret), "{log}");
     }

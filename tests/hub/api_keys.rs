@@ -23,7 +23,7 @@ async fn ask(hub: &Hub, method: Method, path: &str, key: &str) -> (u16, String) 
 }
 
 #[tokio::test]
-async fn a_key_may_what_its_scopes_say() {
+async fn a_key_has_the_rights_of_its_scopes() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("keys.toml");
     let all = [

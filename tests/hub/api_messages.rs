@@ -47,7 +47,7 @@ async fn order(hub: &Hub) {
 }
 
 #[tokio::test]
-async fn what_a_back_end_says_is_stored_numbered_and_heard_in_the_room() {
+async fn a_back_ends_message_is_stored_numbered_and_sent_to_the_room() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         order(&hub).await;
@@ -82,7 +82,7 @@ async fn what_a_back_end_says_is_stored_numbered_and_heard_in_the_room() {
 }
 
 #[tokio::test]
-async fn numbers_have_no_gap_however_messages_come() {
+async fn numbers_have_no_gap_on_any_way_in() {
     each_database(async |database: Database| {
         let hub = database.hub().without_rates().start();
         order(&hub).await;
@@ -108,7 +108,7 @@ async fn numbers_have_no_gap_however_messages_come() {
 }
 
 #[tokio::test]
-async fn a_back_end_writes_for_somebody_with_what_the_order_knows_of_them() {
+async fn a_back_end_sends_for_a_participant_with_the_name_and_role_of_the_order() {
     let hub = Hub::start();
     order(&hub).await;
     let mut bob = hub.connect("bob", "customer", &[]).await;
@@ -206,7 +206,7 @@ async fn a_participant_writes_and_reads_as_himself_alone() {
 }
 
 #[tokio::test]
-async fn an_order_that_nobody_made_begins_with_a_participants_word_and_not_a_back_ends() {
+async fn a_participants_message_creates_an_unknown_order_and_a_back_ends_does_not() {
     let hub = Hub::start();
     let path = "/orders/o1/messages";
     let body = json!({ "content": "hello", "senderId": "bob" });
@@ -220,7 +220,7 @@ async fn an_order_that_nobody_made_begins_with_a_participants_word_and_not_a_bac
 }
 
 #[tokio::test]
-async fn nobody_writes_into_a_closed_chat_but_the_back_end_itself() {
+async fn only_a_back_end_can_send_into_a_closed_chat() {
     let hub = Hub::builder().env("CHAT_OPEN_HOURS", 0).start();
     order(&hub).await;
     call(&hub, Method::POST, "/orders/o1/status", json!({ "status": "DELIVERED" })).await;
@@ -317,7 +317,7 @@ async fn pages_go_both_ways() {
 }
 
 #[tokio::test]
-async fn a_key_reads_and_writes_what_its_scopes_say() {
+async fn a_key_reads_and_writes_by_its_scopes() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("keys.toml");
     let [one, other] =

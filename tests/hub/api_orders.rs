@@ -238,7 +238,7 @@ async fn a_batch_may_be_an_array_and_is_answered_by_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_a_problem_with_its_field() {
+async fn an_invalid_call_is_a_problem_with_its_field() {
     let hub = Hub::start();
     call(&hub, Method::PUT, "/orders/o1", json!({})).await;
     let person = "/orders/o1/participants/bob";

@@ -18,7 +18,7 @@ fn chain(events: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn changes_at_the_same_time_are_heard_in_the_order_in_which_they_were_stored() {
+async fn concurrent_changes_reach_members_in_the_order_in_which_they_were_stored() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let bob = json!({ "participants": [{ "userId": "bob", "role": "customer" }] });
@@ -69,7 +69,7 @@ async fn a_removal_that_meets_a_join_wins() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_again_heals_a_room_that_was_not_told() {
+async fn a_repeated_change_updates_a_room_that_missed_it() {
     let hub = Hub::start();
     let both = json!([
         { "userId": "bob", "role": "customer" }, { "userId": "ann", "role": "customer" },
@@ -90,7 +90,7 @@ async fn what_is_asked_for_again_heals_a_room_that_was_not_told() {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_a_kill() {
+async fn answered_changes_survive_a_kill() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let body = json!({
@@ -111,7 +111,7 @@ async fn what_was_answered_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_locked_back_ends_hear_that_and_nothing_changes() {
+async fn back_ends_get_503_while_the_database_is_locked_and_nothing_changes() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         call(&hub, Method::PUT, "/orders/o1", json!({ "status": "NEW" })).await;

@@ -34,7 +34,7 @@ async fn joins(client: &mut Client, order: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_removed_participant_hears_it_on_every_device_and_the_token_does_not_help() {
+async fn a_removed_participant_gets_order_left_on_every_device_and_the_token_gives_no_right() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({ "participants": [{ "userId": "bob", "role": "customer" }] })).await;
@@ -89,7 +89,7 @@ async fn a_removed_participant_with_a_broken_connection_is_not_awaited() {
 }
 
 #[tokio::test]
-async fn somebody_whom_only_the_token_names_can_be_removed() {
+async fn a_user_whom_only_the_token_names_can_be_removed() {
     let hub = Hub::start();
     put(&hub, "o1", json!({})).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
@@ -146,7 +146,7 @@ async fn a_driver_without_any_other_right_leaves_with_the_assignment() {
 }
 
 #[tokio::test]
-async fn a_role_changes_what_somebody_may_do() {
+async fn a_changed_role_changes_the_rights_of_a_participant() {
     let hub = Hub::start();
     put(&hub, "o1", json!({ "participants": [{ "userId": "ann", "role": "customer" }] })).await;
     let mut ann = hub.connect("ann", "customer", &[]).await;
@@ -240,7 +240,7 @@ async fn a_customer_begins_to_see_the_driver_with_the_status() {
 }
 
 #[tokio::test]
-async fn members_of_a_deleted_order_are_told_and_nothing_of_it_comes_back() {
+async fn members_of_a_deleted_order_get_order_left_and_nothing_of_it_returns() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({ "status": "NEW", "driverId": "ann" })).await;

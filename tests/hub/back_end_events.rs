@@ -17,7 +17,7 @@ async fn send(hub: &Hub, path: &str, body: Value) -> u64 {
 }
 
 #[tokio::test]
-async fn an_event_reaches_every_member_in_its_framing_and_nobody_else() {
+async fn an_event_reaches_every_member_in_its_framing_and_no_other_client() {
     let hub = Hub::start();
     let mut plain = hub.connect("bob", "customer", &["o1"]).await;
     plain.join("o1").await;
@@ -34,7 +34,7 @@ async fn an_event_reaches_every_member_in_its_framing_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn where_nobody_is_nothing_happens_and_the_answer_says_so() {
+async fn an_event_without_receivers_is_answered_with_0_and_not_kept() {
     let hub = Hub::start();
     let body = json!({ "event": "order:eta", "data": {} });
     let users = json!({ "userIds": ["bob"], "event": "order:eta", "data": {} });
@@ -52,7 +52,7 @@ async fn where_nobody_is_nothing_happens_and_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn a_room_hears_events_in_order_with_everything_else() {
+async fn back_end_events_keep_their_order_among_room_events() {
     let hub = Hub::start();
     call(&hub, Method::PUT, "/orders/o1", json!({})).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
@@ -87,7 +87,7 @@ async fn a_room_hears_events_in_order_with_everything_else() {
 }
 
 #[tokio::test]
-async fn a_user_hears_it_on_every_connection() {
+async fn a_user_gets_an_event_on_every_connection() {
     let hub = Hub::start();
     let mut phone = hub.connect("bob", "customer", &[]).await;
     let mut desk = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
@@ -109,7 +109,7 @@ async fn a_user_hears_it_on_every_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_in_two_namespaces_hears_it_in_both_and_counts_once() {
+async fn a_connection_in_two_namespaces_gets_an_event_in_both_and_counts_once() {
     let hub = Hub::start();
     let mut io = SocketIoClient::login(&hub, "bob", "customer", &[]).await;
     io.namespace = ROOT;
@@ -122,7 +122,7 @@ async fn a_connection_in_two_namespaces_hears_it_in_both_and_counts_once() {
 }
 
 #[tokio::test]
-async fn what_clients_would_take_for_something_else_is_refused() {
+async fn reserved_event_names_and_non_object_data_are_refused() {
     let hub = Hub::start();
     let many: Vec<String> = (0..1001).map(|number| format!("u{number}")).collect();
     let long = json!({ "text": "x".repeat(16 * 1024) });
@@ -182,7 +182,7 @@ async fn only_back_ends_send_events_and_a_key_by_its_scope() {
 }
 
 #[tokio::test]
-async fn a_member_that_reads_nothing_is_cut_and_costs_the_others_nothing() {
+async fn a_member_that_reads_nothing_is_closed_and_others_lose_nothing() {
     let hub = Hub::builder().env("OUTBOX_BYTES", 65536).env("SEND_TIMEOUT_MS", 60_000).start();
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     bob.join("o1").await;

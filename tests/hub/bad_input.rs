@@ -161,7 +161,7 @@ async fn tokens_that_do_not_count_open_nothing_by_any_way() {
 }
 
 #[tokio::test]
-async fn strangers_and_those_without_the_right_do_nothing_at_all() {
+async fn unauthenticated_and_unauthorized_calls_change_nothing() {
     let hub = Hub::start();
     let made = as_admin(&hub, "PUT", "/api/v1/orders/o1").json(&json!({ "status": "NEW" }));
     assert_eq!(made.send().await.expect("an answer").status(), 201);
@@ -194,7 +194,7 @@ async fn strangers_and_those_without_the_right_do_nothing_at_all() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_none_are_told_and_change_nothing() {
+async fn invalid_bodies_are_refused_and_change_nothing() {
     let hub = Hub::start();
     let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(100), "]".repeat(100));
     let long = format!(r#"{{"status":"{}"}}"#, "x".repeat(1024 * 1024));
@@ -237,7 +237,7 @@ async fn bodies_that_are_none_are_told_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn ids_that_are_none_name_nothing() {
+async fn invalid_ids_in_paths_are_refused() {
     let hub = Hub::start();
     let ten_kb = "x".repeat(10_000);
     let mut client = hub.connect("ann", "admin", &[]).await;

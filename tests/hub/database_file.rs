@@ -105,7 +105,7 @@ async fn a_deleted_file_is_noticed_without_any_traffic_and_stays_noticed() {
 }
 
 #[tokio::test]
-async fn what_stood_in_a_deleted_log_alone_is_moved_into_the_file() {
+async fn data_of_a_deleted_wal_file_is_moved_into_the_database_file() {
     let hub = Hub::builder().without_rates().start();
     let (driver, mut customer) = room(&hub).await;
     assert_eq!(say_keyed(&mut customer, "before").await["seq"], 1);
@@ -119,7 +119,7 @@ async fn what_stood_in_a_deleted_log_alone_is_moved_into_the_file() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_not_ready_and_heals() {
+async fn a_full_disk_is_not_ready_and_recovers() {
     // What would be written beyond this is refused, as on a full disk.
     let limit = "trap '' XFSZ; ulimit -S -f 2048; exec \"$0\"";
     let hub = Hub::builder().without_rates().through(limit).env("RUST_LOG", "warn").start();

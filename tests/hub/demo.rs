@@ -88,7 +88,7 @@ async fn the_page_is_served_whole_and_loads_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn it_is_there_only_with_a_secret_that_the_hub_has_made() {
+async fn the_demo_is_served_only_with_the_hubs_own_secret() {
     assert_eq!(statuses(&development().start()).await, [200; 5]);
     assert_eq!(statuses(&Hub::start()).await, [404; 5]);
     assert_eq!(statuses(&Hub::builder().env("DEMO", true).start()).await, [404; 5]);
@@ -99,7 +99,7 @@ async fn it_is_there_only_with_a_secret_that_the_hub_has_made() {
 }
 
 #[tokio::test]
-async fn a_hub_that_others_reach_serves_it_when_told_to_and_by_loopback_names_only() {
+async fn a_public_hub_serves_the_demo_when_set_and_under_loopback_names_only() {
     let hub = development().env("BIND_ADDR", "0.0.0.0:0").env("DEMO", true).start();
     assert_eq!(statuses(&hub).await, [200; 5]);
     for host in ["0.0.0.0:80", "192.0.2.7", "hub.example"] {
@@ -112,7 +112,7 @@ async fn a_hub_that_others_reach_serves_it_when_told_to_and_by_loopback_names_on
 }
 
 #[tokio::test]
-async fn another_host_gets_nothing() {
+async fn another_host_does_not_get_the_demo() {
     let hub = development().start();
     for (method, path) in PATHS {
         for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1"] {
@@ -239,7 +239,7 @@ async fn calls_have_a_rate() {
 }
 
 #[tokio::test]
-async fn three_people_meet_and_the_status_is_told() {
+async fn three_users_of_the_demo_meet_and_get_the_status() {
     let hub = development().start();
     let mut driver = connect(&hub, "demo-7", "driver").await;
     let mut support = connect(&hub, "demo-7", "support").await;

@@ -157,7 +157,7 @@ async fn chat_that_was_admitted_is_stored_and_acknowledged_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_holds_no_farewell_up() {
+async fn a_hanging_database_does_not_delay_session_end() {
     each_database(async |database: Database| {
         let mut hub = database.hub().env("DRAIN_SECS", DRAIN.as_secs()).start();
         let mut clients = customers(&hub, 3).await;
@@ -219,7 +219,7 @@ async fn session_of(hub: &Hub, user: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_nothing_up_and_costs_no_position() {
+async fn a_client_that_does_not_read_delays_no_drain_and_loses_no_position() {
     let hub = Hub::builder().without_rates();
     let mut hub = hub.env("DRAIN_SECS", DRAIN.as_secs()).start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;

@@ -158,7 +158,7 @@ async fn history(client: &mut Client, order: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_hub_loses_no_acknowledged_message_and_doubles_none() {
+async fn a_killed_hub_loses_and_duplicates_no_acknowledged_message() {
     each_database(killed_under_load).await;
 }
 

@@ -38,7 +38,7 @@ async fn refused(client: &mut Client, event: &str, data: &str) -> (String, Optio
 }
 
 #[tokio::test]
-async fn what_is_no_envelope_is_answered_and_forgiven() {
+async fn an_invalid_envelope_is_answered_and_the_connection_stays() {
     let hub = patient();
     let deep = format!("{{\"event\":\"ping\",\"data\":{}", "[".repeat(50_000));
     let deeper_than_allowed =
@@ -130,7 +130,7 @@ async fn an_unknown_event_is_named() {
 }
 
 #[tokio::test]
-async fn doubled_keys_are_told_by_their_names() {
+async fn duplicate_keys_are_refused_by_name() {
     let hub = patient();
     let mut client = hub.connect("ann", "customer", &["o1"]).await;
     let twice = "{\"orderId\":\"o1\",\"orderId\":\"o2\"}";

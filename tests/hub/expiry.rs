@@ -17,7 +17,7 @@ fn exact() -> HubBuilder {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_token_and_says_so_before() {
+async fn a_session_ends_with_its_token_after_a_warning() {
     let hub = exact().start();
     let expires = (now() + 3) * 1000;
     let mut raw = RawConnection::connect(hub.addr).await;

@@ -59,7 +59,7 @@ fn address(lines: &[String], begins: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_first_start_prints_works_when_it_is_pasted() {
+async fn commands_that_a_first_start_prints_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let started = Instant::now();
     let mut hub = Command::new(env!("CARGO_BIN_EXE_orderhub"));
@@ -97,7 +97,7 @@ async fn what_a_first_start_prints_works_when_it_is_pasted() {
 }
 
 #[tokio::test]
-async fn where_logs_are_json_stdout_has_one_line_and_the_log_says_how_to_get_in() {
+async fn with_json_logs_stdout_has_one_line_and_the_log_has_the_commands() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log");
     let mut hub = Command::new(env!("CARGO_BIN_EXE_orderhub"));

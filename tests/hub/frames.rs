@@ -117,7 +117,7 @@ async fn a_good_close_is_answered_with_its_own_code_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn nothing_that_follows_a_close_frame_counts() {
+async fn frames_behind_a_close_frame_are_ignored() {
     let stage = Stage::new().await;
     let said = json!({ "event": "chat:message", "data": { "orderId": "o1", "content": "x" } });
     let late = [frame(CLOSE, &[3, 0xE8]), frame(TEXT, said.to_string().as_bytes())].concat();

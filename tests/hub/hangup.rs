@@ -58,7 +58,7 @@ async fn a_hangup_while_the_hub_waits_for_another_does_not_end_it() {
 }
 
 #[tokio::test]
-async fn a_hub_whose_terminal_has_closed_goes_on() {
+async fn a_hub_survives_the_close_of_its_terminal() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let folder = tempfile::tempdir().expect("a folder");
     let keys = folder.path().join("keys.toml");

@@ -89,7 +89,7 @@ async fn a_page_ends_at_its_bytes_and_the_rest_is_found() {
 }
 
 #[tokio::test]
-async fn a_retry_is_acknowledged_as_the_first_was_and_heard_once() {
+async fn a_retry_gets_the_first_ack_and_is_delivered_once() {
     let hub = Hub::start();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     client.join("o1").await;

@@ -46,7 +46,7 @@ async fn calls_end(hub: &Hub) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_stands_still_leaves_no_question_open() {
+async fn every_request_is_answered_while_the_database_hangs() {
     let Some(server) = PostgresServer::start() else { return };
     let unlimited = [("CHAT_PER_SECOND", 0), ("EVENTS_PER_SECOND", 0), ("DRAIN_SECS", 3)];
     let hub = Hub::builder().env("DATABASE_URL", server.url("hub"));

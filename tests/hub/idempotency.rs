@@ -59,7 +59,7 @@ async fn the_same_key_at_the_same_moment_has_one_effect_and_one_answer() {
 }
 
 #[tokio::test]
-async fn the_first_answer_is_given_whatever_has_happened_since_and_outlives_a_kill() {
+async fn a_repeated_call_gets_the_first_answer_also_after_a_kill() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({})).await;
@@ -114,7 +114,7 @@ async fn another_body_under_the_same_key_is_422_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_is_its_callers_own_and_counts_for_one_call() {
+async fn a_key_belongs_to_its_caller_and_to_one_call() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("keys.toml");
     let api_key = new_key("back-end", &[Scope::OrdersWrite]).expect("random bytes");
@@ -144,7 +144,7 @@ async fn a_key_is_its_callers_own_and_counts_for_one_call() {
 }
 
 #[tokio::test]
-async fn what_was_refused_had_no_effect_and_is_judged_anew() {
+async fn a_refused_call_leaves_its_key_free() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let body = json!({ "status": "NEW", "version": 5 });
@@ -162,7 +162,7 @@ async fn what_was_refused_had_no_effect_and_is_judged_anew() {
 }
 
 #[tokio::test]
-async fn each_line_of_a_batch_counts_once() {
+async fn each_line_of_a_batch_is_done_once() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let lines = "{\"orderId\":\"o1\",\"status\":\"NEW\"}\n{\"orderId\":\"o2\",\"status\":\"bad\"}\n\
@@ -192,7 +192,7 @@ async fn each_line_of_a_batch_counts_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused() {
+async fn an_invalid_key_is_refused() {
     let hub = Hub::start();
     put(&hub, "o1", json!({})).await;
     let service = token("back-end", "service", &[]);
@@ -208,7 +208,7 @@ async fn what_is_no_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_call_that_comes_again_heals_a_room_that_was_not_told() {
+async fn a_repeated_idempotent_call_updates_a_room_that_missed_the_change() {
     let hub = Hub::start();
     put(&hub, "o1", json!({})).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;

@@ -30,7 +30,7 @@ async fn users_of_identity_providers_join_chat_and_are_removed_like_all_others()
 }
 
 #[tokio::test]
-async fn the_character_that_an_id_cannot_have_is_told_to_the_back_end() {
+async fn an_invalid_character_of_an_id_is_named_to_the_back_end() {
     let hub = Hub::start();
     let body = json!({ "participants": [{ "userId": "a#b", "role": "customer" }] });
     let (status, answer) = call(&hub, Method::PUT, "/orders/o1", body).await;

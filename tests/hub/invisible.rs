@@ -15,7 +15,7 @@ fn named(user: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn names_have_only_what_shows() {
+async fn invisible_characters_are_removed_from_names() {
     let hub = Hub::start();
     let mut sue = hub.connect("sue", "support", &[]).await;
     let body = json!({
@@ -89,7 +89,7 @@ async fn a_message_in_which_nothing_shows_is_refused_and_others_stay_as_they_are
 }
 
 #[tokio::test]
-async fn a_picture_leads_to_no_other_place_than_it_seems_to() {
+async fn a_misleading_image_address_is_refused() {
     let hub = Hub::start();
     call(&hub, Method::PUT, "/orders/o1", json!({ "status": "NEW" })).await;
     let mut ann = hub.connect("ann", "customer", &["o1"]).await;

@@ -63,7 +63,7 @@ async fn the_first_joins_may_be_left_before_they_are_answered() {
 }
 
 #[tokio::test]
-async fn who_leaves_with_all_and_comes_back_at_once_has_joined_once() {
+async fn a_leave_of_all_joins_followed_by_a_join_counts_one_join() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 0).start();
     let mut client = hub.connect("ann", "customer", &["o1"]).await;
     client.join("o1").await;
@@ -83,7 +83,7 @@ async fn who_leaves_with_all_and_comes_back_at_once_has_joined_once() {
 }
 
 #[tokio::test]
-async fn a_room_is_not_given_up_when_somebody_comes_while_its_position_is_saved() {
+async fn a_room_is_not_removed_when_a_session_enters_while_its_position_is_saved() {
     let rates = Hub::builder().without_rates();
     let hub = rates.env("ROOM_IDLE_SECS", 0).start();
     let mut driver = hub.connect("dan", "driver", &["o1"]).await;

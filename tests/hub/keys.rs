@@ -31,7 +31,7 @@ async fn until_status(hub: &Hub, token: &str, expected: u16) {
 }
 
 #[tokio::test]
-async fn a_rotation_needs_no_restart_and_nobody_notices_it() {
+async fn a_key_rotation_needs_no_restart_and_keeps_sessions() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
@@ -65,7 +65,7 @@ async fn an_unknown_key_is_401_once_the_source_has_been_asked() {
 }
 
 #[tokio::test]
-async fn a_source_that_dies_costs_only_whose_key_is_new() {
+async fn an_unreachable_key_server_refuses_only_tokens_with_unknown_keys() {
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let mut server = KeyServer::start(ServerBehavior::Serve(set(&[&old])));
     let hub = hub_of(&server.url());
@@ -78,7 +78,7 @@ async fn a_source_that_dies_costs_only_whose_key_is_new() {
     assert_eq!(raw.ending().await.announced(), 1013);
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
     assert_eq!(status(&hub, &token("ann", "customer", &[])).await, 101, "by the secret");
-    hub.logged("the keys of before still count").await;
+    hub.logged("the previous keys stay in use").await;
     server.conduct(ServerBehavior::Serve(set(&[&old, &new])));
     server.come_back();
     until_status(&hub, &new.token("bob"), 101).await;
@@ -104,7 +104,7 @@ async fn a_hub_starts_without_its_source_and_finds_it_later() {
 }
 
 #[tokio::test]
-async fn a_source_that_lies_changes_nothing() {
+async fn an_invalid_answer_of_the_key_server_keeps_the_previous_keys() {
     let good = Signer::new("good");
     let elsewhere = KeyServer::start(ServerBehavior::Serve(set(&[&good])));
     let mut private = good.public();
@@ -120,8 +120,8 @@ async fn a_source_that_lies_changes_nothing() {
         ("is a symmetric key", keys(json!([oct]))),
         ("no key that can be used", keys(json!([]))),
         ("no key that can be used", keys(json!([{ "kty": "AKP", "alg": "ML-DSA-44" }]))),
-        ("it is no JWKS", ServerBehavior::Serve("<html>".to_owned())),
-        ("it is no JWKS", ServerBehavior::Serve(String::new())),
+        ("it is not a JWKS", ServerBehavior::Serve("<html>".to_owned())),
+        ("it is not a JWKS", ServerBehavior::Serve(String::new())),
     ] {
         let server = KeyServer::start(conduct);
         let hub = hub_of(&server.url());
@@ -179,7 +179,8 @@ async fn keys_of_a_file_are_noticed_and_a_broken_file_changes_nothing() {
     put(&set(&[&old]));
     until_status(&hub, &new.token("ann"), 401).await;
     assert_eq!(status(&hub, &old.token("ann")).await, 101);
-    for (broken, said) in [("{", "it is no JWKS"), ("{\"keys\":[]}", "no key that can be used")] {
+    for (broken, said) in [("{", "it is not a JWKS"), ("{\"keys\":[]}", "no key that can be used")]
+    {
         put(broken);
         hub.logged(said).await;
         assert_eq!(status(&hub, &old.token("ann")).await, 101);
@@ -251,7 +252,7 @@ async fn on_socket_io_a_login_waits_for_keys_or_ends_so_that_stock_clients_come_
 }
 
 #[tokio::test]
-async fn the_secret_of_before_counts_as_long_as_it_is_set() {
+async fn the_previous_secret_is_accepted_while_it_is_set() {
     let hub = Hub::start();
     let old = claims(hour("ann"));
     assert_eq!(status(&hub, &old).await, 101);
@@ -310,7 +311,7 @@ async fn no_token_passes_with_the_key_of_another_algorithm() {
 }
 
 #[tokio::test]
-async fn where_staff_has_an_audience_an_admin_without_it_is_none() {
+async fn an_admin_token_without_the_staff_audience_is_refused() {
     let hub = Hub::builder().env("JWT_STAFF_AUDIENCE", "back-office").start();
     for (audience, expected) in [("back-office", 200), ("app", 403)] {
         let mut said = hour("root");

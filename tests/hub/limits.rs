@@ -54,7 +54,7 @@ async fn beyond_the_burst_an_event_waits_for_its_turn() {
 }
 
 #[tokio::test]
-async fn beyond_what_may_wait_an_event_is_refused_and_told_when_there_is_room() {
+async fn an_event_beyond_the_backlog_is_refused_with_retry_after_ms() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 3).start();
     let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
     raw.send(&pings(3 + 256 + 30)).await;
@@ -102,7 +102,7 @@ async fn chat_has_a_rate_of_its_own_which_holds_up_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_does_not_stop_is_closed_and_told_when_to_come_back() {
+async fn a_flooding_client_is_closed_with_reconnect_after_ms() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
     let mut witness = hub.connect("ann", "customer", &["o1"]).await;
     let mut raw = RawConnection::login(&hub, "ann", &["o1"]).await;
@@ -118,7 +118,7 @@ async fn who_does_not_stop_is_closed_and_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn whatever_a_client_sends_counts() {
+async fn pings_pongs_and_invalid_events_count_against_the_rate() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
     let unknown = frame(TEXT, br#"{"event":"order:eat"}"#);
     let floods = [frame(PING, b"x"), frame(PONG, b""), unknown, frame(TEXT, b"hello")];
@@ -185,7 +185,7 @@ async fn joins_that_come_together_are_counted_together() {
 }
 
 #[tokio::test]
-async fn having_sent_to_a_room_opens_no_back_door() {
+async fn a_room_that_was_only_sent_to_counts_against_the_room_limit_when_joined() {
     let (_hub, mut client) = two_rooms().await;
     let orders = ["o1", "o2", "o3", "o4", "o5"];
     for order in orders {
@@ -225,7 +225,7 @@ async fn staff_may_be_in_as_many_rooms_as_they_like() {
 }
 
 #[tokio::test]
-async fn who_answers_no_ping_is_closed_and_who_does_stays() {
+async fn a_client_without_pongs_is_closed_and_one_with_pongs_stays() {
     let hub = Hub::builder().env("PING_INTERVAL_MS", 1000).env("PONG_TIMEOUT_MS", 1000).start();
     let mut silent = RawConnection::login(&hub, "ann", &["o1"]).await;
     let mut alive = RawConnection::login(&hub, "bob", &["o1"]).await;

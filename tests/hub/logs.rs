@@ -44,7 +44,7 @@ async fn serve_until_dropped(hub: &Hub, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_log_that_is_not_read_stops_nothing_and_says_what_is_missing_when_it_flows_again() {
+async fn an_unread_log_blocks_nothing_and_later_counts_its_lost_lines() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut hub = Hub::builder().without_rates().env("RUST_LOG", "trace").stderr(writer).start();
     serve_until_dropped(&hub, "queue_full").await;
@@ -91,7 +91,7 @@ async fn a_stop_does_not_wait_for_a_log_that_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_log_without_a_reader_is_written_to_nobody() {
+async fn a_hub_goes_on_when_its_logs_reader_is_gone() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut hub = Hub::builder().without_rates().stderr(writer).start();
@@ -213,7 +213,7 @@ fn rubbish() -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn rubbish_from_strangers_is_counted_and_not_logged() {
+async fn invalid_input_of_unauthenticated_clients_is_counted_and_not_logged() {
     let hub = Hub::builder().env("CONNECT_TIMEOUT_MS", 1000).start();
     let malformed = "orderhub_http_connection_errors_total{reason=\"malformed\"}";
     let cases = rubbish();

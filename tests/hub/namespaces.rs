@@ -34,7 +34,7 @@ fn users(presence: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn each_is_a_session_of_its_own_and_the_user_is_there_once() {
+async fn each_namespace_is_a_session_and_the_user_is_present_once() {
     let (hub, mut watcher, mut client) = twice().await;
     let sids = [ROOT, EVENTS].map(|namespace| client.at(namespace).memory().sid.clone());
     assert_ne!(sids[0], sids[1]);
@@ -54,7 +54,7 @@ async fn each_is_a_session_of_its_own_and_the_user_is_there_once() {
 }
 
 #[tokio::test]
-async fn leaving_in_one_stays_in_the_other() {
+async fn a_leave_in_one_namespace_keeps_the_room_in_the_other() {
     let (_hub, mut watcher, mut client) = twice().await;
     let left = client.at(ROOT).request("order:leave", json!({ "orderId": "o1" })).await;
     assert_eq!(left["remaining"], 0);

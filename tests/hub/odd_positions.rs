@@ -52,7 +52,7 @@ async fn metric(hub: &Hub, line: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_is_wrong_beside_the_place_costs_no_position_on_any_way() {
+async fn an_invalid_field_beside_the_coordinates_is_left_out_on_every_way_in() {
     let (hub, dan) = hub().await;
     let mut phone = hub.connect("dan", "driver", &[]).await;
     let mut framed = SocketIoClient::login(&hub, "dan", "driver", &[]).await;
@@ -96,7 +96,7 @@ async fn what_is_wrong_beside_the_place_costs_no_position_on_any_way() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_none_is_refused_alone_on_any_way() {
+async fn invalid_coordinates_are_refused_for_that_fix_only_on_every_way_in() {
     let (hub, dan) = hub().await;
     let mut phone = hub.connect("dan", "driver", &[]).await;
     for place in
@@ -141,7 +141,7 @@ async fn an_outlier_of_time_harms_no_other_fix() {
 }
 
 #[tokio::test]
-async fn a_year_that_cannot_be_is_the_hubs_own_time_and_costs_no_good_fix() {
+async fn an_impossible_year_becomes_the_hubs_time_and_good_fixes_stay() {
     let (hub, dan) = hub().await;
     for (number, odd) in
         ["2569-12-01T08:00:00Z", "1970-01-01T00:00:00Z", "noon", ""].into_iter().enumerate()
@@ -293,7 +293,7 @@ async fn a_body_that_cannot_be_read_stays_in_the_phones_queue() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_not_known_is_422_and_says_what_was_expected() {
+async fn an_unknown_form_is_422_and_names_the_expected_ones() {
     let (hub, dan) = hub().await;
     let mauron85 = json!([{
         "provider": "gps", "locationProvider": 1, "time": ms_ago(5), "latitude": 45.2735,

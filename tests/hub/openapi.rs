@@ -98,7 +98,7 @@ fn ids_in_paths_are_taken_as_they_stand() {
 }
 
 #[tokio::test]
-async fn every_call_says_what_it_is_and_how_it_fails() {
+async fn every_call_has_a_summary_and_its_failures() {
     let hub = Hub::start();
     let document = document(&hub).await;
     assert_eq!(document["openapi"], "3.1.0");
@@ -131,7 +131,7 @@ async fn every_call_says_what_it_is_and_how_it_fails() {
 }
 
 #[tokio::test]
-async fn strangers_on_a_public_address_read_neither() {
+async fn unauthenticated_clients_on_a_public_address_get_neither_page_nor_description() {
     let hub = Hub::builder().env("BIND_ADDR", "0.0.0.0:0").start();
     for path in ["/openapi.json", "/asyncapi.json", "/docs", "/docs/swagger-ui.css"] {
         assert_eq!(get(&hub, path).await.status(), 401, "{path}");

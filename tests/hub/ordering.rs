@@ -145,22 +145,22 @@ async fn crowd(hub: &Hub, order: &'static str, before: usize, bytes: usize) {
 }
 
 #[tokio::test]
-async fn whoever_comes_in_while_others_talk_misses_nothing_and_sees_nothing_twice() {
+async fn a_join_during_chat_misses_and_duplicates_nothing() {
     crowd(&Hub::without_rates(), "o1", 0, 0).await;
 }
 
 #[tokio::test]
-async fn nor_where_the_history_is_longer_than_memory_reaches() {
+async fn a_join_during_chat_misses_nothing_with_more_messages_than_a_room_keeps() {
     crowd(&Hub::without_rates(), "o1", 300, 10).await;
 }
 
 #[tokio::test]
-async fn nor_where_the_history_is_larger_than_memory_holds() {
+async fn a_join_during_chat_misses_nothing_with_more_bytes_than_a_room_keeps() {
     crowd(&Hub::without_rates(), "o1", 60, 4000).await;
 }
 
 #[tokio::test]
-async fn what_is_said_while_a_snapshot_is_read_follows_it() {
+async fn chat_during_a_snapshot_read_follows_the_snapshot() {
     let hub = Hub::without_rates();
     history(&hub, "o1", 300, 10);
     let mut sender = hub.connect("ann", "driver", &["o1"]).await;
@@ -191,7 +191,7 @@ async fn what_is_said_while_a_snapshot_is_read_follows_it() {
 }
 
 #[tokio::test]
-async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
+async fn a_leave_and_join_during_a_snapshot_read_answer_with_the_second_snapshot() {
     let hub = Hub::builder().without_rates().env("OUTBOX_BYTES", 64 << 20).start();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
@@ -224,7 +224,7 @@ async fn one_who_leaves_and_joins_while_a_snapshot_is_read_gets_the_second() {
 }
 
 #[tokio::test]
-async fn a_join_that_cannot_be_shown_is_not_counted_and_ends_no_other() {
+async fn a_join_without_a_snapshot_is_not_counted_and_keeps_earlier_joins() {
     let hub = Hub::without_rates();
     history(&hub, "o1", 300, 10);
     let mut client = hub.connect("bob", "customer", &["o1"]).await;

@@ -52,7 +52,7 @@ async fn say_until_stored(client: &mut Client, key: &str) {
 }
 
 #[tokio::test]
-async fn a_locked_database_gives_errors_while_locations_go_on_and_heals() {
+async fn a_locked_database_gives_errors_while_positions_go_on_and_recovers() {
     each_database(async |database: Database| {
         let (hub, mut driver, mut customer) = room(&database).await;
         readyz(&hub, 200).await;
@@ -107,7 +107,7 @@ async fn ended_connections_to_postgres_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_postgres_that_takes_no_connections_gives_errors_and_heals() {
+async fn a_postgres_that_takes_no_connections_gives_errors_and_recovers() {
     let Some(database) = Database::postgres() else { return };
     let (hub, mut driver, mut customer) = room(&database).await;
     let server = database.postgres.as_ref().expect("PostgreSQL");

@@ -143,7 +143,7 @@ fn take_over(database: &Database, hub: &Hub) -> Box<dyn std::any::Any> {
 }
 
 #[tokio::test]
-async fn a_hub_that_was_overtaken_stops_by_name() {
+async fn a_hub_that_lost_its_database_stops_and_names_the_other_hub() {
     each_database(async |database: Database| {
         let mut hub = database.hub().start();
         let mut customer = hub.connect("customer", "customer", &["o1"]).await;

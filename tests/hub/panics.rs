@@ -43,7 +43,7 @@ async fn insist(client: &mut Client, order: &str, content: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn members_notice_nothing_and_the_sender_is_refused() {
+async fn a_room_panic_refuses_its_cause_and_members_stay_in_the_room() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
@@ -76,7 +76,7 @@ async fn members_notice_nothing_and_the_sender_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_sent_while_the_room_is_lost_arrives_in_order() {
+async fn events_sent_while_the_room_is_lost_are_handled_in_order() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
@@ -110,7 +110,7 @@ async fn what_is_sent_while_the_room_is_lost_arrives_in_order() {
 }
 
 #[tokio::test]
-async fn another_room_notices_nothing() {
+async fn a_room_panic_does_not_affect_another_room() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1", "o2"]).await;
     let mut other = hub.connect("bob", "customer", &["o2"]).await;
@@ -151,7 +151,7 @@ async fn a_second_panic_makes_the_order_wait_a_second() {
 }
 
 #[tokio::test]
-async fn an_outage_while_coming_back_is_waited_out() {
+async fn members_enter_the_next_room_after_a_database_outage() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1", "o2"]).await;
@@ -184,7 +184,7 @@ async fn an_outage_while_coming_back_is_waited_out() {
 }
 
 #[tokio::test]
-async fn one_who_left_while_the_room_was_lost_stays_out() {
+async fn a_leave_during_a_lost_room_is_final() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
@@ -203,7 +203,7 @@ async fn one_who_left_while_the_room_was_lost_stays_out() {
 }
 
 #[tokio::test]
-async fn one_whose_right_is_gone_by_then_is_told_to_be_out() {
+async fn a_member_without_the_right_gets_order_left_after_a_room_panic() {
     let hub = fragile();
     order(&hub, "o1", "ASSIGNED", "ann", 0);
     let mut driver = hub.connect("ann", "driver", &[]).await;
@@ -221,7 +221,7 @@ async fn one_whose_right_is_gone_by_then_is_told_to_be_out() {
 }
 
 #[tokio::test]
-async fn support_comes_back_into_a_room_that_only_tokens_know() {
+async fn support_enters_the_next_room_of_an_order_that_only_tokens_name() {
     let hub = fragile();
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     customer.join("o1").await;
@@ -235,7 +235,7 @@ async fn support_comes_back_into_a_room_that_only_tokens_know() {
 }
 
 #[tokio::test]
-async fn a_position_that_meets_the_panic_is_lost_and_the_next_are_not() {
+async fn a_position_lost_in_a_room_panic_is_replaced_by_the_next() {
     let hub = fragile();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;

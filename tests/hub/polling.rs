@@ -22,7 +22,7 @@ async fn is_forgotten(client: &mut SocketIoClient) {
 }
 
 #[tokio::test]
-async fn one_who_polls_is_a_member_like_any_other() {
+async fn a_long_polling_client_is_a_full_member() {
     let hub = Hub::without_rates();
     let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
     ian.join("o1").await;
@@ -55,7 +55,7 @@ async fn one_who_polls_is_a_member_like_any_other() {
 }
 
 #[tokio::test]
-async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
+async fn a_long_polling_client_that_an_admin_removes_gets_4403_and_its_session_ends() {
     let hub = Hub::without_rates();
     let mut client = poller(&hub).await;
     client.join("o1").await;
@@ -68,7 +68,7 @@ async fn one_who_polls_and_is_removed_hears_it_and_is_forgotten() {
 }
 
 #[tokio::test]
-async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
+async fn an_invalid_post_ends_the_session_with_its_close_code_and_the_client_resumes() {
     let hub = Hub::without_rates();
     let mut before = RecoveryState::default();
     let too_large = json!(["ping", "x".repeat(70_000)]);
@@ -92,7 +92,7 @@ async fn one_whose_post_ends_the_session_hears_why_and_may_come_back() {
 }
 
 #[tokio::test]
-async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
+async fn a_long_polling_member_that_an_admin_removes_gets_order_left_at_once() {
     let hub = Hub::without_rates();
     let mut client = poller(&hub).await;
     client.join("o1").await;
@@ -103,7 +103,7 @@ async fn one_who_polls_is_out_of_a_room_at_once_when_an_admin_says_so() {
 }
 
 #[tokio::test]
-async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing() {
+async fn an_upgrade_during_chat_loses_and_duplicates_nothing() {
     const MESSAGES: i64 = 300;
     const TALKERS: i64 = 6;
     let hub = Hub::without_rates();
@@ -140,7 +140,7 @@ async fn moving_to_a_websocket_in_the_middle_of_a_chat_loses_and_doubles_nothing
 }
 
 #[tokio::test]
-async fn one_who_goes_away_frees_the_place() {
+async fn a_lost_long_polling_client_releases_its_connection_permit() {
     for polls in [true, false] {
         let mut hub =
             Hub::builder().without_rates().env("MAX_CONNECTIONS", 2).env("PRESENCE_GRACE_SECS", 1);
@@ -166,7 +166,7 @@ async fn one_who_goes_away_frees_the_place() {
 }
 
 #[tokio::test]
-async fn a_session_goes_on_by_the_other_way_of_travelling() {
+async fn a_session_resumes_on_the_other_transport() {
     let hub = Hub::without_rates();
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
     talker.join("o1").await;
@@ -198,7 +198,7 @@ async fn a_session_goes_on_by_the_other_way_of_travelling() {
 }
 
 #[tokio::test]
-async fn a_drain_refuses_newcomers_and_takes_leave_of_those_who_poll() {
+async fn a_drain_refuses_new_clients_and_sends_session_end_to_long_polling_clients() {
     let mut hub = Hub::builder().without_rates().env("DRAIN_DELAY_SECS", 2).start();
     let mut client = poller(&hub).await;
     client.join("o1").await;

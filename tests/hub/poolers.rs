@@ -8,7 +8,7 @@ use super::support::postgres_server::{PgBouncer, PostgresServer};
 use super::support::{Hub, SECRET};
 
 #[tokio::test]
-async fn a_pooler_that_gives_each_connection_a_session_is_as_good_as_none() {
+async fn a_pooler_in_session_mode_works() {
     let Some(server) = PostgresServer::start() else { return };
     let pooler = PgBouncer::start(&server, "session");
     let hub = Hub::builder().env("DATABASE_URL", pooler.url()).start();

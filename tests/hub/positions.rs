@@ -95,7 +95,7 @@ async fn every_form_of_a_body_is_taken_and_its_newest_reaches_every_member() {
 }
 
 #[tokio::test]
-async fn what_is_older_than_the_last_is_stale_and_nobody_hears_of_it() {
+async fn posted_fixes_older_than_the_last_position_are_stale_and_not_relayed() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({ "driverId": "dan" })).await;
@@ -123,7 +123,7 @@ async fn what_is_older_than_the_last_is_stale_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
-async fn without_a_room_the_last_position_is_there_on_the_next_join_and_after_a_kill() {
+async fn a_position_posted_without_a_room_is_in_the_next_snapshot_also_after_a_kill() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let dan = token("dan", "driver", &["by-token"]);
@@ -267,7 +267,7 @@ async fn an_api_key_posts_for_an_order_by_its_scope_and_is_no_driver() {
 }
 
 #[tokio::test]
-async fn a_bad_fix_is_told_beside_a_200_and_harms_no_good_one() {
+async fn a_bad_fix_is_listed_in_a_200_and_good_ones_are_taken() {
     let hub = Hub::start();
     put(&hub, "o1", json!({ "driverId": "dan" })).await;
     let dan = token("dan", "driver", &[]);
@@ -332,7 +332,7 @@ async fn a_user_who_posts_too_often_waits_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_database_that_takes_nothing_keeps_the_phones_queue_and_members_hear_it_all_the_same() {
+async fn a_failing_database_is_503_for_a_post_and_members_get_its_position() {
     let database = Database { postgres: None };
     let hub = database.hub().start();
     put(&hub, "o1", json!({ "driverId": "dan" })).await;

@@ -47,7 +47,7 @@ async fn a_user_with_several_connections_comes_and_goes_once() {
 }
 
 #[tokio::test]
-async fn one_who_takes_leave_is_gone_at_once() {
+async fn a_user_who_closes_or_leaves_is_absent_at_once() {
     let (hub, mut watcher) = watched(3600).await;
     member(&hub, "ann").await.close().await;
     assert_eq!(user(&watcher.expect("presence:left").await), "ann");
@@ -67,7 +67,7 @@ async fn closes_with(hub: &Hub, user: &str, code: Option<CloseCode>) -> Recovery
 }
 
 #[tokio::test]
-async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_back() {
+async fn a_socketio_close_with_1000_is_a_leave_and_can_be_resumed() {
     let (hub, mut watcher) = watched(3600).await;
     let memory = closes_with(&hub, "ann", Some(CloseCode::Normal)).await;
     assert_eq!(user(&watcher.expect("presence:joined").await), "ann");
@@ -86,7 +86,7 @@ async fn one_on_socketio_who_only_closes_normally_is_gone_at_once_and_may_come_b
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_told_only_after_the_grace() {
+async fn a_lost_connection_is_announced_after_the_grace() {
     let (hub, mut watcher) = watched(1).await;
     let lost = member(&hub, "ann").await;
     let since = Instant::now();
@@ -97,7 +97,7 @@ async fn a_lost_connection_is_told_only_after_the_grace() {
 }
 
 #[tokio::test]
-async fn nobody_hears_of_one_who_is_back_within_the_grace() {
+async fn a_reconnect_within_the_grace_is_not_announced() {
     let (hub, mut watcher) = watched(2).await;
     let ann = member(&hub, "ann").await;
     let dan = member(&hub, "dan").await;
@@ -116,7 +116,7 @@ async fn nobody_hears_of_one_who_is_back_within_the_grace() {
 }
 
 #[tokio::test]
-async fn while_the_grace_lasts_the_user_is_shown() {
+async fn a_snapshot_lists_a_user_during_the_grace() {
     let (hub, mut watcher) = watched(3600).await;
     drop(member(&hub, "ann").await);
     hub.until_admin("/admin/v1/rooms/o1", |_, room| room["sessions"] == 1).await;
@@ -126,7 +126,7 @@ async fn while_the_grace_lasts_the_user_is_shown() {
 }
 
 #[tokio::test]
-async fn of_three_devices_only_the_last_one_is_missed_however_the_others_end() {
+async fn a_user_is_absent_when_the_last_of_three_devices_is_gone() {
     let (hub, mut watcher) = watched(1).await;
     let phone = member(&hub, "ann").await;
     let mut tablet = SocketIoClient::login(&hub, "ann", "driver", &["o1"]).await;

@@ -16,12 +16,12 @@ async fn logged(hub: &Hub, user: &str, forwarded: &[&str]) -> String {
     assert_eq!(raw.event().await["event"], "connected");
     let log = hub.logged(&format!("\"user\":\"{user}\"")).await;
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut lines = lines.filter(|line| line["msg"] == "connected" && line["user"] == user);
+    let mut lines = lines.filter(|line| line["msg"] == "session started" && line["user"] == user);
     lines.next().expect("a line")["remote"].as_str().expect("an address").to_owned()
 }
 
 #[tokio::test]
-async fn the_address_is_what_trusted_proxies_say() {
+async fn the_client_address_comes_from_trusted_proxies() {
     let trusting = Hub::builder().env("LOG_FORMAT", "json");
     let hub = trusting.env("TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8").start();
     for (user, forwarded, remote) in [

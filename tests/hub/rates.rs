@@ -52,7 +52,7 @@ async fn get(hub: &Hub, user: &str, role: &str) -> Response {
 }
 
 #[tokio::test]
-async fn coming_back_gains_no_chat() {
+async fn a_reconnect_does_not_reset_the_chat_rate() {
     let hub = Hub::builder().env("CHAT_PER_SECOND", 1).env("CHAT_BURST", 5).start();
     let began = Instant::now();
     for round in 0..8 {
@@ -105,7 +105,7 @@ async fn a_client_that_sends_all_that_it_kept_is_served_and_not_cut() {
 }
 
 #[tokio::test]
-async fn so_it_is_over_socket_io_by_either_transport() {
+async fn a_socketio_client_that_sends_its_offline_events_is_served_on_either_transport() {
     for polls in [false, true] {
         let hub = Hub::start();
         let token = token("dan", "driver", &["o1"]);
@@ -181,7 +181,7 @@ async fn flood(hub: &Hub, user: &str) {
 }
 
 #[tokio::test]
-async fn who_was_cut_for_a_flood_waits_before_the_next_login() {
+async fn a_user_closed_for_a_flood_waits_before_the_next_login() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1);
     let hub = hub.env("LOGINS_PER_SECOND", 1).env("LOGINS_BURST", 2).start();
     flood(&hub, "ann").await;
@@ -256,7 +256,7 @@ async fn a_login_by_socket_io_waits_for_its_rate_and_is_refused_in_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_before_it_leaves_a_namespace_counts() {
+async fn events_sent_before_a_namespace_disconnect_are_handled() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 10).env("EVENTS_BURST", 1).start();
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     for number in 0..5 {

@@ -42,7 +42,7 @@ async fn restarted(mut hub: Hub) -> Hub {
 }
 
 #[tokio::test]
-async fn what_a_user_reads_is_heard_by_all_in_both_framings_and_on_his_other_device() {
+async fn a_read_receipt_reaches_all_members_in_both_framings_and_other_devices() {
     let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     ann.join("o1").await;
@@ -92,7 +92,7 @@ async fn reading_beyond_the_last_message_is_reading_it() {
 }
 
 #[tokio::test]
-async fn whoever_writes_has_read_what_was_before() {
+async fn sending_a_message_moves_the_senders_read_mark() {
     let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
@@ -226,7 +226,7 @@ async fn a_deleted_order_takes_its_marks_with_it() {
 }
 
 #[tokio::test]
-async fn what_has_arrived_is_relayed_and_not_kept() {
+async fn a_delivered_receipt_is_relayed_and_not_stored() {
     let hub = Hub::without_rates();
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;
     let mut bob = SocketIoClient::login(&hub, "bob", "customer", &["o1"]).await;
@@ -317,7 +317,7 @@ async fn bad_receipts_are_refused_with_their_field() {
 }
 
 #[tokio::test]
-async fn receipts_cost_what_any_event_costs() {
+async fn receipts_count_against_the_event_rate() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 10).env("EVENTS_BURST", 3).start();
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;
     let began = std::time::Instant::now();
@@ -329,7 +329,7 @@ async fn receipts_cost_what_any_event_costs() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_taken_up_again_hears_chat_and_no_old_receipts() {
+async fn a_resumed_session_gets_missed_chat_and_no_old_receipts() {
     let hub = Hub::builder().without_rates().start();
     let token = super::support::token("bob", "customer", &["o1"]);
     let mut ann = hub.connect("ann", "driver", &["o1"]).await;

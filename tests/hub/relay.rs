@@ -5,7 +5,7 @@ use serde_json::json;
 use super::support::Hub;
 
 #[tokio::test]
-async fn one_write_for_many_sockets_or_one_for_each_is_the_same_to_clients() {
+async fn clients_get_the_same_with_and_without_io_uring() {
     for io_uring in [true, false] {
         let hub = Hub::builder().env("IO_URING", io_uring).env("EVENTS_PER_SECOND", 0).start();
         let mut members = Vec::new();
@@ -37,7 +37,7 @@ async fn one_write_for_many_sockets_or_one_for_each_is_the_same_to_clients() {
 }
 
 #[tokio::test]
-async fn a_position_reaches_the_customer_and_its_sender_hears_it_as_a_member() {
+async fn a_position_reaches_every_member_including_its_driver() {
     let hub = Hub::start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;
     let mut customer = hub.connect("customer", "customer", &["o1"]).await;
@@ -55,7 +55,7 @@ async fn a_position_reaches_the_customer_and_its_sender_hears_it_as_a_member() {
 }
 
 #[tokio::test]
-async fn chat_is_acknowledged_with_its_seq_and_reaches_everybody_once() {
+async fn chat_is_acknowledged_with_its_seq_and_reaches_every_member_once() {
     let hub = Hub::start();
     let mut driver = hub.connect("driver", "driver", &["o1"]).await;
     let mut customer = hub.connect("customer", "customer", &["o1"]).await;

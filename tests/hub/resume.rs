@@ -1,5 +1,5 @@
-//! A Socket.IO session whose connection broke is taken up again: nothing is missed, nothing comes
-//! twice, and nobody else notices.
+//! Resume of a Socket.IO session whose connection broke: nothing is missed, nothing comes twice,
+//! and other clients get no presence events.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ async fn shown_and_goes_on(client: &mut SocketIoClient, talker: &mut Client) -> 
 }
 
 #[tokio::test]
-async fn what_was_missed_comes_once_and_in_order_and_nobody_notices() {
+async fn a_resumed_client_gets_missed_chat_once_and_in_order_and_presence_is_silent() {
     each_database(async |database: Database| {
         let hub = database.hub().without_rates().start();
         let (client, mut talker) = joined(&hub).await;
@@ -57,7 +57,7 @@ async fn what_was_missed_comes_once_and_in_order_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn what_was_on_the_way_when_the_connection_broke_comes_again() {
+async fn chat_in_flight_when_the_connection_broke_is_sent_again() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     let seen = client.memory().clone();
@@ -77,7 +77,7 @@ async fn what_was_on_the_way_when_the_connection_broke_comes_again() {
 }
 
 #[tokio::test]
-async fn the_same_offset_counts_again_and_again() {
+async fn the_same_offset_resumes_repeatedly() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let seen = client.cut();
@@ -107,7 +107,7 @@ async fn the_same_offset_counts_again_and_again() {
 }
 
 #[tokio::test]
-async fn one_who_has_seen_nothing_gets_all_since_the_join() {
+async fn a_client_without_an_offset_gets_all_chat_since_its_join() {
     let hub = Hub::without_rates();
     let mut talker = hub.connect("dan", "driver", &ORDERS).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
@@ -128,7 +128,7 @@ async fn one_who_has_seen_nothing_gets_all_since_the_join() {
 }
 
 #[tokio::test]
-async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
+async fn an_unknown_offset_keeps_the_rooms_under_a_new_sid_and_pid() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -152,7 +152,7 @@ async fn an_offset_that_nobody_knows_keeps_the_rooms_under_a_new_name() {
 }
 
 #[tokio::test]
-async fn joins_are_counted_as_before() {
+async fn a_resumed_session_keeps_its_join_counts() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.join("o1").await;
@@ -167,7 +167,7 @@ async fn joins_are_counted_as_before() {
 }
 
 #[tokio::test]
-async fn joins_right_after_coming_back_are_those_of_before() {
+async fn joins_right_after_a_resume_are_not_counted_twice() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.join("o1").await;
@@ -192,7 +192,7 @@ async fn joins_right_after_coming_back_are_those_of_before() {
 }
 
 #[tokio::test]
-async fn what_is_said_right_behind_the_return_is_not_lost() {
+async fn events_sent_right_behind_a_resuming_connect_are_handled() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let mut memory = client.cut();
@@ -217,7 +217,7 @@ async fn what_is_said_right_behind_the_return_is_not_lost() {
 }
 
 #[tokio::test]
-async fn each_namespace_comes_back_by_itself() {
+async fn each_namespace_resumes_its_own_session() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     client.at(ROOT).connect(json!({ "token": ann() })).await.expect("let in");
@@ -266,13 +266,13 @@ async fn hasty() -> (Hub, Client) {
 }
 
 #[tokio::test]
-async fn one_who_comes_back_after_the_grace_is_announced() {
+async fn a_user_who_resumes_after_the_grace_is_announced() {
     let (hub, talker) = hasty().await;
     announced_after_the_grace(hub, talker).await;
 }
 
 #[tokio::test]
-async fn one_who_comes_back_after_the_grace_to_a_room_that_panicked_once_is_announced() {
+async fn a_user_who_resumes_after_the_grace_is_announced_in_a_room_that_panicked_before() {
     let (hub, mut talker) = hasty().await;
     let bomb = json!({ "orderId": "o1", "content": "explode" });
     assert_eq!(code(&talker.request("chat:message", bomb).await), "unavailable");
@@ -280,7 +280,7 @@ async fn one_who_comes_back_after_the_grace_to_a_room_that_panicked_once_is_anno
 }
 
 #[tokio::test]
-async fn a_room_that_panicked_meanwhile_is_come_back_to() {
+async fn a_session_resumes_into_a_room_that_panicked_meanwhile() {
     let hub = Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -313,7 +313,7 @@ async fn missed_in_o1(hub: &Hub, contents: impl Iterator<Item = String>) {
 }
 
 #[tokio::test]
-async fn as_much_as_a_page_was_missed_and_comes() {
+async fn one_page_of_missed_chat_is_sent_after_a_resume() {
     each_database(async |database: Database| {
         missed_in_o1(
             &database.hub().without_rates().start(),
@@ -325,19 +325,20 @@ async fn as_much_as_a_page_was_missed_and_comes() {
 }
 
 #[tokio::test]
-async fn more_than_a_page_was_missed_and_comes() {
+async fn more_than_one_page_of_missed_chat_is_sent_after_a_resume() {
     let hub = Hub::without_rates();
     missed_in_o1(&hub, (0..250).map(|number| number.to_string())).await;
 }
 
 #[tokio::test]
-async fn more_bytes_than_a_page_has_were_missed_and_come() {
+async fn missed_chat_over_the_byte_limit_of_a_page_is_sent_after_a_resume() {
     let hub = Hub::without_rates();
     missed_in_o1(&hub, (0..10).map(|_| "🚚".repeat(4000))).await;
 }
 
 #[tokio::test]
-async fn one_who_is_too_far_behind_begins_anew_and_has_all_of_the_room_it_was_in() {
+async fn a_client_whose_offset_left_the_push_log_gets_a_new_session_and_all_chat_after_its_offset()
+{
     let hub = Hub::builder().without_rates().env("OUTBOX_MESSAGES", 32).start();
     let (mut client, mut talker) = joined(&hub).await;
     say(&mut talker, "o1", "the last that is seen").await;

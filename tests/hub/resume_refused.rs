@@ -1,5 +1,5 @@
-//! What is not taken up again: sessions that are over, expired or somebody else's, and rooms that
-//! their user may not be in any more.
+//! What is not resumed: sessions that are over, expired or of another user, and rooms that their user
+//! may not be in any more.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn unresumable(hub: &Hub, auth: Value) -> (Value, Option<usize>) {
 }
 
 #[tokio::test]
-async fn without_a_time_to_come_back_nothing_is_given_to_come_back_with() {
+async fn with_resume_secs_0_a_session_gets_no_pid_and_no_offsets() {
     let hub = Hub::builder().env("RESUME_SECS", 0).start();
     let (welcome, arguments) = unresumable(&hub, json!({ "token": ann() })).await;
     assert_eq!((&welcome["pid"], arguments), (&Value::Null, Some(2)), "{welcome}");
@@ -41,7 +41,7 @@ async fn without_a_time_to_come_back_nothing_is_given_to_come_back_with() {
 }
 
 #[tokio::test]
-async fn one_who_does_not_want_to_come_back_gets_neither_name_nor_offsets() {
+async fn a_client_that_sends_resume_false_gets_no_pid_and_no_offsets() {
     let hub = Hub::start();
     let auth = json!({ "token": ann(), "resume": false });
     let (welcome, arguments) = unresumable(&hub, auth).await;
@@ -51,7 +51,7 @@ async fn one_who_does_not_want_to_come_back_gets_neither_name_nor_offsets() {
 }
 
 #[tokio::test]
-async fn one_who_took_leave_does_not_find_the_session_again() {
+async fn a_session_that_was_disconnected_cannot_be_resumed() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     let before = client.memory().clone();
@@ -63,7 +63,7 @@ async fn one_who_took_leave_does_not_find_the_session_again() {
 }
 
 #[tokio::test]
-async fn a_name_that_never_was_is_unknown() {
+async fn an_invalid_pid_starts_a_new_session() {
     let hub = Hub::without_rates();
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -76,7 +76,7 @@ async fn a_name_that_never_was_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_session_is_kept_for_its_time_only() {
+async fn a_session_record_expires_after_resume_secs() {
     let hub = Hub::builder().without_rates().env("RESUME_SECS", 1).start();
     let (client, _talker) = joined(&hub).await;
     let kept = async || {
@@ -94,7 +94,7 @@ async fn a_session_is_kept_for_its_time_only() {
 }
 
 #[tokio::test]
-async fn the_session_of_another_user_is_unknown_and_stays_with_its_owner() {
+async fn another_user_cannot_resume_or_end_a_session() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let bob = token("bob", "customer", &["o1", "o2"]);
@@ -143,7 +143,7 @@ async fn only_o2(
 }
 
 #[tokio::test]
-async fn a_room_that_an_admin_removed_the_user_from_is_left() {
+async fn a_resume_leaves_a_room_that_an_admin_removed_the_user_from() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -153,7 +153,7 @@ async fn a_room_that_an_admin_removed_the_user_from_is_left() {
 }
 
 #[tokio::test]
-async fn a_room_that_the_new_token_does_not_name_is_left() {
+async fn a_resume_leaves_a_room_that_the_new_token_does_not_name() {
     let hub = Hub::without_rates();
     let (client, mut talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -161,7 +161,7 @@ async fn a_room_that_the_new_token_does_not_name_is_left() {
 }
 
 #[tokio::test]
-async fn a_room_that_a_back_end_removed_the_user_from_is_left_whatever_the_token_names() {
+async fn a_resume_leaves_a_room_that_a_back_end_removed_the_user_from_even_if_the_token_names_it() {
     each_database(async |database: Database| {
         let hub = database.hub().without_rates().start();
         let (client, mut talker) = joined(&hub).await;
@@ -179,7 +179,7 @@ async fn a_room_that_a_back_end_removed_the_user_from_is_left_whatever_the_token
 }
 
 #[tokio::test]
-async fn an_order_that_was_deleted_is_left() {
+async fn a_resume_leaves_the_room_of_a_deleted_order() {
     let hub = Hub::without_rates();
     let (client, _talker) = joined(&hub).await;
     let before = cut(&hub, client).await;
@@ -191,7 +191,7 @@ async fn an_order_that_was_deleted_is_left() {
 }
 
 #[tokio::test]
-async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
+async fn an_unconfirmed_removal_is_sent_again_after_a_resume() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = joined(&hub).await;
     hub.admin(Method::DELETE, "/admin/v1/rooms/o1/members/ann").await;
@@ -210,7 +210,7 @@ async fn one_who_may_not_have_heard_of_a_removal_hears_of_it_again() {
 }
 
 #[tokio::test]
-async fn one_who_has_heard_of_a_removal_is_not_told_again() {
+async fn a_confirmed_removal_is_not_sent_again() {
     let hub = Hub::builder()
         .without_rates()
         .env("PING_INTERVAL_MS", 1000)

@@ -38,7 +38,7 @@ async fn come_up(mut hub: Hub) -> Hub {
 }
 
 #[tokio::test]
-async fn after_a_deploy_a_client_goes_on_where_it_was() {
+async fn a_client_resumes_after_a_deploy() {
     each_database(async |database: Database| {
         let mut hub = hub(&database);
         let (mut client, before_deploy) = joined(&hub).await;
@@ -73,7 +73,7 @@ async fn after_a_deploy_a_client_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn one_who_was_away_during_a_deploy_finds_the_session_too_and_only_once() {
+async fn a_client_that_was_offline_during_a_deploy_resumes_once() {
     each_database(async |database: Database| {
         let hub = hub(&database);
         let (client, mut talker) = joined(&hub).await;
@@ -100,7 +100,7 @@ async fn one_who_was_away_during_a_deploy_finds_the_session_too_and_only_once() 
 }
 
 #[tokio::test]
-async fn after_a_crash_the_rooms_are_joined_anew_and_nothing_that_was_said_is_lost() {
+async fn after_a_kill_a_client_joins_again_and_no_acknowledged_chat_is_lost() {
     each_database(async |database: Database| {
         let hub = hub(&database);
         let (mut client, mut before_crash) = joined(&hub).await;

@@ -59,7 +59,7 @@ async fn news_of(
 }
 
 #[tokio::test]
-async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_chat() {
+async fn a_lost_snapshot_is_sent_again_and_newer_chat_follows_live() {
     each_database(async |database: Database| {
         let hub = database.hub().without_rates().start();
         let mut talker = talker(&hub).await;
@@ -92,7 +92,7 @@ async fn a_snapshot_that_was_lost_comes_again_and_what_came_since_follows_as_cha
 }
 
 #[tokio::test]
-async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_asked_for() {
+async fn only_an_unconfirmed_snapshot_is_sent_again_with_its_original_since_seq_and_limit() {
     let hub = Hub::without_rates();
     let mut talker = talker(&hub).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &ORDERS).await;
@@ -114,7 +114,7 @@ async fn only_the_room_whose_snapshot_may_be_lost_is_shown_again_and_as_it_was_a
 }
 
 #[tokio::test]
-async fn a_pong_says_that_all_before_its_ping_has_arrived() {
+async fn a_pong_confirms_everything_sent_before_its_ping() {
     let hub = Hub::builder()
         .without_rates()
         .env("PING_INTERVAL_MS", 1000)
@@ -173,7 +173,7 @@ async fn change(hub: &Hub) {
 }
 
 #[tokio::test]
-async fn what_has_become_of_the_order_is_told_once() {
+async fn changes_of_the_order_are_sent_once_after_a_resume() {
     let hub = Hub::without_rates();
     let (client, mut talker) = knows_of_a(&hub).await;
     let before = cut(&hub, client).await;
@@ -193,7 +193,7 @@ async fn what_has_become_of_the_order_is_told_once() {
 }
 
 #[tokio::test]
-async fn news_that_went_into_a_dead_connection_come_again() {
+async fn order_events_sent_into_a_dead_connection_are_sent_again() {
     let hub = Hub::without_rates();
     let (mut client, mut talker) = knows_of_a(&hub).await;
     change(&hub).await;
@@ -205,7 +205,7 @@ async fn news_that_went_into_a_dead_connection_come_again() {
 }
 
 #[tokio::test]
-async fn what_changed_during_a_deploy_is_told_by_the_next_process() {
+async fn order_changes_during_a_deploy_are_sent_by_the_next_process() {
     each_database(async |database: Database| {
         let mut hub = database.hub().without_rates().start();
         let (mut client, talker) = knows_of_a(&hub).await;

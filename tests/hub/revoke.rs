@@ -72,7 +72,7 @@ async fn an_older_token_is_refused_everywhere_and_a_newer_one_nowhere() {
 }
 
 #[tokio::test]
-async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_with_another() {
+async fn every_connection_with_an_older_token_is_closed_with_4401() {
     let hub = Hub::start();
     let mut desk = hub.connect_with(&issued("bob", -100)).await;
     let mut phone = SocketIoClient::open(&hub).await;
@@ -99,7 +99,7 @@ async fn every_connection_with_an_older_token_is_closed_and_told_to_come_back_wi
 }
 
 #[tokio::test]
-async fn a_session_is_taken_up_again_with_a_newer_token_only() {
+async fn a_session_resumes_with_a_newer_token_only() {
     let hub = Hub::start();
     let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
@@ -115,7 +115,7 @@ async fn a_session_is_taken_up_again_with_a_newer_token_only() {
 }
 
 #[tokio::test]
-async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_good() {
+async fn a_client_of_a_back_end_with_a_slow_clock_can_log_in_again() {
     let hub = Hub::start();
     let mut io = SocketIoClient::open(&hub).await;
     io.connect(json!({ "token": issued("bob", -100) })).await.expect("let in");
@@ -164,7 +164,7 @@ async fn a_client_whose_back_end_has_a_clock_that_is_behind_is_not_kept_out_for_
 }
 
 #[tokio::test]
-async fn without_a_time_all_tokens_until_now_are_meant_and_no_body_is_needed() {
+async fn a_revocation_without_a_time_or_body_revokes_all_tokens_until_now() {
     let hub = Hub::start();
     let mut bob = hub.connect("bob", "customer", &[]).await;
     let request = reqwest::Client::new().post(hub.url("/api/v1/users/bob/revoke"));
@@ -177,7 +177,7 @@ async fn without_a_time_all_tokens_until_now_are_meant_and_no_body_is_needed() {
 }
 
 #[tokio::test]
-async fn it_only_ever_moves_on_and_outlives_the_process() {
+async fn a_revocation_only_moves_forward_and_survives_a_restart() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let first = at(-50);
@@ -296,7 +296,7 @@ async fn back_ends_revoke_and_mistakes_are_problems() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_locked_nothing_is_revoked() {
+async fn a_locked_database_revokes_nothing() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         let mut bob = hub.connect_with(&issued("bob", -100)).await;

@@ -11,7 +11,7 @@ fn now_ms() -> i64 {
 }
 
 #[tokio::test]
-async fn to_a_stranger_a_forbidden_order_and_an_unknown_one_look_the_same() {
+async fn a_user_without_rights_gets_the_same_error_for_existing_and_unknown_orders() {
     let hub = Hub::start();
     order(&hub, "known", "ASSIGNED", "ann", 0);
     let mut stranger = hub.connect("eve", "customer", &["own"]).await;
@@ -44,7 +44,7 @@ async fn numbers_in_a_token_are_ids_and_an_unknown_role_is_a_customer() {
 }
 
 #[tokio::test]
-async fn a_new_token_counts_for_a_room_that_is_being_entered() {
+async fn a_new_token_is_applied_to_a_room_that_is_being_entered() {
     let hub = Hub::start();
     let without = token("bob", "customer", &[]);
     for number in 0..10 {
@@ -62,7 +62,7 @@ async fn a_new_token_counts_for_a_room_that_is_being_entered() {
 }
 
 #[tokio::test]
-async fn support_hears_that_nobody_knows_an_order() {
+async fn support_gets_not_found_for_an_unknown_order() {
     let hub = Hub::start();
     order(&hub, "known", "ASSIGNED", "ann", 0);
     let mut support = hub.connect("sue", "support", &[]).await;
@@ -76,7 +76,7 @@ async fn support_hears_that_nobody_knows_an_order() {
 }
 
 #[tokio::test]
-async fn the_open_policy_lets_everybody_in() {
+async fn the_open_policy_lets_every_user_join() {
     let hub = Hub::builder().env("JOIN_POLICY", "open").start();
     let mut stranger = hub.connect("eve", "customer", &[]).await;
     stranger.join("any").await;
@@ -87,7 +87,7 @@ async fn the_open_policy_lets_everybody_in() {
 }
 
 #[tokio::test]
-async fn a_driver_who_never_joined_sends_and_hears_nothing() {
+async fn a_driver_who_never_joined_sends_positions_and_receives_no_events() {
     let hub = Hub::start();
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     customer.join("o1").await;
@@ -214,7 +214,7 @@ async fn a_position_for_several_orders_names_those_that_refused_it() {
 }
 
 #[tokio::test]
-async fn a_position_for_no_order_goes_to_all_of_the_drivers() {
+async fn a_position_without_an_order_goes_to_all_open_orders_of_the_driver() {
     let hub = Hub::start();
     let mut driver = hub.connect("ann", "driver", &["o1", "o2"]).await;
     let mut customers = Vec::new();
@@ -234,7 +234,7 @@ async fn a_position_for_no_order_goes_to_all_of_the_drivers() {
 }
 
 #[tokio::test]
-async fn a_position_that_asks_for_no_reply_is_refused_aloud() {
+async fn a_refused_position_without_an_ack_id_gets_an_exception() {
     let hub = Hub::start();
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
@@ -249,7 +249,7 @@ async fn a_position_that_asks_for_no_reply_is_refused_aloud() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_remembered_and_founds_no_room() {
+async fn a_refusal_is_remembered_and_creates_no_room() {
     let hub = Hub::start();
     let mut driver = hub.connect("ann", "driver", &[]).await;
     let join = json!({ "orderId": "o1" });
@@ -267,7 +267,7 @@ async fn a_refusal_is_remembered_and_founds_no_room() {
 }
 
 #[tokio::test]
-async fn a_token_that_names_an_order_no_more_ends_the_membership() {
+async fn a_token_without_the_order_ends_the_membership() {
     let hub = Hub::start();
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
     let mut other = hub.connect("ann", "driver", &["o1"]).await;

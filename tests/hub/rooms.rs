@@ -87,7 +87,7 @@ async fn joins_are_counted_and_each_is_left() {
 }
 
 #[tokio::test]
-async fn all_joins_are_left_at_once_and_without_an_ack_an_event_says_so() {
+async fn a_leave_of_all_joins_without_an_ack_gets_order_left() {
     let hub = Hub::start();
     let mut client = hub.connect("bob", "customer", &["o1"]).await;
     client.join("o1").await;
@@ -147,7 +147,7 @@ async fn an_empty_room_is_forgotten_and_found_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_room_that_is_left_and_joined_at_once_is_never_forgotten_with_somebody_in_it() {
+async fn a_room_is_not_removed_while_a_member_joins() {
     let hub = Hub::builder().without_rates().env("ROOM_IDLE_SECS", 0).start();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;
@@ -165,7 +165,7 @@ async fn a_room_that_is_left_and_joined_at_once_is_never_forgotten_with_somebody
 }
 
 #[tokio::test]
-async fn a_session_that_ends_while_it_enters_leaves_nobody_behind() {
+async fn a_session_that_ends_while_entering_leaves_no_member() {
     let hub = Hub::builder().env("ROOM_IDLE_SECS", 0).start();
     for _ in 0..20 {
         let mut client = hub.connect("bob", "customer", &["o1", "o2"]).await;
@@ -178,7 +178,7 @@ async fn a_session_that_ends_while_it_enters_leaves_nobody_behind() {
 }
 
 #[tokio::test]
-async fn one_connection_joins_so_many_rooms_and_staff_any_number() {
+async fn rooms_of_a_connection_are_bounded_except_for_staff() {
     let hub = Hub::builder().env("MAX_ROOMS_PER_CONNECTION", 2).start();
     let mut driver = hub.connect("ann", "driver", &["o1", "o2", "o3"]).await;
     // One that only sent counts when it joins.
@@ -198,7 +198,7 @@ async fn one_connection_joins_so_many_rooms_and_staff_any_number() {
 }
 
 #[tokio::test]
-async fn what_is_sent_without_asking_keeps_its_order() {
+async fn events_without_an_ack_id_are_handled_in_order() {
     let hub = Hub::start();
     let mut driver = hub.connect("ann", "driver", &["o1"]).await;
     let mut customer = hub.connect("bob", "customer", &["o1"]).await;

@@ -62,7 +62,7 @@ async fn live(client: &mut Client) -> Vec<f64> {
 }
 
 #[tokio::test]
-async fn where_the_driver_was_while_he_was_hidden_no_customer_sees() {
+async fn customers_never_see_positions_recorded_while_the_driver_was_hidden() {
     each_database(async |database: Database| {
         let hub = hub_with_order(&database, new_order()).await;
         let mut bob = hub.connect("bob", "customer", &[]).await;
@@ -87,7 +87,7 @@ async fn where_the_driver_was_while_he_was_hidden_no_customer_sees() {
 }
 
 #[tokio::test]
-async fn what_was_recorded_while_the_driver_was_hidden_and_comes_late_reaches_staff_only() {
+async fn late_positions_from_a_hidden_time_reach_staff_only() {
     each_database(async |database: Database| {
         let hub = hub_with_order(&database, new_order()).await;
         let mut bob = hub.connect("bob", "customer", &[]).await;

@@ -33,7 +33,7 @@ async fn say_all(talker: &mut Client, order: &str, count: usize, length: usize) 
 }
 
 #[tokio::test]
-async fn one_who_reads_slowly_over_a_websocket_is_alive() {
+async fn a_slow_websocket_client_is_not_closed_for_a_late_pong() {
     // On loopback the system says only now and then that there is room again.
     let hub = impatient().env("PING_INTERVAL_MS", 3000).env("PONG_TIMEOUT_MS", 3000).start();
     let mut slow = RawConnection::connect_slow(hub.addr, SLOW).await;
@@ -63,7 +63,7 @@ async fn one_who_reads_slowly_over_a_websocket_is_alive() {
 }
 
 #[tokio::test]
-async fn one_who_reads_slowly_by_long_polling_is_alive() {
+async fn a_slow_long_polling_client_is_not_closed_for_a_late_pong() {
     let hub = impatient().env("SEND_TIMEOUT_MS", 1000).start();
     let mut talker = hub.connect("dan", "driver", &["o1"]).await;
     say_all(&mut talker, "o1", 40, 900).await;
@@ -117,7 +117,7 @@ fn assert_whole(heard: &[(String, i64)]) {
 }
 
 #[tokio::test]
-async fn one_who_comes_back_to_twenty_rooms_by_long_polling_has_all_that_it_missed() {
+async fn a_resume_into_twenty_rooms_by_long_polling_gets_all_missed_chat() {
     let hub = Hub::builder().without_rates().start();
     let memory = away_from_twenty_rooms(&hub).await;
     let mut client = SocketIoClient::open_polling(&hub).await.back(&ann(), &memory).await;
@@ -127,7 +127,7 @@ async fn one_who_comes_back_to_twenty_rooms_by_long_polling_has_all_that_it_miss
 }
 
 #[tokio::test]
-async fn one_who_is_cut_again_while_it_catches_up_has_all_that_it_missed() {
+async fn a_client_cut_off_during_catch_up_gets_all_missed_chat() {
     let hub = Hub::builder().without_rates().start();
     let mut memory = away_from_twenty_rooms(&hub).await;
     let mut heard = Vec::new();
@@ -141,7 +141,7 @@ async fn one_who_is_cut_again_while_it_catches_up_has_all_that_it_missed() {
 }
 
 #[tokio::test]
-async fn however_many_joins_wait_for_a_room_none_is_refused() {
+async fn joins_that_wait_for_a_room_are_never_refused() {
     let orders = ["o1", "o2", "o3"];
     let hub = Hub::builder().without_rates().env("ORDERHUB_TEST_PANIC_ON", "explode").start();
     let clients = (0..360).map(|number| {

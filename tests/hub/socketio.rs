@@ -40,7 +40,7 @@ async fn framed(client: &mut SocketIoClient) -> (String, String, Option<String>)
 }
 
 #[tokio::test]
-async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
+async fn both_framings_get_the_same_events_with_the_same_bytes_of_data() {
     let hub = Hub::without_rates();
     let mut pam = RawConnection::login(&hub, "pam", &["o1"]).await;
     pam.join("o1").await;
@@ -67,7 +67,7 @@ async fn both_framings_hear_the_same_events_with_the_same_bytes_of_data() {
 }
 
 #[tokio::test]
-async fn either_hears_what_the_other_says() {
+async fn plain_and_socketio_clients_receive_each_others_events() {
     let hub = Hub::without_rates();
     let mut pam = hub.connect("pam", "customer", &["o1"]).await;
     let mut ian = SocketIoClient::login(&hub, "ian", "driver", &["o1"]).await;
@@ -126,7 +126,7 @@ async fn an_ack_is_the_result_as_its_one_argument_under_the_same_id() {
 }
 
 #[tokio::test]
-async fn what_fails_without_an_ack_is_an_exception_and_the_connection_stays() {
+async fn a_refused_event_without_an_ack_gets_an_exception_and_the_connection_stays() {
     let hub = Hub::without_rates();
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     client.send("order:join", json!({ "orderId": "foreign" })).await;
@@ -199,7 +199,7 @@ fn burst(client: &SocketIoClient, token: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_comes_right_behind_connect_is_not_lost() {
+async fn events_sent_right_behind_connect_are_handled() {
     const ROUNDS: i64 = 20;
     const TOGETHER: i64 = 10;
     let hub = Hub::builder().without_rates().env("MAX_CONNECTIONS_PER_USER", 1000).start();

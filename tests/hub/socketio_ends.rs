@@ -102,7 +102,7 @@ async fn ten_events_without_a_name_end_the_connection_for_good() {
 }
 
 #[tokio::test]
-async fn one_whom_an_admin_removes_is_told_to_stay_away() {
+async fn a_user_whom_an_admin_removes_gets_4403_and_a_disconnect_packet() {
     let hub = Hub::start();
     let ann = token("ann", "customer", &["o1"]);
     let mut client = in_both(&hub, &ann, &ann).await;
@@ -127,7 +127,7 @@ async fn one_whom_an_admin_removes_is_told_to_stay_away() {
 }
 
 #[tokio::test]
-async fn one_whose_token_ends_loses_the_connection_and_comes_back_with_the_next() {
+async fn a_session_with_an_expired_token_is_closed_with_4401_and_resumes_with_a_new_token() {
     let hub = Hub::builder().env("JWT_LEEWAY_SECS", 0).start();
     let exp = Timestamp::now().as_millis() / 1000 + 3;
     let short = claims(json!({ "sub": "ann", "orders": ["o1"], "exp": exp }));
@@ -147,7 +147,7 @@ async fn one_whose_token_ends_loses_the_connection_and_comes_back_with_the_next(
 }
 
 #[tokio::test]
-async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
+async fn another_user_of_a_removed_users_connection_may_reconnect() {
     let hub = Hub::start();
     let (ann, bob) = (token("ann", "customer", &["o1"]), token("bob", "customer", &["o1"]));
     let mut watcher = hub.connect("watcher", "customer", &["o1"]).await;
@@ -175,7 +175,7 @@ async fn another_user_of_the_same_connection_is_not_told_to_stay_away() {
 }
 
 #[tokio::test]
-async fn a_newer_connection_tells_the_oldest_to_stay_away() {
+async fn the_oldest_connection_is_closed_with_4409_for_a_newer_one() {
     let hub = Hub::builder().env("MAX_CONNECTIONS_PER_USER", 1).start();
     let mut first = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
     let mut second = hub.connect("ann", "customer", &["o1"]).await;
@@ -186,7 +186,7 @@ async fn a_newer_connection_tells_the_oldest_to_stay_away() {
 }
 
 #[tokio::test]
-async fn one_who_does_not_stop_loses_the_connection_and_may_come_back() {
+async fn a_flooding_socketio_client_is_closed_with_4029_and_may_reconnect() {
     let hub = Hub::builder().env("EVENTS_PER_SECOND", 1).env("EVENTS_BURST", 1).start();
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &[]).await;
     client.send_all((0..1000).map(|_| "42/events,[\"ping\"]".to_owned())).await;

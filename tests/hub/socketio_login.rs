@@ -46,7 +46,7 @@ async fn the_reply_to_connect_has_an_id_of_the_session_and_one_to_come_back_with
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_count_is_told_and_the_next_try_may_be_better() {
+async fn a_refused_token_gets_connect_error_and_the_next_connect_may_succeed() {
     let hub = Hub::start();
     let mut client = SocketIoClient::open(&hub).await;
     for (auth, code) in [
@@ -71,7 +71,7 @@ async fn each_transport(hub: &Hub, authorization: &str) -> [SocketIoClient; 2] {
 }
 
 #[tokio::test]
-async fn a_token_in_the_header_lets_in_whoever_brings_none() {
+async fn the_header_token_is_used_when_connect_has_none() {
     let (hub, token) = (Hub::start(), ann());
     for authorization in [format!("Bearer {token}"), format!("bEARER  {token}"), token.clone()] {
         for mut client in each_transport(&hub, &authorization).await {
@@ -83,7 +83,7 @@ async fn a_token_in_the_header_lets_in_whoever_brings_none() {
 }
 
 #[tokio::test]
-async fn the_token_of_the_packet_counts_and_not_that_of_the_request() {
+async fn the_token_of_connect_is_used_before_that_of_the_request() {
     let hub = Hub::start();
     let bob = token("bob", "customer", &["o2"]);
     for stale in [format!("Bearer {}", expired()), format!("Bearer {bob}"), "Bearer x".to_owned()] {
@@ -100,7 +100,7 @@ async fn the_token_of_the_packet_counts_and_not_that_of_the_request() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_token_that_counts_is_told_why_in_the_answer_to_connect() {
+async fn an_invalid_header_token_is_refused_in_the_answer_to_connect() {
     let hub = Hub::builder().env("ALLOW_QUERY_TOKEN", true).start();
     let header = "no token: the Authorization header is not of the form Bearer TOKEN";
     for (authorization, query, message) in [
@@ -149,7 +149,7 @@ async fn an_unknown_namespace_is_refused_as_the_reference_server_does() {
 }
 
 #[tokio::test]
-async fn one_whom_an_admin_has_removed_is_not_let_in() {
+async fn a_banned_user_is_refused_at_connect() {
     let hub = Hub::start();
     hub.admin(reqwest::Method::DELETE, "/admin/v1/users/ann/sessions").await;
     let mut client = SocketIoClient::open(&hub).await;
@@ -170,7 +170,7 @@ async fn a_second_connect_to_the_same_namespace_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn what_is_said_in_a_namespace_without_being_there_ends_the_connection() {
+async fn an_event_in_a_namespace_without_a_session_ends_the_connection() {
     let hub = Hub::start();
     for packet in
         ["42/events,[\"ping\"]", "42[\"ping\"]", "42/nowhere,[\"ping\"]", "41/events,", "41"]
@@ -200,7 +200,7 @@ fn impatient() -> Hub {
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_logs_in_on_ends() {
+async fn an_unauthenticated_connection_is_closed_after_the_timeout() {
     let hub = impatient();
     let since = Instant::now();
     let mut silent = SocketIoClient::open(&hub).await;
@@ -217,7 +217,7 @@ async fn a_connection_that_nobody_logs_in_on_ends() {
 }
 
 #[tokio::test]
-async fn when_the_last_one_has_left_the_time_begins_anew() {
+async fn the_login_timeout_starts_again_when_the_last_session_disconnects() {
     let hub = impatient();
     let mut silent = SocketIoClient::open(&hub).await;
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;
@@ -234,7 +234,7 @@ async fn when_the_last_one_has_left_the_time_begins_anew() {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_say_who_they_are_keep_nobody_out_who_has() {
+async fn unauthenticated_connections_cannot_use_up_max_connections() {
     // A quarter of the places.
     let hub = Hub::builder().env("MAX_CONNECTIONS", 400).start();
     let mut client = SocketIoClient::login(&hub, "ann", "customer", &["o1"]).await;

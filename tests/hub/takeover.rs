@@ -36,7 +36,7 @@ async fn talk(mut talker: Client, allowed: Arc<Semaphore>) -> Client {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_or_doubled_while_others_chat() {
+async fn a_takeover_during_chat_loses_and_duplicates_nothing() {
     let hub = Hub::without_rates();
     let (mut client, talker) = joined(&hub).await;
     let allowed = Arc::new(Semaphore::new(AHEAD));
@@ -73,7 +73,7 @@ async fn nothing_is_lost_or_doubled_while_others_chat() {
 }
 
 #[tokio::test]
-async fn what_the_old_connection_got_behind_the_offset_comes_again_on_the_new_one() {
+async fn chat_after_the_offset_is_sent_again_on_the_new_connection() {
     let hub = Hub::without_rates();
     let (mut old, mut talker) = joined(&hub).await;
     let before = old.memory().clone();
@@ -96,7 +96,7 @@ async fn what_the_old_connection_got_behind_the_offset_comes_again_on_the_new_on
 }
 
 #[tokio::test]
-async fn what_the_old_connection_had_asked_for_happens_once() {
+async fn a_message_repeated_on_the_new_connection_is_stored_once() {
     let hub = Hub::without_rates();
     let (mut old, mut talker) = joined(&hub).await;
     for round in 0..20 {
@@ -118,7 +118,7 @@ async fn what_the_old_connection_had_asked_for_happens_once() {
 }
 
 #[tokio::test]
-async fn it_counts_as_one_connection_of_its_user() {
+async fn a_takeover_counts_as_one_connection_of_its_user() {
     let hub = Hub::builder().without_rates().env("MAX_CONNECTIONS_PER_USER", 1).start();
     let (mut client, mut talker) = joined(&hub).await;
     for _ in 0..5 {

@@ -71,7 +71,7 @@ fn osmand(lat: f64, secs: i64) -> String {
 }
 
 #[tokio::test]
-async fn owntracks_posts_a_message_and_hears_an_empty_list() {
+async fn owntracks_posts_a_message_and_gets_an_empty_list() {
     let (hub, dan, mut sue) = world().await;
     let post = |body: String| {
         let request = request(&hub, Method::POST, "/owntracks").basic_auth("dan", Some(&dan));
@@ -106,7 +106,7 @@ async fn owntracks_posts_a_message_and_hears_an_empty_list() {
 }
 
 #[tokio::test]
-async fn overland_posts_a_batch_and_hears_that_it_may_forget_it() {
+async fn overland_posts_a_batch_and_gets_result_ok() {
     let (hub, dan, mut sue) = world().await;
     let post = |body: Value| {
         let request = request(&hub, Method::POST, "/overland").bearer_auth(&dan);
@@ -183,7 +183,7 @@ async fn traccar_client_sends_by_query_form_and_json() {
 }
 
 #[tokio::test]
-async fn a_token_counts_as_each_app_can_send_it_and_only_here() {
+async fn a_token_is_accepted_as_each_app_can_send_it_and_only_here() {
     let (mut hub, dan, _) = world().await;
     let body = || owntracks(45.5, 1).to_string();
     let post = || request(&hub, Method::POST, "/owntracks").body(body());

@@ -32,7 +32,7 @@ fn lats(page: &Value) -> Vec<f64> {
 }
 
 #[tokio::test]
-async fn points_are_thinned_and_a_batch_that_comes_again_adds_none() {
+async fn points_are_thinned_and_a_repeated_batch_adds_none() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({ "driverId": "dan" })).await;
@@ -82,7 +82,7 @@ async fn live_positions_are_kept_every_so_often_and_survive_a_kill() {
 }
 
 #[tokio::test]
-async fn a_stretch_is_read_page_by_page() {
+async fn a_trail_is_read_page_by_page() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", json!({ "driverId": "dan" })).await;
@@ -173,7 +173,7 @@ async fn a_line_across_180_degrees_is_cut_in_two() {
 }
 
 #[tokio::test]
-async fn whoever_may_see_positions_reads_the_trail_and_staff_after_the_end_too() {
+async fn users_who_may_see_positions_read_the_trail_and_staff_also_after_the_end() {
     let hub = Hub::start();
     let bob = json!([{ "userId": "bob", "role": "customer" }]);
     put(&hub, "o1", json!({ "driverId": "dan", "participants": bob, "status": "NEW" })).await;
@@ -205,7 +205,7 @@ async fn whoever_may_see_positions_reads_the_trail_and_staff_after_the_end_too()
 }
 
 #[tokio::test]
-async fn a_customer_sees_no_more_of_the_trail_than_was_shown() {
+async fn a_customer_sees_only_the_shown_part_of_the_trail() {
     each_database(async |database: Database| {
         let hub = database.hub().env("LOCATION_VISIBLE_STATUSES", "NEAR,PICKED_UP").start();
         let bob = json!([{ "userId": "bob", "role": "customer" }]);

@@ -26,7 +26,7 @@ async fn member(hub: &Hub, user: &str) -> Client {
 }
 
 #[tokio::test]
-async fn typing_is_heard_by_the_others_in_both_framings_and_on_no_device_of_the_user() {
+async fn typing_reaches_other_users_in_both_framings_and_no_device_of_the_typist() {
     let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut phone = member(&hub, "bob").await;
@@ -62,7 +62,7 @@ async fn typing_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_user_who_types_fast_is_heard_at_most_once_a_second() {
+async fn typing_is_relayed_at_most_once_a_second() {
     let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut bob = member(&hub, "bob").await;
@@ -82,7 +82,7 @@ async fn a_user_who_types_fast_is_heard_at_most_once_a_second() {
 }
 
 #[tokio::test]
-async fn a_message_ends_typing_before_it_is_heard() {
+async fn a_message_ends_typing_before_it_is_relayed() {
     let hub = Hub::without_rates();
     let mut ann = member(&hub, "ann").await;
     let mut bob = member(&hub, "bob").await;
@@ -133,7 +133,7 @@ async fn typing_ends_when_the_device_leaves_is_lost_or_is_thrown_out() {
 }
 
 #[tokio::test]
-async fn nobody_types_into_a_closed_chat() {
+async fn typing_in_a_closed_chat_is_refused() {
     let hub = Hub::builder().env("CHAT_OPEN_HOURS", 0).start();
     call(&hub, Method::PUT, "/orders/o1", json!({ "status": "DELIVERED" })).await;
     let mut bob = hub.connect("bob", "customer", &["o1"]).await;

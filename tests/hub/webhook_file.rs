@@ -54,7 +54,7 @@ fn a_file_that_cannot_work_is_refused_at_the_start_with_its_line() {
 }
 
 #[tokio::test]
-async fn a_new_version_counts_and_a_wrong_one_changes_nothing() {
+async fn a_new_file_is_used_and_an_invalid_one_changes_nothing() {
     let (first, second) = (Receiver::start(), Receiver::start());
     let file = WebhooksFile::new(&first.entry("first", "chat.message", ""));
     let hub = telling(Hub::builder(), &file).start();
@@ -68,7 +68,7 @@ async fn a_new_version_counts_and_a_wrong_one_changes_nothing() {
     assert_eq!(second.sent(1).await[0].data["content"], "two");
     file.write("[[endpoints]]\nname = 7");
     hub.logged("line 2: ").await;
-    let log = hub.logged("the endpoints of before still count").await;
+    let log = hub.logged("the previous endpoints stay in use").await;
     assert!(!log.contains("whsec"), "{log}");
     say(&mut ann, "o1", "three").await;
     second.sent(2).await;

@@ -125,7 +125,7 @@ fn stored(database: &Database, hub: &Hub) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_before_a_kill_is_told_after_it() {
+async fn webhooks_of_acknowledged_changes_are_sent_after_a_kill() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         // Now and then an answer is lost, or it is an error.

@@ -16,7 +16,7 @@ fn hub(events: &str) -> (Receiver, WebhooksFile, Hub) {
 }
 
 #[tokio::test]
-async fn members_come_and_go_once_whatever_their_devices() {
+async fn a_member_enters_and_leaves_once_with_several_devices() {
     let (receiver, _file, hub) = hub("member.*");
     let mut phone = hub.connect("ann", "customer", &["o1"]).await;
     let mut tablet = hub.connect("ann", "customer", &["o1"]).await;
@@ -33,7 +33,7 @@ async fn members_come_and_go_once_whatever_their_devices() {
 }
 
 #[tokio::test]
-async fn a_drain_tells_of_no_member_and_the_next_start_is_told() {
+async fn a_drain_sends_no_member_webhooks_and_the_next_start_sends_its_own() {
     let (receiver, _file, hub) = hub("member.*\", \"hub.started");
     let first = receiver.expect("hub.started").await;
     assert!(first.data["node"].is_string());
@@ -70,7 +70,7 @@ async fn a_driver_without_positions_is_stale_until_one_comes() {
 }
 
 #[tokio::test]
-async fn an_event_that_failed_is_told_by_the_next_one_of_its_user() {
+async fn a_newer_event_of_a_user_replaces_a_failed_webhook() {
     let (receiver, _file, hub) = hub("member.*");
     receiver.react(|one| {
         super::support::receiver::Reaction::Status(if one.kind == "member.joined" {

@@ -12,7 +12,7 @@ fn of_order(received: &[Received], order: &str) -> Vec<Received> {
 }
 
 #[tokio::test]
-async fn a_message_is_told_with_those_who_are_not_there() {
+async fn a_chat_webhook_lists_the_participants_who_are_offline() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let file = WebhooksFile::new(&receiver.entry("push", "chat.message", ""));
@@ -38,7 +38,7 @@ async fn a_message_is_told_with_those_who_are_not_there() {
 }
 
 #[tokio::test]
-async fn the_life_of_an_order_is_told_in_its_order() {
+async fn the_webhooks_of_an_order_are_sent_in_order() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let events = "order.*\", \"participant.*\", \"chat.*";
@@ -91,7 +91,7 @@ async fn the_life_of_an_order_is_told_in_its_order() {
 }
 
 #[tokio::test]
-async fn what_was_read_is_told_and_not_what_was_written() {
+async fn a_read_receipt_sends_a_webhook_and_the_senders_own_mark_does_not() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let file = WebhooksFile::new(&receiver.entry("shop", "chat.read", ""));
@@ -119,7 +119,7 @@ async fn what_was_read_is_told_and_not_what_was_written() {
 }
 
 #[tokio::test]
-async fn a_failed_webhook_comes_again_and_holds_back_its_order_alone() {
+async fn a_failed_webhook_is_retried_and_delays_its_order_only() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let file = WebhooksFile::new(&receiver.entry("push", "chat.message", ""));

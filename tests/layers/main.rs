@@ -173,7 +173,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_file_keeps_to_its_layer_says_what_it_is_for_and_is_short() {
+fn every_file_keeps_to_its_layer_has_a_header_and_is_short() {
     let mut complaints = Vec::new();
     // The transport's files are judged like a folder of the hub.
     for (source, folder, root) in
@@ -195,7 +195,7 @@ fn every_file_keeps_to_its_layer_says_what_it_is_for_and_is_short() {
 }
 
 #[test]
-fn files_beside_the_source_say_what_they_are_for_and_are_short() {
+fn files_beside_the_source_have_a_header_and_are_short() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for folder in ["crates", "tests", "benches", "examples"] {
@@ -248,7 +248,7 @@ fn an_import_from_above_is_caught_in_every_form() {
 }
 
 #[test]
-fn what_a_folder_must_not_know_is_caught() {
+fn a_forbidden_import_is_caught() {
     let forbidden = |import: &str| vec![Violation::Forbidden { import: import.into() }];
     for (file, text, import) in [
         ("room/recent_messages.rs", "use actix::Actor;", "actix::Actor"),
@@ -273,7 +273,7 @@ fn what_a_folder_must_not_know_is_caught() {
 }
 
 #[test]
-fn what_is_allowed_is_not_caught() {
+fn an_allowed_import_is_not_caught() {
     for (file, text) in [
         ("actors/store/orders.rs", "use super::{Ban, StoreError};\nuse crate::db::bans;"),
         ("room/policy.rs", "// use crate::server;\nlet s = \"use crate::server;\";"),

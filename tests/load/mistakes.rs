@@ -11,7 +11,7 @@ use crate::tls_proxy;
 const SHORT: &str = "--ramp-up 100ms --hold 500ms";
 
 #[test]
-fn a_hub_that_is_not_there_or_is_none_is_named() {
+fn a_missing_or_foreign_server_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
     for args in ["chat".to_owned(), format!("chat --metrics http://{free}/metrics")] {
         LoadRun::new(free, &args).run().failed(3, &["cannot be reached", "refused"]);
@@ -45,7 +45,7 @@ fn answers_once(answer: &'static str) -> SocketAddr {
 }
 
 #[test]
-fn tls_and_its_absence_are_told_apart() {
+fn tls_and_plain_text_are_distinguished() {
     let hub = Hub::start();
     let proxy = tls_proxy::start(hub.addr);
     let secure = |port: u16| format!("wss://localhost:{port}");
@@ -69,7 +69,7 @@ fn a_hub_that_is_full_takes_those_who_fit_and_the_others_are_counted() {
 }
 
 #[test]
-fn a_wrong_secret_is_told_in_both_framings() {
+fn a_wrong_secret_is_reported_in_both_framings() {
     let hub = Hub::start();
     for framing in ["plain", "socketio"] {
         let load = LoadRun::new(hub.addr, &format!("chat --framing {framing}"));
@@ -154,7 +154,7 @@ fn tokens_that_have_expired_are_named_by_their_line() {
 }
 
 #[test]
-fn a_result_that_is_none_is_not_compared() {
+fn an_invalid_result_is_not_compared() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("a"), "{\"errors\":0}").expect("written");
     for (file, part) in [("a", "a: it is no result of a run (--json)"), ("b", "b: cannot read it")]
@@ -182,7 +182,7 @@ fn the_help_is_about_load_and_not_about_the_hub() {
 }
 
 #[test]
-fn a_file_limit_that_is_too_low_says_what_can_be_driven() {
+fn a_file_limit_that_is_too_low_names_the_possible_number_of_clients() {
     let hub = Hub::start();
     let program = env!("CARGO_BIN_EXE_orderhub");
     let command =
@@ -198,7 +198,7 @@ fn a_file_limit_that_is_too_low_says_what_can_be_driven() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_report_that_cannot_be_written_costs_no_results() {
+fn a_report_that_cannot_be_written_loses_no_results() {
     let hub = Hub::start();
     let load = LoadRun::new(hub.addr, &format!("chat --rooms 1 {SHORT} --html /dev/full"));
     let ran = load.run();

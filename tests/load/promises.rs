@@ -19,7 +19,7 @@ fn a_server_that_keeps_its_word_is_believed() {
 }
 
 #[test]
-fn each_lie_is_told_by_name() {
+fn each_broken_promise_is_reported_by_name() {
     for (lie, promise) in [
         (Lie::Drop, "chat-seen"),
         (Lie::Twice, "chat-once"),
@@ -37,7 +37,7 @@ fn each_lie_is_told_by_name() {
 }
 
 #[test]
-fn what_is_forgotten_of_those_who_come_back_is_missed() {
+fn chat_that_a_resumed_client_does_not_get_is_reported() {
     let sleepy = TALK.replace("per-room = 2", "per-room = 2\nstay = \"300ms\"\naway = \"400ms\"");
     ran(Lie::Forget, &sleepy).failed(1, &["broken its promises: chat-seen"]);
 }

@@ -20,7 +20,7 @@ fn same(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn positions_and_chat_reach_everybody_in_both_framings() {
+fn positions_and_chat_reach_every_member_in_both_framings() {
     let hub = Hub::start();
     for framing in ["plain", "socketio"] {
         let args = format!("tracking --rooms 4 --framing {framing} --set customer.chat=2");
@@ -115,7 +115,7 @@ fn drivers_follow_the_track_that_is_given() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_the_hub_takes_is_shown_where_it_is_looked_for() {
+fn the_usage_of_the_hub_is_in_the_report() {
     let hub = Hub::start();
     let pid = format!("--pid {}", hub.child.id());
     let metrics = format!("--metrics http://{}/metrics", hub.addr);
@@ -128,7 +128,7 @@ fn what_the_hub_takes_is_shown_where_it_is_looked_for() {
 }
 
 #[test]
-fn closed_loops_turn_and_a_big_room_hears_all() {
+fn closed_loops_run_and_a_big_room_gets_every_event() {
     let hub = Hub::with(&[("EVENTS_PER_SECOND", "0"), ("CHAT_PER_SECOND", "0")]);
     let rooms = ran(&hub, "rooms --rooms 2").good();
     assert!(rooms.number("rates.sent") > 50.0, "{}", rooms.stdout);
@@ -140,7 +140,7 @@ fn closed_loops_turn_and_a_big_room_hears_all() {
 }
 
 #[test]
-fn people_who_come_and_go_miss_nothing() {
+fn reconnecting_clients_miss_nothing() {
     let hub = Hub::start();
     let churn = "churn --rooms 4 --set customer.stay=400ms --set customer.away=100ms";
     let churn = ran(&hub, &format!("{churn} --set driver.chat=2")).good();
@@ -160,7 +160,7 @@ fn people_who_come_and_go_miss_nothing() {
 }
 
 #[test]
-fn slow_readers_are_told_apart() {
+fn slow_readers_are_counted_separately() {
     let hub = Hub::start();
     let slow = ran(&hub, "slow-readers --rooms 2").good();
     assert!(same(slow.number("connections.peak"), 8.0));

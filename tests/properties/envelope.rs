@@ -82,7 +82,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_keeps_every_limit(text in mutated(MESSAGES, WORDS)) {
+    fn a_parsed_envelope_is_within_every_limit(text in mutated(MESSAGES, WORDS)) {
         let Ok(Request { event, ack }) = decode(&text) else { return Ok(()) };
         prop_assert!(ack.is_none_or(|id| id <= MAX_SAFE_INTEGER));
         let json = without_nan(without_mark(&text));
@@ -98,7 +98,7 @@ proptest! {
     }
 
     #[test]
-    fn a_refusal_can_always_be_told(text in mutated(MESSAGES, WORDS)) {
+    fn a_refusal_can_always_be_encoded(text in mutated(MESSAGES, WORDS)) {
         let Err(Rejected { failure, event, .. }) = decode(&text) else { return Ok(()) };
         let mut out = Vec::new();
         encode_ack(1, &Err(failure), &mut out);

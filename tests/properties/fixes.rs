@@ -47,7 +47,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_json_is_no_body_and_what_is_one_has_a_form(body in mutated(BODIES, WORDS)) {
+    fn a_body_is_json_of_a_known_form_or_refused(body in mutated(BODIES, WORDS)) {
         let plain = body.trim_matches([' ', '\n', '\r', '\t']);
         let plain = plain.strip_prefix('\u{feff}').unwrap_or(plain);
         let nulled = without_nan(plain);
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn a_bad_fix_costs_no_other(middle in mutated(BODIES, WORDS)) {
+    fn a_bad_fix_affects_no_other(middle in mutated(BODIES, WORDS)) {
         if serde_json::from_str::<Value>(&middle).is_err() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn the_forms_of_phones_say_the_same_as_the_own(
+    fn the_forms_of_phones_are_read_like_the_hubs_own(
         order in ID, lat in -90.0..=90.0, lng in -180.0..=180.0, speed in -2.0..50.0,
         ms in 100_000_000_000..4_102_444_800_000_i64, battery in 0.0..=1.0,
     ) {

@@ -211,7 +211,7 @@ proptest! {
     }
 
     #[test]
-    fn a_login_is_read_beside_what_the_app_says(other in json_value(), token in ".{0,20}", resume in any::<bool>()) {
+    fn a_login_is_read_beside_fields_of_the_app(other in json_value(), token in ".{0,20}", resume in any::<bool>()) {
         let said = json!({ "app": other, "token": token, "resume": resume, "pid": other }).to_string();
         let auth = Auth::parse(&said);
         prop_assert_eq!((auth.token, auth.resume), (Some(token), resume));

@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn no_changed_token_counts(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
+    fn no_changed_token_is_valid(changes in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..4)) {
         let grant = NewToken {
             user: "ann".parse().expect("an id"), name: Some("Ann".into()), role: Role::Driver,
             orders: vec!["o1".parse().expect("an id")], ttl: Duration::from_secs(60),
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn the_claims_of_a_token_that_counts_are_within_their_limits(claims in mutated(CLAIMS, CLAIM_WORDS)) {
+    fn the_claims_of_a_valid_token_are_within_their_limits(claims in mutated(CLAIMS, CLAIM_WORDS)) {
         let Ok(parsed) = serde_json::from_str::<Value>(&claims) else { return Ok(()) };
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let token = jsonwebtoken::encode(&Header::default(), &parsed, &key).expect("a token");

@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn the_trackers_say_the_same_of_the_same_place(
+    fn all_trackers_read_a_place_the_same(
         lat in -90.0..=90.0, lon in -180.0..=180.0, accuracy in 0.5..100.0, heading in 0.0..=360.0,
         secs in 1_000_000_000..2_000_000_000_i64,
     ) {

@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn whoever_drives_a_track_is_always_on_earth(
+    fn a_driver_on_a_track_is_always_on_earth(
         text in mutated(TRACKS, WORDS), part in 0.0..4.0, far in any::<f64>(),
     ) {
         let Ok(track) = Track::read(&text) else { return Ok(()) };

@@ -39,7 +39,7 @@ fn numbers_are_dense_per_order_under_concurrent_batches() {
 }
 
 #[test]
-fn what_is_stored_is_what_was_written() {
+fn a_stored_message_is_read_back_unchanged() {
     each_database(async |hub: Fixture| {
         let mut written = keyed("o", "k", "https://example.com/ä.png\n🚚");
         written.kind = ChatKind::Image;

@@ -57,7 +57,7 @@ fn a_key_is_free_again_after_a_day() {
 }
 
 #[test]
-fn what_is_refused_leaves_the_key_free() {
+fn a_refused_call_leaves_the_key_free() {
     each_database(async |fixture| {
         let wanted = Idempotent {
             call: call("k", "a"),
@@ -71,7 +71,7 @@ fn what_is_refused_leaves_the_key_free() {
 }
 
 #[test]
-fn what_has_expired_is_deleted_in_steps_and_the_rest_stays() {
+fn expired_keys_are_deleted_in_steps_and_the_rest_stays() {
     each_database(async |fixture| {
         let mut connection = fixture.connection();
         for number in 0..MAX_EXPIRED + 100 {

@@ -109,7 +109,7 @@ fn tables_of_a_newer_version_are_refused_by_name() {
 }
 
 #[test]
-fn tables_of_an_older_version_are_told_where_they_are_not_to_be_changed() {
+fn tables_of_an_older_version_are_reported_without_auto_migrate() {
     on_sqlite(older);
     with_postgres(older);
 }

@@ -115,7 +115,7 @@ async fn stored(hub: &Fixture, id: &str) -> StoredOrder {
 }
 
 #[test]
-fn what_back_ends_set_is_there_and_every_change_raises_the_revision() {
+fn changes_of_back_ends_are_stored_and_raise_the_revision() {
     each_database(async |hub: Fixture| {
         let witness = Witness::new();
         let change = async |command| witness.change(&hub.store, "o", command).await;
@@ -146,7 +146,7 @@ fn what_back_ends_set_is_there_and_every_change_raises_the_revision() {
 }
 
 #[test]
-fn what_is_refused_changes_nothing_and_harms_no_other() {
+fn a_refused_change_changes_nothing_and_affects_no_other() {
     each_database(async |hub: Fixture| {
         let witness = Witness::new();
         let version = |number, word: &str| {

@@ -10,7 +10,7 @@ use orderhub::config::DatabaseUrl;
 use crate::fixture::{Fixture, each_database, keyed, message, on_postgres, order};
 
 #[test]
-fn a_locked_database_gives_errors_and_heals_when_it_is_released() {
+fn a_locked_database_gives_errors_until_it_is_released() {
     each_database(async |hub: Fixture| {
         hub.say(message("o", "before")).await.expect("stored");
         let mut other = hub.connection();

@@ -47,7 +47,7 @@ fn is(user: &str, seq: i64) -> (String, i64) {
 }
 
 #[test]
-fn what_is_noted_is_written_soon_without_being_asked_for() {
+fn read_marks_are_written_soon() {
     each_database(async |hub: Fixture| {
         with_chat(&hub, &["o", "p"]).await;
         note(&hub, "o", "ann", 1);
@@ -100,7 +100,7 @@ fn an_order_that_is_gone_or_unknown_gets_none() {
 }
 
 #[test]
-fn many_are_written_in_parts_and_there_is_an_end_to_how_many_wait() {
+fn read_marks_are_written_in_parts_and_their_queue_is_bounded() {
     each_database(async |hub: Fixture| {
         with_chat(&hub, &["o"]).await;
         let mut lock = hub.connection();
@@ -126,7 +126,7 @@ fn begin(hub: &Fixture) -> &'static str {
 }
 
 #[test]
-fn two_nodes_that_write_the_same_orders_do_not_wait_in_a_ring() {
+fn two_nodes_that_write_the_same_orders_do_not_deadlock() {
     each_database(async |hub: Fixture| {
         let orders: Vec<String> = (0..40).map(|n| format!("o{n:02}")).collect();
         with_chat(&hub, &orders.iter().map(String::as_str).collect::<Vec<_>>()).await;

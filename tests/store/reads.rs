@@ -25,7 +25,7 @@ async fn seqs(hub: &Fixture, range: PageRange, limit: i64) -> (Vec<i64>, bool) {
 }
 
 #[test]
-fn pages_are_ascending_and_say_whether_there_is_more() {
+fn pages_are_ascending_and_have_has_more() {
     each_database(async |hub: Fixture| {
         fill(&hub, 20, "x").await;
         for (range, limit, expected, more) in [
@@ -97,7 +97,7 @@ fn the_last_position_comes_back_and_chat_keeps_it() {
 }
 
 #[test]
-fn positions_are_written_without_anybody_waiting_for_them() {
+fn positions_are_written_behind() {
     each_database(async |hub: Fixture| {
         for n in 0..600 {
             drop(hub.store.save_position(order(&format!("o{}", n % 300)), position(n)));
@@ -140,7 +140,7 @@ fn the_store_answers_a_ping() {
 }
 
 #[test]
-fn however_many_rooms_ask_at_the_same_moment_none_is_refused() {
+fn many_rooms_that_read_at_once_are_all_served() {
     each_database(async |hub: Fixture| {
         fill(&hub, 1, "x").await;
         // All ask before any is answered, and there are 1,024 places.
@@ -153,7 +153,7 @@ fn however_many_rooms_ask_at_the_same_moment_none_is_refused() {
 }
 
 #[test]
-fn users_who_read_hold_up_neither_back_ends_nor_admins() {
+fn reads_of_users_delay_neither_back_ends_nor_admins() {
     each_database(async |hub: Fixture| {
         fill(&hub, 50, &"x".repeat(1000)).await;
         let read = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! Sessions that are taken up again after a stop.
+//! Session records that are resumed after a stop.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ fn a_session_is_taken_out_once_and_by_its_user_alone() {
 }
 
 #[test]
-fn of_many_who_ask_at_once_each_gets_its_own_and_one_gets_it() {
+fn concurrent_takes_return_each_record_once() {
     each_database(async |hub: Fixture| {
         let records: Vec<_> = (0..300).map(|n| record(&format!("u{n}"), "o")).collect();
         hub.store.save_resume_records(records.clone(), in_secs(60)).await.expect("written");
@@ -165,7 +165,7 @@ fn a_locked_database_gives_errors_and_loses_no_session() {
 }
 
 #[test]
-fn what_another_version_has_written_is_nothing() {
+fn a_record_of_another_version_is_ignored() {
     each_database(async |hub: Fixture| {
         let ann = record("ann", "o");
         hub.store.save_resume_records(vec![ann.clone()], in_secs(60)).await.expect("written");

@@ -130,7 +130,7 @@ fn plan(connection: &mut DbConnection, statement: &str) -> Vec<String> {
 }
 
 #[test]
-fn sqlite_finds_by_an_index_whatever_is_asked() {
+fn sqlite_answers_every_query_by_an_index() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
     let connection = &mut DbConnection::open(&url).expect("a database");
@@ -185,7 +185,7 @@ fn rows(connection: &mut DbConnection) -> i64 {
 }
 
 #[test]
-fn postgresql_looks_at_few_rows_whatever_is_asked() {
+fn postgresql_reads_few_rows_for_every_query() {
     with_postgres(|url| {
         let connection = &mut DbConnection::open(&url).expect("a database");
         migrate::run(connection).expect("tables");

@@ -80,7 +80,7 @@ fn a_batch_of_a_thousand_is_whole_when_it_is_answered() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_written_soon() {
+fn points_without_a_waiting_caller_are_written_soon() {
     each_database(async |fixture| {
         let now = Timestamp::now();
         fixture.store.write_position_behind(&order("o1"), &position("dan", now, 5));
@@ -130,7 +130,7 @@ fn a_point_on_its_way_to_a_deleted_order_is_left_out() {
 }
 
 #[test]
-fn what_has_expired_is_deleted_step_by_step() {
+fn expired_points_are_deleted_step_by_step() {
     each_database(async |fixture| {
         let (now, mut connection) = (Timestamp::now(), fixture.connection());
         let points: Vec<(OrderId, Position)> =

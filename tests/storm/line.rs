@@ -15,7 +15,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// How long opening and sending may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a Socket.IO client keeps over its connections, so that its session can be taken up again.
+/// What a Socket.IO client keeps over its connections, so that its session can be resumed.
 #[derive(Default)]
 pub struct RecoveryState {
     pid: Option<String>,
@@ -43,7 +43,7 @@ pub enum Refused {
 pub struct Line {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     socketio: bool,
-    /// The hub has taken up the session of before, and says that nothing was missed.
+    /// The hub has resumed the session, and says that nothing was missed.
     pub recovered: bool,
 }
 

@@ -44,7 +44,7 @@ const SHORT: u64 = 12;
 const STORM: (u64, u64) = (6000, 12_000);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_promise_is_kept_on_sqlite_whatever_fails() {
+async fn every_promise_is_kept_on_sqlite_under_faults() {
     run("sqlite", async |folder| {
         let url = DatabaseUrl::Sqlite(folder.join("data/orderhub.sqlite3"));
         Database { postgres: None, url, disk: None }
@@ -53,7 +53,7 @@ async fn every_promise_is_kept_on_sqlite_whatever_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_promise_is_kept_on_postgres_whatever_fails() {
+async fn every_promise_is_kept_on_postgres_under_faults() {
     let Some(programs) = postgres::programs() else {
         tell("SKIPPED on PostgreSQL: the chaos test (no initdb)");
         return;

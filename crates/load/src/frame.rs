@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_sends_is_refused() {
+    fn frames_that_no_server_sends_are_refused() {
         assert_eq!(read(&[0x81, 0x80]), Err(BadFrame));
         assert_eq!(read(&[0xc1, 0x00]), Err(BadFrame));
         assert_eq!(read(&[0x81, 127, 255, 0, 0, 0, 0, 0, 0, 0]), Err(BadFrame));

@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_that_is_too_low_says_what_it_can_drive() {
+    fn a_low_file_limit_names_the_number_of_clients_it_allows() {
         assert_eq!(judge(100, 132), Ok(()));
         let error = judge(1000, 256).expect_err("too low");
         for part in ["RLIMIT_NOFILE", "is 256", "can drive 224", "ulimit -n 1032", "--rooms"] {

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_told_in_a_line() {
+    fn a_machine_is_described_in_a_line() {
         let text = "processor\t: 0\nmodel name\t: A  CPU @ 2 GHz\nmodel name\t: another\n";
         let mut machine = Machine {
             host: "box".to_owned(),

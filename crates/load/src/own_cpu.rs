@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_number_counts() {
+    fn the_first_number_is_used() {
         assert_eq!(parse("1500 20 3\n"), Some(Duration::from_nanos(1500)));
         assert_eq!(parse(""), None);
     }

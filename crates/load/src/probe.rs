@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejection_of_another_socket_io_server_is_told_from_one_of_a_hub() {
+    fn a_rejection_of_another_socket_io_server_differs_from_one_of_a_hub() {
         let hub = r#"{"message":"no","data":{"code":"unauthenticated"}}"#;
         assert_eq!(rejected(hub), ProbeOutcome::Refused("unauthenticated".to_owned()));
         let ProbeOutcome::Other(text) = rejected(r#"{"message":"Invalid namespace"}"#) else {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_with_what_to_do() {
+    fn problems_come_with_a_remedy() {
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let told = problem(&io::Error::new(io::ErrorKind::InvalidData, unknown));
         assert!(told.is_some_and(|told| told.contains("--ca")));

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_enough_says_what_is_missing() {
+    fn a_file_with_too_few_tokens_says_which_are_missing() {
         let one = line("u", "driver", "a");
         for (text, part) in [
             ("\n{}\n".to_owned(), "line 2: missing field `user`"),

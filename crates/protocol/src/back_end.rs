@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_an_event_like_any_other_in_both_framings() {
+    fn a_back_end_event_is_encoded_in_both_framings() {
         let event = made("küche:fertig", r#"{"minutes": 7}"#).expect("an event");
         let plain = r#"{"event":"küche:fertig","data":{"minutes": 7}}"#;
         assert_eq!(written(Codec::Plain, &event), plain);

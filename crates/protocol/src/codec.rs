@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_an_offset_ends_an_event_as_a_string() {
+    fn only_an_offset_ends_an_event_as_a_string() {
         for (data, codec, written) in [
             ("\"a\"", Codec::Plain, "{\"event\":\"pong\",\"data\":\"a\"}"),
             ("\"a\"", ROOT, "42[\"pong\",\"a\"]"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_goes_to_its_ack_id_or_a_failure_to_everybody_who_listens() {
+    fn a_result_is_an_ack_and_a_failure_without_an_ack_id_is_an_exception() {
         let (done, failed) =
             (Ok(Reply::Leave(Remaining { remaining: 0 })), Err(Failure::forbidden()));
         let outcome = |codec: Codec, ack, result| {

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_is_told_so() {
+    fn an_invalid_envelope_is_refused() {
         let deep = format!("{{\"event\":\"ping\",\"data\":{}1{}}}", "[".repeat(64), "]".repeat(64));
         let deeper = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
         for text in [
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_beside_the_place_of_a_location_is_left_out() {
+    fn invalid_fields_beside_the_coordinates_of_a_location_are_left_out() {
         let read = |text: &str| {
             let ClientEvent::Location(location) = decode(text).expect(text).event else {
                 panic!("{text}")
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_of_null_is_none_and_a_whole_double_is_a_whole_number() {
+    fn an_id_of_null_is_absent_and_a_whole_double_is_a_whole_number() {
         let ack = |id: &str| {
             decode(&format!("{{\"event\":\"ping\",\"id\":{id}}}")).map(|request| request.ack)
         };

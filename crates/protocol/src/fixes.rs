@@ -29,7 +29,7 @@ pub enum UnreadableBody {
     #[error("more than 1,000 fixes")]
     TooManyFixes,
     /// The body is cut off, in another encoding, or not JSON at all.
-    #[error("the body is no JSON")]
+    #[error("the body is not JSON")]
     NotJson,
     /// The body is JSON, but has no fix in any known form.
     #[error("expected {0}")]
@@ -228,7 +228,7 @@ mod tests {
         "battery":{"is_charging":true,"level":0.83},"extras":{"orderId":"order-7"}},"device":{"model":"x"}}"#;
 
     #[test]
-    fn what_react_native_background_geolocation_posts_is_read() {
+    fn posts_of_react_native_background_geolocation_are_read() {
         let location = one(TRANSISTOR);
         assert_eq!(location.target, Target::One("order-7".parse().expect("an id")));
         let fix = location.fix;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_expo_hands_over_is_read_with_its_milliseconds() {
+    fn fixes_of_expo_are_read_with_their_milliseconds() {
         let expo = r#"{"timestamp":1763842700261.4,"mocked":false,"coords":{"latitude":45.1,
             "longitude":13.2,"altitude":null,"accuracy":20,"altitudeAccuracy":null,"heading":-1,"speed":0}}"#;
         for body in [format!("[{expo}]"), format!(r#"{{"locations":[{expo}]}}"#), expo.to_owned()] {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_beside_the_place_is_left_out() {
+    fn invalid_fields_beside_the_coordinates_are_left_out() {
         let bare = one(r#"{"lat":1,"lng":2}"#);
         for (name, values) in [
             ("battery", &["87", "1.01", "NaN", "\"full\"", "[]", "1e999", "-1", "null"][..]),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_how_many_come_at_once() {
+    fn the_number_of_fixes_of_one_post_is_bounded() {
         let body = |count: usize| format!("[{}]", vec![r#"{"lat":1}"#; count].join(","));
         assert_eq!(read_fixes(&body(1000)).map(|fixes| fixes.len()), Ok(1000));
         assert_eq!(read_fixes(&body(1001)), Err(UnreadableBody::TooManyFixes));

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_character_that_is_wrong_is_told() {
+    fn an_invalid_character_is_named() {
         let told = |text| UserId::new(text).expect_err("no id").to_string();
         assert!(told("ann#é").contains("'#'"), "{}", told("ann#é"));
         assert!(told("Zoé/").contains("'é'"), "{}", told("Zoé/"));

@@ -83,7 +83,7 @@ pub fn write(value: &impl Serialize, out: &mut Vec<u8>) {
     if let Err(error) = serde_json::to_writer(&mut *out, value) {
         // Only a bug in one of our `Serialize` implementations leads here; the client still gets
         // valid JSON.
-        log::error!("cannot write an event: {error}");
+        log::error!("cannot encode an event: {error}");
         out.truncate(start);
         out.extend_from_slice(b"null");
     }

@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_counts_only_at_the_beginning() {
+    fn a_byte_order_mark_is_skipped_only_at_the_beginning() {
         for (text, expected) in [
             ("\u{feff}{}", "{}"),
             (" \n\u{feff}{}", "{}"),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_null_where_a_value_stands() {
+    fn nan_and_infinity_are_null_where_a_value_stands() {
         for (text, expected) in [
             (r#"{"a":NaN}"#, Some(r#"{"a":null}"#)),
             ("[ NaN , nan,-Infinity,+inf, -NAN]", Some("[ null , null,null,null, null]")),

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_apps_send_is_read_by_the_fast_reader() {
+    fn messages_of_apps_are_read_by_the_fast_reader() {
         for text in MESSAGES {
             let text = text.replace('\n', "");
             let read = fast(&text).expect("read");
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_read_quickly_is_read_the_same_by_the_general_reader() {
+    fn the_fast_reader_and_the_general_reader_agree() {
         let odd = b"\"\\{}[],:.-+eE0019 \x00\x1f~nltrx\xc3\xa4";
         let mut both = 0;
         for message in MESSAGES {
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_serde_writes() {
+    fn the_writer_and_serde_agree() {
         let bare = Fix {
             lat: 48.208_49,
             lng: -0.0,

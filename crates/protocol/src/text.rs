@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_show_is_left_out_of_names() {
+    fn invisible_characters_are_left_out_of_names() {
         for c in [
             '\u{202A}',
             '\u{202B}',
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_script_or_an_emoji_stays_in_names() {
+    fn joiners_of_a_script_or_an_emoji_stay_in_names() {
         for name in [
             "Ann",
             "Žofie Nováková",

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_peer_has_received_is_counted() {
+    async fn bytes_that_the_peer_has_received_are_counted() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());

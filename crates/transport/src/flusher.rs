@@ -103,7 +103,9 @@ impl Flusher {
             match &mut self.ring {
                 Some(ring) if chunk.len() > 1 => {
                     if let Err(error) = flush_by_uring(ring, chunk) {
-                        log::warn!("io_uring failed, a thread goes on without: {error}");
+                        log::warn!(
+                            "io_uring failed; this thread now writes each socket on its own: {error}"
+                        );
                         self.ring = None;
                     }
                 }

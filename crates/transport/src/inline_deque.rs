@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_queue_wherever_its_elements_lie() {
+    fn the_deque_is_a_queue_inline_and_on_the_heap() {
         let (mut entries, mut model) = (InlineDeque::default(), VecDeque::new());
         for step in 0..400_usize {
             match step * 7 % 11 {

@@ -139,7 +139,7 @@ impl Default for TransportOptions {
 /// An outbox may hold this many times its limit of frames for a moment.
 const MAX_OVERCROWDING: usize = 4;
 
-/// What comes out of a connection.
+/// What a connection received, or why it has to close.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// A whole text message; valid UTF-8.

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_at_once_may_be_fetched_slowly() {
+    fn an_answer_given_at_once_may_be_fetched_slowly() {
         assert_eq!(fetch_time(64 * 1024), S * 128);
         assert_eq!(fetch_time(0), Duration::ZERO);
     }

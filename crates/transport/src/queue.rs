@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::frame::Frame;
 use super::inline_deque::InlineDeque;
 
-/// The topic of a latest-wins frame. The transport only compares it.
+/// What a latest-wins frame is about: a newer frame of the same key replaces it. The transport only
+/// compares keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LatestKey(pub u64);
 

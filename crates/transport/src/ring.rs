@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_socket_takes_what_it_can_and_the_rest_is_told() {
+    fn each_socket_takes_what_it_can_and_the_rest_is_returned() {
         let pairs: Vec<_> = (0..5).map(|_| UnixStream::pair().expect("a pair")).collect();
         // On a system without a ring, the hub does without one.
         let Ok(mut ring) = Ring::open() else { return };
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_and_what_is_too_many_is_not_taken() {
+    fn non_sockets_and_too_many_sockets_are_not_taken() {
         let Ok(mut ring) = Ring::open() else { return };
         let (near, far) = UnixStream::pair().expect("a pair");
         let slices = [IoSlice::new(b"x")];

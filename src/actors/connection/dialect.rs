@@ -62,7 +62,7 @@ impl Dialect {
         }
     }
 
-    /// Notes that a session is in a namespace.
+    /// Releases the permit of an unauthenticated connection: its token is valid.
     pub(super) fn mark_authenticated(&mut self) {
         if let Self::SocketIo(io) = self {
             io.unauthenticated = None;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actix::Context;
 
 use super::Connection;
+use super::join_hook::hook_for;
 use super::session::{ResumeState, Session};
 use super::subscription::Subscription;
 use crate::actors::order_room::EntryKind;
@@ -81,11 +82,12 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
         match shared.resumes.claim(pid, &identity.user, now) {
             Claim::Detached(record) => return Some(*record),
             Claim::Attached(_) | Claim::Claimed if now >= give_up_at => return None,
-            // A session that has ended already has left its record, too.
+            // If the old session has ended meanwhile, its record is there for the next claim.
             Claim::Attached(owner) if !std::mem::replace(&mut asked, true) => {
                 owner.send(TakeOver { pid }).timeout(give_up_at - now).await.ok();
             }
-            // Another connection holds it for a moment; ask again if it stays attached.
+            // Another connection has claimed the record, or the old session has not ended yet:
+            // claim again after a moment.
             Claim::Attached(_) | Claim::Claimed => {
                 asked = false;
                 actix_rt::time::sleep(CLAIM_RETRY).await;
@@ -93,7 +95,9 @@ async fn claim_record(shared: &Shared, pid: Pid, identity: &Identity) -> Option<
             Claim::Unknown => {
                 let taken = shared.store.take_resume_record(pid, identity.user.clone()).await;
                 return taken.unwrap_or_else(|error| {
-                    log::warn!("cannot look for a session to take up again: {error}");
+                    log::warn!(
+                        "cannot read a session record, so its client gets a new session: {error}"
+                    );
                     None
                 });
             }
@@ -110,12 +114,16 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     }
     let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
     let known = shared.store.rights_of(orders, identity.user.clone()).await;
-    let known = known.inspect_err(|error| log::warn!("cannot look for rights to return: {error}"));
+    let known = known.inspect_err(|error| {
+        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}")
+    });
     let unknown = OrderFacts::default();
     let may = |order: &OrderId| match &known {
         Ok(known) => {
             let facts = known.get(order).unwrap_or(&unknown);
+            // About others the back end is asked when they come back.
             shared.rights_of(identity, order, facts).to(Action::Join).is_ok()
+                || hook_for(shared, identity, order, facts).is_some()
         }
         Err(_) => !shared.bans.from_order(&identity.user, order, Timestamp::now()),
     };

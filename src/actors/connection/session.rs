@@ -38,6 +38,8 @@ pub(super) const MAX_QUEUED: usize = 32;
 pub(super) struct Session {
     pub(super) peer: Arc<Peer>,
     pub(super) identity: Arc<Identity>,
+    /// How many tokens it has had after its first.
+    pub(super) renewals: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) supervisor: Arc<SupervisorHandle>,
     /// The connection, which rooms tell that they have let the session in.
@@ -148,6 +150,7 @@ impl Session {
             peer,
             expiry: expiry(&identity, now),
             identity: Arc::new(identity),
+            renewals: 0,
             shared,
             supervisor,
             connection,
@@ -213,7 +216,8 @@ impl Session {
         self.log_end(end.reason);
     }
 
-    /// Notes that it was removed from a room. The event may be lost with the connection.
+    /// Keeps a removal from a room until its event is confirmed: it may be lost with the
+    /// connection.
     pub(super) fn remember_removal(&mut self, order: &OrderId) {
         self.forget_removal(order);
         if self.pid.is_some() {
@@ -228,7 +232,7 @@ impl Session {
         self.removed.retain(|(removed, _)| removed != order);
     }
 
-    /// Notes that the client has received all that was sent until then.
+    /// Forgets what the client has confirmed: all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
         self.removed.retain(|(_, at)| *at > until);
         if let Some(mut push_log) = self.peer.push_log() {
@@ -258,7 +262,7 @@ impl Session {
             role = self.identity.role.as_str(),
             framing = self.peer.codec.framing().as_str(),
             remote;
-            "connected"
+            "session started"
         );
     }
 
@@ -268,7 +272,7 @@ impl Session {
             user:% = self.identity.user,
             reason = reason,
             duration_ms = millis(self.opened.elapsed());
-            "closed"
+            "session ended"
         );
     }
 

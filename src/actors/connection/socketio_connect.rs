@@ -228,7 +228,8 @@ impl Connection {
             let state = ResumeState::new(resumes, offset);
             return self.start_session(identity, codec, state, ctx);
         };
-        // It has a session to resume, so a drain waits for it.
+        // The token is valid and the client may have a session to resume, so a drain waits for this
+        // connection.
         self.dialect.mark_authenticated();
         let shared = Arc::clone(&self.shared);
         let find = resume::find_session(shared, pid, identity, namespace, offset);

@@ -29,6 +29,8 @@ pub(super) struct Subscription {
     pub(super) sent_seq: Arc<AtomicI64>,
     /// The identity with which the session asked to enter.
     pub(super) identity: Arc<Identity>,
+    /// Whether it is in because the back end said so when it was asked.
+    pub(super) by_hook: bool,
     /// The joins from before a resume, and until when a new join replaces one of them: many clients
     /// join again whenever they connect.
     restored: Option<(u32, Option<Instant>)>,
@@ -82,7 +84,16 @@ impl Subscription {
     pub(super) fn new(id: SubscriptionId, identity: Arc<Identity>) -> Self {
         let (state, sent_seq) =
             (SubscriptionState::Subscribing(VecDeque::new()), Arc::new(AtomicI64::new(NOT_SHOWN)));
-        Self { id, joins: 0, sent_seq, identity, restored: None, resubscribed_at: None, state }
+        Self {
+            id,
+            joins: 0,
+            sent_seq,
+            identity,
+            by_hook: false,
+            restored: None,
+            resubscribed_at: None,
+            state,
+        }
     }
 
     /// The room, once the session is in.
@@ -120,7 +131,7 @@ impl Subscription {
         self.restored = Some((joins, None));
     }
 
-    /// Notes that it is in.
+    /// Starts the time in which a join replaces a restored one.
     pub(super) fn on_subscribed(&mut self, now: Instant) {
         if let Some((_, until @ None)) = &mut self.restored {
             *until = Some(now + REJOIN_WINDOW);
@@ -132,7 +143,7 @@ impl Subscription {
         self.sent_seq.load(Ordering::Relaxed)
     }
 
-    /// Notes that the client has the room's chat up to this message.
+    /// Sets the `seq` of the last chat message in the outbox.
     pub(super) fn set_sent_seq(&self, seq: i64) {
         self.sent_seq.store(seq, Ordering::Relaxed);
     }
@@ -162,6 +173,8 @@ mod tests {
             expires_at: protocol::time::Timestamp::from_millis(0),
             deadline: protocol::time::Timestamp::from_millis(0),
             issued_at: None,
+            by_hook: false,
+            claims: None,
         });
         let now = Instant::now();
         let mut subscription = Subscription::new(SubscriptionId(1), identity);

@@ -38,7 +38,7 @@ pub(super) struct ThrottledInput {
     pause: Duration,
 }
 
-/// What a client has sent.
+/// Input that counts against a rate.
 pub(super) enum ClientInput {
     /// An event of a session.
     Request(Request),

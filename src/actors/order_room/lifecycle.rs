@@ -132,6 +132,7 @@ impl OrderRoom {
             && self.senders.is_empty()
             && self.roster.is_empty()
             && self.writes.is_empty()
+            && self.asked_chat.is_empty()
             && self.loading.as_ref().is_none_or(|loading| loading.waiting.is_empty())
             && self.driver_watch.as_ref().is_none_or(|watch| watch.is_settled())
     }
@@ -154,17 +155,17 @@ impl OrderRoom {
         if self.idle_due().is_none_or(|due| due > now) {
             return;
         }
-        // The supervisor does not answer where a forwarded join is on its way. Then the wait starts
-        // again, and the room does not ask at once.
+        // The supervisor does not answer while a forwarded entry is on its way. Then the wait
+        // starts again, and the room does not ask at once.
         self.idle_since = Some(now + Duration::from_secs(1));
         // Taken now: a session that enters while the position is saved keeps the room alive.
-        let seen = self.seen;
+        let entries_handled = self.entries_handled;
         let save = self.save_position();
         ctx.spawn(save.into_actor(self).map(move |saved, room, _| {
             room.track_dirty |= !saved;
             if room.save_read_marks() && saved && room.is_idle() {
                 let (order, epoch) = (room.order.clone(), room.epoch);
-                room.reports.do_send(RoomReport::Idle { order, epoch, seen });
+                room.reports.do_send(RoomReport::Idle { order, epoch, entries_handled });
             }
         }));
     }
@@ -191,6 +192,7 @@ impl Handler<SaveRoomState> for OrderRoom {
     fn handle(&mut self, _: SaveRoomState, _: &mut Context<Self>) -> Self::Result {
         let save = self.save_position();
         self.save_read_marks();
+        self.note_all_shown();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
 }

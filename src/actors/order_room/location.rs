@@ -43,7 +43,7 @@ pub struct UpdateLocation {
 }
 
 impl OrderRoom {
-    /// Handles a fix. Returns whether a member is gone.
+    /// Handles a fix. Returns whether the room's next deadline may have changed.
     fn update_location(&mut self, update: UpdateLocation) -> bool {
         self.members.values().take(PREFETCHED).for_each(|member| member.outbox.prefetch());
         let UpdateLocation { session, at: arrived, mut fix, reply, .. } = update;
@@ -113,6 +113,7 @@ impl OrderRoom {
             ServerEvent::Location(LocationUpdate { order_id: &self.order, position, battery })
         };
         let mut for_staff = battery.map(|_| EncodedEvent::new(event(battery)));
+        // A held member gets the position in its snapshot.
         let sees = |member: &&mut Member| member.visibility.shows(taken_ms) && !member.is_held();
         let members = self.members.values_mut().filter(sees);
         let outcome = broadcast(event(None), &self.shared.metrics, members, |member, event| {

@@ -75,7 +75,8 @@ pub fn driver_for_fixes(
 }
 
 impl OrderRoom {
-    /// Handles posted fixes. Returns their outcome, and whether a member is gone.
+    /// Handles posted fixes. Returns their outcome, and whether the room's next deadline may have
+    /// changed.
     fn accept_posted_fixes(
         &mut self,
         posted: &PublishFixes,
@@ -85,9 +86,10 @@ impl OrderRoom {
         let at = Timestamp::now();
         let stale = self.track.accept_newest(&driver, &posted.fixes, at, now);
         let newest = posted.fixes.get(stale..).and_then(<[Fix]>::last);
-        let gone = newest.is_some_and(|newest| self.publish_position(newest.battery, at));
+        let deadline_changed =
+            newest.is_some_and(|newest| self.publish_position(newest.battery, at));
         let last = newest.and(self.track.last()).cloned();
-        Ok((PublishedFixes { driver, stale, last }, gone))
+        Ok((PublishedFixes { driver, stale, last }, deadline_changed))
     }
 }
 
@@ -102,13 +104,13 @@ impl Handler<PublishFixes> for OrderRoom {
             }
             return;
         }
-        let (outcome, gone) = match self.accept_posted_fixes(&posted, Instant::now()) {
-            Ok((accepted, gone)) => (Ok(accepted), gone),
+        let (outcome, deadline_changed) = match self.accept_posted_fixes(&posted, Instant::now()) {
+            Ok((accepted, deadline_changed)) => (Ok(accepted), deadline_changed),
             Err(failure) => (Err(failure), false),
         };
         // A caller that stopped waiting has dropped the receiver.
         drop(posted.done.send(outcome));
-        if gone {
+        if deadline_changed {
             self.tick(Instant::now(), ctx);
         }
     }

@@ -1,5 +1,5 @@
-//! The events of clients that a room handles, one line each. The handler of an event stands in the
-//! file of its subject.
+//! The events of clients that a room handles, one line each. The handler of an event is in the file
+//! named after it.
 
 use actix::Message;
 
@@ -29,7 +29,8 @@ impl<T: 'static> Message for ClientRequest<T> {
 // === impl RoomHandle ===
 
 impl RoomHandle {
-    /// Sends an event to the room, in whose handlers its type decides.
+    /// Sends an event to the room as a message of its own type, so that each event has its own
+    /// handler.
     pub fn request(
         &self,
         session: SessionId,

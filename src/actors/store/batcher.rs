@@ -1,7 +1,7 @@
 //! Group commit: collects what arrives while a batch commits, and makes it the next batch.
 //!
-//! There is one batcher per writer, with one batch in flight. The batcher owns the batch, so a
-//! caller that goes away cancels nothing.
+//! There are as many batchers as writer threads. Each has one batch in flight, which any writer
+//! thread commits. The batcher owns the batch, so a caller that goes away cancels nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,13 +41,13 @@ pub(super) struct QueueTrailPoints {
     pub(super) due: Instant,
 }
 
-/// Collects messages and positions for one writer.
+/// Collects the messages and positions of its orders.
 pub(super) struct Batcher {
     writers: DbThreads,
     /// Chat in the order of its admission.
     waiting: VecDeque<PendingChat>,
     positions: PositionQueue,
-    /// A batch is with the writer.
+    /// Whether a batch is being committed.
     in_flight: bool,
     /// Whether a timer runs for positions that are not due yet.
     is_armed: bool,
@@ -65,7 +65,7 @@ impl Batcher {
         Self { writers, waiting, positions, in_flight, is_armed, trail_interval, metrics }
     }
 
-    /// Hands the next batch to the writer, unless the writer still has one.
+    /// Hands the next batch to the writer threads, unless one is in flight.
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
         if self.in_flight {
             return;
@@ -111,7 +111,7 @@ impl Batcher {
         });
     }
 
-    /// Hands a batch to a writer.
+    /// Hands a batch to the writer threads.
     fn write(
         &mut self,
         ctx: &mut Context<Self>,

@@ -44,7 +44,7 @@ pub(super) struct DbThreads(Addr<DbThread>);
 /// Threads that end with the last [`DbThreads`].
 pub(super) struct WeakDbThreads(WeakAddr<DbThread>);
 
-/// Work for one of the threads. Whoever wants an answer puts a channel in.
+/// Work for one of the threads. A caller that wants a result sends it through a channel of its own.
 pub(super) type Job = Box<dyn FnOnce(&DbThread) + Send>;
 
 #[derive(Message)]
@@ -121,7 +121,7 @@ impl Handler<RunJob> for DbThread {
     fn handle(&mut self, RunJob(job): RunJob, _: &mut Self::Context) {
         // A job also sends answers, and a panic there would end this thread for good.
         if catch_unwind(AssertUnwindSafe(|| job(self))).is_err() {
-            log::error!("work for the database panicked");
+            log::error!("a database job panicked");
         }
     }
 }

@@ -14,7 +14,7 @@ pub enum StoreError {
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
     /// The database refused this, and would again.
-    #[error("the database refused: {0}")]
+    #[error("the database refused the work: {0}")]
     Refused(String),
     /// The store has stopped, or there is no actor system to start it in.
     #[error("the store is closed")]
@@ -34,7 +34,7 @@ pub enum ChatWriteError {
     #[error("the order has changed")]
     Outdated,
     /// The database refused it, and would again.
-    #[error("the database refused it")]
+    #[error("the database refused the message")]
     Refused,
     /// The database did not store it. If the connection was lost during the commit, it may have
     /// been stored all the same; a retry with the same key finds out.

@@ -44,14 +44,14 @@ impl Health {
 
     /// Counts a query that got no answer in time: the database hangs or is far too slow.
     pub(super) fn report_timeout(&self) {
-        self.report_failure("a question was given up", &"the database does not answer");
+        self.report_failure("a query was given up", &"the database does not answer");
     }
 
     pub(super) fn report_success(&self) {
         let mut failure_log = self.failure_log.lock();
         if failure_log.down {
             failure_log.down = false;
-            log::info!("the database serves again");
+            log::info!("the database works again");
         }
     }
 }

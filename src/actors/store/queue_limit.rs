@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_items_or_bytes_get_in_and_no_more() {
+    fn items_and_bytes_are_bounded() {
         let limit = QueueLimit::new(2, 10, Gauge::default());
         let first = limit.try_admit(9).expect("empty");
         let second = limit.try_admit(100).expect("below the limit when it came");

@@ -1,16 +1,20 @@
 //! Finds or creates rooms, forgets idle ones, and delays a room after repeated panics.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{
+    Actor, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
+};
 
 use super::{Crash, RoomEntry, Supervisor};
 use crate::actors::order_room::{
     Enter, Leave, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomReport, RoomStats, Stop,
 };
-use protocol::ids::OrderId;
+use crate::actors::webhooks::{FindSeen, SeenInRoom};
+use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
 /// A panic within this time after the last one makes the next room wait.
@@ -60,7 +64,7 @@ pub struct GetRoom(pub OrderId);
 pub struct GetRooms;
 
 impl Supervisor {
-    /// Forwards a join to its room, which it creates where there is none.
+    /// Forwards a session's entry to the room, which it creates if there is none.
     fn forward(&mut self, find: FindRoom) {
         let order = find.enter.guard.order.clone();
         if !self.rooms.contains_key(&order) {
@@ -68,7 +72,7 @@ impl Supervisor {
             self.rooms.insert(order.clone(), entry);
         }
         let Some(entry) = self.rooms.get_mut(&order) else { return };
-        entry.forwarded += 1;
+        entry.entries_forwarded += 1;
         entry.handle.addr.do_send(find.enter);
     }
 
@@ -88,12 +92,13 @@ impl Supervisor {
             OrderRoom::create(params, counted, ctx)
         });
         let handle = Arc::new(RoomHandle { addr, stats });
-        RoomEntry { handle, epoch, forwarded: 0 }
+        RoomEntry { handle, epoch, entries_forwarded: 0 }
     }
 
-    /// Forgets an idle room, unless a forwarded join is on its way to it.
-    fn forget_idle(&mut self, order: &OrderId, epoch: u64, seen: u64) {
-        let is_known = |entry: &&RoomEntry| entry.epoch == epoch && entry.forwarded == seen;
+    /// Forgets an idle room, unless a forwarded entry is on its way to it.
+    fn forget_idle(&mut self, order: &OrderId, epoch: u64, entries_handled: u64) {
+        let is_known =
+            |entry: &&RoomEntry| entry.epoch == epoch && entry.entries_forwarded == entries_handled;
         if let Some(entry) = self.rooms.get(order).filter(is_known) {
             entry.handle.addr.do_send(Stop);
             self.rooms.remove(order);
@@ -154,7 +159,9 @@ impl Handler<RoomReport> for Supervisor {
 
     fn handle(&mut self, report: RoomReport, _: &mut Context<Self>) {
         match report {
-            RoomReport::Idle { order, epoch, seen } => self.forget_idle(&order, epoch, seen),
+            RoomReport::Idle { order, epoch, entries_handled } => {
+                self.forget_idle(&order, epoch, entries_handled);
+            }
             RoomReport::Crashed { order, epoch, is_panic } => {
                 self.crashed(&order, epoch, is_panic, Instant::now());
             }
@@ -181,6 +188,19 @@ impl Handler<GetRoom> for Supervisor {
 
     fn handle(&mut self, message: GetRoom, _: &mut Context<Self>) -> Self::Result {
         self.rooms.get(&message.0).map(|entry| entry.handle.clone())
+    }
+}
+
+impl Handler<FindSeen> for Supervisor {
+    type Result = ResponseFuture<BTreeMap<UserId, SeenInRoom>>;
+
+    fn handle(&mut self, find: FindSeen, _: &mut Context<Self>) -> Self::Result {
+        let room = self.rooms.get(&find.order).map(|entry| entry.handle.addr.clone());
+        Box::pin(async move {
+            let Some(room) = room else { return BTreeMap::new() };
+            // A room that ends meanwhile has noted what it showed.
+            room.send(find).await.unwrap_or_default()
+        })
     }
 }
 

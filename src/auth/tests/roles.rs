@@ -63,7 +63,7 @@ fn the_claim_with_the_role_may_be_a_path() {
 }
 
 #[test]
-fn a_list_of_roles_counts_without_those_that_lack_the_staff_audience() {
+fn staff_roles_of_a_list_need_the_staff_audience() {
     let flags = &["--jwt-staff-audience", "staff"];
     let roles = json!({"role": ["admin", "driver"]});
     assert_eq!(judge(flags, roles.clone()).expect("good").role, Role::Driver);

@@ -15,7 +15,7 @@ pub enum Failure {
     #[error("{0}")]
     Lost(String),
     /// The node did not hear itself.
-    #[error("a server is connected and passes nothing on")]
+    #[error("the server accepts the connection and delivers no messages")]
     Deaf,
     /// A server ended a subscription by itself.
     #[error("a server has ended subscriptions")]
@@ -27,7 +27,7 @@ pub enum Failure {
     #[error("the servers of the cluster have changed")]
     Topology,
     /// More came in than the workers could take.
-    #[error("more came in than this node could take")]
+    #[error("this node received more than it could process")]
     Overflow,
     /// The server is a replica, or has become one.
     #[error("the server is a replica: it must be the master")]
@@ -36,10 +36,10 @@ pub enum Failure {
     #[error("{0}; the user needs the commands and channels that docs/cluster.md lists")]
     Refused(String),
     /// TLS failed, most often for the certificate.
-    #[error("TLS: {0} (REDIS_CA names the authorities that count)")]
+    #[error("TLS: {0} (REDIS_CA names the trusted authorities)")]
     Tls(String),
     /// What answers is no Redis.
-    #[error("what answers there is no Redis (or wants rediss:// for TLS)")]
+    #[error("the server does not speak Redis (or it needs TLS: rediss://)")]
     NotRedis,
     /// The server is older than the sharded channels of Redis 7.
     #[error("Redis {0} is too old: it must be 7.0 or newer, or any Valkey")]
@@ -48,7 +48,7 @@ pub enum Failure {
     #[error("the server is a Sentinel: write redis+sentinel://HOST,…/MASTER")]
     IsSentinel,
     /// The Sentinels do not have this master.
-    #[error("the Sentinels know no master of this name that is there")]
+    #[error("the Sentinels know no reachable master of this name")]
     UnknownMaster,
 }
 

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_is_taken_at_once_and_in_order() {
+    fn pushes_are_taken_at_once_and_in_order() {
         let pushes = Pushes::default();
         for (kind, data) in [
             (PushKind::Subscribe, vec![b"a".as_slice(), b"1"]),

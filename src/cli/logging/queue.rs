@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_dropped_counted_and_told_in_its_place() {
+    fn lines_that_do_not_fit_are_dropped_and_their_number_is_logged_in_place() {
         let fixture = start();
         fixture.stall();
         let long = ["x".repeat(CAPACITY / 2 - 1).as_bytes(), b"\n"].concat();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_fails_costs_lines_and_one_that_does_not_block_costs_time() {
+    fn a_failing_stream_loses_lines_and_a_full_nonblocking_one_delays_them() {
         let fixture = start();
         fixture.queue.push(b"one\ntwo\n");
         fixture.permit(Err(ErrorKind::BrokenPipe.into()));

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_status_is_an_object_of_a_sane_size() {
+    fn details_of_a_status_are_an_object_of_bounded_size() {
         let data = |data: &str| {
             let allowed_values = AllowedValues { statuses: None, roles: &RoleMap::default() };
             let text = format!(r#"{{"status":"NEW","data":{data}}}"#);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_says_who_or_that_there_is_nobody() {
+    fn an_assignment_names_a_driver_or_clears_it() {
         let driver = |text| {
             let form = read_form::<AssignForm>(text, "body").and_then(AssignForm::patch);
             form.map(|(patch, _)| patch.driver_id)

@@ -83,7 +83,7 @@ pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<FixSource,
     match caller {
         Principal::Identity(user) => driver(hub, user),
         Principal::Service(_) => {
-            let detail = "an API key is no driver: post to the order";
+            let detail = "an API key is not a driver: post to the order";
             Err(Failure::new(ErrorCode::Forbidden, detail).into())
         }
     }

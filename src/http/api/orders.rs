@@ -258,7 +258,7 @@ fn read_cursor(cursor: &str) -> Result<OrderId, Failure> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
     let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     id.and_then(|id| OrderId::new(&id).ok())
-        .ok_or_else(|| Failure::invalid("cursor", "is none that a page has given"))
+        .ok_or_else(|| Failure::invalid("cursor", "must be the nextCursor of a page"))
 }
 
 /// Reads an order, its driver's position, and who is in its room

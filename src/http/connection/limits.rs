@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_never_has_all_places_without_a_login() {
+    fn one_address_cannot_use_up_all_unauthenticated_connections() {
         let connection_limits = connection_limits(&["--max-connections", "100"]);
         let held: Vec<_> =
             std::iter::from_fn(|| connection_limits.admit_unauthenticated(ip("192.0.2.1")).ok())

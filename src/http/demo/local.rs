@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_missing_or_there_twice_is_none() {
+    fn a_missing_or_repeated_host_is_refused() {
         assert!(check(Version::HTTP_11, &Method::GET, &HeaderMap::new()).is_err());
         let mut headers = HeaderMap::new();
         for host in ["127.0.0.1", "evil.example"] {

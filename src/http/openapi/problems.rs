@@ -43,8 +43,8 @@ const UNAUTHENTICATED: ProblemKind = ProblemKind {
 const FORBIDDEN: ProblemKind = ProblemKind {
     name: "Forbidden",
     status: StatusCode::FORBIDDEN,
-    codes: &["forbidden"],
-    description: "Known, but without the right to it",
+    codes: &["forbidden", "rejected"],
+    description: "Known, but without the right to it; `rejected`: the back end does not let the message be stored",
     header: None,
 };
 const NOT_FOUND: ProblemKind = ProblemKind {
@@ -262,7 +262,7 @@ mod tests {
     use protocol::error::ErrorCode;
 
     #[test]
-    fn only_codes_that_the_hub_says_are_described() {
+    fn only_codes_that_the_hub_sends_are_described() {
         let http_only = ["unsupported_media_type", "request_timeout", "not_acceptable"];
         for code in KINDS.iter().flat_map(|kind| kind.codes) {
             assert!(ErrorCode::NAMES.contains(code) || http_only.contains(code), "{code}");

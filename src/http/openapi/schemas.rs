@@ -43,7 +43,7 @@ schemas! {
         .description(Some("A user's id; a whole number is taken as its text"));
     /// A user's name.
     Name: text(128, r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$")
-        .description(Some("What somebody is called: not blank, without control characters"));
+        .description(Some("A display name: not blank, without control characters"));
     /// A participant's role.
     RoleName: AnyOfBuilder::new()
         .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ROLES)))

@@ -162,7 +162,7 @@ impl UnconfirmedList {
         unconfirmed
     }
 
-    /// Notes that the client has received all that was sent until then.
+    /// Forgets what the client has confirmed: all that was sent until then.
     pub(super) fn confirm_until(&mut self, until: Instant) {
         self.0.retain(|item| item.at.is_none_or(|at| at > until));
     }

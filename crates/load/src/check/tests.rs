@@ -128,7 +128,7 @@ fn numbers_that_no_hub_has_do_no_harm() {
 }
 
 #[test]
-fn the_first_cases_are_told_and_who_is_behind_is_known() {
+fn the_first_cases_are_listed_and_clients_behind_are_named() {
     let mut checker = Checker::new(2, [0, 1]);
     let nothing = Joined { last_seq: 0, since_seq: None, recovered: false, messages: &[] };
     checker.joined(1, nothing);

@@ -311,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_say_who_comes_back() {
+    fn close_codes_decide_who_reconnects() {
         for (code, away) in [(1000, true), (1012, false), (4008, false), (4401, true), (4403, true)]
         {
             assert_eq!(is_terminal(code), away, "{code}");

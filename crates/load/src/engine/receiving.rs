@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_holds_who_and_when() {
+    fn a_key_holds_sender_and_time() {
         assert_eq!(key_of(0, 5), (1 << 40) + 5);
         assert_eq!(due_of(key_of(999_999, 123_456)), 123_456);
         assert_ne!(key_of(1, 5), key_of(2, 5));

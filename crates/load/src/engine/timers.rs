@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_comes_by_time_and_then_in_its_order() {
+    fn due_timers_fire_by_time_and_then_in_order() {
         let mut timers = Timers::default();
         timers.at(20, Wake::Second);
         timers.at(10, Wake::Location(1));

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_assertion_is_refused_with_what_is_allowed() {
+    fn an_invalid_assertion_is_refused_with_the_allowed_ones() {
         for (text, part) in [
             ("chat.p99", "it must compare"),
             ("chats.p99<5ms", "chats.p99 is not measured; there are connect"),

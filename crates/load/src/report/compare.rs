@@ -138,7 +138,7 @@ mod tests {
     use crate::report::tests::{sample, workload};
 
     #[test]
-    fn changes_are_told_and_different_runs_warned_of() {
+    fn changes_are_listed_and_different_runs_get_a_warning() {
         let a = sample();
         let mut b = sample();
         b.timings.get_mut("chat").expect("timed").p50 *= 1.5;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn two_loads_that_differ_are_told_by_what_differs() {
+    fn different_loads_are_named_by_their_differences() {
         let a = sample();
         let changes = ["rooms=300", "customer.chat=0.5", "driver.stay=1m", "driver.away=1s"];
         let mut b = Report { workload: Some(workload(&changes)), ..sample() };
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_an_older_program_are_compared_by_what_they_say() {
+    fn results_of_an_older_version_are_compared() {
         let a = Report { workload: None, machine: None, hub_version: None, ..sample() };
         let text = compare(&a, &sample());
         assert!(!text.contains("different runs"), "{text}");

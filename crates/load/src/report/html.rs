@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_needs_nothing_else_and_names_whose_charts_they_are() {
+    fn the_page_is_self_contained_and_names_its_chart_library() {
         let page = page(&sample());
         for part in ["src=\"", "<link", "@import", "url("] {
             assert!(!page.contains(part), "{part}");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_the_table_says() {
+    fn the_page_has_the_figures_of_the_table() {
         let page = page(&sample());
         for part in [
             "<title>chat: 100 rooms, 3 connections, 30 chat messages a second, for 30s</title>",

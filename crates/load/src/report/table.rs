@@ -152,7 +152,7 @@ mod tests {
     use crate::report::tests::sample;
 
     #[test]
-    fn the_table_says_what_counts() {
+    fn the_table_has_the_main_figures() {
         let text = table(&sample());
         for part in [
             "chat on ws://127.0.0.1:8080 (plain): complete, 10.0 s measured",

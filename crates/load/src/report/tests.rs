@@ -87,7 +87,7 @@ fn a_report_of_an_older_program_is_read() {
 }
 
 #[test]
-fn what_is_no_report_is_refused_in_a_sentence() {
+fn an_invalid_report_is_refused_in_a_sentence() {
     for (text, part) in [
         ("", "no result of a run (--json)"),
         ("{}", "missing field `format`"),
@@ -142,7 +142,7 @@ fn distributions_are_written_for_plotters() {
 }
 
 #[test]
-fn what_the_hub_took_is_told_by_delivery() {
+fn the_usage_of_the_hub_is_given_per_delivery() {
     let counts = Counts { chat_seen: 1000, ..Counts::default() };
     let time = Duration::from_secs(10);
     let hold = Interval { time, counts, hub_cpu: Some(0.2), ..Interval::default() };

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_is_told_in_a_line() {
+    fn a_workload_is_described_in_a_line() {
         let words = |changes: &[&str]| workload(changes).words(12);
         assert_eq!(
             words(&[]),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_run_can_be_run_again() {
+    fn a_workload_can_be_run_again() {
         let workload = workload(&["storm=[{at=\"5s\"}]", "driver.read-bytes-per-second=2048"]);
         let changes: Vec<String> = workload
             .settings

@@ -98,7 +98,7 @@ fn a_mistake_in_the_file_has_its_line_also_under_changes_and_a_change_can_mend_i
 }
 
 #[test]
-fn a_role_can_be_left_out_but_not_everybody() {
+fn a_role_can_be_left_out_but_not_all_roles() {
     let text = SMALL.to_owned() + "[customer]\nper-room = 2\n";
     let scenario = Scenario::read(&text, &["customer.per-room=0".to_owned()]).expect("good");
     assert_eq!(scenario.people(), 2);

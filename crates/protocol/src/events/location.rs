@@ -156,7 +156,7 @@ pub(crate) fn location(raw: RawLocation) -> Result<Location, Failure> {
     let accuracy = known(raw.accuracy, f64::MAX);
     // Receivers without a fix report zeros.
     if raw.lat == 0.0 && raw.lng == 0.0 && accuracy.is_none_or(|metres| metres == 0.0) {
-        return Err(Failure::invalid("lat", "0, 0 without an accuracy is no position"));
+        return Err(Failure::invalid("lat", "0, 0 without an accuracy is not a position"));
     }
     let fix = Fix {
         lat: raw.lat,

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_exactly_a_pid_is_none() {
+    fn an_inexact_pid_is_refused() {
         for bad in [
             "",
             "AAAAAAAAAAAAAAAAAAAAA",

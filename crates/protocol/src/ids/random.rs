@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_gets_what_somebody_got_before() {
+    fn random_ids_do_not_repeat() {
         let mut pool = Pool { bytes: [0; POOL], used: POOL };
         let mut given = std::collections::HashSet::new();
         for length in (8..40).cycle().take(1000) {

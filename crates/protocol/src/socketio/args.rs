@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_and_the_text_of_the_rest_are_told_apart() {
+    fn the_name_and_the_text_of_the_arguments_are_separated() {
         for (array, name, data, rest) in [
             ("[]", None, None, ""),
             (" [ ] ", None, None, ""),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_malformed() {
+    fn anything_but_an_array_is_malformed() {
         for array in [
             "",
             " ",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_names_are_malformed_however_they_are_written() {
+    fn reserved_names_are_malformed_in_every_spelling() {
         for name in RESERVED {
             let array = format!("[\"{name}\",{{}}]");
             assert_eq!(Args::parse(&array).err(), Some(Malformed::Reserved), "{array}");

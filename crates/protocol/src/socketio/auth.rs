@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_taken_and_nothing_is_an_error() {
+    fn known_fields_are_read_and_unknown_ones_are_no_error() {
         let nothing = auth(None, None, None, true);
         for (payload, expected) in [
             ("", nothing.clone()),

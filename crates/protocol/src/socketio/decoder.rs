@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_turn_is_malformed() {
+    fn a_packet_out_of_order_is_malformed() {
         let mut decoder = Decoder::new(100);
         assert_eq!(decoder.binary(bytes(&[1])).err(), Some(Malformed::Unannounced));
         assert!(decoder.text(TWO).expect("a packet").is_none());

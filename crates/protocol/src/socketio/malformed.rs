@@ -7,10 +7,10 @@ use crate::close::CloseCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// An Engine.IO type that does not exist, or that only servers send.
-    #[error("no Engine.IO packet that a client may send")]
+    #[error("not an Engine.IO packet that a client may send")]
     Engine,
     /// A Socket.IO type that does not exist, or that only servers send.
-    #[error("no Socket.IO packet that a client may send")]
+    #[error("not a Socket.IO packet that a client may send")]
     Kind,
     /// A binary packet that does not say how many attachments follow, or too many.
     #[error("a binary packet must announce 0 to 10 attachments")]

@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_offset_is_none() {
+    fn an_invalid_offset_is_absent() {
         let long = format!("{}:1", "x".repeat(129));
         for text in [
             "",

@@ -65,7 +65,7 @@ fn every_kind_is_read() {
 }
 
 #[test]
-fn what_no_stock_client_sends_is_malformed() {
+fn packets_that_no_stock_client_sends_are_malformed() {
     for (text, why) in [
         ("", Malformed::Kind),
         ("7", Malformed::Kind),

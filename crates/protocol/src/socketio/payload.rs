@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again() {
+    fn a_written_payload_is_read_back() {
         for (packet, part) in [
             ("4hello", Some(Part::Text("4hello"))),
             ("bAQIDBA==", Some(Part::Binary(vec![1, 2, 3, 4]))),

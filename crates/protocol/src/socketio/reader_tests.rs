@@ -141,7 +141,7 @@ fn namespaces_are_entered_and_left() {
 }
 
 #[test]
-fn the_engine_is_heard_and_what_is_not_a_clients_is_malformed() {
+fn engine_io_packets_are_read_and_server_packets_are_malformed() {
     assert!(matches!(read("3"), Ok(ClientPacket::Pong)));
     assert!(matches!(read("3probe"), Ok(ClientPacket::Pong)));
     assert!(matches!(read("1"), Ok(ClientPacket::Close)));

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_traccar_client_sends_is_read_in_the_hubs_units() {
+    fn posts_of_traccar_client_are_read_in_the_hubs_units() {
         let sent = "id=48241179&timestamp=1795378700&lat=45.2735&lon=13.7142&speed=19.438445&\
             bearing=270.5&altitude=12.7&accuracy=5.4&batt=83.0&mock=true";
         let fix = one(sent, "");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fix_that_is_none_is_told_by_its_field_and_a_request_without_one_as_a_whole() {
+    fn an_invalid_fix_is_refused_by_its_field_and_a_request_without_one_as_a_whole() {
         for (query, field) in [
             ("lat=91&lon=2", "lat"),
             ("lat=1&lon=181", "lon"),

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_is_told_so() {
+    fn an_invalid_batch_is_refused() {
         let many = format!(r#"{{"locations":[{}]}}"#, vec!["{}"; 1001].join(","));
         for (body, reason) in [
             ("", UnreadableBody::NotJson),

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_location_is_no_fix() {
+    fn messages_without_a_location_are_no_fix() {
         for body in [
             "",
             " \n",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_of_owntracks_is_told_so() {
+    fn an_invalid_message_of_owntracks_is_refused() {
         for (body, reason) in [
             ("x", UnreadableBody::NotJson),
             ("{\"_type\":\"location\",\"lat\":1", UnreadableBody::NotJson),

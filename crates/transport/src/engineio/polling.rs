@@ -110,7 +110,9 @@ impl<H: EngineHandler> Engine<H> {
             // The session continues: this is not its fault.
             BodyError::Full => {
                 post.decline();
-                self.handler.unavailable("too much is under way").error_response()
+                self.handler
+                    .unavailable("the hub has too many requests in progress")
+                    .error_response()
             }
             // The POST's drop reports that the client is gone.
             BodyError::Lost => reply::refusal(EngineError::BadRequest),

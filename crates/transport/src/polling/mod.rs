@@ -53,7 +53,7 @@ pub enum PollError {
     #[error("another request of this session is under way")]
     Overlap,
     /// The body is not a payload of packets. This ends the connection.
-    #[error("the body is no payload")]
+    #[error("the body is not a payload")]
     Malformed,
 }
 

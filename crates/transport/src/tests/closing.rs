@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_failure_is_told_once_and_closes_with_its_code() {
+fn a_failure_is_reported_once_and_closes_with_its_code() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         peer.write_all(b"\x82\xFF\x40\0\0\0\0\0\0\0 and more").await.expect("sent");
@@ -94,7 +94,7 @@ fn a_close_frame_survives_what_the_peer_had_sent_unread() {
 }
 
 #[test]
-fn a_session_that_stops_after_finish_still_says_goodbye() {
+fn a_session_that_stops_after_finish_still_sends_its_close() {
     run(async {
         let (mut peer, inbound, outbox) = pair(options()).await;
         peer.write_all(&client(0x81, b"unread")).await.expect("sent");
@@ -118,7 +118,7 @@ fn a_session_that_dies_cuts_its_connection() {
 }
 
 #[test]
-fn an_abort_ends_the_stream_though_nobody_reads_the_socket() {
+fn an_abort_ends_the_stream_of_an_unread_socket() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;
@@ -132,7 +132,7 @@ fn an_abort_ends_the_stream_though_nobody_reads_the_socket() {
 }
 
 #[test]
-fn a_close_that_nobody_answers_ends_with_the_linger_time() {
+fn an_unanswered_close_ends_with_the_linger_time() {
     run(async {
         let close_timeout = Duration::from_millis(100);
         let (mut peer, mut inbound, outbox) =
@@ -148,7 +148,7 @@ fn a_close_that_nobody_answers_ends_with_the_linger_time() {
 }
 
 #[test]
-fn a_panic_while_writing_costs_one_connection() {
+fn a_panic_while_writing_ends_one_connection() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         let (mut other_peer, _other_inbound, other) = pair(options()).await;
@@ -164,7 +164,7 @@ fn a_panic_while_writing_costs_one_connection() {
 }
 
 #[test]
-fn a_peer_that_vanishes_ends_the_stream_after_what_it_said() {
+fn a_vanished_peer_ends_the_stream_after_its_last_messages() {
     run(async {
         let (mut peer, mut inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;

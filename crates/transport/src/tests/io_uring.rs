@@ -13,7 +13,7 @@ fn both_ways(test: impl AsyncFn(TransportOptions)) {
 }
 
 #[test]
-fn all_sockets_of_a_turn_get_what_is_theirs_in_one_write_each() {
+fn all_sockets_of_a_turn_get_their_frames_in_one_write_each() {
     both_ways(async |options| {
         let mut sockets = Vec::new();
         for _ in 0..SOCKETS {
@@ -62,7 +62,7 @@ fn more_frames_than_one_write_takes_arrive_in_their_order() {
 }
 
 #[test]
-fn sockets_that_take_nothing_or_not_all_or_are_gone_hold_up_nobody() {
+fn sockets_that_are_full_or_gone_do_not_delay_others() {
     both_ways(async |options| {
         let options = TransportOptions { outbox_bytes: 1 << 20, ..options };
         let (mut slow_peer, mut slow_in, slow) = pair(options.clone()).await;

@@ -102,7 +102,7 @@ fn a_post_is_answered_when_the_session_comes_back_for_more() {
 }
 
 #[test]
-fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
+fn a_post_whose_client_does_not_wait_is_handled() {
     run(async {
         let (mut inbound, _outbox, polling, _) = polling_pair(options());
         let hold = inbound.read_pause().pause();
@@ -126,7 +126,7 @@ fn a_client_that_does_not_wait_for_the_answer_is_heard_all_the_same() {
 }
 
 #[test]
-fn a_post_is_refused_behind_what_the_session_says_last() {
+fn a_post_is_refused_after_the_last_frames_of_the_session() {
     run(async {
         let (mut inbound, outbox, polling, _) = polling_pair(options());
         let poll = polling.poll().expect("the first");
@@ -144,7 +144,7 @@ fn a_post_is_refused_behind_what_the_session_says_last() {
 }
 
 #[test]
-fn the_first_of_two_polls_hears_of_the_end_also_where_the_session_says_nothing() {
+fn the_first_of_two_polls_gets_the_end_of_a_silent_session() {
     run(async {
         for (last, heard) in [(None, "1"), (Some("4bye"), "4bye")] {
             let (mut inbound, outbox, polling, _) = polling_pair(options());
@@ -193,7 +193,7 @@ fn a_poll_that_is_dropped_ends_the_stream_after_what_was_posted() {
 }
 
 #[test]
-fn a_poll_that_had_nothing_to_say_takes_nothing_with_it() {
+fn an_empty_poll_takes_no_frames() {
     run(async {
         let (mut inbound, outbox, polling, _) = polling_pair(options());
         let poll = polling.poll().expect("the first");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_came_behind_the_request_is_read_first() {
+fn bytes_behind_the_request_are_read_first() {
     run(async {
         let early = client(0x81, b"early");
         let (mut peer, mut inbound, _outbox) = pair_after(options(), &early[..8]).await;

@@ -93,7 +93,7 @@ fn more_frames_than_an_outbox_is_meant_to_hold_are_no_overrun_for_a_moment() {
 }
 
 #[test]
-fn who_has_too_many_frames_for_the_send_timeout_is_overrun() {
+fn an_outbox_with_too_many_frames_for_the_send_timeout_is_overrun() {
     run(async {
         let limits = TransportOptions { outbox_messages: 4, ..options() };
         let limits = TransportOptions { send_timeout: Duration::from_millis(300), ..limits };
@@ -286,7 +286,7 @@ fn frames_of_several_threads_all_arrive_in_their_order() {
 }
 
 #[test]
-fn what_a_thread_pushed_before_it_ended_is_sent() {
+fn frames_that_a_thread_pushed_before_it_ended_are_sent() {
     run(async {
         let (mut peer, _inbound, outbox) = pair(options()).await;
         read_head(&mut peer).await;

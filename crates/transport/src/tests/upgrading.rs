@@ -4,7 +4,7 @@ use super::polling::{polling_pair, post};
 use super::*;
 
 #[test]
-fn what_waits_follows_on_the_websocket_and_what_was_posted_comes_first() {
+fn waiting_frames_follow_on_the_websocket_and_posted_input_comes_first() {
     run(async {
         let (mut inbound, outbox, polling, ended) = polling_pair(options());
         let hold = inbound.read_pause().pause();
@@ -99,7 +99,7 @@ fn a_websocket_that_has_not_sent_its_own_cannot_take_over_and_may_be_tried_again
 }
 
 #[test]
-fn a_session_that_closes_while_it_moves_says_goodbye_on_the_websocket() {
+fn a_session_that_closes_during_an_upgrade_sends_its_close_on_the_websocket() {
     run(async {
         let (mut inbound, outbox, polling, _) = polling_pair(options());
         let (mut peer, probe_in, _probe_out) = pair(options()).await;

@@ -69,7 +69,7 @@ impl Plain {
 }
 
 #[tokio::test]
-async fn it_joins_hears_and_chats() {
+async fn a_client_joins_receives_and_chats() {
     let hub = Hub::start();
     let mut ann = connect(&hub, &token("ann", "customer", "1h")).await.unwrap();
     let mut dan = connect(&hub, &token("dan", "driver", "1h")).await.unwrap();
@@ -84,7 +84,7 @@ async fn it_joins_hears_and_chats() {
 }
 
 #[tokio::test]
-async fn after_a_restart_it_is_back_and_has_missed_nothing() {
+async fn a_client_reconnects_after_a_restart_and_misses_nothing() {
     for (signal, code) in [("TERM", Some(1012)), ("KILL", None)] {
         let mut hub = Hub::start();
         let key = token("ann", "customer", "1h");

@@ -90,7 +90,7 @@ impl Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_joins_hears_and_chats() {
+async fn a_client_joins_receives_and_chats() {
     let hub = Hub::start();
     let (mut ann, dan) = (enter(&hub, "ann", "customer").await, enter(&hub, "dan", "driver").await);
     assert_eq!(ann.join(0).await["ok"], true);
@@ -129,12 +129,12 @@ async fn comes_back(signal: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_deploy_it_is_back() {
+async fn a_client_reconnects_after_a_deploy() {
     comes_back("TERM").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_it_is_back() {
+async fn a_client_reconnects_after_a_crash() {
     comes_back("KILL").await;
 }
 
@@ -151,7 +151,7 @@ async fn a_token_that_ends_is_replaced_when_it_comes_back() {
 
 /// The error is a text, with the hub's answer in it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_token_is_told_as_text() {
+async fn a_refused_token_is_a_text() {
     let hub = Hub::start();
     let mut ann = connect(&hub, &["no token".to_owned()]).await;
     let error = ann.inbox.take("error").await.to_string();

@@ -1,5 +1,5 @@
-//! An order that was deleted and is made again: nothing of what was said and seen before is there,
-//! also while the chat of before is still being removed.
+//! An order that was deleted and is created again: nothing of its earlier chat and positions is
+//! there, also while the earlier chat is still being removed.
 
 use diesel::connection::SimpleConnection;
 use reqwest::Method;
@@ -40,7 +40,7 @@ fn order_of(user: &str) -> Value {
     json!({ "status": "NEW", "driverId": "dan", "participants": participants })
 }
 
-/// An order that ann and dan have talked about, deleted and made again for bob; its old chat is
+/// An order that ann and dan have talked about, deleted and created again for bob; its old chat is
 /// still there.
 async fn remade(database: &Database, hub: &Hub, meanwhile: impl AsyncFnOnce()) {
     put(hub, "o1", order_of("ann")).await;
@@ -117,7 +117,7 @@ async fn nothing_is_there(hub: &Hub, next: i64) {
 }
 
 #[tokio::test]
-async fn an_order_that_is_made_again_shows_no_chat_of_before() {
+async fn a_recreated_order_shows_no_earlier_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         remade(&database, &hub, async || {}).await;
@@ -127,10 +127,10 @@ async fn an_order_that_is_made_again_shows_no_chat_of_before() {
 }
 
 #[tokio::test]
-async fn a_room_that_stays_shows_no_chat_of_before() {
+async fn an_open_room_of_a_recreated_order_shows_no_earlier_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
-        // Support hears of the end, and the room is still there when the order is made again.
+        // Support hears of the end, and the room is still there when the order is created again.
         let mut sue = hub.connect("sue", "support", &[]).await;
         put(&hub, "o1", order_of("ann")).await;
         sue.join("o1").await;
@@ -175,7 +175,7 @@ async fn an_order_that_is_deleted_twice_shows_only_the_third() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_away_meanwhile_comes_back_and_hears_what_is_new() {
+async fn a_session_resumes_into_a_recreated_order_and_gets_its_new_chat() {
     each_database(async |database: Database| {
         let hub = database.hub().start();
         put(&hub, "o1", order_of("bob")).await;
