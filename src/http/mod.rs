@@ -14,7 +14,7 @@ pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
-pub mod demo;
+mod demo;
 mod health;
 mod nodes;
 mod openapi;
@@ -49,6 +49,7 @@ use transport::engineio::PollingSessions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
+pub use demo::DemoLimits;
 pub use paths::{head_as_get, refuse_escaped_paths};
 pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
@@ -75,6 +76,8 @@ pub struct Hub {
     pub rates: Arc<stats::Rates>,
     /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
+    /// What the demo may still do.
+    pub demo_limits: Arc<DemoLimits>,
     /// What sends webhooks, if there are any.
     pub dispatcher: Option<Arc<Dispatcher>>,
     /// How far this node has carried out the log of its cluster; none where it is alone.
@@ -143,7 +146,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     move |config| {
         if route_set != RouteSet::Admin {
             config.configure(client_routes(&hub)).configure(api::Calls::register);
-            if demo::is_served(&hub.shared.config) {
+            if hub.shared.config.serves_demo() {
                 config.configure(demo::routes);
             }
         }
