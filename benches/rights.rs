@@ -37,7 +37,7 @@ fn main() {
         names.iter().copied().map(ToOwned::to_owned).collect()
     };
     let rules = Rules {
-        terminal: names(&["CANCELLED", "DELIVERED"]),
+        terminal_statuses: names(&["CANCELLED", "DELIVERED"]),
         location_visible: Some(names(&["ARRIVING", "PICKED_UP"])),
         chat_open: Duration::from_secs(3600),
         ..Rules::default()

@@ -3,8 +3,8 @@
 //! The actor is the connection. Its users are sessions; a plain connection has exactly one.
 
 mod deadlines;
-mod dialect;
 mod ending;
+mod framing;
 mod incoming;
 mod join_hook;
 mod locations;
@@ -26,10 +26,10 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, StreamHandler};
 use smallvec::SmallVec;
 
-pub use self::dialect::UnauthenticatedPermit;
-use self::dialect::{Dialect, SocketIoState};
-use self::session::{EndReason, ResumeState, Session};
-use self::throttling::ThrottledInput;
+pub use self::framing::UnauthenticatedPermit;
+use self::framing::{ConnectionFraming, SocketIoState};
+use self::session::{EndReason, Session, SessionStart};
+use self::throttling::Backlog;
 use super::alarms::Alarm;
 use super::order_room::Entered;
 use super::peer::{MembershipNotice, Peer};
@@ -49,7 +49,7 @@ use protocol::server::ServerEvent;
 use protocol::socketio::Namespace;
 use protocol::socketio::reader::PacketReader;
 use protocol::time::Timestamp;
-use transport::{Inbound, Incoming, Outbox, PingMark, ReadPause, TransportOptions};
+use transport::{Inbound, Incoming, Outbox, ReadPause, SentPing, TransportOptions};
 
 /// How long a closing connection may take before its actor stops without waiting for its peer.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,19 +103,19 @@ pub struct Connection {
     supervisor: Arc<SupervisorHandle>,
     /// The address of the client, for the log.
     remote: Box<str>,
-    dialect: Dialect,
+    framing: ConnectionFraming,
     /// The sessions of the connection: nearly always one, stored inline.
     sessions: SmallVec<[Session; 1]>,
     /// The rates that input without a session counts against: those of the user who authenticated
     /// last, or, before that, the unauthenticated ones.
     rates: Arc<UserRates>,
     /// Events that came faster than their rate. Rare, so boxed.
-    throttled: Option<Box<ThrottledInput>>,
+    backlog: Option<Box<Backlog>>,
     floods: Strikes,
     bad_envelopes: Strikes,
     heartbeat: Heartbeat,
     /// The last ping.
-    last_ping: PingMark,
+    last_ping: SentPing,
     /// Fires at the next deadline.
     alarm: Option<Alarm>,
     /// Whether the end has begun. All further input is ignored.
@@ -134,24 +134,24 @@ impl Connection {
             let read_pause = inbound.read_pause();
             ctx.add_stream(inbound);
             let now = Instant::now();
-            let (identity, dialect, ping_policy) = initial_state(client, &shared, now);
+            let (identity, framing, ping_policy) = initial_state(client, &shared, now);
             let rates = match &identity {
-                Some(identity) => shared.users.of(&identity.user, now),
-                None => shared.users.unauthenticated(),
+                Some(identity) => shared.user_rates.of(&identity.user, now),
+                None => shared.user_rates.unauthenticated(),
             };
             let limits = &shared.config.limits;
             let (ping_every, pong_within) = (limits.ping_interval, limits.pong_timeout);
             let mut connection = Self {
-                last_ping: PingMark::default(),
+                last_ping: SentPing::default(),
                 id: ConnectionId::next(),
                 address: Arc::new(ctx.address()),
                 outbox,
                 read_pause,
                 remote: remote.into(),
-                dialect,
+                framing,
                 sessions: SmallVec::new(),
                 rates,
-                throttled: None,
+                backlog: None,
                 floods: Strikes::new(FLOOD.0, FLOOD.1),
                 bad_envelopes: Strikes::new(BAD_ENVELOPES.0, BAD_ENVELOPES.1),
                 heartbeat: Heartbeat::new(ping_policy, now, ping_every, pong_within),
@@ -165,7 +165,7 @@ impl Connection {
                 connection.start_session(
                     identity,
                     Codec::Plain,
-                    ResumeState::new(false, None),
+                    SessionStart::new(false, None),
                     ctx,
                 );
             }
@@ -178,11 +178,11 @@ impl Connection {
         &mut self,
         identity: Identity,
         codec: Codec,
-        state: ResumeState,
+        state: SessionStart,
         ctx: &mut Context<Self>,
     ) {
         self.send_connect_ack(codec, &state);
-        self.dialect.mark_authenticated();
+        self.framing.mark_authenticated();
         self.outbox.mark_authenticated();
         let user = identity.user.clone();
         if let Some(pid) = state.pid {
@@ -225,7 +225,7 @@ impl Connection {
     }
 
     /// The part of a session that rooms hold.
-    fn peer(&self, codec: Codec, state: ResumeState) -> Arc<Peer> {
+    fn peer(&self, codec: Codec, state: SessionStart) -> Arc<Peer> {
         Arc::new(Peer {
             id: state.session_id,
             outbox: self.outbox.clone(),
@@ -287,9 +287,11 @@ fn initial_state(
     client: ClientKind,
     shared: &Shared,
     now: Instant,
-) -> (Option<Identity>, Dialect, PingPolicy) {
+) -> (Option<Identity>, ConnectionFraming, PingPolicy) {
     match client {
-        ClientKind::Plain(identity) => (Some(identity), Dialect::Plain, PingPolicy::WhenSilent),
+        ClientKind::Plain(identity) => {
+            (Some(identity), ConnectionFraming::Plain, PingPolicy::WhenSilent)
+        }
         ClientKind::SocketIo { handshake_token, unauthenticated } => {
             let io = SocketIoState {
                 reader: PacketReader::new(shared.config.limits.max_message_bytes),
@@ -297,7 +299,7 @@ fn initial_state(
                 login_deadline: now + shared.config.server.connect_timeout,
                 unauthenticated: Some(unauthenticated),
             };
-            (None, Dialect::SocketIo(Box::new(io)), PingPolicy::Steady)
+            (None, ConnectionFraming::SocketIo(Box::new(io)), PingPolicy::Steady)
         }
     }
 }
@@ -342,7 +344,7 @@ impl Handler<Entered> for Connection {
         if let Some(session) = self.session(entered.session) {
             session.on_entered(entered, ctx);
             session.start_catch_ups(ctx);
-            self.resume_queued(Instant::now(), ctx);
+            self.run_backlog_if_unblocked(Instant::now(), ctx);
         }
     }
 }
@@ -353,7 +355,7 @@ impl Handler<MembershipNotice> for Connection {
     fn handle(&mut self, notice: MembershipNotice, ctx: &mut Self::Context) {
         if let Some(session) = self.session(notice.session) {
             session.on_membership_notice(notice, ctx);
-            self.resume_queued(Instant::now(), ctx);
+            self.run_backlog_if_unblocked(Instant::now(), ctx);
         }
     }
 }

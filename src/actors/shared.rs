@@ -80,7 +80,7 @@ pub struct Shared {
     /// The sessions that can be resumed.
     pub resumes: ResumableSessions,
     /// The rates of each user, over all connections and HTTP.
-    pub users: UserRateTable,
+    pub user_rates: UserRateTable,
     /// Bounds the bytes of events that wait for their rate.
     pub backlog_bytes: Permits,
     /// Held while session records are written at the end of a drain.
@@ -127,13 +127,13 @@ impl Shared {
     ) -> Self {
         let rules = Rules {
             open: config.rooms.join_policy == JoinPolicy::Open,
-            terminal: config.rooms.terminal_statuses.clone(),
+            terminal_statuses: config.rooms.terminal_statuses.clone(),
             chat_open: config.rooms.chat_open,
             statuses: config.rooms.order_statuses.clone(),
             location_visible: config.rooms.location_visible_statuses.clone(),
             in_force_since: Timestamp::now(),
         };
-        let users = UserRateTable::new(UserLimits::new(&config.limits, Instant::now()));
+        let user_rates = UserRateTable::new(UserLimits::new(&config.limits, Instant::now()));
         let connections = Permits::new(config.server.max_connections);
         let unauthenticated = Permits::new(max_unauthenticated(config.server.max_connections));
         // As many records as connections may be open: at a drain all of them end at once.
@@ -157,7 +157,7 @@ impl Shared {
             relay: cluster.relay,
             bans: Bans::default(),
             resumes,
-            users,
+            user_rates,
             backlog_bytes: Permits::new(MAX_BACKLOG_BYTES),
             resume_write_lock: Arc::default(),
             connections,

@@ -19,7 +19,7 @@ pub enum ErrorClass {
     /// The connection was lost during the commit, so the commit may or may not have happened.
     LostInCommit,
     /// The connection is alive but unusable: its server takes no writes any more, or its prepared
-    /// statements no longer fit the tables. Connections of the same age have the same problem.
+    /// statements no longer fit the tables. Connections of the same generation have the same problem.
     Unusable,
     /// Another transaction was in the way; another try may succeed.
     Conflict,

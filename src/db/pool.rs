@@ -1,5 +1,5 @@
 //! The pool of connections, which repairs itself: it throws away broken connections, checks or
-//! replaces those of the same age before their next use, and repeats work that was not done on
+//! replaces those of the same generation before their next use, and repeats work that was not done on
 //! another connection.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,7 +72,7 @@ impl DbError {
 #[derive(Clone)]
 pub struct DbPool {
     connections: r2d2::Pool<ConnectionManager>,
-    ages: Arc<ConnectionAges>,
+    generations: Arc<ConnectionGenerations>,
     /// The pool had no connection when last asked, so new work waits for a shorter time.
     down: Arc<AtomicBool>,
     /// Whether the database may be used at all.
@@ -81,10 +81,10 @@ pub struct DbPool {
 
 /// Which connections are trusted, by the time when they were opened or last verified.
 #[derive(Default)]
-struct ConnectionAges {
-    /// Raised when a connection fails. Connections of an earlier age are checked before use.
-    now: AtomicU64,
-    /// Connections that were opened before this age must not be used.
+struct ConnectionGenerations {
+    /// Raised when a connection fails. Connections of an earlier generation are checked before use.
+    current: AtomicU64,
+    /// Connections that were opened before this generation must not be used.
     usable_since: AtomicU64,
     /// When an unexplained error last raised that.
     unexplained: Throttle,
@@ -101,11 +101,15 @@ struct Throttle(Mutex<Option<Instant>>);
 impl DbPool {
     /// A pool that opens its connections in the background; it neither waits nor fails here.
     pub fn new(url: &DatabaseUrl, size: u32, sharing: Sharing) -> Self {
-        let ages = Arc::<ConnectionAges>::default();
+        let generations = Arc::<ConnectionGenerations>::default();
         let file_guard = Arc::new(FileGuard::new(url));
         let (url, guard) = (url.clone(), Arc::clone(&file_guard));
-        let manager =
-            ConnectionManager { url, sharing, ages: Arc::clone(&ages), file_guard: guard };
+        let manager = ConnectionManager {
+            url,
+            sharing,
+            generations: Arc::clone(&generations),
+            file_guard: guard,
+        };
         let connections = r2d2::Pool::builder()
             .max_size(size.max(1))
             .connection_timeout(CONNECTION_TIMEOUT)
@@ -114,7 +118,7 @@ impl DbPool {
             // The default handler logs every attempt, several a second while the database is down.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Self { connections, ages, down: Arc::default(), file_guard }
+        Self { connections, generations, down: Arc::default(), file_guard }
     }
 
     /// The guard against a database that must not be used any more.
@@ -170,7 +174,7 @@ impl DbPool {
             let class = classify(&error, started.elapsed());
             if class.discards_connection() {
                 slot.broken = true;
-                self.ages.failed(class, &error);
+                self.generations.failed(class, &error);
             }
             tries += 1;
             if tries >= MAX_TRIES || begun.elapsed() > RETRY_WINDOW || !again(class) {
@@ -192,9 +196,9 @@ impl DbPool {
                 self.down.store(true, Ordering::Relaxed);
                 DbError::NoConnection(error.to_string())
             })?;
-            let now = self.ages.now.load(Ordering::SeqCst);
+            let now = self.generations.current.load(Ordering::SeqCst);
             if slot.verified_in == now
-                || (self.ages.may_be_usable(&slot) && slot.connection.is_usable())
+                || (self.generations.may_be_usable(&slot) && slot.connection.is_usable())
             {
                 slot.verified_in = now;
                 self.down.store(false, Ordering::Relaxed);
@@ -205,10 +209,10 @@ impl DbPool {
     }
 }
 
-// === impl ConnectionAges ===
+// === impl ConnectionGenerations ===
 
-impl ConnectionAges {
-    /// A connection has failed: others of this age or an earlier one are not trusted.
+impl ConnectionGenerations {
+    /// A connection has failed: others of this generation or an earlier one are not trusted.
     fn failed(&self, class: ErrorClass, error: &diesel::result::Error) {
         let now = Instant::now();
         if self.logged.is_due(now, LOG_INTERVAL) {
@@ -220,11 +224,11 @@ impl ConnectionAges {
             _ => false,
         };
         if useless {
-            // First, because a connection that is checked in the new age must see this.
-            let next = self.now.load(Ordering::SeqCst) + 1;
+            // First, because a connection that is checked in the new generation must see this.
+            let next = self.current.load(Ordering::SeqCst) + 1;
             self.usable_since.fetch_max(next, Ordering::SeqCst);
         }
-        self.now.fetch_add(1, Ordering::SeqCst);
+        self.current.fetch_add(1, Ordering::SeqCst);
     }
 
     fn may_be_usable(&self, slot: &TrackedConnection) -> bool {
@@ -250,15 +254,15 @@ impl Throttle {
 struct ConnectionManager {
     url: DatabaseUrl,
     sharing: Sharing,
-    ages: Arc<ConnectionAges>,
+    generations: Arc<ConnectionGenerations>,
     file_guard: Arc<FileGuard>,
 }
 
 struct TrackedConnection {
     connection: DbConnection,
-    /// The age in which it was opened.
+    /// The generation in which it was opened.
     opened_in: u64,
-    /// The age in which it last worked.
+    /// The generation in which it last worked.
     verified_in: u64,
     /// The connection is lost or unusable: the pool throws it away.
     broken: bool,
@@ -271,11 +275,16 @@ impl r2d2::ManageConnection for ConnectionManager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<TrackedConnection, Self::Error> {
-        let age = self.ages.now.load(Ordering::SeqCst);
+        let generation = self.generations.current.load(Ordering::SeqCst);
         let mut connection = DbConnection::open(&self.url)?;
         instance_lock::admit(&mut connection, self.sharing)?;
         self.file_guard.record_files()?;
-        Ok(TrackedConnection { connection, opened_in: age, verified_in: age, broken: false })
+        Ok(TrackedConnection {
+            connection,
+            opened_in: generation,
+            verified_in: generation,
+            broken: false,
+        })
     }
 
     fn is_valid(&self, slot: &mut TrackedConnection) -> Result<(), Self::Error> {

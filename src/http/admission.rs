@@ -25,7 +25,7 @@ pub(super) fn refuse_while_draining(hub: &Hub) -> Result<(), Problem> {
 /// Checks that the user does not connect too often, and was not just closed for a flood.
 pub(super) fn take_login_rate(hub: &Hub, identity: &Identity) -> Result<(), Failure> {
     let now = Instant::now();
-    let rates = hub.shared.users.of(&identity.user, now);
+    let rates = hub.shared.user_rates.of(&identity.user, now);
     // A login that has to wait anyway does not count.
     let waits = rates.flood_wait(now).or_else(|| rates.take(RateKind::Login, now).err());
     waits.map_or(Ok(()), |wait| {

@@ -137,13 +137,13 @@ impl Rules {
         else {
             return Ok(());
         };
-        if facts.status.as_ref().is_some_and(|status| self.terminal.contains(status)) {
+        if facts.status.as_ref().is_some_and(|status| self.terminal_statuses.contains(status)) {
             return Err(Failure::new(
                 ErrorCode::OrderClosed,
                 "the order has ended: its status cannot change",
             ));
         }
-        facts.ended_at = self.terminal.contains(status).then_some(now);
+        facts.ended_at = self.terminal_statuses.contains(status).then_some(now);
         // `shown_since` stays between two statuses that show the driver.
         facts.shown_since = self.shows_driver(status).then(|| facts.shown_since.unwrap_or(now));
         facts.status = Some(status.clone());
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { terminal: BTreeSet::from(["DELIVERED".to_owned()]), ..Rules::default() }
+        Rules { terminal_statuses: BTreeSet::from(["DELIVERED".to_owned()]), ..Rules::default() }
     }
 
     fn user(id: &str) -> UserId {

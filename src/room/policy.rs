@@ -15,7 +15,7 @@ pub struct Rules {
     /// Every authenticated user may join any order, as the `NestJS` gateway allowed.
     pub open: bool,
     /// Statuses in which an order has ended.
-    pub terminal: BTreeSet<String>,
+    pub terminal_statuses: BTreeSet<String>,
     /// How long after its end an order's chat stays open.
     pub chat_open: Duration,
     /// The statuses that orders may have. `None` allows all.
@@ -146,7 +146,7 @@ impl Rules {
     /// Whether customers see the driver's position in this status.
     pub fn shows_driver(&self, status: &str) -> bool {
         let listed = self.location_visible.as_ref().is_none_or(|visible| visible.contains(status));
-        listed && !self.terminal.contains(status)
+        listed && !self.terminal_statuses.contains(status)
     }
 
     /// Whether customers of an order see the driver's position. An order without a status is in no
@@ -159,7 +159,7 @@ impl Rules {
 
 /// Whether an order's status is terminal.
 pub fn has_ended(rules: &Rules, order: &OrderFacts) -> bool {
-    order.status.as_ref().is_some_and(|status| rules.terminal.contains(status))
+    order.status.as_ref().is_some_and(|status| rules.terminal_statuses.contains(status))
 }
 
 /// Whether a user is the driver of an order, whatever its status.
@@ -198,7 +198,7 @@ mod tests {
         let location_visible = Some(word("PICKED_UP"));
         Rules {
             open,
-            terminal: word("DELIVERED"),
+            terminal_statuses: word("DELIVERED"),
             chat_open: HOUR,
             statuses: None,
             location_visible,

@@ -123,7 +123,7 @@ mod tests {
     fn rules() -> Rules {
         let word = |word: &str| BTreeSet::from([word.to_owned()]);
         Rules {
-            terminal: word("DELIVERED"),
+            terminal_statuses: word("DELIVERED"),
             location_visible: Some(word("PICKED_UP")),
             in_force_since: at(40),
             ..Rules::default()

@@ -80,7 +80,7 @@ pub(super) enum Sink {
 
 /// The position of a ping in the bytes sent, and how far the peer was at the last check.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PingMark {
+pub struct SentPing {
     /// The position of the ping's last byte.
     end: u32,
     /// How far the peer had received at the last check.
@@ -214,19 +214,19 @@ impl FrameWriter {
 
     /// Adds a ping unless one waits. If the socket takes no more, the ping goes before all waiting
     /// frames.
-    pub(super) fn push_ping(&mut self, frame: Frame) -> Option<PingMark> {
+    pub(super) fn push_ping(&mut self, frame: Frame) -> Option<SentPing> {
         let overtakes = self.blocked && !self.queue.is_empty();
         let until = self.queue.push_ping(frame, self.blocked)?;
         let Sink::Socket(socket) = &self.sink else {
-            return Some(PingMark { overtakes, ..PingMark::default() });
+            return Some(SentPing { overtakes, ..SentPing::default() });
         };
         let end = socket.position.wrapping_add(modulo(until));
-        Some(PingMark { end, reached: socket.reached(), overtakes })
+        Some(SentPing { end, reached: socket.reached(), overtakes })
     }
 
     /// Whether the peer has not reached the ping yet, and has come nearer to it since the last
     /// check.
-    pub(super) fn is_still_receiving(&self, ping: &mut PingMark, now: Instant) -> bool {
+    pub(super) fn is_still_receiving(&self, ping: &mut SentPing, now: Instant) -> bool {
         match &self.sink {
             Sink::Poll(poll_state) => poll_state.fetch_deadline().is_some_and(|by| now < by),
             Sink::Socket(socket) => {
@@ -379,9 +379,9 @@ impl From<OwnedWriteHalf> for SocketWriter {
     }
 }
 
-// === impl PingMark ===
+// === impl SentPing ===
 
-impl PingMark {
+impl SentPing {
     /// Whether the ping was sent before frames that were pushed earlier. Then its pong does not
     /// prove that these have arrived.
     pub fn overtakes(&self) -> bool {

@@ -64,7 +64,7 @@ pub use self::accept::accept;
 pub use self::acked::acked;
 pub use self::budget::OutboxBudget;
 pub use self::frame::Frame;
-pub use self::frame_writer::PingMark;
+pub use self::frame_writer::SentPing;
 pub use self::inbound::Inbound;
 pub use self::outbox::Outbox;
 pub use self::polling::{PendingPoll, PollError, Polling, Post, Probe, open_polling};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::flusher::schedule;
 use super::frame::Frame;
-use super::frame_writer::PingMark;
+use super::frame_writer::SentPing;
 use super::queue::LatestKey;
 use super::send_state::{SendInner, SendState};
 use super::{Backlog, Closed};
@@ -65,12 +65,12 @@ impl Outbox {
 
     /// Sends a ping unless one waits already. If the socket takes no more, the ping goes before all
     /// waiting frames.
-    pub fn ping(&self) -> Option<PingMark> {
+    pub fn ping(&self) -> Option<SentPing> {
         self.ping_with(Frame::ping())
     }
 
     /// Like [`Self::ping`], with the ping frame of a protocol that has its own.
-    pub fn ping_with(&self, frame: Frame) -> Option<PingMark> {
+    pub fn ping_with(&self, frame: Frame) -> Option<SentPing> {
         let mut mark = None;
         self.add(false, |state| mark = state.writer.push_ping(frame)).ok()?;
         mark
@@ -78,7 +78,7 @@ impl Outbox {
 
     /// Whether a peer with a late pong is only slow: it is still receiving what was sent before the
     /// ping. Call this when the pong is due, and again after each further wait.
-    pub fn is_still_receiving(&self, ping: &mut PingMark) -> bool {
+    pub fn is_still_receiving(&self, ping: &mut SentPing) -> bool {
         self.0.lock().writer.is_still_receiving(ping, Instant::now())
     }
 

@@ -17,7 +17,7 @@ impl Connection {
     /// fires.
     pub(super) fn arm(&mut self) {
         let expiries = self.sessions.iter().map(|session| session.expiry.next());
-        let waiting = self.throttled.as_ref().map(|waiting| waiting.due);
+        let waiting = self.backlog.as_ref().map(|waiting| waiting.due);
         let others = self.login_deadline().into_iter().chain(waiting);
         let next = expiries.chain(others).fold(self.heartbeat.next(), Instant::min);
         if self.alarm.as_ref().is_none_or(|alarm| next < alarm.at()) {
@@ -26,8 +26,8 @@ impl Connection {
     }
 
     fn on_deadline(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.throttled.as_ref().is_some_and(|waiting| waiting.due <= now) {
-            self.handle_queued(now, ctx);
+        if self.backlog.as_ref().is_some_and(|waiting| waiting.due <= now) {
+            self.run_backlog(now, ctx);
             if self.ended {
                 return;
             }
@@ -63,7 +63,7 @@ impl Connection {
         for mut push_log in self.sessions.iter().filter_map(|session| session.peer.push_log()) {
             push_log.mark_ping();
         }
-        match self.dialect.ping(&self.outbox) {
+        match self.framing.ping(&self.outbox) {
             Some(mark) => {
                 self.last_ping = mark;
                 if mark.overtakes() {
@@ -77,7 +77,7 @@ impl Connection {
 
     /// When a connection without a session ends. `None` where it has one.
     fn login_deadline(&self) -> Option<Instant> {
-        self.sessions.is_empty().then(|| self.dialect.login_deadline()).flatten()
+        self.sessions.is_empty().then(|| self.framing.login_deadline()).flatten()
     }
 }
 

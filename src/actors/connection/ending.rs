@@ -2,7 +2,7 @@
 
 use actix::{ActorContext, AsyncContext, Context};
 
-use super::dialect::Dialect;
+use super::framing::ConnectionFraming;
 use super::session::{EndReason, PEER_CLOSED};
 use super::{CLOSE_TIMEOUT, Connection};
 use crate::actors::shared::close_index;
@@ -19,9 +19,9 @@ impl Connection {
         let Disconnect { close, reason, reconnect_after_ms, user, .. } = end;
         // A client that was disconnected for slowness or silence is expected back. A Socket.IO
         // client does not see the code, and comes back after every end that is not terminal.
-        let clean = match self.dialect {
-            Dialect::Plain => !close.retry,
-            Dialect::SocketIo(_) => close.is_terminal(),
+        let clean = match self.framing {
+            ConnectionFraming::Plain => !close.retry,
+            ConnectionFraming::SocketIo(_) => close.is_terminal(),
         };
         let ended =
             if clean { EndReason::for_good(close.reason) } else { EndReason::lost(close.reason) };
@@ -40,10 +40,10 @@ impl Connection {
                 stays_away = false;
             }
         }
-        match self.dialect {
+        match self.framing {
             // After a close frame a client on Android notices nothing for 45 seconds. A client that
             // is told to stay away ends the connection itself.
-            Dialect::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
+            ConnectionFraming::SocketIo(_) if !stays_away => self.outbox.hang_up(last, *close),
             _ => self.outbox.finish(last, *close),
         }
         self.begin_close(ended, ctx);
@@ -63,7 +63,7 @@ impl Connection {
             self.shared.metrics.closes.inc(close_index(end.reason));
         }
         // The client left the namespace, but its earlier events are still waiting.
-        let leaving_namespace = self.throttled.take().and_then(|waiting| waiting.leaving_namespace);
+        let leaving_namespace = self.backlog.take().and_then(|waiting| waiting.leaving_namespace);
         if let Some(index) = leaving_namespace.and_then(|namespace| self.session_in(namespace)) {
             self.sessions[index].end(EndReason::for_good(end.reason));
         }
@@ -74,14 +74,14 @@ impl Connection {
 
     /// What the client means by a close frame with this code.
     pub(super) fn closed_by_peer(&self, code: Option<u16>) -> EndReason {
-        match self.dialect {
-            Dialect::Plain => EndReason::for_good(PEER_CLOSED),
+        match self.framing {
+            ConnectionFraming::Plain => EndReason::for_good(PEER_CLOSED),
             // Most Socket.IO clients that leave send a DISCONNECT for each namespace first, but
             // some have no time for it. Others close like this after a late ping, and come back.
-            Dialect::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
+            ConnectionFraming::SocketIo(_) if code == Some(CloseCode::NORMAL.code) => {
                 EndReason { clean: true, ..EndReason::lost(PEER_CLOSED) }
             }
-            Dialect::SocketIo(_) => EndReason::lost(PEER_CLOSED),
+            ConnectionFraming::SocketIo(_) => EndReason::lost(PEER_CLOSED),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use actix::Context;
 
 use super::Connection;
-use super::dialect::Dialect;
+use super::framing::ConnectionFraming;
 use super::millis;
-use super::pacing::PAUSE;
+use super::pacing::FIRST_RETRY;
 use super::session::{EndReason, PEER_CLOSED, Session};
 use super::subscription::RoomEvent;
 use super::throttling::{ClientInput, RateCheck};
@@ -39,25 +39,25 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let awaited = self.heartbeat.on_received(now);
+        let answers_ping = self.heartbeat.on_received(now);
         match incoming {
-            Incoming::Text(text) => match &mut self.dialect {
-                Dialect::Plain => self.on_text(&text, now, ctx),
-                Dialect::SocketIo(io) => {
+            Incoming::Text(text) => match &mut self.framing {
+                ConnectionFraming::Plain => self.on_text(&text, now, ctx),
+                ConnectionFraming::SocketIo(io) => {
                     let packet = io.reader.text(&text);
-                    self.on_packet(packet, text.len(), awaited, now, ctx);
+                    self.on_packet(packet, text.len(), answers_ping, now, ctx);
                 }
             },
-            Incoming::Binary(data) => match &mut self.dialect {
-                Dialect::Plain => self.close(CloseCode::UNSUPPORTED, ctx),
-                Dialect::SocketIo(io) => {
+            Incoming::Binary(data) => match &mut self.framing {
+                ConnectionFraming::Plain => self.close(CloseCode::UNSUPPORTED, ctx),
+                ConnectionFraming::SocketIo(io) => {
                     let bytes = data.len();
                     let packet = io.reader.binary(data);
-                    self.on_packet(packet, bytes, awaited, now, ctx);
+                    self.on_packet(packet, bytes, answers_ping, now, ctx);
                 }
             },
-            Incoming::Pong if awaited => {}
-            Incoming::Pong => self.on_unsolicited_pong(now, ctx),
+            Incoming::Pong if answers_ping => {}
+            Incoming::Pong => self.count_other_input(now, ctx),
             Incoming::Ping(payload) => self.on_ping(payload, now, ctx),
             Incoming::Failed(close) => self.close(close, ctx),
             Incoming::Overrun(_) => self.close(CloseCode::SLOW_READER, ctx),
@@ -73,7 +73,7 @@ impl Connection {
         &mut self,
         packet: Result<ClientPacket, Malformed>,
         bytes: usize,
-        awaited: bool,
+        answers_ping: bool,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
@@ -83,13 +83,13 @@ impl Connection {
                     return self.close(CloseCode::PROTOCOL_ERROR, ctx);
                 };
                 match request {
-                    Ok(request) => self.on_request(index, request, bytes, now, ctx),
+                    Ok(request) => self.check_request_rate(index, request, bytes, now, ctx),
                     Err(rejected) => self.on_rejected(index, rejected, bytes, now, ctx),
                 }
             }
             Ok(ClientPacket::Connect { namespace, auth }) => {
                 let connect = ClientInput::Connect(namespace, auth);
-                self.handle_or_queue(connect, None, bytes, now, ctx);
+                self.check_event_rate(connect, None, bytes, now, ctx);
             }
             Ok(ClientPacket::Disconnect { namespace }) => {
                 self.disconnect_namespace(namespace, now, ctx);
@@ -98,11 +98,11 @@ impl Connection {
                 if let Some(until) = self.heartbeat.on_pong() {
                     self.sessions.iter_mut().for_each(|session| session.confirm_until(until));
                 }
-                if !awaited {
-                    self.on_unsolicited_pong(now, ctx);
+                if !answers_ping {
+                    self.count_other_input(now, ctx);
                 }
             }
-            Ok(ClientPacket::Nothing) => self.on_unsolicited_pong(now, ctx),
+            Ok(ClientPacket::Nothing) => self.count_other_input(now, ctx),
             Ok(ClientPacket::Close) => {
                 self.outbox.finish(None, CloseCode::NORMAL);
                 self.begin_close(EndReason::lost(PEER_CLOSED), ctx);
@@ -130,7 +130,7 @@ impl Connection {
             let Some(unauthenticated) = self.shared.unauthenticated.take() else {
                 return self.close(CloseCode::TRY_LATER, ctx);
             };
-            self.dialect.mark_unauthenticated(
+            self.framing.mark_unauthenticated(
                 now + self.shared.config.server.connect_timeout,
                 unauthenticated,
             );
@@ -140,13 +140,13 @@ impl Connection {
 
     fn on_text(&mut self, text: &str, now: Instant, ctx: &mut Context<Self>) {
         match envelope::decode(text) {
-            Ok(request) => self.on_request(0, request, text.len(), now, ctx),
+            Ok(request) => self.check_request_rate(0, request, text.len(), now, ctx),
             Err(rejected) => self.on_rejected(0, rejected, text.len(), now, ctx),
         }
     }
 
     /// Handles an event of a session, or queues it until its rate allows it.
-    fn on_request(
+    fn check_request_rate(
         &mut self,
         index: usize,
         request: Request,
@@ -157,9 +157,10 @@ impl Connection {
         let name = request.event.name();
         self.shared.metrics.events_in.inc(name as usize);
         let kind = rate_of(name);
-        let is_alone = self.throttled.is_none();
+        let backlog_is_empty = self.backlog.is_none();
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let rate_check = if is_alone { session.check_rate(kind, now) } else { RateCheck::LIMITED };
+        let rate_check =
+            if backlog_is_empty { session.check_rate(kind, now) } else { RateCheck::LIMITED };
         match rate_check {
             RateCheck::Allowed => self.handle_request(index, request, now, ctx),
             RateCheck::Limited { event_counted } => {
@@ -167,7 +168,7 @@ impl Connection {
                 let position = position_of(&request);
                 let event = ClientInput::Request(request);
                 let meta = EventMeta { session: session_id, kind, event_counted, position, bytes };
-                self.queue_input(event, meta, now, ctx);
+                self.push_to_backlog(event, meta, now, ctx);
             }
         }
     }
@@ -198,7 +199,13 @@ impl Connection {
                 let answer = answer(session);
                 match event.order().cloned() {
                     Some(order) => {
-                        session.pace(order, RoomEvent::Client(event, answer), PAUSE, now, ctx);
+                        session.route_or_postpone(
+                            order,
+                            RoomEvent::Client(event, answer),
+                            FIRST_RETRY,
+                            now,
+                            ctx,
+                        );
                     }
                     None => answer.refuse(Failure::new(ErrorCode::UnknownEvent, "no such event")),
                 }
@@ -218,7 +225,7 @@ impl Connection {
         let Some(session_id) = self.sessions.get(index).map(|session| session.peer.id) else {
             return;
         };
-        self.handle_or_queue(ClientInput::Rejected(rejected), Some(session_id), bytes, now, ctx);
+        self.check_event_rate(ClientInput::Rejected(rejected), Some(session_id), bytes, now, ctx);
     }
 
     /// Answers input that is not a valid event.
@@ -233,8 +240,8 @@ impl Connection {
             let failure = rejected.failure.clone();
             session.peer.outcome(rejected.event.as_deref(), rejected.ack, &Err(failure));
         }
-        let is_envelope = rejected.failure.code != ErrorCode::BadEnvelope;
-        if !is_envelope && self.bad_envelopes.strike(now) {
+        let is_bad_envelope = rejected.failure.code == ErrorCode::BadEnvelope;
+        if is_bad_envelope && self.bad_envelopes.strike(now) {
             self.close(CloseCode::BAD_ENVELOPES, ctx);
         }
     }
@@ -253,12 +260,13 @@ impl Connection {
 
     fn on_ping(&mut self, payload: bytes::Bytes, now: Instant, ctx: &mut Context<Self>) {
         let bytes = payload.len();
-        self.handle_or_queue(ClientInput::Ping(payload), None, bytes, now, ctx);
+        self.check_event_rate(ClientInput::Ping(payload), None, bytes, now, ctx);
     }
 
-    /// Some clients send pongs to keep the connection alive. They count as events.
-    fn on_unsolicited_pong(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        self.handle_or_queue(ClientInput::Pong, None, 0, now, ctx);
+    /// Counts input that asks for nothing, such as an unsolicited pong, against the rate of events:
+    /// some clients send pongs to keep the connection alive.
+    fn count_other_input(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        self.check_event_rate(ClientInput::Pong, None, 0, now, ctx);
     }
 }
 

@@ -20,31 +20,31 @@ use crate::permits::Permit;
 use protocol::ids::OrderId;
 
 /// How long an event without a permit waits for its next try. The wait doubles up to
-/// [`LONGEST_PAUSE`], because thousands may wait while a database hangs.
-pub(super) const PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+/// [`LONGEST_RETRY`], because thousands may wait while a database hangs.
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(5);
+const LONGEST_RETRY: Duration = Duration::from_millis(320);
 /// How often to check whether a client has taken enough for its next catch-up.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(20);
 
-/// The wait after a try that followed this pause.
-pub(super) fn next_pause(pause: Duration) -> Duration {
-    (pause * 2).min(LONGEST_PAUSE)
+/// The wait after a try that followed this wait.
+pub(super) fn next_retry(wait: Duration) -> Duration {
+    (wait * 2).min(LONGEST_RETRY)
 }
 
 impl Session {
-    /// Routes an event. One whose answer is large waits until there is room for it, and is tried
-    /// again after a pause.
-    pub(super) fn pace(
+    /// Routes an event. An event with a large reply (a join or a page of history) is postponed while
+    /// the client has not taken earlier ones; all others are routed at once.
+    pub(super) fn route_or_postpone(
         &mut self,
         order: OrderId,
         mut event: RoomEvent,
-        pause: Duration,
+        retry_after: Duration,
         now: Instant,
         ctx: &mut Context<Connection>,
     ) {
         if let Some(answer) = event.large_answer() {
             let Some(permit) = self.take_reply_permit() else {
-                return self.postpone(order, event, pause, ctx);
+                return self.postpone(order, event, retry_after, ctx);
             };
             answer.hold(permit);
         }
@@ -55,24 +55,24 @@ impl Session {
         &mut self,
         order: OrderId,
         event: RoomEvent,
-        pause: Duration,
+        retry_after: Duration,
         ctx: &mut Context<Connection>,
     ) {
         let read_pause = self.read_pause.pause();
-        self.postponed = Some(Box::new(PostponedEvent { order, event, pause, read_pause }));
+        self.postponed = Some(Box::new(PostponedEvent { order, event, retry_after, read_pause }));
         let session_id = self.peer.id;
-        ctx.run_later(pause, move |connection: &mut Connection, ctx| {
+        ctx.run_later(retry_after, move |connection: &mut Connection, ctx| {
             // If the session has ended, the drop of the event answers it.
             if let Some(session) = connection.session(session_id) {
                 session.retry_postponed(ctx);
             }
-            connection.resume_queued(Instant::now(), ctx);
+            connection.run_backlog_if_unblocked(Instant::now(), ctx);
         });
     }
 
     /// Whether the session can handle no more events for now.
     pub(super) fn is_blocked(&self) -> bool {
-        self.postponed.is_some() || self.queue_full_hold.is_some()
+        self.postponed.is_some() || self.queue_full_read_pause.is_some()
     }
 
     fn take_reply_permit(&self) -> Option<Permit> {
@@ -83,8 +83,8 @@ impl Session {
     fn retry_postponed(&mut self, ctx: &mut Context<Connection>) {
         // The read pause ends after this: an event that is postponed again has its own by then.
         if let Some(postponed) = self.postponed.take() {
-            let PostponedEvent { order, event, pause, read_pause: _read_pause } = *postponed;
-            self.pace(order, event, next_pause(pause), Instant::now(), ctx);
+            let PostponedEvent { order, event, retry_after, read_pause: _read_pause } = *postponed;
+            self.route_or_postpone(order, event, next_retry(retry_after), Instant::now(), ctx);
         }
     }
 

@@ -7,7 +7,7 @@ use actix::Context;
 
 use super::Connection;
 use super::join_hook::hook_for;
-use super::session::{ResumeState, Session};
+use super::session::{Session, SessionStart};
 use super::subscription::Subscription;
 use crate::actors::order_room::EntryKind;
 use crate::actors::peer::{Answer, SubscriptionId};
@@ -115,7 +115,7 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
     let known = shared.store.rights_of(orders, identity.user.clone()).await;
     let known = known.inspect_err(|error| {
-        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}")
+        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}");
     });
     let unknown = OrderFacts::default();
     let may = |order: &OrderId| match &known {
@@ -136,10 +136,10 @@ impl FoundSession {
     /// The state with which the client continues, its last subscription number, and its rooms. The
     /// old `sid` and `pid` are kept only where the client gets everything that it missed: with them
     /// it assumes that it lost nothing.
-    pub(super) fn into_state(self) -> (ResumeState, SubscriptionId, Vec<RoomToRestore>) {
+    pub(super) fn into_start(self) -> (SessionStart, SubscriptionId, Vec<RoomToRestore>) {
         let Self { mut claim, offset, allowed } = self;
         let Some(record) = claim.record.take() else {
-            return (ResumeState::new(true, offset), SubscriptionId::default(), Vec::new());
+            return (SessionStart::new(true, offset), SubscriptionId::default(), Vec::new());
         };
         let point = record.resume_point(offset.as_ref().map(|(order, seq)| (order, *seq)));
         let removed: Vec<OrderId> = record.removed().cloned().collect();
@@ -155,10 +155,10 @@ impl FoundSession {
         let rooms = rooms.chain(removed.into_iter().map(RoomToRestore::removed)).collect();
         let state = if recovered {
             let push_log = PushLog::new(offset);
-            ResumeState { session_id: record.session, pid: Some(record.pid), push_log }
+            SessionStart { session_id: record.session, pid: Some(record.pid), push_log }
         } else {
             claim.shared.resumes.remove(record.pid);
-            ResumeState::new(true, offset)
+            SessionStart::new(true, offset)
         };
         (state, SubscriptionId(record.last_subscription), rooms)
     }

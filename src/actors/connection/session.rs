@@ -57,7 +57,7 @@ pub(super) struct Session {
     /// Events that wait until their room has let the session in.
     pub(super) queued: usize,
     /// Pauses reading while too many of them wait.
-    pub(super) queue_full_hold: Option<ReadPauseGuard>,
+    pub(super) queue_full_read_pause: Option<ReadPauseGuard>,
     /// An event that waits until the client has taken earlier large replies. Rare, so boxed.
     pub(super) postponed: Option<Box<PostponedEvent>>,
     /// Rooms that wait to catch up, with how the session enters them.
@@ -78,12 +78,12 @@ pub(super) struct PostponedEvent {
     pub(super) order: OrderId,
     pub(super) event: RoomEvent,
     /// How long it waits this time.
-    pub(super) pause: Duration,
+    pub(super) retry_after: Duration,
     pub(super) read_pause: ReadPauseGuard,
 }
 
 /// The ids and the push log with which a session starts.
-pub(super) struct ResumeState {
+pub(super) struct SessionStart {
     pub(super) session_id: SessionId,
     pub(super) pid: Option<Pid>,
     /// The chat that was sent to it, and will be.
@@ -118,9 +118,9 @@ impl EndReason {
     }
 }
 
-// === impl ResumeState ===
+// === impl SessionStart ===
 
-impl ResumeState {
+impl SessionStart {
     /// A new session's state. The client may present `offset` again, as long as it gets no other.
     pub(super) fn new(resumes: bool, offset: Option<(OrderId, i64)>) -> Self {
         Self {
@@ -145,7 +145,7 @@ impl Session {
         pid: Option<Pid>,
     ) -> Self {
         let now = Instant::now();
-        let rates = shared.users.of(&identity.user, now);
+        let rates = shared.user_rates.of(&identity.user, now);
         let session = Self {
             peer,
             expiry: expiry(&identity, now),
@@ -160,7 +160,7 @@ impl Session {
             refusals: Refusals::default(),
             open_orders: OpenOrders::Unread(None),
             queued: 0,
-            queue_full_hold: None,
+            queue_full_read_pause: None,
             postponed: None,
             catch_ups: CatchUpQueue::default(),
             read_pause,

@@ -8,9 +8,9 @@ use actix::{ActorFutureExt, AsyncContext, Context};
 use serde::Serialize;
 
 use super::Connection;
-use super::dialect::Dialect;
+use super::framing::ConnectionFraming;
 use super::resume::{self, FoundSession};
-use super::session::{EndReason, ResumeState};
+use super::session::{EndReason, SessionStart};
 use crate::actors::shared::rate_limited;
 use crate::auth::{Identity, TokenProblem};
 use crate::rate_limit::users::{FLOOD_PAUSE, RateKind};
@@ -25,7 +25,7 @@ use transport::Frame;
 
 /// The payload of a CONNECT reply.
 #[derive(Serialize)]
-struct Welcome {
+struct ConnectAck {
     sid: SessionId,
     /// The id to resume the session with, where it can be resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,15 +34,15 @@ struct Welcome {
 
 /// The payload of a `CONNECT_ERROR`, from which stock clients make an `Error`.
 #[derive(Serialize)]
-struct Refusal<'a> {
+struct ConnectError<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<RefusalData>,
+    data: Option<ConnectErrorData>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RefusalData {
+struct ConnectErrorData {
     code: ErrorCode,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
@@ -71,7 +71,7 @@ impl Connection {
             Err(name) => {
                 return self.send_connect_error(
                     &name,
-                    &Refusal { message: "Invalid namespace", data: None },
+                    &ConnectError { message: "Invalid namespace", data: None },
                 );
             }
         };
@@ -113,16 +113,15 @@ impl Connection {
                 });
             }
             Err(failure) if failure.retry_after_ms.is_some() => {
-                self.refuse_entry(&failure, now, ctx);
+                self.close_for_new_token(&failure, now, ctx);
             }
             Err(failure) => self.reject_connect(namespace.as_str(), &failure),
         }
     }
 
-    /// Closes the connection of a client whose next token may be valid, once a retry makes sense.
-    /// After a `CONNECT_ERROR` it would not come back; for each new connection it asks its app for
-    /// a token.
-    fn refuse_entry(&mut self, failure: &Failure, now: Instant, ctx: &mut Context<Self>) {
+    /// Closes the connection after the wait that the failure asks for. A client does not reconnect
+    /// after a `CONNECT_ERROR`; for a new connection it asks its app for a new token.
+    fn close_for_new_token(&mut self, failure: &Failure, now: Instant, ctx: &mut Context<Self>) {
         self.shared.metrics.rejected.inc(failure.code as usize);
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
         // The wait bounds how often the client tries, however fast it reconnects.
@@ -141,12 +140,12 @@ impl Connection {
         ctx: &mut Context<Self>,
         step: impl FnOnce(&mut Self, T, &mut Context<Self>) + 'static,
     ) {
-        let hold = self.read_pause.pause();
+        let read_pause = self.read_pause.pause();
         ctx.spawn(wrap_future::<_, Self>(future).map(move |output, connection, ctx| {
             if !connection.ended {
                 step(connection, output, ctx);
             }
-            drop(hold);
+            drop(read_pause);
         }));
     }
 
@@ -158,7 +157,7 @@ impl Connection {
         ctx: &mut Context<Self>,
         step: impl FnOnce(&mut Self, &mut Context<Self>) + 'static,
     ) {
-        self.dialect.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
+        self.framing.extend_login_deadline(now + wait + self.shared.config.server.connect_timeout);
         let pause = actix_rt::time::sleep(wait);
         self.continue_after(pause, ctx, move |connection, (), ctx| step(connection, ctx));
     }
@@ -167,9 +166,11 @@ impl Connection {
     /// the connection. A header may be set by a library for all requests of an app, and be
     /// outdated.
     fn authenticate(&self, auth: &Auth) -> Result<Identity, Failure> {
-        let handshake_token = || match &self.dialect {
-            Dialect::SocketIo(io) => io.handshake_token.as_deref().map_err(|problem| *problem),
-            Dialect::Plain => Err(TokenProblem::Missing),
+        let handshake_token = || match &self.framing {
+            ConnectionFraming::SocketIo(io) => {
+                io.handshake_token.as_deref().map_err(|problem| *problem)
+            }
+            ConnectionFraming::Plain => Err(TokenProblem::Missing),
         };
         let in_packet = auth.token.as_deref().filter(|token| !token.trim().is_empty());
         let token =
@@ -192,7 +193,7 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let rates = self.shared.users.of(&identity.user, now);
+        let rates = self.shared.user_rates.of(&identity.user, now);
         // A client that waits for a flood pause uses no login.
         let flood_wait = rates.flood_wait(now);
         let wait = match flood_wait.map_or_else(|| rates.take(RateKind::Login, now), Err) {
@@ -225,12 +226,12 @@ impl Connection {
         let offset = auth.offset.as_deref().and_then(parse_offset);
         let pid = auth.pid.as_deref().and_then(|pid| pid.parse::<Pid>().ok());
         let Some(pid) = pid.filter(|_| resumes) else {
-            let state = ResumeState::new(resumes, offset);
+            let state = SessionStart::new(resumes, offset);
             return self.start_session(identity, codec, state, ctx);
         };
         // The token is valid and the client may have a session to resume, so a drain waits for this
         // connection.
-        self.dialect.mark_authenticated();
+        self.framing.mark_authenticated();
         let shared = Arc::clone(&self.shared);
         let find = resume::find_session(shared, pid, identity, namespace, offset);
         // A session that is found for a connection that has ended is kept for the next try.
@@ -250,7 +251,7 @@ impl Connection {
         if self.shared.is_draining() {
             return self.close(CloseCode::RESTART, ctx);
         }
-        let (state, last_subscription, rooms) = found.into_state();
+        let (state, last_subscription, rooms) = found.into_start();
         let session_id = state.session_id;
         self.start_session(identity, codec, state, ctx);
         if let Some(session) = self.session(session_id) {
@@ -259,24 +260,24 @@ impl Connection {
     }
 
     /// Sends the reply to CONNECT.
-    pub(super) fn send_connect_ack(&self, codec: Codec, state: &ResumeState) {
+    pub(super) fn send_connect_ack(&self, codec: Codec, state: &SessionStart) {
         let Codec::SocketIo { namespace, .. } = codec else { return };
-        let send_connect_ack = Welcome { sid: state.session_id, pid: state.pid };
-        let frame = Frame::text(|out| write::connect(namespace.as_str(), &send_connect_ack, out));
+        let ack = ConnectAck { sid: state.session_id, pid: state.pid };
+        let frame = Frame::text(|out| write::connect(namespace.as_str(), &ack, out));
         // A broken connection ends by its stream.
         self.outbox.push(frame).ok();
     }
 
     pub(super) fn reject_connect(&self, namespace: &str, failure: &Failure) {
         self.shared.metrics.rejected.inc(failure.code as usize);
-        let data = RefusalData { code: failure.code, retry_after_ms: failure.retry_after_ms };
+        let data = ConnectErrorData { code: failure.code, retry_after_ms: failure.retry_after_ms };
         self.send_connect_error(
             namespace,
-            &Refusal { message: &failure.message, data: Some(data) },
+            &ConnectError { message: &failure.message, data: Some(data) },
         );
     }
 
-    fn send_connect_error(&self, namespace: &str, refusal: &Refusal<'_>) {
+    fn send_connect_error(&self, namespace: &str, refusal: &ConnectError<'_>) {
         self.outbox.push(Frame::text(|out| write::connect_error(namespace, refusal, out))).ok();
     }
 }

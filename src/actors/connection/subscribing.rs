@@ -361,15 +361,15 @@ impl Session {
     fn dequeued(&mut self, events: usize) {
         self.queued -= events;
         if self.queued < MAX_QUEUED {
-            self.queue_full_hold = None;
+            self.queue_full_read_pause = None;
         }
     }
 
     /// Raises the count of queued events, and pauses reading at the limit.
     pub(super) fn count_queued(&mut self) {
         self.queued += 1;
-        if self.queued >= MAX_QUEUED && self.queue_full_hold.is_none() {
-            self.queue_full_hold = Some(self.read_pause.pause());
+        if self.queued >= MAX_QUEUED && self.queue_full_read_pause.is_none() {
+            self.queue_full_read_pause = Some(self.read_pause.pause());
         }
     }
 }

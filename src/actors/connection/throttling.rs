@@ -10,7 +10,7 @@ use actix::Context;
 use bytes::Bytes;
 
 use super::Connection;
-use super::pacing::{PAUSE, next_pause};
+use super::pacing::{FIRST_RETRY, next_retry};
 use super::session::Session;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
@@ -26,10 +26,10 @@ use protocol::socketio::auth::Auth;
 use transport::ReadPauseGuard;
 
 /// The backlog of a connection.
-pub(super) struct ThrottledInput {
-    backlog: EventBacklog<HeldInput>,
+pub(super) struct Backlog {
+    events: EventBacklog<QueuedInput>,
     /// Pauses reading once the backlog is full, until it is empty.
-    full_hold: Option<ReadPauseGuard>,
+    read_pause_when_full: Option<ReadPauseGuard>,
     /// The namespace that the client leaves after its waiting events.
     pub(super) leaving_namespace: Option<Namespace>,
     /// When to look at the backlog next.
@@ -53,7 +53,7 @@ pub(super) enum ClientInput {
 }
 
 /// An event that waits.
-struct HeldInput {
+struct QueuedInput {
     event: ClientInput,
     /// The permit of its memory. `None` where that is used up.
     _share: Option<Permit>,
@@ -79,7 +79,7 @@ impl RateCheck {
 
 impl Connection {
     /// Handles input that counts as an event, or queues it until its rate allows it.
-    pub(super) fn handle_or_queue(
+    pub(super) fn check_event_rate(
         &mut self,
         event: ClientInput,
         session_id: Option<SessionId>,
@@ -88,7 +88,7 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let rates = self.index_of(session_id).map_or(&self.rates, |at| &self.sessions[at].rates);
-        if self.throttled.is_none() && rates.take(RateKind::Event, now).is_ok() {
+        if self.backlog.is_none() && rates.take(RateKind::Event, now).is_ok() {
             return self.handle_input(event, session_id, now, ctx);
         }
         let meta = EventMeta {
@@ -98,11 +98,11 @@ impl Connection {
             position: None,
             bytes,
         };
-        self.queue_input(event, meta, now, ctx);
+        self.push_to_backlog(event, meta, now, ctx);
     }
 
     /// Queues an event until its rate allows it.
-    pub(super) fn queue_input(
+    pub(super) fn push_to_backlog(
         &mut self,
         event: ClientInput,
         meta: EventMeta,
@@ -110,13 +110,14 @@ impl Connection {
         ctx: &mut Context<Self>,
     ) {
         let share = self.shared.backlog_bytes.take_many(meta.bytes + OVERHEAD);
-        // Input after a CONNECT may be for the new session.
-        let is_enough = share.is_none() || matches!(event, ClientInput::Connect(..));
+        // The socket is not read once the shared memory is used up, nor behind a CONNECT: later input
+        // may be for the new session.
+        let pauses_reading = share.is_none() || matches!(event, ClientInput::Connect(..));
         let session_id = meta.session;
-        let waiting = self.throttled.get_or_insert_with(|| Box::new(ThrottledInput::new(now)));
-        let outcome = waiting.backlog.push(HeldInput { event, _share: share }, meta);
-        if (is_enough || waiting.backlog.is_full()) && waiting.full_hold.is_none() {
-            waiting.full_hold = Some(self.read_pause.pause());
+        let backlog = self.backlog.get_or_insert_with(|| Box::new(Backlog::new(now)));
+        let outcome = backlog.events.push(QueuedInput { event, _share: share }, meta);
+        if (pauses_reading || backlog.events.is_full()) && backlog.read_pause_when_full.is_none() {
+            backlog.read_pause_when_full = Some(self.read_pause.pause());
         }
         match outcome {
             EnqueueOutcome::Queued => {}
@@ -125,20 +126,20 @@ impl Connection {
                 return self.refuse_overflow(held.event, session_id, now, ctx);
             }
         }
-        self.handle_queued(now, ctx);
+        self.run_backlog(now, ctx);
     }
 
     /// Handles waiting input if no session is blocked any more.
-    pub(super) fn resume_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    pub(super) fn run_backlog_if_unblocked(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let is_blocked = self.sessions.iter().any(Session::is_blocked);
-        if !is_blocked && !self.ended && self.throttled.is_some() {
-            self.handle_queued(now, ctx);
+        if !is_blocked && !self.ended && self.backlog.is_some() {
+            self.run_backlog(now, ctx);
         }
     }
 
     /// Handles waiting input, as far as the rates allow.
-    pub(super) fn handle_queued(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        while let Some(waiting) = &mut self.throttled {
+    pub(super) fn run_backlog(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        while let Some(backlog) = &mut self.backlog {
             let (sessions, own) = (&self.sessions, &self.rates);
             let rates_of = |session_id| {
                 let session = sessions.iter().find(|session| Some(session.peer.id) == session_id);
@@ -146,22 +147,22 @@ impl Connection {
             };
             if sessions.iter().any(Session::is_blocked) {
                 // New input meanwhile is no reason to check earlier.
-                if waiting.due <= now {
-                    waiting.due = now + waiting.pause;
-                    waiting.pause = next_pause(waiting.pause);
+                if backlog.due <= now {
+                    backlog.due = now + backlog.pause;
+                    backlog.pause = next_retry(backlog.pause);
                 }
                 return self.arm();
             }
-            waiting.pause = PAUSE;
-            match waiting.backlog.next(rates_of, now) {
+            backlog.pause = FIRST_RETRY;
+            match backlog.events.next(rates_of, now) {
                 Next::Take(held, session_id) => self.handle_input(held.event, session_id, now, ctx),
                 Next::At(due) => {
-                    waiting.due = due;
+                    backlog.due = due;
                     return self.arm();
                 }
                 Next::Empty => {
                     let leaving_namespace =
-                        self.throttled.take().and_then(|waiting| waiting.leaving_namespace);
+                        self.backlog.take().and_then(|backlog| backlog.leaving_namespace);
                     if leaving_namespace.is_some() {
                         self.end_namespace_session(leaving_namespace, now, ctx);
                     }
@@ -177,12 +178,12 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let Some(waiting) = self.throttled.as_mut().filter(|_| namespace.is_some()) else {
+        let Some(backlog) = self.backlog.as_mut().filter(|_| namespace.is_some()) else {
             return self.end_namespace_session(namespace, now, ctx);
         };
-        waiting.leaving_namespace = namespace;
+        backlog.leaving_namespace = namespace;
         // Later input may be for the next session.
-        waiting.full_hold.get_or_insert_with(|| self.read_pause.pause());
+        backlog.read_pause_when_full.get_or_insert_with(|| self.read_pause.pause());
     }
 
     /// Handles input that the rate allows.
@@ -223,7 +224,7 @@ impl Connection {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let due = self.throttled.as_ref().map_or(now, |waiting| waiting.due);
+        let due = self.backlog.as_ref().map_or(now, |backlog| backlog.due);
         let failure = rate_limited("too many events", due.saturating_duration_since(now));
         if let Some(answer) = self.answer_to(&event, session_id) {
             answer.refuse(failure);
@@ -247,16 +248,16 @@ impl Connection {
     }
 }
 
-// === impl ThrottledInput ===
+// === impl Backlog ===
 
-impl ThrottledInput {
+impl Backlog {
     fn new(now: Instant) -> Self {
         Self {
-            backlog: EventBacklog::default(),
-            full_hold: None,
+            events: EventBacklog::default(),
+            read_pause_when_full: None,
             leaving_namespace: None,
             due: now,
-            pause: PAUSE,
+            pause: FIRST_RETRY,
         }
     }
 }

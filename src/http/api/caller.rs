@@ -35,7 +35,7 @@ pub(super) async fn acquire_read(
 ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let Reach::OrdersOf(user) = reach else { return Ok(None) };
     let now = Instant::now();
-    let rates = hub.shared.users.of(&user.user, now);
+    let rates = hub.shared.user_rates.of(&user.user, now);
     rates.take(RateKind::Read, now).map_err(|wait| rate_limited("too many reads", wait))?;
     let turn = timeout(TURN_TIMEOUT, rates.acquire_read()).await;
     Ok(turn.map_err(|_| rate_limited("too many reads at a time", TURN_RETRY))?)

@@ -92,7 +92,7 @@ pub(super) fn driver_of_phone(hub: &Hub, caller: Principal) -> Result<FixSource,
 /// A user as the source of fixes, within the rate of posts.
 fn driver(hub: &Hub, user: Identity) -> Result<FixSource, Problem> {
     let now = Instant::now();
-    let rates = hub.shared.users.of(&user.user, now);
+    let rates = hub.shared.user_rates.of(&user.user, now);
     rates.take(RateKind::Event, now).map_err(|wait| rate_limited("too many posts", wait))?;
     Ok(FixSource::Driver(Arc::new(user)))
 }

@@ -300,7 +300,7 @@ fn author_of_user(
         return Err(forbidden("only services say who a message is from"));
     }
     let now = Instant::now();
-    let rates = hub.shared.users.of(&identity.user, now);
+    let rates = hub.shared.user_rates.of(&identity.user, now);
     rates
         .take(RateKind::Event, now)
         .and_then(|()| rates.take(RateKind::Chat, now))

@@ -6,10 +6,10 @@ use crate::auth::TokenProblem;
 use crate::config::AddressGroup;
 use crate::permits::{KeyedPermit, Permit};
 use protocol::socketio::reader::PacketReader;
-use transport::{Frame, Outbox, PingMark};
+use transport::{Frame, Outbox, SentPing};
 
 /// The framing of one connection.
-pub(super) enum Dialect {
+pub(super) enum ConnectionFraming {
     /// `{event, data, id?}`.
     Plain,
     /// Socket.IO.
@@ -51,11 +51,11 @@ impl From<Permit> for UnauthenticatedPermit {
     }
 }
 
-// === impl Dialect ===
+// === impl ConnectionFraming ===
 
-impl Dialect {
+impl ConnectionFraming {
     /// Sends a ping.
-    pub(super) fn ping(&self, outbox: &Outbox) -> Option<PingMark> {
+    pub(super) fn ping(&self, outbox: &Outbox) -> Option<SentPing> {
         match self {
             Self::Plain => outbox.ping(),
             Self::SocketIo(_) => outbox.ping_with(Frame::text(|out| out.push(b'2'))),
