@@ -128,7 +128,9 @@ impl<A: Clone, W: Clone> Answers<A, W> {
     pub fn forget_user(&mut self, user: &UserId) {
         let of_user = (user.clone(), 0)..=(user.clone(), u64::MAX);
         let numbers: Vec<u64> = self.by_user.range(of_user).map(|(_, number)| *number).collect();
-        numbers.into_iter().for_each(|number| self.forget(number));
+        for number in numbers {
+            self.forget(number);
+        }
     }
 
     /// Forgets all of an order.
@@ -172,6 +174,12 @@ mod tests {
     /// The answers, and what is asked and answered in one word.
     struct Scene(Answers<bool, u8>, Instant);
 
+    #[derive(Debug, PartialEq, Eq)]
+    enum Expected {
+        Asked,
+        Answer(bool),
+    }
+
     impl Scene {
         fn new() -> Self {
             Self(Answers::default(), Instant::now())
@@ -187,11 +195,12 @@ mod tests {
             self.0.answer(&order(of), &key(user), number, answer, self.1)
         }
 
-        fn known(&self, of: &str, user: &str, secs: u64) -> Option<Option<bool>> {
+        /// The answer; `Asked` where there is none yet.
+        fn known(&self, of: &str, user: &str, secs: u64) -> Option<Expected> {
             let known = self.0.find(&order(of), &key(user), self.1 + Duration::from_secs(secs));
             known.map(|known| match known {
-                Known::Answer(answer) => Some(answer),
-                Known::Asked(_) => None,
+                Known::Answer(answer) => Expected::Answer(answer),
+                Known::Asked(_) => Expected::Asked,
             })
         }
     }
@@ -200,9 +209,12 @@ mod tests {
     fn an_answer_is_kept_for_a_minute_and_no_answer_is_not() {
         let mut scene = Scene::new();
         let number = scene.ask("o", "ann");
-        assert_eq!((scene.known("o", "ann", 14), scene.known("o", "ann", 15)), (Some(None), None));
+        assert_eq!(
+            (scene.known("o", "ann", 14), scene.known("o", "ann", 15)),
+            (Some(Expected::Asked), None)
+        );
         assert!(scene.answer("o", "ann", number, Some(false)));
-        assert_eq!(scene.known("o", "ann", 59), Some(Some(false)));
+        assert_eq!(scene.known("o", "ann", 59), Some(Expected::Answer(false)));
         assert_eq!(scene.known("o", "ann", 60), None);
         let number = scene.ask("o", "ann");
         assert!(scene.answer("o", "ann", number, None));
@@ -221,7 +233,7 @@ mod tests {
             assert!(!scene.answer("o", "ann", ann, Some(true)));
             assert!(scene.answer("p", "bob", bob, Some(true)));
             assert_eq!(scene.known("o", "ann", 0), None);
-            assert_eq!(scene.known("p", "bob", 0), Some(Some(true)));
+            assert_eq!(scene.known("p", "bob", 0), Some(Expected::Answer(true)));
             assert_eq!((scene.0.by_age.len(), scene.0.by_user.len()), (1, 1));
         }
     }
@@ -234,8 +246,11 @@ mod tests {
         for many in 0..=MOST_OF_USER {
             scene.ask(&format!("o{many}"), "eve");
         }
-        assert_eq!((scene.known("o0", "eve", 0), scene.known("o1", "eve", 0)), (None, Some(None)));
-        assert_eq!(scene.known("o", "ann", 0), Some(Some(true)));
+        assert_eq!(
+            (scene.known("o0", "eve", 0), scene.known("o1", "eve", 0)),
+            (None, Some(Expected::Asked))
+        );
+        assert_eq!(scene.known("o", "ann", 0), Some(Expected::Answer(true)));
     }
 
     #[test]
@@ -244,7 +259,10 @@ mod tests {
         for number in 0..=MOST {
             scene.ask("o", &format!("u{number}"));
         }
-        assert_eq!((scene.known("o", "u0", 0), scene.known("o", "u1", 0)), (None, Some(None)));
+        assert_eq!(
+            (scene.known("o", "u0", 0), scene.known("o", "u1", 0)),
+            (None, Some(Expected::Asked))
+        );
         assert_eq!(scene.0.by_age.len(), MOST);
     }
 }
