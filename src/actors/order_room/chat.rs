@@ -77,17 +77,14 @@ impl OrderRoom {
             return Some(token);
         }
         let judged_by = message.judged_by;
-        match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
-            Ok(()) => {
-                let write = PendingWrite { since: Instant::now(), session, answer, judged_by };
-                self.writes.insert(token, write);
-                Some(token)
-            }
-            Err(_) => {
-                answer.refuse(unavailable("too many messages wait to be stored"));
-                None
-            }
+        let written = self.shared.store.write_chat(message, token, self.writes_reply.clone());
+        if written.is_err() {
+            answer.refuse(unavailable("too many messages wait to be stored"));
+            return None;
         }
+        let write = PendingWrite { since: Instant::now(), session, answer, judged_by };
+        self.writes.insert(token, write);
+        Some(token)
     }
 
     /// Judges a message by the state of the order now, and hands it to the store once more.
