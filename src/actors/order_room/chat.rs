@@ -77,7 +77,8 @@ impl OrderRoom {
             return Some(token);
         }
         let judged_by = message.judged_by;
-        if self.shared.store.write_chat(message, token, self.writes_reply.clone()).is_err() {
+        let written = self.shared.store.write_chat(message, token, self.writes_reply.clone());
+        if written.is_err() {
             answer.refuse(unavailable("too many messages wait to be stored"));
             return None;
         }
