@@ -15,6 +15,9 @@ use orderhub::config::DatabaseUrl;
 use orderhub::db::connection::DbConnection;
 use orderhub::db::migrate;
 use orderhub::metrics::{LabelValues, Metrics};
+use orderhub::webhooks::endpoints::Endpoints;
+use orderhub::webhooks::outbox::{Outbox, OutboxSettings};
+use orderhub::webhooks::unread::UnreadRules;
 use protocol::chat::ChatKind;
 use protocol::ids::{OrderId, UserId};
 use protocol::role::Role;
@@ -53,6 +56,7 @@ impl Rooms {
             content: "I am at the door, the bell does not work. Please call me.".into(),
             client_msg_id: Some(id.clone()),
             created_at: Timestamp::now(),
+            sent_hash: None,
             judged_by: None,
             id,
         };
@@ -90,7 +94,18 @@ impl Handler<ChatWritten> for Rooms {
     }
 }
 
-fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
+/// An endpoint that hears of every message. Nothing is sent: this is what its rows cost.
+fn outbox() -> Arc<Outbox> {
+    let file = "[[endpoints]]\nname = \"push\"\nurl = \"https://shop.example/\"\n\
+                secrets = [\"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]\n\
+                events = [\"chat.message\"]\n";
+    let endpoints = Endpoints::parse(file.as_bytes()).expect("endpoints");
+    let unread = UnreadRules { after: Duration::ZERO, repeat: Duration::ZERO };
+    let (max_rows, node) = (i64::MAX, "bench".to_owned());
+    Arc::new(Outbox::new(&endpoints, OutboxSettings { max_rows, unread, node }))
+}
+
+fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl, outbox: Option<Arc<Outbox>>) {
     migrate::run(&mut DbConnection::open(&url).expect("a database")).expect("tables");
     let words = LabelValues::default();
     let system = System::new();
@@ -100,7 +115,7 @@ fn measure(criterion: &mut Criterion, name: &str, url: DatabaseUrl) {
             sharing: Sharing::Alone,
             pool_size: 4,
             trail: TrailOptions::default(),
-            outbox: None,
+            outbox,
             relay: None,
         };
         let metrics = Arc::new(Metrics::new(&words));
@@ -132,20 +147,24 @@ fn on_postgres(criterion: &mut Criterion, server: &str) {
         connection.batch_execute("SET statement_timeout = 0").expect("set");
         connection.batch_execute(sql).expect("done");
     };
-    let name = format!("orderhub_bench_{}", uuid::Uuid::new_v4().simple());
-    admin(&format!("CREATE DATABASE {name}"));
-    let host = server.rsplit_once('/').map_or(server, |(host, _)| host);
-    let url = format!("{host}/{name}").parse().expect("a database");
-    measure(criterion, "postgres", url);
-    admin(&format!("DROP DATABASE {name} WITH (FORCE)"));
+    for (name, outbox) in [("postgres", None), ("postgres_webhooks", Some(outbox()))] {
+        let database = format!("orderhub_bench_{}", uuid::Uuid::new_v4().simple());
+        admin(&format!("CREATE DATABASE {database}"));
+        let host = server.rsplit_once('/').map_or(server, |(host, _)| host);
+        let url = format!("{host}/{database}").parse().expect("a database");
+        measure(criterion, name, url, outbox);
+        admin(&format!("DROP DATABASE {database} WITH (FORCE)"));
+    }
 }
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     // In the target folder, which is on a disk: a temporary folder may be in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let url = DatabaseUrl::Sqlite(folder.path().join("hub.sqlite3"));
-    measure(&mut criterion, "sqlite", url);
+    for (name, outbox) in [("sqlite", None), ("sqlite_webhooks", Some(outbox()))] {
+        let url = DatabaseUrl::Sqlite(folder.path().join(format!("{name}.sqlite3")));
+        measure(&mut criterion, name, url, outbox);
+    }
     if let Ok(server) = std::env::var("TEST_DATABASE_URL") {
         on_postgres(&mut criterion, &server);
     }

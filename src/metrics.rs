@@ -6,6 +6,7 @@
 mod bus;
 mod classic;
 mod constants;
+mod hooks;
 mod process_collector;
 mod webhooks;
 
@@ -22,6 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use self::bus::{BusLabels, BusMetrics};
 pub use self::constants::Limit;
+pub use self::hooks::{HookMetrics, HookResult};
 use self::process_collector::ProcessCollector;
 pub use self::webhooks::{WebhookMetrics, WebhookResult};
 
@@ -110,6 +112,8 @@ pub struct Metrics {
     pub http_connection_errors: LabeledCounters,
     /// Webhooks.
     pub webhooks: WebhookMetrics,
+    /// Questions to the back end.
+    pub hooks: HookMetrics,
     /// The bus between nodes.
     pub bus: BusMetrics,
 }
@@ -208,6 +212,7 @@ impl Metrics {
                 CONNECTION_ERRORS,
             ),
             webhooks: WebhookMetrics::register(r),
+            hooks: HookMetrics::register(r),
             bus: BusMetrics::register(r, &labels.bus),
             registry,
             process,

@@ -24,13 +24,14 @@ use actix_web::middleware::from_fn;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
+use crate::actors::hooks::Hooks;
 use crate::actors::shared::{LABEL_VALUES, Shared};
 use crate::actors::store::{Revocation, Store, StoreError, StoreOptions, TrailOptions};
 use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
 use crate::bus::redis::StartError;
 use crate::cluster::{Listening, NodeTasks};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::db::instance_lock::{Holder, LockError};
 use crate::db::migrate::{self, MigrateError};
 use crate::db::pool::DbError;
@@ -93,6 +94,9 @@ pub enum ServeError {
     /// Another hub has taken the database over while this one could not reach it.
     #[error("DATABASE_URL: another hub has taken this database over ({0})")]
     TakenOver(Holder),
+    /// A hook is wrong.
+    #[error(transparent)]
+    Hook(#[from] ConfigError),
     /// A node with another prefix uses the database, which would not hear this one.
     #[error("REDIS_PREFIX: the node {0} of this database has {1}; all nodes need the same")]
     OtherPrefix(String, String),
@@ -181,9 +185,11 @@ async fn start_hub(
     ownership::warn_if_slow("bringing the tables up to date", checked).await??;
     let arbiter = Arbiter::new().handle();
     let store = Store::start(&options, Arc::clone(&metrics), &arbiter)?;
+    let hooks = Hooks::open(&config.hooks, &metrics)?;
     let transport = Arc::new(transport_options(&config, &metrics));
     let node = cluster::join(&config, &metrics, &store, relay).await?;
-    let shared = Arc::new(Shared::new(config, verifier, metrics, store, outbox, node));
+    let shared = Shared::new(config, verifier, metrics, store, outbox, hooks, node);
+    let shared = Arc::new(shared);
     let listening = if shared.is_cluster { Some(Listening::begin(&shared).await?) } else { None };
     restore_bans(&shared).await?;
     for Revocation { user_id, issued_before } in shared.store.revocations().await? {
@@ -197,6 +203,9 @@ async fn start_hub(
     let (supervisor_handle, rates, started) = (Arc::default(), Arc::default(), Instant::now());
     let dispatcher =
         file.and_then(|file| webhooks::start(&shared, &supervisor_handle, file, reread));
+    if let Some(hook) = &shared.hooks.join {
+        hook.put_orders_with(http::order_writer(&shared, &supervisor_handle));
+    }
     let engine_sessions = Arc::new(PollingSessions::new(http::SOCKET_IO_PATH));
     let connection_limits =
         Arc::new(ConnectionLimits::new(&shared.config, shared.connections.clone()));

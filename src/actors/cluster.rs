@@ -42,6 +42,11 @@ pub struct BeatHeard(pub BeatContent);
 #[rtype(result = "()")]
 pub struct CutOff(pub bool);
 
+/// Another node is there.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct NodeThere(pub Node);
+
 /// The worker of all subscriptions. One is enough: the bus's thread hands a batch to the supervisor,
 /// which sends each room its own events.
 pub const WORKER: usize = 0;

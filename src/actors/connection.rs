@@ -6,6 +6,7 @@ mod deadlines;
 mod ending;
 mod framing;
 mod incoming;
+mod join_hook;
 mod locations;
 mod order_changes;
 mod pacing;

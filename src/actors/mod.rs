@@ -10,6 +10,7 @@ mod authentication;
 mod broadcast;
 pub mod cluster;
 pub mod connection;
+pub mod hooks;
 pub mod order_room;
 pub mod peer;
 pub mod reachable;

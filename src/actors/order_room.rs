@@ -8,6 +8,7 @@
 mod announce;
 mod catch_up;
 mod chat;
+mod chat_hook;
 mod entry;
 mod history;
 mod lanes;
@@ -16,7 +17,9 @@ mod location;
 mod members;
 mod neighbours;
 mod order_change;
+mod outdated;
 mod posted_fixes;
+mod read_ahead;
 mod receipts;
 mod relay;
 mod removal;
@@ -35,6 +38,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, Spa
 use foldhash::fast::RandomState;
 
 pub use self::announce::Announce;
+use self::chat_hook::AskedChat;
 pub use self::entry::{JoinAgain, Leave};
 use self::lanes::DriverLane;
 pub use self::lifecycle::{RoomBarrier, SaveRoomState, Stop};
@@ -217,6 +221,8 @@ pub struct OrderRoom {
     relay: Option<Box<RoomRelay>>,
     /// The last number that a write or a read for a snapshot was given.
     next_token: u64,
+    /// Messages about which the back end is asked.
+    asked_chat: AskedChat,
     /// Since when the room is empty.
     idle_since: Option<Instant>,
     /// The armed timer and when it fires.
@@ -230,6 +236,8 @@ struct PendingWrite {
     session: SessionId,
     /// The answer for the client.
     answer: Answer,
+    /// By which revision of the order it was judged. None while it waits behind others.
+    judged_by: Option<i64>,
 }
 
 /// What waits while the order is read from the database.
@@ -316,6 +324,7 @@ impl OrderRoom {
             typing_users: TypingUsers::default(),
             writes: BTreeMap::new(),
             next_token: 0,
+            asked_chat: AskedChat::default(),
             idle_since: None,
             used: false,
             timer: None,
@@ -352,6 +361,7 @@ impl OrderRoom {
         self.broadcast_due_typing(now);
         self.fill_gap(now, ctx);
         self.give_up_writes(now);
+        self.go_on_asking(ctx);
         self.watch_driver(now);
         self.keep_up_with_nodes(now);
         self.open_when_answered(now, ctx);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::actors::cluster::{BusReceiver, Peers};
+use crate::actors::hooks::Hooks;
 use crate::actors::resumes::ResumableSessions;
 use crate::actors::store::{ChatWriteError, Store};
 use crate::auth::{Identity, Verifier};
@@ -58,6 +59,8 @@ pub struct Shared {
     pub store: Store,
     /// What webhooks are told, if there are any.
     pub outbox: Option<Arc<Outbox>>,
+    /// What the back end is asked.
+    pub hooks: Hooks,
     /// How the nodes of this cluster tell each other what happens.
     pub bus: Arc<dyn Bus>,
     /// This run of this hub.
@@ -119,6 +122,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         store: Store,
         outbox: Option<Arc<Outbox>>,
+        hooks: Hooks,
         cluster: ClusterNode,
     ) -> Self {
         let rules = Rules {
@@ -143,6 +147,7 @@ impl Shared {
             metrics,
             store,
             outbox,
+            hooks,
             peers: cluster.peers,
             started_at: Timestamp::now(),
             bus: cluster.bus,
@@ -193,7 +198,8 @@ impl Shared {
         facts: &'a OrderFacts,
     ) -> Rights<'a> {
         let (user, now) = (&identity.user, Timestamp::now());
-        let banned = self.bans.from_order(user, order, now);
+        let is_removed = identity.by_hook && facts.participants.has_removed(user);
+        let banned = is_removed || self.bans.from_order(user, order, now);
         let subject = Subject { user, role: identity.role, named: identity.names(order), banned };
         Rights { rules: &self.rules, order: facts, subject, now }
     }
@@ -241,6 +247,13 @@ pub fn unavailable(message: &'static str) -> Failure {
 /// A refusal of what exceeds the user's rate.
 pub fn rate_limited(message: &'static str, wait: Duration) -> Failure {
     Failure::new(ErrorCode::RateLimited, message).retry_after(wait.max(SHORTEST_WAIT))
+}
+
+/// The refusal of a message that the back end rejects.
+pub fn hook_failure(reason: Option<String>) -> Failure {
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason.map_or_else(|| "the message was rejected".into(), std::borrow::Cow::from);
+    Failure::new(ErrorCode::Rejected, reason)
 }
 
 /// The refusal for a message that was not stored.

@@ -25,6 +25,7 @@ mod resumes;
 mod revocations;
 mod sweeps;
 mod trail;
+mod unread;
 mod webhooks;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use actix::{Actor, Addr, ArbiterHandle, System};
 use tokio::sync::Semaphore;
 
+pub use self::unread::UnreadOrder;
 use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
 pub use crate::db::commit_batch::StoredChat;

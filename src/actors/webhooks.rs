@@ -1,54 +1,78 @@
 //! The dispatcher of webhooks: a task for each endpoint, on a thread of its own. It reads
-//! `WEBHOOKS_FILE` again while the hub runs, and counts what waits.
+//! `WEBHOOKS_FILE` again while the hub runs.
 
 pub mod client;
 mod delivery;
 mod endpoint_task;
+mod unread;
+mod upkeep;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{ArbiterHandle, Message, Recipient};
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::endpoint_task::EndpointTask;
-use super::cluster::Peers;
-use super::store::{Store, StoreError};
+use super::cluster::{Peers, Question};
+use super::shared::Shared;
+use super::store::Store;
 use crate::auth::WatchedSource;
 use crate::config::{ConfigError, WebhookConfig};
-use crate::db::webhooks::EndpointCounts;
 use crate::metrics::Metrics;
-use crate::webhooks::endpoints::{Endpoint, Endpoints, MAX_FILE_BYTES};
+use crate::webhooks::endpoints::{Endpoints, MAX_FILE_BYTES};
 use crate::webhooks::event::EventKind;
-use crate::webhooks::health::Admission;
 use crate::webhooks::outbox::Outbox;
 use crate::webhooks::payload;
 use crate::webhooks::schedule::RetrySchedule;
-use protocol::ids::UserId;
+use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
 /// How often the file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often rows are counted, and looked for that no commit has announced.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
-/// How often old rows are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a task that panicked, or could not write, waits before it goes on.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long other nodes may take to say who is connected to them.
+const OTHERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Asks which of these users are connected to this node.
 #[derive(Message)]
 #[rtype(result = "BTreeSet<UserId>")]
 pub struct FindOnline(pub Vec<UserId>);
 
+/// Asks the room of an order how far these users are with its chat. Without a room there is no answer.
+#[derive(Message)]
+#[rtype(result = "BTreeMap<UserId, SeenInRoom>")]
+pub struct FindSeen {
+    /// The order.
+    pub order: OrderId,
+    /// The users.
+    pub users: Vec<UserId>,
+}
+
+/// How far a user is with a room's chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenInRoom {
+    /// The read mark.
+    pub read: i64,
+    /// What the user's joined connections were sent last; 0 without one.
+    pub shown: i64,
+}
+
 /// Finds whom to ask [`FindOnline`]; nobody until the first worker runs.
 pub type OnlineSource = Box<dyn Fn() -> Option<Recipient<FindOnline>> + Send + Sync>;
 
+/// Finds whom to ask [`FindSeen`].
+pub type RoomSource = Box<dyn Fn() -> Option<Recipient<FindSeen>> + Send + Sync>;
+
 /// What all tasks of a dispatcher share.
 pub struct DispatchContext {
+    /// What all actors share.
+    pub shared: Arc<Shared>,
     /// Where rows are taken from.
     pub store: Store,
     /// What writers and rooms tell.
@@ -61,6 +85,8 @@ pub struct DispatchContext {
     pub concurrency: usize,
     /// Who is connected to this node.
     pub online: OnlineSource,
+    /// Who was shown what.
+    pub rooms: RoomSource,
     /// The other nodes, which know who is connected to them.
     pub peers: Arc<Peers>,
 }
@@ -91,6 +117,23 @@ struct Keeper {
     /// The running task of each endpoint: the hash of its entry, and what stops it.
     running: HashMap<Arc<str>, (String, watch::Sender<bool>)>,
     tasks: JoinSet<()>,
+}
+
+// === impl DispatchContext ===
+
+impl DispatchContext {
+    /// Which of these users are connected, to this node or another one; none if it cannot be known
+    /// yet.
+    async fn online_among(&self, users: Vec<UserId>) -> Option<BTreeSet<UserId>> {
+        let question = Question::Online(users.clone());
+        let others = self.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
+        let here = (self.online)()?.send(FindOnline(users));
+        // Who is connected to a node that does not answer counts as offline.
+        let (here, others) = join(here, others).await;
+        let mut online = here.ok()?;
+        online.extend(others.answers.into_iter().flatten());
+        Some(online)
+    }
 }
 
 // === impl WebhookFile ===
@@ -133,9 +176,15 @@ impl Dispatcher {
         };
         let outbox = Arc::clone(&context.outbox);
         arbiter.spawn(tell_start(Arc::clone(&context), stopped.clone()));
-        arbiter.spawn(count(context, Arc::clone(&endpoints), stopped.clone()));
+        let (settle, settled) = oneshot::channel();
+        let looking = unread::run(Arc::clone(&context), stopped.clone());
+        // The receiver waits, unless it panicked.
+        arbiter.spawn(async move { drop(settle.send(looking.await)) });
+        let telling = Arc::clone(&context);
+        arbiter.spawn(upkeep::run(context, Arc::clone(&endpoints), stopped.clone()));
         arbiter.spawn(async move {
             keeper.run(stopped).await;
+            unread::finish(&telling, settled.await.unwrap_or_default()).await;
             // The receiver is gone if the drain did not wait for it.
             end.send(()).ok();
         });
@@ -149,8 +198,8 @@ impl Dispatcher {
 
     /// Has the task of an endpoint look at what is stored of it.
     pub fn look(&self, endpoint: &str) {
-        if let Some(wake) = self.outbox.wake_of(endpoint) {
-            wake.look.notify_one();
+        if let Some(queue) = self.outbox.queue_of(endpoint) {
+            queue.look.notify_one();
         }
     }
 
@@ -218,6 +267,9 @@ impl Keeper {
 
     /// Takes a new version of the file, if it is good.
     fn read_file(&mut self) {
+        if self.endpoints.load().have_other_authorities() {
+            self.source.read_again();
+        }
         let (variable, name) = (self.source.variable(), self.source.name());
         let (endpoints, outbox) = (Arc::clone(&self.endpoints), Arc::clone(&self.context.outbox));
         // A small file on this thread: if its disk hangs, only webhooks wait.
@@ -238,95 +290,9 @@ async fn tell_start(context: Arc<DispatchContext>, stopped: watch::Receiver<bool
         let told =
             context.store.tell_webhooks(EventKind::HubStarted, outbox.listeners(), data.clone());
         if told.await.is_ok() {
-            outbox.committed(&[EventKind::HubStarted], 0);
+            outbox.announce(&[EventKind::HubStarted]);
             return;
         }
         tokio::time::sleep(RETRY).await;
     }
-}
-
-/// Counts rows for the metrics, wakes endpoints for which rows wait that were not announced, and
-/// deletes old rows.
-async fn count(
-    context: Arc<DispatchContext>,
-    endpoints: Arc<ArcSwap<Endpoints>>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut ticks = tokio::time::interval(COUNT_INTERVAL);
-    let (mut shown, mut was_full, mut swept) = (HashSet::new(), false, tokio::time::Instant::now());
-    let mut left = Vec::new();
-    while !*stopped.borrow() {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.changed() => return,
-        }
-        let endpoints = endpoints.load_full();
-        // The store has logged why it failed.
-        if let Ok(counts) = context.store.webhook_counts().await {
-            show(&context, &endpoints, &counts, &mut shown);
-            left = counts.keys().filter(|name| endpoints.find(name).is_none()).cloned().collect();
-            let is_full = context.outbox.is_full();
-            if is_full && !was_full {
-                log::error!(
-                    "WEBHOOK_MAX_ROWS: so many webhooks wait that new ones are given up at once; \
-                     see which endpoint is down, and replay them then"
-                );
-            }
-            was_full = is_full;
-            wake_forgotten(&context, &endpoints, &counts).await.ok();
-        }
-        if swept.elapsed() >= SWEEP_INTERVAL {
-            swept = tokio::time::Instant::now();
-            context.store.delete_old_webhooks(left.clone()).await.ok();
-        }
-    }
-}
-
-fn show(
-    context: &DispatchContext,
-    endpoints: &Endpoints,
-    counts: &BTreeMap<String, EndpointCounts>,
-    shown: &mut HashSet<Arc<str>>,
-) {
-    context.outbox.set_waiting(counts.values().map(|counts| counts.waiting).sum());
-    shown.retain(|name| {
-        let is_known = endpoints.find(name).is_some();
-        if !is_known {
-            context.metrics.webhooks.forget(name);
-        }
-        is_known
-    });
-    for endpoint in endpoints.iter() {
-        let EndpointCounts { waiting, dead, .. } =
-            counts.get(&*endpoint.name).copied().unwrap_or_default();
-        context.metrics.webhooks.show(&endpoint.name, waiting, dead);
-        shown.insert(Arc::clone(&endpoint.name));
-    }
-}
-
-/// Wakes the endpoints for which rows wait and something may be sent: another hub may have written
-/// the rows, or started the endpoint again.
-async fn wake_forgotten(
-    context: &DispatchContext,
-    endpoints: &Endpoints,
-    counts: &BTreeMap<String, EndpointCounts>,
-) -> Result<(), StoreError> {
-    let has_rows = |endpoint: &&Arc<Endpoint>| {
-        counts.get(&*endpoint.name).is_some_and(|counts| counts.waiting > 0)
-    };
-    let waiting: Vec<_> = endpoints.iter().filter(has_rows).collect();
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let states = context.store.webhook_states().await?;
-    for endpoint in waiting {
-        let state = states.get(&*endpoint.name);
-        let admission = state.map(|state| state.admission(&endpoint.entry, Timestamp::now()));
-        if !matches!(admission, Some(Admission::Stopped | Admission::Closed(_)))
-            && let Some(wake) = context.outbox.wake_of(&endpoint.name)
-        {
-            wake.look.notify_one();
-        }
-    }
-    Ok(())
 }

@@ -51,6 +51,11 @@ pub struct Identity {
     pub deadline: Timestamp,
     /// `iat`, which revocations compare with.
     pub issued_at: Option<Timestamp>,
+    /// Whether the back end let the user in when it was asked, for one order only. Then a removal goes
+    /// before every role.
+    pub by_hook: bool,
+    /// The JSON of all claims, kept where the back end is asked about joins.
+    pub claims: Option<Arc<str>>,
 }
 
 impl Identity {
@@ -63,6 +68,16 @@ impl Identity {
     /// counts as older than any.
     pub fn may_be_issued_before(&self, instant: Timestamp) -> bool {
         self.issued_at.is_none_or(|issued_at| issued_at < instant)
+    }
+
+    /// The same user with the right to an order, in this role: the back end said so.
+    #[must_use]
+    pub fn admitted_to(&self, order: &OrderId, role: Role) -> Self {
+        let mut orders = self.orders.to_vec();
+        if let Err(place) = orders.binary_search(order) {
+            orders.insert(place, order.clone());
+        }
+        Self { role, orders: orders.into(), by_hook: true, ..self.clone() }
     }
 
     /// Whether the token names this order.

@@ -165,6 +165,8 @@ mod tests {
             expires_at: at,
             deadline: at,
             issued_at: None,
+            by_hook: false,
+            claims: None,
         })
     }
 

@@ -31,6 +31,12 @@ impl Revocations {
         self.refusing(identity).is_some()
     }
 
+    /// Whether a user's tokens were revoked since this time.
+    pub(super) fn has_one_since(&self, user: &UserId, since: Timestamp) -> bool {
+        let all = self.issued_before.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(user).is_some_and(|before| *before >= since)
+    }
+
     /// Checks a token that a client sends at an instant.
     pub(super) fn judge(&self, identity: &Identity, now: Timestamp) -> Result<(), AuthError> {
         match self.refusing(identity) {

@@ -59,6 +59,8 @@ pub struct Verifier {
     unknown_roles: LogOnce,
     /// Users whose older tokens are not valid.
     revocations: Revocations,
+    /// Whether identities hold the claims of their tokens.
+    keeps_claims: bool,
 }
 
 impl Verifier {
@@ -91,7 +93,14 @@ impl Verifier {
             role_map: auth.role_map.clone(),
             unknown_roles: LogOnce::default(),
             revocations: Revocations::default(),
+            keeps_claims: false,
         })
+    }
+
+    /// The same verifier, which keeps the claims of tokens if they are needed.
+    #[must_use]
+    pub fn keeping_claims(self, keeps_claims: bool) -> Self {
+        Self { keeps_claims, ..self }
     }
 
     /// The algorithm of each key, key by key.
@@ -148,6 +157,11 @@ impl Verifier {
         self.revocations.refuse(identity)
     }
 
+    /// Whether the tokens that a user had at this time were revoked since.
+    pub fn has_revoked_since(&self, user: &UserId, since: Timestamp) -> bool {
+        self.revocations.has_one_since(user, since)
+    }
+
     /// Verifies an API key or a token of an HTTP request.
     ///
     /// # Errors
@@ -188,6 +202,8 @@ impl Verifier {
             expires_at,
             deadline: expires_at.plus(self.leeway),
             issued_at: claims.issued_at()?,
+            by_hook: false,
+            claims: self.keeps_claims.then(|| payload.get().into()),
         };
         // Last, so that only tokens that were valid once are "expired": a client answers this code
         // with a fresh token, and would do so forever.

@@ -23,6 +23,8 @@ pub struct WatchedSource {
     content: &'static str,
     /// The hash of the content in force; none before the first success.
     current: Option<Vec<u8>>,
+    /// Whether what is in force is no longer what the same content says.
+    is_outdated: bool,
     warned: Option<(String, Instant)>,
 }
 
@@ -34,7 +36,7 @@ impl WatchedSource {
         variable: &'static str,
         content: &'static str,
     ) -> Self {
-        Self { source, variable, content, current: None, warned: None }
+        Self { source, variable, content, current: None, is_outdated: false, warned: None }
     }
 
     /// A file of at most so many bytes.
@@ -80,6 +82,11 @@ impl WatchedSource {
         self.warned = None;
     }
 
+    /// Has the next read pass on the content also if it has not changed: a file that it names has.
+    pub fn read_again(&mut self) {
+        self.is_outdated = true;
+    }
+
     /// Reads the source and, if it has changed, passes its content to `parse`. Returns whether it
     /// could be read and is valid.
     pub fn read_if_changed<K>(
@@ -93,7 +100,7 @@ impl WatchedSource {
         let read = read.unwrap_or_else(|_| Err("reading it panicked".to_owned()));
         let read = read.and_then(|content| {
             let hash = digest(&SHA256, &content).as_ref().to_vec();
-            let is_new = self.current.as_ref() != Some(&hash);
+            let is_new = self.is_outdated || self.current.as_ref() != Some(&hash);
             let parsed = is_new.then(|| parse(&content)).transpose()?;
             Ok(parsed.map(|parsed| (parsed, hash)))
         });
@@ -105,6 +112,7 @@ impl WatchedSource {
                 if let Some((parsed, hash)) = changed {
                     take(parsed);
                     self.current = Some(hash);
+                    self.is_outdated = false;
                 }
                 true
             }

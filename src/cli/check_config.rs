@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use clap::ArgMatches;
 
 use super::{CliError, logging, output};
+use crate::actors::hooks::Hooks;
 use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
 use crate::config::{Config, Secret, Setting};
@@ -19,6 +20,7 @@ pub(super) fn run(mut config: Config, matches: &ArgMatches) -> Result<(), CliErr
     }
     Verifier::new(&auth)?;
     WebhookFile::open(&config.webhooks)?;
+    Hooks::check(&config.hooks)?;
     output(&table(&config.describe(matches)))?;
     for warning in config.warnings() {
         // On stderr, because warnings are not part of the table.

@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::{CliError, banner, logging, output};
+use crate::actors::hooks::Hooks;
 use crate::actors::webhooks::WebhookFile;
 use crate::auth::Verifier;
 use crate::config::{Config, LogFormat};
@@ -25,8 +26,9 @@ pub(super) fn run(mut config: Config) -> Result<(), CliError> {
 /// Runs the server until it has drained.
 fn run_server(config: Config) -> Result<(), CliError> {
     // An invalid key, or endpoint, is reported like any other invalid setting.
-    let verifier = Verifier::new(&config.auth)?;
+    let verifier = Verifier::new(&config.auth)?.keeping_claims(config.hooks.join.is_some());
     let webhooks = WebhookFile::open(&config.webhooks)?;
+    Hooks::check(&config.hooks)?;
     let listening = |address, config: &Config| {
         print_banner(for_stdout(banner(address, config), config.log.format));
     };

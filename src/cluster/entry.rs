@@ -64,6 +64,7 @@ pub(super) async fn carry_out(hub: &Hub, entry: &Entry) -> Result<usize, Mailbox
         Entry::Ban { order, user, until, reason } => {
             let scope = order.clone().map_or(BanScope::Hub, BanScope::Order);
             hub.shared.bans.insert(scope, user.clone(), *until, Timestamp::now());
+            hub.shared.hooks.forget_user(user);
             match order {
                 Some(order) => remove_from_room(hub, order, user).await.map(|()| 0),
                 None => end_sessions(hub, user, reason.clone()).await,
@@ -71,6 +72,7 @@ pub(super) async fn carry_out(hub: &Hub, entry: &Entry) -> Result<usize, Mailbox
         }
         Entry::Revoke { user, issued_before } => {
             hub.shared.verifier.revoke(user.clone(), *issued_before);
+            hub.shared.hooks.forget_user(user);
             close_revoked(hub, user, *issued_before).await
         }
     }

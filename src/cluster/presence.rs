@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::actors::cluster::{Beat, BeatHeard, CutOff, NodeGone};
+use crate::actors::cluster::{Beat, BeatHeard, CutOff, NodeGone, NodeThere};
 use crate::actors::shared::Shared;
 use crate::actors::store::StoreError;
 use crate::bus::{Event, Kind, Node, Topic};
@@ -127,6 +127,9 @@ fn forget_gone(shared: &Shared, now: Instant) {
 fn tell_new(shared: &Shared, node: &Node) {
     log::info!(node = &*node.name; "another node is there");
     count(shared);
+    if let Some(rooms) = shared.bus_receiver.rooms() {
+        rooms.tell(NodeThere(node.clone()));
+    }
 }
 
 fn tell_gone(shared: &Shared, node: &Node) {

@@ -5,6 +5,7 @@ use std::fmt;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command};
 
+use super::secret::redacted_url;
 use super::{Config, Settings};
 
 /// Where a value came from.
@@ -77,6 +78,12 @@ impl Config {
                 (None, None) => "-".to_owned(),
             }),
             "jwt_secret_previous" => self.auth.previous_secret.as_ref().map(|_| "***".to_owned()),
+            "hook_secret" => self.hooks.secret.as_ref().map(|_| "***".to_owned()),
+            "join_hook_url" => self.hooks.join.as_deref().map(redacted_url),
+            "chat_hook_url" => self.hooks.chat.as_deref().map(redacted_url),
+            "chat_hook_fail" => {
+                Some(if self.hooks.chat_fails_open { "open" } else { "closed" }.to_owned())
+            }
             _ => None,
         }
     }

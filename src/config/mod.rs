@@ -13,6 +13,7 @@ mod database_url;
 mod describe;
 mod drain;
 mod error;
+mod hooks;
 mod http;
 mod limits;
 mod log;
@@ -36,6 +37,7 @@ pub use database_url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use describe::{Setting, ValueOrigin};
 pub use drain::DrainConfig;
 pub use error::ConfigError;
+pub use hooks::HookConfig;
 pub use http::HttpConfig;
 pub use limits::LimitsConfig;
 pub use log::{LogConfig, LogFormat};
@@ -69,6 +71,8 @@ pub struct Config {
     pub rooms: RoomConfig,
     /// Who is told of what happens.
     pub webhooks: WebhookConfig,
+    /// What the back end is asked.
+    pub hooks: HookConfig,
     /// How the hub drains.
     pub drain: DrainConfig,
     /// What is logged, and how.

@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::auth::AuthArgs;
 use super::cluster::ClusterArgs;
 use super::database::DatabaseArgs;
+use super::hooks::HookArgs;
 use super::http::{FileNeeds, HttpArgs};
 use super::secret::redacted_url;
 use super::server::ServerArgs;
@@ -17,7 +18,8 @@ use super::{
 };
 
 /// Settings whose values errors must not repeat.
-const SECRETS: &[&str] = &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL", "REDIS_URL"];
+const SECRETS: &[&str] =
+    &["JWT_SECRET", "JWT_SECRET_PREVIOUS", "DATABASE_URL", "REDIS_URL", "HOOK_SECRET"];
 
 /// All settings, as arguments of a command line.
 #[derive(Args)]
@@ -38,6 +40,8 @@ pub struct Settings {
     rooms: RoomConfig,
     #[command(flatten, next_help_heading = "Webhooks")]
     webhooks: WebhookConfig,
+    #[command(flatten, next_help_heading = "Questions to the back end")]
+    hooks: HookArgs,
     #[command(flatten, next_help_heading = "Going down")]
     drain: DrainConfig,
     #[command(flatten, next_help_heading = "Logs")]
@@ -64,10 +68,22 @@ impl Config {
         let database = settings.database.resolve(&server.data_dir, matches)?;
         let cluster = settings.cluster.resolve(matches)?;
         let auth = settings.auth.resolve(&server, matches)?;
+        let hooks = settings.hooks.resolve(matches)?;
         let (limits, rooms) = (settings.limits, settings.rooms);
         let (webhooks, drain, log) = (settings.webhooks, settings.drain, settings.log);
-        let config =
-            Self { server, http, database, cluster, auth, limits, rooms, webhooks, drain, log };
+        let config = Self {
+            server,
+            http,
+            database,
+            cluster,
+            auth,
+            limits,
+            rooms,
+            webhooks,
+            hooks,
+            drain,
+            log,
+        };
         check::check_consistency(&config)?;
         Ok(config)
     }

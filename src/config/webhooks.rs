@@ -38,6 +38,20 @@ pub struct WebhookConfig {
     #[arg(default_value = "1000000", value_parser = parse::integer(1_i64, 1_000_000_000))]
     pub max_rows: i64,
 
+    /// A message that a user was not shown for so long is told as unread (seconds); 0 switches it off
+    ///
+    /// `UNREAD_AFTER_SECS`, seconds, default 10.
+    #[arg(long = "unread-after-secs", env = "UNREAD_AFTER_SECS", value_name = "SECS")]
+    #[arg(default_value = "10", value_parser = parse::secs(0, 3600))]
+    pub unread_after: std::time::Duration,
+
+    /// After that a user is told of newer messages of the order at the earliest after (seconds)
+    ///
+    /// `UNREAD_REPEAT_SECS`, seconds, default 300. At 0 each message may be a push.
+    #[arg(long = "unread-repeat-secs", env = "UNREAD_REPEAT_SECS", value_name = "SECS")]
+    #[arg(default_value = "300", value_parser = parse::secs(0, 86_400))]
+    pub unread_repeat: std::time::Duration,
+
     /// A driver without a position for so long is told as stale (seconds); 0 switches it off
     ///
     /// `STALE_AFTER_SECS`, seconds, default 60, while customers of an open order see the driver.

@@ -5,7 +5,7 @@ mod plan;
 mod postgres;
 mod sqlite;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::prelude::*;
 
@@ -14,7 +14,7 @@ use super::error_class;
 use super::messages::{MessageRow, NewMessage};
 use super::webhooks::NewEvent;
 use crate::webhooks::event::EventKind;
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use crate::webhooks::payload;
 use plan::CommitPlan;
 use protocol::chat::ChatMessage;
@@ -41,7 +41,7 @@ pub enum ChatRefusal {
 }
 
 /// Stores a batch in one transaction; one outcome per message, in their order. New messages are told
-/// to an audience of webhooks.
+/// to listeners of webhooks.
 ///
 /// # Errors
 /// If a query fails; nothing of the batch is stored then, unless the connection was lost during the
@@ -49,7 +49,7 @@ pub enum ChatRefusal {
 pub fn commit(
     connection: &mut DbConnection,
     batch: &[NewMessage],
-    audience: Option<Audience<'_>>,
+    listeners: Option<&Listeners>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut is_stored = false;
@@ -57,10 +57,10 @@ pub fn commit(
         // A writer from the start: a transaction that begins as a reader can be refused when it
         // first writes.
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
-            commit_locked(sqlite, batch, audience, now).inspect(|_| is_stored = true)
+            commit_locked(sqlite, batch, listeners, now).inspect(|_| is_stored = true)
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
-            commit_locked(postgres, batch, audience, now).inspect(|_| is_stored = true)
+            commit_locked(postgres, batch, listeners, now).inspect(|_| is_stored = true)
         }),
     };
     // An error after this point is the commit's.
@@ -78,13 +78,17 @@ trait ChatTables {
     fn free_keys(&mut self, messages: &[(String, i64)]) -> QueryResult<()>;
     /// Inserts numbered messages.
     fn insert(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
+    /// Inserts the hashes of what was sent, of messages that a hook has changed.
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()>;
     /// Sets `last_seq` of the orders, given in the order in which they were locked.
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()>;
+    /// Notes that these orders (sorted) are to be looked at for unread messages.
+    fn note_unread(&mut self, orders: &[&str], due: Timestamp) -> QueryResult<()>;
     /// Writes what endpoints are told.
     fn tell(
         &mut self,
         events: &[NewEvent<'_>],
-        audience: Audience<'_>,
+        listeners: &Listeners,
         now: Timestamp,
     ) -> QueryResult<()>;
 }
@@ -113,7 +117,7 @@ fn key_of(message: &NewMessage) -> Option<MessageKey<'_>> {
 fn commit_locked(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
-    audience: Option<Audience<'_>>,
+    listeners: Option<&Listeners>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut ids: Vec<&str> = batch.iter().map(|message| message.order_id.as_str()).collect();
@@ -121,12 +125,12 @@ fn commit_locked(
     ids.dedup();
     let locked = tables.lock_orders(&ids, now)?;
     if batch.iter().all(|message| refusal(message, &locked).is_none()) {
-        return number_and_insert(tables, batch, (&ids, &locked), audience, now);
+        return number_and_insert(tables, batch, (&ids, &locked), listeners, now);
     }
     let accepted: Vec<NewMessage> =
         batch.iter().filter(|message| refusal(message, &locked).is_none()).cloned().collect();
     ids.retain(|id| locked.contains_key(*id));
-    let written = number_and_insert(tables, &accepted, (&ids, &locked), audience, now)?;
+    let written = number_and_insert(tables, &accepted, (&ids, &locked), listeners, now)?;
     let mut written = written.into_iter();
     let outcome = |message| match refusal(message, &locked) {
         Some(refusal) => Err(refusal),
@@ -148,7 +152,7 @@ fn number_and_insert(
     tables: &mut impl ChatTables,
     batch: &[NewMessage],
     (ids, locked): (&[&str], &LockedOrders),
-    audience: Option<Audience<'_>>,
+    listeners: Option<&Listeners>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<StoredChat, ChatRefusal>>> {
     let mut keys: Vec<MessageKey<'_>> = batch.iter().filter_map(key_of).collect();
@@ -171,12 +175,18 @@ fn number_and_insert(
     let fresh = plan.fresh(batch);
     if !fresh.is_empty() {
         tables.insert(&fresh)?;
+        tables.insert_hashes(&fresh)?;
         tables.set_last_seqs(&plan.new_last_seqs(ids), now)?;
-        if let Some(audience) = audience
-            && audience.listeners.any().contains(EventKind::ChatMessage)
+        if let Some(listeners) = listeners
+            && listeners.any().contains(EventKind::ChatMessage)
         {
             let events: Vec<_> = fresh.iter().map(|(seq, message)| told(*seq, message)).collect();
-            tables.tell(&events, audience, now)?;
+            tables.tell(&events, listeners, now)?;
+        }
+        if let Some(due) = listeners.and_then(|listeners| listeners.unread_due(now)) {
+            let orders: BTreeSet<&str> =
+                fresh.iter().map(|(_, message)| message.order_id.as_str()).collect();
+            tables.note_unread(&orders.into_iter().collect::<Vec<_>>(), due)?;
         }
     }
     Ok(plan.into_outcomes(batch))

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::connection::DbConnection;
-use super::schema::{messages, orders};
+use super::schema::{chat_sent, messages, orders};
 use protocol::chat::{ChatKind, ChatMessage, MAX_PAGE_BYTES};
 use protocol::ids::{OrderId, UserId};
 use protocol::role::Role;
@@ -42,6 +42,8 @@ pub struct NewMessage {
     pub client_msg_id: Option<String>,
     /// When the hub admitted it.
     pub created_at: Timestamp,
+    /// If a hook has changed the content, a keyed hash of what was sent.
+    pub sent_hash: Option<String>,
     /// The revision of the order by which a room has judged the sender's right. If the order has a
     /// higher one, the message is not stored. `None` where no other node changes orders.
     pub judged_by: Option<i64>,
@@ -146,6 +148,58 @@ pub fn page(
     }
     Ok(page)
 }
+
+/// The message with a sender's own key, and where a hook has changed it, the hash of what was sent.
+///
+/// # Errors
+/// If a query fails.
+pub fn find_sent(
+    connection: &mut DbConnection,
+    order: &OrderId,
+    sender: &UserId,
+    key: &str,
+) -> QueryResult<Option<(ChatMessage, Option<String>)>> {
+    let row: Option<MessageRow> = messages::table
+        .filter(messages::order_id.eq(order.as_str()))
+        .filter(messages::sender_id.eq(sender.as_str()))
+        .filter(messages::client_msg_id.eq(key))
+        .filter(messages::seq.gt(purged_to(order)))
+        .first(connection)
+        .optional()?;
+    let Some(row) = row else { return Ok(None) };
+    let hash = chat_sent::table
+        .find((order.as_str(), row.seq))
+        .select(chat_sent::hash)
+        .first(connection)
+        .optional()?;
+    Ok(Some((row.try_into()?, hash)))
+}
+
+/// The hashes of what was sent, of messages that a hook has changed.
+pub(super) fn hashes<'a>(
+    rows: &'a [(i64, &NewMessage)],
+) -> impl Iterator<Item = (&'a str, i64, &'a str)> {
+    rows.iter().filter_map(|(seq, message)| {
+        let hash = message.sent_hash.as_deref()?;
+        Some((message.order_id.as_str(), *seq, hash))
+    })
+}
+
+/// Writes the hashes of what was sent, of new messages that a hook has changed.
+macro_rules! insert_hashes {
+    ($connection:expr, $rows:expr) => {
+        for (order, seq, hash) in $crate::db::messages::hashes($rows) {
+            diesel::insert_into($crate::db::schema::chat_sent::table)
+                .values((
+                    $crate::db::schema::chat_sent::order_id.eq(order),
+                    $crate::db::schema::chat_sent::seq.eq(seq),
+                    $crate::db::schema::chat_sent::hash.eq(hash),
+                ))
+                .execute($connection)?;
+        }
+    };
+}
+pub(super) use insert_hashes;
 
 /// The lowest number of a readable message, if there is one.
 ///

@@ -23,4 +23,5 @@ pub mod resumes;
 pub mod revocations;
 pub mod schema;
 pub mod trail;
+pub mod unread;
 pub mod webhooks;

@@ -11,12 +11,12 @@ use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::orders::{self, StoredOrder};
 use super::participants;
 use super::read_marks;
-use super::schema::{messages, orders as table};
-use super::{trail, webhooks};
+use super::schema::{chat_sent, messages, orders as table};
+use super::{trail, unread, webhooks};
 use crate::room::change::{OrderCommand, StoredState};
 use crate::room::order::OrderFacts;
 use crate::webhooks::order_events::ChangeToTell;
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use protocol::error::{ErrorCode, Failure};
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -67,14 +67,14 @@ pub struct AppliedChange {
 }
 
 /// Applies changes in one transaction, one after the other, with one outcome each. A refused change
-/// changes nothing and does not delay the others. What changes is told to an audience of webhooks.
+/// changes nothing and does not delay the others. What changes is told to listeners of webhooks.
 ///
 /// # Errors
 /// If a query fails; nothing is changed then.
 pub fn apply(
     connection: &mut DbConnection,
     changes: &[OrderChange],
-    audience: Option<Audience<'_>>,
+    listeners: Option<&Listeners>,
     now: Timestamp,
 ) -> QueryResult<Vec<Result<AppliedChange, Failure>>> {
     // On SQLite the first statement locks, so the transaction is a writer from its start.
@@ -87,8 +87,8 @@ pub fn apply(
                 now,
                 |connection| {
                     let decided = decide(connection, change, &mut created_rows, now)?;
-                    if let (Some(audience), Ok(applied)) = (audience, &decided) {
-                        tell(connection, change, applied, audience, now)?;
+                    if let (Some(listeners), Ok(applied)) = (listeners, &decided) {
+                        tell(connection, change, applied, listeners, now)?;
                     }
                     Ok(decided)
                 },
@@ -126,7 +126,7 @@ fn tell(
     connection: &mut DbConnection,
     change: &OrderChange,
     applied: &AppliedChange,
-    audience: Audience<'_>,
+    listeners: &Listeners,
     now: Timestamp,
 ) -> QueryResult<()> {
     let AppliedChange { before, order, created, .. } = applied;
@@ -141,11 +141,11 @@ fn tell(
         at,
         data: change.note.data.as_deref(),
     };
-    let events = told.events(audience.listeners.any()).into_iter().map(|(kind, data)| {
+    let events = told.events(listeners.any()).into_iter().map(|(kind, data)| {
         let id = uuid::Uuid::now_v7().to_string();
         webhooks::NewEvent { kind, order: order.id.as_str(), id, data, at }
     });
-    webhooks::insert(connection, &events.collect::<Vec<_>>(), audience, now)
+    webhooks::insert(connection, &events.collect::<Vec<_>>(), listeners, now)
 }
 
 /// The order after a repeated idempotent call. It is reported as unchanged, so that receivers who
@@ -265,6 +265,7 @@ fn write(connection: &mut DbConnection, order: &StoredOrder, now: Timestamp) -> 
         );
         diesel::update(row).set(gone).execute(connection)?;
         read_marks::forget(connection, &order.id)?;
+        unread::forget(connection, &order.id)?;
     }
     Ok(())
 }
@@ -297,6 +298,8 @@ pub fn purge(connection: &mut DbConnection, order: &OrderId) -> QueryResult<bool
     let upto = purge_to.min(first.saturating_add(PURGE_STEP - 1));
     let part = messages::table.filter(of_order).filter(messages::seq.le(upto));
     diesel::delete(part).execute(connection)?;
+    let hashes = chat_sent::table.filter(chat_sent::order_id.eq(order.as_str()));
+    diesel::delete(hashes.filter(chat_sent::seq.le(upto))).execute(connection)?;
     Ok(true)
 }
 

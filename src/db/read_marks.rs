@@ -9,9 +9,10 @@ use diesel::upsert::excluded;
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::{orders, read_marks};
+use super::unread;
 use super::webhooks::{self, NewEvent};
 use crate::webhooks::event::EventKind;
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use crate::webhooks::payload;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
@@ -70,28 +71,32 @@ pub fn of_order(connection: &mut DbConnection, order: &OrderId) -> QueryResult<V
 
 /// Writes marks in one transaction: at most one per user and order, sorted by order and user. A
 /// stored mark that is further stays, and missing or deleted orders get none. Marks that move are
-/// told to an audience of webhooks.
+/// told to listeners of webhooks.
 ///
 /// # Errors
 /// If a query fails; nothing is written then.
 pub fn save(
     connection: &mut DbConnection,
     marks: &[StoredReadMark],
-    audience: Option<Audience<'_>>,
+    listeners: Option<&Listeners>,
     now: Timestamp,
 ) -> QueryResult<()> {
     let (gone, put): (Vec<_>, Vec<_>) = marks.iter().partition(|mark| mark.seq == 0);
     match connection {
         DbConnection::Sqlite(sqlite) => sqlite.immediate_transaction(|sqlite| {
             let moved = put_on_sqlite(sqlite, &put)?;
-            let Some(audience) = audience else { return Ok(()) };
-            webhooks::insert_on_sqlite(sqlite, &told(&moved, now), audience, now)
+            let Some(listeners) = listeners else { return Ok(()) };
+            webhooks::insert_on_sqlite(sqlite, &told(&moved, now), listeners, now)
         })?,
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
             let moved = put_on_postgres(postgres, &put)?;
-            let Some(audience) = audience else { return Ok(()) };
-            webhooks::insert_on_postgres(postgres, &told(&moved, now), audience, now)
+            let Some(listeners) = listeners else { return Ok(()) };
+            webhooks::insert_on_postgres(postgres, &told(&moved, now), listeners, now)
         })?,
+    }
+    if listeners.is_some_and(|listeners| listeners.unread_due(now).is_some()) {
+        let receipts = put.iter().filter(|mark| mark.is_receipt);
+        unread::note_readers(connection, &receipts.map(|mark| mark.user.as_str()).collect())?;
     }
     for mark in gone {
         let row = read_marks::table.find((mark.order.as_str(), mark.user.as_str()));

@@ -84,6 +84,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Of messages that a hook has changed, a keyed hash of what was sent.
+    chat_sent (order_id, seq) {
+        /// The order.
+        order_id -> Text,
+        /// The message's number.
+        seq -> BigInt,
+        /// The hash.
+        hash -> Text,
+    }
+}
+
+diesel::table! {
     /// How far users have read.
     read_marks (order_id, user_id) {
         /// The order.
@@ -92,6 +104,46 @@ diesel::table! {
         user_id -> Text,
         /// The highest message that was read.
         seq -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Orders in which a message may be unread.
+    unread_orders (order_id) {
+        /// The order.
+        order_id -> Text,
+        /// When it is to be looked at again.
+        due_at_ms -> BigInt,
+        /// Raised by every message.
+        version -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// What was shown to users, as far as receipts do not say it.
+    unread_users (order_id, user_id) {
+        /// The order.
+        order_id -> Text,
+        /// The user.
+        user_id -> Text,
+        /// The role by which a token let the user in.
+        role -> Nullable<Text>,
+        /// When that was last.
+        joined_at_ms -> Nullable<BigInt>,
+        /// The newest message that a joined connection was sent.
+        shown_seq -> BigInt,
+        /// The newest message of which an endpoint was told that it is unread.
+        told_seq -> BigInt,
+        /// When that was.
+        told_at_ms -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// Users whose apps tell what was read.
+    chat_readers (user_id) {
+        /// The user.
+        user_id -> Text,
     }
 }
 
@@ -224,7 +276,7 @@ diesel::table! {
     webhook_endpoints (name) {
         /// The endpoint's name.
         name -> Text,
-        /// The hash of the entry that was last used.
+        /// The hash of the entry in force, the newest that was used.
         entry -> Nullable<Text>,
         /// The hash of the entry that was answered 410.
         stopped_entry -> Nullable<Text>,
@@ -240,5 +292,11 @@ diesel::table! {
         last_error -> Nullable<Text>,
         /// When the last delivery succeeded.
         last_delivered_at_ms -> Nullable<BigInt>,
+        /// The hashes of entries that were used before, oldest first, with spaces between them.
+        former_entries -> Nullable<Text>,
+        /// The ids of the newest reports, with spaces between them.
+        reports -> Nullable<Text>,
+        /// Since when it is in no hub's file.
+        left_at_ms -> Nullable<BigInt>,
     }
 }

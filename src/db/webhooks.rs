@@ -8,7 +8,8 @@ mod leases;
 mod turn;
 
 pub use admin::{
-    DeadRow, EndpointCounts, MAX_STEP, Replay, counts, dead, delete_done, enable, replay, states,
+    DeadRow, EndpointCounts, MAX_STEP, Replay, counts, dead, delete_dead, delete_done, enable,
+    replay, states,
 };
 pub use insert::{NewEvent, insert, insert_on_postgres, insert_on_sqlite};
 pub use turn::{ClaimedOrder, ClaimedRow, OrderResult, TurnOutcome, TurnRequest, take_turn};

@@ -37,6 +37,7 @@ use std::sync::{Arc, OnceLock};
 use actix::Arbiter;
 use actix_web::web::{self, ServiceConfig};
 
+pub use self::api::hook_orders::order_writer;
 use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};

@@ -171,7 +171,7 @@ impl From<Failure> for Problem {
                 StatusCode::BAD_REQUEST
             }
             ErrorCode::Unauthenticated | ErrorCode::TokenExpired => StatusCode::UNAUTHORIZED,
-            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::Forbidden | ErrorCode::Rejected => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             // As RFC 9110 and drafts of the header require: the request was understood, but is
             // invalid.

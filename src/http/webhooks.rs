@@ -266,7 +266,7 @@ impl EndpointView {
         state: EndpointState,
         now: Timestamp,
     ) -> Self {
-        let is_stopped = state.stopped_entry.as_ref() == Some(&endpoint.entry);
+        let is_stopped = state.is_stopped(&endpoint.entry);
         let is_down = state.is_down();
         Self {
             name: endpoint.name.to_string(),

@@ -9,8 +9,8 @@ use prometheus_client::registry::{Registry, Unit};
 type EndpointLabel = [(&'static str, String); 1];
 type ResultLabels = [(&'static str, String); 2];
 
-/// How a request or what it was for ended: taken, to be tried again, given up, or not worth telling
-/// any more.
+/// How a request or what it was for ended: taken, to be tried again, given up, not worth telling any
+/// more, or forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookResult {
     /// The endpoint took it.
@@ -21,6 +21,8 @@ pub enum WebhookResult {
     Dead,
     /// It was only true for a moment, which is over.
     Dropped,
+    /// It was dead, and made room for newer dead ones.
+    Deleted,
 }
 
 /// The metrics of all endpoints.
@@ -59,6 +61,7 @@ impl WebhookMetrics {
             WebhookResult::Failed => "failed",
             WebhookResult::Dead => "dead",
             WebhookResult::Dropped => "dropped",
+            WebhookResult::Deleted => "deleted",
         };
         let labels = [("endpoint", endpoint.to_owned()), ("result", result.to_owned())];
         self.sent.get_or_create(&labels).inc_by(count);

@@ -64,7 +64,10 @@ impl RecentCommits {
             last_seq: noted.last_seq,
             rev: noted.rev,
         };
-        self.by_order.iter().map(commit).collect()
+        // One that was committed again lies further back than its time.
+        let is_recent =
+            |(_, noted): &(_, &Noted)| now.saturating_duration_since(noted.at) < NAMED_FOR;
+        self.by_order.iter().filter(is_recent).map(commit).collect()
     }
 
     /// Forgets what is old, and what is too much.

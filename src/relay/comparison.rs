@@ -23,6 +23,8 @@ pub const AFTER_VANISHING: Duration = Duration::from_secs(10);
 pub struct Comparison {
     /// Orders whose turn it is.
     queue: VecDeque<OrderId>,
+    /// Those that go before the others.
+    first: BTreeSet<OrderId>,
     /// Where the calm pass goes on.
     cursor: Option<OrderId>,
     queries: usize,
@@ -30,6 +32,7 @@ pub struct Comparison {
     /// Whether a node does not hear the others, and goes on storing.
     is_cut_off: bool,
     hurries_until: Option<Instant>,
+    up_since: Option<Instant>,
 }
 
 impl Default for Comparison {
@@ -37,6 +40,8 @@ impl Default for Comparison {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
+            first: BTreeSet::new(),
+            up_since: None,
             cursor: None,
             queries: 0,
             is_up: false,
@@ -49,7 +54,11 @@ impl Default for Comparison {
 impl Comparison {
     /// The bus has another state.
     pub fn set_up(&mut self, is_up: bool, now: Instant) {
+        if self.is_up == is_up {
+            return;
+        }
         self.is_up = is_up;
+        self.up_since = is_up.then_some(now);
         if is_up {
             self.hurry(now + AFTER_RECONNECT);
         }
@@ -70,13 +79,16 @@ impl Comparison {
 
     /// Compares an order before the others.
     pub fn add(&mut self, order: &OrderId) {
-        if !self.queue.contains(order) {
-            self.queue.push_front(order.clone());
-        }
+        self.first.insert(order.clone());
+    }
+
+    /// Whether this node hears the others for long enough to say who is gone.
+    pub fn hears_others(&self, now: Instant) -> bool {
+        self.up_since.is_some_and(|since| now >= since + AFTER_RECONNECT)
     }
 
     /// Once a second: whose turn it is. What still waits goes first.
-    pub fn tick<'a>(&mut self, orders: &BTreeSet<&'a OrderId>, now: Instant) {
+    pub fn tick(&mut self, orders: &BTreeSet<&OrderId>, now: Instant) {
         if !self.queue.is_empty() {
             return;
         }
@@ -97,11 +109,17 @@ impl Comparison {
 
     /// The orders of the next query, if one may be made.
     pub fn next_query(&mut self) -> Option<Vec<OrderId>> {
-        if self.queries >= MAX_QUERIES || self.queue.is_empty() {
+        if self.queries >= MAX_QUERIES || (self.queue.is_empty() && self.first.is_empty()) {
             return None;
         }
         self.queries += 1;
-        Some(self.queue.drain(..self.queue.len().min(QUERY_ORDERS)).collect())
+        let mut orders = Vec::new();
+        while orders.len() < QUERY_ORDERS
+            && let Some(order) = self.first.pop_first().or_else(|| self.queue.pop_front())
+        {
+            orders.push(order);
+        }
+        Some(orders)
     }
 
     /// A query was answered.
@@ -164,6 +182,18 @@ mod tests {
             }
             assert_eq!(seen.len(), count);
         }
+    }
+
+    #[test]
+    fn a_node_says_who_is_gone_only_if_it_hears_the_others_for_a_while() {
+        let (mut comparison, now) = (Comparison::default(), Instant::now());
+        assert!(!comparison.hears_others(now));
+        comparison.set_up(true, now);
+        comparison.set_up(true, now + 2 * SECOND);
+        assert!(!comparison.hears_others(now + 2 * SECOND));
+        assert!(comparison.hears_others(now + 3 * SECOND));
+        comparison.set_up(false, now + 4 * SECOND);
+        assert!(!comparison.hears_others(now + 9 * SECOND));
     }
 
     #[test]

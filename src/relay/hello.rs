@@ -10,6 +10,9 @@ use super::presence::RemoteUser;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
+    /// The number of the room among all of its node.
+    #[serde(default)]
+    pub room: u64,
     /// Whether the others are to say the same of themselves.
     #[serde(default)]
     pub asks: bool,

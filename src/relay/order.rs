@@ -116,7 +116,7 @@ pub fn read(data: &[u8]) -> Option<RelayedChange> {
     };
     let (before, created, raised) = (change.before.into(), change.created, change.raised);
     let changed = AppliedChange { before, order, created, raised, answer: None };
-    let data = change.note_data.map(|data| data.into_owned());
+    let data = change.note_data.map(Cow::into_owned);
     Some(RelayedChange { changed, note: ChangeNote { at: change.note_at, data }, at: change.at })
 }
 

@@ -26,6 +26,9 @@ pub struct RemoteUser {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeMembers {
+    /// The number of the room among all of its node.
+    #[serde(default)]
+    pub room: u64,
     /// The users, those included who have just lost their connection.
     #[serde(default)]
     pub users: Vec<RemoteUser>,
@@ -216,12 +219,12 @@ mod tests {
 
     #[test]
     fn a_newer_version_may_add_fields_and_roles_and_what_is_odd_has_no_effect() {
-        let list = NodeMembers { users: users("ann"), closed: false };
+        let list = NodeMembers { room: 3, users: users("ann"), closed: false };
         assert_eq!(NodeMembers::read(&list.write()), Some(list));
         let newer = br#"{"users":[{"userId":"ann","name":"Ann","role":"cook","x":1}],"y":2}"#;
         let newer = NodeMembers::read(newer).expect("a list");
         assert_eq!(newer.users[0].info().role, Role::default());
-        for data in [&b"[]"[..], b"{\"users\":[{\"userId\":\"a b\"}]}", b"", b"\xff"] {
+        for data in [&b"[1]"[..], b"{\"users\":[{\"userId\":\"a b\"}]}", b"", b"\xff"] {
             assert_eq!(NodeMembers::read(data), None);
         }
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// How many messages after a gap may wait.
 const MAX_WAITING: usize = 64;
+/// After so many reads that find nothing of a gap, what came behind it does not exist.
+const MAX_EMPTY_READS: u32 = 10;
 /// How old a gap must be before it is read from the database.
 pub const GAP_AGE: Duration = Duration::from_millis(100);
 
@@ -19,12 +21,20 @@ pub struct Delivery<T> {
     waiting: BTreeMap<i64, T>,
     /// Since when there is a gap.
     gap_since: Option<Instant>,
+    /// How many reads of the gap have found nothing.
+    empty_reads: u32,
 }
 
 impl<T> Delivery<T> {
     /// Continues after `delivered`.
     pub fn new(delivered: i64) -> Self {
-        Self { delivered, known: delivered, waiting: BTreeMap::new(), gap_since: None }
+        Self {
+            delivered,
+            known: delivered,
+            waiting: BTreeMap::new(),
+            gap_since: None,
+            empty_reads: 0,
+        }
     }
 
     /// The highest delivered `seq`.
@@ -49,6 +59,9 @@ impl<T> Delivery<T> {
         if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_last();
         }
+        if !ready.is_empty() {
+            self.empty_reads = 0;
+        }
         let complete = self.delivered == self.known;
         self.gap_since = match (complete, ready.is_empty()) {
             (true, _) => None,
@@ -66,10 +79,18 @@ impl<T> Delivery<T> {
         }
     }
 
-    /// The database has nothing of the gap: what was said to be behind it does not exist.
+    /// The database had nothing of the gap when it was asked. What was only said to exist is
+    /// forgotten; what came is kept, since the gap may have been filled meanwhile, unless it stays.
     pub fn forget_gap(&mut self) {
-        self.waiting.clear();
-        (self.known, self.gap_since) = (self.delivered, None);
+        self.empty_reads += 1;
+        if self.empty_reads >= MAX_EMPTY_READS {
+            self.waiting.clear();
+        }
+        let highest = self.waiting.last_key_value().map_or(0, |(seq, _)| *seq);
+        self.known = highest.max(self.delivered);
+        if self.waiting.is_empty() {
+            (self.gap_since, self.empty_reads) = (None, 0);
+        }
     }
 
     /// When the gap will be old enough for a read.
@@ -135,10 +156,14 @@ mod tests {
         delivery.accept(6, (), now);
         assert_eq!(delivery.gap_due(), None);
         delivery.learn(i64::MAX, now);
-        assert!(delivery.accept(9, (), now).is_empty());
         delivery.forget_gap();
-        assert_eq!(delivery.gap_due(), None);
-        assert_eq!(seqs(&delivery.accept(7, (), now)), [7]);
+        assert_eq!(delivery.gap_due(), None, "it was only said");
+        assert!(delivery.accept(8, (), now).is_empty());
+        delivery.forget_gap();
+        assert_eq!(seqs(&delivery.accept(7, (), now)), [7, 8], "what came is kept");
+        assert!(delivery.accept(99, (), now).is_empty());
+        (0..MAX_EMPTY_READS).for_each(|_| delivery.forget_gap());
+        assert_eq!((delivery.waiting.len(), delivery.gap_due()), (0, None));
     }
 
     #[test]

@@ -44,15 +44,20 @@ impl DriverWatch {
         }
     }
 
-    /// Looks at the driver who is connected and at the one whose positions customers wait for.
+    /// Looks at the drivers who are connected and at the one who is assigned. `is_shown` says whether
+    /// customers wait for positions.
     pub fn observe(
         &mut self,
-        connected: Option<&UserId>,
-        expected: Option<&UserId>,
+        connected: &[&UserId],
+        assigned: Option<&UserId>,
+        is_shown: bool,
         now: Instant,
     ) -> Vec<DriverNews> {
         let mut news = Vec::new();
+        let told = connected.iter().copied().find(|driver| self.online.as_ref() == Some(driver));
+        let connected = told.or(connected.first().copied());
         self.watch_connection(connected, now, &mut news);
+        let expected = assigned.or(connected).filter(|_| is_shown);
         if self.expected.as_ref() != expected {
             self.expected = expected.cloned();
             (self.fix_at, self.is_stale) = (now, false);
@@ -141,41 +146,57 @@ mod tests {
     #[test]
     fn a_driver_who_comes_back_in_time_was_never_gone() {
         let ((mut watch, now), dan, eve) = (watch(), user("dan"), user("eve"));
-        assert_eq!(told(watch.observe(Some(&dan), None, now)), ["driver.online dan"]);
-        assert!(watch.observe(None, None, now).is_empty());
-        assert_eq!(watch.next_due(), Some(now + 15 * SECOND));
-        assert!(watch.observe(Some(&dan), None, now + 14 * SECOND).is_empty());
-        assert_eq!(watch.next_due(), None);
-        assert!(!watch.is_settled());
-        watch.observe(None, None, now + 20 * SECOND);
-        let gone = watch.observe(None, None, now + 35 * SECOND);
-        assert_eq!((told(gone), watch.is_settled()), (vec!["driver.offline dan".to_owned()], true));
-        watch.observe(Some(&dan), None, now);
-        let next = told(watch.observe(Some(&eve), None, now));
-        assert_eq!(next, ["driver.offline dan", "driver.online eve"]);
+        let mut see = |connected: &[&UserId], secs| {
+            let news = told(watch.observe(connected, None, false, now + secs * SECOND));
+            (news, watch.next_due(), watch.is_settled())
+        };
+        assert_eq!(see(&[&dan], 0).0, ["driver.online dan"]);
+        assert_eq!(see(&[], 0), (vec![], Some(now + 15 * SECOND), false));
+        assert_eq!(see(&[&dan], 14), (vec![], None, false));
+        see(&[], 20);
+        assert_eq!(see(&[], 35), (vec!["driver.offline dan".to_owned()], None, true));
+        see(&[&dan], 40);
+        assert_eq!(see(&[&eve], 41).0, ["driver.offline dan", "driver.online eve"]);
+    }
+
+    #[test]
+    fn of_two_drivers_the_one_who_was_told_is_told_as_gone_when_he_is() {
+        let ((mut watch, now), dan, eve) = (watch(), user("dan"), user("eve"));
+        let mut see =
+            |connected: &[&UserId]| told(watch.observe(connected, None, true, now + 30 * SECOND));
+        assert_eq!(see(&[&dan, &eve]), ["driver.online dan"]);
+        assert!(see(&[&eve, &dan]).is_empty());
+        assert_eq!(see(&[&eve]), ["driver.offline dan", "driver.online eve"]);
+        // Nor does it begin the wait for positions anew who of the two comes first.
+        assert!(watch.observe(&[&dan, &eve], None, true, now + 80 * SECOND).is_empty());
+        let stale = told(watch.observe(&[&dan, &eve], None, true, now + 90 * SECOND));
+        assert_eq!(stale, ["driver.stale eve"]);
     }
 
     #[test]
     fn a_driver_without_positions_is_stale_once_and_then_fresh() {
         let ((mut watch, now), dan) = (watch(), user("dan"));
-        assert!(watch.observe(None, Some(&dan), now).is_empty());
+        let see = |watch: &mut DriverWatch, is_shown, secs| {
+            told(watch.observe(&[], Some(&dan), is_shown, now + secs * SECOND))
+        };
+        assert!(see(&mut watch, true, 0).is_empty());
         assert_eq!(watch.fix(&dan, now + 30 * SECOND), None);
         assert_eq!(watch.fix(&user("eve"), now + 60 * SECOND), None);
-        assert!(watch.observe(None, Some(&dan), now + 89 * SECOND).is_empty());
-        let stale = watch.observe(None, Some(&dan), now + 90 * SECOND);
-        assert_eq!((told(stale), watch.next_due()), (vec!["driver.stale dan".to_owned()], None));
-        assert!(watch.observe(None, Some(&dan), now + 900 * SECOND).is_empty());
+        assert!(see(&mut watch, true, 89).is_empty());
+        assert_eq!(see(&mut watch, true, 90), ["driver.stale dan"]);
+        assert_eq!(watch.next_due(), None);
+        assert!(see(&mut watch, true, 900).is_empty());
         let fresh = watch.fix(&dan, now + 901 * SECOND);
         assert_eq!(told(fresh.into_iter().collect()), ["driver.fresh dan"]);
         assert_eq!(watch.next_due(), Some(now + 961 * SECOND));
-        assert!(watch.observe(None, None, now + 999 * SECOND).is_empty(), "nobody waits for them");
+        assert!(see(&mut watch, false, 999).is_empty(), "nobody waits for them");
         assert!(watch.is_settled());
     }
 
     #[test]
     fn a_stale_time_of_zero_is_off() {
-        let now = Instant::now();
+        let (now, dan) = (Instant::now(), user("dan"));
         let mut watch = DriverWatch::new(SECOND, Duration::ZERO, now);
-        assert!(watch.observe(None, Some(&user("dan")), now + 9999 * SECOND).is_empty());
+        assert!(watch.observe(&[], Some(&dan), true, now + 9999 * SECOND).is_empty());
     }
 }

@@ -59,6 +59,11 @@ impl ReadMarks {
         (cut - read).max(0)
     }
 
+    /// How far a user has read.
+    pub fn of(&self, user: &UserId) -> i64 {
+        self.seqs.get(user).copied().unwrap_or(0)
+    }
+
     /// All marks, sorted by user.
     pub fn iter(&self) -> impl Iterator<Item = (&UserId, i64)> {
         self.seqs.iter().map(|(user, seq)| (user, *seq))

@@ -1,23 +1,20 @@
 //! The endpoints of `WEBHOOKS_FILE`: what an entry must be, and how a request to it is signed.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use standardwebhooks::{Webhook, WebhookError};
 use toml::Spanned;
 
+use super::authorities::{Authorities, hex_hash};
 use super::event::{EventKind, EventSet};
+use crate::config::ConfigError;
 
 /// The largest file, in bytes.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
@@ -50,8 +47,9 @@ pub struct Endpoint {
     /// Whether `http` may reach more than loopback.
     pub allow_http: bool,
     /// Those of whom one must have signed its certificate; `None`: the public ones.
-    pub authorities: Option<Arc<RootCertStore>>,
-    /// A hash of the whole entry: another entry under the same name has another one.
+    pub authorities: Option<Authorities>,
+    /// A hash of the whole entry, and of what it names: another entry under the same name has another
+    /// one.
     pub entry: String,
     /// One for each secret, newest first.
     signers: Vec<Webhook>,
@@ -140,6 +138,12 @@ impl Endpoints {
         self.0.iter().find(|endpoint| &*endpoint.name == name)
     }
 
+    /// Whether a file of certificates that an entry names has changed since it was read.
+    pub fn have_other_authorities(&self) -> bool {
+        let authorities = self.0.iter().filter_map(|endpoint| endpoint.authorities.as_ref());
+        authorities.into_iter().any(Authorities::have_changed)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -154,6 +158,32 @@ impl Endpoints {
 // === impl Endpoint ===
 
 impl Endpoint {
+    /// The endpoint of questions that a setting names, signed with these secrets (with commas).
+    ///
+    /// # Errors
+    /// The setting that is wrong. It repeats no secret.
+    pub fn of_hook(
+        variable: &'static str,
+        address: &str,
+        secrets: &str,
+        timeout: Duration,
+    ) -> Result<Self, ConfigError> {
+        let refused = |variable, mistake: Mistake| ConfigError::new(variable, mistake.problem);
+        let unplaced = |text: &str| Spanned::new(0..0, text.trim().to_owned());
+        let secrets = secrets.split(',').map(unplaced).collect();
+        Ok(Self {
+            url: url(&unplaced(address), false).map_err(|mistake| refused(variable, mistake))?,
+            signers: signers(&Spanned::new(0..0, secrets))
+                .map_err(|mistake| refused("HOOK_SECRET", mistake))?,
+            events: EventSet::default(),
+            name: variable.into(),
+            timeout,
+            allow_http: false,
+            authorities: None,
+            entry: String::new(),
+        })
+    }
+
     /// The address as it may be shown: without its query, which may hold a secret.
     pub fn shown_url(&self) -> String {
         let authority = self.url.authority().map_or("", http::uri::Authority::as_str);
@@ -197,7 +227,8 @@ impl Mistake {
 
 impl Entry {
     fn check(self) -> Result<Endpoint, Mistake> {
-        let entry = self.hash();
+        let authorities = self.ca.as_ref().map(authorities).transpose()?;
+        let entry = self.hash(authorities.as_ref().map(Authorities::hash));
         let name = self.name.get_ref();
         check_name(name).map_err(|allowed| {
             Mistake::of(&self.name, format!("the name {name:?} must be {allowed}"))
@@ -213,7 +244,7 @@ impl Entry {
             url: url(&self.url, self.allow_http)?,
             events: events(&self.events)?,
             signers: signers(&self.secrets)?,
-            authorities: self.ca.as_ref().map(authorities).transpose()?.map(Arc::new),
+            authorities,
             timeout: Duration::from_millis(timeout_ms),
             allow_http: self.allow_http,
             name: name.as_str().into(),
@@ -221,8 +252,8 @@ impl Entry {
         })
     }
 
-    /// A hash of all that the entry says.
-    fn hash(&self) -> String {
+    /// A hash of all that the entry says, with the certificates that it names.
+    fn hash(&self, certificates: Option<&str>) -> String {
         let texts = |all: &[Spanned<String>]| -> Vec<String> {
             all.iter().map(|one| one.get_ref().clone()).collect()
         };
@@ -232,15 +263,10 @@ impl Entry {
                 (self.name.get_ref(), self.url.get_ref()),
                 (texts(self.secrets.get_ref()), texts(self.events.get_ref())),
                 (self.timeout_ms.as_ref().map(Spanned::get_ref), self.allow_http),
-                self.ca.as_ref().map(Spanned::get_ref),
+                (self.ca.as_ref().map(Spanned::get_ref), certificates),
             )
         );
-        let hash = digest(&SHA256, said.as_bytes());
-        hash.as_ref().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-            // Writing into a text cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex_hash(said.as_bytes())
     }
 }
 
@@ -302,20 +328,10 @@ fn signers(given: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<Webhook>, Mistak
     given.get_ref().iter().map(signer).collect()
 }
 
-/// The certificates in a PEM file.
-fn authorities(given: &Spanned<PathBuf>) -> Result<RootCertStore, Mistake> {
-    let read = |path: &Path| -> Result<RootCertStore, String> {
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| error.to_string())?;
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
-        if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(roots) }
-    };
+fn authorities(given: &Spanned<PathBuf>) -> Result<Authorities, Mistake> {
     let path = given.get_ref();
-    read(path).map_err(|problem| Mistake::of(given, format!("ca {}: {problem}", path.display())))
+    Authorities::read(path)
+        .map_err(|problem| Mistake::of(given, format!("ca {}: {problem}", path.display())))
 }
 
 #[cfg(test)]

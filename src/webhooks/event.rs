@@ -39,6 +39,8 @@ event_kinds! {
     "chat.message" ChatMessage,
     /// A user has read an order's chat further than before.
     "chat.read" ChatRead,
+    /// A user has not been shown a message for a while.
+    "chat.unread" ChatUnread,
     /// A user is in an order's room.
     "member.joined" MemberJoined,
     /// A user is not in it any more.
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn a_pattern_names_a_kind_a_group_or_all() {
         assert_eq!(names("chat.message"), ["chat.message"]);
-        assert_eq!(names("chat.*"), ["chat.message", "chat.read"]);
+        assert_eq!(names("chat.*"), ["chat.message", "chat.read", "chat.unread"]);
         assert_eq!(names("*").len(), EventKind::ALL.len());
         for none in ["", "chat", "chat*", "chat.", "chat.mess*", "*.message", "CHAT.*", "x.*", "**"]
         {

@@ -9,13 +9,18 @@ use protocol::time::Timestamp;
 /// How many orders must fail one after the other, without a success between them, before the
 /// endpoint itself counts as down.
 const STREAK: u32 = 3;
+/// How many entries of an endpoint are remembered, and how many reports.
+const MAX_REMEMBERED: usize = 16;
 
 /// What is known of an endpoint, in the database and so by every hub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointState {
-    /// The hash of the entry that was last used.
-    pub entry: Option<String>,
-    /// The hash of the entry that was answered 410. An entry with this hash is stopped.
+    /// The hashes of the entries that were used, in the order in which they were first used. The last
+    /// one is in force: a hub that comes with an older one lags behind.
+    pub entries: Vec<String>,
+    /// The ids of the newest reports that were applied.
+    pub reports: Vec<String>,
+    /// The hash of the entry that was answered 410. It and the ones before it are stopped.
     pub stopped_entry: Option<String>,
     /// New orders that failed since the last success.
     pub streak: u32,
@@ -87,7 +92,7 @@ impl Failure {
 impl EndpointState {
     /// What may be sent now to the endpoint with this entry.
     pub fn admission(&self, entry: &str, now: Timestamp) -> Admission {
-        if self.stopped_entry.as_deref() == Some(entry) {
+        if self.is_stopped(entry) {
             return Admission::Stopped;
         }
         match self.retry_at {
@@ -103,23 +108,50 @@ impl EndpointState {
         self.level > 0
     }
 
-    /// Notes which entry is used. Another one than before may have mended what failed: it begins
-    /// anew, and this is true.
+    /// Whether this entry was answered 410, or was in force before the one that was.
+    pub fn is_stopped(&self, entry: &str) -> bool {
+        let Some(stopped) = self.stopped_entry.as_deref() else { return false };
+        stopped == entry
+            || self.age(entry).is_some_and(|age| self.age(stopped).is_none_or(|of| age < of))
+    }
+
+    /// The place of an entry among those that were used.
+    fn age(&self, entry: &str) -> Option<usize> {
+        self.entries.iter().position(|known| known == entry)
+    }
+
+    /// Whether another entry came into force after this one.
+    fn is_former(&self, entry: &str) -> bool {
+        self.age(entry).is_some_and(|age| age + 1 < self.entries.len())
+    }
+
+    /// Notes which entry is used. One that was never used before may have mended what failed: it
+    /// begins anew, and this is true.
     pub fn use_entry(&mut self, entry: &str) -> bool {
-        let is_other = self.entry.as_deref().is_some_and(|known| known != entry);
+        if self.age(entry).is_some() {
+            return false;
+        }
+        let is_other = !self.entries.is_empty();
         if is_other {
-            let stopped_entry = self.stopped_entry.take();
             self.enable();
-            self.stopped_entry = stopped_entry;
         }
-        if self.entry.as_deref() != Some(entry) {
-            self.entry = Some(entry.to_owned());
-        }
+        remember(&mut self.entries, entry);
         is_other
     }
 
-    /// Applies the outcome of a request. Returns whether the endpoint is back after it was down.
-    /// `random` is from 0 to 1.
+    /// Notes a report. False if it was applied before: its hub did not learn of that, and sends it
+    /// again.
+    pub fn is_new_report(&mut self, id: &str) -> bool {
+        let is_new = !self.reports.iter().any(|known| known == id);
+        if is_new {
+            remember(&mut self.reports, id);
+        }
+        is_new
+    }
+
+    /// Applies the outcome of a request. Returns whether the endpoint is back after it was down. What
+    /// comes of a former entry says nothing about the one in force, unless that is down and the former
+    /// one, by which it is tried, is not. `random` is from 0 to 1.
     pub fn apply(
         &mut self,
         attempt: &Attempt,
@@ -128,7 +160,15 @@ impl EndpointState {
         random: f64,
     ) -> bool {
         match &attempt.result {
+            Ok(()) if self.is_former(entry) && attempt.admission == Admission::Open => {
+                self.last_delivered = self.last_delivered.max(Some(attempt.at));
+                false
+            }
             Ok(()) => {
+                if let Some(age) = self.age(entry).filter(|_| self.is_former(entry)) {
+                    let in_force = self.entries.remove(age);
+                    self.entries.push(in_force);
+                }
                 let is_back = self.is_down() || self.retry_at.is_some();
                 self.last_delivered = self.last_delivered.max(Some(attempt.at));
                 (self.streak, self.level) = (0, 0);
@@ -152,7 +192,12 @@ impl EndpointState {
         random: f64,
     ) {
         if failure.is_gone {
-            self.stopped_entry = Some(entry.to_owned());
+            if !self.is_stopped(entry) {
+                self.stopped_entry = Some(entry.to_owned());
+            }
+            return;
+        }
+        if self.is_former(entry) {
             return;
         }
         let is_found_down = match attempt.admission {
@@ -180,9 +225,16 @@ impl EndpointState {
 
     /// Starts it again, as if nothing had failed.
     pub fn enable(&mut self) {
-        let (last_delivered, entry) = (self.last_delivered, self.entry.take());
-        *self = Self { entry, last_delivered, ..Self::default() };
+        let Self { entries, reports, last_delivered, .. } = std::mem::take(self);
+        *self = Self { entries, reports, last_delivered, ..Self::default() };
     }
+}
+
+/// Adds a text to a list that holds no more than [`MAX_REMEMBERED`], in place of the oldest.
+fn remember(known: &mut Vec<String>, text: &str) {
+    known.push(text.to_owned());
+    let surplus = known.len().saturating_sub(MAX_REMEMBERED);
+    known.drain(..surplus);
 }
 
 #[cfg(test)]
@@ -309,10 +361,48 @@ mod tests {
         assert!(matches!(scene.admission(), Admission::Closed(_)));
         assert!(scene.state.use_entry("e2"));
         assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
+        // What was on its way for the entry of before says nothing about this one.
+        (0..9).for_each(|_| scene.fails(true));
+        assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
         let gone = Failure { is_gone: true, ..Failure::new("it answers 410") };
         scene.ends(true, Err(gone));
-        scene.state.use_entry("e1");
+        assert!(!scene.state.use_entry("e1"));
         assert_eq!(scene.admission(), Admission::Stopped, "the entry that was answered 410");
+        assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
+    }
+
+    #[test]
+    fn a_hub_that_lags_behind_with_its_file_starts_nothing() {
+        let mut scene = Scene::new();
+        scene.state.use_entry("e0");
+        scene.state.use_entry("e1");
+        (0..3).for_each(|_| scene.fails(true));
+        for entry in ["e0", "e1", "e0"] {
+            assert!(!scene.state.use_entry(entry), "{entry} is known");
+            assert!(matches!(scene.admission(), Admission::Closed(_)), "{entry}");
+        }
+        let late = Attempt { admission: Admission::Open, is_new: true, at: at(0), result: Ok(()) };
+        assert!(!scene.state.apply(&late, "e0", &schedule(), 0.5));
+        assert!(matches!(scene.admission(), Admission::Closed(_)));
+        // Where only the older one works, as after a rollback, it is in force again.
+        let mut back = scene.state.clone();
+        let probe = Attempt { admission: Admission::Probe, ..late };
+        assert!(back.apply(&probe, "e0", &schedule(), 0.5));
+        assert_eq!(back.entries, ["e1", "e0"]);
+        let gone = Failure { is_gone: true, ..Failure::new("it answers 410") };
+        scene.ends(true, Err(gone));
+        assert_eq!(scene.state.admission("e0", at(0)), Admission::Stopped);
+        assert!(scene.state.use_entry("e2"), "a new one starts it");
+        assert_eq!(scene.state.admission("e2", at(0)), Admission::Open);
+    }
+
+    #[test]
+    fn a_report_counts_once() {
+        let mut state = EndpointState::default();
+        assert!(state.is_new_report("r1"));
+        assert!(!state.is_new_report("r1"));
+        (0..99).for_each(|number| assert!(state.is_new_report(&format!("s{number}"))));
+        assert_eq!(state.reports.len(), MAX_REMEMBERED);
     }
 
     #[test]

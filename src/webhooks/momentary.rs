@@ -1,8 +1,8 @@
 //! Events that are only true for a moment: who is connected, whether a driver sends positions. They
 //! are in no table. The newest of each user waits, for ten minutes at most.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::event::EventKind;
@@ -29,6 +29,7 @@ enum Subject {
     Membership,
     Connection,
     Positions,
+    Unread,
 }
 
 /// An event.
@@ -42,8 +43,10 @@ pub struct MomentaryEvent {
     pub order: OrderId,
     /// The user.
     pub user: UserId,
-    /// Its data.
+    /// Its data; empty if it is made anew for each try.
     pub data: String,
+    /// For a message its number.
+    pub seq: i64,
     /// When it happened.
     pub at: Timestamp,
 }
@@ -52,6 +55,12 @@ pub struct MomentaryEvent {
 #[derive(Debug, Default)]
 pub struct MomentaryQueue {
     waiting: HashMap<MomentaryKey, Waiting>,
+    /// Those that are not on their way, by age.
+    by_age: BTreeMap<u64, MomentaryKey>,
+    /// The same, by the time of their next try.
+    by_due: BTreeSet<(Instant, u64)>,
+    /// The number of the newest event.
+    newest: u64,
     /// Events that found no place, or were too old to be told.
     dropped: u64,
 }
@@ -59,6 +68,8 @@ pub struct MomentaryQueue {
 #[derive(Debug)]
 struct Waiting {
     event: MomentaryEvent,
+    /// Rises with `since`.
+    number: u64,
     since: Instant,
     failures: u32,
     due: Instant,
@@ -75,6 +86,7 @@ impl MomentaryEvent {
             EventKind::MemberJoined | EventKind::MemberLeft => Subject::Membership,
             EventKind::DriverOnline | EventKind::DriverOffline => Subject::Connection,
             EventKind::DriverStale | EventKind::DriverFresh => Subject::Positions,
+            EventKind::ChatUnread => Subject::Unread,
             _ => return None,
         };
         Some(MomentaryKey { subject, order: self.order.clone(), user: self.user.clone() })
@@ -85,38 +97,70 @@ impl MomentaryEvent {
 
 impl MomentaryQueue {
     /// Adds an event in place of an older one of its kind. One that is on its way is followed by
-    /// this one, not overtaken.
+    /// this one, not overtaken. The same event once more changes nothing.
     pub fn put(&mut self, event: MomentaryEvent, now: Instant) {
         let Some(key) = event.key() else { return };
         let is_full = self.waiting.len() >= MOST;
-        match self.waiting.entry(key) {
-            Entry::Occupied(mut known) if known.get().in_hand => known.get_mut().next = Some(event),
-            Entry::Occupied(mut known) => {
-                known.insert(Waiting::new(event, now));
+        match self.waiting.get_mut(&key) {
+            Some(known) if known.event.id == event.id => {}
+            Some(known) if known.in_hand => known.next = Some(event),
+            None if is_full => self.dropped += 1,
+            _ => {
+                self.remove(&key);
+                self.add(key, event, now);
             }
-            Entry::Vacant(_) if is_full => self.dropped += 1,
-            Entry::Vacant(place) => {
-                place.insert(Waiting::new(event, now));
-            }
+        }
+    }
+
+    fn add(&mut self, key: MomentaryKey, event: MomentaryEvent, now: Instant) {
+        self.newest += 1;
+        let number = self.newest;
+        self.by_age.insert(number, key.clone());
+        self.by_due.insert((now, number));
+        let (since, due) = (now, now);
+        let waiting =
+            Waiting { event, number, since, failures: 0, due, in_hand: false, next: None };
+        self.waiting.insert(key, waiting);
+    }
+
+    fn remove(&mut self, key: &MomentaryKey) {
+        if let Some(known) = self.waiting.remove(key) {
+            self.by_age.remove(&known.number);
+            self.by_due.remove(&(known.due, known.number));
         }
     }
 
     /// Takes up to `most` events that are due; drops those that are too old.
     pub fn take(&mut self, most: usize, now: Instant) -> Vec<MomentaryEvent> {
-        let before = self.waiting.len();
-        self.waiting.retain(|_, waiting| waiting.in_hand || !waiting.is_old(now));
-        self.dropped += (before - self.waiting.len()) as u64;
-        let due =
-            self.waiting.values_mut().filter(|waiting| !waiting.in_hand && waiting.due <= now);
-        let taken = due.take(most).map(|waiting| {
-            waiting.in_hand = true;
-            waiting.event.clone()
-        });
-        taken.collect()
+        self.drop_old(now);
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((due, number)) = self.by_due.first().copied()
+            && due <= now
+        {
+            self.by_due.pop_first();
+            let key = self.by_age.remove(&number);
+            if let Some(known) = key.and_then(|key| self.waiting.get_mut(&key)) {
+                known.in_hand = true;
+                taken.push(known.event.clone());
+            }
+        }
+        taken
     }
 
-    /// Ends a try of an event. One that failed waits for its next try; where a newer one came
-    /// meanwhile, that takes its place. `random` is from 0 to 1.
+    fn drop_old(&mut self, now: Instant) {
+        while let Some(oldest) = self.by_age.first_entry()
+            && let Some(known) = self.waiting.get(oldest.get())
+            && now.saturating_duration_since(known.since) > MAX_AGE
+        {
+            let key = oldest.get().clone();
+            self.remove(&key);
+            self.dropped += 1;
+        }
+    }
+
+    /// Ends a try of an event. One that failed waits for its next try, if that is not too late; where
+    /// a newer one came meanwhile, that takes its place. `random` is from 0 to 1.
     pub fn finish(
         &mut self,
         event: &MomentaryEvent,
@@ -130,13 +174,17 @@ impl MomentaryQueue {
             return;
         };
         if let Some(next) = known.get_mut().next.take() {
-            known.insert(Waiting::new(next, now));
-            return;
+            let (key, _) = known.remove_entry();
+            return self.add(key, next, now);
         }
         let waiting = known.get_mut();
         waiting.failures += 1;
-        if let Some(wait) = schedule.wait(waiting.failures, random).filter(|_| !delivered) {
-            (waiting.in_hand, waiting.due) = (false, now + wait);
+        let wait = schedule.wait(waiting.failures, random).filter(|_| !delivered);
+        let due = wait.map(|wait| now + wait).filter(|due| *due <= waiting.since + MAX_AGE);
+        if let Some(due) = due {
+            (waiting.in_hand, waiting.due) = (false, due);
+            self.by_due.insert((due, waiting.number));
+            self.by_age.insert(waiting.number, known.key().clone());
         } else {
             self.dropped += u64::from(!delivered);
             known.remove();
@@ -145,8 +193,7 @@ impl MomentaryQueue {
 
     /// When the next event is due.
     pub fn next_due(&self) -> Option<Instant> {
-        let waiting = self.waiting.values().filter(|waiting| !waiting.in_hand);
-        waiting.map(|waiting| waiting.due).min()
+        self.by_due.first().map(|(due, _)| *due)
     }
 
     /// How many wait.
@@ -165,18 +212,6 @@ impl MomentaryQueue {
     }
 }
 
-// === impl Waiting ===
-
-impl Waiting {
-    fn new(event: MomentaryEvent, now: Instant) -> Self {
-        Self { event, since: now, failures: 0, due: now, in_hand: false, next: None }
-    }
-
-    fn is_old(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) > MAX_AGE
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +223,7 @@ mod tests {
             order: "o".parse().expect("an id"),
             user: user.parse().expect("an id"),
             data: "{}".to_owned(),
+            seq: 0,
             at: Timestamp::from_millis(0),
         }
     }
@@ -210,6 +246,7 @@ mod tests {
         queue.put(event(EventKind::DriverOnline, "ann", "3"), now);
         queue.put(event(EventKind::MemberJoined, "bob", "4"), now);
         queue.put(event(EventKind::ChatMessage, "bob", "5"), now);
+        queue.put(event(EventKind::MemberJoined, "bob", "4"), now);
         assert_eq!(ids(&queue.take(9, now)), ["2", "3", "4"]);
         assert_eq!(queue.take(9, now), []);
     }
@@ -242,6 +279,11 @@ mod tests {
         }
         // At once, after 5 s and after 5 min; the next would be half an hour later.
         assert_eq!((tries, queue.len(), queue.take_dropped()), (3, 0, 1));
+        queue.put(event(EventKind::DriverStale, "dan", "2"), begun);
+        assert_eq!(queue.take(0, begun + MAX_AGE), []);
+        assert_eq!((queue.len(), queue.next_due()), (1, Some(begun)));
+        assert_eq!(queue.take(0, begun + MAX_AGE + Duration::from_millis(1)), []);
+        assert_eq!((queue.len(), queue.take_dropped(), queue.next_due()), (0, 1, None));
     }
 
     #[test]

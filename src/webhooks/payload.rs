@@ -39,6 +39,18 @@ struct ReadData<'a> {
     at: Timestamp,
 }
 
+/// The data of `chat.unread`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UnreadData<'a> {
+    order_id: &'a OrderId,
+    user_id: &'a UserId,
+    unread: i64,
+    messages: &'a [&'a ChatMessage],
+    role: Role,
+    online: bool,
+}
+
 /// The data of `member.joined` and `member.left`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +90,18 @@ pub fn chat_message(message: &ChatMessage) -> String {
 /// The data of a read mark that moved.
 pub fn chat_read(order_id: &OrderId, user_id: &UserId, seq: i64, at: Timestamp) -> String {
     text(&ReadData { order_id, user_id, seq, at })
+}
+
+/// The data of messages that a user was not shown.
+pub fn chat_unread(
+    order_id: &OrderId,
+    user_id: &UserId,
+    unread: i64,
+    messages: &[&ChatMessage],
+    role: Role,
+    online: bool,
+) -> String {
+    text(&UnreadData { order_id, user_id, unread, messages, role, online })
 }
 
 /// The data of a member who came or went.

@@ -65,3 +65,57 @@ async fn a_message_is_judged_by_what_another_node_has_changed() {
     assert_eq!(page["messages"], json!([]));
     cluster.redis.thaw();
 }
+
+#[tokio::test]
+async fn a_client_that_has_seen_more_on_another_node_gets_nothing_twice() {
+    let Some(mut cluster) = TestCluster::create() else { return };
+    let nodes: [Hub; 2] = cluster.nodes();
+    let mut driver = nodes[0].connect("dan", "driver", &["o1"]).await;
+    driver.join("o1").await;
+    rooms::say(&mut driver, "o1", "m0").await;
+    let mut support = nodes[1].connect("sue", "support", &["o1"]).await;
+    assert_eq!(support.join("o1").await["lastSeq"], 1);
+    // The room of the second node does not hear of what follows.
+    cluster.redis.kill();
+    for n in 1..5 {
+        rooms::say(&mut driver, "o1", &format!("m{n}")).await;
+    }
+    let mut customer = nodes[1].connect("ann", "customer", &["o1"]).await;
+    let snapshot = customer.request("order:join", json!({ "orderId": "o1", "sinceSeq": 4 })).await;
+    assert_eq!((&snapshot["lastSeq"], &snapshot["recovered"]), (&json!(5), &json!(true)));
+    assert_eq!(rooms::seqs(&snapshot["messages"]), [5]);
+    assert_eq!(customer.drain("chat:message").await, [json!(null); 0]);
+    rooms::say(&mut customer, "o1", "m5").await;
+    assert_eq!(shown(&mut customer, 1).await, [(6, "m5".to_owned())]);
+    assert_eq!(shown(&mut support, 5).await, dense(6)[1..]);
+    cluster.redis.start_again();
+}
+
+#[tokio::test]
+async fn messages_keep_their_order_when_another_node_changes_the_order_meanwhile() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let nodes: [Hub; 2] = cluster.nodes();
+    back_end::put(&nodes[0], "o1", json!({ "status": "S" })).await;
+    let mut ann = nodes[1].connect("ann", "customer", &["o1"]).await;
+    ann.join("o1").await;
+    let mut expected = Vec::new();
+    for round in 0..10 {
+        let status = json!({ "status": format!("S{round}") });
+        let change = back_end::put(&nodes[0], "o1", status);
+        let talk = async {
+            let mut asked = Vec::new();
+            for n in 0..20 {
+                let content = format!("m{}", 20 * round + n);
+                let data = json!({ "orderId": "o1", "content": content });
+                asked.push(ann.ask("chat:message", data).await);
+            }
+            for id in asked {
+                let ack = ann.reply(id).await;
+                assert_eq!(ack["ok"], true, "{ack}");
+            }
+        };
+        tokio::join!(change, talk);
+        expected = dense(20 * (round + 1));
+    }
+    assert_eq!(shown(&mut ann, expected.len()).await, expected);
+}

@@ -8,7 +8,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The authority of the certificate.
 pub const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hub/testdata/ca.pem");
-const CERTIFICATE: &[u8] = include_bytes!("../hub/testdata/server.pem");
+/// The certificate, which is no authority.
+pub const CERTIFICATE: &[u8] = include_bytes!("../hub/testdata/server.pem");
 const PRIVATE_KEY: &[u8] = include_bytes!("../hub/testdata/server.key.pem");
 
 /// What such a server speaks TLS with.

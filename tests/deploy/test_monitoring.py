@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from hub import Hub
-from support import DEPLOY, get, run
+from support import DEPLOY, get, run, wait_for
 
 PROMETHEUS = DEPLOY / "prometheus"
 BOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -56,8 +56,17 @@ class Monitoring(unittest.TestCase):
             run("promtool", "check", "rules", file.name)
 
     def test_a_running_hub_has_every_metric_and_label_that_is_asked_for(self):
-        with Hub() as hub:
-            _, text = get(hub.admin + "/metrics")
+        entry = 'name = "push"\nurl = "https://shop.example/"\nevents = ["*"]\n'
+        entry += 'secrets = ["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]\n'
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write("[[endpoints]]\n" + entry)
+            file.flush()
+            hooks = {"HOOK_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}
+            hooks["JOIN_HOOK_URL"] = "https://shop.example/"
+            with Hub(WEBHOOKS_FILE=file.name, **hooks) as hub:
+                shown = "orderhub_webhooks_dead{"
+                wait_for("the count of webhooks", lambda: shown in get(hub.admin + "/metrics")[1])
+                _, text = get(hub.admin + "/metrics")
         had = set()
         for name, labels in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", text, re.MULTILINE):
             had.add((name, "", ""))

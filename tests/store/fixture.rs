@@ -130,6 +130,7 @@ pub fn message(order: &str, content: &str) -> NewMessage {
         content: content.into(),
         client_msg_id: None,
         created_at: Timestamp::from_millis(1_700_000_000_123),
+        sent_hash: None,
         judged_by: None,
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use orderhub::actors::store::NewMessage;
 use orderhub::db::commit_batch;
 use orderhub::db::connection::DbConnection;
+use orderhub::db::unread::{self, Round};
 use orderhub::db::webhooks::{
     self, ClaimedOrder, OrderResult, Replay, TurnOutcome, TurnRequest, take_turn,
 };
 use orderhub::webhooks::endpoints::Endpoints;
 use orderhub::webhooks::health::{Admission, Attempt, Failure};
-use orderhub::webhooks::outbox::{Audience, Listeners, Outbox};
+use orderhub::webhooks::outbox::{Listeners, Outbox, OutboxSettings};
 use orderhub::webhooks::schedule::RetrySchedule;
+use orderhub::webhooks::unread::UnreadRules;
 use protocol::time::Timestamp;
 
 use crate::fixture::{Fixture, each_database, message};
@@ -33,14 +35,14 @@ struct Node {
 impl Node {
     fn new(fixture: &Fixture) -> Self {
         let endpoints = Endpoints::parse(FILE.as_bytes()).expect("endpoints");
-        let outbox = Outbox::new(&endpoints, 1000, "node".to_owned());
+        let outbox = outbox(&endpoints, 1000);
         Self { connection: fixture.connection(), listeners: outbox.listeners() }
     }
 
     /// Stores messages of orders, with the rows that tell of them.
     fn store(&mut self, messages: &[NewMessage]) {
-        let audience = Audience { listeners: &self.listeners, is_full: false };
-        let stored = commit_batch::commit(&mut self.connection, messages, Some(audience), at(0));
+        let listeners = Some(&*self.listeners);
+        let stored = commit_batch::commit(&mut self.connection, messages, listeners, at(0));
         assert_eq!(stored.expect("stored").len(), messages.len());
     }
 
@@ -64,6 +66,11 @@ impl Node {
     }
 }
 
+fn outbox(endpoints: &Endpoints, max_rows: i64) -> Outbox {
+    let unread = UnreadRules { after: Duration::ZERO, repeat: Duration::ZERO };
+    Outbox::new(endpoints, OutboxSettings { max_rows, unread, node: "node".to_owned() })
+}
+
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_secs(1_700_000_000 + secs)
 }
@@ -72,6 +79,7 @@ fn request(results: Vec<OrderResult>) -> TurnRequest {
     TurnRequest {
         endpoint: "push".into(),
         entry: "e1".to_owned(),
+        report: uuid::Uuid::new_v4().to_string(),
         attempts: Vec::new(),
         results,
         most: 16,
@@ -219,16 +227,119 @@ fn old_rows_are_deleted_in_steps() {
         let dead = Some((of("b").rows[0].number, "it answers 400".to_owned()));
         let dead = OrderResult { dead, ..delivered(of("b"), 0) };
         node.report(at(1), vec![delivered(of("a"), 1), dead]);
-        let gone = ["push".to_owned()];
-        let mut deleted = |days: i64, left: &[String]| {
+        let known = ["push".to_owned()];
+        let mut deleted = |days: i64, known: &[String], left: &[String]| {
             let now = at(days * 86_400 + 60);
-            webhooks::delete_done(&mut node.connection, left, now).expect("deleted")
+            webhooks::delete_done(&mut node.connection, known, left, now).expect("deleted")
         };
-        assert_eq!(deleted(0, &[]), 0);
-        assert_eq!(deleted(1, &[]), 1, "what was delivered");
-        assert_eq!(deleted(13, &[]), 0);
-        assert_eq!(deleted(14, &[]), 1, "what died");
-        assert_eq!(deleted(99, &[]), 0);
-        assert_eq!(deleted(99, &gone), 1, "what waits for an endpoint that is not there any more");
+        assert_eq!(deleted(0, &known, &[]), 0);
+        assert_eq!(deleted(1, &known, &[]), 1, "what was delivered");
+        assert_eq!(deleted(13, &known, &[]), 0);
+        assert_eq!(deleted(14, &known, &[]), 1, "what died");
+        assert_eq!(deleted(99, &known, &[]), 0);
+        // Two weeks after the endpoint has left, unless it comes back meanwhile.
+        assert_eq!(deleted(100, &[], &known), 0);
+        assert_eq!(deleted(113, &known, &[]), 0);
+        assert_eq!(deleted(114, &[], &known), 0);
+        assert_eq!(deleted(127, &[], &known), 0);
+        assert_eq!(deleted(129, &[], &known), 1, "what waits, and its lease");
+        assert_eq!(deleted(129, &[], &[]), 0);
+        assert_eq!(webhooks::states(&mut node.connection).expect("read").len(), 0);
+    });
+}
+
+#[test]
+fn a_report_that_comes_twice_counts_once() {
+    each_database(async |fixture: Fixture| {
+        let mut node = Node::new(&fixture);
+        let failure = Attempt {
+            admission: Admission::Open,
+            is_new: true,
+            at: at(1),
+            result: Err(Failure::new("it answers 500")),
+        };
+        let report =
+            TurnRequest { attempts: vec![(failure.clone(), 0.5); 2], ..request(Vec::new()) };
+        for _ in 0..3 {
+            let outcome = node.turn(at(1), report.clone());
+            assert_eq!((outcome.state.streak, outcome.admission), (2, Admission::Open));
+        }
+        let next = TurnRequest { attempts: vec![(failure, 0.5)], ..request(Vec::new()) };
+        assert_eq!(node.turn(at(1), next).admission, Admission::Closed(at(6)));
+    });
+}
+
+#[test]
+fn a_hub_that_lags_behind_with_its_file_resets_nothing() {
+    each_database(async |fixture: Fixture| {
+        let (mut old, mut new) = (Node::new(&fixture), Node::new(&fixture));
+        let with = |entry: &str| TurnRequest { entry: entry.to_owned(), ..request(Vec::new()) };
+        old.turn(at(0), with("e1"));
+        let gone = Attempt {
+            admission: Admission::Open,
+            is_new: true,
+            at: at(1),
+            result: Err(Failure { is_gone: true, ..Failure::new("it answers 410") }),
+        };
+        new.turn(at(1), TurnRequest { attempts: vec![(gone, 0.5)], ..with("e2") });
+        for second in 2..5 {
+            assert_eq!(old.turn(at(second), with("e1")).admission, Admission::Stopped);
+            assert_eq!(new.turn(at(second), with("e2")).admission, Admission::Stopped);
+        }
+        assert_eq!(new.turn(at(5), with("e3")).admission, Admission::Open);
+        assert_eq!(old.turn(at(6), with("e1")).admission, Admission::Open);
+    });
+}
+
+#[test]
+fn an_endpoint_that_takes_nothing_takes_no_room_from_others() {
+    each_database(async |fixture: Fixture| {
+        let other = FILE.replace("push", "other");
+        let endpoints = Endpoints::parse((FILE.to_owned() + &other).as_bytes()).expect("good");
+        let outbox = outbox(&endpoints, 2);
+        let mut node = Node { connection: fixture.connection(), listeners: outbox.listeners() };
+        outbox.queue_of("push").expect("there").set_waiting(1);
+        let messages: Vec<_> = (0..3).map(|n| message("a", &n.to_string())).collect();
+        node.store(&messages);
+        let mut counted = || {
+            let counts = webhooks::counts(&mut node.connection).expect("counted");
+            ["push", "other"].map(|name| (counts[name].waiting, counts[name].dead))
+        };
+        assert_eq!(counted(), [(1, 2), (2, 1)]);
+        let mut connection = fixture.connection();
+        assert_eq!(webhooks::delete_dead(&mut connection, "push", 1).expect("deleted"), 1);
+        assert_eq!(counted(), [(1, 1), (2, 1)]);
+        let dead = webhooks::dead(&mut connection, "push", 0, 9).expect("read");
+        assert_eq!(dead[0].id, messages[2].id, "the oldest goes");
+    });
+}
+
+#[test]
+fn a_message_that_comes_while_its_order_is_looked_at_is_not_forgotten() {
+    each_database(async |fixture: Fixture| {
+        let unread = UnreadRules { after: Duration::from_secs(600), repeat: Duration::ZERO };
+        let file = FILE.replace("chat.*", "chat.unread");
+        let endpoints = Endpoints::parse(file.as_bytes()).expect("endpoints");
+        let settings = OutboxSettings { max_rows: 1000, unread, node: "node".to_owned() };
+        let outbox = Outbox::new(&endpoints, settings);
+        let mut node = Node { connection: fixture.connection(), listeners: outbox.listeners() };
+        let round = |secs: i64, settled| {
+            let until = at(secs).plus(Duration::from_secs(30));
+            let round = Round { settled, most: 9, until, ..Round::default() };
+            unread::take_round(&mut fixture.connection(), &round, at(secs)).expect("a round")
+        };
+        node.store(&[message("a", "1")]);
+        assert_eq!(round(599, Vec::new()), []);
+        let taken = round(600, Vec::new());
+        assert_eq!(taken.len(), 1);
+        // Its own time is later than the end of the claim.
+        let (later, listeners) = (message("a", "2"), Some(&*node.listeners));
+        commit_batch::commit(&mut node.connection, &[later], listeners, at(600)).expect("stored");
+        let (order, version) = taken[0].clone();
+        assert_eq!(round(601, vec![(order.clone(), version, None)]), []);
+        let again = round(630, Vec::new());
+        assert_eq!(again.len(), 1, "it is looked at once more");
+        assert_eq!(round(631, vec![(order, again[0].1, None)]), []);
+        assert_eq!(round(9999, Vec::new()), []);
     });
 }

@@ -43,6 +43,8 @@ pub enum ErrorCode {
     TokenExpired,
     /// The hub failed; its log says why.
     Internal,
+    /// The back end does not let the message be stored.
+    Rejected,
 }
 
 impl ErrorCode {
@@ -63,6 +65,7 @@ impl ErrorCode {
         "unauthenticated",
         "token_expired",
         "internal",
+        "rejected",
     ];
 
     /// The code on the wire.
@@ -140,10 +143,11 @@ mod tests {
             (ErrorCode::BadEnvelope, "bad_envelope"),
             (ErrorCode::OrderClosed, "order_closed"),
             (ErrorCode::Internal, "internal"),
+            (ErrorCode::Rejected, "rejected"),
         ] {
             assert_eq!(code.as_str(), name);
             assert_eq!(serde_json::to_string(&code).ok(), Some(format!("\"{name}\"")));
         }
-        assert_eq!(ErrorCode::Internal as usize + 1, ErrorCode::NAMES.len());
+        assert_eq!(ErrorCode::Rejected as usize + 1, ErrorCode::NAMES.len());
     }
 }

@@ -23,7 +23,7 @@ const MAX_ANSWERS: usize = 1024;
 
 /// A node whose beat over the bus is older than this, and whose row is fresh, is cut off from the
 /// bus.
-const CUT_OFF_AFTER: Duration = Duration::from_millis(1500);
+const CUT_OFF_AFTER: Duration = Duration::from_millis(2500);
 
 /// The other nodes of this one.
 pub struct Peers {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{BeatHeard, BusBatch, BusStateChanged, CutOff, NodeGone};
+use super::{BeatHeard, BusBatch, BusStateChanged, CutOff, NodeGone, NodeThere};
 use crate::actors::reachable::Reachable;
 use crate::bus::{Batch, Kind, Receiver, State};
 
@@ -13,6 +13,7 @@ pub trait BusListener:
     Reachable<BusBatch>
     + Reachable<BusStateChanged>
     + Reachable<NodeGone>
+    + Reachable<NodeThere>
     + Reachable<BeatHeard>
     + Reachable<CutOff>
 {
@@ -22,6 +23,7 @@ impl<T> BusListener for T where
     T: Reachable<BusBatch>
         + Reachable<BusStateChanged>
         + Reachable<NodeGone>
+        + Reachable<NodeThere>
         + Reachable<BeatHeard>
         + Reachable<CutOff>
 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use actix::Context;
 
 use super::Connection;
+use super::join_hook::hook_for;
 use super::session::{Session, SessionStart};
 use super::subscription::Subscription;
 use crate::actors::order_room::EntryKind;
@@ -120,7 +121,9 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     let may = |order: &OrderId| match &known {
         Ok(known) => {
             let facts = known.get(order).unwrap_or(&unknown);
+            // About others the back end is asked when they come back.
             shared.rights_of(identity, order, facts).to(Action::Join).is_ok()
+                || hook_for(shared, identity, order, facts).is_some()
         }
         Err(_) => !shared.bans.from_order(&identity.user, order, Timestamp::now()),
     };

@@ -38,6 +38,8 @@ pub(super) const MAX_QUEUED: usize = 32;
 pub(super) struct Session {
     pub(super) peer: Arc<Peer>,
     pub(super) identity: Arc<Identity>,
+    /// How many tokens it has had after its first.
+    pub(super) renewals: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) supervisor: Arc<SupervisorHandle>,
     /// The connection, which rooms tell that they have let the session in.
@@ -148,6 +150,7 @@ impl Session {
             peer,
             expiry: expiry(&identity, now),
             identity: Arc::new(identity),
+            renewals: 0,
             shared,
             supervisor,
             connection,

@@ -9,14 +9,16 @@ use actix::fut::wrap_future;
 use actix::{ActorFutureExt, Arbiter, AsyncContext, Context};
 
 use super::Connection;
+use super::join_hook::hook_for;
 use super::session::{MAX_QUEUED, Session};
 use super::subscription::{RoomEvent, Subscription, SubscriptionState};
-use crate::actors::order_room::{Enter, Entered, EntryKind, Leave, UpdateIdentity};
+use crate::actors::order_room::{Enter, Entered, EntryKind, Leave};
 use crate::actors::peer::{
     LeaveReply, MembershipEvent, MembershipGuard, MembershipNotice, SubscriptionId,
 };
 use crate::actors::shared::unavailable;
 use crate::actors::supervisor::FindRoom;
+use crate::auth::Identity;
 use crate::permits::Permit;
 use crate::room::order::{MAX_LOCATION_TARGETS, OrderFacts};
 use crate::room::policy::Action;
@@ -42,10 +44,12 @@ impl Session {
         if let RoomEvent::Client(ClientEvent::Leave(_), answer) = event {
             return answer.refuse(Failure::new(ErrorCode::NotJoined, "not in this room"));
         }
-        if let Some(failure) = self.refusals.find(&order, now) {
+        let joins = matches!(event, RoomEvent::Client(ClientEvent::Join(_), _));
+        // What a back end has said about joins is kept for all sessions.
+        let is_asked = joins && self.shared.hooks.join.is_some();
+        if let Some(failure) = self.refusals.find(&order, now).filter(|_| !is_asked) {
             return event.refuse(failure.clone(), &self.peer);
         }
-        let joins = matches!(event, RoomEvent::Client(ClientEvent::Join(_), _));
         if let Err(failure) = self.check_room_limit(&order, joins) {
             return event.refuse(failure, &self.peer);
         }
@@ -110,18 +114,22 @@ impl Session {
         let (store, wanted) = (self.shared.store.clone(), order.clone());
         let session_id = self.peer.id;
         let read = wrap_future::<_, Connection>(async move { store.load_order(wanted, 0).await });
-        ctx.spawn(read.map(move |loaded, connection, _| {
+        ctx.spawn(read.map(move |loaded, connection, ctx| {
             let Some(session) = connection.session(session_id) else { return };
-            let right = match &loaded {
-                Ok(loaded) => session
-                    .shared
-                    .rights_of(&session.identity, &order, &loaded.facts)
-                    .to(Action::Join),
-                Err(_) => Err(unavailable("the database does not answer")),
+            let Ok(loaded) = &loaded else {
+                let failure = unavailable("the database does not answer");
+                return session.refuse_entry(order, failure, kind);
             };
-            match right {
+            let (shared, identity) = (Arc::clone(&session.shared), Arc::clone(&session.identity));
+            match shared.rights_of(&identity, &order, &loaded.facts).to(Action::Join) {
                 Ok(()) => session.find_room(order, kind, permit),
-                Err(failure) => session.refuse_entry(order, failure, kind),
+                // About those who only send nothing is asked.
+                Err(failure) => match hook_for(&shared, &identity, &order, &loaded.facts)
+                    .filter(|_| !matches!(kind, EntryKind::SendOnly))
+                {
+                    Some(hook) => session.ask_to_enter(hook, order, (kind, permit), ctx),
+                    None => session.refuse_entry(order, failure, kind),
+                },
             }
         }));
     }
@@ -129,8 +137,26 @@ impl Session {
     /// An entry takes no permit of the supervisor: each session asks once for each room, and its
     /// rooms are bounded. So no entry is refused because many sessions enter at once.
     fn find_room(&mut self, order: OrderId, kind: EntryKind, permit: Option<Permit>) {
+        self.find_room_as(order, kind, permit, None);
+    }
+
+    /// The same; where the back end lets the session in, with the identity about which it was asked
+    /// and the one that it has in the room.
+    pub(super) fn find_room_as(
+        &mut self,
+        order: OrderId,
+        kind: EntryKind,
+        permit: Option<Permit>,
+        by_hook: Option<(Arc<Identity>, Arc<Identity>)>,
+    ) {
         let Some(guard) = self.membership_guard(&order, permit) else { return };
-        let (identity, connection) = (Arc::clone(&self.identity), self.connection.clone());
+        let is_by_hook = by_hook.is_some();
+        let same = || (Arc::clone(&self.identity), Arc::clone(&self.identity));
+        let (asked, identity) = by_hook.unwrap_or_else(same);
+        if let Some(subscription) = self.subscriptions.get_mut(&order) {
+            (subscription.identity, subscription.by_hook) = (asked, is_by_hook);
+        }
+        let connection = self.connection.clone();
         let enter = Enter { guard, identity, kind, connection };
         self.supervisor.addr.do_send(FindRoom { enter, arbiter: Arbiter::current() });
     }
@@ -148,7 +174,7 @@ impl Session {
     }
 
     /// Refuses an entry before a room was asked. The session is told as if by the room.
-    fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
+    pub(super) fn refuse_entry(&mut self, order: OrderId, failure: Failure, kind: EntryKind) {
         if let Some(guard) = self.membership_guard(&order, None) {
             kind.refuse(guard, failure);
         }
@@ -197,15 +223,15 @@ impl Session {
         let Entered { order, subscription: id, room, .. } = entered;
         let subscription = self.subscriptions.get_mut(&order);
         let Some(subscription) = subscription.filter(|known| known.id == id) else { return };
-        if !Arc::ptr_eq(&subscription.identity, &self.identity) {
-            // A new token came while the room checked the old one.
-            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
-            room.addr.do_send(UpdateIdentity { session: session_id, identity });
-        }
+        // A new token came while the room checked the old one.
+        let is_renewed = !Arc::ptr_eq(&subscription.identity, &self.identity);
         subscription.on_subscribed(Instant::now());
         let unwanted = subscription.has_snapshot() && subscription.joins == 0;
         let before =
             std::mem::replace(&mut subscription.state, SubscriptionState::Subscribed(room));
+        if is_renewed && let Some(subscription) = self.subscriptions.get(&order) {
+            self.update_identity(&order, subscription);
+        }
         if unwanted {
             self.leave_room(&order, None);
         }

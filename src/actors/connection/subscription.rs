@@ -29,6 +29,8 @@ pub(super) struct Subscription {
     pub(super) sent_seq: Arc<AtomicI64>,
     /// The identity with which the session asked to enter.
     pub(super) identity: Arc<Identity>,
+    /// Whether it is in because the back end said so when it was asked.
+    pub(super) by_hook: bool,
     /// The joins from before a resume, and until when a new join replaces one of them: many clients
     /// join again whenever they connect.
     restored: Option<(u32, Option<Instant>)>,
@@ -82,7 +84,16 @@ impl Subscription {
     pub(super) fn new(id: SubscriptionId, identity: Arc<Identity>) -> Self {
         let (state, sent_seq) =
             (SubscriptionState::Subscribing(VecDeque::new()), Arc::new(AtomicI64::new(NOT_SHOWN)));
-        Self { id, joins: 0, sent_seq, identity, restored: None, resubscribed_at: None, state }
+        Self {
+            id,
+            joins: 0,
+            sent_seq,
+            identity,
+            by_hook: false,
+            restored: None,
+            resubscribed_at: None,
+            state,
+        }
     }
 
     /// The room, once the session is in.
@@ -162,6 +173,8 @@ mod tests {
             expires_at: protocol::time::Timestamp::from_millis(0),
             deadline: protocol::time::Timestamp::from_millis(0),
             issued_at: None,
+            by_hook: false,
+            claims: None,
         });
         let now = Instant::now();
         let mut subscription = Subscription::new(SubscriptionId(1), identity);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::{Session, expiry};
-use crate::actors::order_room::UpdateIdentity;
 use crate::actors::peer::Answer;
 use crate::actors::shared::rate_limited;
 use crate::auth::Identity;
@@ -54,9 +53,9 @@ impl Session {
         self.identity = Arc::new(identity);
         self.count(1);
         self.refusals.clear();
-        for room in self.subscriptions.values().filter_map(|subscription| subscription.room()) {
-            let (session_id, identity) = (self.peer.id, Arc::clone(&self.identity));
-            room.addr.do_send(UpdateIdentity { session: session_id, identity });
+        self.renewals += 1;
+        for (order, subscription) in self.subscriptions.iter() {
+            self.update_identity(order, subscription);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::members::HeldFrames;
+use super::read_ahead::Waiting;
 use super::snapshot::{snapshot_limit, snapshot_page};
 use super::{OrderRoom, chat};
 use crate::actors::peer::Answer;
@@ -42,6 +43,16 @@ impl OrderRoom {
     /// Sends a member what it missed since its last message: from memory, or, where that does not
     /// reach back far enough, page by page from the database, at the pace of its client.
     pub(super) fn catch_up_member(&mut self, session: SessionId, ctx: &mut Context<Self>) {
+        let Some(member) = self.members.get(&session) else { return };
+        let seen = member.session.guard.sent_seq();
+        if self.is_behind(Some(seen)) {
+            return self.read_ahead(session, seen, Waiting::CatchUp, ctx);
+        }
+        self.catch_up(session, ctx);
+    }
+
+    /// The same for a member that has seen no more than the room has sent out.
+    pub(super) fn catch_up(&mut self, session: SessionId, ctx: &mut Context<Self>) {
         let (cut, read) = (self.delivery.delivered(), self.take_token());
         let Some(member) = self.members.get(&session) else { return };
         let Unconfirmed { snapshot: request, order: known } = member.session.guard.unsent();

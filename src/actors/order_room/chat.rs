@@ -7,6 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::value::RawValue;
 
 use super::{ClientRequest, OrderRoom, PendingWrite};
+use crate::actors::peer::Answer;
 use crate::actors::shared::{chat_failure, unavailable};
 use crate::actors::store::{
     ANSWER_TIMEOUT, ChatPosted, ChatWritten, NewMessage, Page, PageRange, StoreError,
@@ -17,6 +18,7 @@ use protocol::chat::ChatMessage;
 use protocol::client::Reply;
 use protocol::events::chat::{Chat, ChatPush, Stored};
 use protocol::events::history::MAX_PAGE;
+use protocol::ids::SessionId;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
 
@@ -29,8 +31,8 @@ pub(super) enum Origin {
 }
 
 impl OrderRoom {
-    /// Hands a message to the store.
-    fn post(&mut self, post: ClientRequest<Chat>) {
+    /// Handles a message: where there is a hook, the back end is asked first.
+    fn post(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
         let ClientRequest { session, data: chat, answer, .. } = post;
         #[cfg(debug_assertions)]
         assert!(self.shared.panic_on.as_ref() != Some(&chat.content), "asked to by a test");
@@ -41,7 +43,6 @@ impl OrderRoom {
             Ok(identity) => Arc::clone(identity),
             Err(failure) => return answer.refuse(failure),
         };
-        let token = self.take_token();
         let message = NewMessage {
             id: uuid::Uuid::now_v7().to_string(),
             order_id: self.order.clone(),
@@ -52,23 +53,53 @@ impl OrderRoom {
             content: chat.content,
             client_msg_id: chat.client_msg_id,
             created_at: Timestamp::now(),
+            sent_hash: None,
             judged_by: self.relay.is_some().then_some(self.rev),
         };
+        match self.shared.hooks.chat.clone() {
+            Some(hook) => self.ask_about(&hook, session, (message, answer), ctx),
+            None => drop(self.write(message, session, answer)),
+        }
+    }
+
+    /// Hands a message to the store. Returns its token, unless it is refused.
+    pub(super) fn write(
+        &mut self,
+        message: NewMessage,
+        session: SessionId,
+        answer: Answer,
+    ) -> Option<u64> {
+        let token = self.take_token();
+        if self.has_older_writes() {
+            let write = PendingWrite { since: Instant::now(), session, answer, judged_by: None };
+            self.writes.insert(token, write);
+            self.queue_behind(token, message);
+            return Some(token);
+        }
+        let judged_by = message.judged_by;
         match self.shared.store.write_chat(message, token, self.writes_reply.clone()) {
             Ok(()) => {
-                self.writes.insert(token, PendingWrite { since: Instant::now(), session, answer });
+                let write = PendingWrite { since: Instant::now(), session, answer, judged_by };
+                self.writes.insert(token, write);
+                Some(token)
             }
-            Err(_) => answer.refuse(unavailable("too many messages wait to be stored")),
+            Err(_) => {
+                answer.refuse(unavailable("too many messages wait to be stored"));
+                None
+            }
         }
     }
 
     /// Judges a message by the state of the order now, and hands it to the store once more.
-    pub(super) fn post_again(&mut self, token: u64, message: Box<NewMessage>) {
+    pub(super) fn post_again(&mut self, token: u64, message: NewMessage) {
         // If the room has given up, the client knows that the message may not be stored.
-        let Some(write) = self.writes.get(&token) else { return };
-        let failure = match self.authorize(write.session, Action::Chat) {
+        let rev = self.rev;
+        let Some(write) = self.writes.get_mut(&token) else { return };
+        write.judged_by = Some(rev);
+        let session = write.session;
+        let failure = match self.authorize(session, Action::Chat) {
             Ok(_) => {
-                let message = NewMessage { judged_by: Some(self.rev), ..*message };
+                let message = NewMessage { judged_by: Some(self.rev), ..message };
                 let written =
                     self.shared.store.write_chat(message, token, self.writes_reply.clone());
                 let Err(_) = written else { return };
@@ -84,7 +115,8 @@ impl OrderRoom {
     /// Handles the store's answer: acknowledges the message, and sends out what is next.
     fn on_chat_written(&mut self, written: ChatWritten, now: Instant, ctx: &mut Context<Self>) {
         if let Some(message) = written.outdated {
-            return self.judge_again(written.token, message, ctx);
+            self.judge_again(written.token, message, ctx);
+            return self.post_behind();
         }
         let answer = self.writes.remove(&written.token).map(|write| write.answer);
         match written.outcome {
@@ -107,6 +139,7 @@ impl OrderRoom {
                 }
             }
         }
+        self.post_behind();
     }
 
     /// When the room gives up waiting for the store's oldest outstanding answer.
@@ -123,6 +156,7 @@ impl OrderRoom {
             write.answer.refuse(unavailable("the database does not answer"));
             self.shared.store.report_timeout();
         }
+        self.post_behind();
     }
 
     /// Sends a stored message out as soon as all messages before it are sent.
@@ -202,7 +236,7 @@ impl Handler<ClientRequest<Chat>> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, post: ClientRequest<Chat>, ctx: &mut Context<Self>) {
-        self.post(post);
+        self.post(post, ctx);
         if let Some(due) = self.writes_due() {
             self.wake_at(due, ctx);
         }

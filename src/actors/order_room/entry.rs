@@ -60,7 +60,7 @@ impl OrderRoom {
         let (id, order, room) = (guard.peer.id, guard.order.clone(), Arc::clone(&self.handle));
         connection.tell(Entered { session: id, order, subscription: guard.subscription, room });
         let location_right = location_right(self.rights_of(&identity));
-        let session = RoomSession { guard, identity, location_right };
+        let session = RoomSession { guard, identity, location_right, renewal: 0 };
         match kind {
             EntryKind::SendOnly => {
                 if let Some(replaced) = self.senders.insert(id, session) {
@@ -110,6 +110,7 @@ impl OrderRoom {
             let order = self.order.clone();
             self.send_to_all(ServerEvent::PresenceJoined(Presence { order_id: &order, member }));
         }
+        self.note_joined(&session.identity);
         if is_new {
             self.note_new_members();
         }
@@ -139,6 +140,7 @@ impl OrderRoom {
     /// passed.
     pub(super) fn remove_member(&mut self, session: SessionId, clean: bool) -> Option<Member> {
         let member = self.members.swap_remove(&session)?;
+        self.note_shown(&member);
         self.forget_latest(&member.outbox);
         self.forget_typing(session, Instant::now());
         let grace = (!clean).then_some(self.shared.config.rooms.presence_grace);

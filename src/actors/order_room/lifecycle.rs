@@ -132,6 +132,7 @@ impl OrderRoom {
             && self.senders.is_empty()
             && self.roster.is_empty()
             && self.writes.is_empty()
+            && self.asked_chat.is_empty()
             && self.loading.as_ref().is_none_or(|loading| loading.waiting.is_empty())
             && self.driver_watch.as_ref().is_none_or(|watch| watch.is_settled())
     }
@@ -191,6 +192,7 @@ impl Handler<SaveRoomState> for OrderRoom {
     fn handle(&mut self, _: SaveRoomState, _: &mut Context<Self>) -> Self::Result {
         let save = self.save_position();
         self.save_read_marks();
+        self.note_all_shown();
         Box::pin(save.into_actor(self).map(|saved, room, _| room.track_dirty |= !saved))
     }
 }

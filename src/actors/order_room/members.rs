@@ -30,6 +30,8 @@ pub(super) struct RoomSession {
     pub(super) identity: Arc<Identity>,
     /// The driver for whom its positions count. Computed once, and again when rights change.
     pub(super) location_right: LocationRight,
+    /// Which token of the session it is; 0: the one with which it entered.
+    pub(super) renewal: u64,
 }
 
 /// A session that is shown the room. Fan-out visits all members for every event, so the fields that
@@ -53,10 +55,21 @@ pub(super) struct HeldFrames {
     /// The number of the read: the session may have left and joined again before an older read has
     /// ended.
     read: u64,
+    /// The last message that the client has: it gets none up to it.
+    seen: i64,
     /// Frames, with the seq of those that are chat.
     pub(super) frames: VecDeque<(Frame, Option<i64>)>,
     /// Joins of the same session that wait for this snapshot.
     pub(super) joins: VecDeque<(Join, Answer)>,
+}
+
+// === impl RoomSession ===
+
+impl RoomSession {
+    /// Takes the identity of a newer token.
+    pub(super) fn renew(&mut self, right: LocationRight, identity: Arc<Identity>, renewal: u64) {
+        (self.location_right, self.identity, self.renewal) = (right, identity, renewal);
+    }
 }
 
 // === impl Member ===
@@ -70,6 +83,9 @@ impl Member {
     /// Queues a frame, with its `seq` where it is chat.
     pub(super) fn push(&mut self, frame: Frame, seq: Option<i64>) -> PushOutcome {
         if let Some(held) = &mut self.held {
+            if seq.is_some_and(|seq| seq <= held.seen) {
+                return PushOutcome::Held;
+            }
             held.frames.push_back((frame, seq));
             return if held.is_too_full() { PushOutcome::Gone } else { PushOutcome::Held };
         }
@@ -124,7 +140,19 @@ impl Member {
 
 impl HeldFrames {
     pub(super) fn new(read: u64) -> Self {
-        Self { read, frames: VecDeque::new(), joins: VecDeque::new() }
+        Self::of_one_who_has(read, 0)
+    }
+
+    /// The same for a client that has seen messages on another node.
+    pub(super) fn of_one_who_has(read: u64, seen: i64) -> Self {
+        Self { read, seen, frames: VecDeque::new(), joins: VecDeque::new() }
+    }
+
+    /// Adds what was held back for an earlier read.
+    pub(super) fn append(&mut self, mut earlier: Self) {
+        // Nothing has come since.
+        self.frames.append(&mut earlier.frames);
+        self.joins.append(&mut earlier.joins);
     }
 
     /// Whether the frames wait for this read.

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use actix::{Context, Handler, Message};
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::OrderRoom;
 use super::chat::Origin;
-use super::relay::RoomRelay;
+use super::relay::{EarlyPosition, RoomRelay};
 use crate::actors::cluster::NodeGone;
 use crate::bus::{Event, Kind, PositionKey, Received, Topic};
 use crate::relay::hello::Hello;
@@ -31,7 +32,7 @@ pub struct SayHello;
 impl RoomRelay {
     /// Publishes an event to the rooms of other nodes, if there may be any.
     pub(super) fn tell(&self, order: &Topic, kind: Kind, data: impl FnOnce() -> Vec<u8>) {
-        if self.interest.audience(Instant::now()) != Audience::Nobody {
+        if self.interest.audience() != Audience::Nobody {
             self.relay.publish(order, Event::new(kind, data()));
         }
     }
@@ -82,7 +83,7 @@ impl OrderRoom {
     }
 
     /// Says what this room knows, and perhaps asks the others for the same.
-    fn say_hello(&mut self, asks: bool, now: Instant) {
+    pub(super) fn say_hello(&mut self, asks: bool, now: Instant) {
         self.speak(asks, None, now);
     }
 
@@ -96,23 +97,48 @@ impl OrderRoom {
             self.loading.is_none().then(|| self.roster.members().map(RemoteUser::of).collect());
         let (last_seq, rev) = (self.delivery.delivered(), self.rev);
         let to = to.map(|boot| boot.to_string());
-        let hello = Hello { asks, to, last_seq, rev, users, position };
+        let hello = Hello { room: self.epoch, asks, to, last_seq, rev, users, position };
         let topic = self.topic();
         let Some(relay) = &mut self.relay else { return };
-        relay.relay.publish(&topic, Event::new(Kind::Hello, hello.write()));
+        let mut event = Event::new(Kind::Hello, hello.write());
         if asks {
-            relay.interest.said_hello(now);
+            relay.interest.ask(now);
+            let (counted, count) = event.counted();
+            (event, relay.count) = (counted, Some(count));
         }
+        relay.relay.publish(&topic, event);
         relay.has_new_members = false;
+    }
+
+    /// The server has said how many nodes got the last question, this one among them.
+    pub(super) fn on_hello_counted(&mut self, count: Option<usize>) {
+        let Some(relay) = &mut self.relay else { return };
+        match count {
+            Some(count) => relay.interest.expect(count.saturating_sub(1)),
+            // It was not published, so there is nothing to wait for.
+            None => relay.opens_at = None,
+        }
+    }
+
+    /// Asks who has the room, if that was not done: the bus was down, or the order was being read.
+    pub(super) fn ask_if_unasked(&mut self, now: Instant) {
+        let Some(relay) = &self.relay else { return };
+        if relay.relay.is_up() && !relay.interest.has_asked() {
+            self.say_hello(true, now);
+        }
     }
 
     /// The room of another node says what it knows.
     pub(super) fn on_hello(&mut self, event: &Received, now: Instant, ctx: &mut Context<Self>) {
         let Some(mut hello) = Hello::read(&event.data) else { return };
         let Some(relay) = &mut self.relay else { return };
-        relay.interest.heard(event.from.boot, now);
+        if relay.interest.heard(event.from.boot, hello.room, now).is_none() {
+            return;
+        }
         let own = relay.relay.boot().map(|boot| boot.to_string());
-        relay.answers += usize::from(hello.to.is_some() && hello.to == own);
+        if hello.to.is_some() && hello.to == own {
+            relay.interest.answered(event.from.boot);
+        }
         if hello.asks {
             self.speak(false, Some(event.from.boot), now);
         }
@@ -147,17 +173,18 @@ impl OrderRoom {
         let Some(list) = NodeMembers::read(&event.data) else { return };
         let Some(relay) = &mut self.relay else { return };
         if list.closed {
-            relay.interest.left(event.from.boot);
-            return self.forget_node(event.from.boot);
+            if relay.interest.ended(event.from.boot, list.room) {
+                self.forget_node(event.from.boot);
+            }
+        } else if relay.interest.heard(event.from.boot, list.room, now).is_some() {
+            self.replace_members(event, list.users);
         }
-        relay.interest.heard(event.from.boot, now);
-        self.replace_members(event, list.users);
     }
 
     /// A room was heard that this one may not know of: then each tells the other what it knows.
     pub(super) fn notice_node(&mut self, event: &Received, now: Instant) {
         let Some(relay) = &mut self.relay else { return };
-        if relay.interest.heard(event.from.boot, now) {
+        if relay.interest.is_new(event.from.boot) {
             self.say_hello(true, now);
         }
     }
@@ -166,30 +193,32 @@ impl OrderRoom {
         let Some(relay) = &mut self.relay else { return };
         let diff = relay.members.replace(event.from.boot, event.number, users);
         for user in &diff.joined {
-            self.announce_remote(user, |presence| ServerEvent::PresenceJoined(presence));
+            self.announce_remote(user, true);
         }
         for user in &diff.left {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
     }
 
     fn forget_node(&mut self, node: BootId) {
         let left = self.relay.as_mut().map(|relay| relay.members.remove(node));
         for user in &left.unwrap_or_default() {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
     }
 
     /// Tells the members that a user came to or left another node, and is not on this one.
-    fn announce_remote(
-        &mut self,
-        user: &RemoteUser,
-        event: impl for<'a> FnOnce(Presence<'a>) -> ServerEvent<'a>,
-    ) {
-        if !self.roster.contains(&user.user_id) {
-            let order = self.order.clone();
-            self.send_to_all(event(Presence { order_id: &order, member: user.info() }));
+    fn announce_remote(&mut self, user: &RemoteUser, has_joined: bool) {
+        if self.roster.contains(&user.user_id) {
+            return;
         }
+        let order = self.order.clone();
+        let presence = Presence { order_id: &order, member: user.info() };
+        self.send_to_all(if has_joined {
+            ServerEvent::PresenceJoined(presence)
+        } else {
+            ServerEvent::PresenceLeft(presence)
+        });
     }
 
     /// All users in the room, on whichever nodes, sorted by id.
@@ -204,7 +233,7 @@ impl OrderRoom {
         members
     }
 
-    /// A position that another node has accepted. It is shown, and not written.
+    /// A position that another node has accepted.
     pub(super) fn on_relayed_position(
         &mut self,
         event: &Received,
@@ -213,46 +242,69 @@ impl OrderRoom {
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let at = Timestamp::now();
-        let Some(relayed) = position::read(data, at) else { return };
-        let RelayedPosition { order, rev, position, battery, has_room } = relayed;
-        let boot = self.relay.as_ref().and_then(|relay| relay.relay.boot());
-        let Some(own) = boot.filter(|_| order == self.order) else { return };
-        if has_room {
+        let read = position::read(data, Timestamp::now());
+        let Some(relayed) = read.filter(|relayed| relayed.order == self.order) else { return };
+        if relayed.has_room
+            && self.relay.as_ref().is_some_and(|r| r.interest.is_new(event.from.boot))
+        {
             self.notice_node(event, now);
         }
-        if rev > self.rev {
-            self.reread_order(ctx);
+        if relayed.rev > self.rev {
+            // By the newer state the members may not see it.
+            let event = Received { data: Bytes::new(), ..event.clone() };
+            self.keep_position(EarlyPosition { event, relayed, is_answer });
+            return self.reread_order(ctx);
         }
+        self.show_relayed_position(event, relayed, is_answer);
+    }
+
+    /// Judges a position that another node has accepted, and shows it. It is not written.
+    pub(super) fn show_relayed_position(
+        &mut self,
+        event: &Received,
+        relayed: RelayedPosition,
+        is_answer: bool,
+    ) {
+        let RelayedPosition { position, battery, .. } = relayed;
+        let Some(own) = self.relay.as_ref().and_then(|relay| relay.relay.boot()) else { return };
         if !counts_as_driver(&self.shared.rules, &self.facts, &position.driver_id) {
             self.shared.metrics.locations_dropped.inc();
             return;
         }
         let from = RelayedFrom { by: (event.from.boot, event.number), own, is_answer };
-        if self.track.accept_relayed(position, from, now) {
+        if self.track.accept_relayed(position, from, Instant::now()) {
             // The node that took it writes it.
             self.track_dirty = false;
-            self.show_position(battery, at, Origin::AnotherNode);
+            self.show_position(battery, Timestamp::now(), Origin::AnotherNode);
         }
     }
 
     /// Does what is due with regard to other nodes.
     pub(super) fn keep_up_with_nodes(&mut self, now: Instant) {
         let Some(relay) = &mut self.relay else { return };
+        if let Some(count) = relay.count.as_mut().and_then(|count| count.try_recv().ok()) {
+            relay.count = None;
+            relay.interest.expect(count.saturating_sub(1));
+        }
+        let asks_again = self.loading.is_none() && relay.interest.is_to_ask_again(now);
         let is_refresh_due = relay.interest.is_refresh_due(now);
         let silent = if is_refresh_due { relay.interest.take_silent(now) } else { Vec::new() };
         let has_new_members = std::mem::take(&mut relay.has_new_members);
         let expired = relay.members.expired(now);
         for user in &expired {
-            self.announce_remote(user, |presence| ServerEvent::PresenceLeft(presence));
+            self.announce_remote(user, false);
         }
-        silent.into_iter().for_each(|node| self.forget_node(node));
-        if is_refresh_due {
+        for node in silent {
+            self.forget_node(node);
+        }
+        if asks_again {
+            self.say_hello(true, now);
+        } else if is_refresh_due {
             self.say_hello(false, now);
         } else if has_new_members && self.loading.is_none() {
             self.tell_nodes(Kind::Presence, || {
                 let users = self.roster.members().map(RemoteUser::of).collect();
-                NodeMembers { users, closed: false }.write()
+                NodeMembers { room: self.epoch, users, closed: false }.write()
             });
         }
     }
@@ -260,7 +312,7 @@ impl OrderRoom {
     /// When there is something to do with regard to other nodes.
     pub(super) fn nodes_due(&self) -> Option<Instant> {
         let relay = self.relay.as_ref()?;
-        relay.members.next_expiry().into_iter().chain(relay.interest.next_refresh()).min()
+        relay.members.next_expiry().into_iter().chain(relay.interest.next_due()).min()
     }
 
     /// The users of this node in the room are other ones.
@@ -272,7 +324,9 @@ impl OrderRoom {
 
     /// The room ends.
     pub(super) fn say_goodbye(&self) {
-        self.tell_nodes(Kind::Presence, || NodeMembers { users: Vec::new(), closed: true }.write());
+        self.tell_nodes(Kind::Presence, || {
+            NodeMembers { room: self.epoch, users: Vec::new(), closed: true }.write()
+        });
     }
 }
 
@@ -284,6 +338,7 @@ impl Handler<NodeGone> for OrderRoom {
         let grace = self.shared.config.rooms.presence_grace;
         let Some(relay) = &mut self.relay else { return };
         relay.interest.left(node.boot);
+        relay.typists.remove(&node.boot);
         // As if each of its users had lost the connection.
         relay.members.expire_at(node.boot, now + grace);
         self.tick(now, ctx);
@@ -294,6 +349,7 @@ impl Handler<SayHello> for OrderRoom {
     type Result = ();
 
     fn handle(&mut self, _: SayHello, _: &mut Context<Self>) {
+        // A room that is being read says hello when it opens.
         if self.loading.is_none() {
             self.say_hello(true, Instant::now());
         }

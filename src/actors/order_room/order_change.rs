@@ -33,7 +33,7 @@ impl OrderRoom {
         self.handle.stats.set_progress(self.delivery.delivered(), self.rev);
         if order.facts.deleted {
             self.close(order.last_seq);
-            return self.post_outdated();
+            return self.on_newer_state();
         }
         if order.facts.remade_at != before.remade_at {
             // The room was not told of the deletion before this change: a room that is being read
@@ -61,7 +61,7 @@ impl OrderRoom {
             self.remove_closed_members();
         }
         self.count_occupants();
-        self.post_outdated();
+        self.on_newer_state();
     }
 
     /// Notes what members knew of the order before the events that follow.

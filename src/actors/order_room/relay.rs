@@ -6,26 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::OrderRoom;
-use super::chat::{Origin, json};
+use super::chat::Origin;
 use super::lanes::next_latest_key;
+use super::outdated::Outdated;
 use crate::actors::cluster::BusStateChanged;
-use crate::actors::peer::Answer;
-use crate::actors::shared::unavailable;
-use crate::actors::store::{
-    AppliedChange, ChangeNote, CommittedChange, NewMessage, PageRange, StoreError, StoredOrder,
-};
-use crate::bus::{Batch, Confirmation, Event, Kind, Received, Subscription, Topic, Unconfirmed};
+use crate::actors::store::{AppliedChange, ChangeNote, CommittedChange, StoreError, StoredOrder};
+use crate::bus::{Batch, Confirmation, Kind, Received, Subscription, Topic, Unconfirmed};
 use crate::relay::hello::Hello;
 use crate::relay::interest::Interest;
+use crate::relay::position::RelayedPosition;
 use crate::relay::presence::RemoteMembers;
 use crate::relay::receipt::RelayedReceipt;
 use crate::relay::typing::RelayedTyping;
 use crate::relay::{self, Relay};
-use protocol::events::history::MAX_PAGE;
-use protocol::events::join::Join;
 use protocol::ids::{BootId, OrderId, SessionId};
 use protocol::time::Timestamp;
 
@@ -44,6 +42,13 @@ const MAX_HELD: usize = 256;
 #[rtype(result = "()")]
 pub struct BusEvents(pub Batch);
 
+/// A position that waits until the room knows the state by which it was judged.
+pub(super) struct EarlyPosition {
+    pub(super) event: Received,
+    pub(super) relayed: RelayedPosition,
+    pub(super) is_answer: bool,
+}
+
 /// What a room keeps for what it hears from other nodes.
 pub(super) struct RoomRelay {
     pub(super) relay: Arc<Relay>,
@@ -53,23 +58,26 @@ pub(super) struct RoomRelay {
     held: Vec<Received>,
     /// Whether more came than is held.
     has_missed: bool,
-    /// Messages that the store gave back, with their tokens: the order has changed since their
-    /// senders' rights were judged.
-    outdated: Vec<(u64, Box<NewMessage>)>,
+    /// Messages that the store gave back, or that wait behind them.
+    pub(super) outdated: Outdated,
+    /// The newest position that was judged by a newer state of the order than the room knows.
+    early_position: Option<EarlyPosition>,
     /// Whether the order is being read again.
     is_rereading: bool,
+    /// Whether it is to be read once more: that read may have begun too early.
+    rereads_again: bool,
     /// Which nodes have the room.
     pub(super) interest: Interest,
     /// Who is in the rooms of other nodes.
     pub(super) members: RemoteMembers,
     /// Whether other nodes are to be told who is in this room.
     pub(super) has_new_members: bool,
-    /// How many rooms have answered.
-    pub(super) answers: usize,
-    /// How many rooms may answer to the first hello, and until when they are waited for.
-    awaits: Option<(usize, Instant)>,
+    /// How many nodes got the last hello, once the server has said so.
+    pub(super) count: Option<oneshot::Receiver<usize>>,
+    /// Until when the room waits for the answers to its first hello.
+    pub(super) opens_at: Option<Instant>,
     /// A device for each node on which users type.
-    typists: HashMap<BootId, SessionId>,
+    pub(super) typists: HashMap<BootId, SessionId>,
     /// Receipts for messages that this room has not sent out yet.
     receipts: Vec<RelayedReceipt>,
 }
@@ -81,13 +89,15 @@ impl RoomRelay {
             subscription: None,
             held: Vec::new(),
             has_missed: false,
-            outdated: Vec::new(),
+            outdated: Outdated::default(),
+            early_position: None,
             is_rereading: false,
+            rereads_again: false,
             interest: Interest::default(),
             members: RemoteMembers::default(),
             has_new_members: false,
-            answers: 0,
-            awaits: None,
+            count: None,
+            opens_at: None,
             typists: HashMap::new(),
             receipts: Vec::new(),
         })
@@ -103,9 +113,11 @@ impl RoomRelay {
         Some(confirmation)
     }
 
-    fn hold(&mut self, event: Received) {
+    fn hold(&mut self, event: &Received) {
         if self.held.len() < MAX_HELD {
-            self.held.push(event);
+            // Not a part of the whole message, whose place is free again.
+            let data = Bytes::copy_from_slice(&event.data);
+            self.held.push(Received { data, ..event.clone() });
         } else {
             self.has_missed = true;
         }
@@ -139,80 +151,42 @@ impl OrderRoom {
 
     /// The subscription is confirmed: the others are told of this room.
     fn on_confirmed(&mut self, in_time: bool, now: Instant, ctx: &mut Context<Self>) {
-        let topic = Topic::Order(self.order.clone());
+        self.say_hello(true, now);
         let Some(relay) = &mut self.relay else { return };
-        let hello = Hello { asks: true, ..Hello::default() };
-        let (event, count) = Event::new(Kind::Hello, hello.write()).counted();
-        relay.relay.publish(&topic, event);
-        relay.interest.said_hello(now);
-        if !in_time {
-            // What came before the confirmation may have been missed.
-            relay.has_missed = true;
-        } else if self.loading.is_some() {
-            let until = now + ANSWER_TIMEOUT;
-            relay.awaits = Some((usize::MAX, until));
-            ctx.spawn(count.into_actor(self).map(move |count, room, ctx| {
-                if let Some(relay) = &mut room.relay {
-                    // This node is among them. Without a count the bus is down.
-                    let others = count.map_or(0, |count| count.saturating_sub(1));
-                    relay.awaits = Some((others, until));
-                }
-                room.tick(Instant::now(), ctx);
-            }));
-        }
+        // What came before the confirmation may have been missed.
+        relay.has_missed |= !in_time;
         if self.loading.is_none() {
-            self.release_relayed(ctx);
+            return self.release_relayed(ctx);
         }
-    }
-
-    /// Whether the rooms of other nodes may still answer.
-    fn awaits_answers(&self, now: Instant) -> bool {
-        let Some(relay) = &self.relay else { return false };
-        relay.awaits.is_some_and(|(count, until)| relay.answers < count && now < until)
+        let until = now + ANSWER_TIMEOUT;
+        relay.opens_at = Some(until);
+        let Some(count) = relay.count.take() else { return };
+        ctx.spawn(count.into_actor(self).map(|count, room, ctx| {
+            room.on_hello_counted(count.ok());
+            room.tick(Instant::now(), ctx);
+        }));
     }
 
     /// When the room does not wait for answers any more.
     pub(super) fn answers_due(&self) -> Option<Instant> {
         self.loading.as_ref()?.order.as_ref()?;
-        self.relay.as_ref()?.awaits.map(|(_, until)| until)
+        self.relay.as_ref()?.opens_at
     }
 
     /// Opens the room with the order that was read: once the others have answered, so that its first
     /// snapshot shows their members and the last position.
     pub(super) fn open_when_answered(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if self.awaits_answers(now) {
+        let relay = self.relay.as_ref();
+        let waits = relay.is_some_and(|relay| {
+            relay.opens_at.is_some_and(|until| now < until) && !relay.interest.is_answered()
+        });
+        if waits {
             return;
         }
         if let Some(order) = self.loading.as_mut().and_then(|loading| loading.order.take()) {
             self.open(order, ctx);
+            self.ask_if_unasked(now);
         }
-    }
-
-    /// Whether a client has seen more, on another node, than this room has sent out.
-    pub(super) fn is_behind(&self, seen: Option<i64>) -> bool {
-        self.relay.is_some() && seen.is_some_and(|seq| seq > self.delivery.delivered())
-    }
-
-    /// Reads what a client has seen already before it gets its snapshot, which would be older.
-    pub(super) fn read_ahead(
-        &mut self,
-        session: SessionId,
-        join: Join,
-        answer: Answer,
-        ctx: &mut Context<Self>,
-    ) {
-        let delivered = self.delivery.delivered();
-        let page = self.read_page(PageRange::After(delivered), MAX_PAGE);
-        ctx.spawn(page.into_actor(self).map(move |page, room, ctx| {
-            let now = Instant::now();
-            for message in page.iter().flat_map(|page| &page.messages) {
-                room.deliver(message, json(message), Origin::AnotherNode, now);
-            }
-            // If that was not all, there is no more, or the database does not answer.
-            let since_seq = join.since_seq.map(|seq| seq.min(room.delivery.delivered()));
-            room.send_snapshot(session, Join { since_seq, ..join }, answer, ctx);
-            room.tick(now, ctx);
-        }));
     }
 
     /// Handles what came while the order was read.
@@ -236,7 +210,7 @@ impl OrderRoom {
     /// Keeps an event until the order is read.
     pub(super) fn hold_relayed(&mut self, event: &Received) {
         if let Some(relay) = &mut self.relay {
-            relay.hold(event.clone());
+            relay.hold(event);
         }
     }
 
@@ -261,6 +235,28 @@ impl OrderRoom {
             // The supervisor handles changes of orders; what is not for rooms has another topic.
             _ => {}
         }
+    }
+
+    /// Keeps a position until the order is read again, in place of an older one.
+    pub(super) fn keep_position(&mut self, early: EarlyPosition) {
+        if let Some(relay) = &mut self.relay {
+            relay.early_position = Some(early);
+        }
+    }
+
+    /// Shows the position that waited, if the room knows enough by now.
+    fn show_early_position(&mut self) {
+        let rev = self.rev;
+        let Some(relay) = &mut self.relay else { return };
+        if let Some(early) = relay.early_position.take_if(|early| early.relayed.rev <= rev) {
+            self.show_relayed_position(&early.event, early.relayed, early.is_answer);
+        }
+    }
+
+    /// Does what has waited for a newer state of the order.
+    pub(super) fn on_newer_state(&mut self) {
+        self.post_outdated();
+        self.show_early_position();
     }
 
     fn on_relayed_typing(&mut self, event: &Received, now: Instant) {
@@ -294,7 +290,9 @@ impl OrderRoom {
         };
         let is_due = |receipt: &mut RelayedReceipt| receipt.seq <= delivered;
         let due: Vec<_> = relay.receipts.extract_if(.., is_due).collect();
-        due.iter().for_each(|receipt| self.show_relayed_receipt(receipt));
+        for receipt in &due {
+            self.show_relayed_receipt(receipt);
+        }
     }
 
     fn on_relayed_chat(&mut self, data: &[u8], now: Instant) {
@@ -306,19 +304,27 @@ impl OrderRoom {
 
     /// Reads the order again, and what it has more than the room.
     pub(super) fn reread_order(&mut self, ctx: &mut Context<Self>) {
-        let Some(relay) = self.relay.as_mut().filter(|relay| !relay.is_rereading) else { return };
-        relay.is_rereading = true;
+        let Some(relay) = &mut self.relay else { return };
+        if std::mem::replace(&mut relay.is_rereading, true) {
+            relay.rereads_again = true;
+            return;
+        }
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let read = async move { store.stored_order(order).await };
         ctx.spawn(read.into_actor(self).map(|read, room, ctx| {
-            room.on_order_reread(read);
+            room.on_order_reread(read, ctx);
             room.tick(Instant::now(), ctx);
         }));
     }
 
-    fn on_order_reread(&mut self, read: Result<Option<StoredOrder>, StoreError>) {
+    fn on_order_reread(
+        &mut self,
+        read: Result<Option<StoredOrder>, StoreError>,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(relay) = &mut self.relay else { return };
         relay.is_rereading = false;
+        let again = std::mem::take(&mut relay.rereads_again);
         match read {
             Ok(Some(order)) => {
                 self.delivery.learn(order.last_seq, Instant::now());
@@ -329,7 +335,13 @@ impl OrderRoom {
                 log::warn!(order = self.order.as_str(); "cannot read an order again: {error}");
             }
         }
+        if again {
+            return self.reread_order(ctx);
+        }
         self.give_up_outdated();
+        if let Some(relay) = &mut self.relay {
+            relay.early_position = None;
+        }
     }
 
     /// Applies the state of the order in the database, if it is newer.
@@ -338,43 +350,6 @@ impl OrderRoom {
         let changed = AppliedChange { before, order, created: false, raised: true, answer: None };
         let note = ChangeNote::default();
         self.order_changed(&CommittedChange { changed, note, at: Timestamp::now() });
-    }
-
-    /// The store gave a message back, because the order has changed since its sender's right was
-    /// judged. It is judged anew by the newest state.
-    pub(super) fn judge_again(
-        &mut self,
-        token: u64,
-        message: Box<NewMessage>,
-        ctx: &mut Context<Self>,
-    ) {
-        if message.judged_by < Some(self.rev) {
-            return self.post_again(token, message);
-        }
-        if let Some(relay) = &mut self.relay {
-            relay.outdated.push((token, message));
-        }
-        self.reread_order(ctx);
-    }
-
-    /// Judges and posts the messages that the store gave back, once the room has a newer state.
-    pub(super) fn post_outdated(&mut self) {
-        let rev = self.rev;
-        let Some(relay) = &mut self.relay else { return };
-        let is_due = |(_, message): &mut (u64, Box<NewMessage>)| message.judged_by < Some(rev);
-        for (token, message) in relay.outdated.extract_if(.., is_due).collect::<Vec<_>>() {
-            self.post_again(token, message);
-        }
-    }
-
-    /// The newest state could not be read.
-    fn give_up_outdated(&mut self) {
-        let Some(relay) = &mut self.relay else { return };
-        for (token, _) in std::mem::take(&mut relay.outdated) {
-            if let Some(write) = self.writes.remove(&token) {
-                write.answer.refuse(unavailable("the order has just changed"));
-            }
-        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Instant;
 use actix::{Context, Handler, Message};
 
 use super::OrderRoom;
+use super::members::RoomSession;
 use super::rights::{location_right, visibility};
-use crate::actors::peer::MembershipEvent;
+use crate::actors::peer::{MembershipEvent, SubscriptionId};
 use crate::auth::Identity;
 use protocol::events::leave::{Left, LeftReason};
 use protocol::ids::{SessionId, UserId};
@@ -20,8 +21,12 @@ use protocol::server::ServerEvent;
 pub struct UpdateIdentity {
     /// The session.
     pub session: SessionId,
+    /// The subscription for which it counts.
+    pub subscription: SubscriptionId,
     /// The identity of the new token.
     pub identity: Arc<Identity>,
+    /// Rises with every token of the session: an older one may come later.
+    pub renewal: u64,
 }
 
 /// An admin removes a user, whatever their rights.
@@ -108,13 +113,18 @@ impl Handler<UpdateIdentity> for OrderRoom {
     fn handle(&mut self, update: UpdateIdentity, ctx: &mut Context<Self>) {
         let Self { members, senders, lanes, shared, order, facts, .. } = self;
         let rights = shared.rights_of(&update.identity, order, facts);
+        let is_newer = |known: &RoomSession| {
+            known.guard.subscription == update.subscription && known.renewal <= update.renewal
+        };
         if let Some(member) = members.get_mut(&update.session) {
-            member.session.location_right = location_right(rights);
-            member.set_visibility(visibility(rights), lanes.values());
-            member.session.identity = update.identity;
-        } else if let Some(sender) = senders.get_mut(&update.session) {
-            sender.location_right = location_right(rights);
-            sender.identity = update.identity;
+            if is_newer(&member.session) {
+                member.set_visibility(visibility(rights), lanes.values());
+                member.session.renew(location_right(rights), update.identity, update.renewal);
+            }
+        } else if let Some(sender) = senders.get_mut(&update.session)
+            && is_newer(sender)
+        {
+            sender.renew(location_right(rights), update.identity, update.renewal);
         }
         self.remove_unauthorized();
         self.count_occupants();

@@ -7,6 +7,7 @@ use std::time::Instant;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::members::{HeldFrames, RoomSession};
+use super::read_ahead::Waiting;
 use super::{OrderRoom, chat};
 use crate::actors::peer::{Answer, MembershipEvent};
 use crate::actors::shared::unavailable;
@@ -46,8 +47,8 @@ impl OrderRoom {
         if let Some(held) = &mut member.held {
             return held.queue(join, answer);
         }
-        if self.is_behind(join.since_seq) {
-            return self.read_ahead(session, join, answer, ctx);
+        if let Some(since) = join.since_seq.filter(|since| self.is_behind(Some(*since))) {
+            return self.read_ahead(session, since, Waiting::Snapshot(join, answer), ctx);
         }
         let cut = self.delivery.delivered();
         let request = SnapshotRequest { since: join.since_seq, limit: join.limit };

@@ -179,7 +179,7 @@ impl RoomStats {
     }
 
     /// The room may have missed others.
-    pub(super) fn set_hello_due(&self) {
+    pub fn set_hello_due(&self) {
         self.is_hello_due.store(true, Ordering::Relaxed);
     }
 

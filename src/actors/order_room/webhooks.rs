@@ -1,12 +1,21 @@
-//! Tells webhooks who is in the room, and of the order's driver.
+//! Tells webhooks who is in the room, who was shown what, and of the order's driver.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
+use actix::{Context, Handler, MessageResult};
+
 use super::OrderRoom;
+use super::members::Member;
+use crate::actors::webhooks::{FindSeen, SeenInRoom};
+use crate::auth::Identity;
 use crate::room::driver_watch::{DriverNews, DriverWatch};
 use crate::webhooks::event::EventKind;
 use crate::webhooks::outbox::Outbox;
+use crate::webhooks::unread::Note;
 use protocol::events::presence::MemberInfo;
+use protocol::ids::UserId;
+use protocol::time::Timestamp;
 
 impl OrderRoom {
     /// A watch for the order's driver, if there are webhooks.
@@ -34,11 +43,11 @@ impl OrderRoom {
     pub(super) fn watch_driver(&mut self, now: Instant) {
         let Some(mut watch) = self.driver_watch.take() else { return };
         let members = self.members.values().map(|member| &member.session);
-        let mut sessions = members.chain(self.senders.values());
-        let connected = sessions.find_map(|session| session.location_right.as_ref().ok());
+        let sessions = members.chain(self.senders.values());
+        let connected = sessions.filter_map(|session| session.location_right.as_ref().ok());
+        let connected: Vec<_> = connected.collect();
         let is_shown = !self.facts.deleted && self.shared.rules.shows_driver_of(&self.facts);
-        let expected = self.facts.driver().or(connected).filter(|_| is_shown);
-        let news = watch.observe(connected, expected, now);
+        let news = watch.observe(&connected, self.facts.driver(), is_shown, now);
         self.driver_watch = Some(watch);
         for one in &news {
             self.tell_driver(one);
@@ -60,5 +69,60 @@ impl OrderRoom {
         if let Some(outbox) = self.outbox() {
             outbox.tell_driver(*kind, &self.order, driver);
         }
+    }
+
+    /// Notes that a user joined by a token, not as staff that only looks in, nor because a back end
+    /// said so: that may end without a word to the hub.
+    pub(super) fn note_joined(&self, identity: &Identity) {
+        let is_member = identity.names(&self.order) || self.shared.rules.open;
+        if let Some(outbox) = self.shared.outbox.as_deref()
+            && is_member
+            && !identity.by_hook
+            && !identity.role.is_staff()
+        {
+            let joined = Some((identity.role, Timestamp::now()));
+            let note = || Note { joined, ..Note::default() };
+            outbox.note_unread(&self.order, &identity.user, note);
+        }
+    }
+
+    /// Notes what a member was sent, who leaves now or whose room ends.
+    pub(super) fn note_shown(&self, member: &Member) {
+        if let Some(outbox) = self.shared.outbox.as_deref().filter(|_| member.has_snapshot) {
+            let note = || Note { shown: self.delivery.delivered(), ..Note::default() };
+            outbox.note_unread(&self.order, &member.session.identity.user, note);
+        }
+    }
+
+    /// The same of all members.
+    pub(super) fn note_all_shown(&self) {
+        self.members.values().for_each(|member| self.note_shown(member));
+    }
+}
+
+impl Handler<FindSeen> for OrderRoom {
+    type Result = MessageResult<FindSeen>;
+
+    fn handle(&mut self, find: FindSeen, _: &mut Context<Self>) -> Self::Result {
+        if self.loading.is_some() {
+            // The database knows more.
+            return MessageResult(BTreeMap::new());
+        }
+        let is_shown = |member: &&Member| {
+            member.has_snapshot && !member.is_held() && !member.outbox.is_closed()
+        };
+        let joined: HashSet<&UserId> = self
+            .members
+            .values()
+            .filter(is_shown)
+            .map(|member| &member.session.identity.user)
+            .collect();
+        let delivered = self.delivery.delivered();
+        let seen = find.users.into_iter().map(|user| {
+            let shown = if joined.contains(&user) { delivered } else { 0 };
+            let seen = SeenInRoom { read: self.read_marks.of(&user), shown };
+            (user, seen)
+        });
+        MessageResult(seen.collect())
     }
 }

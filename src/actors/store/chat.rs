@@ -11,6 +11,9 @@ use super::db_thread::ANSWER_TIMEOUT;
 use super::pending_chat::{ChatPosted, ChatReply, ChatWritten, PendingChat, ReplyGuard};
 use super::queue_limit::QueuePermit;
 use super::{ChatWriteError, NewMessage, Store, StoreError, StoredChat};
+use crate::db::messages;
+use protocol::chat::ChatMessage;
+use protocol::ids::{OrderId, UserId};
 
 impl Store {
     /// Admits a message for the next batch of its order. `to` gets the answer, with this `token`;
@@ -55,6 +58,21 @@ impl Store {
             };
             stored.unwrap_or(Err(ChatWriteError::Unavailable))
         }
+    }
+
+    /// Reads the message with a sender's own key, and where a hook has changed it, the hash of what
+    /// was sent.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable.
+    pub async fn find_sent(
+        &self,
+        order: OrderId,
+        sender: UserId,
+        key: String,
+    ) -> Result<Option<(ChatMessage, Option<String>)>, StoreError> {
+        self.wait_and_read(move |connection| messages::find_sent(connection, &order, &sender, &key))
+            .await
     }
 
     /// A permit for a message; none if too much waits or the store has stopped.

@@ -9,6 +9,7 @@ use crate::db::commit_batch::{self, ChatRefusal};
 use crate::db::connection::DbConnection;
 use crate::db::messages::NewMessage;
 use crate::metrics::Metrics;
+use crate::webhooks::event::EventKind;
 use protocol::time::Timestamp;
 
 /// How long a refused batch is retried message by message. After that the rest is given up, so that
@@ -55,12 +56,12 @@ fn commit(
 ) -> Result<(), (QueryError, Vec<ReplyGuard>)> {
     let now = Timestamp::now();
     let listeners = thread.listeners();
-    let audience = thread.audience(listeners.as_deref());
-    let commit =
-        |connection: &mut DbConnection| commit_batch::commit(connection, messages, audience, now);
+    let commit = |connection: &mut DbConnection| {
+        commit_batch::commit(connection, messages, listeners.as_deref(), now)
+    };
     match thread.try_query_once(commit) {
         Ok(outcomes) => {
-            thread.announce_chat(&outcomes, listeners.as_deref());
+            thread.announce(&[EventKind::ChatMessage]);
             thread.relay_chat(&outcomes);
             #[expect(clippy::cast_precision_loss, reason = "at most 256")]
             metrics.chat_batch.observe(messages.len() as f64);
@@ -157,6 +158,7 @@ mod tests {
             content: text.to_owned(),
             client_msg_id: None,
             created_at: Timestamp::now(),
+            sent_hash: None,
             judged_by: None,
         }
     }

@@ -197,10 +197,9 @@ fn try_group(
     let changes: Vec<_> = group.iter().map(|(request, _)| request.change.clone()).collect();
     let now = Timestamp::now();
     let listeners = thread.listeners();
-    let audience = thread.audience(listeners.as_deref());
     // It may run twice: a change that was made already changes nothing.
     let applied = thread.query("orders were not written", |connection| {
-        order_changes::apply(connection, &changes, audience, now)
+        order_changes::apply(connection, &changes, listeners.as_deref(), now)
     });
     match applied {
         Ok(outcomes) => {

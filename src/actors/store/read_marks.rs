@@ -105,6 +105,11 @@ impl Store {
         Ok(LoadedOrder { read_marks, ..loaded })
     }
 
+    /// The users of an order who said how far they have read, as far as that may not be written.
+    pub(super) fn unwritten_receipts(&self, order: &OrderId) -> Vec<UserId> {
+        self.marks.waiting.marks.lock().receipts_of(order)
+    }
+
     /// Resolves when every queued mark is written.
     ///
     /// # Errors
@@ -167,9 +172,8 @@ impl ReadMarkQueue {
 /// Writes marks. It may run twice: a stored mark is written again.
 fn write_part(thread: &DbThread, part: &[StoredReadMark]) -> Result<(), StoreError> {
     let listeners = thread.listeners();
-    let audience = thread.audience(listeners.as_deref());
     let written = thread.query("read marks were not written", |connection| {
-        read_marks::save(connection, part, audience, Timestamp::now())
+        read_marks::save(connection, part, listeners.as_deref(), Timestamp::now())
     });
     written.inspect(|()| thread.announce(&[EventKind::ChatRead]))
 }
@@ -229,6 +233,13 @@ impl PendingReadMarks {
                 Entry::Occupied(mut newer) => newer.get_mut().is_receipt |= is_receipt,
             }
         }
+    }
+
+    fn receipts_of(&self, order: &OrderId) -> Vec<UserId> {
+        let begun = self.writing.iter().filter(|mark| mark.order == *order && mark.is_receipt);
+        let later = self.by_order.get(order).into_iter().flatten();
+        let later = later.filter(|(_, mark)| mark.is_receipt).map(|(user, _)| user);
+        begun.map(|mark| &mark.user).chain(later).cloned().collect()
     }
 
     /// Marks of an order that may not be in the database, the newest last.

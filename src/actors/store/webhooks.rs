@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::db_thread::DbThread;
 use super::{CallerClass, DbConnection, Store, StoreError};
-use crate::db::commit_batch::{ChatRefusal, StoredChat};
 use crate::db::webhooks::{
     self, DeadRow, EndpointCounts, MAX_STEP, NewEvent, Replay, TurnOutcome, TurnRequest,
 };
 use crate::webhooks::event::EventKind;
 use crate::webhooks::health::EndpointState;
-use crate::webhooks::outbox::{Audience, Listeners};
+use crate::webhooks::outbox::Listeners;
 use protocol::time::Timestamp;
 
 // === impl Store ===
@@ -40,9 +39,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (id, at) = (uuid::Uuid::now_v7().to_string(), Timestamp::now());
         let insert = move |connection: &mut DbConnection| {
-            let audience = Audience { listeners: &listeners, is_full: false };
             let event = NewEvent { kind, order: "", id: id.clone(), data: data.clone(), at };
-            webhooks::insert(connection, &[event], audience, at)
+            webhooks::insert(connection, &[event], &listeners, at)
         };
         self.webhook_write("a webhook was not written", insert).await
     }
@@ -113,22 +111,50 @@ impl Store {
         self.webhook_write("a webhook was not started", enable).await
     }
 
-    /// Deletes what was delivered or died long ago, some rows at a time; of endpoints that `left`
-    /// the file also what waits for as long.
+    /// Deletes what was delivered or died long ago, some rows at a time, and all of endpoints that are
+    /// in no file for as long. `known` are in the file; `left` have rows and are not.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn delete_old_webhooks(&self, left: Vec<String>) -> Result<(), StoreError> {
+    pub async fn delete_old_webhooks(
+        &self,
+        known: Vec<String>,
+        left: Vec<String>,
+    ) -> Result<(), StoreError> {
         loop {
-            let left = left.clone();
+            let (known, left) = (known.clone(), left.clone());
             let step = move |connection: &mut DbConnection| {
-                webhooks::delete_done(connection, &left, Timestamp::now())
+                webhooks::delete_done(connection, &known, &left, Timestamp::now())
             };
             let deleted = self.webhook_write("old webhooks were not deleted", step).await?;
             if i64::try_from(deleted).is_ok_and(|deleted| deleted < MAX_STEP) {
                 return Ok(());
             }
         }
+    }
+
+    /// Deletes so many of an endpoint's dead rows, the oldest, some at a time. Returns how many.
+    ///
+    /// # Errors
+    /// If the store is busy or the database unavailable; some may have been deleted by then.
+    pub async fn delete_dead_webhooks(
+        &self,
+        endpoint: String,
+        surplus: i64,
+    ) -> Result<u64, StoreError> {
+        let mut left = surplus;
+        while left > 0 {
+            let (endpoint, most) = (endpoint.clone(), left.min(MAX_STEP));
+            let step = move |connection: &mut DbConnection| {
+                webhooks::delete_dead(connection, &endpoint, most)
+            };
+            let deleted = self.webhook_write("dead webhooks were not deleted", step).await?;
+            if deleted == 0 {
+                break;
+            }
+            left -= i64::try_from(deleted).unwrap_or(left);
+        }
+        Ok(u64::try_from(surplus - left).unwrap_or(0))
     }
 
     async fn webhook_write<T: Send + 'static>(
@@ -148,31 +174,10 @@ impl DbThread {
         self.outbox.as_ref().map(|outbox| outbox.listeners())
     }
 
-    /// For whom a transaction writes.
-    pub(super) fn audience<'a>(&self, listeners: Option<&'a Listeners>) -> Option<Audience<'a>> {
-        let (outbox, listeners) = (self.outbox.as_ref()?, listeners?);
-        Some(Audience { listeners, is_full: outbox.is_full() })
-    }
-
     /// Wakes those who send, after a commit that may have written rows of these kinds.
     pub(super) fn announce(&self, kinds: &[EventKind]) {
         if let Some(outbox) = &self.outbox {
-            outbox.committed(kinds, 0);
+            outbox.announce(kinds);
         }
-    }
-
-    /// The same after a batch of chat, whose rows are counted: most are of this kind.
-    pub(super) fn announce_chat(
-        &self,
-        written: &[Result<StoredChat, ChatRefusal>],
-        listeners: Option<&Listeners>,
-    ) {
-        let (Some(outbox), Some(listeners)) = (&self.outbox, listeners) else { return };
-        let is_new = |written: &&Result<StoredChat, ChatRefusal>| matches!(written, Ok(stored) if !stored.duplicate);
-        let rows = written.iter().filter(is_new).count();
-        outbox.committed(
-            &[EventKind::ChatMessage],
-            rows * listeners.of(EventKind::ChatMessage).count(),
-        );
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 
 use super::Supervisor;
-use crate::actors::cluster::{BeatHeard, CutOff, NodeGone};
+use crate::actors::cluster::{BeatHeard, CutOff, NodeGone, NodeThere};
 use crate::actors::order_room::{CatchUp, SayHello, StartAnew};
 use crate::actors::store::StoreError;
 use crate::relay::commits::Commit;
-use crate::relay::comparison::AFTER_VANISHING;
+use crate::relay::comparison::{AFTER_RECONNECT, AFTER_VANISHING};
 use protocol::ids::OrderId;
 
 /// How often the next orders are chosen.
@@ -33,8 +33,11 @@ impl Supervisor {
         let jitter = boot.as_bytes().iter().fold(0, |sum, byte| sum + u64::from(*byte)) % 1000;
         ctx.run_later(Duration::from_millis(jitter), |_, ctx| {
             ctx.run_interval(TICK, |supervisor, ctx| {
+                let now = Instant::now();
+                let is_up = supervisor.shared.relay.as_ref().is_some_and(|relay| relay.is_up());
+                supervisor.comparison.set_up(is_up, now);
                 let orders = supervisor.rooms.keys().collect();
-                supervisor.comparison.tick(&orders, Instant::now());
+                supervisor.comparison.tick(&orders, now);
                 supervisor.compare_next(ctx);
             });
         });
@@ -117,11 +120,27 @@ impl Handler<NodeGone> for Supervisor {
 
     fn handle(&mut self, gone: NodeGone, _: &mut Context<Self>) {
         self.comparison.hurry(Instant::now() + AFTER_VANISHING);
+        self.relayed.note_gone(gone.0.boot);
         // A node that hears nobody cannot say who is gone.
-        if self.shared.relay.as_ref().is_some_and(|relay| relay.is_up()) {
+        if self.comparison.hears_others(Instant::now()) {
             for entry in self.rooms.values() {
                 entry.handle.addr.do_send(gone.clone());
             }
+        }
+    }
+}
+
+impl Handler<NodeThere> for Supervisor {
+    type Result = ();
+
+    /// A node that was taken for gone has stood still, and its rooms do not know that they were
+    /// forgotten. All say hello anew, one after the other.
+    fn handle(&mut self, NodeThere(node): NodeThere, _: &mut Context<Self>) {
+        if self.relayed.take_gone(node.boot) {
+            for entry in self.rooms.values() {
+                entry.handle.stats.set_hello_due();
+            }
+            self.comparison.hurry(Instant::now() + AFTER_RECONNECT);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::actors::order_room::BusEvents;
 use crate::actors::store::{AppliedChange, CommittedChange, OrderChanged};
 use crate::bus::{Batch, Kind, Received, State, Subscription, Topic};
 use crate::relay;
-use protocol::ids::{OrderId, UserId};
+use protocol::ids::{BootId, OrderId, UserId};
 
 /// Of how many orders the changes are known that were told lately. The copies of one change come
 /// within moments.
@@ -24,6 +24,30 @@ const MAX_KNOWN: usize = 4096;
 pub(super) struct RelayedUsers {
     subscriptions: HashMap<UserId, Subscription>,
     known: KnownChanges,
+    /// The last nodes that were taken for gone.
+    gone: VecDeque<BootId>,
+}
+
+/// How many nodes that were taken for gone are remembered.
+const MAX_GONE: usize = 256;
+/// How many revisions of an order are remembered that were told.
+const MAX_REVS: usize = 16;
+
+impl RelayedUsers {
+    /// A node was taken for gone.
+    pub(super) fn note_gone(&mut self, node: BootId) {
+        if self.gone.len() >= MAX_GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(node);
+    }
+
+    /// Whether a node was taken for gone, and is there again.
+    pub(super) fn take_gone(&mut self, node: BootId) -> bool {
+        let before = self.gone.len();
+        self.gone.retain(|gone| *gone != node);
+        self.gone.len() < before
+    }
 }
 
 /// Which changes of orders were told. Each comes by the topic of its order and by that of each user
@@ -52,6 +76,9 @@ impl KnownChanges {
         if let Some(known) = self.by_order.get_mut(order) {
             if known.revs.contains(&rev) {
                 return None;
+            }
+            if known.revs.len() >= MAX_REVS {
+                known.revs.remove(0);
             }
             known.revs.push(rev);
             if known.newest.changed.order.rev > rev {

@@ -1,16 +1,20 @@
 //! Finds or creates rooms, forgets idle ones, and delays a room after repeated panics.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{
+    Actor, ArbiterHandle, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
+};
 
 use super::{Crash, RoomEntry, Supervisor};
 use crate::actors::order_room::{
     Enter, Leave, OrderRoom, RoomActivity, RoomHandle, RoomParams, RoomReport, RoomStats, Stop,
 };
-use protocol::ids::OrderId;
+use crate::actors::webhooks::{FindSeen, SeenInRoom};
+use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
 /// A panic within this time after the last one makes the next room wait.
@@ -184,6 +188,19 @@ impl Handler<GetRoom> for Supervisor {
 
     fn handle(&mut self, message: GetRoom, _: &mut Context<Self>) -> Self::Result {
         self.rooms.get(&message.0).map(|entry| entry.handle.clone())
+    }
+}
+
+impl Handler<FindSeen> for Supervisor {
+    type Result = ResponseFuture<BTreeMap<UserId, SeenInRoom>>;
+
+    fn handle(&mut self, find: FindSeen, _: &mut Context<Self>) -> Self::Result {
+        let room = self.rooms.get(&find.order).map(|entry| entry.handle.addr.clone());
+        Box::pin(async move {
+            let Some(room) = room else { return BTreeMap::new() };
+            // A room that ends meanwhile has noted what it showed.
+            room.send(find).await.unwrap_or_default()
+        })
     }
 }
 

@@ -42,6 +42,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct WebhookClient {
     endpoint: Arc<Endpoint>,
     http: Client<HttpsConnector<CheckedConnector>, Full<Bytes>>,
+    max_answer_bytes: usize,
 }
 
 /// An endpoint's answer.
@@ -71,7 +72,8 @@ impl WebhookClient {
     /// If the system's TLS library allows no version of TLS.
     pub fn new(endpoint: Arc<Endpoint>, connections: usize) -> Result<Self, rustls::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = endpoint.authorities.clone().unwrap_or_else(|| {
+        let own = endpoint.authorities.as_ref().map(|authorities| Arc::clone(&authorities.roots));
+        let roots = own.unwrap_or_else(|| {
             Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect::<RootCertStore>())
         });
         let tls = ClientConfig::builder_with_provider(provider)
@@ -91,7 +93,13 @@ impl WebhookClient {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(connections)
             .build(connector);
-        Ok(Self { endpoint, http })
+        Ok(Self { endpoint, http, max_answer_bytes: MAX_ANSWER_BYTES })
+    }
+
+    /// The same client, which reads so much of an answer.
+    #[must_use]
+    pub fn reading(self, max_answer_bytes: usize) -> Self {
+        Self { max_answer_bytes, ..self }
     }
 
     /// Posts a body under its id, signed with the time of this try.
@@ -106,7 +114,7 @@ impl WebhookClient {
             return Err(format!("no answer within {} ms", self.endpoint.timeout.as_millis()));
         };
         let answer = answered.map_err(|error| last_source(&error))?;
-        Ok(read(answer, deadline).await)
+        Ok(read(answer, deadline, self.max_answer_bytes).await)
     }
 
     fn request(&self, id: &str, body: String) -> Result<Request<Full<Bytes>>, Box<dyn Error>> {
@@ -138,11 +146,11 @@ async fn until<T>(deadline: Instant, request: impl Future<Output = T>) -> Option
 }
 
 /// The answer with the beginning of its body. What is left of it ends the connection.
-async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
+async fn read(answer: Response<Incoming>, deadline: Instant, most: usize) -> Answer {
     let (head, mut rest) = answer.into_parts();
     let mut body = Vec::new();
     let whole = async {
-        while body.len() < MAX_ANSWER_BYTES
+        while body.len() < most
             && let Some(Ok(frame)) = rest.frame().await
         {
             body.extend(frame.into_data().unwrap_or_default());
@@ -150,7 +158,7 @@ async fn read(answer: Response<Incoming>, deadline: Instant) -> Answer {
     };
     // The status decides, whatever becomes of the body.
     until(deadline.min(Instant::now() + ANSWER_TIMEOUT), whole).await;
-    body.truncate(MAX_ANSWER_BYTES);
+    body.truncate(most);
     Answer { status: head.status, retry_after: retry_after(&head.headers, Timestamp::now()), body }
 }
 

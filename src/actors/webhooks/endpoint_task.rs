@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::join;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use super::client::WebhookClient;
 use super::delivery::{Delivered, Delivery, random};
-use super::{DispatchContext, FindOnline, RETRY};
-use crate::actors::cluster::Question;
+use super::{DispatchContext, RETRY, unread};
 use crate::db::webhooks::{ClaimedOrder, OrderResult, TurnOutcome, TurnRequest};
 use crate::metrics::WebhookResult;
 use crate::webhooks::endpoints::Endpoint;
+use crate::webhooks::event::EventKind;
 use crate::webhooks::health::{Admission, Attempt, EndpointState, Failure};
 use crate::webhooks::momentary::MomentaryEvent;
-use crate::webhooks::outbox::Wake;
+use crate::webhooks::outbox::EndpointQueue;
 use crate::webhooks::payload;
+use crate::webhooks::unread::Note;
 use protocol::ids::UserId;
 use protocol::time::Timestamp;
 
@@ -30,37 +30,61 @@ const TURN_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_IN_HAND: usize = 256;
 /// The most attempts that wait to be recorded, as while the database is down.
 const MAX_ATTEMPTS: usize = 256;
+/// How long the turn waits that records only when the last momentary event was delivered.
+const QUIET_INTERVAL: Duration = Duration::from_secs(10);
 /// How much longer than a request a lease is,
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// and for how much of that requests are begun. The rest is for recording their results.
 const BEGIN_WITHIN: Duration = Duration::from_secs(4);
 /// How long the task waits for the first worker, which knows who is connected.
 const ONLINE_RETRY: Duration = Duration::from_millis(100);
-/// How long other nodes may take to say who is connected to them.
-const OTHERS_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The task of an endpoint.
 pub(super) struct EndpointTask {
     endpoint: Arc<Endpoint>,
     context: Arc<DispatchContext>,
     client: Arc<WebhookClient>,
-    wake: Arc<Wake>,
+    queue: Arc<EndpointQueue>,
     /// How the endpoint fares, by the last turn and what has ended since.
     state: EndpointState,
     /// Orders that were taken and are not begun.
     ready: VecDeque<Delivery>,
     running: JoinSet<Delivered>,
     /// Requests for events that are in no table.
-    momentary: JoinSet<(MomentaryEvent, Attempt)>,
+    momentary: JoinSet<(MomentaryEvent, Told)>,
     /// What the next turn records.
     attempts: Vec<(Attempt, f64)>,
     results: Vec<OrderResult>,
+    /// The last momentary event that was delivered to an endpoint that was up anyway, and when that is
+    /// to be recorded.
+    quiet: Option<Attempt>,
+    quiet_at: Instant,
+    /// What a turn was to record that failed: it may have been recorded all the same.
+    unrecorded: Option<Report>,
     /// When the next order is due, as far as it is known.
     due: Option<Instant>,
     /// The earliest time of the next turn.
     next_turn: Instant,
     /// Orders that have ended since the last turn: about as many will until the next one.
     ended: usize,
+}
+
+/// What became of an event that is in no table.
+enum Told {
+    /// It was sent.
+    Sent(Attempt),
+    /// There is nothing to tell any more.
+    Over,
+    /// The database did not say whether there is.
+    Undecided,
+}
+
+/// What a turn records.
+#[derive(Clone)]
+struct Report {
+    id: String,
+    attempts: Vec<(Attempt, f64)>,
+    results: Vec<OrderResult>,
 }
 
 // === impl EndpointTask ===
@@ -73,7 +97,7 @@ impl EndpointTask {
         let client = Arc::new(WebhookClient::new(Arc::clone(&endpoint), context.concurrency)?);
         let now = Instant::now();
         Ok(Self {
-            wake: context.outbox.wake_of(&endpoint.name).unwrap_or_default(),
+            queue: context.outbox.queue_of(&endpoint.name).unwrap_or_default(),
             endpoint,
             context,
             client,
@@ -83,6 +107,9 @@ impl EndpointTask {
             momentary: JoinSet::new(),
             attempts: Vec::new(),
             results: Vec::new(),
+            quiet: None,
+            quiet_at: now,
+            unrecorded: None,
             due: Some(now),
             next_turn: now,
             ended: 0,
@@ -94,7 +121,7 @@ impl EndpointTask {
         loop {
             self.begin_ready();
             self.begin_momentary();
-            let (wake, wake_at) = (Arc::clone(&self.wake), self.wake_at());
+            let (queue, wake_at) = (Arc::clone(&self.queue), self.wake_at());
             tokio::select! {
                 Some(ended) = self.running.join_next() => self.on_delivered(ended),
                 Some(ended) = self.momentary.join_next() => self.on_told(ended),
@@ -103,12 +130,14 @@ impl EndpointTask {
                         self.take_turn(self.room()).await;
                     }
                 }
-                () = wake.news.notified() => {
+                () = queue.news.notified() => {
                     if !matches!(self.admission(), Admission::Stopped | Admission::Closed(_)) {
                         self.due = Some(Instant::now());
                     }
                 }
-                () = wake.look.notified() => self.due = Some(Instant::now()),
+                // It is begun above.
+                () = queue.moments.notified() => {}
+                () = queue.look.notified() => self.due = Some(Instant::now()),
                 _ = stopped.changed() => break,
             }
         }
@@ -124,7 +153,7 @@ impl EndpointTask {
         while let Some(ended) = self.momentary.join_next().await {
             self.on_told(ended);
         }
-        self.take_turn(0).await;
+        while self.has_report() && self.take_turn(0).await {}
     }
 
     fn admission(&self) -> Admission {
@@ -135,16 +164,22 @@ impl EndpointTask {
 
     /// When the next turn is to be taken.
     fn turn_at(&self) -> Option<Instant> {
-        let has_report = !self.results.is_empty() || !self.attempts.is_empty();
         let due = self.due.filter(|_| self.room() > 0);
-        let at = if has_report { Some(self.next_turn) } else { due };
+        let quiet = self.quiet.as_ref().map(|_| self.quiet_at);
+        let is_urgent =
+            self.unrecorded.is_some() || !self.results.is_empty() || !self.attempts.is_empty();
+        let at = if is_urgent { Some(self.next_turn) } else { due.into_iter().chain(quiet).min() };
         at.map(|at| at.max(self.next_turn))
     }
 
+    fn has_report(&self) -> bool {
+        let is_empty = self.results.is_empty() && self.attempts.is_empty() && self.quiet.is_none();
+        self.unrecorded.is_some() || !is_empty
+    }
+
     fn wake_at(&self) -> Option<Instant> {
-        let momentary = (self.momentary_room() > 0).then(|| {
-            self.context.outbox.with_momentary(&self.endpoint.name, |queue| queue.next_due())
-        });
+        let momentary = (self.momentary_room() > 0)
+            .then(|| self.queue.with_momentary(|queue| queue.next_due()));
         self.turn_at().into_iter().chain(momentary.flatten()).min()
     }
 
@@ -161,29 +196,42 @@ impl EndpointTask {
 
     // --- turns ---
 
-    async fn take_turn(&mut self, most: usize) {
+    /// Takes a turn, and up to so many orders. False if it failed.
+    async fn take_turn(&mut self, most: usize) -> bool {
         let began = Instant::now();
+        let report = self.unrecorded.take().unwrap_or_else(|| self.report());
+        let Report { id, attempts, results } = report.clone();
         let request = TurnRequest {
             endpoint: Arc::clone(&self.endpoint.name),
             entry: self.endpoint.entry.clone(),
-            attempts: std::mem::take(&mut self.attempts),
-            results: std::mem::take(&mut self.results),
+            report: id,
+            attempts,
+            results,
             most,
             lease: self.endpoint.timeout + LEASE_MARGIN,
             schedule: Arc::clone(&self.context.schedule),
         };
-        let (attempts, results) = (request.attempts.clone(), request.results.clone());
-        if let Ok(outcome) = self.context.store.webhook_turn(request).await {
+        let taken = self.context.store.webhook_turn(request).await;
+        let is_taken = taken.is_ok();
+        if let Ok(outcome) = taken {
             self.next_turn = Instant::now() + TURN_INTERVAL;
+            self.quiet_at = Instant::now() + QUIET_INTERVAL;
             self.ended = 0;
             self.on_turn(outcome, began).await;
         } else {
-            // The store has logged why. Results that were recorded all the same have no effect the
-            // next time, since their lease is gone.
-            (self.attempts, self.results) = (attempts, results);
+            // The store has logged why.
+            self.unrecorded = Some(report);
             self.next_turn = Instant::now() + RETRY;
             self.due = Some(self.next_turn);
         }
+        is_taken
+    }
+
+    fn report(&mut self) -> Report {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.extend(self.quiet.take().map(|attempt| (attempt, random())));
+        let results = std::mem::take(&mut self.results);
+        Report { id: uuid::Uuid::new_v4().simple().to_string(), attempts, results }
     }
 
     async fn on_turn(&mut self, outcome: TurnOutcome, began: Instant) {
@@ -214,22 +262,14 @@ impl EndpointTask {
         if involved.is_empty() {
             return Some(Arc::default());
         }
-        let users: Vec<UserId> = involved.into_iter().cloned().collect();
-        let question = Question::Online(users.clone());
-        let others = self.context.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
-        let here = (self.context.online)()?.send(FindOnline(users));
-        // Who is connected to a node that does not answer counts as offline.
-        let (here, others) = join(here, others).await;
-        let mut online = here.ok()?;
-        online.extend(others.answers.into_iter().flatten());
-        Some(Arc::new(online))
+        let users = involved.into_iter().cloned().collect();
+        self.context.online_among(users).await.map(Arc::new)
     }
 
     fn log_change(&self, state: &EndpointState) {
-        let (endpoint, entry) = (&*self.endpoint.name, Some(&self.endpoint.entry));
+        let (endpoint, entry) = (&*self.endpoint.name, &self.endpoint.entry);
         let reason = state.last_error.as_deref().unwrap_or_default();
-        let is_stopped = state.stopped_entry.as_ref() == entry;
-        if is_stopped && self.state.stopped_entry.as_ref() != entry {
+        if state.is_stopped(entry) && !self.state.is_stopped(entry) {
             log::error!(endpoint = endpoint; "a webhook is stopped: {reason}");
         } else if state.is_down() && !self.state.is_down() {
             log::warn!(endpoint = endpoint; "a webhook is down: {reason}");
@@ -280,17 +320,27 @@ impl EndpointTask {
 
     fn begin_momentary(&mut self) {
         let (room, admission) = (self.momentary_room(), self.admission());
-        let taken = self.context.outbox.with_momentary(&self.endpoint.name, |queue| {
-            (queue.take(room, Instant::now()), queue.take_dropped())
-        });
+        let taken = self
+            .queue
+            .with_momentary(|queue| (queue.take(room, Instant::now()), queue.take_dropped()));
         self.count(WebhookResult::Dropped, taken.1);
         for event in taken.0 {
-            let client = Arc::clone(&self.client);
+            let (client, context) = (Arc::clone(&self.client), Arc::clone(&self.context));
             self.momentary.spawn_local(async move {
-                let sent = AssertUnwindSafe(send_momentary(&client, &event)).catch_unwind().await;
-                let result = sent.unwrap_or_else(|_| Err(Failure::new("sending it panicked")));
-                let at = Timestamp::now();
-                (event, Attempt { admission, is_new: true, at, result })
+                let sent = AssertUnwindSafe(send_momentary(&client, &context, &event));
+                let sent = sent.catch_unwind().await;
+                let sent = sent.unwrap_or_else(|_| Some(Err(Failure::new("sending it panicked"))));
+                let attempt = |result| {
+                    let at = Timestamp::now();
+                    Told::Sent(Attempt { admission, is_new: true, at, result })
+                };
+                let told = match sent {
+                    Some(Ok(true)) => attempt(Ok(())),
+                    Some(Ok(false)) => Told::Over,
+                    Some(Err(failure)) => attempt(Err(failure)),
+                    None => Told::Undecided,
+                };
+                (event, told)
             });
         }
     }
@@ -304,7 +354,7 @@ impl EndpointTask {
         self.ended += 1;
         let dead = u64::from(result.dead.is_some());
         let done = result.delivered.len() + usize::from(result.dead.is_some());
-        self.context.outbox.change_waiting(-i64::try_from(done).unwrap_or(0));
+        self.queue.change_waiting(-i64::try_from(done).unwrap_or(0));
         self.count(WebhookResult::Dead, dead);
         for lag in lags {
             self.context.metrics.webhooks.lag(&self.endpoint.name, lag);
@@ -315,14 +365,26 @@ impl EndpointTask {
         }
     }
 
-    fn on_told(&mut self, ended: Result<(MomentaryEvent, Attempt), JoinError>) {
+    fn on_told(&mut self, ended: Result<(MomentaryEvent, Told), JoinError>) {
         // It catches its panics itself.
-        let Ok((event, attempt)) = ended else { return };
-        let (delivered, schedule) = (attempt.result.is_ok(), &self.context.schedule);
-        self.context.outbox.with_momentary(&self.endpoint.name, |queue| {
-            queue.finish(&event, delivered, schedule, random(), Instant::now());
+        let Ok((event, told)) = ended else { return };
+        let is_done = match &told {
+            Told::Sent(attempt) => attempt.result.is_ok(),
+            Told::Over => true,
+            Told::Undecided => false,
+        };
+        let schedule = &self.context.schedule;
+        self.queue.with_momentary(|queue| {
+            queue.finish(&event, is_done, schedule, random(), Instant::now());
         });
-        self.on_attempt(attempt);
+        let Told::Sent(attempt) = told else { return };
+        let is_known_up = self.state.streak == 0 && self.admission() == Admission::Open;
+        if is_done && is_known_up {
+            self.count(WebhookResult::Delivered, 1);
+            self.quiet = Some(attempt);
+        } else {
+            self.on_attempt(attempt);
+        }
     }
 
     fn on_attempt(&mut self, attempt: Attempt) {
@@ -346,10 +408,40 @@ impl EndpointTask {
     }
 }
 
-async fn send_momentary(client: &WebhookClient, event: &MomentaryEvent) -> Result<(), Failure> {
-    let body = payload::body(event.kind.as_str(), event.at, &event.data);
+/// Sends an event. `Some(Ok(false))` if there is nothing to tell any more, and nothing if the database
+/// does not say whether there is.
+async fn send_momentary(
+    client: &WebhookClient,
+    context: &DispatchContext,
+    event: &MomentaryEvent,
+) -> Option<Result<bool, Failure>> {
+    let MomentaryEvent { id, kind, order, user, at, .. } = event;
+    let is_unread = *kind == EventKind::ChatUnread;
+    let told = if is_unread {
+        // The store has logged why it failed.
+        unread::data(context, event).await.ok()?
+    } else {
+        Some((event.data.clone(), event.seq))
+    };
+    let Some((data, seq)) = told else { return Some(Ok(false)) };
+    let sent = post(client, id, *kind, *at, &data).await;
+    if is_unread && sent.is_ok() {
+        let told = Some((seq, Timestamp::now()));
+        context.outbox.unread().note(order, user, Note { told, ..Note::default() });
+    }
+    Some(sent.map(|()| true))
+}
+
+async fn post(
+    client: &WebhookClient,
+    id: &str,
+    kind: EventKind,
+    at: Timestamp,
+    data: &str,
+) -> Result<(), Failure> {
+    let body = payload::body(kind.as_str(), at, data);
     let body = body.map_err(|error| Failure::new(format!("no JSON: {error}")))?;
-    client.post(&event.id, body).await.map_err(Failure::new)?.judge()
+    client.post(id, body).await.map_err(Failure::new)?.judge()
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -157,6 +157,7 @@ mod tests {
             content: content.into(),
             client_msg_id: key.map(str::to_owned),
             created_at: Timestamp::from_millis(0),
+            sent_hash: None,
             judged_by: None,
         }
     }

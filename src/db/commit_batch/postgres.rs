@@ -8,10 +8,11 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, SqlType, Text};
 
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
-use crate::db::messages::{MessageRow, NewMessage};
+use crate::db::messages::{MessageRow, NewMessage, insert_hashes};
 use crate::db::schema::messages;
+use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use protocol::time::Timestamp;
 
 impl ChatTables for PgConnection {
@@ -63,18 +64,28 @@ impl ChatTables for PgConnection {
         query.execute(self).map(drop)
     }
 
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
+        insert_hashes!(self, rows);
+        Ok(())
+    }
+
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()> {
         let (ids, seqs) = orders.iter().copied().unzip();
         SetLastSeqs { ids, seqs, now_ms: now.as_millis() }.execute(self).map(drop)
     }
 
+    fn note_unread(&mut self, orders: &[&str], due: Timestamp) -> QueryResult<()> {
+        let orders: Vec<_> = orders.iter().map(|order| (*order, due)).collect();
+        unread::note_due_on_postgres(self, &orders)
+    }
+
     fn tell(
         &mut self,
         events: &[NewEvent<'_>],
-        audience: Audience<'_>,
+        listeners: &Listeners,
         now: Timestamp,
     ) -> QueryResult<()> {
-        webhooks::insert_on_postgres(self, events, audience, now)
+        webhooks::insert_on_postgres(self, events, listeners, now)
     }
 }
 

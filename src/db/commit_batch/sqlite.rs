@@ -7,10 +7,11 @@ use diesel::prelude::*;
 use diesel::sqlite::SqliteConnection;
 
 use super::{ChatTables, LockedOrder, LockedOrders, MessageKey};
-use crate::db::messages::{MessageRow, NewMessage};
+use crate::db::messages::{MessageRow, NewMessage, insert_hashes};
 use crate::db::schema::{messages, orders};
+use crate::db::unread;
 use crate::db::webhooks::{self, NewEvent};
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::Listeners;
 use protocol::time::Timestamp;
 
 impl ChatTables for SqliteConnection {
@@ -74,6 +75,11 @@ impl ChatTables for SqliteConnection {
         Ok(())
     }
 
+    fn insert_hashes(&mut self, rows: &[(i64, &NewMessage)]) -> QueryResult<()> {
+        insert_hashes!(self, rows);
+        Ok(())
+    }
+
     fn set_last_seqs(&mut self, orders: &[(&str, i64)], now: Timestamp) -> QueryResult<()> {
         for (id, last_seq) in orders {
             diesel::update(orders::table.find(*id))
@@ -83,13 +89,18 @@ impl ChatTables for SqliteConnection {
         Ok(())
     }
 
+    fn note_unread(&mut self, orders: &[&str], due: Timestamp) -> QueryResult<()> {
+        let orders: Vec<_> = orders.iter().map(|order| (*order, due)).collect();
+        unread::note_due_on_sqlite(self, &orders)
+    }
+
     fn tell(
         &mut self,
         events: &[NewEvent<'_>],
-        audience: Audience<'_>,
+        listeners: &Listeners,
         now: Timestamp,
     ) -> QueryResult<()> {
-        webhooks::insert_on_sqlite(self, events, audience, now)
+        webhooks::insert_on_sqlite(self, events, listeners, now)
     }
 }
 

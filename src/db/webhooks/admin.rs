@@ -192,14 +192,15 @@ pub fn enable(connection: &mut DbConnection, name: &str, now: Timestamp) -> Quer
     })
 }
 
-/// Deletes some rows that were delivered or died long ago, and of the endpoints that `left` the
-/// file also those that wait for so long. Returns how many at most one kind had; if it is
-/// [`MAX_STEP`], there may be more.
+/// Deletes some rows that were delivered or died long ago, and all of endpoints that are in no file
+/// for as long as dead rows are kept. `known` are in the file; `left` have rows and are not. Returns
+/// how many at most one kind had; if it is [`MAX_STEP`], there may be more.
 ///
 /// # Errors
 /// If a query fails.
 pub fn delete_done(
     connection: &mut DbConnection,
+    known: &[String],
     left: &[String],
     now: Timestamp,
 ) -> QueryResult<usize> {
@@ -214,18 +215,36 @@ pub fn delete_done(
             .load(connection)?;
         most = most.max(delete(connection, numbers)?);
     }
-    let long_ago = now.minus(DEAD_RETENTION);
-    for endpoint in left {
+    for name in endpoint::left_before(connection, known, left, now, now.minus(DEAD_RETENTION))? {
         let numbers: Vec<i64> = outbox::table
-            .filter(outbox::endpoint.eq(endpoint))
-            .filter(in_state!(new).or(in_state!(queued)))
-            .filter(outbox::created_at_ms.lt(long_ago.as_millis()))
+            .filter(outbox::endpoint.eq(&name))
+            .filter(in_state!(new).or(in_state!(queued)).or(in_state!(dead)))
             .limit(MAX_STEP)
             .select(outbox::number)
             .load(connection)?;
-        most = most.max(delete(connection, numbers)?);
+        let deleted = delete(connection, numbers)?;
+        let deleted = deleted.max(leases::delete_some(connection, &name, MAX_STEP)?);
+        if deleted == 0 {
+            endpoint::forget(connection, &name)?;
+        }
+        most = most.max(deleted);
     }
     Ok(most)
+}
+
+/// Deletes so many of an endpoint's dead rows, the oldest. Returns how many there were.
+///
+/// # Errors
+/// If the query fails.
+pub fn delete_dead(connection: &mut DbConnection, name: &str, most: i64) -> QueryResult<usize> {
+    let numbers: Vec<i64> = outbox::table
+        .filter(outbox::endpoint.eq(name))
+        .filter(in_state!(dead))
+        .order(outbox::number)
+        .limit(most)
+        .select(outbox::number)
+        .load(connection)?;
+    delete(connection, numbers)
 }
 
 fn delete(connection: &mut DbConnection, numbers: Vec<i64>) -> QueryResult<usize> {

@@ -1,17 +1,15 @@
 //! Writes rows of the outbox, within the transaction of what they tell of.
 
-use std::sync::Arc;
-
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, BigInt, SmallInt, Text};
+use diesel::sql_types::{Array, BigInt, Bool, SmallInt, Text};
 
 use super::{DEAD, NEW};
 use crate::db::connection::DbConnection;
 use crate::db::schema::webhook_outbox;
 use crate::webhooks::event::EventKind;
-use crate::webhooks::outbox::Audience;
+use crate::webhooks::outbox::{Listener, Listeners};
 use protocol::time::Timestamp;
 
 /// Why a row is dead from its beginning.
@@ -39,28 +37,23 @@ pub struct NewEvent<'a> {
 pub fn insert(
     connection: &mut DbConnection,
     events: &[NewEvent<'_>],
-    audience: Audience<'_>,
+    listeners: &Listeners,
     now: Timestamp,
 ) -> QueryResult<()> {
     match connection {
-        DbConnection::Sqlite(sqlite) => insert_on_sqlite(sqlite, events, audience, now),
-        DbConnection::Postgres(postgres) => insert_on_postgres(postgres, events, audience, now),
+        DbConnection::Sqlite(sqlite) => insert_on_sqlite(sqlite, events, listeners, now),
+        DbConnection::Postgres(postgres) => insert_on_postgres(postgres, events, listeners, now),
     }
 }
 
 /// The rows: an event and the endpoint that hears of it.
 fn rows<'a>(
     events: &'a [NewEvent<'a>],
-    audience: Audience<'a>,
-) -> impl Iterator<Item = (&'a NewEvent<'a>, &'a Arc<str>)> {
-    events.iter().flat_map(move |event| {
-        audience.listeners.of(event.kind).map(move |endpoint| (event, endpoint))
-    })
-}
-
-/// The state of new rows, and when they died.
-fn state(audience: Audience<'_>, now: Timestamp) -> (i16, Option<i64>, Option<&'static str>) {
-    if audience.is_full { (DEAD, Some(now.as_millis()), Some(NO_ROOM)) } else { (NEW, None, None) }
+    listeners: &'a Listeners,
+) -> impl Iterator<Item = (&'a NewEvent<'a>, &'a Listener)> {
+    events
+        .iter()
+        .flat_map(move |event| listeners.of(event.kind).map(move |listener| (event, listener)))
 }
 
 /// As [`insert`].
@@ -70,22 +63,26 @@ fn state(audience: Audience<'_>, now: Timestamp) -> (i16, Option<i64>, Option<&'
 pub fn insert_on_sqlite(
     sqlite: &mut SqliteConnection,
     events: &[NewEvent<'_>],
-    audience: Audience<'_>,
+    listeners: &Listeners,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let (state, done_at_ms, error) = state(audience, now);
-    for (event, endpoint) in rows(events, audience) {
+    for (event, listener) in rows(events, listeners) {
+        let (state, died) = if listener.admit_row() {
+            (NEW, None)
+        } else {
+            (DEAD, Some((now.as_millis(), NO_ROOM)))
+        };
         diesel::insert_into(webhook_outbox::table)
             .values((
-                webhook_outbox::endpoint.eq(&**endpoint),
+                webhook_outbox::endpoint.eq(&*listener.name),
                 webhook_outbox::order_id.eq(event.order),
                 webhook_outbox::id.eq(&event.id),
                 webhook_outbox::kind.eq(event.kind.as_str()),
                 webhook_outbox::data.eq(&event.data),
                 webhook_outbox::created_at_ms.eq(event.at.as_millis()),
                 webhook_outbox::state.eq(state),
-                webhook_outbox::done_at_ms.eq(done_at_ms),
-                webhook_outbox::error.eq(error),
+                webhook_outbox::done_at_ms.eq(died.map(|(at, _)| at)),
+                webhook_outbox::error.eq(died.map(|(_, why)| why)),
             ))
             .execute(sqlite)?;
     }
@@ -99,13 +96,13 @@ pub fn insert_on_sqlite(
 pub fn insert_on_postgres(
     postgres: &mut PgConnection,
     events: &[NewEvent<'_>],
-    audience: Audience<'_>,
+    listeners: &Listeners,
     now: Timestamp,
 ) -> QueryResult<()> {
-    let (state, done_at_ms, error) = state(audience, now);
-    let mut query = InsertRows { state, done_at_ms, error, ..InsertRows::default() };
-    for (event, endpoint) in rows(events, audience) {
-        query.endpoints.push(endpoint);
+    let mut query = InsertRows { now_ms: now.as_millis(), ..InsertRows::default() };
+    for (event, listener) in rows(events, listeners) {
+        query.endpoints.push(&listener.name);
+        query.dead.push(!listener.admit_row());
         query.orders.push(event.order);
         query.ids.push(&event.id);
         query.kinds.push(event.kind.as_str());
@@ -124,9 +121,9 @@ struct InsertRows<'a> {
     kinds: Vec<&'a str>,
     data: Vec<&'a str>,
     created: Vec<i64>,
-    state: i16,
-    done_at_ms: Option<i64>,
-    error: Option<&'static str>,
+    /// Whether as many wait as may.
+    dead: Vec<bool>,
+    now_ms: i64,
 }
 
 impl QueryId for InsertRows<'_> {
@@ -138,26 +135,31 @@ impl RunQueryDsl<PgConnection> for InsertRows<'_> {}
 
 impl QueryFragment<Pg> for InsertRows<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        use diesel::sql_types::Nullable;
-
         out.push_sql(
             "INSERT INTO webhook_outbox (endpoint, order_id, id, kind, data, created_at_ms, state, \
-             done_at_ms, error) SELECT endpoint, order_id, id, kind, data, created_at_ms, ",
+             done_at_ms, error) SELECT endpoint, order_id, id, kind, data, created_at_ms, \
+             CASE WHEN dead THEN ",
         );
-        out.push_bind_param::<SmallInt, _>(&self.state)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<BigInt>, _>(&self.done_at_ms)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.error)?;
+        out.push_bind_param::<SmallInt, _>(&DEAD)?;
+        out.push_sql(" ELSE ");
+        out.push_bind_param::<SmallInt, _>(&NEW)?;
+        out.push_sql(" END, CASE WHEN dead THEN ");
+        out.push_bind_param::<BigInt, _>(&self.now_ms)?;
+        out.push_sql(" END, CASE WHEN dead THEN ");
+        out.push_bind_param::<Text, _>(&NO_ROOM)?;
+        out.push_sql(" END");
         out.push_sql(" FROM unnest(");
         for texts in [&self.endpoints, &self.orders, &self.ids, &self.kinds, &self.data] {
             out.push_bind_param::<Array<Text>, _>(texts)?;
             out.push_sql(", ");
         }
         out.push_bind_param::<Array<BigInt>, _>(&self.created)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Bool>, _>(&self.dead)?;
         // Numbers are drawn in this order.
         out.push_sql(
-            ") WITH ORDINALITY AS new (endpoint, order_id, id, kind, data, created_at_ms, place) \
+            ") WITH ORDINALITY AS new (endpoint, order_id, id, kind, data, created_at_ms, dead, \
+             place) \
              ORDER BY place",
         );
         Ok(())

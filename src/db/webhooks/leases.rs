@@ -253,3 +253,14 @@ pub(super) fn next_due(
         .first(connection)?;
     Ok(first.map(Timestamp::from_millis))
 }
+
+/// Deletes some leases of an endpoint that is not there any more. Returns how many.
+pub(super) fn delete_some(
+    connection: &mut DbConnection,
+    endpoint: &str,
+    most: i64,
+) -> QueryResult<usize> {
+    let of_endpoint = leases::table.filter(leases::endpoint.eq(endpoint));
+    let orders: Vec<String> = of_endpoint.select(leases::order_id).limit(most).load(connection)?;
+    diesel::delete(of_endpoint.filter(leases::order_id.eq_any(orders))).execute(connection)
+}

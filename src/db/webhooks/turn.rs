@@ -40,6 +40,8 @@ pub struct TurnRequest {
     pub endpoint: Arc<str>,
     /// The hash of its entry.
     pub entry: String,
+    /// The id of this report. Sent once more under the same id, its attempts have no effect.
+    pub report: String,
     /// The requests that have ended, in their order, each with a random number from 0 to 1.
     pub attempts: Vec<(Attempt, f64)>,
     /// What became of the orders in hand.
@@ -139,7 +141,8 @@ pub fn take_turn(
         let before = state.clone();
         let lost = leases::record(connection, &request.endpoint, &request.results, now)?;
         let mut is_back = state.use_entry(&request.entry);
-        for (attempt, random) in &request.attempts {
+        let is_counted = !request.attempts.is_empty() && state.is_new_report(&request.report);
+        for (attempt, random) in request.attempts.iter().filter(|_| is_counted) {
             is_back |= state.apply(attempt, &request.entry, &request.schedule, *random);
         }
         if is_back && !state.is_down() {

@@ -12,8 +12,9 @@ use super::idempotency::{IdempotentBody, check_same_body, message_key};
 use super::json::Json;
 use super::orders::allowed_values;
 use super::{await_forwarded, store_problem};
-use crate::actors::shared::{chat_failure, rate_limited, unavailable};
-use crate::actors::store::{LoadedOrder, NewMessage, Page, PageRange};
+use crate::actors::hooks::{ChatHook, Decision};
+use crate::actors::shared::{chat_failure, hook_failure, rate_limited, unavailable};
+use crate::actors::store::{ChatWriteError, LoadedOrder, NewMessage, Page, PageRange};
 use crate::auth::{Identity, Principal, Scope};
 use crate::http::Hub;
 use crate::http::authorization::Reach;
@@ -157,16 +158,60 @@ pub(super) async fn post(
         content: form.content,
         client_msg_id: form.client_msg_id.or_else(|| call.as_ref().map(message_key)),
         created_at: now,
+        sent_hash: None,
         judged_by: None,
+    };
+    let message = match (&hub.shared.hooks.chat, caller.reach(Scope::ChatWrite)?) {
+        (Some(hook), Reach::OrdersOf(user)) => match ask(&hub, hook, user, message).await? {
+            Asked::Store(message) => *message,
+            Asked::Duplicate(stored) => return Ok(created(*stored, call.is_none())),
+        },
+        _ => message,
     };
     let tell = hub.supervisor().addr.clone().recipient();
     let stored = hub.shared.store.post_chat(message, tell).await.map_err(chat_failure)?;
     await_forwarded(&hub).await?;
-    let ChatMessage { id, seq, created_at, .. } = stored.message;
     // An idempotent call gets the same answer as the first one, without `duplicate`.
-    let duplicate = stored.duplicate && call.is_none();
-    let view = StoredView { id, seq, created_at, duplicate };
-    Ok(HttpResponse::Created().json(view))
+    Ok(created(stored.message, stored.duplicate && call.is_none()))
+}
+
+fn created(stored: ChatMessage, duplicate: bool) -> HttpResponse {
+    let ChatMessage { id, seq, created_at, .. } = stored;
+    HttpResponse::Created().json(StoredView { id, seq, created_at, duplicate })
+}
+
+/// What becomes of a user's message about which the back end was asked.
+enum Asked {
+    /// It is to be stored.
+    Store(Box<NewMessage>),
+    /// It was stored before.
+    Duplicate(Box<ChatMessage>),
+}
+
+/// Asks the back end about a user's message, and then judges the user's rights again.
+async fn ask(
+    hub: &Hub,
+    hook: &ChatHook,
+    user: &Identity,
+    message: NewMessage,
+) -> Result<Asked, Problem> {
+    let (store, order) = (&hub.shared.store, message.order_id.clone());
+    let decision = hook.decide(store, message).await;
+    let known = store.load_order(order.clone(), 0).await.map_err(store_problem)?;
+    if hub.shared.is_draining() {
+        return Err(unavailable("the hub restarts").into());
+    }
+    if hub.shared.verifier.has_revoked(user) {
+        return Err(Failure::forbidden().into());
+    }
+    hub.shared.rights_of(user, &order, &known.facts).to(Action::Chat)?;
+    match decision {
+        Decision::Store(message) => Ok(Asked::Store(message)),
+        Decision::Duplicate(stored) => Ok(Asked::Duplicate(stored)),
+        Decision::Conflict => Err(chat_failure(ChatWriteError::Conflict).into()),
+        Decision::Rejected(reason) => Err(hook_failure(reason).into()),
+        Decision::Unavailable => Err(unavailable("the message cannot be checked now").into()),
+    }
 }
 
 /// The author of a back end's message: the system, a user that it names, or the user of its token.

@@ -6,6 +6,7 @@ mod events;
 mod fix_upload;
 mod forms;
 mod geojson;
+pub mod hook_orders;
 mod idempotency;
 pub(super) mod json;
 mod locations;

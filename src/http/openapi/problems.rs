@@ -43,8 +43,8 @@ const UNAUTHENTICATED: ProblemKind = ProblemKind {
 const FORBIDDEN: ProblemKind = ProblemKind {
     name: "Forbidden",
     status: StatusCode::FORBIDDEN,
-    codes: &["forbidden"],
-    description: "Known, but without the right to it",
+    codes: &["forbidden", "rejected"],
+    description: "Known, but without the right to it; `rejected`: the back end does not let the message be stored",
     header: None,
 };
 const NOT_FOUND: ProblemKind = ProblemKind {

@@ -28,6 +28,8 @@ pub struct Received {
     pub kind: String,
     /// `data` of the body.
     pub data: Value,
+    /// The whole body.
+    pub body: Value,
     /// Whether its signature is one of [`WEBHOOK_SECRET`], of now.
     pub is_signed: bool,
 }
@@ -41,6 +43,8 @@ pub enum Reaction {
     With(u16, String),
     /// Answers 200 after a while.
     Late(Duration),
+    /// 200 and this body, after a while.
+    Says(Duration, String),
     /// 200 and a body of so many bytes.
     Big(usize),
     /// Half an answer, and the end of the connection.
@@ -198,6 +202,10 @@ fn speak(stream: impl Read + Write, state: &State) -> std::io::Result<()> {
                 std::thread::sleep(wait);
                 stream.write_all(&answer(200, "", b"at last"))?;
             }
+            Reaction::Says(wait, body) => {
+                std::thread::sleep(wait);
+                stream.write_all(&answer(200, "", body.as_bytes()))?;
+            }
             Reaction::Big(bytes) => stream.write_all(&answer(200, "", &vec![b'x'; bytes]))?,
             Reaction::Close => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le")?;
@@ -237,8 +245,9 @@ fn read(reader: &mut impl BufRead) -> std::io::Result<Option<Received>> {
         at: Instant::now(),
         id: headers["webhook-id"].clone(),
         timestamp: headers["webhook-timestamp"].parse().expect("a number"),
-        kind: json["type"].as_str().expect("a type").to_owned(),
+        kind: json["type"].as_str().unwrap_or_default().to_owned(),
         data: json["data"].clone(),
+        body: json,
         is_signed: verifier.verify(&body, &signed).is_ok(),
     }))
 }
