@@ -40,7 +40,7 @@ use crate::http::budget::ByteBudget;
 use crate::http::connection::{
     ConnectionAcceptor, ConnectionLimits, HttpStream, ListenerKind, raw_socket,
 };
-use crate::http::{self, Hub, RouteSet};
+use crate::http::{self, DemoLimits, Hub, RouteSet};
 use crate::metrics::Metrics;
 use crate::process::VERSION;
 use crate::relay::Relay;
@@ -218,9 +218,11 @@ async fn start_hub(
         unsupported_clients: Arc::default(),
         connection_limits,
         byte_budget,
+        demo_limits: Arc::new(DemoLimits::new(started)),
         rates,
         readiness,
         dispatcher,
+        follower: listening.as_ref().map(|listening| Arc::clone(&listening.follower)),
         started,
     };
     let node_tasks = listening.map(|listening| NodeTasks::start(hub.clone(), listening));

@@ -11,7 +11,7 @@ use actix::Message;
 
 pub use self::beat::Beat;
 pub use self::peers::{Answers, Peer, Peers};
-pub use self::question::{Asked, Question};
+pub use self::question::{Asked, Question, RoomSort};
 pub use self::receiver::{BusListener, BusReceiver};
 use crate::bus::{Batch, Node, State};
 use crate::relay::beat::BeatContent;

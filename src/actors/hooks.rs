@@ -20,7 +20,7 @@ use super::webhooks::client::WebhookClient;
 use crate::config::{ConfigError, HookConfig};
 use crate::metrics::{HookResult, Metrics};
 use crate::webhooks::endpoints::Endpoint;
-use protocol::ids::UserId;
+use protocol::ids::{OrderId, UserId};
 
 const JOIN_HOOK_URL: &str = "JOIN_HOOK_URL";
 const CHAT_HOOK_URL: &str = "CHAT_HOOK_URL";
@@ -129,6 +129,13 @@ impl Hooks {
     pub fn forget_user(&self, user: &UserId) {
         if let Some(join) = &self.join {
             join.forget_user(user);
+        }
+    }
+
+    /// The same of an order, which has changed.
+    pub fn forget_order(&self, order: &OrderId) {
+        if let Some(join) = &self.join {
+            join.forget_order(order);
         }
     }
 

@@ -24,7 +24,7 @@ use protocol::client::ClientEventName;
 use protocol::close::CloseCode;
 use protocol::codec::Framing;
 use protocol::error::{ErrorCode, Failure};
-use protocol::ids::{BootId, OrderId};
+use protocol::ids::OrderId;
 use protocol::role::Role;
 use protocol::server::ServerEvent;
 use protocol::time::Timestamp;
@@ -182,11 +182,6 @@ impl Shared {
     /// Starts the drain: from now on no new work is accepted.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// This node, where others must hear of what it decides.
-    pub fn author(&self) -> Option<BootId> {
-        self.is_cluster.then_some(self.node.boot)
     }
 
     /// The rights of a user in an order with these facts:

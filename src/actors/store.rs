@@ -38,6 +38,7 @@ use tokio::sync::Semaphore;
 pub use self::unread::UnreadOrder;
 use crate::config::DatabaseUrl;
 pub use crate::db::bans::Ban;
+pub use crate::db::cluster_log::Added;
 pub use crate::db::commit_batch::StoredChat;
 use crate::db::connection::DbConnection;
 use crate::db::file_guard::FileGuard;
@@ -235,16 +236,12 @@ impl Store {
     }
 
     /// Writes a ban in place of an earlier one of the same user and order. A ban that ends in the
-    /// past lifts one; expired ones are deleted on the way. An author tells the other nodes of its
-    /// cluster by the entry of this number.
+    /// past lifts one; expired ones are deleted on the way. The author tells the other nodes of
+    /// its cluster by the entry that is returned.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
-    pub async fn put_ban(
-        &self,
-        ban: Ban,
-        author: Option<BootId>,
-    ) -> Result<Option<i64>, StoreError> {
+    pub async fn put_ban(&self, ban: Ban, author: BootId) -> Result<Option<Added>, StoreError> {
         let put = move |connection: &mut DbConnection| {
             bans::put(connection, &ban, author, Timestamp::now())
         };

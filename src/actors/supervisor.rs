@@ -124,9 +124,7 @@ impl Handler<OrderChanged> for Supervisor {
     /// that made the change holds one until it is answered, and a lost change would leave a user in
     /// a room without the right to be there.
     fn handle(&mut self, change: OrderChanged, _: &mut Self::Context) {
-        if let Some(hook) = &self.shared.hooks.join {
-            hook.forget_order(&change.0.changed.order.id);
-        }
+        self.shared.hooks.forget_order(&change.0.changed.order.id);
         if let Some(entry) = self.rooms.get(&change.0.changed.order.id) {
             entry.handle.addr.do_send(change.clone());
         }

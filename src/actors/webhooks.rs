@@ -125,7 +125,7 @@ impl DispatchContext {
     /// Which of these users are connected, to this node or another one; none if it cannot be known
     /// yet.
     async fn online_among(&self, users: Vec<UserId>) -> Option<BTreeSet<UserId>> {
-        let question = Question::Online(users.clone());
+        let question = self.peers.question(|| Question::Online(users.clone()));
         let others = self.peers.ask::<BTreeSet<UserId>>(question, OTHERS_TIMEOUT);
         let here = (self.online)()?.send(FindOnline(users));
         // Who is connected to a node that does not answer counts as offline.

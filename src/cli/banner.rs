@@ -7,7 +7,6 @@ use std::path::Path;
 
 use super::healthcheck::reachable;
 use crate::config::Config;
-use crate::http::demo;
 use crate::process::VERSION;
 
 /// The text for a hub that listens on this address, with commands that can be pasted.
@@ -26,7 +25,7 @@ fn banner_of(program: &Path, address: SocketAddr, config: &Config) -> String {
         // Only the owner of the private key can make tokens.
         return text;
     }
-    if demo::is_served(config) {
+    if config.serves_demo() {
         let to = reachable(address);
         let _ = write!(text, "\nTry it in a browser: http://{to}/demo\n");
     }

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use actix::MailboxError;
 use futures_util::future::{join, join_all};
+use tokio::time::timeout;
 
-use crate::actors::cluster::{Answers, Question};
+use crate::actors::cluster::Question;
 use crate::actors::order_room::RemoveUser;
 use crate::actors::supervisor::{Disconnect, DisconnectUser, GetRoom, UserConnections};
-use crate::db::cluster_log::Entry;
+use crate::db::cluster_log::{Added, Entry};
 use crate::http::Hub;
 use crate::room::bans::BanScope;
 use protocol::close::CloseCode;
 use protocol::ids::{OrderId, UserId};
 use protocol::time::Timestamp;
 
-/// How long the caller waits for the other nodes.
+/// How long the caller waits for the nodes.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// When clients reconnect. By then a new token has a later second than the revoked ones: `iat`
 /// counts seconds.
@@ -31,50 +32,65 @@ pub struct Done {
     pub pending: Vec<Arc<str>>,
 }
 
-/// Carries out an entry here, and waits until the other nodes have done so. `number` is that of its
-/// row in the log; none where there are no other nodes.
+/// Has all nodes carry out an entry, this one too, and waits until they have. `added` is the entry in
+/// the log. This node carries it out when it reads the log, so that the order of entries is the same
+/// everywhere. A hub alone carries it out at once.
 ///
 /// # Errors
 /// If the hub stops.
 pub async fn carry_out_everywhere(
     hub: &Hub,
     entry: &Entry,
-    number: Option<i64>,
+    added: Option<Added>,
 ) -> Result<Done, MailboxError> {
-    let others = async {
-        match number {
-            Some(number) => {
-                hub.shared.peers.ask::<usize>(Question::Log(number), OTHERS_TIMEOUT).await
-            }
-            None => Answers { answers: Vec::new(), silent: Vec::new() },
-        }
+    let (Some(Added { number, mut nodes }), Some(follower)) = (added, &hub.follower) else {
+        know(hub, entry);
+        return Ok(Done { closed: end(hub, entry).await?, pending: Vec::new() });
     };
-    let (here, others) = join(carry_out(hub, entry), others).await;
-    let closed = here? + others.answers.iter().sum::<usize>();
-    Ok(Done { closed, pending: others.silent })
+    let (own, peers) = (&hub.shared.node, &hub.shared.peers);
+    nodes.retain(|node| node.boot != own.boot);
+    let question = Some(Question::Log(number));
+    let others = peers.ask_also::<usize>(question, &nodes, OTHERS_TIMEOUT);
+    let here = timeout(OTHERS_TIMEOUT, follower.result_of(number));
+    let (here, others) = join(here, others).await;
+    let (mut closed, mut pending) = (others.answers.iter().sum::<usize>(), others.silent);
+    match here {
+        Ok(Some(here)) => closed += here,
+        // The log cannot be read just now, or a worker does not answer.
+        Ok(None) | Err(_) => pending.push(Arc::clone(&own.name)),
+    }
+    Ok(Done { closed, pending })
 }
 
-/// Carries out an entry on this node, which has no sessions and rooms before its first worker runs. How
-/// many connections were closed.
-///
-/// # Errors
-/// If the hub stops.
-pub(super) async fn carry_out(hub: &Hub, entry: &Entry) -> Result<usize, MailboxError> {
+/// From now on this node knows of an entry: who is barred does not get in any more.
+pub(super) fn know(hub: &Hub, entry: &Entry) {
     match entry {
-        Entry::Ban { order, user, until, reason } => {
+        Entry::Ban { order, user, until, .. } => {
             let scope = order.clone().map_or(BanScope::Hub, BanScope::Order);
             hub.shared.bans.insert(scope, user.clone(), *until, Timestamp::now());
             hub.shared.hooks.forget_user(user);
-            match order {
-                Some(order) => remove_from_room(hub, order, user).await.map(|()| 0),
-                None => end_sessions(hub, user, reason.clone()).await,
-            }
         }
         Entry::Revoke { user, issued_before } => {
             hub.shared.verifier.revoke(user.clone(), *issued_before);
             hub.shared.hooks.forget_user(user);
-            close_revoked(hub, user, *issued_before).await
         }
+    }
+}
+
+/// Removes those whom an entry bars from this node, which has no sessions and rooms before its first
+/// worker runs. How many connections were closed.
+///
+/// # Errors
+/// If the hub stops.
+pub(super) async fn end(hub: &Hub, entry: &Entry) -> Result<usize, MailboxError> {
+    match entry {
+        Entry::Ban { order: Some(order), user, .. } => {
+            remove_from_room(hub, order, user).await.map(|()| 0)
+        }
+        Entry::Ban { order: None, user, reason, .. } => {
+            end_sessions(hub, user, reason.clone()).await
+        }
+        Entry::Revoke { user, issued_before } => close_revoked(hub, user, *issued_before).await,
     }
 }
 

@@ -6,32 +6,38 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::MailboxError;
+use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::entry::carry_out;
-use crate::actors::store::StoreError;
+use super::entry::{end, know};
+use crate::actors::store::{Ban, Revocation, StoreError};
 use crate::db::cluster_log::{KEPT_HOURS, LogRow, MAX_ROWS};
 use crate::http::Hub;
+use crate::room::bans::BanScope;
 
 /// How often the log is read.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often old rows are deleted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// How long an entry may take to end connections. A worker that hangs does not hold up the others.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many entries end connections at once.
+const MAX_ENDS: usize = 64;
 /// A node that has not read for so long may have missed rows that are gone by now.
 const TOO_LONG: Duration = Duration::from_secs(KEPT_HOURS * 3600 / 2);
 /// How many results are remembered for the nodes that ask for them.
 const MAX_RESULTS: usize = 1024;
 
-/// How far this node has carried out the log.
-pub(super) struct LogFollower {
+/// How far this node has carried out the log. It carries out what it decided itself in the same way:
+/// of a ban and its lifting by two nodes, the later one counts on all of them.
+pub struct LogFollower {
     /// The last entry that was carried out.
     done: watch::Sender<i64>,
     /// Wakes the reader.
     news: Notify,
-    /// How many connections the last entries have closed, oldest first.
-    results: Mutex<VecDeque<(i64, usize)>>,
+    /// How many connections the last entries have closed, oldest first; none where that took too
+    /// long.
+    results: Mutex<VecDeque<(i64, Option<usize>)>>,
 }
 
 /// Why reading the log stopped.
@@ -52,17 +58,18 @@ impl LogFollower {
         Self { done: watch::Sender::new(position), news: Notify::new(), results }
     }
 
-    /// Resolves when an entry was carried out, to the number of connections that it has closed. The
-    /// node that asks gives up long before one that cannot read the database.
-    pub(super) async fn result_of(&self, number: i64) -> usize {
+    /// Resolves when an entry was carried out, to the number of connections that it has closed; none
+    /// if a worker did not answer. Where the database cannot be read it does not resolve.
+    pub(super) async fn result_of(&self, number: i64) -> Option<usize> {
         self.news.notify_one();
         // The sender is this value.
         self.done.subscribe().wait_for(|done| *done >= number).await.ok();
         let results = self.results.lock();
-        results.iter().find(|(of, _)| *of == number).map_or(0, |(_, closed)| *closed)
+        // One that is not here was carried out long ago.
+        results.iter().find(|(of, _)| *of == number).map_or(Some(0), |(_, closed)| *closed)
     }
 
-    fn set_done(&self, number: i64, closed: usize) {
+    fn set_done(&self, number: i64, closed: Option<usize>) {
         let mut results = self.results.lock();
         if results.len() >= MAX_RESULTS {
             results.pop_front();
@@ -109,52 +116,69 @@ async fn read(hub: &Hub, follower: &LogFollower) -> Result<(), FollowError> {
             log::error!(
                 "the database has lost what it had committed: bans and revocations are read again"
             );
+            // First, so that nothing is missed in between.
+            let last = hub.shared.store.last_log_entry().await?;
             read_everything(hub).await?;
-            follower.done.send_replace(hub.shared.store.last_log_entry().await?);
+            follower.done.send_replace(last);
             continue;
         }
         let is_last = page.rows.len() < MAX_ROWS;
-        for row in page.rows {
-            let closed = carry_out_row(hub, &row).await?;
-            follower.set_done(row.id, closed);
-        }
+        carry_out(hub, follower, page.rows).await?;
         if is_last {
             return Ok(());
         }
     }
 }
 
-async fn carry_out_row(hub: &Hub, row: &LogRow) -> Result<usize, MailboxError> {
-    if row.author == Some(hub.shared.node.boot) {
-        return Ok(0);
+/// Carries out rows. All are known first: where a worker hangs, those who are barred by the rows after
+/// do not get in meanwhile.
+async fn carry_out(
+    hub: &Hub,
+    follower: &LogFollower,
+    rows: Vec<LogRow>,
+) -> Result<(), MailboxError> {
+    for row in &rows {
+        match &row.entry {
+            Some(entry) => know(hub, entry),
+            None => log::warn!(
+                "an entry of the cluster's log is of a newer version: it is not carried out"
+            ),
+        }
     }
-    let Some(entry) = &row.entry else {
-        log::warn!("an entry of the cluster's log is of a newer version: it is not carried out");
-        return Ok(0);
-    };
-    carry_out(hub, entry).await
-}
-
-/// Carries out every ban and revocation that is in force.
-async fn read_everything(hub: &Hub) -> Result<(), FollowError> {
-    let store = &hub.shared.store;
-    let bans = store.bans().await?.into_iter().map(|ban| ban.entry());
-    let revocations = store.revocations().await?.into_iter().map(|one| one.entry());
-    for entry in bans.chain(revocations) {
-        carry_out(hub, &entry).await?;
+    let ends = rows.into_iter().map(|row| async move {
+        let ended = match &row.entry {
+            Some(entry) => timeout(END_TIMEOUT, end(hub, entry)).await,
+            None => Ok(Ok(0)),
+        };
+        (row.id, ended)
+    });
+    let mut ends = stream::iter(ends).buffered(MAX_ENDS);
+    while let Some((number, ended)) = ends.next().await {
+        follower.set_done(number, ended.ok().transpose()?);
     }
     Ok(())
 }
 
-/// Deletes old rows of the log until the hub stops.
-pub(super) async fn sweep(hub: Hub, mut stopped: watch::Receiver<bool>) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = stopped.wait_for(|stopped| *stopped) => return,
-        }
-        // The store logs a failure, and the next sweep tries again.
-        while hub.shared.store.sweep_cluster_log().await == Ok(true) {}
+/// Replaces the bans by those that are in force, and carries out each of them and each revocation.
+async fn read_everything(hub: &Hub) -> Result<(), FollowError> {
+    let store = &hub.shared.store;
+    let (bans, revocations) = (store.bans().await?, store.revocations().await?);
+    let known = bans.iter().map(|ban| {
+        let scope = ban.order_id.clone().map_or(BanScope::Hub, BanScope::Order);
+        (scope, ban.user_id.clone(), ban.until)
+    });
+    hub.shared.bans.replace_all(known);
+    let bans = bans.iter().map(Ban::entry);
+    let entries: Vec<_> = bans.chain(revocations.iter().map(Revocation::entry)).collect();
+    for entry in &entries {
+        know(hub, entry);
     }
+    let ends = entries
+        .into_iter()
+        .map(|entry| async move { timeout(END_TIMEOUT, end(hub, &entry)).await });
+    let mut ends = stream::iter(ends).buffered(MAX_ENDS);
+    while let Some(ended) = ends.next().await {
+        ended.ok().transpose()?;
+    }
+    Ok(())
 }

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Arbiter;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::timeout;
 
-use self::follow::LogFollower;
+pub use self::follow::LogFollower;
 use crate::actors::cluster::WORKER;
 use crate::actors::shared::Shared;
 use crate::actors::store::StoreError;
@@ -37,13 +37,15 @@ pub struct Listening {
     batches: mpsc::UnboundedReceiver<Batch>,
     /// To all nodes, and to this one.
     subscriptions: [Subscription; 2],
-    /// The last entry of the log that was there before anything was read.
-    position: i64,
+    /// It begins behind the last entry of the log that was there before anything was read.
+    pub follower: Arc<LogFollower>,
 }
 
 /// The tasks of a node, which run until it stops.
 pub struct NodeTasks {
     stop: watch::Sender<bool>,
+    /// Held while the row of this node is written.
+    row_turn: Arc<Mutex<()>>,
 }
 
 impl Listening {
@@ -62,7 +64,8 @@ impl Listening {
         }
         presence::read_rows(shared).await?;
         let position = shared.store.last_log_entry().await?;
-        Ok(Self { batches, subscriptions: [all, own], position })
+        let follower = Arc::new(LogFollower::new(position));
+        Ok(Self { batches, subscriptions: [all, own], follower })
     }
 }
 
@@ -70,23 +73,22 @@ impl NodeTasks {
     /// Starts the tasks of this node, on a thread of their own.
     pub fn start(hub: Hub, listening: Listening) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let Listening { batches, subscriptions, position } = listening;
-        let follower = Arc::new(LogFollower::new(position));
+        let Listening { batches, subscriptions, follower } = listening;
         let arbiter = Arbiter::new().handle();
         arbiter.spawn(presence::beat(hub.clone(), stopped.clone()));
-        arbiter.spawn(presence::write_row(hub.clone(), stopped.clone()));
-        arbiter.spawn(follow::follow(hub.clone(), Arc::clone(&follower), stopped.clone()));
-        arbiter.spawn(follow::sweep(hub.clone(), stopped));
+        let row_turn = Arc::<Mutex<()>>::default();
+        arbiter.spawn(presence::write_row(hub.clone(), Arc::clone(&row_turn), stopped.clone()));
+        arbiter.spawn(follow::follow(hub.clone(), Arc::clone(&follower), stopped));
         arbiter.spawn(async move {
             answer::answer_all(hub, batches, follower).await;
             drop(subscriptions);
         });
-        Self { stop }
+        Self { stop, row_turn }
     }
 
     /// Says to the others that this node stops. The tasks end by themselves.
     pub async fn stop(&self, hub: &Hub) {
         self.stop.send_replace(true);
-        presence::leave(&hub.shared).await;
+        presence::leave(&hub.shared, &self.row_turn).await;
     }
 }

@@ -1,9 +1,10 @@
 //! Says that this node is there, every second over the bus and every two in the database, and notices
 //! which others are.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::actors::cluster::{Beat, BeatHeard, CutOff, NodeGone, NodeThere};
@@ -49,13 +50,17 @@ pub(super) async fn beat(hub: Hub, mut stopped: watch::Receiver<bool>) {
 }
 
 /// Writes this node's row until the hub stops.
-pub(super) async fn write_row(hub: Hub, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn write_row(hub: Hub, turn: Arc<Mutex<()>>, mut stopped: watch::Receiver<bool>) {
     let mut ticks = interval(ROW_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let _turn = turn.lock().await;
+        if *stopped.borrow() {
+            return;
         }
         // The store logs a failure. Meanwhile the bus says who is there.
         read_rows(&hub.shared).await.ok();
@@ -72,11 +77,15 @@ pub(super) async fn read_rows(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Says that this node stops.
-pub(super) async fn leave(shared: &Shared) {
+/// Says that this node stops, once nothing writes its row any more.
+pub(super) async fn leave(shared: &Shared, turn: &Mutex<()>) {
+    let remove = async {
+        let _turn = turn.lock().await;
+        shared.store.leave_cluster(shared.node.boot).await
+    };
+    // A row that stays counts as gone after a few seconds.
+    timeout(LEAVE_TIMEOUT, remove).await.ok();
     publish(shared, own_beat(shared, true));
-    // A row that stays counts as gone after five seconds.
-    timeout(LEAVE_TIMEOUT, shared.store.leave_cluster(shared.node.boot)).await.ok();
 }
 
 /// Notes a beat that came over the bus.

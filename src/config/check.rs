@@ -2,7 +2,7 @@
 
 use super::http::{ConnectionShares, FileNeeds};
 use super::{
-    ClusterConfig, Config, ConfigError, DatabaseUrl, JoinPolicy, JwksSource, ServerConfig,
+    ClusterConfig, Config, ConfigError, DatabaseUrl, JoinPolicy, JwksSource, Networks, ServerConfig,
 };
 
 /// Finds the first setting that contradicts another.
@@ -19,6 +19,7 @@ pub(super) fn check_consistency(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::new("JWT_JWKS_CA", problem));
     }
     check_cluster(&config.cluster, &config.database.url)?;
+    check_demo(config)?;
     check_burst("EVENTS", limits.events_per_second, limits.events_burst)?;
     check_burst("CHAT", limits.chat_per_second, limits.chat_burst)?;
     check_burst("JOINS", limits.joins_per_second, limits.joins_burst)?;
@@ -66,6 +67,28 @@ fn check_cluster(cluster: &ClusterConfig, database: &DatabaseUrl) -> Result<(), 
     Ok(())
 }
 
+/// A hub that others can reach without a key of its own is one that `DEMO=true` has let start. If
+/// something shows that it is used in earnest, the key is missing by mistake.
+fn check_demo(config: &Config) -> Result<(), ConfigError> {
+    if config.server.is_local() || config.auth.development_secret.is_none() {
+        return Ok(());
+    }
+    let more = [
+        ("DATABASE_URL", matches!(config.database.url, DatabaseUrl::Postgres(_))),
+        ("WEBHOOKS_FILE", config.webhooks.file.is_some()),
+        ("REDIS_URL", config.cluster.redis_url.is_some()),
+    ];
+    let found = config.against_demo().or_else(|| first_set(more));
+    found.map_or(Ok(()), |other| {
+        let problem = format!("true is not for a hub that has {other}: set JWT_SECRET");
+        Err(ConfigError::new("DEMO", problem))
+    })
+}
+
+fn first_set<const N: usize>(settings: [(&'static str, bool); N]) -> Option<&'static str> {
+    settings.into_iter().find_map(|(name, is_set)| is_set.then_some(name))
+}
+
 /// A rate with a burst of 0 would allow nothing at all.
 fn check_burst(what: &str, per_second: u32, burst: u32) -> Result<(), ConfigError> {
     if burst > 0 || per_second == 0 {
@@ -89,6 +112,26 @@ impl Config {
             http: self.http.max_connections,
         };
         needs.check(shares, limit)
+    }
+
+    /// Whether `/demo` is served: `DEMO` says so, the hub has made its own secret, and no setting
+    /// shows that it is used in earnest.
+    pub fn serves_demo(&self) -> bool {
+        let is_development = self.auth.development_secret.is_some();
+        self.server.demo && is_development && self.against_demo().is_none()
+    }
+
+    /// A setting with which the demo is not served: its tokens would open more than its orders,
+    /// other programs have keys for this hub, or clients reach it through a proxy.
+    fn against_demo(&self) -> Option<&'static str> {
+        first_set([
+            ("JOIN_POLICY=open", self.rooms.join_policy == JoinPolicy::Open),
+            ("API_KEYS_FILE", self.auth.api_keys.is_some()),
+            ("JWT_SECRET_PREVIOUS", self.auth.previous_secret.is_some()),
+            ("JOIN_HOOK_URL", self.hooks.join.is_some()),
+            ("CHAT_HOOK_URL", self.hooks.chat.is_some()),
+            ("TRUSTED_PROXIES", self.server.trusted_proxies != Networks::default()),
+        ])
     }
 
     /// Settings that work but deserve a warning, a sentence each, for the log at start.

@@ -37,9 +37,9 @@ pub struct ServerConfig {
     /// `ALLOW_QUERY_TOKEN`: whether `?token=` is accepted, default only on loopback, because
     /// proxies log addresses.
     pub allow_query_token: bool,
-    /// `DEMO`: whether `/demo` is served, if the hub made its own secret; default only where the hub
-    /// can be reached from this machine alone. `true` also lets a hub that others can reach make
-    /// that secret.
+    /// `DEMO`: whether `/demo` is served, see [`super::Config::serves_demo`]; default only where the
+    /// hub can be reached from this machine alone and has no trusted proxies. `true` also lets a hub
+    /// that others can reach make its own secret.
     pub demo: bool,
     /// `IO_URING`: whether one system call writes many sockets, if the system allows it (Linux 6.1
     /// and later), default true.
@@ -129,7 +129,9 @@ impl ServerArgs {
 
     pub(super) fn resolve(self, max_connections: usize) -> ServerConfig {
         ServerConfig {
-            demo: self.demo.unwrap_or(is_local(self.bind, self.admin_bind)),
+            demo: self
+                .demo
+                .unwrap_or(is_local(self.bind, self.admin_bind) && self.trusted_proxies.is_none()),
             bind: self.bind,
             admin_bind: self.admin_bind,
             workers: self.workers(),

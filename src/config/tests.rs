@@ -214,9 +214,35 @@ fn the_demo_is_for_loopback_unless_it_is_set() {
     assert_eq!(demo(&["--admin-bind=0.0.0.0:80", "--jwt-secret", SECRET]), (false, false));
     assert_eq!(demo(&["--bind=0.0.0.0:80", "--demo=true"]), (true, true));
     assert_eq!(blamed(&["--bind=0.0.0.0:80", "--demo=false"]), "JWT_SECRET");
+    for other in [
+        "--join-policy=open",
+        "--trusted-proxies=127.0.0.1",
+        "--database-url=postgres://u@h/d",
+        "--jwt-secret-previous=0123456789abcdef0123456789abcdef",
+    ] {
+        assert_eq!(blamed(&["--bind=0.0.0.0:80", "--demo=true", other]), "DEMO", "{other}");
+    }
     let warnings = read(&["--bind=0.0.0.0:80", "--demo=true"]).warnings();
     assert!(warnings.iter().any(|warning| warning.starts_with("DEMO=true")), "{warnings:?}");
     assert_eq!(read(&[]).warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_demo_is_not_served_by_a_hub_that_is_used_in_earnest() {
+    assert!(read(&[]).serves_demo());
+    let previous = "--jwt-secret-previous=0123456789abcdef0123456789abcdef";
+    for flags in [
+        &["--demo=false"][..],
+        &["--jwt-secret", SECRET],
+        &["--join-policy=open"],
+        &["--demo=true", "--join-policy=open"],
+        &["--trusted-proxies=127.0.0.1"],
+        &["--demo=true", "--trusted-proxies=127.0.0.1"],
+        &["--api-keys-file=keys.toml"],
+        &[previous],
+    ] {
+        assert!(!read(flags).serves_demo(), "{flags:?}");
+    }
 }
 
 #[test]

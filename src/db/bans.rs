@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::cluster_log::{self, Entry};
+use super::cluster_log::{self, Added, Entry};
 use super::connection::DbConnection;
 use super::messages::unreadable;
 use super::schema::bans;
@@ -43,17 +43,17 @@ pub fn list(connection: &mut DbConnection, now: Timestamp) -> QueryResult<Vec<Ba
 }
 
 /// Writes a ban in place of an earlier one of the same user and order, and deletes those that have
-/// expired at `now`: a ban that ends in the past lifts one. Returns the number of the entry by which
-/// the other nodes of the author's cluster hear of it.
+/// expired at `now`: a ban that ends in the past lifts one. Returns the entry by which the other nodes
+/// of the author's cluster hear of it; SQLite has none.
 ///
 /// # Errors
 /// If the query fails.
 pub fn put(
     connection: &mut DbConnection,
     ban: &Ban,
-    author: Option<BootId>,
+    author: BootId,
     now: Timestamp,
-) -> QueryResult<Option<i64>> {
+) -> QueryResult<Option<Added>> {
     // Diesel has upserts only per database, so a macro writes the statement once for both.
     macro_rules! put_on {
         ($connection:expr) => {{
@@ -76,8 +76,9 @@ pub fn put(
             Ok(None)
         }),
         DbConnection::Postgres(postgres) => postgres.transaction(|postgres| {
+            cluster_log::lock(postgres)?;
             put_on!(postgres);
-            cluster_log::add(postgres, author, &ban.entry())
+            cluster_log::add(postgres, author, &ban.entry()).map(Some)
         }),
     }
 }

@@ -6,12 +6,18 @@ use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 
 use super::connection::DbConnection;
+use crate::bus::Node;
 use protocol::ids::{BootId, OrderId, UserId};
 use protocol::time::Timestamp;
 
 /// Held until the transaction ends: numbers rise in the order of commits, so a reader that has seen
 /// one has seen all before it.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7105112101114106)";
+
+/// The nodes that must carry out an entry. They write every two seconds; some are late where the
+/// database is slow.
+const NODES: &str = "SELECT boot_id, name FROM nodes \
+     WHERE beat_at > clock_timestamp() - interval '10 seconds' ORDER BY boot_id";
 
 /// How many rows are read, or deleted, at once.
 pub const MAX_ROWS: usize = 500;
@@ -66,6 +72,23 @@ pub struct LogPage {
     pub is_behind: bool,
 }
 
+/// An entry that was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// Its number.
+    pub number: i64,
+    /// The nodes that wrote in the last seconds that they are there, the author included.
+    pub nodes: Vec<Node>,
+}
+
+#[derive(QueryableByName)]
+struct NamedNode {
+    #[diesel(sql_type = Text)]
+    boot_id: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
 #[derive(QueryableByName)]
 struct Number {
     #[diesel(sql_type = BigInt)]
@@ -82,26 +105,35 @@ struct Row {
     entry: String,
 }
 
-/// Adds an entry of a node, in the transaction of what it tells of, and returns its number. A hub
-/// alone, which is no author, adds none.
+/// Takes the turn to add entries, until the transaction ends. It is the first lock that a transaction
+/// takes, so that two of them never wait for each other.
+///
+/// # Errors
+/// If the query fails.
+pub fn lock(connection: &mut PgConnection) -> QueryResult<()> {
+    diesel::sql_query(LOCK).execute(connection).map(drop)
+}
+
+/// Adds an entry of a hub, in the transaction of what it tells of, which has the lock. A hub alone
+/// adds them too: nodes that start later have read what it decided, but those that lost the database
+/// to it have not.
 ///
 /// # Errors
 /// If a query fails.
-pub fn add(
-    connection: &mut PgConnection,
-    author: Option<BootId>,
-    entry: &Entry,
-) -> QueryResult<Option<i64>> {
-    let Some(boot) = author else { return Ok(None) };
+pub fn add(connection: &mut PgConnection, author: BootId, entry: &Entry) -> QueryResult<Added> {
     let text = serde_json::to_string(entry)
         .map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))?;
-    diesel::sql_query(LOCK).execute(connection)?;
     let insert = "INSERT INTO cluster_log (boot_id, entry) VALUES ($1, $2) RETURNING id";
     let added: Number = diesel::sql_query(insert)
-        .bind::<Text, _>(boot.to_string())
+        .bind::<Text, _>(author.to_string())
         .bind::<Text, _>(text)
         .get_result(connection)?;
-    Ok(Some(added.id))
+    // After the entry has its number: a node that is not among them reads it at its start.
+    let nodes: Vec<NamedNode> = diesel::sql_query(NODES).load(connection)?;
+    let nodes = nodes
+        .into_iter()
+        .filter_map(|node| Some(Node { name: node.name.into(), boot: node.boot_id.parse().ok()? }));
+    Ok(Added { number: added.id, nodes: nodes.collect() })
 }
 
 /// The number of the last row that was committed; 0 where there is none.
@@ -136,6 +168,7 @@ pub fn after(connection: &mut DbConnection, id: i64) -> QueryResult<LogPage> {
 /// # Errors
 /// If the query fails.
 pub fn delete_old(connection: &mut DbConnection) -> QueryResult<usize> {
+    let DbConnection::Postgres(connection) = connection else { return Ok(0) };
     diesel::sql_query(format!(
         "DELETE FROM cluster_log WHERE id IN (SELECT id FROM cluster_log \
          WHERE created_at < clock_timestamp() - interval '{KEPT_HOURS} hours' LIMIT {MAX_ROWS})"

@@ -348,12 +348,33 @@ impl LockSession {
     ) -> Result<LockState, LockError> {
         let claim = self.take(acquiring_session)?;
         if claim == LockState::Held && !*alone {
+            if self.sharing == Sharing::Alone && self.sees_cluster()? {
+                self.release(acquiring_session)?;
+                return Ok(LockState::HeldByOther(Holder("the nodes of a cluster".to_owned())));
+            }
             for lock in self.sharing.others() {
                 self.wait_for_users(*lock)?;
             }
             *alone = true;
         }
         Ok(claim)
+    }
+
+    /// Whether nodes were there a moment ago. After a failover they may not have the lock again yet,
+    /// and a hub alone would lock all of them out.
+    fn sees_cluster(&mut self) -> QueryResult<bool> {
+        Ok(self.query_bool("SELECT to_regclass('nodes') IS NOT NULL AS yes")?
+            && self.query_bool(
+                "SELECT count(*) > 0 AS yes FROM nodes \
+                 WHERE beat_at > clock_timestamp() - interval '20 seconds'",
+            )?)
+    }
+
+    /// Gives the lock back.
+    fn release(&mut self, acquiring_session: &mut Option<String>) -> QueryResult<()> {
+        self.query_bool(&format!("SELECT pg_advisory_unlock({}) AS yes", key(LOCK)))?;
+        (self.held, *acquiring_session) = (false, None);
+        Ok(())
     }
 
     /// Checks that no connection holds this lock, and ends those that do.

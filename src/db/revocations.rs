@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel::query_dsl::methods::FilterDsl;
 
-use super::cluster_log::{self, Entry};
+use super::cluster_log::{self, Added, Entry};
 use super::connection::DbConnection;
 use super::idempotency::{self, CallOutcome, Idempotent, StoredAnswer};
 use super::messages::unreadable;
@@ -35,9 +35,9 @@ pub fn list(connection: &mut DbConnection) -> QueryResult<Vec<Revocation>> {
         .collect()
 }
 
-/// The revocation that counts now, the answer of an idempotent call, and the number of the entry by
-/// which the other nodes of the author's cluster hear of it.
-pub type Revoked = (Revocation, Option<StoredAnswer>, Option<i64>);
+/// The revocation that counts now, the answer of an idempotent call, and the entry by which the
+/// other nodes of the author's cluster hear of it; SQLite has none.
+pub type Revoked = (Revocation, Option<StoredAnswer>, Option<Added>);
 
 /// Writes a revocation, unless a stored one of the same user reaches as far. Each call tells the
 /// other nodes, so that a repeated one closes what the first one left open.
@@ -48,10 +48,13 @@ pub fn put(
     connection: &mut DbConnection,
     revocation: &Revocation,
     idempotent: Option<&Idempotent<Revocation>>,
-    author: Option<BootId>,
+    author: BootId,
     now: Timestamp,
 ) -> QueryResult<Result<Revoked, Failure>> {
     connection.transaction(|connection| {
+        if let DbConnection::Postgres(postgres) = connection {
+            cluster_log::lock(postgres)?;
+        }
         let done = idempotency::apply_once(connection, idempotent, now, |connection| {
             raise(connection, revocation)?;
             find(connection, &revocation.user_id).map(Ok)
@@ -66,7 +69,7 @@ pub fn put(
         let entry = match connection {
             DbConnection::Sqlite(_) => None,
             DbConnection::Postgres(postgres) => {
-                cluster_log::add(postgres, author, &counts.entry())?
+                Some(cluster_log::add(postgres, author, &counts.entry())?)
             }
         };
         Ok(Ok((counts, answer, entry)))

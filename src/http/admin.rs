@@ -134,7 +134,7 @@ impl Removal {
         let until = Timestamp::now().plus(Duration::from_secs(secs));
         let reason = self.reason.unwrap_or_default();
         let ban = Ban { order_id: order.cloned(), user_id: user.clone(), until, reason };
-        let stored = hub.shared.store.put_ban(ban.clone(), hub.shared.author()).await;
+        let stored = hub.shared.store.put_ban(ban.clone(), hub.shared.node.boot).await;
         let number = stored.map_err(|error| {
             log::warn!("cannot store a ban: {error}");
             Problem::unavailable("the database does not answer", 1)

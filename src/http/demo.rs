@@ -4,22 +4,23 @@
 //! It exists only where the hub made its own secret, and answers only to pages of this machine
 //! ([`local::Local`]). Its tokens are for orders whose names begin with [`ORDER_PREFIX`].
 
+mod limits;
 mod local;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
+pub use self::limits::DemoLimits;
 use self::local::Local;
 use super::Hub;
-use super::api::{change, checked_status};
+use super::api::{change, checked_status, store_problem};
 use super::problem::{Problem, other_methods};
 use crate::actors::store::ChangeNote;
 use crate::auth::{NewToken, mint};
-use crate::config::Config;
 use crate::room::change::{Edit, OrderCommand, OrderPatch, ParticipantsEdit};
 use crate::room::order::Participant;
 use protocol::error::{ErrorCode, Failure};
@@ -73,11 +74,6 @@ struct StatusView {
     status: String,
 }
 
-/// Whether a hub with these settings serves the demo.
-pub fn is_served(config: &Config) -> bool {
-    config.server.demo && config.auth.development_secret.is_some()
-}
-
 pub(super) fn routes(config: &mut ServiceConfig) {
     let get = || other_methods("GET");
     let post = || other_methods("POST");
@@ -107,6 +103,9 @@ fn file(kind: &str, text: &'static str) -> HttpResponse {
         .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
+        .insert_header((header::REFERRER_POLICY, "no-referrer"))
+        .insert_header(("cross-origin-resource-policy", "same-origin"))
+        .insert_header(("cross-origin-opener-policy", "same-origin"))
         .body(text)
 }
 
@@ -118,8 +117,10 @@ async fn make_token(
 ) -> Result<HttpResponse, Problem> {
     let TokenQuery { order, r#as: part } = query.into_inner();
     check_order(&order)?;
-    let (user, name) = part.user();
-    let user = UserId::new(user).map_err(|_| Problem::internal("the demo's user has no id"))?;
+    hub.demo_limits.take_call(Instant::now())?;
+    check_is_of_demo(&hub, &order).await?;
+    hub.demo_limits.note_order(&order)?;
+    let (user, name) = (part.user(&order)?, part.name());
     let is_driver = matches!(part, Part::Driver);
     let patch = OrderPatch {
         driver_id: if is_driver { Edit::Set(user.clone()) } else { Edit::Keep },
@@ -157,6 +158,8 @@ async fn set_status(
 ) -> Result<HttpResponse, Problem> {
     let StatusQuery { order, status } = query.into_inner();
     check_order(&order)?;
+    hub.demo_limits.take_call(Instant::now())?;
+    check_is_of_demo(&hub, &order).await?;
     let status = checked_status(&hub, status)?;
     let patch = OrderPatch { status: Some(status.clone()), ..OrderPatch::default() };
     change(&hub, order, OrderCommand::Patch(patch), ChangeNote::default(), None).await?;
@@ -170,15 +173,38 @@ fn check_order(order: &OrderId) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::Forbidden, "the demo is for orders whose names begin with demo-"))
 }
 
+/// Refuses an order that a back end has made for others, whatever its name.
+async fn check_is_of_demo(hub: &Hub, order: &OrderId) -> Result<(), Problem> {
+    let stored = hub.shared.store.order(order.clone()).await.map_err(store_problem)?;
+    let Some(stored) = stored else { return Ok(()) };
+    let own = Part::ALL.map(|part| part.user(order)).into_iter().collect::<Result<Vec<_>, _>>()?;
+    if stored.facts.involved_users().all(|user| own.contains(user)) {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorCode::Forbidden, "others take part in this order").into())
+}
+
 // === impl Part ===
 
 impl Part {
-    /// The id and the name of its user.
-    fn user(self) -> (&'static str, &'static str) {
+    const ALL: [Self; 3] = [Self::Driver, Self::Customer, Self::Support];
+
+    /// Its user in this order. Each order has its own, so that a token opens no other one.
+    fn user(self, order: &OrderId) -> Result<UserId, Failure> {
+        let part = match self {
+            Self::Driver => "driver",
+            Self::Customer => "customer",
+            Self::Support => "support",
+        };
+        UserId::new(&format!("{order}-{part}"))
+            .map_err(|_| Failure::invalid("order", "is too long for the demo"))
+    }
+
+    fn name(self) -> &'static str {
         match self {
-            Self::Driver => ("demo-driver", "Dan"),
-            Self::Customer => ("demo-customer", "Cleo"),
-            Self::Support => ("demo-support", "Sam"),
+            Self::Driver => "Dan",
+            Self::Customer => "Cleo",
+            Self::Support => "Sam",
         }
     }
 

@@ -14,7 +14,7 @@ pub mod connection;
 mod connection_errors;
 mod cors;
 mod decoding;
-pub mod demo;
+mod demo;
 mod health;
 mod nodes;
 mod openapi;
@@ -42,12 +42,14 @@ use self::problem::Problem;
 use crate::actors::shared::Shared;
 use crate::actors::supervisor::{Supervisor, SupervisorHandle};
 use crate::actors::webhooks::Dispatcher;
+use crate::cluster::LogFollower;
 use crate::log_once::LogOnce;
 use transport::TransportOptions;
 use transport::engineio::PollingSessions;
 
 pub use connection_errors::count_errors;
 pub use cors::cors;
+pub use demo::DemoLimits;
 pub use paths::{head_as_get, refuse_escaped_paths};
 pub use request_lifecycle::one_request_if_unauthenticated;
 pub use socketio::PATH as SOCKET_IO_PATH;
@@ -74,8 +76,12 @@ pub struct Hub {
     pub rates: Arc<stats::Rates>,
     /// When the database last passed a probe.
     pub readiness: Arc<health::ReadinessCache>,
+    /// What the demo may still do.
+    pub demo_limits: Arc<DemoLimits>,
     /// What sends webhooks, if there are any.
     pub dispatcher: Option<Arc<Dispatcher>>,
+    /// How far this node has carried out the log of its cluster; none where it is alone.
+    pub follower: Option<Arc<LogFollower>>,
     /// When the hub started.
     pub started: std::time::Instant,
 }
@@ -140,7 +146,7 @@ pub fn routes(hub: &Hub, route_set: RouteSet) -> impl FnOnce(&mut ServiceConfig)
     move |config| {
         if route_set != RouteSet::Admin {
             config.configure(client_routes(&hub)).configure(api::Calls::register);
-            if demo::is_served(&hub.shared.config) {
+            if hub.shared.config.serves_demo() {
                 config.configure(demo::routes);
             }
         }

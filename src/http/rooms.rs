@@ -20,7 +20,7 @@ use super::openapi::schemas::{InOrder, OfUser};
 use super::path_id::PathId;
 use super::problem::Problem;
 use super::stats::OTHERS_TIMEOUT;
-use crate::actors::cluster::Question;
+use crate::actors::cluster::{Question, RoomSort};
 use crate::actors::order_room::{Inspect, RoomActivity, RoomDetail};
 use crate::actors::supervisor::{GetRoom, ListRooms};
 use crate::cluster::entry::Done;
@@ -46,17 +46,7 @@ pub(super) struct ListQuery {
     cursor: Option<OrderId>,
     /// The top rooms by this, instead of pages in order of ids; not with `cursor`
     #[param(nullable = false, inline)]
-    sort: Option<Sort>,
-}
-
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, ToSchema)]
-#[serde(rename_all = "camelCase")]
-enum Sort {
-    Users,
-    Sessions,
-    Locations,
-    Chats,
-    Activity,
+    sort: Option<RoomSort>,
 }
 
 /// A page of rooms.
@@ -104,57 +94,76 @@ pub(super) async fn list(
         return Err(Failure::invalid("cursor", "either sort or cursor, not both").into());
     }
     // Asks for one more, to know whether there is a next page.
-    let (after, most) = (query.cursor.clone(), query.sort.map_or(Some(limit + 1), |_| None));
-    let (mut rooms, partial) = rooms_of_all_nodes(&hub, after, most).await?;
-    if let Some(sort) = query.sort {
-        sort.order(&mut rooms);
-        rooms.truncate(limit);
-        return Ok(web::Json(RoomList { rooms, next_cursor: None, partial }));
-    }
+    let limit_of_nodes = limit + usize::from(query.sort.is_none());
+    let wanted = (query.cursor.clone(), limit_of_nodes, query.sort);
+    let (mut rooms, partial) = rooms_of_all_nodes(&hub, wanted).await?;
     let more = rooms.len() > limit;
     rooms.truncate(limit);
-    let next_cursor = rooms.last().filter(|_| more).map(|room| room.order_id.clone());
+    let last = rooms.last().filter(|_| more && query.sort.is_none());
+    let next_cursor = last.map(|room| room.order_id.clone());
     Ok(web::Json(RoomList { rooms, next_cursor, partial }))
 }
 
-/// The rooms of all nodes in the order of their ids, one for each order, and the nodes that did not
-/// answer.
+/// The rooms of all nodes, one for each order, and the nodes that did not answer. Each node gives its
+/// own top ones, so one of an order that has many small rooms may be missing.
 async fn rooms_of_all_nodes(
     hub: &Hub,
-    after: Option<OrderId>,
-    limit: Option<usize>,
+    (after, limit, sort): (Option<OrderId>, usize, Option<RoomSort>),
 ) -> Result<(Vec<RoomActivity>, Vec<Arc<str>>), Problem> {
-    let question = Question::Rooms { after: after.clone(), limit };
-    let others = hub.shared.peers.ask::<Vec<RoomActivity>>(question, OTHERS_TIMEOUT);
-    let (own, others) = join(hub.supervisor().addr.send(ListRooms { after, limit }), others).await;
-    let mut own = own.map_err(|_| hub_stopping())?;
+    let peers = &hub.shared.peers;
+    let question = peers.question(|| Question::Rooms { after: after.clone(), limit, sort });
+    let others = peers.ask::<Vec<RoomActivity>>(question, OTHERS_TIMEOUT);
+    let (own, others) = join(own_rooms(hub, after, limit, sort), others).await;
+    let own = own?;
     if others.answers.is_empty() {
         return Ok((own, others.silent));
     }
     let mut all = BTreeMap::<OrderId, RoomActivity>::new();
-    for room in own.drain(..).chain(others.answers.into_iter().flatten()) {
+    for room in own.into_iter().chain(others.answers.into_iter().flatten()) {
         match all.entry(room.order_id.clone()) {
             Entry::Occupied(mut known) => known.get_mut().add(&room),
             Entry::Vacant(place) => drop(place.insert(room)),
         }
     }
-    Ok((all.into_values().collect(), others.silent))
+    let mut rooms: Vec<_> = all.into_values().collect();
+    if let Some(sort) = sort {
+        order_by(sort, &mut rooms);
+    }
+    Ok((rooms, others.silent))
 }
 
-// === impl Sort ===
+/// The first rooms of this node by their ids, or the top ones.
+///
+/// # Errors
+/// If the hub stops.
+pub async fn own_rooms(
+    hub: &Hub,
+    after: Option<OrderId>,
+    limit: usize,
+    sort: Option<RoomSort>,
+) -> Result<Vec<RoomActivity>, Problem> {
+    let Some(supervisor) = hub.running_supervisor() else { return Ok(Vec::new()) };
+    let most = Some(limit).filter(|_| sort.is_none());
+    let rooms = supervisor.addr.send(ListRooms { after, limit: most }).await;
+    let mut rooms = rooms.map_err(|_| hub_stopping())?;
+    if let Some(sort) = sort {
+        order_by(sort, &mut rooms);
+        rooms.truncate(limit.min(MAX_LIMIT));
+    }
+    Ok(rooms)
+}
 
-impl Sort {
-    /// Sorts rooms by this, largest first.
-    fn order(self, rooms: &mut [RoomActivity]) {
-        match self {
-            Self::Users => rooms.sort_by_key(|room| Reverse(room.users)),
-            Self::Sessions => rooms.sort_by_key(|room| Reverse(room.sessions)),
-            Self::Activity => rooms.sort_by_key(|room| Reverse(room.last_activity)),
-            Self::Locations => rooms
-                .sort_by(|one, two| two.locations_per_second.total_cmp(&one.locations_per_second)),
-            Self::Chats => {
-                rooms.sort_by(|one, two| two.chats_per_second.total_cmp(&one.chats_per_second));
-            }
+/// Sorts rooms by this, largest first.
+fn order_by(sort: RoomSort, rooms: &mut [RoomActivity]) {
+    match sort {
+        RoomSort::Users => rooms.sort_by_key(|room| Reverse(room.users)),
+        RoomSort::Sessions => rooms.sort_by_key(|room| Reverse(room.sessions)),
+        RoomSort::Activity => rooms.sort_by_key(|room| Reverse(room.last_activity)),
+        RoomSort::Locations => {
+            rooms.sort_by(|one, two| two.locations_per_second.total_cmp(&one.locations_per_second))
+        }
+        RoomSort::Chats => {
+            rooms.sort_by(|one, two| two.chats_per_second.total_cmp(&one.chats_per_second));
         }
     }
 }
@@ -170,7 +179,7 @@ pub(super) async fn show(
     order: web::Path<PathId<OrderId>>,
 ) -> Result<web::Json<RoomDetail>, Problem> {
     let order = order.into_inner().0;
-    let question = Question::Room(order.clone());
+    let question = hub.shared.peers.question(|| Question::Room(order.clone()));
     let others = hub.shared.peers.ask::<Option<RoomDetail>>(question, OTHERS_TIMEOUT);
     let (own, others) = join(own_room(&hub, order), others).await;
     let mut rooms = own?.into_iter().chain(others.answers.into_iter().flatten());

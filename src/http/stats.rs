@@ -110,7 +110,8 @@ impl Rates {
     security(("token" = []), ("apiKey" = ["admin:read"])),
     responses((status = 200, description = "As of now", body = Stats), Refused))]
 pub(super) async fn stats(hub: web::Data<Hub>, _: May<ReadNode>) -> web::Json<Stats> {
-    let others = hub.shared.peers.ask::<Stats>(Question::Stats, OTHERS_TIMEOUT).await;
+    let question = hub.shared.peers.question(|| Question::Stats);
+    let others = hub.shared.peers.ask::<Stats>(question, OTHERS_TIMEOUT).await;
     let mut all = own(&hub);
     for other in others.answers {
         all.add(other);

@@ -34,6 +34,15 @@ impl Bans {
         scopes.push((scope, until));
     }
 
+    /// These are all bans from now on.
+    pub fn replace_all(&self, all: impl IntoIterator<Item = (BanScope, UserId, Timestamp)>) {
+        let mut bans = HashMap::<UserId, Vec<_>>::new();
+        for (scope, user, until) in all {
+            bans.entry(user).or_default().push((scope, until));
+        }
+        *self.until.write().unwrap_or_else(PoisonError::into_inner) = bans;
+    }
+
     /// When the user may enter the hub again, if not now.
     pub fn from_hub(&self, user: &UserId, now: Timestamp) -> Option<Timestamp> {
         self.find(user, &BanScope::Hub, now)
@@ -74,5 +83,8 @@ mod tests {
         bans.insert(BanScope::Hub, user.clone(), at(20), at(11));
         assert_eq!(bans.from_hub(&user, at(12)), Some(at(20)));
         assert_eq!(bans.read().get(&user).map(Vec::len), Some(1), "the expired one is gone");
+        bans.replace_all([(BanScope::Order(o2.clone()), user.clone(), at(30))]);
+        assert_eq!(bans.from_hub(&user, at(12)), None, "it was lifted meanwhile");
+        assert!(bans.from_order(&user, &o2, at(12)));
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_drivers_the_one_who_was_told_is_told_as_gone_when_he_is() {
+    fn of_two_drivers_the_one_told_as_online_is_told_as_offline() {
         let ((mut watch, now), dan, eve) = (watch(), user("dan"), user("eve"));
         let mut see =
             |connected: &[&UserId]| told(watch.observe(connected, None, true, now + 30 * SECOND));

@@ -42,10 +42,9 @@ pub(super) async fn join(
     let receiver = Arc::<BusReceiver>::default();
     let Some(url) = config.cluster.redis_url.clone() else {
         let bus: Arc<dyn Bus> = Arc::new(SingleNode);
-        let peers = Arc::new(Peers::new(Arc::clone(&bus)));
+        let peers = Arc::new(Peers::new(Arc::clone(&bus), false));
         return Ok(ClusterNode { bus, node, is_cluster: false, receiver, peers, relay });
     };
-    enter(config, &node, store).await?;
     let options = RedisOptions {
         url,
         ca: config.cluster.redis_ca.clone(),
@@ -55,11 +54,12 @@ pub(super) async fn join(
     };
     let started = RedisBus::start(options, Arc::clone(metrics), Arc::clone(&receiver) as _).await?;
     let bus: Arc<dyn Bus> = Arc::new(started);
+    enter(config, &node, store).await?;
     if let Some(relay) = &relay {
         relay.connect(Arc::clone(&bus), node.boot);
     }
     log::info!(node = &*node.name; "this hub is a node of a cluster");
-    let peers = Arc::new(Peers::new(Arc::clone(&bus)));
+    let peers = Arc::new(Peers::new(Arc::clone(&bus), true));
     Ok(ClusterNode { bus, node, is_cluster: true, receiver, peers, relay })
 }
 

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_machine_has_is_refused_in_every_form() {
+    fn addresses_of_no_machine_are_refused_in_every_form() {
         for v4 in ["0.0.0.0", "224.0.0.1", "239.1.2.3", "255.255.255.255"] {
             for ip in [v4.to_owned()].into_iter().chain(forms(v4)) {
                 assert!(matches!(judged(&ip, false), Err(RefusedAddress::NoMachine(_))), "{ip}");

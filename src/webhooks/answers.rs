@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_while_it_is_asked_is_not_kept() {
+    fn an_answer_forgotten_while_it_is_asked_is_not_kept() {
         type Forget = fn(&mut Answers<bool, u8>);
         let by_user: Forget = |answers| answers.forget_user(&key("ann").user);
         let by_order: Forget = |answers| answers.forget_order(&order("o"));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_bound_of_all_the_oldest_goes() {
+    fn the_oldest_answer_goes_beyond_the_bound() {
         let mut scene = Scene::new();
         for number in 0..=MOST {
             scene.ask("o", &format!("u{number}"));

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_shown_counts_only_for_those_whose_app_never_tells_what_was_read() {
+    fn delivery_counts_only_for_apps_without_read_receipts() {
         let (chat, mut ann) = (messages(&[0, 0]), Progress { shown: 2, ..Progress::default() });
         assert_eq!(judge(&ann, &chat, 10), Verdict::Nothing);
         ann.reads = true;

@@ -68,6 +68,19 @@ test('the drive is seen by the customer, and what the customer writes by support
   assert.deepEqual(complaints, []);
 });
 
+test('the drive ends at the door, and can be driven again', async (t) => {
+  const { page } = await open(t, { viewport: DESK });
+  const status = (text) => page.locator('#customer .status', { hasText: text }).waitFor({ timeout: 3 * PATIENCE_MS });
+  for (const round of [1, 2]) {
+    await page.getByRole('button', { name: 'Start the drive' }).click();
+    await status('On the way');
+    if (round === 2) break;
+    await status('Almost there');
+    await status('At the door');
+  }
+  await page.locator('#customer .where', { hasText: 'm away' }).waitFor();
+});
+
 test('what is written without a connection waits, and is sent once', async (t) => {
   const { page } = await open(t, { viewport: DESK });
   await page.getByRole('button', { name: 'Disconnect Cleo' }).click();

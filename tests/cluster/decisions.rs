@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use diesel::RunQueryDsl as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -121,4 +122,59 @@ async fn readiness(hub: &Hub) -> Value {
     let answer = reqwest::get(hub.url("/readyz")).await.expect("an answer");
     assert_eq!(answer.status(), 200);
     answer.json().await.expect("JSON")
+}
+
+#[tokio::test]
+async fn of_decisions_at_the_same_time_the_same_one_counts_on_every_node() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let [first, second] = cluster.nodes();
+    know_each_other(&[&first, &second]).await;
+    for _ in 0..10 {
+        let lift = format!("{SESSIONS}?banSecs=0");
+        let decisions = tokio::join!(
+            first.admin(Method::DELETE, SESSIONS),
+            second.admin(Method::DELETE, &lift),
+            second.admin(Method::DELETE, SESSIONS),
+            first.admin(Method::DELETE, &lift),
+        );
+        for (status, answer) in [decisions.0, decisions.1, decisions.2, decisions.3] {
+            assert_eq!((status, answer), (200, json!({ "closed": 0 })));
+        }
+        assert_eq!(is_barred(&first).await, is_barred(&second).await);
+    }
+}
+
+#[tokio::test]
+async fn without_redis_too_the_later_decision_counts_on_every_node() {
+    let Some(mut cluster) = TestCluster::create() else { return };
+    let [first, second] = cluster.nodes();
+    know_each_other(&[&first, &second]).await;
+    cluster.redis.kill();
+    for hub in [&first, &second] {
+        until("the bus to be down", async || readiness(hub).await["status"] == "degraded").await;
+    }
+    let lift = format!("{SESSIONS}?banSecs=0");
+    // Neither node has read what the other has decided just before.
+    for (one, other, barred) in [(lift.as_str(), SESSIONS, true), (SESSIONS, &lift, false)] {
+        first.admin(Method::DELETE, one).await;
+        second.admin(Method::DELETE, other).await;
+        let read = Instant::now() + AT_MOST;
+        while Instant::now() < read {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(is_barred(&second).await, barred, "the node of the later decision");
+        }
+        assert_eq!(is_barred(&first).await, barred);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_only_the_database_knows_is_named() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let [first] = cluster.nodes();
+    // As one that has just started and was not heard yet.
+    let row = "INSERT INTO nodes (boot_id, name, prefix, version, started_at, beat_at) VALUES \
+               ('01a232a1158f750aa943a9c8b7a4d392', 'new', 'orderhub', '1', now(), now() - interval '6 seconds')";
+    diesel::sql_query(row).execute(&mut cluster.database.connection(&first)).expect("written");
+    let (status, answer) = first.admin(Method::DELETE, SESSIONS).await;
+    assert_eq!((status, answer), (200, json!({ "closed": 0, "pendingNodes": ["new"] })));
 }

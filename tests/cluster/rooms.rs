@@ -127,3 +127,32 @@ async fn a_node_that_ends_takes_its_users_along() {
     assert_eq!(ann.expect("presence:left").await["userId"], "dan");
     until("the messages", async || ann.expect("chat:message").await["seq"] == 1).await;
 }
+
+/// A position as another node publishes it for the order o1, judged by this revision.
+fn forged(rev: i64, number: u8, lng: f64) -> Vec<u8> {
+    let position = json!({ "orderId": "o1", "driverId": "dan", "lat": 45.0, "lng": lng });
+    let json = json!({ "rev": rev, "ageMs": 0, "data": position }).to_string();
+    let data = [b"\x02o1", json.as_bytes()].concat();
+    let length = u32::try_from(data.len()).expect("it is short");
+    let head = [&[1][..], &[9; 16], &[0, 0, 0, 0, 0, 0, 0, number], b"\x05other\x01"].concat();
+    [head, length.to_be_bytes().to_vec(), data].concat()
+}
+
+#[tokio::test]
+async fn a_position_judged_by_a_state_that_the_room_does_not_know_is_not_shown_by_the_known_one() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let [hub]: [Hub; 1] = cluster.nodes();
+    back_end::put(&hub, "o1", json!({ "status": "NEW", "driverId": "dan" })).await;
+    let mut ann = hub.connect("ann", "customer", &["o1"]).await;
+    ann.join("o1").await;
+    let channels: Vec<String> = cluster.redis.tell("PUBSUB CHANNELS *o:o1");
+    let publish = |message: Vec<u8>| {
+        let words: [&[u8]; 3] = [b"PUBLISH", channels[0].as_bytes(), &message];
+        let _: i64 = cluster.redis.send(&words);
+    };
+    for (rev, number, lng) in [(1, 1, 13.1), (99, 2, 13.2), (1, 3, 13.3)] {
+        publish(forged(rev, number, lng));
+    }
+    assert_eq!(ann.expect("location:updated").await["lng"], 13.1);
+    assert_eq!(ann.expect("location:updated").await["lng"], 13.3);
+}

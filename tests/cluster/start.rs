@@ -1,5 +1,8 @@
 //! Which hubs may start together.
 
+use diesel::RunQueryDsl as _;
+
+use super::support::rooms::say;
 use super::support::{Hub, StartingHub, until};
 use super::test_cluster::TestCluster;
 
@@ -70,4 +73,29 @@ async fn a_node_with_another_prefix_gives_up_and_names_the_setting() {
     let other = cluster.node("node-1").env("REDIS_PREFIX", "staging").env("DRAIN_SECS", 1);
     let log = refused(other.launch()).await;
     assert!(log.contains("REDIS_PREFIX: the node node-0 of this database has orderhub"), "{log}");
+}
+
+#[tokio::test]
+async fn a_hub_without_redis_does_not_take_the_database_of_nodes_that_have_lost_the_lock() {
+    let Some(cluster) = TestCluster::create() else { return };
+    let node = cluster.node("node-0").start();
+    let alone = cluster.database.hub().launch();
+    until("the other hub to wait", async || alone.log().contains("another hub uses")).await;
+    // As after a failover: the session that has the lock is gone.
+    let end = format!(
+        "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a JOIN pg_locks l \
+         ON l.pid = a.pid WHERE a.application_name LIKE 'orderhub {}@%' AND l.classid = 1869768821",
+        node.pid()
+    );
+    let mut connection = cluster.database.connection(&node);
+    let said = "another hub uses the database (the nodes of a cluster)";
+    until("the other hub to see the nodes", async || {
+        diesel::sql_query(&end).execute(&mut connection).expect("ended");
+        alone.log().contains(said)
+    })
+    .await;
+    let mut ann = node.connect("ann", "customer", &["o1"]).await;
+    ann.join("o1").await;
+    say(&mut ann, "o1", "still here").await;
+    assert_eq!(node.status("/readyz").await, 200);
 }

@@ -93,6 +93,9 @@ async fn the_demo_is_served_only_with_the_hubs_own_secret() {
     assert_eq!(statuses(&Hub::start()).await, [404; 5]);
     assert_eq!(statuses(&Hub::builder().env("DEMO", true).start()).await, [404; 5]);
     assert_eq!(statuses(&development().env("DEMO", false).start()).await, [404; 5]);
+    assert_eq!(statuses(&development().env("JOIN_POLICY", "open").start()).await, [404; 5]);
+    let proxied = development().env("TRUSTED_PROXIES", "127.0.0.1").env("DEMO", true).start();
+    assert_eq!(statuses(&proxied).await, [404; 5]);
 }
 
 #[tokio::test]
@@ -183,16 +186,69 @@ async fn a_token_is_for_one_order_and_an_hour() {
 }
 
 #[tokio::test]
+async fn a_token_of_one_order_opens_no_other_order_of_the_demo() {
+    let hub = development().start();
+    let mut first = connect(&hub, "demo-1", "support").await;
+    connect(&hub, "demo-2", "support").await;
+    assert_eq!(join(&mut first, "demo-1").await["ok"], true);
+    assert_eq!(join(&mut first, "demo-2").await["error"]["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn an_order_of_others_is_not_taken_over() {
+    let hub = development().start();
+    let key = std::fs::read_to_string(hub.data_dir().join("jwt-secret")).expect("the secret");
+    let claims = json!({ "id": "shop", "role": "service", "exp": now() + 60 });
+    let key = jsonwebtoken::EncodingKey::from_secret(key.trim().as_bytes());
+    let shop =
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+    let order = Http::new().put(hub.url("/api/v1/orders/demo-9")).bearer_auth(shop);
+    let made =
+        order.json(&json!({ "driverId": "dan-of-the-shop" })).send().await.expect("an answer");
+    assert_eq!(made.status(), 201);
+    for path in ["token?as=driver&order=demo-9", "status?status=ON_THE_WAY&order=demo-9"] {
+        let answer = own(&hub, "POST", &format!("/demo/{path}")).await;
+        assert_eq!(answer.status(), 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn clients_of_a_proxy_get_nothing() {
+    let hub = development().start();
+    for (method, path) in PATHS {
+        let request = Http::new().request(method.parse().expect("a method"), hub.url(path));
+        let request =
+            request.header("origin", "http://localhost").header("x-forwarded-for", "192.0.2.7");
+        assert_eq!(request.send().await.expect("an answer").status(), 403, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn calls_have_a_rate() {
+    let hub = development().start();
+    let mut last = 200;
+    for _ in 0..200 {
+        let answer = own(&hub, "POST", "/demo/token?order=demo-1&as=driver").await;
+        last = answer.status().as_u16();
+        if last == 429 {
+            assert!(answer.headers().contains_key("retry-after"));
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+}
+
+#[tokio::test]
 async fn three_users_of_the_demo_meet_and_get_the_status() {
     let hub = development().start();
     let mut driver = connect(&hub, "demo-7", "driver").await;
     let mut support = connect(&hub, "demo-7", "support").await;
     let joined = join(&mut support, "demo-7").await;
-    assert_eq!(joined["driverId"], "demo-driver");
+    assert_eq!(joined["driverId"], "demo-7-driver");
     join(&mut driver, "demo-7").await;
     let fix = json!({ "orderId": "demo-7", "lat": 1.5, "lng": 2.0 });
     assert_eq!(driver.request("driver:location", fix).await["accepted"], 1);
-    assert_eq!(support.expect("location:updated").await["driverId"], "demo-driver");
+    assert_eq!(support.expect("location:updated").await["driverId"], "demo-7-driver");
     let answer = own(&hub, "POST", "/demo/status?order=demo-7&status=ON_THE_WAY").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(support.expect("order:status").await["status"], "ON_THE_WAY");

@@ -93,7 +93,7 @@ async fn a_removal_goes_before_every_role_that_a_back_end_gives() {
 }
 
 #[tokio::test]
-async fn who_has_a_right_is_not_asked_about() {
+async fn a_user_with_a_right_is_not_asked_about() {
     let back_end = back_end(json!({"allow": false}));
     let hub = asking(Hub::builder(), "JOIN_HOOK_URL", &back_end).start();
     put(&hub, "o1", json!({"driverId": "dan"})).await;
@@ -104,7 +104,7 @@ async fn who_has_a_right_is_not_asked_about() {
 }
 
 #[tokio::test]
-async fn what_is_no_yes_lets_nobody_in() {
+async fn an_answer_without_a_yes_lets_no_guest_in() {
     let back_end = Receiver::start();
     let hub = asking(Hub::builder(), "JOIN_HOOK_URL", &back_end).start();
     let mut gus = guest(&hub).await;
@@ -320,7 +320,7 @@ async fn messages_of_a_sender_keep_their_order_and_others_do_not_wait() {
 }
 
 #[tokio::test]
-async fn without_an_answer_a_message_is_refused_or_stored_as_it_is_set() {
+async fn a_message_without_an_answer_is_refused_or_stored_as_set() {
     for (fail, stored) in [("closed", false), ("open", true)] {
         let back_end = Receiver::start();
         let builder = asking(Hub::builder(), "CHAT_HOOK_URL", &back_end);
@@ -368,7 +368,7 @@ async fn a_retry_behind_its_original_is_not_asked_about() {
 }
 
 #[tokio::test]
-async fn those_who_only_send_cause_no_question() {
+async fn a_session_that_only_sends_causes_no_question() {
     let back_end = back_end(json!({"allow": true}));
     let hub = asking(Hub::builder(), "JOIN_HOOK_URL", &back_end).start();
     put(&hub, "o1", json!({})).await;
@@ -405,7 +405,7 @@ async fn messages_that_wait_are_not_asked_about_when_their_sender_is_out() {
 }
 
 #[tokio::test]
-async fn who_lost_the_right_while_the_back_end_thought_writes_nothing() {
+async fn a_sender_who_lost_the_right_meanwhile_writes_nothing() {
     let (back_end, answered) = (Receiver::start(), Arc::new(AtomicBool::new(false)));
     let asked = Arc::new(AtomicU32::new(0));
     let (is_answered, count) = (Arc::clone(&answered), Arc::clone(&asked));
@@ -429,6 +429,9 @@ async fn who_lost_the_right_while_the_back_end_thought_writes_nothing() {
     assert_eq!(call(&hub, Method::DELETE, path, json!({})).await, 200);
     answered.store(true, Ordering::SeqCst);
     let refused = ann.reply(id).await;
+    // The session is out of the room by then; its next try is forbidden.
+    assert_eq!(refused["error"]["code"], "unavailable", "{refused}");
+    let refused = ann.request("chat:message", json!({"orderId": "o1", "content": "again"})).await;
     assert_eq!(refused["error"]["code"], "forbidden", "{refused}");
     assert_eq!(say(&mut bob, "o1", "mine").await["seq"], 1, "nothing was stored before");
 }

@@ -61,7 +61,7 @@ fn is(user: &str, unread: i64) -> (String, i64) {
 }
 
 #[tokio::test]
-async fn those_who_were_not_shown_a_message_are_told_of_and_no_others() {
+async fn users_who_were_not_shown_a_message_are_told_of_and_no_others() {
     each_database(async |database: Database| {
         let receiver = Receiver::start();
         let (_file, builder) = unread(database.hub(), &receiver);
@@ -99,7 +99,7 @@ async fn those_who_were_not_shown_a_message_are_told_of_and_no_others() {
 }
 
 #[tokio::test]
-async fn what_was_read_in_time_on_any_device_is_not_told() {
+async fn a_message_read_in_time_on_any_device_is_not_told() {
     let receiver = Receiver::start();
     let (_file, builder) = unread(Hub::builder(), &receiver);
     let hub = builder.env("UNREAD_AFTER_SECS", "2").start();
@@ -118,7 +118,7 @@ async fn what_was_read_in_time_on_any_device_is_not_told() {
 }
 
 #[tokio::test]
-async fn for_an_app_that_never_tells_what_was_read_delivery_counts() {
+async fn delivery_counts_for_an_app_without_read_receipts() {
     let receiver = Receiver::start();
     let (_file, builder) = unread(Hub::builder(), &receiver);
     let hub = builder.start();
@@ -133,7 +133,7 @@ async fn for_an_app_that_never_tells_what_was_read_delivery_counts() {
 }
 
 #[tokio::test]
-async fn those_who_lost_their_right_are_not_told_of() {
+async fn users_without_a_right_are_not_told_of() {
     let receiver = Receiver::start();
     let (_file, builder) = unread(Hub::builder(), &receiver);
     let hub = builder.start();

@@ -29,19 +29,20 @@ fn node(boot: BootId, prefix: &str) -> NodeRow {
 }
 
 #[test]
-fn an_entry_is_written_with_what_it_tells_of_and_only_by_nodes() {
+fn an_entry_is_written_with_what_it_tells_of_and_names_who_must_carry_it_out() {
     on_postgres(async |hub: Fixture| {
         let boot = BootId::random();
-        assert_eq!(hub.store.put_ban(ban("alone"), None).await, Ok(None));
         let ban = ban("ann");
-        let first = hub.store.put_ban(ban.clone(), Some(boot)).await.expect("written");
+        let first = hub.store.put_ban(ban.clone(), boot).await.expect("written");
         let revocation = Revocation { user_id: user("bob"), issued_before: Timestamp::now() };
-        let revoked = hub.store.revoke(revocation.clone(), None, Some(boot)).await;
+        let revoked = hub.store.revoke(revocation.clone(), None, boot).await;
         let (_, _, second) = revoked.expect("written").expect("no key");
         let rows = hub.store.log_after(0).await.expect("a page").rows;
         let entries: Vec<_> =
             rows.iter().map(|row| (row.id, row.author, row.entry.clone())).collect();
-        let (first, second) = (first.expect("a number"), second.expect("a number"));
+        let (first, second) = (first.expect("an entry"), second.expect("an entry"));
+        assert_eq!((first.nodes.len(), second.nodes.len()), (0, 0));
+        let (first, second) = (first.number, second.number);
         let expected = [
             (first, Some(boot), Some(ban.entry())),
             (second, Some(boot), Some(revocation.entry())),
@@ -49,6 +50,12 @@ fn an_entry_is_written_with_what_it_tells_of_and_only_by_nodes() {
         assert_eq!(entries, expected);
         assert_eq!(hub.store.last_log_entry().await, Ok(second));
         assert_eq!(hub.store.log_after(first).await.expect("a page").rows.len(), 1);
+        for there in [boot, BootId::random()] {
+            hub.store.enter_cluster(node(there, "a")).await.expect("entered");
+        }
+        let third = hub.store.put_ban(ban.clone(), boot).await.expect("written").expect("an entry");
+        assert_eq!(third.nodes.len(), 2);
+        assert!(third.nodes.iter().any(|node| node.boot == boot && &*node.name == "hub"));
     });
 }
 
@@ -63,14 +70,14 @@ fn numbers_rise_in_the_order_of_commits() {
         diesel::sql_query("BEGIN").execute(postgres).expect("begun");
         let number = cluster_log::add(postgres, Some(boot), &entry).expect("added");
         let store = hub.store.clone();
-        let other = actix_rt::spawn(async move { store.put_ban(ban("fast"), Some(boot)).await });
+        let other = actix_rt::spawn(async move { store.put_ban(ban("fast"), boot).await });
         // Whoever reads now sees neither.
         for _ in 0..5 {
             assert_eq!(hub.store.log_after(0).await.expect("a page").rows, []);
         }
         diesel::sql_query("COMMIT").execute(postgres).expect("committed");
-        let later = other.await.expect("no panic").expect("written");
-        assert!(number < later, "{number:?} {later:?}");
+        let later = other.await.expect("no panic").expect("written").expect("an entry");
+        assert!(number < later.number);
     });
 }
 
@@ -90,13 +97,14 @@ fn an_entry_of_a_newer_version_and_a_lost_number_are_told() {
 fn old_entries_are_deleted() {
     on_postgres(async |hub: Fixture| {
         let boot = BootId::random();
-        hub.store.put_ban(ban("old"), Some(boot)).await.expect("written");
+        hub.store.put_ban(ban("old"), boot).await.expect("written");
         let age = "UPDATE cluster_log SET created_at = now() - interval '25 hours'";
         diesel::sql_query(age).execute(&mut hub.connection()).expect("old");
-        let kept = hub.store.put_ban(ban("new"), Some(boot)).await.expect("written");
-        assert_eq!(hub.store.sweep_cluster_log().await, Ok(false));
+        let kept = hub.store.put_ban(ban("new"), boot).await.expect("written");
+        assert_eq!(cluster_log::delete_old(&mut hub.connection()), Ok(1));
         let rows = hub.store.log_after(0).await.expect("a page").rows;
-        assert_eq!(rows.iter().map(|row| Some(row.id)).collect::<Vec<_>>(), [kept]);
+        let kept = kept.expect("an entry").number;
+        assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [kept]);
     });
 }
 

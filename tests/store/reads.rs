@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use orderhub::actors::store::{
     Ban, CallerClass, LoadedOrder, MAX_WAITING_READS, PageRange, Revocation,
 };
+use protocol::ids::BootId;
 use protocol::location::Position;
 use protocol::time::Timestamp;
 
@@ -122,14 +123,14 @@ fn bans_replace_each_other_and_expire() {
         };
         let (hub_wide, one_order) = (ban(None, "ann", 900), ban(Some("o"), "ann", 900));
         for ban in [&hub_wide, &one_order] {
-            hub.store.put_ban(ban.clone(), None).await.expect("written");
+            hub.store.put_ban(ban.clone(), BootId::random()).await.expect("written");
         }
         let longer = ban(Some("o"), "ann", 1800);
-        hub.store.put_ban(longer.clone(), None).await.expect("written");
+        hub.store.put_ban(longer.clone(), BootId::random()).await.expect("written");
         let mut bans = hub.store.bans().await.expect("read");
         bans.sort_by_key(|ban| ban.order_id.clone());
         assert_eq!(bans, [hub_wide, longer.clone()]);
-        hub.store.put_ban(ban(None, "ann", -1), None).await.expect("written");
+        hub.store.put_ban(ban(None, "ann", -1), BootId::random()).await.expect("written");
         assert_eq!(hub.store.bans().await.expect("read"), [longer]);
     });
 }
@@ -173,11 +174,15 @@ fn reads_of_users_delay_neither_back_ends_nor_admins() {
             let until = Timestamp::from_millis(Timestamp::now().as_millis() + 60_000);
             let user_id = "ann".parse().expect("an id");
             let ban = Ban { order_id: None, user_id, until, reason: String::new() };
-            hub.store.put_ban(ban, None).await.expect("written");
+            hub.store.put_ban(ban, BootId::random()).await.expect("written");
             hub.store.ping().await.expect("an answer");
             let user_id = "ann".parse().expect("an id");
             let revocation = Revocation { user_id, issued_before: Timestamp::now() };
-            hub.store.revoke(revocation, None, None).await.expect("written").expect("no key");
+            hub.store
+                .revoke(revocation, None, BootId::random())
+                .await
+                .expect("written")
+                .expect("no key");
             read.load(Ordering::Relaxed)
         };
         let (read_in_time, before_back_end, before_admin) = tokio::join!(crowd, back_end, admin);

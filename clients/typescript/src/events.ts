@@ -19,7 +19,8 @@ export type ErrorCode =
   | 'unavailable'
   | 'unauthenticated'
   | 'token_expired'
-  | 'internal';
+  | 'internal'
+  | 'rejected';
 export type BackEndData = {} | unknown[];
 /**
  * What a message's content is.

@@ -55,6 +55,16 @@ impl BackEndEvent {
         Ok(Self { name: name.into(), data: checked_data(data)? })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its data.
+    pub fn data(&self) -> &RawValue {
+        &self.data
+    }
+
     /// The event in the form that the hub sends.
     pub fn event(&self) -> ServerEvent<'_> {
         ServerEvent::BackEnd(BackEndPush { name: &self.name, data: &self.data })

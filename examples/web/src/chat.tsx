@@ -5,9 +5,9 @@ import { useMessages, useReadMarks, useTyping, useUnread } from '@orderhub/clien
 import { type FormEvent, useEffect, useId, useLayoutEffect, useRef, useState } from 'react';
 
 import { clock } from './map';
-import { nameOf, type Person } from './people';
+import { nameOf, partOf, type Person } from './people';
 
-const names = (userIds: string[]) => new Intl.ListFormat('en').format(userIds.map(nameOf));
+const names = (userIds: string[]) => new Intl.ListFormat('en').format(userIds.map(nameOf).sort());
 
 /** How far an own message has come, in words. */
 function progress({ status, seq = 0, error }: Message, readers: [string, number][]): string {
@@ -21,7 +21,7 @@ function Bubble({ message, me, readers, isFirst }: { message: Message; me: strin
   const { retry, discard } = useMessages();
   const isOwn = message.senderId === me;
   return (
-    <li className={isOwn ? 'own' : 'other'} data-status={message.status} data-part={message.senderId}>
+    <li className={isOwn ? 'own' : 'other'} data-status={message.status} data-part={partOf(message.senderId)}>
       {isFirst && !isOwn && <span className="sender">{nameOf(message.senderId)}</span>}
       <p className={message.deleted ? 'deleted' : undefined}>{message.content}</p>
       <span className="fate">

@@ -5,7 +5,7 @@ import type { Fix } from '@orderhub/client/driver';
 import { distance, type Place, type Point, unproject } from './mercator';
 import { BLOCK, SHOP, HOME } from './town-plan';
 
-const METRES_A_SECOND = 11;
+const METRES_A_SECOND = 14;
 
 /** The corners of the way, in blocks of the town. */
 const corners: Point[] = [

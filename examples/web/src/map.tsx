@@ -109,8 +109,6 @@ export function OrderMap() {
     >
       <Ground box={box} />
       <polyline className="trail" points={trail} strokeWidth={5 * scale} />
-      <Pin at={shop} scale={scale} label="The shop">{BAG}</Pin>
-      <Pin at={home} scale={scale} label="The door">{DOOR}</Pin>
       {location && (
         <g ref={marker} className="driver" data-stale={location.stale}>
           <circle className="halo" r={24} />
@@ -118,6 +116,8 @@ export function OrderMap() {
           <path className="arrow" d="M0-9 7 7 0 3.500-7 7Z" />
         </g>
       )}
+      <Pin at={shop} scale={scale} label="The shop">{BAG}</Pin>
+      <Pin at={home} scale={scale} label="The door">{DOOR}</Pin>
     </svg>
   );
 }

@@ -12,7 +12,11 @@ export interface Person {
   title: string;
 }
 
-const person = (part: Part, name: string, title: string): Person => ({ part, userId: `demo-${part}`, name, title });
+export const query = new URLSearchParams(location.search);
+
+export const orderId = query.get('order') ?? 'demo-1';
+
+const person = (part: Part, name: string, title: string): Person => ({ part, userId: `${orderId}-${part}`, name, title });
 
 export const people = [
   person('driver', 'Dan', 'Driver'),
@@ -20,11 +24,11 @@ export const people = [
   person('support', 'Sam', 'Support'),
 ];
 
-export const nameOf = (userId: string) => people.find((one) => one.userId === userId)?.name ?? userId;
+const personOf = (userId: string) => people.find((one) => one.userId === userId);
 
-export const query = new URLSearchParams(location.search);
+export const nameOf = (userId: string) => personOf(userId)?.name ?? userId;
 
-export const orderId = query.get('order') ?? 'demo-1';
+export const partOf = (userId: string) => personOf(userId)?.part;
 
 const hubUrl: string = import.meta.env.VITE_HUB ?? (import.meta.env.MODE === 'demo' ? location.origin : 'http://127.0.0.1:8080');
 

@@ -10,21 +10,20 @@ import { drive } from './drive';
 import { OrderMap, whereabouts } from './map';
 import { nameOf, orderId, type Person, setStatus } from './people';
 
-/** The statuses of the demo's shop, in their order; another shop has others. */
+/** The statuses of the demo's shop, in their order. None is terminal: the drive can be repeated. */
 const steps: Record<string, string> = {
   ON_THE_WAY: 'On the way',
   ARRIVING: 'Almost there',
-  DELIVERED: 'Delivered',
+  AT_THE_DOOR: 'At the door',
 };
 
 function OrderState({ person }: { person: Person }) {
   const { status, driverId, state } = useOrder();
   const location = useDriverLocation();
   const place = Object.keys(steps).indexOf(status ?? '');
-  const isOver = status === 'DELIVERED';
   const isDriver = person.part === 'driver';
   const who = isDriver ? 'You' : driverId === null ? 'Driver' : nameOf(driverId);
-  const where = isOver ? '' : location?.stale ? whereabouts(location) : `${who}: ${whereabouts(location)}`;
+  const where = location?.stale ? whereabouts(location) : `${who}: ${whereabouts(location)}`;
   const refused = state.status === 'refused' || state.status === 'left';
   return (
     <div className="order">
@@ -54,7 +53,7 @@ function Driving() {
       let status = 'ON_THE_WAY';
       void tell(status);
       return drive(report, (part) => {
-        const next = part === 1 ? 'DELIVERED' : part > 0.75 ? 'ARRIVING' : 'ON_THE_WAY';
+        const next = part === 1 ? 'AT_THE_DOOR' : part > 0.75 ? 'ARRIVING' : 'ON_THE_WAY';
         if (next !== status) void tell((status = next));
         if (part === 1) setOn(false);
       });

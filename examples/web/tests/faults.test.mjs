@@ -111,7 +111,7 @@ describe('faults', { concurrency: 6 }, () => {
 
   survives('the token is revoked', async (scene) => {
     // A revocation counts for tokens of earlier seconds.
-    await scene.call('POST', '/users/demo-customer/revoke');
+    await scene.call('POST', `/users/${scene.orderId}-customer/revoke`);
     await write(scene);
     await until(() => scene.reasons.includes('refused'), 'a fresh token');
     await scene.online();

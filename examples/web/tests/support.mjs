@@ -77,7 +77,7 @@ export class Scene {
   }
 
   token(more) {
-    return token('demo-customer', { orders: [this.orderId], iat: Math.floor(Date.now() / 1000), ...more });
+    return token(`${this.orderId}-customer`, { orders: [this.orderId], iat: Math.floor(Date.now() / 1000), ...more });
   }
 
   mount() {

@@ -25,9 +25,14 @@ const MAX_ANSWERS: usize = 1024;
 /// bus.
 const CUT_OFF_AFTER: Duration = Duration::from_millis(2500);
 
+/// For how long it is known that a node has said that it stops: longer than its row counts.
+const LEFT_FOR: Duration = Duration::from_secs(60);
+
 /// The other nodes of this one.
 pub struct Peers {
     bus: Arc<dyn Bus>,
+    /// Whether there may be others.
+    is_cluster: bool,
     known: Mutex<Known>,
     /// Where answers to the questions under way go.
     asking: Mutex<HashMap<u64, mpsc::Sender<RawAnswer>>>,
@@ -43,6 +48,8 @@ struct Known {
     beats: HashMap<BootId, Beat>,
     /// When each was last heard over the bus, or at first.
     over_bus: HashMap<BootId, Instant>,
+    /// When nodes have said that they stop. What was read of them before does not bring them back.
+    left: HashMap<BootId, Instant>,
 }
 
 /// A node that is there.
@@ -76,8 +83,9 @@ struct Asking<'a> {
 
 impl Peers {
     /// The others on this bus, none of whom is known yet.
-    pub fn new(bus: Arc<dyn Bus>) -> Self {
-        Self { bus, known: Mutex::default(), asking: Mutex::default(), next_number: 1.into() }
+    pub fn new(bus: Arc<dyn Bus>, is_cluster: bool) -> Self {
+        let (known, asking) = (Mutex::default(), Mutex::default());
+        Self { bus, is_cluster, known, asking, next_number: 1.into() }
     }
 
     /// A node has said that it is there, or that it leaves. Whether that is new.
@@ -86,7 +94,12 @@ impl Peers {
         if beat.leaves {
             known.beats.remove(&node.boot);
             known.over_bus.remove(&node.boot);
+            known.left.retain(|_, left| at.saturating_duration_since(*left) < LEFT_FOR);
+            known.left.insert(node.boot, at);
             return known.nodes.left(node.boot);
+        }
+        if known.left.contains_key(&node.boot) {
+            return false;
         }
         known.beats.insert(node.boot, beat);
         known.over_bus.entry(node.boot).or_insert(at);
@@ -131,16 +144,33 @@ impl Peers {
         known.nodes.present(now).into_iter().filter_map(peer).collect()
     }
 
+    /// A question, if there may be anyone to ask.
+    pub fn question(&self, question: impl FnOnce() -> Question) -> Option<Question> {
+        self.is_cluster.then(question)
+    }
+
     /// Asks all nodes that are there, and waits until each has answered, at most for this time. While
     /// the bus is down none of them is asked.
     pub async fn ask<A: DeserializeOwned>(
         &self,
-        question: Question,
+        question: Option<Question>,
         within: Duration,
     ) -> Answers<A> {
+        self.ask_also(question, &[], within).await
+    }
+
+    /// The same, where these nodes must answer too, whether they are known to this one or not.
+    pub async fn ask_also<A: DeserializeOwned>(
+        &self,
+        question: Option<Question>,
+        also: &[Node],
+        within: Duration,
+    ) -> Answers<A> {
+        let Some(question) = question else {
+            return Answers { answers: Vec::new(), silent: Vec::new() };
+        };
         let deadline = Instant::now() + within;
-        let mut silent: Vec<Node> =
-            self.present(Instant::now()).into_iter().map(|peer| peer.node).collect();
+        let mut silent = self.all_with(also);
         let mut answers = Vec::new();
         let name = |nodes: Vec<Node>| nodes.into_iter().map(|node| node.name).collect();
         if silent.is_empty() || self.bus.state() != State::Up {
@@ -160,6 +190,17 @@ impl Peers {
             }
         }
         Answers { answers, silent: name(silent) }
+    }
+
+    /// The nodes that are there and these, in the order of their starts.
+    fn all_with(&self, also: &[Node]) -> Vec<Node> {
+        let known = self.known.lock();
+        let present = known.nodes.present(Instant::now()).into_iter().map(|present| present.node);
+        let also = also.iter().filter(|node| !known.left.contains_key(&node.boot)).cloned();
+        let mut all: Vec<Node> = present.chain(also).collect();
+        all.sort_by_key(|node| node.boot);
+        all.dedup_by_key(|node| node.boot);
+        all
     }
 
     fn open(&self, question: Question) -> Asking<'_> {
@@ -233,7 +274,7 @@ mod tests {
 
     fn peers(state: State) -> (Arc<TestBus>, Peers) {
         let bus = Arc::new(TestBus { published: Mutex::default(), state });
-        let peers = Peers::new(Arc::clone(&bus) as Arc<dyn Bus>);
+        let peers = Peers::new(Arc::clone(&bus) as Arc<dyn Bus>, true);
         for (name, boot) in [("a", 1), ("b", 2)] {
             peers.heard(&node(name, boot), beat(), Instant::now());
         }
@@ -279,7 +320,7 @@ mod tests {
                 peers.answered(boot, text.as_bytes());
             }
         };
-        let asked = peers.ask::<u64>(Question::Log(1), Duration::from_secs(60));
+        let asked = peers.ask::<u64>(Some(Question::Log(1)), Duration::from_secs(60));
         let (answers, ()) = tokio::join!(asked, answer);
         assert_eq!((answers.answers, answers.silent.len()), (vec![3, 4], 0));
         assert!(peers.asking.lock().is_empty(), "it takes no more answers");
@@ -290,7 +331,7 @@ mod tests {
         let (_bus, peers) = peers(State::Up);
         let answer = async { peers.answered(node("b", 2).boot, reply(1, "4").as_bytes()) };
         let (begun, within) = (Instant::now(), Duration::from_millis(50));
-        let asked = peers.ask::<u64>(Question::Log(1), within);
+        let asked = peers.ask::<u64>(Some(Question::Log(1)), within);
         let (answers, ()) = tokio::join!(asked, answer);
         assert_eq!((answers.answers, answers.silent), (vec![4], vec![Arc::from("a")]));
         assert!(begun.elapsed() >= within);
@@ -300,7 +341,7 @@ mod tests {
     async fn while_the_bus_is_down_all_are_named_at_once() {
         for state in [State::Deaf, State::Down] {
             let (bus, peers) = peers(state);
-            let answers = peers.ask::<u64>(Question::Log(1), Duration::from_secs(60)).await;
+            let answers = peers.ask::<u64>(Some(Question::Log(1)), Duration::from_secs(60)).await;
             assert_eq!(answers.silent, [Arc::from("a"), Arc::from("b")]);
             assert!(answers.answers.is_empty() && bus.published.lock().is_empty());
         }
@@ -328,10 +369,30 @@ mod tests {
         let now = Instant::now();
         assert!(peers.heard(&node("a", 1), Beat { leaves: true, ..beat() }, now));
         assert!(!peers.heard(&node("a", 1), Beat { leaves: true, ..beat() }, now), "known");
+        assert!(!peers.heard(&node("a", 1), beat(), now), "its row was read before it left");
+        assert_eq!(peers.present(now).len(), 1);
         let later = now + Duration::from_secs(6);
         assert_eq!(peers.present(later), []);
         assert_eq!(peers.take_gone(later), [node("b", 2)]);
-        let answers = peers.ask::<u64>(Question::Log(1), Duration::from_secs(60)).await;
+        let answers = peers.ask::<u64>(Some(Question::Log(1)), Duration::from_secs(60)).await;
         assert!(answers.silent.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nodes_that_only_the_database_knows_are_named_too_and_those_that_left_are_not() {
+        let (_bus, peers) = peers(State::Down);
+        peers.heard(&node("b", 2), Beat { leaves: true, ..beat() }, Instant::now());
+        let also = [node("a", 1), node("b", 2), node("c", 3)];
+        let question = peers.question(|| Question::Log(1));
+        let answers = peers.ask_also::<u64>(question, &also, Duration::from_secs(60)).await;
+        assert_eq!(answers.silent, [Arc::from("a"), Arc::from("c")]);
+    }
+
+    #[tokio::test]
+    async fn a_hub_alone_asks_nobody() {
+        let peers = Peers::new(Arc::new(crate::bus::none::SingleNode), false);
+        assert!(peers.question(|| panic!("it is not made")).is_none());
+        let answers = peers.ask::<u64>(None, Duration::from_secs(60)).await;
+        assert!(answers.answers.is_empty() && answers.silent.is_empty());
     }
 }

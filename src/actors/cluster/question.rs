@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::bus::Kind;
 use protocol::ids::{OrderId, UserId};
@@ -40,11 +41,29 @@ pub enum Question {
     Rooms {
         /// Only those after this order.
         after: Option<OrderId>,
-        /// How many at most, in the order of their ids. None: all.
-        limit: Option<usize>,
+        /// How many at most.
+        limit: usize,
+        /// The top ones by this, instead of those with the first ids.
+        sort: Option<RoomSort>,
     },
     /// A room, as the admin API has it, or null.
     Room(OrderId),
+}
+
+/// By what rooms are sorted, largest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RoomSort {
+    /// Users.
+    Users,
+    /// Sessions.
+    Sessions,
+    /// Locations a second.
+    Locations,
+    /// Chat messages a second.
+    Chats,
+    /// When something last happened.
+    Activity,
 }
 
 /// A question as it travels.
@@ -99,8 +118,8 @@ mod tests {
             ),
             (Question::Stats, r#""stats""#),
             (
-                Question::Rooms { after: None, limit: Some(5) },
-                r#"{"rooms":{"after":null,"limit":5}}"#,
+                Question::Rooms { after: None, limit: 5, sort: Some(RoomSort::Chats) },
+                r#"{"rooms":{"after":null,"limit":5,"sort":"chats"}}"#,
             ),
             (Question::Room(order), r#"{"room":"o1"}"#),
         ] {

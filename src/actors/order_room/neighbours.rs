@@ -90,7 +90,7 @@ impl OrderRoom {
     fn speak(&mut self, asks: bool, to: Option<BootId>, now: Instant) {
         let position = self.track.last().and_then(|position| {
             let update = LocationUpdate { order_id: &self.order, position, battery: None };
-            let text = position::write(&update, self.rev, true, Timestamp::now());
+            let text = position::json(&update, self.rev, Timestamp::now());
             RawValue::from_string(String::from_utf8(text).ok()?).ok()
         });
         let users =
@@ -164,7 +164,8 @@ impl OrderRoom {
             self.reread_order(ctx);
         }
         if let Some(position) = &hello.position {
-            self.on_relayed_position(event, position.get().as_bytes(), true, now, ctx);
+            let read = position::read_json(position.get().as_bytes(), Timestamp::now());
+            self.on_relayed_position(event, read, true, now, ctx);
         }
     }
 
@@ -237,12 +238,11 @@ impl OrderRoom {
     pub(super) fn on_relayed_position(
         &mut self,
         event: &Received,
-        data: &[u8],
+        read: Option<RelayedPosition>,
         is_answer: bool,
         now: Instant,
         ctx: &mut Context<Self>,
     ) {
-        let read = position::read(data, Timestamp::now());
         let Some(relayed) = read.filter(|relayed| relayed.order == self.order) else { return };
         if relayed.has_room
             && self.relay.as_ref().is_some_and(|r| r.interest.is_new(event.from.boot))

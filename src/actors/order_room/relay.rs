@@ -49,6 +49,15 @@ pub(super) struct EarlyPosition {
     pub(super) is_answer: bool,
 }
 
+/// Whether the order is being read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reread {
+    Idle,
+    UnderWay,
+    /// And once more behind that, since that read may have begun too early.
+    OnceMore,
+}
+
 /// What a room keeps for what it hears from other nodes.
 pub(super) struct RoomRelay {
     pub(super) relay: Arc<Relay>,
@@ -62,10 +71,7 @@ pub(super) struct RoomRelay {
     pub(super) outdated: Outdated,
     /// The newest position that was judged by a newer state of the order than the room knows.
     early_position: Option<EarlyPosition>,
-    /// Whether the order is being read again.
-    is_rereading: bool,
-    /// Whether it is to be read once more: that read may have begun too early.
-    rereads_again: bool,
+    reread: Reread,
     /// Which nodes have the room.
     pub(super) interest: Interest,
     /// Who is in the rooms of other nodes.
@@ -91,8 +97,7 @@ impl RoomRelay {
             has_missed: false,
             outdated: Outdated::default(),
             early_position: None,
-            is_rereading: false,
-            rereads_again: false,
+            reread: Reread::Idle,
             interest: Interest::default(),
             members: RemoteMembers::default(),
             has_new_members: false,
@@ -221,7 +226,10 @@ impl OrderRoom {
             Kind::Presence => self.on_presence(event, now),
             _ if self.loading.is_some() => self.hold_relayed(event),
             Kind::Chat => self.on_relayed_chat(&event.data, now),
-            Kind::Position => self.on_relayed_position(event, &event.data, false, now, ctx),
+            Kind::Position => {
+                let read = relay::position::read(&event.data, Timestamp::now());
+                self.on_relayed_position(event, read, false, now, ctx);
+            }
             Kind::Typing => {
                 self.notice_node(event, now);
                 self.on_relayed_typing(event, now);
@@ -305,10 +313,11 @@ impl OrderRoom {
     /// Reads the order again, and what it has more than the room.
     pub(super) fn reread_order(&mut self, ctx: &mut Context<Self>) {
         let Some(relay) = &mut self.relay else { return };
-        if std::mem::replace(&mut relay.is_rereading, true) {
-            relay.rereads_again = true;
+        if relay.reread != Reread::Idle {
+            relay.reread = Reread::OnceMore;
             return;
         }
+        relay.reread = Reread::UnderWay;
         let (store, order) = (self.shared.store.clone(), self.order.clone());
         let read = async move { store.stored_order(order).await };
         ctx.spawn(read.into_actor(self).map(|read, room, ctx| {
@@ -323,12 +332,18 @@ impl OrderRoom {
         ctx: &mut Context<Self>,
     ) {
         let Some(relay) = &mut self.relay else { return };
-        relay.is_rereading = false;
-        let again = std::mem::take(&mut relay.rereads_again);
+        let again = std::mem::replace(&mut relay.reread, Reread::Idle) == Reread::OnceMore;
         match read {
             Ok(Some(order)) => {
+                let facts = &order.facts;
+                let is_remade = !facts.deleted && facts.remade_at != self.facts.remade_at;
                 self.delivery.learn(order.last_seq, Instant::now());
                 self.apply_stored(order);
+                if is_remade {
+                    // All have left with the deletion. A new room finds out which chat is gone.
+                    self.starts_anew = true;
+                    return ctx.stop();
+                }
             }
             Ok(None) => {}
             Err(error) => {

@@ -63,13 +63,4 @@ impl Store {
         let read = move |connection: &mut DbConnection| cluster_log::after(connection, id);
         self.on_behalf_of(CallerClass::Admin).try_read(read).await
     }
-
-    /// Deletes old rows of the cluster's log. Whether there may be more.
-    ///
-    /// # Errors
-    /// If the store is busy or the database unavailable.
-    pub async fn sweep_cluster_log(&self) -> Result<bool, StoreError> {
-        let deleted = self.write("old entries were not deleted", cluster_log::delete_old).await?;
-        Ok(deleted >= cluster_log::MAX_ROWS)
-    }
 }

@@ -21,8 +21,8 @@ impl Store {
         self.try_read(revocations::list).await
     }
 
-    /// Writes a revocation, unless one of the same user reaches as far. An author tells the
-    /// other nodes of its cluster.
+    /// Writes a revocation, unless one of the same user reaches as far. The author tells
+    /// the other nodes of its cluster.
     ///
     /// # Errors
     /// If the store is busy or the database unavailable.
@@ -30,7 +30,7 @@ impl Store {
         &self,
         revocation: Revocation,
         idempotent: Option<Idempotent<Revocation>>,
-        author: Option<BootId>,
+        author: BootId,
     ) -> Result<RevokeOutcome, StoreError> {
         let put = move |connection: &mut DbConnection| {
             revocations::put(connection, &revocation, idempotent.as_ref(), author, Timestamp::now())

@@ -11,7 +11,7 @@ use super::db_thread::{DbThread, DbThreads};
 use super::orders::NOT_PURGED;
 use super::trail::TrailOptions;
 use crate::db::connection::DbConnection;
-use crate::db::{idempotency, order_changes, resumes, trail};
+use crate::db::{cluster_log, idempotency, order_changes, resumes, trail};
 use protocol::time::Timestamp;
 
 /// How often expired points of trails and expired answers are deleted.
@@ -39,11 +39,15 @@ pub(super) fn start(writers: &DbThreads, options: TrailOptions, arbiter: &Arbite
     });
 }
 
-/// Deletes expired answers of idempotent calls, and expired points of trails.
+/// Deletes expired answers of idempotent calls, old entries of the cluster's log, and expired points of
+/// trails.
 fn sweep(writers: &DbThreads, options: TrailOptions) {
     writers.run_steps(step("expired answers were not deleted", |connection| {
         let deleted = idempotency::delete_expired(connection, Timestamp::now())?;
         Ok(deleted >= idempotency::MAX_EXPIRED)
+    }));
+    writers.run_steps(step("old entries were not deleted", |connection| {
+        Ok(cluster_log::delete_old(connection)? >= cluster_log::MAX_ROWS)
     }));
     writers.run_steps(step("expired positions were not deleted", move |connection| {
         trail::delete_expired(connection, options.oldest_kept(Timestamp::now()))

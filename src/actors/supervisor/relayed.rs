@@ -163,6 +163,7 @@ impl Supervisor {
         let (changed, note, at) = (change.changed, change.note, change.at);
         let change = Arc::new(CommittedChange { changed, note, at });
         let order = &change.changed.order.id;
+        self.shared.hooks.forget_order(order);
         if matches!(&event.topic, Topic::Order(topic) if topic != order) {
             return;
         }

@@ -75,9 +75,12 @@ pub(super) async fn to_room(
     Json(form): Json<EventForm>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
     let order = order.into_inner().0;
-    let (name, data) = (form.event.clone(), form.data.clone());
     let event = BackEndEvent::new(form.event, form.data)?;
-    let question = Question::Announce { order: order.clone(), event: name, data };
+    let question = hub.shared.peers.question(|| Question::Announce {
+        order: order.clone(),
+        event: event.name().to_owned(),
+        data: event.data().to_owned(),
+    });
     let others = hub.shared.peers.ask::<usize>(question, OTHERS_TIMEOUT);
     let (own, others) = join(to_own_room(&hub, order, event), others).await;
     Ok(web::Json(DeliveredView { delivered: own? + others.answers.iter().sum::<usize>() }))
@@ -127,9 +130,12 @@ async fn tell(
     event: String,
     data: Box<RawValue>,
 ) -> Result<web::Json<DeliveredView>, Problem> {
-    let question =
-        Question::NotifyUsers { users: users.clone(), event: event.clone(), data: data.clone() };
     let event = BackEndEvent::new(event, data)?;
+    let question = hub.shared.peers.question(|| Question::NotifyUsers {
+        users: users.clone(),
+        event: event.name().to_owned(),
+        data: event.data().to_owned(),
+    });
     let supervisor = hub.supervisor();
     let permit = supervisor.permits.take().ok_or_else(|| unavailable("the hub is too busy"))?;
     let others = hub.shared.peers.ask::<usize>(question, OTHERS_TIMEOUT);

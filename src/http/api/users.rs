@@ -87,7 +87,7 @@ async fn revoke_and_close(
     idempotent: Option<Idempotent<Revocation>>,
     by: &str,
 ) -> Result<StoredAnswer, Problem> {
-    let author = hub.shared.author();
+    let author = hub.shared.node.boot;
     let revoked = hub.shared.store.revoke(revocation, idempotent, author).await;
     let (counts, answer, number) = revoked.map_err(store_problem)??;
     let done = carry_out_everywhere(hub, &counts.entry(), number).await;

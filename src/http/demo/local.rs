@@ -5,12 +5,24 @@ use std::future::{Ready, ready};
 use std::net::IpAddr;
 
 use actix_web::dev::Payload;
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::{Method, Version};
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::http::problem::Problem;
 use protocol::error::{ErrorCode, Failure};
+
+/// Headers that proxies add. What one of them passes on came from another machine, and its `Host` may
+/// be the proxy's.
+const FORWARDED: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
 
 /// A request whose `Host` is a loopback address, and so is its `Origin`. Only reading is possible
 /// without an `Origin`.
@@ -21,11 +33,16 @@ impl FromRequest for Local {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(check(request.method(), request.headers()).map(|()| Self).map_err(Problem::from))
+        let checked = check(request.version(), request.method(), request.headers());
+        ready(checked.map(|()| Self).map_err(Problem::from))
     }
 }
 
-fn check(method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+fn check(version: Version, method: &Method, headers: &HeaderMap) -> Result<(), Failure> {
+    // No browser speaks HTTP/1.0; nginx does to what is behind it, and adds no header by itself.
+    if version < Version::HTTP_11 || FORWARDED.iter().any(|name| headers.contains_key(*name)) {
+        return Err(forbidden("the demo is not for clients of a proxy"));
+    }
     if !only(headers, &header::HOST).is_some_and(is_loopback) {
         return Err(forbidden("open it by a loopback address, like http://127.0.0.1:8080/demo"));
     }
@@ -108,17 +125,35 @@ mod tests {
             if let Some(origin) = origin {
                 headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
             }
-            assert_eq!(check(&method, &headers).is_ok(), expected, "{method} {origin:?}");
+            assert_eq!(
+                check(Version::HTTP_11, &method, &headers).is_ok(),
+                expected,
+                "{method} {origin:?}"
+            );
         }
     }
 
     #[test]
     fn a_missing_or_repeated_host_is_refused() {
-        assert!(check(&Method::GET, &HeaderMap::new()).is_err());
+        assert!(check(Version::HTTP_11, &Method::GET, &HeaderMap::new()).is_err());
         let mut headers = HeaderMap::new();
         for host in ["127.0.0.1", "evil.example"] {
             headers.append(header::HOST, HeaderValue::from_static(host));
         }
-        assert!(check(&Method::GET, &headers).is_err());
+        assert!(check(Version::HTTP_11, &Method::GET, &headers).is_err());
+    }
+
+    #[test]
+    fn clients_of_a_proxy_get_nothing() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+        headers.insert(header::ORIGIN, HeaderValue::from_static("http://localhost"));
+        assert!(check(Version::HTTP_11, &Method::POST, &headers).is_ok());
+        assert!(check(Version::HTTP_10, &Method::POST, &headers).is_err());
+        for name in FORWARDED {
+            let mut headers = headers.clone();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+            assert!(check(Version::HTTP_11, &Method::POST, &headers).is_err(), "{name}");
+        }
     }
 }

@@ -51,6 +51,7 @@ test('a tracking screen and a chat screen that share a service', async () => {
 
   const { rerender, unmount } = render(<Tracking />, { wrapper: StrictMode });
   await after(50);
+  await after(50); // React 18 draws at the end of an act, and joins then.
   server.broadcast('o1', 'location:updated', { orderId: 'o1', lat: 1, lng: 2, driverId: 'd', timestamp: '' });
   await after(20);
   expect(screen.getByRole('paragraph').textContent).toBe('1,2');
