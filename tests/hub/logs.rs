@@ -106,7 +106,7 @@ async fn a_stop_writes_the_log_to_its_end() {
     let mut client = hub.connect("ann", "customer", &["o1"]).await;
     client.join("o1").await;
     let log = hub.whole_log().await;
-    assert!(log.lines().any(|line| line.ends_with("orderhub::server] stopped")), "{log}");
+    assert!(log.lines().any(|line| line.ends_with("orderhub::server::drain] stopped")), "{log}");
 }
 
 /// A pipe that takes nothing more.
