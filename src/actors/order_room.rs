@@ -362,9 +362,10 @@ impl OrderRoom {
         self.fill_gap(now, ctx);
         self.give_up_writes(now);
         self.go_on_asking(ctx);
-        self.watch_driver(now);
         self.keep_up_with_nodes(now);
         self.open_when_answered(now, ctx);
+        // After those who waited were let in: the driver may be among them.
+        self.watch_driver(now);
         self.watch_idleness(now, ctx);
         let due = [self.roster.next_expiry(), self.delivery.gap_due(), self.idle_due()];
         let driver_due = self.driver_watch.as_ref().and_then(|watch| watch.next_due());

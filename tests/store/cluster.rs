@@ -68,7 +68,7 @@ fn numbers_rise_in_the_order_of_commits() {
         let entry = ban("slow").entry();
         let DbConnection::Postgres(postgres) = &mut slow else { panic!("PostgreSQL") };
         diesel::sql_query("BEGIN").execute(postgres).expect("begun");
-        let number = cluster_log::add(postgres, Some(boot), &entry).expect("added");
+        let earlier = cluster_log::add(postgres, boot, &entry).expect("added");
         let store = hub.store.clone();
         let other = actix_rt::spawn(async move { store.put_ban(ban("fast"), boot).await });
         // Whoever reads now sees neither.
@@ -77,7 +77,7 @@ fn numbers_rise_in_the_order_of_commits() {
         }
         diesel::sql_query("COMMIT").execute(postgres).expect("committed");
         let later = other.await.expect("no panic").expect("written").expect("an entry");
-        assert!(number < later.number);
+        assert!(earlier.number < later.number);
     });
 }
 

@@ -58,8 +58,8 @@ impl Witness {
         id: &str,
         command: OrderCommand,
     ) -> impl Future<Output = Result<ChangeOutcome, StoreError>> + use<> {
-        let terminal = BTreeSet::from(["DELIVERED".to_owned()]);
-        let rules = Rules { terminal, ..Rules::default() };
+        let terminal_statuses = BTreeSet::from(["DELIVERED".to_owned()]);
+        let rules = Rules { terminal_statuses, ..Rules::default() };
         let decide =
             Arc::new(move |known: &_, command: &_| rules.decide(known, command, Timestamp::now()));
         let (order, note) = (order(id), ChangeNote::default());
