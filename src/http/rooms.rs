@@ -160,7 +160,7 @@ fn order_by(sort: RoomSort, rooms: &mut [RoomActivity]) {
         RoomSort::Sessions => rooms.sort_by_key(|room| Reverse(room.sessions)),
         RoomSort::Activity => rooms.sort_by_key(|room| Reverse(room.last_activity)),
         RoomSort::Locations => {
-            rooms.sort_by(|one, two| two.locations_per_second.total_cmp(&one.locations_per_second))
+            rooms.sort_by(|one, two| two.locations_per_second.total_cmp(&one.locations_per_second));
         }
         RoomSort::Chats => {
             rooms.sort_by(|one, two| two.chats_per_second.total_cmp(&one.chats_per_second));

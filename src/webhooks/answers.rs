@@ -128,7 +128,9 @@ impl<A: Clone, W: Clone> Answers<A, W> {
     pub fn forget_user(&mut self, user: &UserId) {
         let of_user = (user.clone(), 0)..=(user.clone(), u64::MAX);
         let numbers: Vec<u64> = self.by_user.range(of_user).map(|(_, number)| *number).collect();
-        numbers.into_iter().for_each(|number| self.forget(number));
+        for number in numbers {
+            self.forget(number);
+        }
     }
 
     /// Forgets all of an order.
@@ -187,6 +189,7 @@ mod tests {
             self.0.answer(&order(of), &key(user), number, answer, self.1)
         }
 
+        #[expect(clippy::option_option, reason = "nothing known, asked, or answered")]
         fn known(&self, of: &str, user: &str, secs: u64) -> Option<Option<bool>> {
             let known = self.0.find(&order(of), &key(user), self.1 + Duration::from_secs(secs));
             known.map(|known| match known {

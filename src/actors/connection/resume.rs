@@ -115,7 +115,7 @@ async fn rooms_allowed(shared: &Shared, identity: &Identity, rooms: &[SavedRoom]
     let orders: Vec<OrderId> = rooms.iter().map(|room| room.order.clone()).collect();
     let known = shared.store.rights_of(orders, identity.user.clone()).await;
     let known = known.inspect_err(|error| {
-        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}")
+        log::warn!("cannot read the rights for a resume, so the rooms check them later: {error}");
     });
     let unknown = OrderFacts::default();
     let may = |order: &OrderId| match &known {
