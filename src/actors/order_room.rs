@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Recipient, SpawnHandle};
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, SpawnHandle};
 use foldhash::fast::RandomState;
 
 pub use self::announce::Announce;
@@ -395,23 +395,5 @@ impl Drop for OrderRoom {
             let is_panic = !self.starts_anew;
             self.reports.do_send(RoomReport::Crashed { order, epoch, is_panic });
         }
-    }
-}
-
-impl Handler<Enter> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
-        self.entries_handled += 1;
-        match &mut self.loading {
-            Some(loading) => {
-                loading.waiting.push(enter);
-                if loading.waiting.len() == 1 {
-                    self.load(ctx);
-                }
-            }
-            None => self.admit(enter, ctx),
-        }
-        self.tick(Instant::now(), ctx);
     }
 }

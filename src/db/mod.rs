@@ -10,6 +10,7 @@ pub mod error_class;
 pub mod file_guard;
 pub mod idempotency;
 pub mod instance_lock;
+mod last_positions;
 pub mod messages;
 pub mod migrate;
 pub mod nodes;

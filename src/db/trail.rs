@@ -10,8 +10,8 @@ use diesel::sql_types::{Array, BigInt, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use super::connection::{DbConnection, yield_now_and_then};
+use super::last_positions::{position_rows, save_positions_on_postgres, save_positions_on_sqlite};
 use super::messages::unreadable;
-use super::orders::{position_rows, save_positions_on_postgres, save_positions_on_sqlite};
 use super::schema::trail;
 use protocol::ids::{OrderId, UserId};
 use protocol::location::Position;

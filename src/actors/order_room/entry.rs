@@ -199,3 +199,21 @@ impl Handler<Leave> for OrderRoom {
         self.tick(Instant::now(), ctx);
     }
 }
+
+impl Handler<Enter> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
+        self.entries_handled += 1;
+        match &mut self.loading {
+            Some(loading) => {
+                loading.waiting.push(enter);
+                if loading.waiting.len() == 1 {
+                    self.load(ctx);
+                }
+            }
+            None => self.admit(enter, ctx),
+        }
+        self.tick(Instant::now(), ctx);
+    }
+}

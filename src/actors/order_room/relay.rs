@@ -1,6 +1,8 @@
 //! What the room hears from its like on other nodes, and what it looks up in the database where it
 //! may have heard too little. What came from another node is shown to the members and never written.
 
+mod reread;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,6 @@ use super::chat::Origin;
 use super::lanes::next_latest_key;
 use super::outdated::Outdated;
 use crate::actors::cluster::BusStateChanged;
-use crate::actors::store::{AppliedChange, ChangeNote, CommittedChange, StoreError, StoredOrder};
 use crate::bus::{Batch, Confirmation, Kind, Received, Subscription, Topic, Unconfirmed};
 use crate::relay::hello::Hello;
 use crate::relay::interest::Interest;
@@ -308,63 +309,6 @@ impl OrderRoom {
             self.exists |= !self.facts.deleted;
             self.deliver(&message, json, Origin::AnotherNode, now);
         }
-    }
-
-    /// Reads the order again, and what it has more than the room.
-    pub(super) fn reread_order(&mut self, ctx: &mut Context<Self>) {
-        let Some(relay) = &mut self.relay else { return };
-        if relay.reread != Reread::Idle {
-            relay.reread = Reread::OnceMore;
-            return;
-        }
-        relay.reread = Reread::UnderWay;
-        let (store, order) = (self.shared.store.clone(), self.order.clone());
-        let read = async move { store.stored_order(order).await };
-        ctx.spawn(read.into_actor(self).map(|read, room, ctx| {
-            room.on_order_reread(read, ctx);
-            room.tick(Instant::now(), ctx);
-        }));
-    }
-
-    fn on_order_reread(
-        &mut self,
-        read: Result<Option<StoredOrder>, StoreError>,
-        ctx: &mut Context<Self>,
-    ) {
-        let Some(relay) = &mut self.relay else { return };
-        let again = std::mem::replace(&mut relay.reread, Reread::Idle) == Reread::OnceMore;
-        match read {
-            Ok(Some(order)) => {
-                let facts = &order.facts;
-                let is_remade = !facts.deleted && facts.remade_at != self.facts.remade_at;
-                self.delivery.learn(order.last_seq, Instant::now());
-                self.apply_stored(order);
-                if is_remade {
-                    // All have left with the deletion. A new room finds out which chat is gone.
-                    self.starts_anew = true;
-                    return ctx.stop();
-                }
-            }
-            Ok(None) => {}
-            Err(error) => {
-                log::warn!(order = self.order.as_str(); "cannot read an order again: {error}");
-            }
-        }
-        if again {
-            return self.reread_order(ctx);
-        }
-        self.give_up_outdated();
-        if let Some(relay) = &mut self.relay {
-            relay.early_position = None;
-        }
-    }
-
-    /// Applies the state of the order in the database, if it is newer.
-    fn apply_stored(&mut self, order: StoredOrder) {
-        let before = self.facts.clone();
-        let changed = AppliedChange { before, order, created: false, raised: true, answer: None };
-        let note = ChangeNote::default();
-        self.order_changed(&CommittedChange { changed, note, at: Timestamp::now() });
     }
 }
 
