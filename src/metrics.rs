@@ -7,15 +7,13 @@ mod bus;
 mod classic;
 mod constants;
 mod hooks;
+mod log_losses;
 mod process_collector;
 mod webhooks;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -24,6 +22,8 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::bus::{BusLabels, BusMetrics};
 pub use self::constants::Limit;
 pub use self::hooks::{HookMetrics, HookResult};
+use self::log_losses::LogLossCollector;
+pub use self::log_losses::{LOG_LOSSES, LogLosses};
 use self::process_collector::ProcessCollector;
 pub use self::webhooks::{WebhookMetrics, WebhookResult};
 
@@ -236,58 +236,6 @@ impl Metrics {
     /// As [`Self::encode`].
     pub fn encode_classic(&self) -> Result<String, std::fmt::Error> {
         Ok(classic::classic(&self.encode()?))
-    }
-}
-
-/// Log lines that were not written. The log belongs to the process, so there is one of these.
-pub static LOG_LOSSES: LogLosses = LogLosses([const { AtomicU64::new(0) }; 3]);
-
-const LOG_LOSS_REASONS: [&str; 3] = ["queue_full", "write_failed", "repeated"];
-
-/// Log lines that were not written, by reason.
-#[derive(Debug, Default)]
-pub struct LogLosses([AtomicU64; 3]);
-
-// === impl LogLosses ===
-
-impl LogLosses {
-    /// Counts lines lost because the reader of the log did not keep up.
-    pub fn queue_full(&self, lines: u64) {
-        self.0[0].fetch_add(lines, Ordering::Relaxed);
-    }
-
-    /// Counts lines lost because the output stream failed for good.
-    pub fn write_failed(&self, lines: u64) {
-        self.0[1].fetch_add(lines, Ordering::Relaxed);
-    }
-
-    /// Counts lines left out because too many of their kind were logged.
-    pub fn repeated(&self, lines: u64) {
-        self.0[2].fetch_add(lines, Ordering::Relaxed);
-    }
-
-    /// The counts: queue full, write failed, repeated.
-    pub fn counts(&self) -> [u64; 3] {
-        self.0.each_ref().map(|count| count.load(Ordering::Relaxed))
-    }
-}
-
-/// The log lines that this process has lost, read at each scrape.
-#[derive(Debug)]
-struct LogLossCollector;
-
-// === impl LogLossCollector ===
-
-impl Collector for LogLossCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let help = "Log lines that were not written";
-        let mut metric =
-            encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?;
-        for (reason, count) in LOG_LOSS_REASONS.iter().zip(LOG_LOSSES.counts()) {
-            let label = [("reason", *reason)];
-            ConstCounter::new(count).encode(metric.encode_family(&label)?)?;
-        }
-        Ok(())
     }
 }
 

@@ -13,18 +13,18 @@
 //! changes what it reads.
 
 mod file;
+mod holder;
 
-use std::fmt;
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
+pub use self::holder::Holder;
+use self::holder::{own_host, own_name};
 use super::connection::DbConnection;
 use crate::config::DatabaseUrl;
 
@@ -61,11 +61,6 @@ const END_USERS: &str = "SELECT count(pg_terminate_backend(a.pid)) > 0 AS yes \
 /// Names a server session uniquely, also across restarts and failovers.
 const BACKEND: &str = "format('%s since %s', a.pid, extract(epoch FROM a.backend_start))";
 
-/// How the name of a session with the lock begins.
-const NAME_PREFIX: &str = "orderhub ";
-/// The longest host name that is reported.
-const MAX_HOST: usize = 36;
-
 /// Which hubs may use a database at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
@@ -74,10 +69,6 @@ pub enum Sharing {
     /// All nodes of its cluster.
     Cluster,
 }
-
-/// Describes the holder of the lock: process, host and since when.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder(String);
 
 /// The result of a check of the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,31 +177,6 @@ impl InstanceLock {
     }
 }
 
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Holder {
-    /// Reads the holder from the text of a lock file, or from its beginning.
-    fn from_lock_file(text: &str) -> Self {
-        let line = text.lines().next().unwrap_or_default();
-        Self(if line.is_empty() { "an unknown process".to_owned() } else { line.to_owned() })
-    }
-
-    /// Reads the holder from a session's name; the name of another user's session is not readable.
-    fn from_session(name: &str, since: &str) -> Self {
-        match name.strip_prefix(NAME_PREFIX).and_then(|named| named.split_once('@')) {
-            Some((pid, host)) => {
-                let host = host.split_once(' ').map_or(host, |(host, _)| host);
-                Self(format!("process {pid} on {host}, since {since}"))
-            }
-            None => Self("an unknown process".to_owned()),
-        }
-    }
-}
-
 // === PostgreSQL ===
 
 /// Registers a connection that works for this process, unless a hub that this one does not hear has
@@ -272,26 +238,6 @@ impl Sharing {
 /// several.
 fn key(lock: u32) -> String {
     format!("{lock}, hashtext(coalesce(current_schema(), ''))")
-}
-
-/// The name of this machine, if it can be read.
-fn own_host() -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let is_plain = |sign: &char| sign.is_ascii_alphanumeric() || ".-_".contains(*sign);
-    let host: String = host.chars().filter(is_plain).collect();
-    // The end of a name tells one container from another.
-    host[host.len().saturating_sub(MAX_HOST)..].to_owned()
-}
-
-/// The name of this process's session that has or wants the lock. It stays the same while the host
-/// gets another name, and no other process has it: in containers the process id may be the same.
-fn own_name() -> &'static str {
-    static NAME: LazyLock<String> = LazyLock::new(|| {
-        let process = std::process::id();
-        let random = RandomState::new().hash_one(process) >> 32;
-        format!("{NAME_PREFIX}{process}@{} {random:08x}", own_host())
-    });
-    &NAME
 }
 
 /// The session that has the lock.

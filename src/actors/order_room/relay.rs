@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -357,41 +357,6 @@ impl Handler<BusEvents> for OrderRoom {
             self.on_relayed(event, now, ctx);
         }
         self.tick(now, ctx);
-    }
-}
-
-impl Handler<CatchUp> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, CatchUp { last_seq, rev }: CatchUp, ctx: &mut Context<Self>) {
-        if self.loading.is_some() {
-            if let Some(relay) = &mut self.relay {
-                relay.has_missed = true;
-            }
-            return;
-        }
-        let now = Instant::now();
-        self.delivery.learn(last_seq, now);
-        if rev > self.rev {
-            self.reread_order(ctx);
-        }
-        self.tick(now, ctx);
-    }
-}
-
-impl Handler<StartAnew> for OrderRoom {
-    type Result = ();
-
-    fn handle(&mut self, StartAnew { last_seq, rev }: StartAnew, ctx: &mut Context<Self>) {
-        log::error!(
-            order = self.order.as_str(), last_seq = last_seq, rev = rev;
-            "the database has lost what was committed: message {} of revision {} was sent",
-            self.delivery.delivered(), self.rev
-        );
-        self.shared.metrics.bus.rooms_ahead.inc();
-        // The members come back to a room that reads the order.
-        self.starts_anew = true;
-        ctx.stop();
     }
 }
 

@@ -1,10 +1,13 @@
-//! Reading the order again, where another node has changed more than the room has heard.
+//! Reading the order again, where another node has changed more than the room has heard, and
+//! starting anew, where the database has less.
 
 use std::time::Instant;
 
-use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
+use actix::{
+    ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _,
+};
 
-use super::{OrderRoom, Reread};
+use super::{CatchUp, OrderRoom, Reread, StartAnew};
 use crate::actors::store::{AppliedChange, ChangeNote, CommittedChange, StoreError, StoredOrder};
 use protocol::time::Timestamp;
 
@@ -64,5 +67,40 @@ impl OrderRoom {
         let changed = AppliedChange { before, order, created: false, raised: true, answer: None };
         let note = ChangeNote::default();
         self.order_changed(&CommittedChange { changed, note, at: Timestamp::now() });
+    }
+}
+
+impl Handler<CatchUp> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, CatchUp { last_seq, rev }: CatchUp, ctx: &mut Context<Self>) {
+        if self.loading.is_some() {
+            if let Some(relay) = &mut self.relay {
+                relay.has_missed = true;
+            }
+            return;
+        }
+        let now = Instant::now();
+        self.delivery.learn(last_seq, now);
+        if rev > self.rev {
+            self.reread_order(ctx);
+        }
+        self.tick(now, ctx);
+    }
+}
+
+impl Handler<StartAnew> for OrderRoom {
+    type Result = ();
+
+    fn handle(&mut self, StartAnew { last_seq, rev }: StartAnew, ctx: &mut Context<Self>) {
+        log::error!(
+            order = self.order.as_str(), last_seq = last_seq, rev = rev;
+            "the database has lost what was committed: message {} of revision {} was sent",
+            self.delivery.delivered(), self.rev
+        );
+        self.shared.metrics.bus.rooms_ahead.inc();
+        // The members come back to a room that reads the order.
+        self.starts_anew = true;
+        ctx.stop();
     }
 }
