@@ -107,7 +107,11 @@ test('a push is sent for a message that was not seen, also while the secret is r
   write(second);
   await until(() => counts() > before, 'the end of the old secret');
   await isPushed('four');
-  assert.equal(expo.pushes.length, 4);
+  // The receiver that was stopped may not have answered for "two", which then came once more.
+  const pushes = new Map(expo.pushes.map(({ body }) => [body, expo.pushes.filter((push) => push.body === body).length]));
+  assert.deepEqual([...pushes.keys()].sort(), ['four', 'one', 'three', 'two']);
+  assert.ok(pushes.get('two') <= 2 && pushes.get('one') + pushes.get('three') + pushes.get('four') === 3, [...pushes]);
+  const beforeForgery = expo.pushes.length;
 
   // What the hub has not signed is refused.
   const forged = { type: 'chat.unread', timestamp: new Date().toISOString(), data: { userId: 'ana', messages: [] } };
@@ -121,5 +125,5 @@ test('a push is sent for a message that was not seen, also while the secret is r
     body: JSON.stringify(forged),
   });
   assert.equal(answer.status, 401);
-  assert.equal(expo.pushes.length, 4);
+  assert.equal(expo.pushes.length, beforeForgery);
 });
