@@ -46,7 +46,3 @@ pub struct CutOff(pub bool);
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct NodeThere(pub Node);
-
-/// The worker of all subscriptions. One is enough: the bus's thread hands a batch to the supervisor,
-/// which sends each room its own events.
-pub const WORKER: usize = 0;

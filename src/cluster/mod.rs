@@ -21,11 +21,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::timeout;
 
 pub use self::follow::LogFollower;
-use crate::actors::cluster::WORKER;
 use crate::actors::shared::Shared;
 use crate::actors::store::StoreError;
 use crate::bus::{Batch, Subscription, Topic};
 use crate::http::Hub;
+use crate::relay::WORKER;
 
 /// How long the start waits until the node hears what the others tell all. Without that it reads the
 /// log every second all the same.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::RelayedData;
 use super::presence::RemoteUser;
 
 /// What a room knows.
@@ -34,17 +35,7 @@ pub struct Hello {
     pub position: Option<Box<RawValue>>,
 }
 
-impl Hello {
-    /// As it travels.
-    pub fn write(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Reads it.
-    pub fn read(data: &[u8]) -> Option<Self> {
-        serde_json::from_slice(data).ok()
-    }
-}
+impl RelayedData for Hello {}
 
 #[cfg(test)]
 mod tests {

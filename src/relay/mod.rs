@@ -23,6 +23,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use self::beat::BeatContent;
 use self::commits::RecentCommits;
@@ -33,8 +35,22 @@ use protocol::events::location::LocationUpdate;
 use protocol::ids::{BootId, OrderId};
 use protocol::time::Timestamp;
 
-/// The worker that takes all events: the supervisor gets them.
-const WORKER: usize = 0;
+/// The worker of all subscriptions. One is enough: the bus's thread hands a batch to the supervisor,
+/// which sends each room its own events.
+pub const WORKER: usize = 0;
+
+/// The data of an event between rooms, as JSON that a newer version may extend.
+pub trait RelayedData: Serialize + DeserializeOwned {
+    /// Writes it.
+    fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads it; none if it is malformed.
+    fn read(data: &[u8]) -> Option<Self> {
+        serde_json::from_slice(data).ok()
+    }
+}
 
 /// Publishes what happens in the rooms of this node. There is one if the hub is a node of a
 /// cluster.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::RelayedData;
 use protocol::events::presence::MemberInfo;
 use protocol::ids::{BootId, UserId};
 use protocol::role::Role;
@@ -76,17 +77,7 @@ impl RemoteUser {
     }
 }
 
-impl NodeMembers {
-    /// As it travels.
-    pub fn write(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Reads a list.
-    pub fn read(data: &[u8]) -> Option<Self> {
-        serde_json::from_slice(data).ok()
-    }
-}
+impl RelayedData for NodeMembers {}
 
 impl RemoteMembers {
     /// Takes the list of a node, if it is newer than the known one.

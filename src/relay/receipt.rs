@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RelayedData;
 use protocol::events::receipt::ReceiptKind;
 use protocol::ids::UserId;
 
@@ -27,14 +28,10 @@ impl RelayedReceipt {
     pub fn kind(&self) -> ReceiptKind {
         if self.read { ReceiptKind::Read } else { ReceiptKind::Delivered }
     }
+}
 
-    /// As it travels.
-    pub fn write(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Reads it.
-    pub fn read(data: &[u8]) -> Option<Self> {
+impl RelayedData for RelayedReceipt {
+    fn read(data: &[u8]) -> Option<Self> {
         serde_json::from_slice(data).ok().filter(|receipt: &Self| receipt.seq > 0)
     }
 }

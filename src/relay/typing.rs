@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RelayedData;
 use protocol::ids::UserId;
 
 /// A user types, or does not any more.
@@ -15,17 +16,7 @@ pub struct RelayedTyping {
     pub typing: bool,
 }
 
-impl RelayedTyping {
-    /// As it travels.
-    pub fn write(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    /// Reads it.
-    pub fn read(data: &[u8]) -> Option<Self> {
-        serde_json::from_slice(data).ok()
-    }
-}
+impl RelayedData for RelayedTyping {}
 
 #[cfg(test)]
 mod tests {

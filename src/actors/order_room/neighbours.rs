@@ -12,6 +12,7 @@ use super::chat::Origin;
 use super::relay::{EarlyPosition, RoomRelay};
 use crate::actors::cluster::NodeGone;
 use crate::bus::{Event, Kind, PositionKey, Received, Topic};
+use crate::relay::RelayedData as _;
 use crate::relay::hello::Hello;
 use crate::relay::interest::Audience;
 use crate::relay::position::{self, RelayedPosition};

@@ -9,6 +9,7 @@ use actix::{Context, Handler};
 use super::chat::Origin;
 use super::{ClientRequest, OrderRoom};
 use crate::bus::Kind;
+use crate::relay::RelayedData as _;
 use crate::relay::receipt::RelayedReceipt;
 use crate::room::policy::Action;
 use crate::room::read_marks::MarkAdvance;

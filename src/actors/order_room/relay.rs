@@ -24,7 +24,7 @@ use crate::relay::position::RelayedPosition;
 use crate::relay::presence::RemoteMembers;
 use crate::relay::receipt::RelayedReceipt;
 use crate::relay::typing::RelayedTyping;
-use crate::relay::{self, Relay};
+use crate::relay::{self, Relay, RelayedData as _};
 use protocol::ids::{BootId, OrderId, SessionId};
 use protocol::time::Timestamp;
 

@@ -10,6 +10,7 @@ use super::members::Member;
 use super::{ClientRequest, OrderRoom};
 use crate::actors::broadcast::{PushOutcome, broadcast};
 use crate::bus::Kind;
+use crate::relay::RelayedData as _;
 use crate::relay::typing::RelayedTyping;
 use crate::room::policy::Action;
 use crate::room::typing::TypingChange;
